@@ -1,0 +1,125 @@
+"""Checkpoints: one safetensors file each, complete or absent, verified when read, and free of code.
+
+Tensors are stored as they are; everything else (counters, optimizer settings, the config) is JSON in the file's
+header, beside a format version and a SHA-256 over all of it. One file rather than a folder, because one object is
+published whole by every storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from trainables.errors import CheckpointError, DamagedCheckpointError
+from trainables.object_store import ObjectStore
+
+FORMAT_VERSION = 1
+_SEPARATOR = "/"
+
+State = Mapping[str, Any]
+"""Nested mappings whose leaves are tensors or JSON values; keys are strings without ``/``, or integers."""
+
+logger = logging.getLogger(__name__)
+
+
+def dump(state: State) -> bytes:
+    """Serialise a state. The same state gives the same bytes, except for tensors on different devices."""
+    tensors: dict[str, torch.Tensor] = {}
+    values = _split(state, "", tensors)
+    # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
+    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    text = json.dumps(values)
+    header = {"format_version": str(FORMAT_VERSION), "sha256": _digest(text, tensors), "state": text}
+    return save_tensors(tensors, metadata=header)
+
+
+def parse(data: bytes, *, origin: str) -> dict[str, Any]:
+    """Read what ``dump`` wrote; tensors come back on the CPU.
+
+    Args:
+        origin: Name of the checkpoint, for messages.
+
+    Raises:
+        DamagedCheckpointError: truncated, or its checksum is wrong.
+        CheckpointError: written by a later version.
+    """
+    try:
+        tensors = load_tensors(data)
+        header = _header(data)
+        version, digest, text = int(header["format_version"]), header["sha256"], header["state"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedCheckpointError(f"checkpoint {origin} cannot be read: {error}") from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {origin} has format {version}; this version reads up to {FORMAT_VERSION}: update zskt"
+        )
+    if digest != _digest(text, tensors):
+        raise DamagedCheckpointError(f"checkpoint {origin} is damaged: its checksum is not the one it was written with")
+    state: dict[str, Any] = _join(json.loads(text), tensors)
+    return state
+
+
+class CheckpointStore:
+    """The checkpoints of one sweep: ``<trial_id>/<pseudo_batches>.safetensors``."""
+
+    def __init__(self, store: ObjectStore, *, keep: int = 2) -> None:
+        """Args: keep: How many checkpoints of a trial are kept, at least 2, so that a damaged one has a predecessor."""
+        self._store = store
+        self._keep = keep
+
+    def save(self, trial_id: str, pseudo_batches: int, state: State) -> None:
+        """Publish a checkpoint, then remove all but the newest few of this trial."""
+        self._store.write(f"{trial_id}/{pseudo_batches:010d}.safetensors", dump(state))
+        for key in self._store.keys(trial_id)[: -self._keep]:
+            self._store.delete(key)
+
+    def load_newest(self, trial_id: str) -> dict[str, Any] | None:
+        """The newest checkpoint of a trial that can be read, or none. A damaged one is passed over with a warning."""
+        for key in reversed(self._store.keys(trial_id)):
+            try:
+                return parse(self._store.read(key), origin=self._store.path(key))
+            except DamagedCheckpointError as error:
+                logger.warning("%s; going back to the one before", error)
+        return None
+
+
+def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Move the tensors below ``value`` into ``tensors``, leaving their keys in what is returned."""
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        # A list of pairs, since JSON would turn the optimizer's integer keys into strings.
+        return {"items": [[key, _split(part, f"{path}{_SEPARATOR}{key}", tensors)] for key, part in value.items()]}
+    return {"value": value}
+
+
+def _join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "items" in value:
+        return {key: _join(part, tensors) for key, part in value["items"]}
+    return value["value"]
+
+
+def _header(data: bytes) -> dict[str, str]:
+    length = int.from_bytes(data[:8], "little")
+    header: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return header
+
+
+def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for key in sorted(tensors):
+        tensor = tensors[key]
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

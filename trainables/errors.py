@@ -1,0 +1,32 @@
+"""What can go wrong in a trial that a user can mend.
+
+    TrialError
+      |- DataUnavailableError    a data set is neither there nor to be had
+      |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
+      `- CheckpointError         a checkpoint cannot be read
+           `- DamagedCheckpointError   it is truncated or its checksum is wrong
+
+Each message says what is wrong, with which value, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class TrialError(Exception):
+    """Root of the tree above."""
+
+
+class DataUnavailableError(TrialError):
+    """A data set is neither in its folder nor can it be downloaded."""
+
+
+class TeacherError(TrialError):
+    """A teacher's weights do not fit what the config says of them."""
+
+
+class CheckpointError(TrialError):
+    """A checkpoint cannot be used here."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint's bytes are not what was written."""

@@ -1,0 +1,41 @@
+"""The generator: latents to pseudo images (section 1.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.datasets import IMAGE_SIZE
+
+
+class Generator(nn.Module):
+    """A linear layer and three convolutions, with BatchNorm after each and two nearest-neighbour upsamplings.
+
+    Its output is unbounded and already in the teacher's normalised pixel space: no tanh, no normalisation after it.
+    The last BatchNorm has no activation, so that pseudo images start with mean 0 and variance 1 per channel, as
+    normalised real images have. 1,051,145 parameters as published (``width`` 128, ``latent_dim`` 100, 3 channels).
+    """
+
+    def __init__(self, *, latent_dim: int = 100, width: int = 128, channels: int = 3) -> None:
+        super().__init__()
+        self.start = IMAGE_SIZE // 4
+        self.width = width
+        self.linear = nn.Linear(latent_dim, width * self.start**2)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.bn3 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, channels, 3, padding=1)
+        self.bn4 = nn.BatchNorm2d(channels)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Map latents (batch, latent_dim), standard normal, to pseudo images (batch, channels, 32, 32)."""
+        features = self.linear(latents).view(-1, self.width, self.start, self.start)
+        features = self.bn1(features)  # no activation here, as published
+        features = F.interpolate(features, scale_factor=2.0)
+        features = F.leaky_relu(self.bn2(self.conv1(features)), 0.2)
+        features = F.interpolate(features, scale_factor=2.0)
+        features = F.leaky_relu(self.bn3(self.conv2(features)), 0.2)
+        images: Tensor = self.bn4(self.conv3(features))
+        return images

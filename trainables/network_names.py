@@ -1,0 +1,48 @@
+"""The grammar of network names, free of torch so that a config can check a name in milliseconds.
+
+``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
+the published code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
+KNOWN_NETWORKS = "lenet, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideResNetName:
+    """Depth (6n + 4 layers) and width factor of a WideResNet."""
+
+    depth: int
+    width_factor: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeNetName:
+    """LeNet has no size to choose."""
+
+
+def parse_network_name(name: str) -> WideResNetName | LeNetName:
+    """Read a network name.
+
+    Raises:
+        ValueError: the name is not in the grammar; the message gives the grammar.
+    """
+    if name == "lenet":
+        return LeNetName()
+    match = _WIDE_RESNET.fullmatch(name)
+    if match:
+        depth, width_factor = int(match[1]), int(match[2])
+        if depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1:
+            return WideResNetName(depth=depth, width_factor=width_factor)
+    raise ValueError(f"unknown network {name!r}; known: {KNOWN_NETWORKS}")
+
+
+def check_network_name(name: str) -> str:
+    """Return the name unchanged if it is in the grammar, raise ``ValueError`` otherwise."""
+    parse_network_name(name)
+    return name

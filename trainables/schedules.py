@@ -1,0 +1,23 @@
+"""Learning-rate schedules as functions of the step, so that a rate is never state to be saved."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine(initial: float, step: int, total: int) -> float:
+    """Cosine annealing from ``initial`` at step 0 to 0 at step ``total`` (section 2.3).
+
+    The authors' runs on PyTorch 1.0 lag one step behind (their first scheduler step was a no-op); with 80,000 steps
+    the two differ by less than 1e-5 of the rate per step.
+    """
+    return initial * (1 + math.cos(math.pi * step / total)) / 2
+
+
+def step_decay(initial: float, epoch: int, epochs: int) -> float:
+    """Multiply by 0.2 at 30, 60 and 80 % of ``epochs`` (section 3.1); ``epoch`` counts from 0.
+
+    As published, a decay acts one epoch after its milestone: with 200 epochs from epochs 61, 121 and 161 on.
+    """
+    milestones = (epochs * 3 // 10, epochs * 6 // 10, epochs * 8 // 10)
+    return float(initial * 0.2 ** sum(epoch > milestone for milestone in milestones))

@@ -1,0 +1,221 @@
+"""Where teachers come from: trained here, a published checkpoint, or the registry on storage.
+
+A teacher's identity travels with it: the checksum of its weights, its accuracies, and the recipe or file it came from.
+In the registry a teacher is two objects, ``<dataset>/<network>-<key>/weights.safetensors`` and ``metadata.json``; the
+key is made from the recipe, so that the same recipe is trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from trainables.config import SupervisedConfig
+from trainables.data import DatasetSplits
+from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.errors import TeacherError
+from trainables.evaluation import accuracy
+from trainables.networks import Network, build_network
+from trainables.object_store import ObjectStore
+
+PLAUSIBLE_ACCURACY = 0.5
+"""A teacher below this share of the way from chance to perfect is taken for a mistake, not for a teacher."""
+
+NOTICEABLE_GAIN = 0.02
+"""If another normalisation gives a checkpoint this much more accuracy, that one is taken for the right one."""
+
+NORMALISATION_PROBE = 1000
+"""Test images on which normalisations are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherMetadata:
+    """What is known of a teacher.
+
+    ``source`` is a file name or ``trained``, ``sha256`` that of the file: the published one, or the registry's. Accuracies
+    are top-1 shares in [0, 1]; a published teacher has usually seen the validation images in its training.
+    """
+
+    dataset: str
+    network: str
+    normalisation: str
+    source: str
+    sha256: str
+    validation_accuracy: float
+    test_accuracy: float
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Weights and what is known of them. Plain tensors, so that it travels between processes."""
+
+    metadata: TeacherMetadata
+    weights: Mapping[str, torch.Tensor]
+
+    def build(self) -> Network:
+        """A fresh network with these weights."""
+        spec = SPECS[self.metadata.dataset]
+        network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
+        network.load_state_dict(dict(self.weights))
+        return network
+
+
+def describe_teacher(
+    network: Network,
+    *,
+    dataset: str,
+    name: str,
+    normalisation: str,
+    source: str,
+    recipe: Mapping[str, Any],
+    splits: DatasetSplits,
+    sha256: str | None = None,
+) -> Teacher:
+    """Measure a trained network and give it its papers.
+
+    Args:
+        sha256: Checksum of the file it comes from; none: of the file that the registry will hold.
+
+    Raises:
+        TeacherError: its test accuracy is too low to be a teacher's.
+    """
+    test_accuracy = accuracy(network, splits.test, NORMALISATIONS[normalisation])
+    chance = 1 / SPECS[dataset].num_classes
+    threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
+    if test_accuracy < threshold:
+        raise TeacherError(
+            f"teacher {name} ({source}) has {test_accuracy:.1%} test accuracy on {dataset} with "
+            f"normalisation={normalisation}; at least {threshold:.0%} is expected. Is it the right architecture and data "
+            "set? Were its classes numbered in the same order? Was it trained long enough?"
+        )
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    metadata = TeacherMetadata(
+        dataset=dataset,
+        network=name,
+        normalisation=normalisation,
+        source=source,
+        sha256=sha256 or hashlib.sha256(save_tensors(weights)).hexdigest(),
+        validation_accuracy=accuracy(network, splits.validation, NORMALISATIONS[normalisation]),
+        test_accuracy=test_accuracy,
+        recipe=dict(recipe),
+    )
+    return Teacher(metadata=metadata, weights=weights)
+
+
+def load_published_checkpoint(
+    path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits
+) -> Teacher:
+    """Read weights published by others: ``{"state_dict": ...}`` or a bare state dict, with the authors' key names.
+
+    Raises:
+        TeacherError: the file is missing or unreadable, its tensors are not this architecture's, or its measured
+            accuracy says that something is wrong.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TeacherError(f"teacher_checkpoint={path}: there is no such file") from error
+    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
+        raise TeacherError(f"teacher_checkpoint={path} is not a torch file of plain tensors: {error}") from error
+    if not isinstance(content, Mapping):
+        raise TeacherError(f"teacher_checkpoint={path} holds {type(content).__name__}; expected a state dict")
+    weights = content.get("state_dict", content)
+    spec = SPECS[dataset]
+    network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
+    try:
+        network.load_state_dict({_our_key(key): value for key, value in weights.items()})
+    except (RuntimeError, AttributeError) as error:
+        raise TeacherError(
+            f"teacher_checkpoint={path} does not fit teacher={name} on {dataset}: {str(error).strip()}"
+        ) from error
+    _check_normalisation(network, normalisation, dataset=dataset, path=path, splits=splits)
+    return describe_teacher(
+        network,
+        dataset=dataset,
+        name=name,
+        normalisation=normalisation,
+        source=path.name,
+        recipe={},
+        splits=splits,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+class TeacherRegistry:
+    """Teachers trained here, on storage."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def find(self, dataset: str, network: str, recipe: Mapping[str, Any]) -> Teacher | None:
+        """The teacher that this recipe gave, or none.
+
+        Raises:
+            TeacherError: it is there but damaged.
+        """
+        folder = self._folder(dataset, network, recipe)
+        # The metadata is written last: where it is, the weights are complete.
+        if not self._store.exists(f"{folder}/metadata.json"):
+            return None
+        metadata = TeacherMetadata(**json.loads(self._store.read(f"{folder}/metadata.json")))
+        data = self._store.read(f"{folder}/weights.safetensors")
+        try:
+            weights = load_tensors(data)
+        except SafetensorError as error:
+            raise TeacherError(self._damaged(folder)) from error
+        if hashlib.sha256(data).hexdigest() != metadata.sha256:
+            raise TeacherError(self._damaged(folder))
+        return Teacher(metadata=metadata, weights=weights)
+
+    def add(self, teacher: Teacher) -> None:
+        """Keep a teacher under its recipe."""
+        metadata = teacher.metadata
+        folder = self._folder(metadata.dataset, metadata.network, metadata.recipe)
+        self._store.write(f"{folder}/weights.safetensors", save_tensors(dict(teacher.weights)))
+        self._store.write(f"{folder}/metadata.json", json.dumps(asdict(metadata), indent=2).encode())
+
+    def _folder(self, dataset: str, network: str, recipe: Mapping[str, Any]) -> str:
+        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+        return f"{dataset}/{network}-{key}"
+
+    def _damaged(self, folder: str) -> str:
+        return f"teacher {self._store.path(folder)} is damaged; delete that folder and it is trained again"
+
+
+def teacher_recipe(
+    config: SupervisedConfig, *, normalisation: str, validation_fraction: float, split_seed: int
+) -> dict[str, Any]:
+    """All that decides a trained teacher's weights, beside data set and network."""
+    return {
+        **config.model_dump(),
+        "normalisation": normalisation,
+        "validation_fraction": validation_fraction,
+        "split_seed": split_seed,
+    }
+
+
+def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: Path, splits: DatasetSplits) -> None:
+    """Refuse a normalisation if another one of the table suits the weights noticeably better."""
+    probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
+    measured = {key: accuracy(network, probe, NORMALISATIONS[key]) for key in {chosen, dataset, "half", "unit"}}
+    best = max(measured, key=lambda key: (measured[key], key == chosen))
+    if measured[best] > measured[chosen] + NOTICEABLE_GAIN:
+        raise TeacherError(
+            f"teacher_checkpoint={path} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
+            f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
+        )
+
+
+def _our_key(key: str) -> str:
+    """The authors' name of a weight, or its name under DataParallel, to ours."""
+    return key.removeprefix("module.").replace(".convShortcut.", ".shortcut.")
