@@ -1,0 +1,3 @@
+"""Where a sweep runs: a Ray cluster that is there, or one started here for it."""
+
+from __future__ import annotations

@@ -1,0 +1,67 @@
+"""Joining or starting Ray, with every setting said aloud."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Shared memory of a local session: a data set's images and a teacher, with room to spare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaySession:
+    """What the session has to give."""
+
+    cpus: float
+    gpus: float
+    local: bool
+
+
+@contextmanager
+def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[RaySession]:
+    """Connect to Ray for the length of a block.
+
+    Args:
+        address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes,
+            ``auto`` for the cluster this machine belongs to. None: ``RAY_ADDRESS`` if set, else the cluster this machine
+            belongs to if there is one, else ``local``.
+        num_cpus: CPU cores of a local session; none: all of the machine's.
+
+    Raises:
+        ConnectionError: there is no cluster at the address.
+    """
+    # Read by Ray when it is imported or starts its processes.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    local = address == "local"
+    if not local:
+        try:
+            ray.init(address=address or os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
+        except ConnectionError:
+            if address or "RAY_ADDRESS" in os.environ:
+                raise
+            local = True
+    if local:
+        # Token authentication protects clusters that others can reach; this one listens on loopback for one user.
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # Makes 127.0.0.1 the node's address, so that a laptop that changes networks keeps its session.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        ray.init(
+            address="local",
+            num_cpus=num_cpus or os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
+    try:
+        resources = ray.cluster_resources()
+        yield RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), local=local)
+    finally:
+        ray.shutdown()

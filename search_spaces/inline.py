@@ -1,0 +1,70 @@
+"""Search spaces written in YAML: ``{field: domain}``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from search_spaces.spaces import Suggest
+
+
+class _Domain(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class _Range(_Domain):
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        low, high = getattr(self, "low"), getattr(self, "high")  # noqa: B009 (declared in the subclasses)
+        if low > high:
+            raise ValueError(f"low={low} is above high={high}")
+        if getattr(self, "log") and low <= 0:  # noqa: B009
+            raise ValueError(f"log: true needs low > 0, not {low}")
+        return self
+
+
+class IntDomain(_Range):
+    """Whole numbers from ``low`` to ``high``, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    log: bool = False
+
+
+class FloatDomain(_Range):
+    """Numbers from ``low`` to ``high``."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    log: bool = False
+
+
+class CategoricalDomain(_Domain):
+    """One of a list of values."""
+
+    type: Literal["categorical"]
+    choices: Annotated[list[str | int | float | bool | None], Field(min_length=1)]
+
+
+Domain = Annotated[IntDomain | FloatDomain | CategoricalDomain, Field(discriminator="type")]
+
+
+class InlineSpace(RootModel[dict[str, Domain]]):
+    """A search space as data. Called like a space function."""
+
+    def __call__(self, trial: Suggest) -> dict[str, object]:
+        """Suggest a value for each field."""
+        return {name: _suggest(trial, name, domain) for name, domain in self.root.items()}
+
+
+def _suggest(trial: Suggest, name: str, domain: IntDomain | FloatDomain | CategoricalDomain) -> object:
+    match domain:
+        case IntDomain():
+            return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
+        case FloatDomain():
+            return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+        case CategoricalDomain():
+            return trial.suggest_categorical(name, domain.choices)
