@@ -1,0 +1,3 @@
+"""One sweep: what to run, the search, the drive through Ray, and what is kept of it."""
+
+from __future__ import annotations

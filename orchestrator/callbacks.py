@@ -1,0 +1,122 @@
+"""What the driver does with each report and each end of a trial, in the order that keeps a crash harmless."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from orchestrator.config import SweepConfig
+from orchestrator.progress import Progress
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results.writer import ResultWriter
+from orchestrator.searcher import EndState, StudySearcher
+from trainables.metrics import METRICS
+from trainables.teachers import TeacherMetadata
+
+_METRIC_NAMES = [metric.name for metric in METRICS]
+
+
+class SweepRecorder(Callback):
+    """Report or end of a trial: first its row, then the study, then the display.
+
+    A row is written before the study is told, because a trial that the study still believes to be running is run again
+    from its last checkpoint and writes the same row, while one told without a row would be lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        sweep: SweepConfig,
+        writer: ResultWriter,
+        searcher: StudySearcher,
+        teacher: TeacherMetadata,
+        progress: Progress,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._sweep = sweep
+        self._writer = writer
+        self._searcher = searcher
+        self._teacher = teacher
+        self._progress = progress
+        self._now = now
+        self._last: dict[str, dict[str, Any]] = {}
+        self._recoveries: dict[str, int] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook."""
+        self._progress.started(trial.config["trial_id"], trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Tune's hook; the result includes Tune's own entries."""
+        key = trial.config["trial_id"]
+        report = {name: result[name] for name in (*_METRIC_NAMES, "hostname", "device", "threads")}
+        self._last[key] = report
+        self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
+        value = report[self._sweep.objective]
+        if math.isfinite(value):
+            self._searcher.report(key, report["pseudo_batches"], value)
+        self._progress.reported(key, report)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial ended by itself or was stopped early."""
+        report = self._last.get(trial.config["trial_id"])
+        if report is None:
+            self._end(trial, "failed", "ended without a report")
+        elif report["diverged"]:
+            self._end(trial, "diverged", "")
+        else:
+            budget = self._sweep.trial_config({}).last_pseudo_batch
+            used_up = report["pseudo_batches"] >= budget
+            self._end(trial, "completed" if used_up else "stopped_early", "")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial's process died and it will be continued."""
+        key = trial.config["trial_id"]
+        self._recoveries[key] = self._recoveries.get(key, 0) + 1
+        self._progress.recovering(key, _cause(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial failed for good."""
+        self._end(trial, "failed", _cause(trial))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks into a file that nobody reads; see StudySearcher.
+        return {}
+
+    def _end(self, trial: Trial, state: EndState, error: str) -> None:
+        settings = dict(trial.config)
+        key = settings.pop("trial_id")
+        report = self._last.pop(key, {})
+        value = report.get(self._sweep.objective)
+        self._writer.write_trial(
+            {
+                "trial_id": key,
+                "trial_number": int(key[1:]),
+                "state": state,
+                "error": error,
+                "objective": value,
+                "recoveries": self._recoveries.pop(key, 0),
+                "ended_at": self._now(),
+                "teacher_sha256": self._teacher.sha256,
+                "teacher_validation_accuracy": self._teacher.validation_accuracy,
+                "teacher_test_accuracy": self._teacher.test_accuracy,
+                **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
+                **report,
+            }
+        )
+        self._searcher.tell(key, state, value)
+        self._progress.ended(key, state, error)
+
+
+def _cause(trial: Trial) -> str:
+    """The last line of what killed a trial, which names the exception."""
+    error = trial.pickled_error_file and trial.get_pickled_error()
+    lines = str(error or "unknown cause").strip().splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "unknown cause")

@@ -1,0 +1,176 @@
+"""The ``zskt`` command, and ``run_sweep.py``, which is ``zskt sweep``.
+
+Heavy imports wait until the arguments are known to be right: a typing error is answered in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.errors import ZsktError
+from search_spaces.presets import preset_names
+from trainables.errors import TrialError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+app = typer.Typer(
+    name="zskt",
+    help="Zero-shot knowledge transfer: sweeps over a cluster, and their results.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
+]
+
+
+@app.command()
+def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
+    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    storage: Storage = None,
+    sweep_id: Annotated[
+        str | None,
+        typer.Option(help="Name of the sweep; the same name goes on with the same sweep. Default: from the settings."),
+    ] = None,
+    num_trials: Annotated[int | None, typer.Option(help="Trials in all; more than before extends a sweep.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler and of every trial.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(help="CPU cores, and threads, for each trial.")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs for each trial; a fraction shares one.")] = None,
+    data_root: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where torchvision's data sets are.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run a sweep, or what is left of it.
+
+    Example: zskt sweep quickstart --num-trials 24 --set temperature=2
+    """
+    from pydantic import TypeAdapter
+
+    from orchestrator.config import Identifier
+
+    console = _console()
+    with _errors_as_messages(verbose):
+        config = load_sweep(
+            preset_or_file,
+            flags={"storage": storage, "num_trials": num_trials, "seed": seed, "data_root": data_root},
+            assignments=assignments or (),
+        )
+        if cpus is not None or gpus is not None:
+            resources = {"cpu": cpus, "gpu": gpus}
+            config = config.with_resources(**{key: value for key, value in resources.items() if value is not None})
+        if sweep_id is not None:
+            try:
+                TypeAdapter(Identifier).validate_python(sweep_id)
+            except ValueError as error:
+                raise typer.BadParameter(
+                    f"--sweep-id {sweep_id!r}: small letters, digits, - and _, a letter first"
+                ) from error
+        from orchestrator.sweep import run_sweep
+
+        outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
+        _show_results(console, config, outcome.sweep_id, preset_or_file)
+    if not outcome.finished:
+        console.print(
+            f"Stopped. The same command goes on with this sweep: {_same_command()}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def results(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
+    storage: Storage = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show the leaderboard of a sweep.
+
+    Example: zskt results quickstart-1a2b3c4d --storage ./runs
+    """
+    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.storage import find_storage
+
+    with _errors_as_messages(verbose):
+        uri = storage or SweepConfig.model_fields["storage"].default
+        board = read_leaderboard(find_storage(uri), sweep_id)
+        _console().print(board.table())
+
+
+@app.command()
+def presets() -> None:
+    """List the presets.
+
+    Example: zskt presets
+    """
+    console = _console()
+    for name in preset_names():
+        console.print(f"{name}: {load_sweep(name).description}", highlight=False)
+
+
+def main() -> None:
+    """Entry point of ``zskt``."""
+    app()
+
+
+def run_sweep_main() -> None:
+    """Entry point of ``run_sweep.py``: the arguments of ``zskt sweep``."""
+    app(["sweep", *sys.argv[1:]], prog_name="run_sweep.py")
+
+
+def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_or_file: str) -> None:
+    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.results.keys import RESULTS
+    from orchestrator.storage import find_storage
+
+    board = read_leaderboard(find_storage(config.storage), sweep_id)
+    if board.rows:
+        console.print(board.table())
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
+        console.print(f"{len(board.rows)} of {config.num_trials} trials ended: {counts}", highlight=False)
+    command = board.rerun_command("python run_sweep.py", preset_or_file)
+    if command:
+        console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
+    where = config.storage.partition("?")[0].rstrip("/")
+    console.print(f"Results: {where}/{RESULTS}, shown by: zskt results {sweep_id}", highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output; where that is a file or a pipe, lines may be long."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _same_command() -> str:
+    import shlex
+
+    program = "zskt" if sys.argv[0].endswith("zskt") else f"python {sys.argv[0]}"
+    return f"{program} {shlex.join(sys.argv[1:])}"
+
+
+@contextmanager
+def _errors_as_messages(verbose: bool) -> Iterator[None]:
+    """What a user can mend is a message without a stack trace, and an exit code."""
+    try:
+        yield
+    except (ZsktError, TrialError) as error:
+        if verbose:
+            raise
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(getattr(error, "exit_code", 1)) from error

@@ -1,0 +1,45 @@
+"""What Tune reads from the process around it: environment variables and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
+    "RAY_AIR_NEW_OUTPUT": "0",  # its banner names a scratch folder; progress.py shows what matters
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a trial as in the driver
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # checkpoints are on storage; a trial in mid-step need not be waited for
+}
+
+
+@contextmanager
+def tune_environment() -> Iterator[None]:
+    """Tune's settings for the length of a block; those that the user has set stay."""
+    added = {key: value for key, value in _TUNE_SETTINGS.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
+
+
+@contextmanager
+def terminate_like_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, which Tune handles by saving and stopping; for SIGTERM it has no handler.
+
+    ``kubectl delete``, ``ray job stop`` and shutdowns send SIGTERM. Only the main thread may set handlers; elsewhere
+    nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

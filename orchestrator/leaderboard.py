@@ -1,0 +1,121 @@
+"""Trials of a sweep in order of merit, and the best one as a command."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.progress import duration
+from orchestrator.results import read_sweeps, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.config import ZeroShotConfig
+from trainables.object_store import ObjectStore
+
+Row = dict[str, Any]
+
+_STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A sweep's ended trials, best first. Trials that used their whole budget come before those that did not."""
+
+    sweep_id: str
+    sweep: SweepConfig
+    rows: list[Row]
+    searched: list[str]
+    """Fields that the space varies; each must be fixed to run one of the trials again."""
+
+    @property
+    def best(self) -> Row | None:
+        """The best trial that used its whole budget, or none."""
+        return self.rows[0] if self.rows and self.rows[0]["state"] == "completed" else None
+
+    def states(self) -> dict[str, int]:
+        """How many trials ended in each state."""
+        found = [row["state"] for row in self.rows]
+        return {state: found.count(state) for state in _STATE_ORDER if state in found}
+
+    def table(self) -> Table:
+        """The leaderboard for a terminal."""
+        title = f"{self.sweep_id}, by {self.sweep.objective}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in ("#", "trial", *self.searched, "validation", "test", "state", "budget", "cost"):
+            # Field names wrap at their underscores, so that the quick start's table fits into 80 columns.
+            header = column.replace("_", " ")
+            table.add_column(header, justify="left" if column in {"trial", "state"} else "right")
+        for rank, row in enumerate(self.rows, start=1):
+            budget = self.sweep.trial_config({}).last_pseudo_batch
+            table.add_row(
+                str(rank),
+                row["trial_id"],
+                *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
+                _percent(row["validation_accuracy"]),
+                _percent(row["test_accuracy"]),
+                Text(row["state"].replace("_", " "), no_wrap=True),
+                "" if row["pseudo_batches"] is None else f"{row['pseudo_batches'] / budget:.0%}",
+                ""
+                if row["training_seconds"] is None
+                else duration(row["training_seconds"] + row["evaluation_seconds"]),
+            )
+        return table
+
+    def rerun_command(self, program: str, preset_or_file: str) -> str | None:
+        """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best.
+
+        Args:
+            program: What to call, e.g. ``python run_sweep.py``.
+            preset_or_file: Where the sweep came from; only what differs from it is written out.
+        """
+        if self.best is None:
+            return None
+        unchanged = load_sweep(preset_or_file).trial_config({})
+        words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-best"]
+        if self.sweep.storage != load_sweep(preset_or_file).storage:
+            words += ["--storage", self.sweep.storage]
+        for name in ZeroShotConfig.model_fields:
+            value = self.best[CONFIG_PREFIX + name]
+            if name in self.searched or value != getattr(unchanged, name):
+                words += ["--set", f"{name}={'none' if value is None else value}"]
+        return f"{program} {shlex.join(words)}"
+
+
+def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
+    """Read a sweep from the result store.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep; the message names those that are there.
+    """
+    sessions = read_sweeps(store, sweep_id).to_pylist()
+    if not sessions:
+        known = sorted(set(read_sweeps(store)["sweep_id"].to_pylist()))
+        raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
+    sweep = SweepConfig.model_validate(json.loads(sessions[-1]["config_json"]))
+    sign = -1 if sweep.mode == "max" else 1
+
+    def merit(row: Row) -> tuple[int, float, int]:
+        worst = float("inf")
+        value = row["objective"]
+        finite = value is not None and math.isfinite(value)
+        return _STATE_ORDER[row["state"]], sign * value if finite else worst, row["trial_number"]
+
+    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=merit)
+    return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"

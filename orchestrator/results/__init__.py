@@ -1,0 +1,8 @@
+"""The result store: rows in Parquet under ``<storage>/results/v1/``, readable by anything that reads Parquet."""
+
+from __future__ import annotations
+
+from orchestrator.results.reader import read_reports, read_sweeps, read_trials
+from orchestrator.results.writer import ResultWriter
+
+__all__ = ["ResultWriter", "read_reports", "read_sweeps", "read_trials"]

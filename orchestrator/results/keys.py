@@ -1,0 +1,59 @@
+"""Where each object of a sweep lies. The only place that spells keys.
+
+``sweep_id`` is a folder (a Hive partition) and not a column of the files, since pandas and pyarrow refuse a name that is
+both. ``trial_id`` is a column, since a folder for each trial would make thousands of them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Table = Literal["sweeps", "trials", "reports"]
+
+RESULTS = "results/v1"
+TEACHERS = "teachers"
+
+
+def table_folder(table: Table) -> str:
+    """All sweeps of one table."""
+    return f"{RESULTS}/{table}"
+
+
+def sweep_folder(table: Table, sweep_id: str) -> str:
+    """One sweep of one table."""
+    return f"{table_folder(table)}/sweep_id={sweep_id}"
+
+
+def trial_object(sweep_id: str, trial_id: str) -> str:
+    """The one row of a trial that has ended."""
+    return f"{sweep_folder('trials', sweep_id)}/{trial_id}.parquet"
+
+
+def report_object(sweep_id: str, trial_id: str, pseudo_batches: int) -> str:
+    """One report. A trial that is continued and reports again writes the same object."""
+    return f"{sweep_folder('reports', sweep_id)}/{trial_id}-{pseudo_batches:010d}.parquet"
+
+
+def session_object(sweep_id: str, session: int, event: str) -> str:
+    """Start or end of one session of a sweep."""
+    return f"{sweep_folder('sweeps', sweep_id)}/session-{session:04d}-{event}.parquet"
+
+
+def compacted_object(table: Table, sweep_id: str, generation: int) -> str:
+    """All rows of a sweep in one object; the highest generation is the newest."""
+    return f"{sweep_folder(table, sweep_id)}/part-{generation:04d}.parquet"
+
+
+def study_folder(sweep_id: str) -> str:
+    """Optuna's history of a sweep."""
+    return f"studies/{sweep_id}"
+
+
+def checkpoint_folder(sweep_id: str) -> str:
+    """Checkpoints of a sweep's trials."""
+    return f"checkpoints/{sweep_id}"
+
+
+def trial_name(number: int) -> str:
+    """Id of the trial with this number in the study: ``t0007``. Begins with a letter, so no reader takes it for a number."""
+    return f"t{number:04d}"

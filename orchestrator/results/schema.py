@@ -1,0 +1,97 @@
+"""The Arrow schemas of the three tables, made from the configs and the metrics table so that they cannot disagree.
+
+A swept or fixed setting is a column ``config_<field>``; a metric has its plain name. Each field carries its description
+and unit as metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from trainables.config import ZeroShotConfig
+from trainables.metrics import METRICS
+
+SCHEMA_VERSION = "1"
+CONFIG_PREFIX = "config_"
+
+_TIME = pa.timestamp("us", tz="UTC")
+_KINDS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_JSON_TYPES = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
+
+
+def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
+    return pa.field(
+        name, kind, metadata={"description": description, "unit": unit} if unit else {"description": description}
+    )
+
+
+def _arrow_type(schema: dict[str, Any]) -> pa.DataType:
+    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    return _JSON_TYPES[parts[0]["type"]]
+
+
+_METRIC_FIELDS = [_field(m.name, _KINDS[m.kind], m.description, m.unit) for m in METRICS]
+_CONFIG_FIELDS = [
+    _field(CONFIG_PREFIX + name, _arrow_type(schema), schema.get("description", ""))
+    for name, schema in ZeroShotConfig.model_json_schema()["properties"].items()
+]
+_MACHINE_FIELDS = [
+    _field("hostname", pa.string(), "Machine that made the last report."),
+    _field("device", pa.string(), "cpu or cuda."),
+    _field("threads", pa.int64(), "Threads that torch used; bits on a CPU depend on it.", "count"),
+]
+
+REPORTS = pa.schema(
+    [
+        _field("trial_id", pa.string(), "The trial, unique in its sweep."),
+        _field("reported_at", _TIME, "When the driver received the report.", "UTC"),
+        *_METRIC_FIELDS,
+        *_MACHINE_FIELDS,
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+"""One row for each report of a trial."""
+
+TRIALS = pa.schema(
+    [
+        _field("trial_id", pa.string(), "The trial, unique in its sweep."),
+        _field("trial_number", pa.int64(), "Its number in the Optuna study, from 0."),
+        _field("state", pa.string(), "completed, stopped_early, diverged or failed."),
+        _field("error", pa.string(), "Why it failed; empty for other states."),
+        _field("objective", pa.float64(), "Value of the sweep's objective at the last report."),
+        _field(
+            "recoveries", pa.int64(), "How often it was continued after its process died, in its last session.", "count"
+        ),
+        _field("ended_at", _TIME, "When the driver learnt that it had ended.", "UTC"),
+        _field("teacher_sha256", pa.string(), "Checksum of the teacher's weights."),
+        _field(
+            "teacher_validation_accuracy", pa.float64(), "Teacher's accuracy on the same images.", "share in [0, 1]"
+        ),
+        _field("teacher_test_accuracy", pa.float64(), "Teacher's accuracy on the test split.", "share in [0, 1]"),
+        *_CONFIG_FIELDS,
+        *_METRIC_FIELDS,
+        *_MACHINE_FIELDS,
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+"""One row for each trial that has ended, however it ended; metrics are those of its last report, or null."""
+
+SWEEPS = pa.schema(
+    [
+        _field("session", pa.int64(), "Number of the session, from 0; each start of a sweep is one."),
+        _field("event", pa.string(), "started, finished, interrupted or failed."),
+        _field("at", _TIME, "When.", "UTC"),
+        _field("config_json", pa.string(), "The whole SweepConfig of the session."),
+        _field("objective", pa.string(), "Metric that the search optimises."),
+        _field("searched_json", pa.string(), "Fields of the trial that the search varies, as a JSON list."),
+        _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
+        _field("versions_json", pa.string(), "Versions of Python and the main libraries."),
+        _field("hostname", pa.string(), "Machine of the driver."),
+        _field("cpus", pa.float64(), "CPU cores of the cluster at that moment.", "count"),
+        _field("gpus", pa.float64(), "GPUs of the cluster at that moment.", "count"),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+"""One row for the start and one for the end of each session of a sweep."""

@@ -1,0 +1,68 @@
+"""Writes rows as they come. Each object is immutable, published whole, and has a key that follows from its content:
+writing a row twice, after a recovery, changes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.results import keys, reader
+from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
+from trainables.object_store import ObjectStore
+
+Row = Mapping[str, Any]
+
+
+class ResultWriter:
+    """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null."""
+
+    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
+        self._store = store
+        self._sweep_id = sweep_id
+
+    def write_report(self, row: Row) -> None:
+        """Keep one report."""
+        self._write(keys.report_object(self._sweep_id, row["trial_id"], row["pseudo_batches"]), REPORTS, row)
+
+    def write_trial(self, row: Row) -> None:
+        """Keep a trial that has ended."""
+        self._write(keys.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
+
+    def write_session(self, row: Row) -> None:
+        """Keep the start or the end of a session."""
+        event = "started" if row["event"] == "started" else "ended"
+        self._write(keys.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
+
+    def compact(self) -> None:
+        """Gather the small objects of trials and reports into one each.
+
+        The new object is complete before the first old one goes; in between, and after a crash there, rows are double
+        and ``reader`` leaves the copies out.
+        """
+        tables: dict[keys.Table, Any] = {"trials": reader.read_trials, "reports": reader.read_reports}
+        for table, read in tables.items():
+            old = self._store.keys(keys.sweep_folder(table, self._sweep_id))
+            if len(old) < 2:
+                continue
+            rows: pa.Table = read(self._store, self._sweep_id).drop_columns(["sweep_id"])
+            generation = 1 + max((int(key[-12:-8]) for key in old if "/part-" in key), default=-1)
+            self._store.write(keys.compacted_object(table, self._sweep_id, generation), _parquet(rows))
+            for key in old:
+                self._store.delete(key)
+
+    def _write(self, key: str, schema: pa.Schema, row: Row) -> None:
+        unknown = row.keys() - set(schema.names)
+        if unknown:
+            raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")
+        self._store.write(key, _parquet(pa.Table.from_pylist([dict(row)], schema=schema)))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()

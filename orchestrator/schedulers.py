@@ -1,0 +1,91 @@
+"""Early stopping: asynchronous successive halving (Li et al., 2020), in units of budget used.
+
+Tune's own ASHA forgets its rungs when a sweep is started again, after which the worst trial goes on for want of
+competitors. Here the rungs are filled from what the study knows. Trials are told apart by the sweep's trial ids, since
+Tune gives a continued trial a new id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from orchestrator.config import SchedulerConfig
+
+PastReport = tuple[str, int, float]
+"""Trial id, pseudo batches done, objective."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A trial's first report at a rung; larger values are better."""
+
+    pseudo_batches: int
+    value: float
+
+
+class AshaScheduler(FIFOScheduler):
+    """Stops a trial at a rung unless it is among the best 1/reduction_factor of the trials seen there.
+
+    As in Tune and in the paper's stopping variant, the first trial at a rung always goes on.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        objective: str,
+        mode: str,
+        max_pseudo_batches: int,
+        past_reports: Iterable[PastReport] = (),
+    ) -> None:
+        """Args: max_pseudo_batches: A trial's whole budget; past_reports: All reports of earlier sessions."""
+        super().__init__()
+        self._objective = objective
+        self._sign = 1.0 if mode == "max" else -1.0
+        self._factor = config.reduction_factor
+        self.rungs = rung_budgets(config, max_pseudo_batches)
+        self._entries: dict[int, dict[str, _Entry]] = {rung: {} for rung in self.rungs}
+        for trial_id, pseudo_batches, value in sorted(past_reports, key=lambda report: report[:2]):
+            self._record(trial_id, pseudo_batches, value)
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's hook: CONTINUE or STOP."""
+        return self.decide(trial.config["trial_id"], result["pseudo_batches"], result[self._objective])
+
+    def decide(self, trial_id: str, pseudo_batches: int, value: float) -> str:
+        """CONTINUE or STOP for a trial that reports ``value`` after ``pseudo_batches``.
+
+        A trial is compared at the highest rung it has reached. One that reports again after a recovery is judged again,
+        against those that have come since.
+        """
+        rung = self._record(trial_id, pseudo_batches, value)
+        if rung is None:
+            return str(TrialScheduler.CONTINUE)
+        values = {key: entry.value for key, entry in self._entries[rung].items()}
+        cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._factor))
+        return str(TrialScheduler.CONTINUE if values[trial_id] >= cutoff else TrialScheduler.STOP)
+
+    def _record(self, trial_id: str, pseudo_batches: int, value: float) -> int | None:
+        """Enter a trial's first report at the highest rung it reaches; the rung if this is that report, else none."""
+        reached = [rung for rung in self.rungs if pseudo_batches >= rung]
+        if not reached:
+            return None
+        entry = _Entry(pseudo_batches=pseudo_batches, value=self._sign * value)
+        first = self._entries[reached[-1]].setdefault(trial_id, entry)
+        return reached[-1] if first.pseudo_batches == pseudo_batches else None
+
+
+def rung_budgets(config: SchedulerConfig, max_pseudo_batches: int) -> list[int]:
+    """Pseudo batches at which trials are compared: the grace share of the budget, times the factor each, below the end."""
+    rung = max(1.0, config.grace * max_pseudo_batches)
+    rungs = []
+    while rung < max_pseudo_batches:
+        rungs.append(round(rung))
+        rung *= config.reduction_factor
+    return rungs

@@ -1,0 +1,168 @@
+"""Optuna ask/tell behind Tune's ``Searcher``.
+
+Tune's own ``OptunaSearch`` tells Optuna that a trial stopped early is complete, at its low budget; leaves a trial whose
+metric is NaN running for ever; and keeps its memory in a pickle that a crash leaves behind the truth. Here a trial that
+used its whole budget is COMPLETE, one stopped early PRUNED with the values it reached, one that failed or diverged FAIL;
+and the study itself is on storage, so that a sweep started again goes on with the trials that were running.
+
+Tune tells a searcher of results before it tells callbacks. The study must learn of an end only once the trial's row is
+safe, or a crash between the two would lose the row. So ``SweepRecorder`` (``callbacks.py``) reports and tells, and the
+methods by which Tune would do so are empty here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from orchestrator.config import SamplerConfig, SweepConfig
+from orchestrator.results.keys import trial_name
+from search_spaces import SearchSpace
+from search_spaces.spaces import Suggest
+from trainables.config import ZeroShotConfig
+from trainables.seeding import derive_seed
+
+EndState = Literal["completed", "stopped_early", "diverged", "failed"]
+
+_CONFIG_ATTRIBUTE = "config"
+_TOLD = {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}
+
+
+class PinnedTrial:
+    """An Optuna trial that answers for fixed fields by itself, so that a space need not know what was fixed."""
+
+    def __init__(self, trial: Suggest, fixed: Mapping[str, Any]) -> None:
+        self._trial = trial
+        self._fixed = fixed
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        if name in self._fixed:
+            return int(self._fixed[name])
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        if name in self._fixed:
+            return float(self._fixed[name])
+        return self._trial.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
+        if name in self._fixed:
+            return self._fixed[name]
+        return self._trial.suggest_categorical(name, choices)
+
+
+class StudySearcher(Searcher):
+    """Suggests the trials of a sweep, first those that an earlier session left running.
+
+    There is one study and one writer to it: the searcher is never copied, and its pickle (Tune makes one that nobody
+    reads) holds nothing.
+    """
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig, space: SearchSpace) -> None:
+        super().__init__()
+        self._study = study
+        self._sweep = sweep
+        self._space = space
+        self._trials: dict[str, optuna.Trial] = {}
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._unfinished = [optuna.Trial(study, trial._trial_id) for trial in waiting]
+        if not study.get_trials(deepcopy=False):
+            # The published settings come first, whatever the sampler would say: they are what others compare with.
+            study.enqueue_trial({name: field.default for name, field in ZeroShotConfig.model_fields.items()})
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial: ``trial_id`` and the fields of ``ZeroShotConfig``; or ``FINISHED``."""
+        if self._unfinished:
+            trial = self._unfinished.pop(0)
+        elif self.trials_started < self._sweep.num_trials:
+            # A sampler made anew for each trial, seeded by its number, proposes the same after any interruption.
+            self._study.sampler = make_sampler(self._sweep.sampler, self._sweep.seed, self.trials_started)
+            trial = self._study.ask()
+        else:
+            return str(Searcher.FINISHED)
+        key = trial_name(trial.number)
+        self._trials[key] = trial
+        return {"trial_id": key, **self._config(trial)}
+
+    @property
+    def trials_started(self) -> int:
+        """Trials asked for so far, in all sessions."""
+        return sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+
+    def report(self, key: str, pseudo_batches: int, value: float) -> None:
+        """Keep the objective of a running trial at that budget. The same report twice is kept once."""
+        trial = self._trials[key]
+        reported = self._study._storage.get_trial(trial._trial_id).intermediate_values
+        if pseudo_batches not in reported:
+            trial.report(value, pseudo_batches)
+
+    def tell(self, key: str, state: EndState, value: float | None) -> None:
+        """Tell the study how a trial ended. ``value`` counts for one that was completed."""
+        told = _TOLD.get(state, TrialState.FAIL)
+        self._study.tell(self._trials.pop(key), value if told is TrialState.COMPLETE else None, state=told)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: see the module."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: see the module."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is on storage already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a sweep is continued by starting it again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def _config(self, trial: optuna.Trial) -> dict[str, Any]:
+        """The trial's settings, kept with it the first time, so that a later session runs the very same."""
+        kept = trial.user_attrs.get(_CONFIG_ATTRIBUTE)
+        if kept is None:
+            suggestion = self._space(PinnedTrial(trial, self._sweep.trial))
+            kept = self._sweep.trial_config(suggestion).model_dump_json()
+            trial.set_user_attr(_CONFIG_ATTRIBUTE, kept)
+        config: dict[str, Any] = json.loads(kept)
+        return config
+
+
+def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSampler:
+    """The sampler for one trial."""
+    trial_seed = derive_seed(seed, f"sampler for trial {trial_number}") % 2**32
+    match config.name:
+        case "tpe":
+            return TPESampler(n_startup_trials=config.startup_trials, seed=trial_seed)
+        case "random":
+            return RandomSampler(seed=trial_seed)
+
+
+def check_space(space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50) -> list[str]:
+    """Try a space out before a trial starts, and return the fields that it varies.
+
+    Raises:
+        ConfigError: a suggestion is not a valid config.
+        ValueError: it sets a field that all trials of a sweep share, or a name differs from the field it sets.
+    """
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    varied: set[str] = set()
+    for _ in range(samples):
+        trial = study.ask()
+        suggestion = space(PinnedTrial(trial, sweep.trial))
+        sweep.trial_config(suggestion)
+        shared = suggestion.keys() & set(forbidden)
+        if shared:
+            raise ValueError(f"space: {', '.join(sorted(shared))} cannot vary within a sweep; fix it under trial:")
+        misnamed = trial.params.keys() - suggestion.keys()
+        if misnamed:
+            raise ValueError(f"space: parameter {', '.join(sorted(misnamed))} sets no field of that name")
+        varied |= trial.params.keys()
+    return sorted(varied)

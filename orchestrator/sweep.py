@@ -1,0 +1,233 @@
+"""Start, continue or extend a sweep: the same call.
+
+Data flow: config -> study (which trials, what is known) -> Tune (runs them) -> recorder (rows, then study). Everything
+that must outlive the driver is on the sweep's storage; Tune's own folder is scratch.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+from ray import tune
+from rich.console import Console
+
+from cluster.resources import max_concurrent_trials
+from cluster.session import RaySession, ray_session
+from orchestrator.callbacks import SweepRecorder
+from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.environment import terminate_like_interrupt, tune_environment
+from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.lock import sweep_lock
+from orchestrator.progress import Progress
+from orchestrator.provenance import session_row
+from orchestrator.results import ResultWriter, keys, read_sweeps
+from orchestrator.schedulers import AshaScheduler
+from orchestrator.searcher import StudySearcher, check_space
+from orchestrator.storage import open_storage, shown
+from orchestrator.study import ended_trials, open_study, past_reports
+from orchestrator.teachers import prepare_inputs
+from search_spaces import SearchSpace, resolve_space
+from trainables.checkpoint import CheckpointStore
+from trainables.object_store import ObjectStore
+from trainables.ray_trainables import TrialInputs, ZeroShotTrainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """How a session ended; ``finished`` is false if it was interrupted."""
+
+    sweep_id: str
+    finished: bool
+
+
+def run_sweep(
+    sweep: SweepConfig, *, sweep_id: str | None = None, address: str | None = None, console: Console | None = None
+) -> SweepOutcome:
+    """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
+
+    Args:
+        sweep: What to run.
+        sweep_id: Name of the sweep on its storage; none: made from the config.
+        address: See ``cluster.session.ray_session``.
+        console: Where progress is shown; none: standard output.
+
+    Raises:
+        ConfigError: the space does not fit the config, or a trial does not fit the cluster.
+        SweepMismatchError: the id belongs to a sweep with other settings.
+        SweepBusyError: another process is running the sweep.
+        StorageError, DataUnavailableError, TeacherError: what they say.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sweep_id = sweep_id or sweep.default_sweep_id
+    space, searched = _checked_space(sweep)
+    store = open_storage(sweep.storage)
+    with sweep_lock(store, sweep_id):
+        _check_same_sweep(store, sweep_id, sweep)
+        driver = _Driver(
+            sweep=sweep,
+            sweep_id=sweep_id,
+            space=space,
+            searched=searched,
+            store=store,
+            study=open_study(store, sweep_id, mode=sweep.mode),
+            writer=ResultWriter(store, sweep_id),
+            console=console or Console(),
+        )
+        driver.say_start()
+        if not driver.finished:
+            with tune_environment(), ray_session(address) as session:
+                driver.run_session(session)
+        if driver.finished:
+            driver.writer.compact()
+        return SweepOutcome(sweep_id=sweep_id, finished=driver.finished)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Driver:
+    """A checked sweep with its places open."""
+
+    sweep: SweepConfig
+    sweep_id: str
+    space: SearchSpace
+    searched: list[str]
+    store: ObjectStore
+    study: optuna.Study
+    writer: ResultWriter
+    console: Console
+
+    @property
+    def finished(self) -> bool:
+        return len(ended_trials(self.study)) >= self.sweep.num_trials
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def say_start(self) -> None:
+        ended, total = len(ended_trials(self.study)), self.sweep.num_trials
+        running = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        line = f"sweep {self.sweep_id}: {total} trials, kept in {shown(self.sweep.storage)}"
+        if self.finished:
+            line += "; all of them have ended. More with --num-trials, the same anew with --sweep-id NAME"
+        elif ended or running:
+            line += f"; {ended} ended before, {running} go on from their checkpoints, {total - ended - running} are new"
+        self.say(line)
+
+    def run_session(self, session: RaySession) -> None:
+        """Everything between connecting to Ray and leaving it."""
+        concurrency = self._concurrency(session)
+        inputs = prepare_inputs(self.sweep, self.store, say=self.say)
+        number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
+        self._write_session(number, "started", session)
+        event = "failed"
+        try:
+            self._fit(inputs, concurrency)
+            event = "finished" if self.finished else "interrupted"
+        except KeyboardInterrupt:
+            event = "interrupted"
+        finally:
+            self._write_session(number, event, session)
+
+    def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
+        searcher = StudySearcher(self.study, self.sweep, self.space)
+        progress = Progress(
+            console=self.console,
+            objective=self.sweep.objective,
+            maximise=self.sweep.mode == "max",
+            searched=self.searched,
+            pseudo_batches=self.sweep.trial_config({}).last_pseudo_batch,
+            num_trials=self.sweep.num_trials,
+        )
+        for trial in ended_trials(self.study):
+            progress.recall(keys.trial_name(trial.number), trial.params, trial.value)
+        recorder = SweepRecorder(
+            sweep=self.sweep,
+            writer=self.writer,
+            searcher=searcher,
+            teacher=inputs.teacher.metadata,
+            progress=progress,
+        )
+        with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
+            tuner = tune.Tuner(
+                self._trainable(inputs),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    scheduler=self._scheduler(),
+                    num_samples=-1,  # the searcher says when it is finished
+                    max_concurrent_trials=concurrency,
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: trial.config["trial_id"],
+                    trial_dirname_creator=lambda trial: trial.config["trial_id"],
+                ),
+                run_config=tune.RunConfig(
+                    name=self.sweep_id,
+                    storage_path=scratch,
+                    failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
+                    callbacks=[recorder],
+                    verbose=0,
+                ),
+            )
+            with progress, terminate_like_interrupt():
+                tuner.fit()
+
+    def _trainable(self, inputs: TrialInputs) -> type[ZeroShotTrainable]:
+        trainable = tune.with_parameters(
+            ZeroShotTrainable,
+            inputs=inputs,
+            checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
+            checkpoint_seconds=self.sweep.checkpoint_seconds,
+        )
+        resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.resources.gpu}
+        with_resources: type[ZeroShotTrainable] = tune.with_resources(trainable, resources)
+        return with_resources
+
+    def _scheduler(self) -> AshaScheduler | None:
+        if self.sweep.scheduler.name == "none":
+            return None
+        return AshaScheduler(
+            self.sweep.scheduler,
+            objective=self.sweep.objective,
+            mode=self.sweep.mode,
+            max_pseudo_batches=self.sweep.trial_config({}).last_pseudo_batch,
+            past_reports=past_reports(self.study),
+        )
+
+    def _concurrency(self, session: RaySession) -> int:
+        try:
+            return max_concurrent_trials(
+                cpus=session.cpus,
+                gpus=session.gpus,
+                cpus_per_trial=self.sweep.resources.cpu,
+                gpus_per_trial=self.sweep.resources.gpu,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _write_session(self, number: int, event: str, session: RaySession) -> None:
+        self.writer.write_session(
+            session_row(self.sweep, self.searched, number=number, event=event, cpus=session.cpus, gpus=session.gpus)
+        )
+
+
+def _checked_space(sweep: SweepConfig) -> tuple[SearchSpace, list[str]]:
+    try:
+        space = resolve_space(sweep.space)
+        return space, check_space(space, sweep, forbidden=SHARED_FIELDS)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
+    """Refuse to go on with other settings than the sweep began with."""
+    earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    if not earlier:
+        return
+    then, now = SweepConfig.model_validate_json(earlier[-1]).identity, sweep.identity
+    different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
+    if different:
+        raise SweepMismatchError(
+            f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
+            "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
+        )
