@@ -23,6 +23,7 @@ from trainables.object_store import ObjectStore
 
 FORMAT_VERSION = 1
 _SEPARATOR = "/"
+_HEADER_KEY = "zskt"
 
 State = Mapping[str, Any]
 """Nested mappings whose leaves are tensors or JSON values; keys are strings without ``/``, or integers."""
@@ -37,8 +38,9 @@ def dump(state: State) -> bytes:
     # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
     tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     text = json.dumps(values)
-    header = {"format_version": str(FORMAT_VERSION), "sha256": _digest(text, tensors), "state": text}
-    return save_tensors(tensors, metadata=header)
+    header = {"format_version": FORMAT_VERSION, "sha256": _digest(text, tensors), "state": text}
+    # One entry, since safetensors writes several in any order and equal states are to give equal bytes.
+    return save_tensors(tensors, metadata={_HEADER_KEY: json.dumps(header)})
 
 
 def parse(data: bytes, *, origin: str) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def parse(data: bytes, *, origin: str) -> dict[str, Any]:
     try:
         tensors = load_tensors(data)
         header = _header(data)
-        version, digest, text = int(header["format_version"]), header["sha256"], header["state"]
+        version, digest, text = header["format_version"], header["sha256"], header["state"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedCheckpointError(f"checkpoint {origin} cannot be read: {error}") from error
     if version > FORMAT_VERSION:
@@ -110,9 +112,9 @@ def _join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return value["value"]
 
 
-def _header(data: bytes) -> dict[str, str]:
+def _header(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
-    header: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    header: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_HEADER_KEY])
     return header
 
 

@@ -26,6 +26,7 @@ from trainables.errors import TeacherError
 from trainables.evaluation import accuracy
 from trainables.networks import Network, build_network
 from trainables.object_store import ObjectStore
+from trainables.seeding import seeded_initialisation
 
 PLAUSIBLE_ACCURACY = 0.5
 """A teacher below this share of the way from chance to perfect is taken for a mistake, not for a teacher."""
@@ -65,7 +66,8 @@ class Teacher:
     def build(self) -> Network:
         """A fresh network with these weights."""
         spec = SPECS[self.metadata.dataset]
-        network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
+        with seeded_initialisation(0, "overwritten by the next line"):
+            network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
         network.load_state_dict(dict(self.weights))
         return network
 

@@ -1,0 +1,1 @@
+"""What is measured, and the plain loop that it is measured against."""

@@ -1,0 +1,88 @@
+"""The published loop as the authors' code runs it, written from its description and kept as slow as it is.
+
+In each of the ``generator_steps + student_steps`` inner iterations the generator runs anew; the student's backward pass
+runs through teacher and generator; every network's gradients are filled, used or not. ``trainables.distiller`` must give
+the same networks, and is measured against this.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import ZeroShotConfig
+from trainables.networks import Network
+
+
+@dataclass(kw_only=True)
+class PublishedLoop:
+    """The state of a run: three networks, two optimizers, and the source of latents."""
+
+    config: ZeroShotConfig
+    teacher: Network
+    student: Network
+    generator: nn.Module
+    latent_stream: torch.Generator
+
+    def __post_init__(self) -> None:
+        """Set modes once, as published, and start both optimizers and schedules."""
+        self.teacher.eval()
+        self.student.train()
+        self.generator.train()
+        config = self.config
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
+        self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
+        self.done = 0
+
+    def pseudo_batch(self) -> None:
+        """One outer iteration."""
+        config = self.config
+        share = (1 + math.cos(math.pi * self.done / config.total_pseudo_batches)) / 2
+        self.generator_optimizer.param_groups[0]["lr"] = config.generator_lr * share
+        self.student_optimizer.param_groups[0]["lr"] = config.student_lr * share
+        parameter = next(self.generator.parameters())
+        latents = torch.randn(
+            config.batch_size, config.latent_dim, generator=self.latent_stream, dtype=parameter.dtype
+        ).to(parameter.device)
+        for inner in range(config.generator_steps + config.student_steps):
+            images = self.generator(latents)
+            if inner < config.generator_steps:
+                student_logits, _ = self.student(images)
+                teacher_logits, _ = self.teacher(images)
+                self._step(self.generator, self.generator_optimizer, -self._kl(teacher_logits, student_logits))
+            else:
+                if inner == config.generator_steps:
+                    with torch.no_grad():
+                        teacher_logits, teacher_activations = self.teacher(images)
+                student_logits, student_activations = self.student(images)
+                loss = self._kl(teacher_logits, student_logits)
+                if config.attention_weight > 0:
+                    loss = loss + config.attention_weight * self._attention(student_activations, teacher_activations)
+                self._step(self.student, self.student_optimizer, loss)
+        self.done += 1
+
+    def _step(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip_norm)
+        optimizer.step()
+
+    def _kl(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+        temperature = self.config.temperature
+        student = F.log_softmax(student_logits / temperature, dim=1)
+        teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+        return F.kl_div(student, teacher, reduction="none", log_target=True).mean()
+
+    def _attention(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        terms = []
+        for ours, theirs in zip(student, teacher, strict=True):
+            maps = [F.normalize(activation.pow(2).mean(1).view(len(activation), -1)) for activation in (ours, theirs)]
+            terms.append((maps[0] - maps[1]).pow(2).mean())
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total

@@ -1,0 +1,112 @@
+"""Fixtures that the whole suite shares. Real loop and real backward pass on networks and batches that take milliseconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Read when Ray is imported: no usage reports, no token files, the loopback address for the node.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+
+import torch
+from pyarrow import fs
+
+from trainables.config import ZeroShotConfig
+from trainables.data import ImageSet
+from trainables.distiller import ZeroShotDistiller
+from trainables.networks import build_network
+from trainables.object_store import ObjectStore
+from trainables.seeding import seeded_initialisation
+from trainables.teachers import Teacher, TeacherMetadata
+
+DistillerFactory = Callable[..., ZeroShotDistiller]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # Tiny tensors gain nothing from threads, and bits depend on their number.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    """A folder with a name that is hard on whoever forgets to quote."""
+    return ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path / "a store=with %odd & name"))
+
+
+def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    return ImageSet(
+        images=torch.randint(256, (count, channels, 32, 32), generator=generator, dtype=torch.uint8),
+        labels=torch.arange(count) % 10,
+    )
+
+
+def make_teacher(name: str = "lenet", *, dataset: str = "digits", seed: int = 7) -> Teacher:
+    """An untrained teacher: the loop does not care how good it is."""
+    channels = 1 if dataset == "digits" else 3
+    with seeded_initialisation(seed, "test teacher"):
+        network = build_network(name, num_classes=10, channels=channels)
+    metadata = TeacherMetadata(
+        dataset=dataset,
+        network=name,
+        normalisation=dataset,
+        source="test",
+        sha256="0" * 64,
+        validation_accuracy=0.9,
+        test_accuracy=0.9,
+        recipe={},
+    )
+    return Teacher(metadata=metadata, weights={key: value.clone() for key, value in network.state_dict().items()})
+
+
+def tiny_settings(**changes: Any) -> dict[str, Any]:
+    """Settings of a trial of a few milliseconds."""
+    return {
+        "dataset": "digits",
+        "teacher": "lenet",
+        "student": "lenet",
+        "batch_size": 4,
+        "latent_dim": 5,
+        "generator_width": 4,
+        "generator_steps": 1,
+        "student_steps": 2,
+        "total_pseudo_batches": 4,
+        "evaluation_interval": 2,
+        **changes,
+    }
+
+
+def make_distiller(*, dtype: torch.dtype = torch.float32, **changes: Any) -> ZeroShotDistiller:
+    config = ZeroShotConfig.model_validate(tiny_settings(**changes))
+    return ZeroShotDistiller(
+        config,
+        teacher=make_teacher(config.teacher, dataset=config.dataset),
+        validation=make_images(20, channels=1 if config.dataset == "digits" else 3),
+        test=make_images(20, channels=1 if config.dataset == "digits" else 3, seed=1),
+        dtype=dtype,
+    )
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """One Ray session for all tests that need one."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=150 * 2**20,
+    )
+    yield
+    ray.shutdown()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trainables import checkpoint
+from trainables.checkpoint import CheckpointStore
+from trainables.errors import CheckpointError, DamagedCheckpointError
+from trainables.object_store import ObjectStore
+
+STATE: dict[str, Any] = {
+    "network": {"weight": torch.randn(3, 2), "count": torch.tensor(7), "empty": torch.zeros(0)},
+    "optimizer": {0: {"step": torch.tensor(2.0)}, 1: {"step": torch.tensor(3.0)}},
+    "stream": torch.arange(16, dtype=torch.uint8),
+    "counters": {"done": 3, "share": 0.1, "name": "ü", "flag": True},
+    "nothing": None,
+}
+
+
+def equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, dict):
+        return ours.keys() == theirs.keys() and all(equal(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, torch.Tensor):
+        return ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    return bool(ours == theirs)
+
+
+def test_what_is_written_is_read() -> None:
+    assert equal(checkpoint.parse(checkpoint.dump(STATE), origin="test"), STATE)
+    assert checkpoint.dump(STATE) == checkpoint.dump(STATE)
+
+
+def test_shared_memory_and_later_changes_do_not_reach_a_checkpoint() -> None:
+    weight = torch.zeros(4)
+    data = checkpoint.dump({"a": weight, "b": weight[:2], "c": weight.view(2, 2).t()})
+    weight += 1
+    state = checkpoint.parse(data, origin="test")
+    assert not any(part.any() for part in state.values())
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.data())
+def test_any_flipped_bit_or_cut_is_noticed(data: st.DataObject) -> None:
+    content = bytearray(checkpoint.dump(STATE))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        position = data.draw(st.integers(0, len(content) - 1))
+        content[position] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        state = checkpoint.parse(bytes(content), origin="here")
+    except CheckpointError as error:
+        assert "here" in str(error)
+    else:
+        assert equal(state, STATE)  # a bit of the header's padding, or of a name that nothing reads
+
+
+def test_a_checkpoint_of_a_later_format_asks_for_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
+    data = checkpoint.dump(STATE)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="format 2; this version reads up to 1: update zskt"):
+        checkpoint.parse(data, origin="test")
+
+
+def test_the_store_keeps_the_newest_two_of_each_trial(store: ObjectStore) -> None:
+    checkpoints = CheckpointStore(store)
+    for done in (5, 10, 100):
+        checkpoints.save("t0001", done, {"done": done})
+    checkpoints.save("t0002", 1, {"done": 1})
+    assert checkpoints.load_newest("t0001") == {"done": 100}
+    assert checkpoints.load_newest("t0002") == {"done": 1}
+    assert checkpoints.load_newest("t0003") is None
+    assert store.keys("t0001") == ["t0001/0000000010.safetensors", "t0001/0000000100.safetensors"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    store: ObjectStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = CheckpointStore(store)
+    checkpoints.save("t0001", 1, {"done": 1, "weights": torch.ones(3)})
+    checkpoints.save("t0001", 2, {"done": 2, "weights": torch.ones(3)})
+    store.write("t0001/0000000002.safetensors", store.read("t0001/0000000002.safetensors")[:-1])
+    with caplog.at_level(logging.WARNING):
+        state = checkpoints.load_newest("t0001")
+    assert state is not None
+    assert state["done"] == 1
+    assert "0000000002.safetensors" in caplog.text
+    assert "going back to the one before" in caplog.text
+    with pytest.raises(DamagedCheckpointError):
+        checkpoint.parse(store.read("t0001/0000000002.safetensors"), origin="test")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from trainables.config import SupervisedConfig, ZeroShotConfig, allowed_values
+
+
+def test_defaults_are_the_published_cifar10_settings() -> None:
+    config = ZeroShotConfig()
+    assert (config.student_lr, config.generator_lr) == (2e-3, 1e-3)
+    assert (config.generator_steps, config.student_steps) == (1, 10)
+    assert (config.batch_size, config.latent_dim, config.generator_width) == (128, 100, 128)
+    assert (config.temperature, config.attention_weight, config.gradient_clip_norm) == (1.0, 250.0, 5.0)
+    assert (config.total_pseudo_batches, config.pseudo_batches_per_report) == (80_000, 800)
+    teacher = SupervisedConfig()
+    assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (teacher.epochs, teacher.batch_size) == (200, 128)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 0.0),
+        ("temperature", -1),
+        ("temperature", float("inf")),
+        ("temperature", float("nan")),
+        ("generator_steps", 0),
+        ("student_steps", 1.5),
+        ("attention_weight", -1),
+        ("student_lr", 0),
+        ("batch_size", 1),
+        ("generator_width", 3),
+        ("seed", -1),
+        ("validation_fraction", 1),
+        ("dataset", "imagenet"),
+        ("teacher", "wrn-17-1"),
+        ("stop_at_pseudo_batch", 80_001),
+        ("student_stepz", 3),
+    ],
+)
+def test_bad_values_and_unknown_fields_are_refused(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match=field):
+        ZeroShotConfig.model_validate({field: value})
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_any_step_ratio_is_allowed(steps: int) -> None:
+    assert ZeroShotConfig(generator_steps=steps, student_steps=steps).student_steps == steps
+
+
+def test_configs_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        ZeroShotConfig().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("temperature", "a number > 0"),
+        ("generator_steps", "a whole number >= 1"),
+        ("generator_width", "a whole number >= 2, a multiple of 2"),
+        ("validation_fraction", "a number > 0, < 1"),
+        ("stop_at_pseudo_batch", "a whole number >= 1 or none"),
+        ("seed", "a whole number >= 0, < 2^63"),
+    ],
+)
+def test_allowed_values_in_words(field: str, words: str) -> None:
+    assert allowed_values(ZeroShotConfig, field) == words
+
+
+def test_every_field_is_described() -> None:
+    for model in (ZeroShotConfig, SupervisedConfig):
+        for name, field in model.model_fields.items():
+            assert field.description and field.description.endswith("."), f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize("module", ["trainables.config", "trainables.metrics", "orchestrator.config", "orchestrator.cli"])
+def test_reading_a_config_imports_neither_torch_nor_ray(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'ray', 'optuna', 'torchvision'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

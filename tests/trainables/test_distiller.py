@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import copy
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.published_loop import PublishedLoop
+from tests.conftest import make_distiller, make_images, make_teacher, tiny_settings
+from trainables import checkpoint
+from trainables.config import ZeroShotConfig
+from trainables.data import ImageSet
+from trainables.distiller import ZeroShotDistiller
+from trainables.errors import CheckpointError
+from trainables.metrics import METRICS
+from trainables.networks import Network, build_network
+from trainables.seeding import stream
+
+State = dict[str, torch.Tensor]
+
+
+def snapshot(network: nn.Module) -> State:
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: State) -> bool:
+    return any(not torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def published_loop_like(distiller: ZeroShotDistiller) -> PublishedLoop:
+    teacher = copy.deepcopy(distiller.teacher).requires_grad_(True)  # the published code leaves gradients on
+    return PublishedLoop(
+        config=distiller.config,
+        teacher=teacher,
+        student=copy.deepcopy(distiller.student),
+        generator=copy.deepcopy(distiller.generator),
+        latent_stream=stream(distiller.config.seed, "latents"),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"generator_steps": 3, "student_steps": 2, "temperature": 3.0},
+        {"attention_weight": 0.0},
+        {"dataset": "cifar10", "teacher": "wrn-10-2", "student": "wrn-10-1", "student_steps": 3},
+    ],
+    ids=["plain", "many generator steps", "no attention", "wide resnets"],
+)
+def test_networks_equal_those_of_the_published_loop_bit_for_bit(changes: dict[str, Any]) -> None:
+    distiller = make_distiller(**changes)
+    published = published_loop_like(distiller)
+    distiller.train(3)
+    for _ in range(3):
+        published.pseudo_batch()
+    for ours, theirs in ((distiller.student, published.student), (distiller.generator, published.generator)):
+        for name, parameter in ours.named_parameters():
+            assert torch.equal(parameter, theirs.get_parameter(name)), name
+        for name, buffer in ours.named_buffers():
+            # The generator's statistics take one step for many equal ones: equal up to rounding.
+            assert torch.allclose(buffer.double(), theirs.get_buffer(name).double(), rtol=1e-5, atol=1e-7), name
+
+
+def test_float64_states_equal_those_of_the_published_loop_buffers_included() -> None:
+    distiller = make_distiller(dtype=torch.float64, student_steps=10)
+    published = published_loop_like(distiller)
+    distiller.train(3)
+    for _ in range(3):
+        published.pseudo_batch()
+    theirs = published.generator.state_dict()
+    for name, value in distiller.generator.state_dict().items():
+        assert torch.allclose(value.double(), theirs[name].double(), rtol=1e-12, atol=1e-13), name
+
+
+def test_a_generator_step_moves_the_generator_and_only_the_students_statistics() -> None:
+    distiller = make_distiller(dataset="cifar10", teacher="wrn-10-1", student="wrn-10-1")
+    student, generator, teacher = map(snapshot, (distiller.student, distiller.generator, distiller.teacher))
+    distiller.student.requires_grad_(False)
+    distiller._generator_step(torch.randn(4, 5))
+    assert changed(distiller.generator, generator)
+    assert not changed(distiller.teacher, teacher)
+    after = distiller.student.state_dict()
+    moved = {key for key in after if not torch.equal(after[key], student[key])}
+    assert moved
+    assert all("running_" in key or "num_batches_tracked" in key for key in moved)
+
+
+def test_a_student_phase_moves_the_student_and_its_statistics_once_a_step() -> None:
+    distiller = make_distiller(dataset="cifar10", teacher="wrn-10-1", student="wrn-10-1", student_steps=3)
+    teacher = snapshot(distiller.teacher)
+    student = snapshot(distiller.student)
+    distiller.train(1)
+    assert changed(distiller.student, student)
+    assert not changed(distiller.teacher, teacher)
+    assert not distiller.teacher.training
+    assert all(parameter.grad is None for parameter in distiller.teacher.parameters())
+    assert distiller.student.get_buffer("bn1.num_batches_tracked") == 1 + 3
+    assert distiller.generator.get_buffer("bn1.num_batches_tracked") == 1 + 3
+
+
+def test_the_student_sees_the_updated_generators_images_and_the_teacher_the_same_ones() -> None:
+    distiller = make_distiller(student_steps=2, generator_steps=1)
+    seen: dict[str, list[torch.Tensor]] = {"teacher": [], "student": [], "generator": []}
+    for name in ("teacher", "student"):
+        getattr(distiller, name).register_forward_pre_hook(lambda _, x, name=name: seen[name].append(x[0].detach()))
+    distiller.generator.register_forward_hook(lambda _, __, y: seen["generator"].append(y.detach()))
+    distiller.train(1)
+    before_update, after_update = seen["generator"]
+    assert not torch.equal(before_update, after_update)
+    assert torch.equal(seen["student"][0], before_update)
+    assert torch.equal(seen["teacher"][0], before_update)
+    assert [torch.equal(x, after_update) for x in seen["student"][1:]] == [True, True]
+    assert torch.equal(seen["teacher"][1], after_update)
+
+
+def test_the_generator_learns_from_the_student() -> None:
+    def gradient(student_seed: int) -> torch.Tensor:
+        distiller = make_distiller()
+        torch.manual_seed(student_seed)
+        distiller.student.load_state_dict(build_network("lenet", num_classes=10, channels=1).state_dict())
+        torch.manual_seed(0)
+        distiller._generator_step(torch.randn(4, 5))
+        grad = distiller.generator.get_parameter("conv1.weight").grad
+        assert grad is not None
+        return grad
+
+    assert gradient(1).abs().sum() > 0
+    assert not torch.equal(gradient(1), gradient(2))
+
+
+def test_a_report_leaves_no_trace_and_the_student_in_train_mode() -> None:
+    quiet, reporting = make_distiller(), make_distiller()
+    for _ in range(3):
+        quiet.train(1)
+        reporting.train(1)
+        reporting.report()
+        assert reporting.student.training
+        assert reporting.generator.training
+    assert not changed(quiet.student, snapshot(reporting.student))
+    assert not changed(quiet.generator, snapshot(reporting.generator))
+
+
+def test_nothing_draws_from_the_global_random_state() -> None:
+    distiller = make_distiller()
+    before = torch.get_rng_state()
+    distiller.advance()
+    make_distiller(seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_reports_count_what_was_done_and_name_every_metric() -> None:
+    distiller = make_distiller(generator_steps=3, student_steps=2, total_pseudo_batches=5)
+    reports = []
+    while not distiller.finished:
+        reports.append(distiller.advance())
+    assert [report["pseudo_batches"] for report in reports] == [2, 4, 5]
+    assert [report["generator_updates"] for report in reports] == [6, 12, 15]
+    assert [report["student_updates"] for report in reports] == [4, 8, 10]
+    for report in reports:
+        assert set(report) == {metric.name for metric in METRICS}
+        for metric in METRICS:
+            assert type(report[metric.name]) is metric.kind, metric.name
+    last_step = (1 + math.cos(math.pi * 4 / 5)) / 2
+    assert reports[-1]["student_lr"] == pytest.approx(2e-3 * last_step)
+    assert reports[-1]["generator_lr"] == pytest.approx(1e-3 * last_step)
+
+
+def test_means_of_a_report_start_anew_after_it() -> None:
+    together, apart = make_distiller(), make_distiller()
+    together.train(2)
+    apart.train(1)
+    first = apart.report()
+    apart.train(1)
+    second = apart.report()
+    mean = (first["generator_loss"] + second["generator_loss"]) / 2
+    assert together.report()["generator_loss"] == pytest.approx(mean)
+    assert first["student_loss"] == pytest.approx(first["kl_divergence"] + 250 * first["attention_transfer"], rel=1e-5)
+
+
+def test_stopping_early_on_purpose_keeps_the_cosine_of_the_whole_budget() -> None:
+    distiller = make_distiller(total_pseudo_batches=100, stop_at_pseudo_batch=2)
+    report = distiller.advance()
+    assert distiller.finished
+    assert report["student_lr"] == pytest.approx(2e-3 * (1 + math.cos(math.pi / 100)) / 2)
+
+
+# Every field changes what two pseudo batches do or report. The exceptions have their own tests, or need another teacher.
+CHANGES: dict[str, Any] = {
+    "student": "wrn-10-1",
+    "seed": 1,
+    "generator_steps": 2,
+    "student_steps": 3,
+    "temperature": 2.0,
+    "attention_weight": 10.0,
+    "student_lr": 1e-2,
+    "generator_lr": 1e-2,
+    "gradient_clip_norm": 1e-3,
+    "batch_size": 5,
+    "latent_dim": 6,
+    "generator_width": 6,
+    "total_pseudo_batches": 5,
+    "stop_at_pseudo_batch": 1,
+    "evaluation_interval": 1,
+}
+EXCEPTIONS = {
+    "dataset": "chooses the images and the teacher: tests/orchestrator/test_sweep.py",
+    "teacher": "chooses the teacher's weights: the same",
+    "normalisation": "is of the real images, not of the loop: the next test but two",
+    "teacher_checkpoint": "read before the loop: tests/trainables/test_teachers.py",
+    "validation_fraction": "splits the images: tests/trainables/test_data.py",
+    "split_seed": "the same",
+}
+
+
+def test_every_field_is_covered_by_the_next_test() -> None:
+    assert set(CHANGES) | set(EXCEPTIONS) == set(ZeroShotConfig.model_fields)
+    assert not set(CHANGES) & set(EXCEPTIONS)
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_no_knob_is_dead(field: str) -> None:
+    # Attention needs equal activations, which another student has not.
+    base: dict[str, Any] = {"attention_weight": 0.0} if field == "student" else {}
+
+    def run(**changes: Any) -> tuple[State, dict[str, Any]]:
+        distiller = make_distiller(**{**base, **changes})
+        report = {key: value for key, value in distiller.advance().items() if not key.endswith("seconds")}
+        return snapshot(distiller.student), report
+
+    (weights, report), (other_weights, other_report) = run(), run(**{field: CHANGES[field]})
+    same_weights = weights.keys() == other_weights.keys() and all(
+        weights[key].shape == other_weights[key].shape and torch.equal(weights[key], other_weights[key])
+        for key in weights
+    )
+    assert not same_weights or report != other_report
+    again, report_again = run()
+    assert all(torch.equal(again[key], weights[key]) for key in weights), "the comparison itself is not repeatable"
+    assert report_again == report
+
+
+class _SeesLight(Network):
+    """Takes an image for class 1 if its mean is positive, else for class 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        light = self.scale * images.mean((1, 2, 3))
+        return torch.stack([-light, light], 1), []
+
+
+def test_accuracy_is_measured_under_the_chosen_normalisation() -> None:
+    def measured(normalisation: str | None) -> float:
+        distiller = make_distiller(normalisation=normalisation)
+        grey = ImageSet(images=torch.full((4, 1, 32, 32), 100, dtype=torch.uint8), labels=torch.ones(4, dtype=torch.int64))
+        distiller._validation = grey
+        distiller.student = _SeesLight()
+        return float(distiller.report()["validation_accuracy"])
+
+    # 100/255 is brighter than the digits' mean and than 0, and darker than a half.
+    assert (measured(None), measured("unit"), measured("half")) == (1.0, 1.0, 0.0)
+
+
+_CONTINUE = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from tests.conftest import make_distiller
+from trainables import checkpoint
+distiller = make_distiller()
+distiller.load_state_dict(checkpoint.parse(Path(sys.argv[1]).read_bytes(), origin="test"))
+distiller.advance()
+Path(sys.argv[2]).write_bytes(checkpoint.dump(distiller.state_dict()))
+"""
+
+
+def test_training_4_equals_training_2_saving_and_training_2_in_a_new_process(tmp_path: Path) -> None:
+    whole, half = make_distiller(), make_distiller()
+    whole.advance()
+    whole.advance()
+    half.advance()
+    (tmp_path / "half").write_bytes(checkpoint.dump(half.state_dict()))
+    command = [sys.executable, "-c", _CONTINUE, str(tmp_path / "half"), str(tmp_path / "whole")]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+    continued = checkpoint.parse((tmp_path / "whole").read_bytes(), origin="test")
+    expected = checkpoint.parse(checkpoint.dump(whole.state_dict()), origin="test")
+    assert_equal(without_times(continued), without_times(expected))
+    assert expected["counters"]["pseudo_batches"] == 4
+
+
+def without_times(state: dict[str, Any]) -> dict[str, Any]:
+    for part in (state["counters"], state["last_report"]):
+        for key in ("training_seconds", "evaluation_seconds"):
+            assert part.pop(key) > 0
+    return state
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_equal(ours[key], theirs[key])
+    elif isinstance(ours, torch.Tensor):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+def test_a_checkpoint_without_the_latents_stream_would_not_do() -> None:
+    # Guards the test above: it would notice a random state that was left out.
+    whole, half = make_distiller(), make_distiller()
+    whole.train(3)
+    half.train(2)
+    state = checkpoint.parse(checkpoint.dump(half.state_dict()), origin="test")
+    forgetful = make_distiller()
+    state["latent_stream"] = forgetful._latent_stream.get_state()
+    forgetful.load_state_dict(state)
+    forgetful.train(1)
+    assert changed(whole.student, snapshot(forgetful.student))
+
+
+def test_a_checkpoint_of_another_config_is_refused_by_field() -> None:
+    state = make_distiller(temperature=2.0).state_dict()
+    with pytest.raises(CheckpointError, match=r"temperature=2.0 \(here 1.0\)"):
+        make_distiller().load_state_dict(state)
+
+
+def test_attention_between_networks_of_different_families_is_refused() -> None:
+    with pytest.raises(ValueError, match="attention_weight=250.*allowed: attention_weight=0"):
+        make_distiller(student="wrn-10-1")
+
+
+def test_a_diverging_trial_says_so_and_ends() -> None:
+    distiller = make_distiller(student_lr=1e30, attention_weight=0.0)
+    report = distiller.advance()
+    assert report["diverged"] is True
+    assert distiller.finished
+    assert make_distiller().advance()["diverged"] is False
+
+
+def test_evaluation_images_never_reach_the_loop() -> None:
+    config = ZeroShotConfig.model_validate(tiny_settings())
+    distillers = [
+        ZeroShotDistiller(config, teacher=make_teacher(), validation=make_images(8, seed=seed), test=make_images(8))
+        for seed in (0, 1)
+    ]
+    for distiller in distillers:
+        distiller.advance()
+        distiller.advance()
+    assert not changed(distillers[0].student, snapshot(distillers[1].student))

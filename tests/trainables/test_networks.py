@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.generator import Generator
+from trainables.network_names import parse_network_name
+from trainables.networks import build_network
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "parameters"),
+    [
+        ("wrn-16-1", 10, 175_066),
+        ("wrn-16-2", 10, 691_674),
+        ("wrn-40-1", 10, 563_930),
+        ("wrn-40-2", 10, 2_243_546),
+        ("wrn-16-1", 100, 180_916),
+        ("wrn-16-2", 100, 703_284),
+        ("wrn-40-1", 100, 569_780),
+        ("wrn-40-2", 100, 2_255_156),
+        ("lenet", 10, 62_006),
+    ],
+)
+def test_published_parameter_counts(name: str, num_classes: int, parameters: int) -> None:
+    assert count(build_network(name, num_classes=num_classes)) == parameters
+
+
+def test_generator_has_the_published_parameter_count() -> None:
+    assert count(Generator()) == 1_051_145
+
+
+def test_wide_resnet_returns_the_residual_sums_of_its_three_groups() -> None:
+    network = build_network("wrn-10-2", num_classes=10).eval()
+    logits, activations = network(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+    assert [tuple(a.shape[1:]) for a in activations] == [(32, 32, 32), (64, 16, 16), (128, 8, 8)]
+    # Raw sums take both signs; after a ReLU they could not.
+    assert all((a < 0).any() for a in activations)
+
+
+def test_identity_shortcut_takes_the_raw_input_and_a_widening_one_the_activated_input() -> None:
+    block1 = build_network("wrn-16-1", num_classes=10).get_submodule("block1.layer.0")
+    block2 = build_network("wrn-16-1", num_classes=10).get_submodule("block2.layer.0")
+    for block, width in ((block1, 16), (block2, 16)):
+        block.eval()
+        nn.init.zeros_(block.get_parameter("conv2.weight"))  # the main path now adds nothing
+        features = torch.randn(2, width, 8, 8)
+        result = block(features)
+        if block is block1:
+            assert torch.equal(result, features)
+        else:
+            activated = torch.relu(block.get_submodule("bn1")(features))
+            assert torch.equal(result, block.get_submodule("shortcut")(activated))
+
+
+def test_lenet_activations_are_after_the_relu() -> None:
+    _, activations = build_network("lenet", num_classes=10)(torch.randn(2, 3, 32, 32))
+    assert [tuple(a.shape[1:]) for a in activations] == [(6, 28, 28), (16, 10, 10)]
+    assert all((a >= 0).all() for a in activations)
+
+
+def test_wide_resnet_initialisation_is_he_with_fan_out() -> None:
+    torch.manual_seed(0)
+    network = build_network("wrn-16-4", num_classes=10)
+    weight = network.get_parameter("block2.layer.1.conv1.weight")  # 128 -> 128, 3x3
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 128)), rel=0.02)
+    assert not network.get_parameter("fc.bias").any()
+
+
+@pytest.mark.parametrize("module", [Generator(), build_network("wrn-16-1", num_classes=10)])
+def test_batch_norm_momentum_is_the_published_tenth_everywhere(module: nn.Module) -> None:
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert layers
+    assert {(layer.momentum, layer.eps, layer.affine) for layer in layers} == {(0.1, 1e-5, True)}
+
+
+def test_pseudo_images_start_with_mean_0_and_variance_1_and_are_unbounded() -> None:
+    torch.manual_seed(0)
+    images = Generator(width=8)(torch.randn(64, 100))
+    assert images.shape == (64, 3, 32, 32)
+    assert images.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (images.var((0, 2, 3), unbiased=False) - 1).abs().max() < 1e-3
+    assert images.abs().max() > 1.5
+
+
+@pytest.mark.parametrize("name", ["wrn-15-1", "wrn-16-0", "wrn-16", "resnet", "", "wrn-4-1", "lenet5"])
+def test_unknown_names_are_refused_with_the_grammar(name: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown network .*wrn-D-K"):
+        parse_network_name(name)

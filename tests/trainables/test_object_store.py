@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from trainables.object_store import ObjectStore
+
+
+def test_write_read_list_delete(store: ObjectStore) -> None:
+    assert store.keys("") == []
+    store.write("a/b=1/x y.bin", b"one")
+    store.write("a/b=1/x y.bin", b"two")
+    store.write("a/z", b"")
+    assert store.read("a/b=1/x y.bin") == b"two"
+    assert store.exists("a/z")
+    assert not store.exists("a")
+    assert store.keys("a") == ["a/b=1/x y.bin", "a/z"]
+    assert store.below("a").keys("b=1") == ["b=1/x y.bin"]
+    store.delete("a/z")
+    store.delete("a/z")
+    assert store.keys("") == ["a/b=1/x y.bin"]
+    with pytest.raises(FileNotFoundError):
+        store.read("a/z")
+
+
+def test_it_travels_to_workers(store: ObjectStore) -> None:
+    store.write("key", b"value")
+    assert pickle.loads(pickle.dumps(store)).read("key") == b"value"
+
+
+def test_a_write_that_fails_leaves_the_old_object_and_no_remains(store: ObjectStore) -> None:
+    store.write("key", b"old")
+
+    class FullDisk(fs.LocalFileSystem):
+        def move(self, src: str, dest: str) -> None:
+            raise OSError(28, "No space left on device")
+
+    full = ObjectStore(filesystem=FullDisk(), root=store.root)
+    with pytest.raises(OSError, match="No space left"):
+        full.write("key", b"new")
+    assert store.read("key") == b"old"
+    assert [path.name for path in Path(store.root).iterdir()] == ["key"]
+
+
+def test_an_unfinished_object_is_not_listed(store: ObjectStore) -> None:
+    store.write("folder/key", b"value")
+    Path(store.root, "folder", ".key.123").write_bytes(b"half")
+    assert store.keys("folder") == ["folder/key"]

@@ -1,0 +1,125 @@
+"""The Trainable without Ray: it can be built, stepped, saved and restored in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import make_images, make_teacher, tiny_settings
+from trainables.checkpoint import CheckpointStore
+from trainables.object_store import ObjectStore
+from trainables.ray_trainables import TrialInputs, ZeroShotTrainable
+
+TIMES = ("training_seconds", "evaluation_seconds")
+
+
+class Prepared(ZeroShotTrainable):
+    """As ``tune.with_parameters`` makes it."""
+
+    checkpoints: CheckpointStore | None = None
+
+    def setup(self, config: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
+        inputs = TrialInputs(teacher=make_teacher(), validation=make_images(10), test=make_images(10, seed=1))
+        super().setup(config, inputs=inputs, checkpoints=self.checkpoints, checkpoint_seconds=0)
+
+
+def config(trial_id: str = "t0001", **changes: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, **tiny_settings(**changes)}
+
+
+def numbers(result: dict[str, Any]) -> dict[str, Any]:
+    names = ("pseudo_batches", "student_updates", "validation_accuracy", "generator_loss", "student_loss", "done")
+    return {name: result[name] for name in names}
+
+
+def weights(trainable: ZeroShotTrainable) -> dict[str, torch.Tensor]:
+    assert trainable.distiller is not None
+    return {key: value.clone() for key, value in trainable.distiller.student.state_dict().items()}
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+@pytest.fixture
+def prepared(store: ObjectStore) -> type[Prepared]:
+    return type("WithStore", (Prepared,), {"checkpoints": CheckpointStore(store)})
+
+
+def test_steps_end_with_done() -> None:
+    trainable = Prepared(config())
+    results = [trainable.train(), trainable.train()]
+    assert [result["pseudo_batches"] for result in results] == [2, 4]
+    assert [result["done"] for result in results] == [False, True]
+    assert results[0]["device"] == "cpu"
+    assert results[0]["threads"] == 1
+
+
+def test_a_reused_process_starts_its_next_trial_as_a_new_one_would() -> None:
+    fresh, reused = Prepared(config("t0002", temperature=2.0)), Prepared(config())
+    reused.train()
+    assert reused.reset(config("t0002", temperature=2.0))
+    assert numbers(reused.train()) == numbers(fresh.train())
+    assert same(weights(reused), weights(fresh))
+
+
+def test_a_lost_trial_continues_from_the_store_and_reports_its_last_report_again(prepared: type[Prepared]) -> None:
+    undisturbed = Prepared(config())
+    expected = [undisturbed.train(), undisturbed.train()]
+    first = prepared(config())
+    first.train()  # and its process is lost here
+    second = prepared(config())
+    results = [second.train(), second.train()]
+    assert [numbers(result) for result in results] == [numbers(result) for result in expected]
+    assert same(weights(second), weights(undisturbed))
+    # Finished, but its end was not recorded: it says so again, without training.
+    third = prepared(config())
+    result = third.train()
+    assert numbers(result) == numbers(expected[1])
+    assert {name: result[name] for name in TIMES} == {name: results[1][name] for name in TIMES}
+
+
+def test_trials_do_not_find_each_others_checkpoints(prepared: type[Prepared]) -> None:
+    prepared(config("t0001")).train()
+    assert prepared(config("t0002")).train()["pseudo_batches"] == 2
+    other = prepared(config("t0002"))
+    other.train()
+    assert other.train()["pseudo_batches"] == 4
+
+
+def test_checkpoints_are_spaced_in_time_but_the_last_is_always_kept(
+    prepared: type[Prepared], store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("trainables.ray_trainables.time.monotonic", lambda: clock[0])
+    trainable = prepared(config(total_pseudo_batches=4, evaluation_interval=1))
+    trainable._checkpoint_seconds = 10
+    saved = []
+    for seconds in (5, 11, 12, 13):
+        clock[0] = seconds
+        trainable.train()
+        saved.append([int(key[-22:-12]) for key in store.keys("t0001")])
+    assert saved == [[], [2], [2], [2, 4]]
+
+
+def test_tunes_own_save_and_restore(tmp_path: Path) -> None:
+    first, second = Prepared(config()), Prepared(config())
+    first.train()
+    first.save_checkpoint(str(tmp_path))
+    second.load_checkpoint(str(tmp_path))
+    assert numbers(first.train()) == numbers(second.train())
+    assert same(weights(first), weights(second))
+
+
+def test_a_gpu_that_is_not_there_means_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    trainable = Prepared(config())  # no GPU was set aside for it
+    assert trainable.train()["device"] == "cpu"
+
+
+def test_without_inputs_the_message_says_how_to_give_them() -> None:
+    with pytest.raises(ValueError, match="tune.with_parameters"):
+        ZeroShotTrainable(config())

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import make_images
+from trainables.config import SupervisedConfig
+from trainables.data import DatasetSplits, ImageSet, load_dataset
+from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.errors import TeacherError
+from trainables.evaluation import accuracy
+from trainables.networks import build_network
+from trainables.object_store import ObjectStore
+from trainables.supervised import train_supervised
+from trainables.teachers import Teacher, TeacherRegistry, describe_teacher, load_published_checkpoint, teacher_recipe
+
+RECIPE = teacher_recipe(
+    SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32),
+    normalisation="digits",
+    validation_fraction=0.5,
+    split_seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> DatasetSplits:
+    return load_dataset("digits", data_root=tmp_path_factory.mktemp("none"), validation_fraction=0.5)
+
+
+@pytest.fixture(scope="module")
+def teacher(splits: DatasetSplits) -> Teacher:
+    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
+    network = train_supervised(config, network_name="lenet", splits=splits, normalisation="digits")
+    return describe_teacher(
+        network,
+        dataset="digits",
+        name="lenet",
+        normalisation="digits",
+        source="trained",
+        recipe=RECIPE,
+        splits=splits,
+    )
+
+
+def test_supervised_training_learns_and_can_be_repeated(splits: DatasetSplits, teacher: Teacher) -> None:
+    assert teacher.metadata.test_accuracy > 0.9
+    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
+    epochs: list[int] = []
+    again = train_supervised(
+        config, network_name="lenet", splits=splits, normalisation="digits", on_epoch=epochs.append
+    )
+    assert epochs == [1, 2, 3]
+    assert all(torch.equal(value, teacher.weights[key]) for key, value in again.state_dict().items())
+    assert not again.training
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "momentum", "weight_decay", "batch_size", "seed", "epochs"])
+def test_no_knob_of_the_recipe_is_dead(field: str) -> None:
+    data = make_images(40)
+    few = DatasetSplits(spec=SPECS["digits"], train=data, validation=data, test=data)
+    base = {"epochs": 2, "learning_rate": 0.05, "batch_size": 20}
+    other = {"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 8, "seed": 1, "epochs": 3}
+
+    def weights(settings: dict[str, Any]) -> torch.Tensor:
+        config = SupervisedConfig.model_validate(settings)
+        network = train_supervised(config, network_name="lenet", splits=few, normalisation="digits")
+        return network.get_parameter("conv1.weight")
+
+    assert torch.equal(weights(base), weights(base))
+    assert not torch.equal(weights(base), weights({**base, field: other[field]}))
+
+
+def test_images_are_augmented_where_the_data_set_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def noted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        calls.append(images.dtype)
+        return images
+
+    monkeypatch.setattr("trainables.supervised.crop_and_flip", noted)
+    config = SupervisedConfig(epochs=1, batch_size=20)
+    for name, channels in (("svhn", 3), ("cifar10", 3)):
+        data = make_images(20, channels=channels)
+        splits = DatasetSplits(spec=SPECS[name], train=data, validation=data, test=data)
+        train_supervised(config, network_name="lenet", splits=splits, normalisation=name)
+    assert calls == [torch.uint8]
+
+
+def test_the_registry_gives_back_what_a_recipe_gave(store: ObjectStore, teacher: Teacher) -> None:
+    registry = TeacherRegistry(store)
+    assert registry.find("digits", "lenet", RECIPE) is None
+    registry.add(teacher)
+    found = registry.find("digits", "lenet", RECIPE)
+    assert found is not None
+    assert found.metadata == teacher.metadata
+    assert all(torch.equal(value, teacher.weights[key]) for key, value in found.weights.items())
+    assert registry.find("digits", "lenet", {**RECIPE, "epochs": 4}) is None
+    assert registry.find("digits", "wrn-16-1", RECIPE) is None
+
+
+def test_a_damaged_teacher_is_named_with_the_remedy(store: ObjectStore, teacher: Teacher) -> None:
+    registry = TeacherRegistry(store)
+    registry.add(teacher)
+    key = next(key for key in store.keys("") if key.endswith(".safetensors"))
+    data = bytearray(store.read(key))
+    data[-1] ^= 1
+    for damaged in (bytes(data), bytes(data[:100])):
+        store.write(key, damaged)
+        with pytest.raises(TeacherError, match="damaged; delete that folder and it is trained again"):
+            registry.find("digits", "lenet", RECIPE)
+
+
+def published(path: Path, weights: dict[str, torch.Tensor], *, bare: bool = False) -> Path:
+    torch.save(weights if bare else {"state_dict": weights, "epoch": 7}, path)
+    return path
+
+
+def load(path: Path, splits: DatasetSplits, **changes: Any) -> Teacher:
+    settings = {"dataset": "digits", "name": "lenet", "normalisation": "digits", **changes}
+    return load_published_checkpoint(path, splits=splits, **settings)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_published_checkpoint_is_measured(
+    prefix: str, bare: bool, tmp_path: Path, splits: DatasetSplits, teacher: Teacher
+) -> None:
+    weights = {prefix + key: value for key, value in teacher.weights.items()}
+    loaded = load(published(tmp_path / "net.pt", weights, bare=bare), splits)
+    assert loaded.metadata.source == "net.pt"
+    assert loaded.metadata.test_accuracy == teacher.metadata.test_accuracy
+    assert accuracy(loaded.build(), splits.test, NORMALISATIONS["digits"]) == teacher.metadata.test_accuracy
+
+
+def test_the_authors_key_names_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network("wrn-16-2", num_classes=10)
+    theirs = {key.replace(".shortcut.", ".convShortcut."): value for key, value in network.state_dict().items()}
+    assert "block1.layer.0.convShortcut.weight" in theirs
+    data = make_images(10, channels=3)
+    monkeypatch.setattr("trainables.teachers.accuracy", lambda *_: 0.9)
+    loaded = load(
+        published(tmp_path / "net.pt", theirs),
+        DatasetSplits(spec=SPECS["cifar10"], train=data, validation=data, test=data),
+        dataset="cifar10",
+        name="wrn-16-2",
+        normalisation="cifar10",
+    )
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.weights.items())
+
+
+def test_wrong_files_are_refused_with_the_reason(tmp_path: Path, splits: DatasetSplits, teacher: Teacher) -> None:
+    (tmp_path / "text.pt").write_text("no weights")
+    published(tmp_path / "other.pt", build_network("wrn-10-1", num_classes=10).state_dict())
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name, reason in (
+        ("missing.pt", "there is no such file"),
+        ("text.pt", "is not a torch file of plain tensors"),
+        ("list.pt", "holds list"),
+        ("other.pt", "does not fit teacher=lenet on digits"),
+    ):
+        with pytest.raises(TeacherError, match=reason):
+            load(tmp_path / name, splits)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, splits: DatasetSplits) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path(tmp_path / "ran").write_text, ("x",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(TeacherError):
+        load(tmp_path / "evil.pt", splits)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_untrained_or_shuffled_weights_are_caught_by_their_accuracy(
+    tmp_path: Path, splits: DatasetSplits, teacher: Teacher
+) -> None:
+    shuffled = dict(teacher.weights)
+    order = torch.tensor([1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
+    shuffled |= {key: shuffled[key][order] for key in ("fc3.weight", "fc3.bias")}
+    with pytest.raises(TeacherError, match=r"test accuracy on digits with normalisation=digits; at least 55% is expected"):
+        load(published(tmp_path / "net.pt", shuffled), splits)
+
+
+def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
+    tmp_path: Path, splits: DatasetSplits, teacher: Teacher
+) -> None:
+    # Makes a network that wants pixels in [-1, 1]: fold the digits' normalisation out and the other one in.
+    ours, other = NORMALISATIONS["digits"], NORMALISATIONS["half"]
+    scale, shift = other.std[0] / ours.std[0], (other.mean[0] - ours.mean[0]) / ours.std[0]
+    weights = dict(teacher.weights)
+    weights["conv1.bias"] = weights["conv1.bias"] + shift * weights["conv1.weight"].sum((1, 2, 3))
+    weights["conv1.weight"] = scale * weights["conv1.weight"]
+    path = published(tmp_path / "net.pt", weights)
+    with pytest.raises(TeacherError, match="add --set normalisation=half"):
+        load(path, splits)
+    assert load(path, splits, normalisation="half").metadata.normalisation == "half"
+
+
+def test_labels_are_not_read_by_training_of_the_split_set_aside(splits: DatasetSplits, teacher: Teacher) -> None:
+    nothing = ImageSet(images=splits.test.images[:0], labels=splits.test.labels[:0])
+    blind = DatasetSplits(spec=splits.spec, train=splits.train, validation=nothing, test=nothing)
+    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
+    network = train_supervised(config, network_name="lenet", splits=blind, normalisation="digits")
+    assert all(torch.equal(value, teacher.weights[key]) for key, value in network.state_dict().items())
