@@ -79,7 +79,9 @@ def test_every_field_is_described() -> None:
             assert field.description and field.description.endswith("."), f"{model.__name__}.{name}"
 
 
-@pytest.mark.parametrize("module", ["trainables.config", "trainables.metrics", "orchestrator.config", "orchestrator.cli"])
+@pytest.mark.parametrize(
+    "module", ["trainables.config", "trainables.metrics", "orchestrator.config", "orchestrator.cli"]
+)
 def test_reading_a_config_imports_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'ray', 'optuna', 'torchvision'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -43,7 +43,9 @@ def test_digits_are_padded_split_by_class_and_disjoint(digits: DatasetSplits) ->
     assert not parts[1] & parts[2]
 
 
-def test_the_split_seed_moves_the_validation_part_and_never_the_test_part(tmp_path: Path, digits: DatasetSplits) -> None:
+def test_the_split_seed_moves_the_validation_part_and_never_the_test_part(
+    tmp_path: Path, digits: DatasetSplits
+) -> None:
     same = load_dataset("digits", data_root=tmp_path, validation_fraction=0.25)
     other = load_dataset("digits", data_root=tmp_path, validation_fraction=0.25, split_seed=1)
     smaller = load_dataset("digits", data_root=tmp_path, validation_fraction=0.1)

@@ -260,7 +260,9 @@ class _SeesLight(Network):
 def test_accuracy_is_measured_under_the_chosen_normalisation() -> None:
     def measured(normalisation: str | None) -> float:
         distiller = make_distiller(normalisation=normalisation)
-        grey = ImageSet(images=torch.full((4, 1, 32, 32), 100, dtype=torch.uint8), labels=torch.ones(4, dtype=torch.int64))
+        grey = ImageSet(
+            images=torch.full((4, 1, 32, 32), 100, dtype=torch.uint8), labels=torch.ones(4, dtype=torch.int64)
+        )
         distiller._validation = grey
         distiller.student = _SeesLight()
         return float(distiller.report()["validation_accuracy"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ray.tune import PlacementGroupFactory
 
 from tests.conftest import make_images, make_teacher, tiny_settings
 from trainables.checkpoint import CheckpointStore
@@ -114,10 +115,14 @@ def test_tunes_own_save_and_restore(tmp_path: Path) -> None:
     assert same(weights(first), weights(second))
 
 
-def test_a_gpu_that_is_not_there_means_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    trainable = Prepared(config())  # no GPU was set aside for it
-    assert trainable.train()["device"] == "cpu"
+def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
+    class AskedForGpu(Prepared):
+        trial_resources = PlacementGroupFactory([{"CPU": 2, "GPU": 1}])
+
+    result = AskedForGpu(config()).train()
+    torch.set_num_threads(1)
+    assert result["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert result["threads"] == 2
 
 
 def test_without_inputs_the_message_says_how_to_give_them() -> None:
