@@ -57,21 +57,30 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
     """
     lines = []
     for finding in error.errors():
-        field = str(finding["loc"][0]) if finding["loc"] else ""
-        if finding["type"] == "extra_forbidden":
-            lines.append(unknown_name("field", field, model.model_fields))
-        elif not field:
-            lines.append(finding["msg"].removeprefix("Value error, "))
+        path = [str(part) for part in finding["loc"]]
+        owner = _owner(model, path)
+        message = finding["msg"].removeprefix("Value error, ")
+        if not path:
+            lines.append(message)
+        elif finding["type"] == "extra_forbidden" and owner:
+            inside = "".join(f"{part}: " for part in path[:-1])
+            lines.append(inside + unknown_name("field", path[-1], owner.model_fields))
+        elif finding["type"] == "value_error" or owner is None:
+            lines.append(f"{'.'.join(path)}={finding['input']!r}: {message}")
         else:
-            lines.append(f"{'.'.join(map(str, finding['loc']))}={finding['input']!r}: {_reason(finding, model, field)}")
+            allowed = allowed_values(owner, path[-1])
+            lines.append(f"{'.'.join(path)}={finding['input']!r}: not allowed; {path[-1]} must be {allowed}")
     return ConfigError(f"{origin}: " + "\n".join(lines))
 
 
-def _reason(finding: object, model: type[BaseModel], field: str) -> str:
-    message = finding["msg"].removeprefix("Value error, ")  # type: ignore[index]
-    if finding["type"] == "value_error" or len(finding["loc"]) > 1:  # type: ignore[index]
-        return str(message)
-    return f"not allowed; {field} must be {allowed_values(model, field)}"
+def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
+    """The model that the last part of a path is a field of; none if the path leads into something else."""
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        model = field.annotation
+    return model
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

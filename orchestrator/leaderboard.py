@@ -48,20 +48,19 @@ class Leaderboard:
         """The leaderboard for a terminal."""
         title = f"{self.sweep_id}, by {self.sweep.objective}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in ("#", "trial", *self.searched, "validation", "test", "state", "budget", "cost"):
+        for column in ("#", "trial", *self.searched, "validation", "test", "state", "cost"):
             # Field names wrap at their underscores, so that the quick start's table fits into 80 columns.
             header = column.replace("_", " ")
             table.add_column(header, justify="left" if column in {"trial", "state"} else "right")
+        budget = self.sweep.trial_config({}).last_pseudo_batch
         for rank, row in enumerate(self.rows, start=1):
-            budget = self.sweep.trial_config({}).last_pseudo_batch
             table.add_row(
                 str(rank),
                 row["trial_id"],
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                Text(row["state"].replace("_", " "), no_wrap=True),
-                "" if row["pseudo_batches"] is None else f"{row['pseudo_batches'] / budget:.0%}",
+                Text(_state(row, budget), no_wrap=True),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
@@ -109,6 +108,14 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
 
     rows = sorted(read_trials(store, sweep_id).to_pylist(), key=merit)
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
+
+
+def _state(row: Row, budget: int) -> str:
+    """``completed``, or where in the budget a trial ended."""
+    if row["state"] == "completed" or row["pseudo_batches"] is None:
+        return str(row["state"])
+    word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
+    return f"{word} at {row['pseudo_batches'] / budget:.0%}"
 
 
 def _number(value: object) -> str:

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.errors import ConfigError
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.yaml"
+    content = {
+        "name": "mine",
+        "trial": {"dataset": "digits", "student_lr": "1e-3"},
+        "space": {"temperature": {"type": "float", "low": 1, "high": 4}},
+        "num_trials": 3,
+    }
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_flags_win_over_the_file_and_assignments_over_its_trial(sweep_file: Path) -> None:
+    sweep = load_sweep(
+        str(sweep_file),
+        flags={"num_trials": 5, "seed": None, "storage": "/x"},
+        assignments=["student_steps=3", "student_lr=0.5", "teacher_checkpoint=none"],
+    )
+    assert (sweep.num_trials, sweep.seed, sweep.storage) == (5, 0, "/x")
+    assert sweep.trial == {"dataset": "digits", "student_lr": 0.5, "student_steps": 3, "teacher_checkpoint": None}
+
+
+def test_values_have_their_fields_types_however_they_are_written(sweep_file: Path) -> None:
+    # YAML reads 1e-3 as text.
+    assert load_sweep(str(sweep_file)).trial["student_lr"] == 1e-3
+    ids = {load_sweep(str(sweep_file), assignments=[f"temperature={text}"]).default_sweep_id for text in ("2", "2.0")}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("student_stepz=3", "--set: unknown field 'student_stepz'; did you mean student_steps?"),
+        ("temperature=-1", "--set: temperature='-1': not allowed; temperature must be a number > 0"),
+        ("student_steps=1.5", "student_steps='1.5': not allowed; student_steps must be a whole number >= 1"),
+        ("dataset=imagenet", "dataset must be one of cifar10, cifar100, svhn, mnist, fashion_mnist, digits"),
+        ("teacher=resnet", "unknown network 'resnet'; known: lenet, or wrn-D-K"),
+        ("stop_at_pseudo_batch=90000", "lies behind total_pseudo_batches=80000"),
+        ("temperature", "expected FIELD=VALUE"),
+    ],
+)
+def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
+    assignment: str, message: str, sweep_file: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(str(sweep_file), assignments=[assignment])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_trialz": 3}, "unknown field 'num_trialz'; did you mean num_trials?"),
+        ({"num_trials": 0}, "num_trials=0: not allowed; num_trials must be a whole number >= 1"),
+        ({"name": "Mine"}, "must begin with a small letter"),
+        ({"objective": "test_accuracy"}, "test_accuracy is an audit and selects nothing; use validation_accuracy"),
+        ({"objective": "validation_acuracy"}, "did you mean validation_accuracy?"),
+        ({"sampler": {"name": "best"}}, "sampler.name='best': not allowed; name must be one of tpe, random"),
+        ({"resources": {"cpus": 1}}, "resources: unknown field 'cpus'; did you mean cpu?"),
+        ({"trial": {"student_stepz": 1}}, "unknown field 'student_stepz'"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_field(change: dict[str, object], message: str, sweep_file: Path) -> None:
+    content = yaml.safe_load(sweep_file.read_text()) | change
+    sweep_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(str(sweep_file))
+    assert message in str(caught.value)
+    assert str(sweep_file) in str(caught.value)
+
+
+def test_files_that_are_no_sweeps(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "broken.yaml").write_text("name: [")
+    for name, message in (
+        ("list.yaml", "expected fields of a sweep, found list"),
+        ("broken.yaml", "cannot be read"),
+        ("missing.yaml", "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_sweep(str(tmp_path / name))
+    with pytest.raises(ConfigError, match="unknown preset 'quikstart'; did you mean quickstart"):
+        load_sweep("quikstart")
+
+
+def test_the_sweeps_seed_is_each_trials_unless_fixed(sweep_file: Path) -> None:
+    assert load_sweep(str(sweep_file), flags={"seed": 4}).trial_config({}).seed == 4
+    assert load_sweep(str(sweep_file), flags={"seed": 4}, assignments=["seed=2"]).trial_config({}).seed == 2
+
+
+def test_what_is_fixed_wins_over_a_suggestion(sweep_file: Path) -> None:
+    sweep = load_sweep(str(sweep_file), assignments=["temperature=2"])
+    assert sweep.trial_config({"temperature": 3.0, "student_steps": 4}).temperature == 2
+    assert sweep.trial_config({"temperature": 3.0, "student_steps": 4}).student_steps == 4
+
+
+def test_the_default_id_follows_what_decides_the_numbers_and_nothing_else(sweep_file: Path) -> None:
+    base = load_sweep(str(sweep_file))
+    assert base.default_sweep_id.startswith("mine-")
+    same = [
+        load_sweep(str(sweep_file), flags={"num_trials": 9, "storage": "/elsewhere", "data_root": "/d"}),
+        base.with_resources(cpu=2),
+    ]
+    other = [
+        load_sweep(str(sweep_file), flags={"seed": 1}),
+        load_sweep(str(sweep_file), assignments=["student_steps=3"]),
+    ]
+    assert {sweep.default_sweep_id for sweep in same} == {base.default_sweep_id}
+    assert base.default_sweep_id not in {sweep.default_sweep_id for sweep in other}
+
+
+def test_resources_are_checked() -> None:
+    base = SweepConfig(name="x")
+    assert base.with_resources(gpu=0.5).resources.gpu == 0.5
+    with pytest.raises(ConfigError, match="cpu=0.*must be a number > 0"):
+        base.with_resources(cpu=0)

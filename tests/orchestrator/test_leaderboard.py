@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import io
+import shlex
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.leaderboard import read_leaderboard
+from orchestrator.provenance import session_row
+from orchestrator.results import ResultWriter
+from orchestrator.results.schema import CONFIG_PREFIX
+from tests.orchestrator.test_results import NOW, trial
+from trainables.object_store import ObjectStore
+
+SWEEP = load_sweep("quickstart")
+
+
+def write(store: ObjectStore, rows: list[dict[str, Any]], sweep: SweepConfig = SWEEP) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    searched = ["generator_steps", "student_steps", "temperature"]
+    writer.write_session(session_row(sweep, searched, number=0, event="started", cpus=2, gpus=0))
+    base = {CONFIG_PREFIX + name: value for name, value in sweep.trial_config({}).model_dump().items()}
+    for number, row in enumerate(rows):
+        writer.write_trial(trial(f"t{number:04d}", **{**base, "pseudo_batches": 120, **row}))
+
+
+def test_whole_budgets_come_first_then_the_objective_then_what_failed(store: ObjectStore) -> None:
+    rows = [
+        {"objective": 0.90, "state": "completed"},
+        {"objective": 0.99, "state": "stopped_early", "pseudo_batches": 30},
+        {"objective": 0.95, "state": "completed"},
+        {"objective": None, "state": "failed"},
+        {"objective": float("nan"), "state": "diverged"},
+    ]
+    write(store, rows)
+    board = read_leaderboard(store, "sweep-a")
+    assert [row["trial_id"] for row in board.rows] == ["t0002", "t0000", "t0001", "t0004", "t0003"]
+    assert board.best and board.best["trial_id"] == "t0002"
+    assert board.states() == {"completed": 2, "stopped_early": 1, "diverged": 1, "failed": 1}
+
+
+def test_smaller_can_be_better(store: ObjectStore) -> None:
+    sweep = SWEEP.model_copy(update={"objective": "student_loss", "mode": "min"})
+    write(store, [{"objective": 0.9}, {"objective": 0.1}], sweep)
+    best = read_leaderboard(store, "sweep-a").best
+    assert best and best["trial_id"] == "t0001"
+
+
+def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
+    row = {
+        "config_temperature": 2.345678,
+        "validation_accuracy": 0.97123,
+        "state": "stopped_early",
+        "pseudo_batches": 30,
+    }
+    write(store, [row])
+    out = io.StringIO()
+    Console(file=out, width=80).print(read_leaderboard(store, "sweep-a").table())
+    lines = out.getvalue().splitlines()
+    cells = lines[-1].split()
+    assert cells == ["1", "t0000", "1", "10", "2.346", "97.12%", "50.00%", "stopped", "at", "25%", "1", "s"]
+
+
+def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore) -> None:
+    changes = {"config_generator_steps": 3, "config_temperature": 2.946289339659601, "config_seed": 4}
+    write(store, [changes], SWEEP.model_copy(update={"seed": 4, "storage": "/a b"}))
+    board = read_leaderboard(store, "sweep-a")
+    command = board.rerun_command("python run_sweep.py", "quickstart")
+    assert command and board.best
+    words = shlex.split(command)
+    assert words[:3] == ["python", "run_sweep.py", "quickstart"]
+    assert words[words.index("--storage") + 1] == "/a b"
+    assignments = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+    again = load_sweep("quickstart", assignments=assignments).trial_config({})
+    assert {CONFIG_PREFIX + name: value for name, value in again.model_dump().items()} == {
+        name: value for name, value in board.best.items() if name.startswith(CONFIG_PREFIX)
+    }
+    assert "dataset" not in command  # the preset says so already
+
+
+def test_no_trial_with_a_whole_budget_means_no_best(store: ObjectStore) -> None:
+    write(store, [{"state": "stopped_early"}])
+    assert read_leaderboard(store, "sweep-a").rerun_command("x", "quickstart") is None
+
+
+def test_an_unknown_sweep_names_those_that_are_there(store: ObjectStore) -> None:
+    with pytest.raises(SweepNotFoundError, match="no sweep sweep-b in this storage; there: none"):
+        read_leaderboard(store, "sweep-b")
+    write(store, [{"ended_at": NOW + timedelta(seconds=1)}])
+    with pytest.raises(SweepNotFoundError, match="there: sweep-a"):
+        read_leaderboard(store, "sweep-b")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator.progress import Progress, duration
+
+
+def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120, height=20, color_system=None)
+    view = Progress(
+        console=console,
+        objective="validation_accuracy",
+        maximise=True,
+        searched=["student_steps", "temperature"],
+        pseudo_batches=100,
+        num_trials=4,
+    )
+    return view, out
+
+
+def report(done: int, accuracy: float) -> dict[str, float]:
+    return {"pseudo_batches": done, "validation_accuracy": accuracy}
+
+
+SETTINGS = {"student_steps": 5, "temperature": 1.23456, "seed": 0}
+
+
+def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
+    view, out = progress()
+    with view:
+        view.started("t0000", SETTINGS)
+        view.reported("t0000", report(50, 0.5))
+        view.recovering("t0000", "worker died")
+        view.started("t0000", SETTINGS)
+        view.reported("t0000", report(100, 0.7))
+        view.ended("t0000", "completed", "")
+        view.started("t0001", SETTINGS)
+        view.ended("t0001", "failed", "boom")
+    assert out.getvalue().splitlines() == [
+        "t0000 started: student_steps=5, temperature=1.235",
+        "t0000 50/100 pseudo batches, validation_accuracy 0.5000",
+        "t0000 lost its process (worker died); it goes on from its last checkpoint",
+        "t0000 100/100 pseudo batches, validation_accuracy 0.7000",
+        "t0000 completed",
+        "t0001 started: student_steps=5, temperature=1.235",
+        "t0001 failed: boom",
+    ]
+
+
+def test_in_a_terminal_there_is_a_table_and_no_lines() -> None:
+    view, out = progress(terminal=True)
+    with view:
+        view.started("t0000", SETTINGS)
+        view.reported("t0000", report(25, 0.5))
+    assert "started:" not in out.getvalue()
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(view.render())
+    row = next(line for line in shown.getvalue().splitlines() if line.startswith("t0000"))
+    assert row.split() == ["t0000", "running", "25%", "0.5000", "5", "1.235"]
+
+
+def test_the_best_is_the_best_of_all_sessions() -> None:
+    view, _ = progress()
+    view.recall("t0000", {"student_steps": 7}, 0.9)
+    view.recall("t0001", {"student_steps": 8}, None)
+    view.started("t0002", SETTINGS)
+    view.reported("t0002", report(50, 0.5))
+    assert view.summary().startswith("2 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
+    view.reported("t0002", report(100, 0.95))
+    assert "(t0002: student_steps=5, temperature=1.235)" in view.summary()
+
+
+def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: clock[0])
+    view, _ = progress()
+    view.recall("t0000", {}, 0.5)
+    assert view.seconds_left() is None
+    view.started("t0001", SETTINGS)
+    clock[0] = 50
+    view.reported("t0001", report(50, 0.5))
+    # Half a trial in 50 s; two and a half are left.
+    assert view.seconds_left() == pytest.approx(250)
+    clock[0] = 100
+    view.ended("t0001", "completed", "")
+    assert view.seconds_left() == pytest.approx(200)
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (3.2, 100, 7200)] == ["3 s", "2 min", "2.0 h"]

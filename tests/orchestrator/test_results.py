@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
+from trainables.config import ZeroShotConfig
+from trainables.metrics import METRICS
+from trainables.object_store import ObjectStore
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def report(trial_id: str = "t0000", pseudo_batches: int = 10, **changes: Any) -> dict[str, Any]:
+    values: dict[type, Any] = {int: 1, float: 0.5, bool: False}
+    row: dict[str, Any] = {metric.name: values[metric.kind] for metric in METRICS}
+    row |= {"trial_id": trial_id, "pseudo_batches": pseudo_batches, "reported_at": NOW}
+    return row | {"hostname": "here", "device": "cpu", "threads": 1} | changes
+
+
+def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
+    row = report(trial_id)
+    del row["reported_at"]
+    row |= {CONFIG_PREFIX + name: field.default for name, field in ZeroShotConfig.model_fields.items()}
+    row |= {"trial_number": int(trial_id[1:]), "state": "completed", "error": "", "objective": 0.5, "recoveries": 0}
+    row |= {"ended_at": NOW, "teacher_sha256": "ab", "teacher_validation_accuracy": 0.9, "teacher_test_accuracy": 0.9}
+    return row | changes
+
+
+def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
+    configs = {name for name in TRIALS.names if name.startswith(CONFIG_PREFIX)}
+    assert configs == {CONFIG_PREFIX + name for name in ZeroShotConfig.model_fields}
+    metrics = {metric.name for metric in METRICS}
+    assert metrics <= set(TRIALS.names)
+    assert set(REPORTS.names) - metrics == {"trial_id", "reported_at", "hostname", "device", "threads"}
+    assert TRIALS.field("config_student_steps").type == pa.int64()
+    assert TRIALS.field("config_temperature").type == pa.float64()
+    assert TRIALS.field("config_teacher_checkpoint").type == pa.string()
+    assert TRIALS.field("config_stop_at_pseudo_batch").type == pa.int64()
+    for schema in (TRIALS, REPORTS, SWEEPS):
+        assert schema.metadata == {b"schema_version": b"1"}
+        assert all(field.metadata[b"description"] for field in schema)
+
+
+floats = st.floats(allow_nan=True, allow_infinity=True)
+states = st.sampled_from(["completed", "stopped_early", "diverged", "failed"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(
+    rows=st.dictionaries(
+        st.integers(0, 10**6),
+        st.fixed_dictionaries(
+            {"objective": floats, "error": st.text(), "state": states, "config_seed": st.integers(0, 2**63 - 1)}
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_written_is_read(rows: dict[int, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    from pyarrow import fs
+
+    store = ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path_factory.mktemp("store")))
+    writer = ResultWriter(store, "sweep-a")
+    written = {f"t{number:04d}": trial(f"t{number:04d}", **row) for number, row in rows.items()}
+    for row in written.values():
+        writer.write_trial(row)
+    for compacted in (False, True):
+        if compacted:
+            writer.compact()
+        read = {row["trial_id"]: row for row in read_trials(store, "sweep-a").to_pylist()}
+        assert read.keys() == written.keys()
+        for key, row in written.items():
+            assert read[key].pop("sweep_id") == "sweep-a"
+            assert read[key].pop("ended_at") == row["ended_at"]
+            # By repr, since NaN is not equal to itself.
+            assert repr(read[key]) == repr({name: row[name] for name in TRIALS.names if name != "ended_at"})
+
+
+def test_a_trial_that_never_reported_is_a_row(store: ObjectStore) -> None:
+    row = {
+        key: value for key, value in trial(state="failed", error="boom").items() if key not in {m.name for m in METRICS}
+    }
+    ResultWriter(store, "sweep-a").write_trial(row | {"objective": None})
+    (read,) = read_trials(store).to_pylist()
+    assert (read["state"], read["error"], read["objective"], read["pseudo_batches"]) == ("failed", "boom", None, None)
+
+
+def test_an_unknown_column_is_an_error(store: ObjectStore) -> None:
+    with pytest.raises(ValueError, match="no such columns: accuracy"):
+        ResultWriter(store, "sweep-a").write_report(report(accuracy=1.0))
+    assert store.keys("") == []
+
+
+def test_rows_written_again_are_read_once_and_compaction_heals_a_crash(store: ObjectStore) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    for done in (10, 20):
+        writer.write_report(report(pseudo_batches=done))
+    writer.write_report(report(pseudo_batches=20))
+    writer.compact()
+    assert [key.rsplit("/", 1)[1] for key in store.keys("results/v1/reports")] == ["part-0000.parquet"]
+    # A crash after the part was written, before the small objects went; then a later, repeated report.
+    writer.write_report(report(pseudo_batches=10))
+    writer.write_report(report(pseudo_batches=30, reported_at=NOW + timedelta(seconds=1)))
+    assert read_reports(store)["pseudo_batches"].to_pylist() == [10, 20, 30]
+    writer.compact()
+    assert [key.rsplit("/", 1)[1] for key in store.keys("results/v1/reports")] == ["part-0001.parquet"]
+    assert read_reports(store)["pseudo_batches"].to_pylist() == [10, 20, 30]
+
+
+def test_of_two_rows_of_a_trial_the_newer_counts(store: ObjectStore) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    writer.write_trial(trial("t0000", state="failed"))
+    writer.write_trial(trial("t0001"))
+    writer.compact()
+    writer.write_trial(trial("t0000", state="completed", ended_at=NOW + timedelta(hours=1)))
+    assert read_trials(store)["state"].to_pylist() == ["completed", "completed"]
+
+
+def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:
+    for sweep_id in ("sweep-b", "sweep-a", "x00012345"):
+        ResultWriter(store, sweep_id).write_trial(trial())
+    assert read_trials(store)["sweep_id"].to_pylist() == ["sweep-a", "sweep-b", "x00012345"]
+    assert read_trials(store, "sweep-b")["sweep_id"].to_pylist() == ["sweep-b"]
+    assert len(read_trials(store, "sweep-c")) == 0
+    assert read_trials(store, "sweep-c").schema.names == ["sweep_id", *TRIALS.names]
+
+
+def test_sessions_are_read_in_order(store: ObjectStore) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    base = {"config_json": "{}", "objective": "x", "searched_json": "[]", "cpus": 1.0, "gpus": 0.0}
+    for minute, (session, event) in enumerate([(0, "started"), (0, "interrupted"), (1, "started"), (1, "finished")]):
+        writer.write_session({**base, "session": session, "event": event, "at": NOW + timedelta(minutes=minute)})
+    assert read_sweeps(store)["event"].to_pylist() == ["started", "interrupted", "started", "finished"]
+
+
+@pytest.fixture
+def two_sweeps(store: ObjectStore) -> Path:
+    """Two sweeps with different searched fields; one compacted, one not, one with a missing value and a NaN."""
+    first, second = ResultWriter(store, "sweep-a"), ResultWriter(store, "sweep-b")
+    for number, steps in enumerate((5, 10, 10)):
+        first.write_trial(trial(f"t{number:04d}", config_student_steps=steps, validation_accuracy=0.1 * number))
+    first.compact()
+    second.write_trial(trial("t0000", config_temperature=2.0, validation_accuracy=math.nan, state="diverged"))
+    second.write_trial(trial("t0001", config_temperature=4.0, config_teacher_checkpoint="x.pt"))
+    return Path(store.root, "results", "v1", "trials")
+
+
+def test_duckdb_reads_it_as_it_lies(two_sweeps: Path) -> None:
+    query = f"""
+        select sweep_id, config_student_steps, max(validation_accuracy) as best
+        from read_parquet('{two_sweeps}/*/*.parquet', hive_partitioning = true)
+        where state = 'completed' group by all order by all
+    """
+    rows = duckdb.sql(query).fetchall()
+    assert rows == [("sweep-a", 5, 0.0), ("sweep-a", 10, pytest.approx(0.2)), ("sweep-b", 10, 0.5)]
+
+
+def test_pandas_reads_it_as_it_lies(two_sweeps: Path) -> None:
+    frame = pd.read_parquet(two_sweeps)
+    assert len(frame) == 5
+    assert frame.groupby("sweep_id", observed=True)["config_temperature"].max().to_dict() == {
+        "sweep-a": 1.0,
+        "sweep-b": 4.0,
+    }
+
+
+def test_polars_reads_it_as_it_lies(two_sweeps: Path) -> None:
+    frame = pl.read_parquet(two_sweeps / "**" / "*.parquet", hive_partitioning=True)
+    assert frame.filter(pl.col("config_teacher_checkpoint").is_not_null())["trial_id"].to_list() == ["t0001"]
+    assert sorted(frame["sweep_id"].unique().to_list()) == ["sweep-a", "sweep-b"]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from orchestrator.config import SchedulerConfig
+from orchestrator.schedulers import AshaScheduler, PastReport, rung_budgets
+
+GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+
+
+def asha(past: list[PastReport] | None = None, *, mode: str = "max", total: int = 90) -> AshaScheduler:
+    config = SchedulerConfig(grace=1 / 9, reduction_factor=3)
+    return AshaScheduler(
+        config, objective="validation_accuracy", mode=mode, max_pseudo_batches=total, past_reports=past or []
+    )
+
+
+@pytest.mark.parametrize(
+    ("grace", "factor", "total", "rungs"),
+    [
+        (0.25, 3, 120, [30, 90]),
+        (0.25, 2, 100, [25, 50]),
+        (0.1, 3, 100, [10, 30, 90]),
+        (1.0, 3, 100, []),
+        (0.01, 4, 10, [1, 4]),
+    ],
+)
+def test_rungs_are_shares_of_the_budget(grace: float, factor: int, total: int, rungs: list[int]) -> None:
+    assert rung_budgets(SchedulerConfig(grace=grace, reduction_factor=factor), total) == rungs
+
+
+def test_a_story() -> None:
+    scheduler = asha()
+    assert scheduler.rungs == [10, 30]
+    # Before the first rung nobody is stopped, and the first there goes on.
+    assert scheduler.decide("a", 5, 0.1) == GO
+    assert scheduler.decide("a", 10, 0.5) == GO
+    # Worse than the best third: stopped. Better: goes on.
+    assert scheduler.decide("b", 10, 0.4) == STOP
+    assert scheduler.decide("c", 10, 0.6) == GO
+    # Between rungs nobody is judged.
+    assert scheduler.decide("c", 20, 0.0) == GO
+    # The next rung has its own field.
+    assert scheduler.decide("c", 30, 0.1) == GO
+    assert scheduler.decide("a", 30, 0.05) == STOP
+
+
+def test_a_report_that_skips_past_a_rung_counts_there() -> None:
+    scheduler = asha()
+    assert scheduler.decide("a", 17, 0.5) == GO
+    assert scheduler.decide("b", 13, 0.4) == STOP
+
+
+def test_smaller_can_be_better() -> None:
+    scheduler = asha(mode="min")
+    assert scheduler.decide("a", 10, 0.5) == GO
+    assert scheduler.decide("b", 10, 0.6) == STOP
+    assert scheduler.decide("c", 10, 0.4) == GO
+
+
+def test_a_restart_changes_no_decision() -> None:
+    reports = [("a", 10, 0.5), ("a", 20, 0.9), ("b", 10, 0.6), ("b", 30, 0.7), ("c", 10, 0.2)]
+    undisturbed = asha()
+    for report in reports:
+        undisturbed.decide(*report)
+    restarted = asha(list(reversed(reports)))
+    for trial, done, value in (("d", 10, 0.55), ("e", 10, 0.65), ("d", 30, 0.6), ("a", 30, 0.8)):
+        assert restarted.decide(trial, done, value) == undisturbed.decide(trial, done, value)
+
+
+def test_a_report_repeated_after_a_recovery_is_judged_again_and_counted_once() -> None:
+    scheduler = asha()
+    assert scheduler.decide("a", 10, 0.5) == GO
+    assert scheduler.decide("a", 10, 0.5) == GO
+    for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
+        scheduler.decide(name, 10, value)
+    assert scheduler.decide("a", 10, 0.5) == STOP
+
+
+def test_a_later_report_with_the_same_value_is_not_taken_for_the_first() -> None:
+    scheduler = asha()
+    scheduler.decide("a", 10, 0.5)
+    for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
+        scheduler.decide(name, 10, value)
+    assert scheduler.decide("a", 12, 0.5) == GO

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from orchestrator.config import SHARED_FIELDS, SamplerConfig, SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.searcher import PinnedTrial, StudySearcher, check_space, make_sampler
+from orchestrator.study import ended_trials, open_study, past_reports
+from search_spaces import resolve_space
+from trainables.config import ZeroShotConfig
+from trainables.object_store import ObjectStore
+
+SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)
+
+
+def study_in(store: ObjectStore) -> optuna.Study:
+    return open_study(store, "sweep-a", mode="max")
+
+
+def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
+    sweep = SWEEP.model_copy(update=changes)
+    return StudySearcher(study, sweep, resolve_space(sweep.space))
+
+
+def suggest(searcher: StudySearcher) -> dict[str, Any]:
+    suggestion = searcher.suggest("tune's id")
+    assert isinstance(suggestion, dict)
+    return suggestion
+
+
+def test_the_published_settings_are_the_first_trial(store: ObjectStore) -> None:
+    first = suggest(searcher_on(study_in(store)))
+    assert first.pop("trial_id") == "t0000"
+    assert ZeroShotConfig.model_validate(first) == ZeroShotConfig(dataset="digits")
+
+
+def test_a_suggestion_is_a_whole_config_and_the_number_of_trials_is_kept(store: ObjectStore) -> None:
+    searcher = searcher_on(study_in(store))
+    suggestions = [suggest(searcher) for _ in range(4)]
+    assert [s["trial_id"] for s in suggestions] == ["t0000", "t0001", "t0002", "t0003"]
+    assert all(s.keys() == {"trial_id", *ZeroShotConfig.model_fields} for s in suggestions)
+    assert searcher.suggest("x") == Searcher.FINISHED
+
+
+def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
+    study = study_in(store)
+    searcher = searcher_on(study)
+    for _ in range(4):
+        suggest(searcher)
+    for key in ("t0000", "t0001"):
+        searcher.report(key, 10, 0.5)
+        searcher.report(key, 10, 0.7)  # again after a recovery: the first counts
+    searcher.report("t0000", 20, 0.6)
+    searcher.tell("t0000", "completed", 0.6)
+    searcher.tell("t0001", "stopped_early", 0.5)
+    searcher.tell("t0002", "diverged", float("nan"))
+    searcher.tell("t0003", "failed", None)
+    trials = study_in(store).trials
+    assert [trial.state for trial in trials] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.FAIL,
+    ]
+    assert trials[0].value == 0.6
+    assert trials[0].intermediate_values == {10: 0.5, 20: 0.6}
+    assert trials[1].intermediate_values == {10: 0.5}
+    assert len(ended_trials(study)) == 4
+    assert sorted(past_reports(study)) == [("t0000", 10, 0.5), ("t0000", 20, 0.6), ("t0001", 10, 0.5)]
+
+
+def test_a_later_session_first_continues_what_was_running_with_the_same_settings(store: ObjectStore) -> None:
+    first = searcher_on(study_in(store))
+    before = [suggest(first) for _ in range(3)]
+    first.report("t0001", 10, 0.5)
+    first.tell("t0001", "stopped_early", 0.5)
+    # The driver dies here; a new one reads the study from storage.
+    second = searcher_on(study_in(store))
+    assert [suggest(second) for _ in range(2)] == [before[0], before[2]]
+    assert suggest(second)["trial_id"] == "t0003"
+    assert second.suggest("x") == Searcher.FINISHED
+    second.tell("t0000", "completed", 0.9)
+    assert study_in(store).trials[0].value == 0.9
+
+
+def test_a_trial_that_died_before_its_settings_were_kept_gets_them_again(store: ObjectStore) -> None:
+    study = study_in(store)
+    study.ask()
+    assert suggest(searcher_on(study))["trial_id"] == "t0000"
+
+
+def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
+    def run(study: optuna.Study, interrupt: bool) -> list[dict[str, Any]]:
+        searcher, suggestions = searcher_on(study, num_trials=14), []
+        for number in range(14):
+            if interrupt and number % 3 == 0:
+                searcher = searcher_on(optuna.load_study(study_name="s", storage=study._storage), num_trials=14)
+            suggestions.append(suggest(searcher))
+            searcher.tell(suggestions[-1]["trial_id"], "completed", 1 / (1 + suggestions[-1]["temperature"]))
+        return suggestions
+
+    storages = [optuna.storages.InMemoryStorage() for _ in range(2)]
+    studies = [optuna.create_study(study_name="s", storage=storage, direction="maximize") for storage in storages]
+    assert run(studies[0], interrupt=False) == run(studies[1], interrupt=True)
+
+
+def test_more_trials_extend_a_sweep(store: ObjectStore) -> None:
+    first = searcher_on(study_in(store), num_trials=1)
+    suggest(first)
+    first.tell("t0000", "completed", 0.5)
+    assert first.suggest("x") == Searcher.FINISHED
+    assert suggest(searcher_on(study_in(store), num_trials=2))["trial_id"] == "t0001"
+
+
+def test_a_fixed_field_is_out_of_the_search(store: ObjectStore) -> None:
+    study = study_in(store)
+    searcher = searcher_on(study, trial={"dataset": "digits", "student_steps": 3, "temperature": 2.0})
+    suggestions = [suggest(searcher) for _ in range(3)]
+    assert {(s["student_steps"], s["temperature"]) for s in suggestions} == {(3, 2.0)}
+    assert {tuple(trial.params) for trial in study.trials} == {("generator_steps",)}
+
+
+def test_pinned_trials_answer_for_every_kind_of_domain() -> None:
+    trial = optuna.create_study().ask()
+    pinned = PinnedTrial(trial, {"a": 3, "b": 0.5, "c": "x"})
+    assert pinned.suggest_int("a", 0, 1) == 3
+    assert pinned.suggest_float("b", 1, 2) == 0.5
+    assert pinned.suggest_categorical("c", ["y"]) == "x"
+    assert trial.params == {}
+    assert 0 <= pinned.suggest_int("d", 0, 1) <= 1
+
+
+def test_tunes_pickle_of_the_searcher_holds_no_study(store: ObjectStore) -> None:
+    assert len(pickle.dumps(searcher_on(study_in(store)))) < 1000
+
+
+def test_samplers_by_name() -> None:
+    assert isinstance(make_sampler(SamplerConfig(name="random"), 0, 0), optuna.samplers.RandomSampler)
+    sampler = make_sampler(SamplerConfig(startup_trials=3), 0, 0)
+    assert isinstance(sampler, optuna.samplers.TPESampler)
+    assert sampler._n_startup_trials == 3
+
+
+def test_a_space_is_tried_out_before_a_trial_starts() -> None:
+    def check(space: Any) -> list[str]:
+        return check_space(space, SWEEP, forbidden=SHARED_FIELDS)
+
+    assert check(resolve_space("step_ratio_temperature")) == ["generator_steps", "student_steps", "temperature"]
+    with pytest.raises(ConfigError, match="temperature=-"):
+        check(lambda trial: {"temperature": trial.suggest_float("temperature", -1, 1)})
+    with pytest.raises(ConfigError, match="unknown field 'student_stepz'"):
+        check(lambda trial: {"student_stepz": 1})
+    with pytest.raises(ValueError, match="teacher cannot vary within a sweep"):
+        check(lambda trial: {"teacher": "lenet"})
+    with pytest.raises(ValueError, match="parameter ratio sets no field of that name"):
+        check(lambda trial: {"student_steps": trial.suggest_int("ratio", 1, 3)})
+
+
+def test_settings_are_kept_as_json_that_reads_back(store: ObjectStore) -> None:
+    study = study_in(store)
+    suggestion = suggest(searcher_on(study))
+    kept = json.loads(study.trials[0].user_attrs["config"])
+    assert kept == {key: value for key, value in suggestion.items() if key != "trial_id"}

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+
+from orchestrator.study import ObjectJournal, open_study
+from trainables.object_store import ObjectStore
+
+Open = Callable[[], optuna.Study]
+
+
+@pytest.fixture(params=["one file", "objects"])
+def open_again(request: pytest.FixtureRequest, store: ObjectStore) -> Open:
+    """Each journal opens its study anew at each call, as a new process would."""
+    if request.param == "one file":
+        return lambda: open_study(store, "sweep-a", mode="min")
+    return lambda: optuna.create_study(
+        storage=JournalStorage(ObjectJournal(store)), study_name="sweep-a", direction="minimize", load_if_exists=True
+    )
+
+
+def test_a_study_is_found_again_as_it_was(open_again: Open) -> None:
+    study = open_again()
+    trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    trial.report(0.5, 3)
+    trial.set_user_attr("config", "{}")
+    study.tell(trial, 0.25)
+    study.ask()
+    again = open_again()
+    assert again.study_name == "sweep-a"
+    assert [t.state for t in again.trials] == [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.RUNNING]
+    assert again.trials[0].params == trial.params
+    assert again.trials[0].intermediate_values == {3: 0.5}
+    assert again.trials[0].user_attrs == {"config": "{}"}
+    again.tell(1, 0.1)
+    assert open_again().best_value == 0.1
+
+
+def test_sweeps_do_not_share_a_study(store: ObjectStore) -> None:
+    open_study(store, "sweep-a", mode="max").ask()
+    assert not open_study(store, "sweep-b", mode="max").trials
+
+
+@pytest.mark.parametrize("cut", [1, 5])
+def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore) -> None:
+    study = open_study(store, "sweep-a", mode="max")
+    study.tell(study.ask(), 0.5)
+    study.ask()
+    journal = Path(store.path("studies/sweep-a/journal.log"))
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    again = open_study(store, "sweep-a", mode="max")
+    again.tell(again.ask(), 0.7)
+    final = open_study(store, "sweep-a", mode="max")
+    assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
