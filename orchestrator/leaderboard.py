@@ -6,10 +6,9 @@ import json
 import math
 import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
-from rich.text import Text
 
 from orchestrator.config import SweepConfig, load_sweep
 from orchestrator.errors import SweepNotFoundError
@@ -50,8 +49,8 @@ class Leaderboard:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in ("#", "trial", *self.searched, "validation", "test", "state", "cost"):
             # Field names wrap at their underscores, so that the quick start's table fits into 80 columns.
-            header = column.replace("_", " ")
-            table.add_column(header, justify="left" if column in {"trial", "state"} else "right")
+            justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
+            table.add_column(column.replace("_", " "), justify=justify, no_wrap=column not in self.searched)
         budget = self.sweep.trial_config({}).last_pseudo_batch
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(
@@ -60,7 +59,7 @@ class Leaderboard:
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                Text(_state(row, budget), no_wrap=True),
+                _state(row, budget),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),

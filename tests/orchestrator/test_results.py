@@ -162,7 +162,7 @@ def test_duckdb_reads_it_as_it_lies(two_sweeps: Path) -> None:
         from read_parquet('{two_sweeps}/*/*.parquet', hive_partitioning = true)
         where state = 'completed' group by all order by all
     """
-    rows = duckdb.sql(query).fetchall()
+    rows = duckdb.connect().execute(query).fetchall()
     assert rows == [("sweep-a", 5, 0.0), ("sweep-a", 10, pytest.approx(0.2)), ("sweep-b", 10, 0.5)]
 
 

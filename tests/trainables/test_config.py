@@ -55,7 +55,7 @@ def test_any_step_ratio_is_allowed(steps: int) -> None:
 
 def test_configs_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        ZeroShotConfig().seed = 1  # type: ignore[misc]
+        ZeroShotConfig().seed = 1
 
 
 @pytest.mark.parametrize(
