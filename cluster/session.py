@@ -23,7 +23,7 @@ class RaySession:
 
 @contextmanager
 def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[RaySession]:
-    """Connect to Ray for the length of a block.
+    """Connect to Ray for the length of a block, or use the connection that is there already.
 
     Args:
         address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes,
@@ -39,6 +39,9 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    if ray.is_initialized():
+        yield _describe(local=False)
+        return
     local = address == "local"
     if not local:
         try:
@@ -61,7 +64,13 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
             object_store_memory=OBJECT_STORE_BYTES,
         )
     try:
-        resources = ray.cluster_resources()
-        yield RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), local=local)
+        yield _describe(local=local)
     finally:
         ray.shutdown()
+
+
+def _describe(*, local: bool) -> RaySession:
+    import ray
+
+    resources = ray.cluster_resources()
+    return RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), local=local)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -116,7 +117,8 @@ class SweepRecorder(Callback):
 
 
 def _cause(trial: Trial) -> str:
-    """The last line of what killed a trial, which names the exception."""
-    error = trial.pickled_error_file and trial.get_pickled_error()
-    lines = str(error or "unknown cause").strip().splitlines()
-    return next((line for line in reversed(lines) if line.strip()), "unknown cause")
+    """The last line of the stack trace that Tune wrote for a trial, which names the exception."""
+    if not trial.error_file or not Path(trial.error_file).exists():
+        return "unknown cause"
+    lines = Path(trial.error_file).read_text(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "unknown cause"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -12,18 +13,24 @@ _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner names a scratch folder; progress.py shows what matters
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a trial as in the driver
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # each failure is a line of progress.py and a row, without its stack trace
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # checkpoints are on storage; a trial in mid-step need not be waited for
 }
 
 
 @contextmanager
 def tune_environment() -> Iterator[None]:
-    """Tune's settings for the length of a block; those that the user has set stay."""
+    """Tune's settings for the length of a block; environment variables that the user has set stay."""
+    # "Trials did not complete": the leaderboard counts them. "Stop signal received": the command line answers.
+    logger = logging.getLogger("ray.tune.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     added = {key: value for key, value in _TUNE_SETTINGS.items() if key not in os.environ}
     os.environ.update(added)
     try:
         yield
     finally:
+        logger.setLevel(level)
         for key in added:
             del os.environ[key]
 

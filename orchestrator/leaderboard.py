@@ -48,9 +48,9 @@ class Leaderboard:
         title = f"{self.sweep_id}, by {self.sweep.objective}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in ("#", "trial", *self.searched, "validation", "test", "state", "cost"):
-            # Field names wrap at their underscores, so that the quick start's table fits into 80 columns.
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
-            table.add_column(column.replace("_", " "), justify=justify, no_wrap=column not in self.searched)
+            # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
+            table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
         budget = self.sweep.trial_config({}).last_pseudo_batch
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
@@ -66,7 +67,10 @@ class StudySearcher(Searcher):
     reads) holds nothing.
     """
 
-    def __init__(self, study: optuna.Study, sweep: SweepConfig, space: SearchSpace) -> None:
+    def __init__(
+        self, study: optuna.Study, sweep: SweepConfig, space: SearchSpace, first: Mapping[str, Any] | None = None
+    ) -> None:
+        """Args: first: Parameters of the study's very first trial; those not named are sampled."""
         super().__init__()
         self._study = study
         self._sweep = sweep
@@ -74,9 +78,8 @@ class StudySearcher(Searcher):
         self._trials: dict[str, optuna.Trial] = {}
         waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._unfinished = [optuna.Trial(study, trial._trial_id) for trial in waiting]
-        if not study.get_trials(deepcopy=False):
-            # The published settings come first, whatever the sampler would say: they are what others compare with.
-            study.enqueue_trial({name: field.default for name, field in ZeroShotConfig.model_fields.items()})
+        if first and not study.get_trials(deepcopy=False):
+            study.enqueue_trial(dict(first))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial: ``trial_id`` and the fields of ``ZeroShotConfig``; or ``FINISHED``."""
@@ -145,15 +148,17 @@ def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSam
             return RandomSampler(seed=trial_seed)
 
 
-def check_space(space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50) -> list[str]:
-    """Try a space out before a trial starts, and return the fields that it varies.
+def survey_space(
+    space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50
+) -> dict[str, BaseDistribution]:
+    """Try a space out before a trial starts, and return the fields that it varies, each with its domain.
 
     Raises:
         ConfigError: a suggestion is not a valid config.
         ValueError: it sets a field that all trials of a sweep share, or a name differs from the field it sets.
     """
     study = optuna.create_study(sampler=RandomSampler(seed=0))
-    varied: set[str] = set()
+    domains: dict[str, BaseDistribution] = {}
     for _ in range(samples):
         trial = study.ask()
         suggestion = space(PinnedTrial(trial, sweep.trial))
@@ -164,5 +169,21 @@ def check_space(space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str,
         misnamed = trial.params.keys() - suggestion.keys()
         if misnamed:
             raise ValueError(f"space: parameter {', '.join(sorted(misnamed))} sets no field of that name")
-        varied |= trial.params.keys()
-    return sorted(varied)
+        domains |= trial.distributions
+    return dict(sorted(domains.items()))
+
+
+def published_settings(domains: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The published value of each searched field, where its domain holds it.
+
+    They are the first trial of a sweep, whatever the sampler would say: they are what others compare with.
+    """
+    defaults = {name: ZeroShotConfig.model_fields[name].default for name in domains}
+    return {name: value for name, value in defaults.items() if _contains(domains[name], value)}
+
+
+def _contains(domain: BaseDistribution, value: Any) -> bool:
+    try:
+        return domain._contains(domain.to_internal_repr(value))
+    except ValueError:  # not one of a categorical domain's choices
+        return False

@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from ray import tune
 from rich.console import Console
@@ -25,7 +26,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys, read_sweeps
 from orchestrator.schedulers import AshaScheduler
-from orchestrator.searcher import StudySearcher, check_space
+from orchestrator.searcher import StudySearcher, published_settings, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
 from orchestrator.teachers import prepare_inputs
@@ -62,7 +63,7 @@ def run_sweep(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep_id = sweep_id or sweep.default_sweep_id
-    space, searched = _checked_space(sweep)
+    space, domains = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
     with sweep_lock(store, sweep_id):
         _check_same_sweep(store, sweep_id, sweep)
@@ -70,7 +71,7 @@ def run_sweep(
             sweep=sweep,
             sweep_id=sweep_id,
             space=space,
-            searched=searched,
+            domains=domains,
             store=store,
             study=open_study(store, sweep_id, mode=sweep.mode),
             writer=ResultWriter(store, sweep_id),
@@ -92,7 +93,7 @@ class _Driver:
     sweep: SweepConfig
     sweep_id: str
     space: SearchSpace
-    searched: list[str]
+    domains: dict[str, BaseDistribution]
     store: ObjectStore
     study: optuna.Study
     writer: ResultWriter
@@ -114,6 +115,10 @@ class _Driver:
         elif ended or running:
             line += f"; {ended} ended before, {running} go on from their checkpoints, {total - ended - running} are new"
         self.say(line)
+        outside = self.domains.keys() - published_settings(self.domains).keys()
+        if outside:
+            names = ", ".join(sorted(outside))
+            self.say(f"the first trial has the published settings, but for {names}: outside of what is searched")
 
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
@@ -131,12 +136,13 @@ class _Driver:
             self._write_session(number, event, session)
 
     def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
-        searcher = StudySearcher(self.study, self.sweep, self.space)
+        published = published_settings(self.domains)
+        searcher = StudySearcher(self.study, self.sweep, self.space, first=published)
         progress = Progress(
             console=self.console,
             objective=self.sweep.objective,
             maximise=self.sweep.mode == "max",
-            searched=self.searched,
+            searched=list(self.domains),
             pseudo_batches=self.sweep.trial_config({}).last_pseudo_batch,
             num_trials=self.sweep.num_trials,
         )
@@ -207,14 +213,16 @@ class _Driver:
 
     def _write_session(self, number: int, event: str, session: RaySession) -> None:
         self.writer.write_session(
-            session_row(self.sweep, self.searched, number=number, event=event, cpus=session.cpus, gpus=session.gpus)
+            session_row(
+                self.sweep, list(self.domains), number=number, event=event, cpus=session.cpus, gpus=session.gpus
+            )
         )
 
 
-def _checked_space(sweep: SweepConfig) -> tuple[SearchSpace, list[str]]:
+def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
     try:
         space = resolve_space(sweep.space)
-        return space, check_space(space, sweep, forbidden=SHARED_FIELDS)
+        return space, survey_space(space, sweep, forbidden=SHARED_FIELDS)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

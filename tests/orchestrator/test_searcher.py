@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.config import SHARED_FIELDS, SamplerConfig, SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.searcher import PinnedTrial, StudySearcher, check_space, make_sampler
+from orchestrator.searcher import PinnedTrial, StudySearcher, make_sampler, published_settings, survey_space
 from orchestrator.study import ended_trials, open_study, past_reports
 from search_spaces import resolve_space
 from trainables.config import ZeroShotConfig
@@ -26,7 +26,9 @@ def study_in(store: ObjectStore) -> optuna.Study:
 
 def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
     sweep = SWEEP.model_copy(update=changes)
-    return StudySearcher(study, sweep, resolve_space(sweep.space))
+    space = resolve_space(sweep.space)
+    first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS))
+    return StudySearcher(study, sweep, space, first=first)
 
 
 def suggest(searcher: StudySearcher) -> dict[str, Any]:
@@ -39,6 +41,16 @@ def test_the_published_settings_are_the_first_trial(store: ObjectStore) -> None:
     first = suggest(searcher_on(study_in(store)))
     assert first.pop("trial_id") == "t0000"
     assert ZeroShotConfig.model_validate(first) == ZeroShotConfig(dataset="digits")
+
+
+def test_published_values_outside_of_a_domain_are_not_forced_into_it() -> None:
+    domains = {
+        "student_steps": optuna.distributions.IntDistribution(1, 3),
+        "temperature": optuna.distributions.FloatDistribution(0.5, 8),
+        "batch_size": optuna.distributions.CategoricalDistribution([32, 64]),
+        "generator_steps": optuna.distributions.CategoricalDistribution([1, 2]),
+    }
+    assert published_settings(domains) == {"temperature": 1.0, "generator_steps": 1}
 
 
 def test_a_suggestion_is_a_whole_config_and_the_number_of_trials_is_kept(store: ObjectStore) -> None:
@@ -150,7 +162,7 @@ def test_samplers_by_name() -> None:
 
 def test_a_space_is_tried_out_before_a_trial_starts() -> None:
     def check(space: Any) -> list[str]:
-        return check_space(space, SWEEP, forbidden=SHARED_FIELDS)
+        return list(survey_space(space, SWEEP, forbidden=SHARED_FIELDS))
 
     assert check(resolve_space("step_ratio_temperature")) == ["generator_steps", "student_steps", "temperature"]
     with pytest.raises(ConfigError, match="temperature=-"):

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from orchestrator.config import SHARED_FIELDS, load_sweep
-from orchestrator.searcher import check_space
+from orchestrator.searcher import survey_space
 from search_spaces import preset_names, resolve_space, space_names
 from trainables.config import ZeroShotConfig
 
@@ -87,4 +87,4 @@ def test_every_preset_is_a_valid_sweep_with_a_fitting_space(name: str) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
     assert sweep.description.endswith(".")
-    check_space(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
+    survey_space(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)

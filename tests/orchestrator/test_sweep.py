@@ -1,0 +1,321 @@
+"""Whole sweeps on Ray: tiny trials, real search, real processes that are killed."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+from rich.console import Console
+
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.results import read_reports, read_sweeps, read_trials
+from orchestrator.storage import find_storage
+from orchestrator.study import open_study
+from tests.conftest import tiny_settings
+from trainables.metrics import METRICS
+from trainables.teachers import TeacherMetadata
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+TIMES = {"training_seconds", "evaluation_seconds", "ended_at", "reported_at", "recoveries", "sweep_id"}
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One storage for the module, so that the teacher is trained once."""
+    return str(tmp_path_factory.mktemp("runs"))
+
+
+def sweep_of(storage: str, **changes: Any) -> SweepConfig:
+    settings: dict[str, Any] = {
+        "name": "tiny",
+        "trial": tiny_settings(validation_fraction=0.5),
+        "space": {"temperature": {"type": "float", "low": 1, "high": 4}},
+        "num_trials": 3,
+        "sampler": {"name": "random"},
+        "scheduler": {"name": "none"},
+        "teacher_recipe": {"epochs": 2, "learning_rate": 0.05, "batch_size": 32},
+        "storage": storage,
+    }
+    settings["trial"] |= changes.pop("trial", {})
+    for field in changes.get("space", {}):
+        settings["trial"].pop(field, None)
+    return SweepConfig.model_validate(settings | changes)
+
+
+def run(sweep: SweepConfig, sweep_id: str) -> str:
+    """Run a sweep in this process, to its end; what it printed."""
+    from orchestrator.sweep import run_sweep
+
+    out = io.StringIO()
+    outcome = run_sweep(sweep, sweep_id=sweep_id, console=Console(file=out, width=200))
+    assert outcome.finished
+    return out.getvalue()
+
+
+def trials(storage: str, sweep_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = read_trials(find_storage(storage), sweep_id).to_pylist()
+    return rows
+
+
+def comparable(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows without what may differ between two runs of one sweep; as text, since NaN is not equal to itself."""
+    return [repr({key: value for key, value in row.items() if key not in TIMES}) for row in rows]
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
+    sweep = sweep_of(storage, space={"student_steps": {"type": "int", "low": 1, "high": 12}})
+    printed = run(sweep, "whole")
+    rows = trials(storage, "whole")
+    assert [row["trial_id"] for row in rows] == ["t0000", "t0001", "t0002"]
+    assert rows[0]["config_student_steps"] == 10
+    for row in rows:
+        assert row["state"] == "completed"
+        assert row["pseudo_batches"] == row["config_total_pseudo_batches"] == 4
+        assert row["student_updates"] == row["pseudo_batches"] * row["config_student_steps"]
+        assert row["generator_updates"] == row["pseudo_batches"] * row["config_generator_steps"]
+        assert row["objective"] == row["validation_accuracy"]
+        assert row["config_seed"] == 0
+        assert row["threads"] == 1
+        assert row["teacher_test_accuracy"] > 0.8
+    store = find_storage(storage)
+    reports = read_reports(store, "whole").to_pylist()
+    assert [(row["trial_id"], row["pseudo_batches"]) for row in reports] == [
+        (f"t000{number}", done) for number in range(3) for done in (2, 4)
+    ]
+    for row in rows:
+        last = next(r for r in reports if r["trial_id"] == row["trial_id"] and r["pseudo_batches"] == 4)
+        assert all(row[metric.name] == last[metric.name] for metric in METRICS)
+    study = open_study(store, "whole", mode="max")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
+    assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
+    assert "training the teacher" in printed or "teacher lenet on digits" in printed
+    assert not [key for key in store.keys("results") if "/t0" in key], "compacted at the end"
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_same_command_again_does_nothing_and_more_trials_extend(storage: str) -> None:
+    sweep = sweep_of(storage)
+    run(sweep, "extended")
+    before = trials(storage, "extended")
+    printed = run(sweep, "extended")
+    assert "all of them have ended" in printed
+    assert "training the teacher" not in run(sweep.model_copy(update={"num_trials": 5}), "extended")
+    after = trials(storage, "extended")
+    assert len(after) == 5
+    assert after[:3] == before
+    with pytest.raises(SweepMismatchError, match=r"began with other settings:\n  seed: 0 then, 1 now"):
+        run(sweep.model_copy(update={"seed": 1}), "extended")
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str) -> None:
+    choices = {"type": "categorical", "choices": ["lenet", "wrn-10-1"]}
+    rates = {"type": "categorical", "choices": [1e-3, 1e30]}
+    sweep = sweep_of(storage, space={"student": choices, "student_lr": rates}, num_trials=8, max_failures=0)
+    run(sweep, "failing")
+    rows = trials(storage, "failing")
+    states = {(row["config_student"] == "lenet", row["config_student_lr"] > 1): row["state"] for row in rows}
+    assert states == {
+        (True, False): "completed",
+        (True, True): "diverged",
+        (False, False): "failed",
+        (False, True): "failed",
+    }
+    told = [trial.state for trial in open_study(find_storage(storage), "failing", mode="max").trials]
+    assert told == [TrialState.COMPLETE if row["state"] == "completed" else TrialState.FAIL for row in rows]
+    for row in rows:
+        if row["state"] == "failed":
+            assert "allowed: attention_weight=0" in row["error"]
+            assert row["pseudo_batches"] is None
+        elif row["state"] == "diverged":
+            assert row["diverged"]
+            assert row["pseudo_batches"] == 2
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
+    rates = {"type": "float", "low": 1e-8, "high": 1e-2, "log": True}
+    asha = {"name": "asha", "grace": 0.25, "reduction_factor": 2}
+    trial = {"total_pseudo_batches": 16, "student_steps": 6}
+    sweep = sweep_of(storage, space={"student_lr": rates}, scheduler=asha, trial=trial, num_trials=8)
+    run(sweep, "halving")
+    rows = trials(storage, "halving")
+    stopped = [row for row in rows if row["state"] == "stopped_early"]
+    assert stopped
+    assert {row["state"] for row in rows} <= {"stopped_early", "completed"}
+    assert all(row["pseudo_batches"] in {4, 8} for row in stopped)
+    study = open_study(find_storage(storage), "halving", mode="max")
+    for row, told in zip(rows, study.trials, strict=True):
+        assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
+        assert max(told.intermediate_values) == row["pseudo_batches"]
+
+
+def trainable_processes() -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if command.startswith(b"ray::ZeroShotTrainable") or command.startswith(b"ray::_Inner"):
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_killed_worker_changes_no_number(storage: str) -> None:
+    trial = {"total_pseudo_batches": 60, "student_steps": 10, "batch_size": 16}
+    sweep = sweep_of(storage, trial=trial, num_trials=2, checkpoint_seconds=0)
+    run(sweep, "calm")
+    folder = Path(storage, "checkpoints", "killed")
+    killed = threading.Event()
+
+    def kill_once() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed.is_set():
+            if list(folder.glob("t0000/*[1-9]*.safetensors")) and trainable_processes():
+                for process in trainable_processes():
+                    os.kill(process, signal.SIGKILL)
+                killed.set()
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_once)
+    killer.start()
+    run(sweep, "killed")
+    killer.join()
+    assert killed.is_set()
+    rows = trials(storage, "killed")
+    assert sum(row["recoveries"] for row in rows) >= 1
+    assert comparable(rows) == comparable(trials(storage, "calm"))
+    reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("killed", "calm")]
+    assert comparable(reports[0]) == comparable(reports[1])
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "run_sweep.py"), *arguments, "--address", "local"]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(400)
+def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_one(
+    tmp_path: Path, storage: str
+) -> None:
+    trial = {"total_pseudo_batches": 40, "student_steps": 10, "batch_size": 16}
+    sweep = sweep_of(storage, trial=trial, num_trials=6, checkpoint_seconds=0)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    calm = start([str(file), "--sweep-id", "undisturbed"])
+    printed, _ = calm.communicate(timeout=120)
+    assert calm.returncode == 0, printed
+    assert "Best setting again: python run_sweep.py" in printed
+
+    ended = Path(storage, "results", "v1", "trials", "sweep_id=disturbed")
+    checkpoints = Path(storage, "checkpoints", "disturbed")
+    arguments = [str(file), "--sweep-id", "disturbed"]
+    ends: dict[str, float] = {}
+    for number, stop in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM), start=1):
+        process = start(arguments)
+        wait_for(lambda number=number: len(list(ended.glob("t*"))) >= number, process)
+        wait_for(lambda number=number: len(list(checkpoints.glob("*"))) > number, process)
+        process.send_signal(stop)
+        printed, _ = process.communicate(timeout=60)
+        if stop is signal.SIGKILL:
+            assert process.returncode == -stop
+        else:
+            assert process.returncode == 130, printed
+            assert f"The same command goes on with this sweep: python {ROOT / 'run_sweep.py'} {file}" in printed
+        now = {path.name: path.stat().st_mtime for path in ended.glob("t*.parquet")}
+        assert all(now[name] == ends[name] for name in ends), "a finished trial was run again"
+        ends = now
+    last = start(arguments)
+    printed, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, printed
+    assert f"{len(ends)} ended before" in printed
+
+    assert comparable(trials(storage, "disturbed")) == comparable(trials(storage, "undisturbed"))
+    reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("disturbed", "undisturbed")]
+    assert comparable(reports[0]) == comparable(reports[1])
+    studies = [open_study(find_storage(storage), name, mode="max").trials for name in ("disturbed", "undisturbed")]
+    for ours, theirs in zip(*studies, strict=True):
+        assert (ours.number, ours.state, ours.params, ours.value) == (
+            theirs.number,
+            theirs.state,
+            theirs.params,
+            theirs.value,
+        )
+        assert ours.intermediate_values == theirs.intermediate_values
+    events = read_sweeps(find_storage(storage), "disturbed")["event"].to_pylist()
+    assert events == ["started", "interrupted", "started", "started", "interrupted", "started", "finished"]
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_best_setting_again_gives_the_same_numbers(storage: str) -> None:
+    from orchestrator.leaderboard import read_leaderboard
+
+    sweep = sweep_of(storage, num_trials=4)
+    run(sweep, "original")
+    best = read_leaderboard(find_storage(storage), "original").best
+    assert best
+    again = sweep_of(storage, trial={"temperature": best["config_temperature"]}, num_trials=1)
+    run(again, "original-best")
+    (row,) = trials(storage, "original-best")
+    ignored = {"trial_id", "trial_number"}
+    assert {k: v for k, v in row.items() if k not in TIMES | ignored} == {
+        k: v for k, v in best.items() if k not in TIMES | ignored
+    }
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_what_cannot_run_is_known_before_a_trial_starts(storage: str) -> None:
+    with pytest.raises(ConfigError, match="run with --gpus 0"):
+        run(sweep_of(storage).with_resources(gpu=1), "nogpu")
+    with pytest.raises(ConfigError, match="unknown space 'nowhere'"):
+        run(sweep_of(storage).model_copy(update={"space": "nowhere"}), "nowhere")
+    assert trials(storage, "nogpu") == []
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_data_set_and_teacher_are_the_ones_asked_for(storage: str) -> None:
+    from orchestrator.teachers import prepare_inputs
+
+    said: list[str] = []
+    store = find_storage(storage)
+    by_split = {}
+    for seed in (0, 1):
+        sweep = sweep_of(storage, trial={"split_seed": seed})
+        by_split[seed] = prepare_inputs(sweep, store, say=said.append)
+    first, other = by_split[0], by_split[1]
+    assert first.teacher.metadata.sha256 != other.teacher.metadata.sha256, "another validation part, another teacher"
+    assert isinstance(first.teacher.metadata, TeacherMetadata)
+    assert first.validation.labels.tolist() != other.validation.labels.tolist() or not bool(
+        (first.validation.images == other.validation.images).all()
+    )
+    again = prepare_inputs(sweep_of(storage, trial={"split_seed": 1}), store, say=said.append)
+    assert again.teacher.metadata == other.teacher.metadata
+    assert "training" not in said[-1]
