@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig, check_sweep_id, load_sweep
 from orchestrator.errors import ZsktError
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
@@ -25,6 +25,7 @@ app = typer.Typer(
     name="zskt",
     help="Zero-shot knowledge transfer: sweeps over a cluster, and their results.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: frames break error messages in logs
     pretty_exceptions_enable=False,
 )
 
@@ -62,10 +63,6 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt sweep quickstart --num-trials 24 --set temperature=2
     """
-    from pydantic import TypeAdapter
-
-    from orchestrator.config import Identifier
-
     console = _console()
     with _errors_as_messages(verbose):
         config = load_sweep(
@@ -77,12 +74,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
             resources = {"cpu": cpus, "gpu": gpus}
             config = config.with_resources(**{key: value for key, value in resources.items() if value is not None})
         if sweep_id is not None:
-            try:
-                TypeAdapter(Identifier).validate_python(sweep_id)
-            except ValueError as error:
-                raise typer.BadParameter(
-                    f"--sweep-id {sweep_id!r}: small letters, digits, - and _, a letter first"
-                ) from error
+            check_sweep_id(sweep_id)
         from orchestrator.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
@@ -130,8 +122,10 @@ def main() -> None:
 
 
 def run_sweep_main() -> None:
-    """Entry point of ``run_sweep.py``: the arguments of ``zskt sweep``."""
-    app(["sweep", *sys.argv[1:]], prog_name="run_sweep.py")
+    """Entry point of ``run_sweep.py``: ``zskt sweep`` under the name of that file."""
+    alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    alone.command()(sweep)
+    alone(prog_name="run_sweep.py")
 
 
 def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_or_file: str) -> None:

@@ -195,6 +195,12 @@ class SweepConfig(_Config):
         return f"{self.name}-{digest[:8]}"
 
 
+def check_sweep_id(sweep_id: str) -> None:
+    """Raises: ConfigError: it could not name a folder or would be read as a number."""
+    if not _IDENTIFIER.fullmatch(sweep_id):
+        raise ConfigError(f"--sweep-id {sweep_id!r}: only small letters, digits, - and _ are allowed, a letter first")
+
+
 def load_sweep(
     preset_or_file: str, *, flags: Mapping[str, Any] | None = None, assignments: Iterable[str] = ()
 ) -> SweepConfig:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,10 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         time.sleep(0.05)
 
 
+def has_at_least(folder: Path, count: int) -> bool:
+    return len(list(folder.glob("t*"))) >= count
+
+
 @pytest.mark.timeout(400)
 def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_one(
     tmp_path: Path, storage: str
@@ -241,8 +246,8 @@ def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_
     ends: dict[str, float] = {}
     for number, stop in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGTERM), start=1):
         process = start(arguments)
-        wait_for(lambda number=number: len(list(ended.glob("t*"))) >= number, process)
-        wait_for(lambda number=number: len(list(checkpoints.glob("*"))) > number, process)
+        wait_for(partial(has_at_least, ended, number), process)
+        wait_for(partial(has_at_least, checkpoints, number + 1), process)
         process.send_signal(stop)
         printed, _ = process.communicate(timeout=60)
         if stop is signal.SIGKILL:

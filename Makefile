@@ -1,0 +1,53 @@
+# `make sweep` and `make test` need Python 3.11 or later, make and a package index; they set up .venv themselves.
+PYTHON ?= python3
+PRESET ?= quickstart
+STORAGE ?= ./runs
+ARGS ?=
+
+bin := .venv/bin
+# Locked versions; pip takes from this list only what is needed here, so it serves every platform.
+pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: sweep test lint format docs lock clean
+
+sweep: .venv/.runtime
+	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)
+
+test: .venv/.development
+	$(bin)/python -m pytest $(ARGS)
+
+lint: .venv/.development
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+format: .venv/.development
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+docs: .venv/.development
+	$(bin)/python docs/make_reference.py
+
+# Resolve the newest versions that pyproject.toml allows, in an environment of its own, and write them down.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet '.[dev]'
+	.venv-lock/bin/python -m pip freeze --exclude zskt > constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock build *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'zskt needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo 'On Debian and Ubuntu: apt-get install python3-venv'; rm -rf .venv; exit 1; }
+
+.venv/.runtime: .venv/bin/python pyproject.toml constraints.txt
+	@echo 'Installing into .venv; torch brings its CUDA libraries, so this takes some minutes and 6 GB ...'
+	@$(pip) --editable .
+	@touch $@
+
+.venv/.development: .venv/.runtime
+	@$(pip) --editable '.[dev]'
+	@touch $@

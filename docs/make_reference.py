@@ -1,0 +1,118 @@
+"""Write ``docs/reference.md`` from the code, so that it cannot go stale: ``make docs``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+
+from orchestrator.cli import app
+from orchestrator.config import ResourcesConfig, SamplerConfig, SchedulerConfig, SweepConfig, load_sweep
+from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
+from search_spaces import preset_names
+from search_spaces.spaces import SPACES
+from trainables.config import SupervisedConfig, ZeroShotConfig, allowed_values
+from trainables.metrics import METRICS
+
+PAGE = Path(__file__).with_name("reference.md")
+
+
+def one_line(text: str | None) -> str:
+    """Text without line breaks, safe inside a table."""
+    return " ".join((text or "").split()).replace("|", "\\|").replace("``", "`")
+
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def fields(model: type[BaseModel]) -> list[str]:
+    """A table of a config's fields."""
+    rows = []
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "see below" if isinstance(default, BaseModel) else repr(default) if default == "" else str(default)
+        if field.is_required():
+            shown = "required"
+        rows.append([f"`{name}`", f"`{shown}`", _allowed(model, name), one_line(field.description)])
+    return table(["field", "default", "allowed", "meaning"], rows)
+
+
+def _allowed(model: type[BaseModel], name: str) -> str:
+    try:
+        return one_line(allowed_values(model, name))
+    except KeyError:  # a nested block, a mapping
+        return ""
+
+
+def _command_help(text: str | None) -> str:
+    what, _, example = one_line(text).partition("Example: ")
+    return f"{what}Example: `{example}`"
+
+
+def commands() -> list[str]:
+    """A section for each command."""
+    lines = []
+    for name, command in typer.main.get_group(app).commands.items():
+        lines += [f"### `zskt {name}`", "", _command_help(command.help), ""]
+        rows = []
+        for parameter in command.params:
+            option = next((text for text in parameter.opts if text.startswith("--")), None)
+            shown = option or getattr(parameter, "metavar", None) or str(parameter.name).upper()
+            rows.append([f"`{shown}`", one_line(getattr(parameter, "help", ""))])
+        lines += table(["argument", "meaning"], rows) if rows else []
+    return lines
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        "# Reference",
+        "",
+        "Made from the code by `make docs`; edit the docstrings there.",
+        "",
+        "## Commands",
+        "",
+        "`python run_sweep.py` takes what `zskt sweep` takes.",
+        "",
+        *commands(),
+        "## A trial: `ZeroShotConfig`",
+        "",
+        "Fields for `trial:`, for a search space, and for `--set FIELD=VALUE`.",
+        "",
+        *fields(ZeroShotConfig),
+        "## A sweep: `SweepConfig`",
+        "",
+        "Fields of a preset or of a YAML file of your own.",
+        "",
+        *fields(SweepConfig),
+    ]
+    for key, model in (
+        ("sampler", SamplerConfig),
+        ("scheduler", SchedulerConfig),
+        ("resources", ResourcesConfig),
+        ("teacher_recipe", SupervisedConfig),
+    ):
+        lines += [f"### `{key}:`", "", one_line(inspect.getdoc(model)), "", *fields(model)]
+    lines += [
+        "## Presets",
+        "",
+        *table(["preset", "what it is"], [[f"`{n}`", load_sweep(n).description] for n in preset_names()]),
+    ]
+    spaces = [[f"`{name}`", one_line(inspect.getdoc(space))] for name, space in SPACES.items()]
+    lines += ["## Search spaces", "", *table(["space", "what it varies"], spaces)]
+    metrics = [[f"`{m.name}`", m.kind.__name__, m.unit, one_line(m.description)] for m in METRICS]
+    lines += ["## Metrics", "", *table(["metric", "type", "unit", "meaning"], metrics)]
+    lines += ["## Tables of the result store", ""]
+    for name, schema in (("trials", TRIALS), ("reports", REPORTS), ("sweeps", SWEEPS)):
+        rows = [[f"`{f.name}`", str(f.type), one_line(f.metadata[b"description"].decode())] for f in schema]
+        lines += [f"### `{name}`", "", *table(["column", "type", "meaning"], rows)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

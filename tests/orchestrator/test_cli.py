@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator import cli
+from tests.orchestrator.test_leaderboard import write
+from trainables.object_store import ObjectStore
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_sweep_py(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run_sweep.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["quickstart", "--set", "student_stepz=3"], ["student_stepz", "did you mean student_steps?", "temperature"]),
+        (["quickstart", "--set", "temperature=-1"], ["temperature='-1'", "must be a number > 0"]),
+        (["quikstart"], ["unknown preset 'quikstart'", "quickstart"]),
+        (["quickstart", "--num-trials", "0"], ["num_trials=0", ">= 1"]),
+        (["quickstart", "--cpus", "0"], ["cpu=0", "> 0"]),
+        (["quickstart", "--sweep-id", "7"], ["--sweep-id '7'", "a letter first"]),
+        (["quickstart", "--num-trials", "x"], ["--num-trials", "valid integer"]),
+        (["quickstart", "--nonsense"], ["--nonsense"]),
+        ([], ["PRESET_OR_FILE"]),
+    ],
+)
+def test_a_users_mistake_ends_at_once_with_exit_code_2_and_no_stack_trace(
+    arguments: list[str], words: list[str]
+) -> None:
+    start = time.monotonic()
+    result = run_sweep_py(*arguments)
+    assert time.monotonic() - start < 5
+    assert result.returncode == 2
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_verbose_shows_where_an_error_came_from() -> None:
+    result = run_sweep_py("quickstart", "--set", "temperature=-1", "--verbose")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_storage_that_cannot_be_used_is_known_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run_sweep_py("quickstart", "--storage", str(tmp_path / "file"))
+    assert result.returncode == 1
+    assert "cannot be written to" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_without_the_package_the_submitted_file_says_what_to_do(tmp_path: Path) -> None:
+    lonely = tmp_path / "run_sweep.py"
+    lonely.write_text((ROOT / "run_sweep.py").read_text())
+    command = [sys.executable, "-S", "-E", str(lonely), "quickstart"]  # -S: no site-packages
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error: orchestrator is missing" in result.stderr
+    assert "make sweep" in result.stderr
+
+
+def test_results_prints_the_leaderboard(store: ObjectStore) -> None:
+    write(store, [{"config_temperature": 2.5}])
+    result = CliRunner().invoke(cli.app, ["results", "sweep-a", "--storage", store.root])
+    assert result.exit_code == 0
+    assert "t0000" in result.output
+    assert "2.5" in result.output
+    missing = CliRunner().invoke(cli.app, ["results", "sweep-b", "--storage", store.root])
+    assert missing.exit_code == 1
+
+
+def test_presets_are_listed_with_what_they_are_for() -> None:
+    result = CliRunner().invoke(cli.app, ["presets"])
+    assert result.exit_code == 0
+    assert "quickstart: Step ratio and temperature" in result.output

@@ -1,0 +1,121 @@
+"""Holds the documentation to the code: commands run, links resolve, everything public is described."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import runpy
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+import search_spaces
+import trainables
+from orchestrator.cli import app
+from orchestrator.config import SHARED_FIELDS, SweepConfig, load_sweep
+from orchestrator.searcher import survey_space
+from search_spaces import resolve_space
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def text_of(*pages: str) -> str:
+    return "\n".join((ROOT / page).read_text() for page in pages)
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    assert (ROOT / "docs" / "reference.md").read_text() == make["page"](), "run: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = page if not file else page.parent / file
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), flags=re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_pages_are_valid(page: Path) -> None:
+    """Each documented command is parsed as its program would, down to the fields and values of --set."""
+    for block in [*fenced(page, ""), *fenced(page, "sh")]:
+        for line in block.splitlines():
+            if not line.startswith(("python ", "zskt ", "make ")):
+                continue
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "run_sweep.py"] or words[:2] == ["zskt", "sweep"]:
+                check_sweep_arguments(words[2:])
+            elif words[:1] == ["zskt"] and len(words) > 1 and words[1].isalpha():
+                assert words[1] in typer.main.get_group(app).commands, line
+            elif words[:1] == ["make"]:
+                assert re.search(rf"^{words[1]}:", text_of("Makefile"), flags=re.MULTILINE), line
+
+
+def check_sweep_arguments(words: list[str]) -> None:
+    if words[0].startswith("PRESET"):
+        return
+    command = typer.main.get_group(app).commands["sweep"]
+    context = command.make_context("sweep", list(words))
+    preset = context.params["preset_or_file"]
+    if preset in search_spaces.preset_names():
+        load_sweep(preset, assignments=context.params["assignments"] or ())
+
+
+def test_the_sweep_shown_in_the_docs_is_one() -> None:
+    (example,) = fenced(ROOT / "docs" / "sweeps.md", "yaml")
+    sweep = SweepConfig.model_validate(yaml.safe_load(example))
+    survey_space(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
+
+
+def test_tests_named_in_the_docs_exist() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text_of("docs/reliability.md", "CONTRIBUTING.md")):
+        assert f"def {name}(" in tests, name
+
+
+def test_files_named_in_the_docs_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:trainables|search_spaces|orchestrator|cluster|tests|benchmarks|docs)/[\w./]*)`", page.read_text()
+        ):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("command", ["sweep", "results", "presets"])
+def test_each_command_has_help_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: zskt {command}" in result.output
+
+
+def test_every_public_name_is_documented_and_importable() -> None:
+    for name in trainables.__all__:
+        assert inspect.getdoc(getattr(trainables, name)), name
+    for module in ("orchestrator.results", "search_spaces", "trainables.networks", "trainables.evaluation"):
+        for name in import_module(module).__all__:
+            assert getattr(import_module(module), name) is not None, name
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        trainables.nothing  # noqa: B018
+
+
+def test_nothing_names_a_machine_or_an_index() -> None:
+    # Locked versions come from wherever pip is told to look.
+    for line in text_of("constraints.txt").splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
