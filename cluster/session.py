@@ -26,9 +26,8 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     """Connect to Ray for the length of a block, or use the connection that is there already.
 
     Args:
-        address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes,
-            ``auto`` for the cluster this machine belongs to. None: ``RAY_ADDRESS`` if set, else the cluster this machine
-            belongs to if there is one, else ``local``.
+        address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes.
+            None: ``RAY_ADDRESS`` if set, else the cluster that ``ray start`` made this machine part of, else ``local``.
         num_cpus: CPU cores of a local session; none: all of the machine's.
 
     Raises:
@@ -42,31 +41,37 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     if ray.is_initialized():
         yield _describe(local=False)
         return
-    local = address == "local"
-    if not local:
-        try:
-            ray.init(address=address or os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False)
-        except ConnectionError:
-            if address or "RAY_ADDRESS" in os.environ:
-                raise
-            local = True
+    local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
-        # Token authentication protects clusters that others can reach; this one listens on loopback for one user.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        # Makes 127.0.0.1 the node's address, so that a laptop that changes networks keeps its session.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        try:
+            _start_local(address, num_cpus)
+        except ValueError:
+            # Without an address Ray joins a cluster made by `ray start`, and then refuses the settings of a local one.
+            # (address="auto" would join any Ray on this machine, another user's sweep included, and end with it.)
+            local = False
+    if not local:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield _describe(local=local)
     finally:
         ray.shutdown()
+
+
+def _start_local(address: str | None, num_cpus: int | None) -> None:
+    import ray
+
+    # Token authentication protects clusters that others can reach; this one listens on loopback for one user.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    # Makes 127.0.0.1 the node's address, so that a laptop that changes networks keeps its session.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    ray.init(
+        address=address,
+        num_cpus=num_cpus or os.cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+    )
 
 
 def _describe(*, local: bool) -> RaySession:

@@ -21,8 +21,8 @@ _TUNE_SETTINGS = {
 @contextmanager
 def tune_environment() -> Iterator[None]:
     """Tune's settings for the length of a block; environment variables that the user has set stay."""
-    # "Trials did not complete": the leaderboard counts them. "Stop signal received": the command line answers.
-    logger = logging.getLogger("ray.tune.tune")
+    # Tune's notes are about its own files and analysis; how trials ended is said by progress.py and the leaderboard.
+    logger = logging.getLogger("ray.tune")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     added = {key: value for key, value in _TUNE_SETTINGS.items() if key not in os.environ}
