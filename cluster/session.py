@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a local session: a data set's images and a teacher, with room to spare."""
+
+CONNECT_SECONDS = 5
+"""How long an address may take to answer a knock."""
+
+
+class NoClusterError(ConnectionError):
+    """No Ray cluster answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +39,7 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         num_cpus: CPU cores of a local session; none: all of the machine's.
 
     Raises:
-        ConnectionError: there is no cluster at the address.
+        NoClusterError: no cluster answers at the address.
     """
     # Read by Ray when it is imported or starts its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -50,11 +58,26 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
             # (address="auto" would join any Ray on this machine, another user's sweep included, and end with it.)
             local = False
     if not local:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _check_reachable(address or os.environ.get("RAY_ADDRESS"))
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            raise NoClusterError(str(error)) from error
     try:
         yield _describe(local=local)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Knock at ``host:port`` first, since Ray goes on trying a dead address for many minutes."""
+    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise NoClusterError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 def _start_local(address: str | None, num_cpus: int | None) -> None:

@@ -17,6 +17,7 @@ from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from trainables.metrics import METRICS
+from trainables.ray_trainables import NOTES
 from trainables.teachers import TeacherMetadata
 
 _METRIC_NAMES = [metric.name for metric in METRICS]
@@ -64,6 +65,8 @@ class SweepRecorder(Callback):
         if math.isfinite(value):
             self._searcher.report(key, report["pseudo_batches"], value)
         self._progress.reported(key, report)
+        for note in result.get(NOTES, ()):
+            self._progress.warn(f"{key}: {note}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial ended by itself or was stopped early."""

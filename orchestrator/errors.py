@@ -3,6 +3,7 @@
     ZsktError                   exit code 1
       |- ConfigError            exit code 2: a field, value, preset or flag is wrong
       |    `- SweepMismatchError    the sweep id belongs to a sweep with other settings
+      |- ClusterError           Ray cannot be reached
       |- SweepBusyError         another process is running this sweep
       |- SweepNotFoundError     no results under this id
       `- StorageError           storage cannot be used: address, rights, or the folder is not ours
@@ -35,6 +36,10 @@ class ConfigError(ZsktError):
 
 class SweepMismatchError(ConfigError):
     """A sweep cannot go on under other settings than it began with."""
+
+
+class ClusterError(ZsktError):
+    """There is no Ray to run on."""
 
 
 class SweepBusyError(ZsktError):

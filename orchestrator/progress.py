@@ -80,7 +80,11 @@ class Progress:
     def recovering(self, trial_id: str, cause: str) -> None:
         """A trial's process died; it will be continued."""
         self._trials[trial_id].note = "continued after its process died"
-        self._say(f"{trial_id} lost its process ({cause}); it goes on from its last checkpoint")
+        self.warn(f"{trial_id} lost its process ({cause}); it goes on from its last checkpoint")
+
+    def warn(self, line: str) -> None:
+        """Something the user should know; it stays on the screen above the table."""
+        self.console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def ended(self, trial_id: str, state: str, error: str) -> None:
         """A trial has ended."""

@@ -16,11 +16,11 @@ from ray import tune
 from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
-from cluster.session import RaySession, ray_session
+from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import SweepRecorder
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment
-from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.errors import ClusterError, ConfigError, SweepMismatchError
 from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
@@ -59,6 +59,7 @@ def run_sweep(
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
         SweepMismatchError: the id belongs to a sweep with other settings.
         SweepBusyError: another process is running the sweep.
+        ClusterError: there is no Ray at the address.
         StorageError, DataUnavailableError, TeacherError: what they say.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -79,8 +80,13 @@ def run_sweep(
         )
         driver.say_start()
         if not driver.finished:
-            with tune_environment(), ray_session(address) as session:
-                driver.run_session(session)
+            try:
+                with tune_environment(), ray_session(address) as session:
+                    driver.run_session(session)
+            except NoClusterError as error:
+                raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+            except KeyboardInterrupt:
+                pass  # before or after Tune ran, which has its own answer to Ctrl-C
         if driver.finished:
             driver.writer.compact()
         return SweepOutcome(sweep_id=sweep_id, finished=driver.finished)
@@ -123,15 +129,15 @@ class _Driver:
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
         concurrency = self._concurrency(session)
-        inputs = prepare_inputs(self.sweep, self.store, say=self.say)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         self._write_session(number, "started", session)
         event = "failed"
         try:
-            self._fit(inputs, concurrency)
+            self._fit(prepare_inputs(self.sweep, self.store, say=self.say), concurrency)
             event = "finished" if self.finished else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
+            raise
         finally:
             self._write_session(number, event, session)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -27,8 +26,6 @@ _HEADER_KEY = "zskt"
 
 State = Mapping[str, Any]
 """Nested mappings whose leaves are tensors or JSON values; keys are strings without ``/``, or integers."""
-
-logger = logging.getLogger(__name__)
 
 
 def dump(state: State) -> bytes:
@@ -83,13 +80,17 @@ class CheckpointStore:
         for key in self._store.keys(trial_id)[: -self._keep]:
             self._store.delete(key)
 
-    def load_newest(self, trial_id: str) -> dict[str, Any] | None:
-        """The newest checkpoint of a trial that can be read, or none. A damaged one is passed over with a warning."""
+    def load_newest(self, trial_id: str, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """The newest checkpoint of a trial that can be read, or none.
+
+        A damaged one is removed with a warning, since it would pass for newer than those that the trial saves next.
+        """
         for key in reversed(self._store.keys(trial_id)):
             try:
                 return parse(self._store.read(key), origin=self._store.path(key))
             except DamagedCheckpointError as error:
-                logger.warning("%s; going back to the one before", error)
+                warn(f"{error}; removed it and went back to the one before, or to the start")
+                self._store.delete(key)
         return None
 
 

@@ -27,6 +27,9 @@ from trainables.data import ImageSet
 from trainables.distiller import ZeroShotDistiller
 from trainables.teachers import Teacher
 
+NOTES = "notes"
+"""Key of a result under which a trial says what the user should know, as a list of sentences."""
+
 _FILE = "trial.safetensors"
 
 
@@ -80,7 +83,8 @@ class ZeroShotTrainable(Trainable):
             test=inputs.test,
             device=device,
         )
-        state = checkpoints.load_newest(self._key) if checkpoints else None
+        self._notes: list[str] = []
+        state = checkpoints.load_newest(self._key, warn=self._notes.append) if checkpoints else None
         if state:
             self.distiller.load_state_dict(state)
         # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
@@ -97,7 +101,14 @@ class ZeroShotTrainable(Trainable):
             if distiller.finished or time.monotonic() - self._saved_at >= self._checkpoint_seconds:
                 self._save()
         self._report_again = False
-        return {**report, DONE: distiller.finished, "device": str(distiller.device), "threads": torch.get_num_threads()}
+        notes, self._notes = self._notes, []
+        return {
+            **report,
+            DONE: distiller.finished,
+            "device": distiller.device.type,
+            "threads": torch.get_num_threads(),
+            NOTES: notes,
+        }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start the next trial in this process, as a new process would: nothing of the last one remains."""

@@ -134,12 +134,11 @@ def load_published_checkpoint(
     weights = content.get("state_dict", content)
     spec = SPECS[dataset]
     network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
-    try:
-        network.load_state_dict({_our_key(key): value for key, value in weights.items()})
-    except (RuntimeError, AttributeError) as error:
-        raise TeacherError(
-            f"teacher_checkpoint={path} does not fit teacher={name} on {dataset}: {str(error).strip()}"
-        ) from error
+    named = {_our_key(str(key)): value for key, value in weights.items()} if isinstance(weights, Mapping) else {}
+    mismatch = _mismatch(network.state_dict(), named)
+    if mismatch:
+        raise TeacherError(f"teacher_checkpoint={path} does not fit teacher={name} on {dataset}: {mismatch}")
+    network.load_state_dict(named)
     _check_normalisation(network, normalisation, dataset=dataset, path=path, splits=splits)
     return describe_teacher(
         network,
@@ -216,6 +215,18 @@ def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: P
             f"teacher_checkpoint={path} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
             f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
         )
+
+
+def _mismatch(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> str:
+    """How a file's tensors differ from a network's, with the first of each kind as an example; empty if they do not."""
+    differences = {
+        "missing": [key for key in expected if key not in found],
+        "too many": [key for key in found if key not in expected],
+        "of another shape": [
+            k for k in expected if k in found and expected[k].shape != getattr(found[k], "shape", None)
+        ],
+    }
+    return ", ".join(f"{len(keys)} tensors {what} ({keys[0]}, ...)" for what, keys in differences.items() if keys)
 
 
 def _our_key(key: str) -> str:

@@ -43,7 +43,7 @@ def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
     assert out.getvalue().splitlines() == [
         "t0000 started: student_steps=5, temperature=1.235",
         "t0000 50/100 pseudo batches, validation_accuracy 0.5000",
-        "t0000 lost its process (worker died); it goes on from its last checkpoint",
+        "warning: t0000 lost its process (worker died); it goes on from its last checkpoint",
         "t0000 100/100 pseudo batches, validation_accuracy 0.7000",
         "t0000 completed",
         "t0001 started: student_steps=5, temperature=1.235",

@@ -83,6 +83,17 @@ def test_a_lost_trial_continues_from_the_store_and_reports_its_last_report_again
     assert {name: result[name] for name in TIMES} == {name: results[1][name] for name in TIMES}
 
 
+def test_a_damaged_checkpoint_is_said_with_the_next_report(prepared: type[Prepared], store: ObjectStore) -> None:
+    first = prepared(config())
+    first.train()
+    first.train()
+    (_, newest) = store.keys("t0001")
+    store.write(newest, b"damaged")
+    result = prepared(config()).train()
+    assert result["pseudo_batches"] == 2
+    assert [newest in note for note in result["notes"]] == [True]
+
+
 def test_trials_do_not_find_each_others_checkpoints(prepared: type[Prepared]) -> None:
     prepared(config("t0001")).train()
     assert prepared(config("t0002")).train()["pseudo_batches"] == 2
