@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from orchestrator.config import SweepConfig
@@ -57,13 +57,16 @@ class SweepRecorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Tune's hook; the result includes Tune's own entries."""
+        if self._searcher.storage_error:
+            return
         key = trial.config["trial_id"]
         report = {name: result[name] for name in (*_METRIC_NAMES, "hostname", "device", "threads")}
         self._last[key] = report
-        self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
         value = report[self._sweep.objective]
-        if math.isfinite(value):
-            self._searcher.report(key, report["pseudo_batches"], value)
+        with self._searcher.watching_storage():
+            self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
+            if math.isfinite(value):
+                self._searcher.report(key, report["pseudo_batches"], value)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
@@ -95,28 +98,45 @@ class SweepRecorder(Callback):
         return {}
 
     def _end(self, trial: Trial, state: EndState, error: str) -> None:
+        if self._searcher.storage_error:
+            return  # still running, as far as the study knows: the next session continues it
         settings = dict(trial.config)
         key = settings.pop("trial_id")
         report = self._last.pop(key, {})
         value = report.get(self._sweep.objective)
-        self._writer.write_trial(
-            {
-                "trial_id": key,
-                "trial_number": int(key[1:]),
-                "state": state,
-                "error": error,
-                "objective": value,
-                "recoveries": self._recoveries.pop(key, 0),
-                "ended_at": self._now(),
-                "teacher_sha256": self._teacher.sha256,
-                "teacher_validation_accuracy": self._teacher.validation_accuracy,
-                "teacher_test_accuracy": self._teacher.test_accuracy,
-                **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
-                **report,
-            }
-        )
-        self._searcher.tell(key, state, value)
-        self._progress.ended(key, state, error)
+        row = {
+            "trial_id": key,
+            "trial_number": int(key[1:]),
+            "state": state,
+            "error": error,
+            "objective": value,
+            "recoveries": self._recoveries.pop(key, 0),
+            "ended_at": self._now(),
+            "teacher_sha256": self._teacher.sha256,
+            "teacher_validation_accuracy": self._teacher.validation_accuracy,
+            "teacher_test_accuracy": self._teacher.test_accuracy,
+            **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
+            **report,
+        }
+        with self._searcher.watching_storage():
+            self._writer.write_trial(row)
+            self._searcher.tell(key, state, value)
+            self._progress.ended(key, state, error)
+
+
+class StorageStopper(Stopper):
+    """Ends the session once storage has failed: going on would cost compute and keep nothing."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tune's hook for one trial: never."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tune's hook for the whole session."""
+        return self._searcher.storage_error is not None
 
 
 def _cause(trial: Trial) -> str:

@@ -13,10 +13,12 @@ methods by which Tune would do so are empty here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import optuna
+import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
@@ -75,6 +77,8 @@ class StudySearcher(Searcher):
         self._study = study
         self._sweep = sweep
         self._space = space
+        self.storage_error: Exception | None = None
+        """Why the study or a row could not be written; the sweep stops then, and trials stay as they were."""
         self._trials: dict[str, optuna.Trial] = {}
         waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._unfinished = [optuna.Trial(study, trial._trial_id) for trial in waiting]
@@ -82,7 +86,23 @@ class StudySearcher(Searcher):
             study.enqueue_trial(dict(first))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial: ``trial_id`` and the fields of ``ZeroShotConfig``; or ``FINISHED``."""
+        """The config of the next trial: ``trial_id`` and the fields of ``ZeroShotConfig``; or ``FINISHED``.
+
+        None if storage has failed: there is nothing to be run now.
+        """
+        with self.watching_storage():
+            return self._suggest()
+        return None
+
+    @contextmanager
+    def watching_storage(self) -> Iterator[None]:
+        """Keep an error of storage for the driver to see, instead of letting Tune take it for the trial's."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            self.storage_error = self.storage_error or error
+
+    def _suggest(self) -> dict[str, Any] | str:
         if self._unfinished:
             trial = self._unfinished.pop(0)
         elif self.trials_started < self._sweep.num_trials:

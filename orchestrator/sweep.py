@@ -7,9 +7,11 @@ that must outlive the driver is on the sweep's storage; Tune's own folder is scr
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 
 import optuna
+import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from ray import tune
@@ -17,10 +19,10 @@ from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
 from cluster.session import NoClusterError, RaySession, ray_session
-from orchestrator.callbacks import SweepRecorder
+from orchestrator.callbacks import StorageStopper, SweepRecorder
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment
-from orchestrator.errors import ClusterError, ConfigError, SweepMismatchError
+from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
@@ -85,6 +87,11 @@ def run_sweep(
                     driver.run_session(session)
             except NoClusterError as error:
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+            except (OSError, pa.ArrowException) as error:
+                raise StorageError(
+                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost; once it works "
+                    "again (is the disk full?), the same command goes on"
+                ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
         if driver.finished:
@@ -139,7 +146,8 @@ class _Driver:
             event = "interrupted"
             raise
         finally:
-            self._write_session(number, event, session)
+            with suppress(OSError, pa.ArrowException):  # the row about a failing storage may fail with it
+                self._write_session(number, event, session)
 
     def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
         published = published_settings(self.domains)
@@ -178,11 +186,14 @@ class _Driver:
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
                     callbacks=[recorder],
+                    stop=StorageStopper(searcher),
                     verbose=0,
                 ),
             )
             with progress, terminate_like_interrupt():
                 tuner.fit()
+        if searcher.storage_error:
+            raise searcher.storage_error
 
     def _trainable(self, inputs: TrialInputs) -> type[ZeroShotTrainable]:
         trainable = tune.with_parameters(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from ray.tune import Trainable
 from ray.tune.result import DONE
@@ -139,6 +140,12 @@ class ZeroShotTrainable(Trainable):
         return self.distiller
 
     def _save(self) -> None:
-        if self._checkpoints:
+        if not self._checkpoints:
+            return
+        try:
             self._checkpoints.save(self._key, self._trial.pseudo_batches, self._trial.state_dict())
-            self._saved_at = time.monotonic()
+        except (OSError, pa.ArrowException) as error:
+            # A checkpoint is a safeguard: without one the trial is still right. The driver ends a sweep that cannot keep
+            # its results.
+            self._notes.append(f"no checkpoint at {self._trial.pseudo_batches} pseudo batches: {error}")
+        self._saved_at = time.monotonic()

@@ -32,7 +32,7 @@ def write(store: ObjectStore, rows: list[dict[str, Any]], sweep: SweepConfig = S
 def test_whole_budgets_come_first_then_the_objective_then_what_failed(store: ObjectStore) -> None:
     rows: list[dict[str, Any]] = [
         {"objective": 0.90, "state": "completed"},
-        {"objective": 0.99, "state": "stopped_early", "pseudo_batches": 35},
+        {"objective": 0.99, "state": "stopped_early", "pseudo_batches": 30},
         {"objective": 0.95, "state": "completed"},
         {"objective": None, "state": "failed"},
         {"objective": float("nan"), "state": "diverged"},
@@ -56,7 +56,7 @@ def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
         "config_temperature": 2.345678,
         "validation_accuracy": 0.97123,
         "state": "stopped_early",
-        "pseudo_batches": 30,
+        "pseudo_batches": 35,
     }
     write(store, [row])
     out = io.StringIO()

@@ -1,0 +1,164 @@
+"""What the driver does with Tune's events, without Tune."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from orchestrator.callbacks import StorageStopper, SweepRecorder
+from orchestrator.config import SweepConfig
+from orchestrator.progress import Progress
+from orchestrator.results import ResultWriter, read_reports, read_trials
+from orchestrator.searcher import StudySearcher
+from orchestrator.study import open_study
+from search_spaces import resolve_space
+from tests.conftest import make_teacher, tiny_settings
+from tests.orchestrator.test_results import report
+from trainables.object_store import ObjectStore
+
+SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
+SWEEP = SweepConfig(name="test", trial=tiny_settings(), space=SPACE, num_trials=3)
+
+
+class Session:
+    """A driver's parts on one storage."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.study = open_study(store, "sweep-a", mode="max")
+        self.searcher = StudySearcher(self.study, SWEEP, resolve_space(SPACE))
+        self.writer = ResultWriter(store, "sweep-a")
+        self.out = io.StringIO()
+        progress = Progress(
+            console=Console(file=self.out, width=200),
+            objective="validation_accuracy",
+            maximise=True,
+            searched=["temperature"],
+            pseudo_batches=4,
+            num_trials=3,
+        )
+        self.recorder = SweepRecorder(
+            sweep=SWEEP,
+            writer=self.writer,
+            searcher=self.searcher,
+            teacher=make_teacher().metadata,
+            progress=progress,
+        )
+
+    def start(self) -> Any:
+        config = self.searcher.suggest("tune's id")
+        assert isinstance(config, dict)
+        trial = SimpleNamespace(config=config, error_file=None)
+        self.recorder.on_trial_start(0, [], trial)
+        return trial
+
+    def report(self, trial: Any, done: int, **changes: Any) -> None:
+        result = report(trial.config["trial_id"], done, **changes)
+        del result["reported_at"]
+        self.recorder.on_trial_result(0, [], trial, result)
+
+    def states(self) -> list[TrialState]:
+        return [trial.state for trial in open_study(self.store, "sweep-a", mode="max").trials]
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_trials(self.store, "sweep-a").to_pylist()
+        return rows
+
+
+@pytest.fixture
+def session(store: ObjectStore) -> Session:
+    return Session(store)
+
+
+@pytest.mark.parametrize(
+    ("done", "changes", "state", "told"),
+    [
+        (4, {}, "completed", TrialState.COMPLETE),
+        (2, {}, "stopped_early", TrialState.PRUNED),
+        (2, {"diverged": True}, "diverged", TrialState.FAIL),
+        (4, {"diverged": True}, "diverged", TrialState.FAIL),
+    ],
+)
+def test_how_a_trial_ended(session: Session, done: int, changes: dict[str, Any], state: str, told: TrialState) -> None:
+    trial = session.start()
+    session.report(trial, done, **changes)
+    session.recorder.on_trial_complete(0, [], trial)
+    (row,) = session.rows()
+    assert (row["state"], row["pseudo_batches"]) == (state, done)
+    assert row["config_temperature"] == trial.config["temperature"]
+    assert session.states() == [told]
+
+
+def test_a_failed_trial_says_which_exception(session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    trial.error_file = tmp_path / "error.txt"
+    trial.error_file.write_text("Traceback ...\n  File ...\nRuntimeError: CUDA out of memory\n\n")
+    session.recorder.on_trial_recover(0, [], trial)
+    session.recorder.on_trial_error(0, [], trial)
+    (row,) = session.rows()
+    assert (row["state"], row["error"], row["recoveries"]) == ("failed", "RuntimeError: CUDA out of memory", 1)
+    assert session.states() == [TrialState.FAIL]
+    assert "t0000 lost its process (RuntimeError: CUDA out of memory)" in session.out.getvalue()
+
+
+def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = session.start()
+    session.report(trial, 4)
+    rows_when_told: list[int] = []
+    monkeypatch.setattr(session.searcher, "tell", lambda *_: rows_when_told.append(len(session.rows())))
+    session.recorder.on_trial_complete(0, [], trial)
+    assert rows_when_told == [1]
+
+
+@pytest.mark.parametrize("failing", ["write_report", "write_trial"])
+def test_when_storage_fails_the_session_ends_and_trials_stay_running(
+    failing: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = session.start(), session.start()
+    stopper = StorageStopper(session.searcher)
+    session.report(first, 2)
+    assert not stopper.stop_all()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session.writer, failing, full)
+    session.report(first, 4)
+    session.recorder.on_trial_complete(0, [], first)
+    assert stopper.stop_all()
+    assert "No space left" in str(session.searcher.storage_error)
+    # Tune now ends what runs; none of it may be taken for a trial's own end.
+    monkeypatch.undo()
+    session.recorder.on_trial_complete(0, [], second)
+    session.recorder.on_trial_error(0, [], second)
+    assert session.rows() == []
+    assert session.states() == [TrialState.RUNNING] * 2
+    assert [StudySearcher(session.study, SWEEP, resolve_space(SPACE)).suggest("x") for _ in range(1)] == [first.config]
+
+
+def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(session.study, "ask", full)
+    assert session.searcher.suggest("x") is None
+    assert StorageStopper(session.searcher).stop_all()
+
+
+def test_a_number_that_is_none_is_a_row_but_not_for_the_study(session: Session) -> None:
+    trial = session.start()
+    session.report(trial, 2, validation_accuracy=float("nan"))
+    assert len(read_reports(session.store, "sweep-a")) == 1
+    assert session.study.trials[0].intermediate_values == {}
+
+
+def test_notes_of_a_trial_are_shown(session: Session) -> None:
+    trial = session.start()
+    session.report(trial, 2, notes=["checkpoint x is damaged"])
+    assert "warning: t0000: checkpoint x is damaged" in session.out.getvalue()
