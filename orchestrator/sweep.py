@@ -23,6 +23,7 @@ from orchestrator.callbacks import StorageStopper, SweepRecorder
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
+from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
@@ -31,7 +32,6 @@ from orchestrator.schedulers import AshaScheduler
 from orchestrator.searcher import StudySearcher, published_settings, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
-from orchestrator.teachers import prepare_inputs
 from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
 from trainables.object_store import ObjectStore

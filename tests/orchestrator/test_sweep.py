@@ -307,7 +307,7 @@ def test_what_cannot_run_is_known_before_a_trial_starts(storage: str) -> None:
 
 @pytest.mark.usefixtures("ray_local")
 def test_data_set_and_teacher_are_the_ones_asked_for(storage: str) -> None:
-    from orchestrator.teachers import prepare_inputs
+    from orchestrator.inputs import prepare_inputs
 
     said: list[str] = []
     store = find_storage(storage)
