@@ -72,9 +72,17 @@ def trials(storage: str, sweep_id: str) -> list[dict[str, Any]]:
     return rows
 
 
-def comparable(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows without what may differ between two runs of one sweep; as text, since NaN is not equal to itself."""
-    return [repr({key: value for key, value in row.items() if key not in TIMES}) for row in rows]
+def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+    """Where two runs of one sweep differ, but for times: (trial, pseudo batches, column, ours, theirs)."""
+    assert [(row["trial_id"], row["pseudo_batches"]) for row in ours] == [
+        (row["trial_id"], row["pseudo_batches"]) for row in theirs
+    ]
+    return [
+        (row["trial_id"], row["pseudo_batches"], column, row[column], other[column])
+        for row, other in zip(ours, theirs, strict=True)
+        for column in row.keys() - TIMES
+        if repr(row[column]) != repr(other[column])  # by repr, since NaN is not equal to itself
+    ]
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -167,16 +175,25 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
         assert max(told.intermediate_values) == row["pseudo_batches"]
 
 
-def trainable_processes() -> list[int]:
-    found = []
+def own_trial_processes() -> list[int]:
+    """Processes that hold a trial and descend from this one; other sweeps on the machine are left alone."""
+    parents, trials = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
+            status = (folder / "status").read_text()
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if command.startswith(b"ray::ZeroShotTrainable") or command.startswith(b"ray::_Inner"):
-            found.append(int(folder.name))
-    return found
+        parents[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
+        if command.startswith((b"ray::ZeroShotTrainable", b"ray::ResourceTrainable")):
+            trials.append(int(folder.name))
+
+    def is_ours(process: int) -> bool:
+        while process > 1 and process != os.getpid():
+            process = parents.get(process, 0)
+        return process == os.getpid()
+
+    return [process for process in trials if is_ours(process)]
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -190,10 +207,10 @@ def test_a_killed_worker_changes_no_number(storage: str) -> None:
     def kill_once() -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not killed.is_set():
-            if list(folder.glob("t0000/*[1-9]*.safetensors")) and trainable_processes():
-                for process in trainable_processes():
+            if list(folder.glob("t0000/*.safetensors")) and not list(folder.glob("t0000/*60.safetensors")):
+                for process in own_trial_processes():
                     os.kill(process, signal.SIGKILL)
-                killed.set()
+                    killed.set()
             time.sleep(0.01)
 
     killer = threading.Thread(target=kill_once)
@@ -203,9 +220,9 @@ def test_a_killed_worker_changes_no_number(storage: str) -> None:
     assert killed.is_set()
     rows = trials(storage, "killed")
     assert sum(row["recoveries"] for row in rows) >= 1
-    assert comparable(rows) == comparable(trials(storage, "calm"))
+    assert differences(rows, trials(storage, "calm")) == []
     reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("killed", "calm")]
-    assert comparable(reports[0]) == comparable(reports[1])
+    assert differences(*reports) == []
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
@@ -263,9 +280,9 @@ def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_
     assert last.returncode == 0, printed
     assert f"{len(ends)} ended before" in printed
 
-    assert comparable(trials(storage, "disturbed")) == comparable(trials(storage, "undisturbed"))
     reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("disturbed", "undisturbed")]
-    assert comparable(reports[0]) == comparable(reports[1])
+    assert differences(*reports) == []
+    assert differences(trials(storage, "disturbed"), trials(storage, "undisturbed")) == []
     studies = [open_study(find_storage(storage), name, mode="max").trials for name in ("disturbed", "undisturbed")]
     for ours, theirs in zip(*studies, strict=True):
         assert (ours.number, ours.state, ours.params, ours.value) == (
