@@ -130,7 +130,7 @@ class SweepConfig(_Config):
     """How often a trial whose process died is continued from its last checkpoint before it counts as failed."""
 
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
-    """Shortest wall time between two checkpoints of a trial."""
+    """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
 
     storage: str = "./runs"
     """Folder or URI for results, checkpoints, teachers and the study."""

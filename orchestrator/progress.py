@@ -28,7 +28,6 @@ class _TrialView:
     state: str = "running"
     pseudo_batches: int = 0
     objective: float | None = None
-    note: str = ""
 
 
 @dataclass(kw_only=True)
@@ -78,9 +77,9 @@ class Progress:
         )
 
     def recovering(self, trial_id: str, cause: str) -> None:
-        """A trial's process died; it will be continued."""
-        self._trials[trial_id].note = "continued after its process died"
-        self.warn(f"{trial_id} lost its process ({cause}); it goes on from its last checkpoint")
+        """A trial's process died or raised; it will be continued."""
+        # Comes before `started` where a trial fails while it is set up.
+        self.warn(f"{trial_id} is tried again from its last checkpoint, after: {cause}")
 
     def warn(self, line: str) -> None:
         """Something the user should know; it stays on the screen above the table."""
@@ -88,9 +87,12 @@ class Progress:
 
     def ended(self, trial_id: str, state: str, error: str) -> None:
         """A trial has ended."""
-        trial = self._trials.setdefault(trial_id, _TrialView(settings={}))
-        trial.state, trial.note = state, error
-        self._say(f"{trial_id} {state.replace('_', ' ')}" + (f": {error}" if error else ""))
+        self._trials.setdefault(trial_id, _TrialView(settings={})).state = state
+        line = f"{trial_id} {state.replace('_', ' ')}" + (f": {error}" if error else "")
+        if state in {"failed", "diverged"}:
+            self.warn(line)
+        else:
+            self._say(line)
 
     @property
     def ended_count(self) -> int:

@@ -51,6 +51,7 @@ class AshaScheduler(FIFOScheduler):
         self._factor = config.reduction_factor
         self.rungs = rung_budgets(config, max_pseudo_batches)
         self._entries: dict[int, dict[str, _Entry]] = {rung: {} for rung in self.rungs}
+        self._furthest: dict[str, int] = {}
         for trial_id, pseudo_batches, value in sorted(past_reports, key=lambda report: report[:2]):
             self._record(trial_id, pseudo_batches, value)
 
@@ -61,9 +62,11 @@ class AshaScheduler(FIFOScheduler):
     def decide(self, trial_id: str, pseudo_batches: int, value: float) -> str:
         """CONTINUE or STOP for a trial that reports ``value`` after ``pseudo_batches``.
 
-        A trial is compared at the highest rung it has reached. One that reports again after a recovery is judged again,
-        against those that have come since.
+        A trial is compared at the highest rung it has reached. After a recovery it reports again: what it had passed it
+        has passed, and only its last report, whose outcome nobody may have acted on, is judged again.
         """
+        if pseudo_batches < self._furthest.get(trial_id, 0):
+            return str(TrialScheduler.CONTINUE)
         rung = self._record(trial_id, pseudo_batches, value)
         if rung is None:
             return str(TrialScheduler.CONTINUE)
@@ -73,6 +76,7 @@ class AshaScheduler(FIFOScheduler):
 
     def _record(self, trial_id: str, pseudo_batches: int, value: float) -> int | None:
         """Enter a trial's first report at the highest rung it reaches; the rung if this is that report, else none."""
+        self._furthest[trial_id] = max(pseudo_batches, self._furthest.get(trial_id, 0))
         reached = [rung for rung in self.rungs if pseudo_batches >= rung]
         if not reached:
             return None

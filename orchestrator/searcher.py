@@ -80,8 +80,7 @@ class StudySearcher(Searcher):
         self.storage_error: Exception | None = None
         """Why the study or a row could not be written; the sweep stops then, and trials stay as they were."""
         self._trials: dict[str, optuna.Trial] = {}
-        waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self._unfinished = [optuna.Trial(study, trial._trial_id) for trial in waiting]
+        self._unfinished = list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         if first and not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(first))
 
@@ -104,16 +103,21 @@ class StudySearcher(Searcher):
 
     def _suggest(self) -> dict[str, Any] | str:
         if self._unfinished:
-            trial = self._unfinished.pop(0)
+            left = self._unfinished.pop(0)
+            self._seed_sampler(left.number)  # it may have died before its settings were chosen
+            trial = optuna.Trial(self._study, left._trial_id)
         elif self.trials_started < self._sweep.num_trials:
-            # A sampler made anew for each trial, seeded by its number, proposes the same after any interruption.
-            self._study.sampler = make_sampler(self._sweep.sampler, self._sweep.seed, self.trials_started)
+            self._seed_sampler(self.trials_started)
             trial = self._study.ask()
         else:
             return str(Searcher.FINISHED)
         key = trial_name(trial.number)
         self._trials[key] = trial
         return {"trial_id": key, **self._config(trial)}
+
+    def _seed_sampler(self, trial_number: int) -> None:
+        """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
+        self._study.sampler = make_sampler(self._sweep.sampler, self._sweep.seed, trial_number)
 
     @property
     def trials_started(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.datasets import DatasetName, NormalisationName
+from trainables.datasets import NORMALISATIONS, SPECS, DatasetName, NormalisationName
 from trainables.network_names import check_network_name
 
 NetworkName = Annotated[str, AfterValidator(check_network_name)]
@@ -101,6 +101,18 @@ class ZeroShotConfig(_Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_normalisation(self) -> Self:
+        if self.normalisation is not None:
+            channels = len(NORMALISATIONS[self.normalisation].mean)
+            if channels not in {1, SPECS[self.dataset].channels}:
+                fitting = [n for n, v in NORMALISATIONS.items() if len(v.mean) in {1, SPECS[self.dataset].channels}]
+                raise ValueError(
+                    f"normalisation={self.normalisation} has {channels} channels and {self.dataset} has "
+                    f"{SPECS[self.dataset].channels}; allowed: {', '.join(fitting)}, or none"
+                )
+        return self
+
     @property
     def last_pseudo_batch(self) -> int:
         """Number of pseudo batches after which the trial is complete."""
@@ -153,6 +165,8 @@ _TYPES = {
 def _describe(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
+    if schema.get("type") not in _TYPES:
+        return "a block of fields" if "$ref" in schema or schema.get("type") == "object" else "a list"
     bounds = [f"{sign} {_plain(schema[key])}" for key, sign in _BOUNDS if key in schema]
     if "multipleOf" in schema:
         bounds.append(f"a multiple of {schema['multipleOf']}")

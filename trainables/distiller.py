@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,8 @@ class ZeroShotDistiller:
         self.generator = generator.to(self.device, dtype).train()
         self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
-        self._latent_stream = stream(config.seed, "latents", self.device)
+        # Always on the CPU: the same latents on every device, and a checkpoint that any device can continue.
+        self._latent_stream = stream(config.seed, "latents")
         self._validation = validation.to(self.device)
         self._test = test.to(self.device)
         self.pseudo_batches = 0
@@ -111,21 +112,27 @@ class ZeroShotDistiller:
         diverged = self.last_report is not None and bool(self.last_report["diverged"])
         return diverged or self.pseudo_batches >= self.config.last_pseudo_batch
 
-    def advance(self) -> Report:
-        """Train up to the next report and make it. Reports fall on the same pseudo batches in every run."""
+    def advance(self, after_each: Callable[[], None] | None = None) -> Report:
+        """Train up to the next report and make it. Reports fall on the same pseudo batches in every run.
+
+        Args:
+            after_each: Called after each pseudo batch, when ``state_dict`` may be taken.
+        """
         interval = self.config.pseudo_batches_per_report
         goal = min((self.pseudo_batches // interval + 1) * interval, self.config.last_pseudo_batch)
-        self.train(goal - self.pseudo_batches)
+        self.train(goal - self.pseudo_batches, after_each)
         return self.report()
 
-    def train(self, pseudo_batches: int) -> None:
+    def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
         """Do that many pseudo batches."""
-        start = time.perf_counter()
-        for _ in range(pseudo_batches):
+        for number in range(1, pseudo_batches + 1):
+            start = time.perf_counter()
             self._pseudo_batch()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._training_seconds += time.perf_counter() - start
+            if self.device.type == "cuda" and number == pseudo_batches:
+                torch.cuda.synchronize(self.device)  # once: a device that is waited for at each batch runs dry
+            self._training_seconds += time.perf_counter() - start
+            if after_each:
+                after_each()
 
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
@@ -154,7 +161,7 @@ class ZeroShotDistiller:
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, at a report: see ``trainables.checkpoint``.
+        """Everything that the next pseudo batch depends on: see ``trainables.checkpoint``.
 
         Nothing in the loop draws from torch's global random state, so the latents' stream is the only random state.
         """
@@ -211,9 +218,8 @@ class ZeroShotDistiller:
         config = self.config
         self._set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
         self._set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
-        latents = torch.randn(
-            config.batch_size, config.latent_dim, generator=self._latent_stream, device=self.device, dtype=self.dtype
-        )
+        shape = (config.batch_size, config.latent_dim)
+        latents = torch.randn(shape, generator=self._latent_stream, dtype=self.dtype).to(self.device)
         self.student.requires_grad_(False)  # its gradients in the generator's step were never used
         generator_losses, generator_norms = zip(
             *(self._generator_step(latents) for _ in range(config.generator_steps)), strict=True
@@ -296,9 +302,9 @@ class ZeroShotDistiller:
         layers = [module for module in self.generator.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
-            layer.momentum = 1 - (1 - (layer.momentum or 0)) ** times
-            if layer.num_batches_tracked is not None:
-                layer.num_batches_tracked += times - 1
+            # Torch allows both to be None; the generator's layers are made with its defaults.
+            layer.momentum = 1 - (1 - cast(float, layer.momentum)) ** times
+            cast(Tensor, layer.num_batches_tracked).add_(times - 1)
         try:
             yield
         finally:

@@ -65,7 +65,7 @@ class ZeroShotTrainable(Trainable):
             config: See the class.
             inputs: Teacher and images, through ``tune.with_parameters``.
             checkpoints: Where the sweep's checkpoints are; none: keep none.
-            checkpoint_seconds: Shortest wall time between two checkpoints, in seconds.
+            checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
         """
         if inputs is None:
             raise ValueError("ZeroShotTrainable needs its inputs: tune.with_parameters(ZeroShotTrainable, inputs=...)")
@@ -76,7 +76,12 @@ class ZeroShotTrainable(Trainable):
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         # Bits depend on the number of threads, so it follows from the trial's resources and not from the machine.
         torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
+        self._notes: list[str] = []
         device = "cuda" if resources.get("GPU", 0) > 0 and torch.cuda.is_available() else "cpu"
+        if resources.get("GPU", 0) > 0 and device == "cpu":
+            self._notes.append("a GPU was set aside for this trial, but torch finds none: it runs on the CPU, slowly")
+        # Published on PyTorch 1.0, which had no TF32; today's default would use it in convolutions.
+        torch.backends.cudnn.allow_tf32 = False
         self.distiller = ZeroShotDistiller(
             ZeroShotConfig.model_validate(settings),
             teacher=inputs.teacher,
@@ -84,7 +89,6 @@ class ZeroShotTrainable(Trainable):
             test=inputs.test,
             device=device,
         )
-        self._notes: list[str] = []
         state = checkpoints.load_newest(self._key, warn=self._notes.append) if checkpoints else None
         if state:
             self.distiller.load_state_dict(state)
@@ -93,13 +97,13 @@ class ZeroShotTrainable(Trainable):
         self._saved_at = time.monotonic()
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report; save if it is time."""
+        """Train up to the next report, saving on the way when it is time, and after the last one."""
         distiller = self._trial
         if self._report_again and distiller.last_report is not None:
             report = distiller.last_report
         else:
-            report = distiller.advance()
-            if distiller.finished or time.monotonic() - self._saved_at >= self._checkpoint_seconds:
+            report = distiller.advance(after_each=self._save_if_due)
+            if distiller.finished or self._checkpoint_seconds == 0:
                 self._save()
         self._report_again = False
         notes, self._notes = self._notes, []
@@ -138,6 +142,10 @@ class ZeroShotTrainable(Trainable):
     def _trial(self) -> ZeroShotDistiller:
         assert self.distiller is not None  # setup ran, cleanup did not
         return self.distiller
+
+    def _save_if_due(self) -> None:
+        if self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds:
+            self._save()
 
     def _save(self) -> None:
         if not self._checkpoints:

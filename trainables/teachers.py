@@ -208,7 +208,7 @@ def teacher_recipe(
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: Path, splits: DatasetSplits) -> None:
     """Refuse a normalisation if another one of the table suits the weights noticeably better."""
     probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
-    measured = {key: accuracy(network, probe, NORMALISATIONS[key]) for key in {chosen, dataset, "half", "unit"}}
+    measured = {key: accuracy(network, probe, NORMALISATIONS[key]) for key in sorted({chosen, dataset, "half", "unit"})}
     best = max(measured, key=lambda key: (measured[key], key == chosen))
     if measured[best] > measured[chosen] + NOTICEABLE_GAIN:
         raise TeacherError(

@@ -104,7 +104,10 @@ def test_a_failed_trial_says_which_exception(session: Session, tmp_path: Path) -
     (row,) = session.rows()
     assert (row["state"], row["error"], row["recoveries"]) == ("failed", "RuntimeError: CUDA out of memory", 1)
     assert session.states() == [TrialState.FAIL]
-    assert "t0000 lost its process (RuntimeError: CUDA out of memory)" in session.out.getvalue()
+    assert (
+        "t0000 is tried again from its last checkpoint, after: RuntimeError: CUDA out of memory"
+        in session.out.getvalue()
+    )
 
 
 def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

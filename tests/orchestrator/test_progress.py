@@ -43,11 +43,11 @@ def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
     assert out.getvalue().splitlines() == [
         "t0000 started: student_steps=5, temperature=1.235",
         "t0000 50/100 pseudo batches, validation_accuracy 0.5000",
-        "warning: t0000 lost its process (worker died); it goes on from its last checkpoint",
+        "warning: t0000 is tried again from its last checkpoint, after: worker died",
         "t0000 100/100 pseudo batches, validation_accuracy 0.7000",
         "t0000 completed",
         "t0001 started: student_steps=5, temperature=1.235",
-        "t0001 failed: boom",
+        "warning: t0001 failed: boom",
     ]
 
 

@@ -69,13 +69,23 @@ def test_a_restart_changes_no_decision() -> None:
         assert restarted.decide(trial, done, value) == undisturbed.decide(trial, done, value)
 
 
-def test_a_report_repeated_after_a_recovery_is_judged_again_and_counted_once() -> None:
+def test_the_last_report_repeated_after_a_recovery_is_judged_again_and_counted_once() -> None:
     scheduler = asha()
     assert scheduler.decide("a", 10, 0.5) == GO
     assert scheduler.decide("a", 10, 0.5) == GO
     for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
         scheduler.decide(name, 10, value)
     assert scheduler.decide("a", 10, 0.5) == STOP
+
+
+def test_what_a_trial_had_passed_before_a_recovery_it_has_passed() -> None:
+    past = [("a", 10, 0.5), ("a", 20, 0.55)]
+    scheduler = asha(past)
+    for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
+        scheduler.decide(name, 10, value)
+    assert scheduler.decide("a", 10, 0.5) == GO
+    assert scheduler.decide("a", 20, 0.55) == GO
+    assert scheduler.decide("e", 10, 0.5) == STOP
 
 
 def test_a_later_report_with_the_same_value_is_not_taken_for_the_first() -> None:

@@ -20,6 +20,9 @@ from trainables.object_store import ObjectStore
 SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)
 
 
+RANDOM = SamplerConfig(name="random")
+
+
 def study_in(store: ObjectStore) -> optuna.Study:
     return open_study(store, "sweep-a", mode="max")
 
@@ -102,10 +105,17 @@ def test_a_later_session_first_continues_what_was_running_with_the_same_settings
     assert study_in(store).trials[0].value == 0.9
 
 
-def test_a_trial_that_died_before_its_settings_were_kept_gets_them_again(store: ObjectStore) -> None:
-    study = study_in(store)
-    study.ask()
-    assert suggest(searcher_on(study))["trial_id"] == "t0000"
+def test_a_trial_that_died_before_its_settings_were_kept_gets_those_it_would_have_had() -> None:
+    def study() -> optuna.Study:
+        return optuna.create_study(direction="maximize")
+
+    undisturbed, disturbed = searcher_on(study(), sampler=RANDOM), study()
+    expected = [suggest(undisturbed) for _ in range(2)]
+    first = searcher_on(disturbed, sampler=RANDOM)
+    suggest(first)
+    first._seed_sampler(1)
+    disturbed.ask()  # and the driver dies here
+    assert [suggest(searcher) for searcher in [searcher_on(disturbed, sampler=RANDOM)] for _ in range(2)] == expected
 
 
 def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:

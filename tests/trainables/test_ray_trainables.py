@@ -102,19 +102,35 @@ def test_trials_do_not_find_each_others_checkpoints(prepared: type[Prepared]) ->
     assert other.train()["pseudo_batches"] == 4
 
 
-def test_checkpoints_are_spaced_in_time_but_the_last_is_always_kept(
+def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
     prepared: type[Prepared], store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("trainables.ray_trainables.time.monotonic", lambda: clock[0])
-    trainable = prepared(config(total_pseudo_batches=4, evaluation_interval=1))
+    settings = config(total_pseudo_batches=8, evaluation_interval=4)
+    trainable = prepared(settings)
     trainable._checkpoint_seconds = 10
-    saved = []
-    for seconds in (5, 11, 12, 13):
-        clock[0] = seconds
-        trainable.train()
-        saved.append([int(key[-22:-12]) for key in store.keys("t0001")])
-    assert saved == [[], [2], [2], [2, 4]]
+    distiller = trainable._trial
+    pseudo_batch = distiller._pseudo_batch
+
+    def five_seconds() -> None:
+        pseudo_batch()
+        clock[0] += 5
+
+    monkeypatch.setattr(distiller, "_pseudo_batch", five_seconds)
+
+    def saved() -> list[int]:
+        return [int(key[-22:-12]) for key in store.keys("t0001")]
+
+    trainable.train()
+    assert saved() == [2, 4]
+    distiller.train(3, trainable._save_if_due)  # and the process is lost here, three batches after the report
+    assert saved() == [4, 6]
+    continued, undisturbed = prepared(settings), Prepared(settings)
+    results = [continued.train(), continued.train()]
+    assert [numbers(result) for result in results] == [numbers(undisturbed.train()), numbers(undisturbed.train())]
+    assert same(weights(continued), weights(undisturbed))
+    assert saved() == [6, 8]
 
 
 def test_tunes_own_save_and_restore(tmp_path: Path) -> None:
@@ -134,6 +150,7 @@ def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
     torch.set_num_threads(1)
     assert result["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert result["threads"] == 2
+    assert torch.cuda.is_available() or "torch finds none" in result["notes"][0]
 
 
 def test_without_inputs_the_message_says_how_to_give_them() -> None:
