@@ -5,9 +5,12 @@ Heavy imports wait until the arguments are known to be right: a typing error is 
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +18,7 @@ from rich.console import Console
 
 from orchestrator.config import SweepConfig, check_sweep_id, load_sweep
 from orchestrator.errors import ZsktError
+from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
 
@@ -78,12 +82,14 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         from orchestrator.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
-        _show_results(console, config, outcome.sweep_id, preset_or_file)
+        came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
     if not outcome.finished:
         console.print(
             f"Stopped. The same command goes on with this sweep: {_same_command()}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(INTERRUPTED)
+    if not came_to_something:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -128,21 +134,37 @@ def run_sweep_main() -> None:
     alone(prog_name="run_sweep.py")
 
 
-def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_or_file: str) -> None:
+def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
+    """Print what a session left; whether any of its trials came to a result."""
     from orchestrator.leaderboard import read_leaderboard
-    from orchestrator.results.keys import RESULTS
-    from orchestrator.storage import find_storage
+    from orchestrator.storage import find_storage, shown
 
     board = read_leaderboard(find_storage(config.storage), sweep_id)
     if board.rows:
         console.print(board.table())
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
         console.print(f"{len(board.rows)} of {config.num_trials} trials ended: {counts}", highlight=False)
-    command = board.rerun_command("python run_sweep.py", preset_or_file)
+    for error in board.errors():
+        console.print(f"failed because of: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    command = board.rerun_command(_program("python", "run_sweep.py"), preset_or_file)
     if command:
         console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
-    where = config.storage.partition("?")[0].rstrip("/")
-    console.print(f"Results: {where}/{RESULTS}, shown by: zskt results {sweep_id}", highlight=False, soft_wrap=True)
+    again = f"{_program('zskt')} results {sweep_id}"
+    if config.storage != SweepConfig.model_fields["storage"].default:
+        again += f" --storage {shlex.quote(config.storage)}"
+    where = shown(config.storage).rstrip("/")
+    console.print(f"Results: {where}/{RESULTS}, shown by: {again}", highlight=False, soft_wrap=True)
+    return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+
+
+def _program(name: str, *arguments: str) -> str:
+    """How to call a program of this environment from here: by its name if that finds it, else by its path."""
+    ours = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found and Path(found) == ours:
+        return " ".join([name, *arguments])
+    inside = ours.is_relative_to(Path.cwd())
+    return " ".join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
 
 
 def _console() -> Console:
@@ -152,9 +174,8 @@ def _console() -> Console:
 
 
 def _same_command() -> str:
-    import shlex
-
-    program = "zskt" if sys.argv[0].endswith("zskt") else f"python {sys.argv[0]}"
+    called = Path(sys.argv[0])
+    program = _program("zskt") if called.name == "zskt" else _program("python", str(called))
     return f"{program} {shlex.join(sys.argv[1:])}"
 
 

@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from search_spaces.presets import preset_names, preset_path
@@ -86,6 +88,13 @@ class ResourcesConfig(_Config):
     gpu: Annotated[float, Field(ge=0)] = 0
     """GPUs; a fraction lets several trials share one."""
 
+    @field_validator("gpu")
+    @classmethod
+    def _check_gpu(cls, gpu: float) -> float:
+        if gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"{gpu} is neither a fraction of one GPU nor a whole number of them")
+        return gpu
+
 
 class SweepConfig(_Config):
     """One sweep."""
@@ -147,6 +156,18 @@ class SweepConfig(_Config):
         if objective not in known:
             raise ValueError(unknown_name("objective", objective, known))
         return objective
+
+    @field_validator("storage")
+    @classmethod
+    def _check_storage(cls, storage: str) -> str:
+        parts = urlsplit(storage)
+        if parts.scheme not in {"", "file"} and "@" in parts.netloc:
+            # Not repeated in the message: it would end up in logs.
+            raise PydanticCustomError(
+                "secret",
+                "the address holds a key; keys are taken from the environment, a profile or the instance's role",
+            )
+        return storage
 
     @model_validator(mode="after")
     def _check_trial(self) -> Self:
@@ -226,11 +247,7 @@ def load_sweep(
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
     content |= {key: value for key, value in (flags or {}).items() if value is not None}
-    assigned = _parse_assignments(assignments)
-    content["trial"] = {
-        **_typed(content.get("trial") or {}, f"{path}, trial"),
-        **_typed(assigned, "--set"),
-    }
+    content["trial"] = _typed_trial(content.get("trial") or {}, _parse_assignments(assignments), str(path))
     try:
         return SweepConfig.model_validate(content)
     except ValidationError as error:
@@ -247,10 +264,14 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
     return values
 
 
-def _typed(trial: Mapping[str, Scalar], origin: str) -> dict[str, Scalar]:
-    """Each fixed value in its field's type, so that 2, 2.0 and "2" are one setting."""
+def _typed_trial(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], path: str) -> dict[str, Scalar]:
+    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
+    trial = {**from_file, **assigned}
     try:
         config = ZeroShotConfig.model_validate(trial)
     except ValidationError as error:
-        raise config_error(error, ZeroShotConfig, origin) from error
+        # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
+        blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
+        by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
+        raise config_error(error, ZeroShotConfig, "--set" if by_flag else f"{path}, trial") from error
     return {field: getattr(config, field) for field in trial}

@@ -63,6 +63,8 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
     lines = []
     for finding in error.errors():
         path = [str(part) for part in finding["loc"]]
+        if len(path) == 2 and finding["type"] in {"string_type", "dict_type"}:
+            path = path[:1]  # of a field that may be one or the other pydantic speaks twice
         owner = _owner(model, path)
         message = finding["msg"].removeprefix("Value error, ")
         if not path:
@@ -70,12 +72,14 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
         elif finding["type"] == "extra_forbidden" and owner:
             inside = "".join(f"{part}: " for part in path[:-1])
             lines.append(inside + unknown_name("field", path[-1], owner.model_fields))
+        elif finding["type"] == "secret":
+            lines.append(f"{'.'.join(path)}: {message}")
         elif finding["type"] == "value_error" or owner is None:
             lines.append(f"{'.'.join(path)}={finding['input']!r}: {message}")
         else:
             allowed = allowed_values(owner, path[-1])
             lines.append(f"{'.'.join(path)}={finding['input']!r}: not allowed; {path[-1]} must be {allowed}")
-    return ConfigError(f"{origin}: " + "\n".join(lines))
+    return ConfigError(f"{origin}: " + "\n".join(dict.fromkeys(lines)))
 
 
 def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:

@@ -11,6 +11,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.results.keys import TEACHERS
 from trainables.config import ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
+from trainables.devices import claim_device
 from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialInputs
 from trainables.supervised import train_supervised
@@ -74,7 +75,10 @@ def _trained(
         return found
     say(f"training the teacher, {config.teacher} on {config.dataset}, {sweep.teacher_recipe.epochs} epochs ...")
     task = ray.remote(num_cpus=sweep.resources.cpu, num_gpus=sweep.resources.gpu)(_train)
-    teacher: Teacher = ray.get(task.remote(config, sweep, splits, normalisation, recipe))
+    try:
+        teacher: Teacher = ray.get(task.remote(config, sweep, splits, normalisation, recipe))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # the task's own error, without Ray's account of where it happened
     registry.add(teacher)
     return teacher
 
@@ -83,15 +87,12 @@ def _train(
     config: ZeroShotConfig, sweep: SweepConfig, splits: DatasetSplits, normalisation: str, recipe: dict[str, object]
 ) -> Teacher:
     """Runs in a Ray task."""
-    import torch
-
-    torch.set_num_threads(max(1, int(sweep.resources.cpu)))
     network = train_supervised(
         sweep.teacher_recipe,
         network_name=config.teacher,
         splits=splits,
         normalisation=normalisation,
-        device="cuda" if sweep.resources.gpu > 0 and torch.cuda.is_available() else "cpu",
+        device=claim_device(cpus=sweep.resources.cpu, gpus=sweep.resources.gpu),
     )
     return describe_teacher(
         network.cpu(),

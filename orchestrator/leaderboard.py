@@ -38,6 +38,10 @@ class Leaderboard:
         """The best trial that used its whole budget, or none."""
         return self.rows[0] if self.rows and self.rows[0]["state"] == "completed" else None
 
+    def errors(self) -> list[str]:
+        """What the failed trials died of, each once."""
+        return list(dict.fromkeys(row["error"] for row in self.rows if row["error"]))
+
     def states(self) -> dict[str, int]:
         """How many trials ended in each state."""
         found = [row["state"] for row in self.rows]
@@ -75,13 +79,21 @@ class Leaderboard:
         """
         if self.best is None:
             return None
-        unchanged = load_sweep(preset_or_file).trial_config({})
-        words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-best"]
-        if self.sweep.storage != load_sweep(preset_or_file).storage:
-            words += ["--storage", self.sweep.storage]
+        preset = load_sweep(preset_or_file)
+        words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
+        for flag, ours, theirs in (
+            ("--storage", self.sweep.storage, preset.storage),
+            ("--data-root", self.sweep.data_root, preset.data_root),
+            ("--cpus", self.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
+            ("--gpus", self.sweep.resources.gpu, preset.resources.gpu),
+        ):
+            if ours != theirs:
+                words += [flag, str(ours)]
+        unchanged = preset.trial_config({})
         for name in ZeroShotConfig.model_fields:
             value = self.best[CONFIG_PREFIX + name]
-            if name in self.searched or value != getattr(unchanged, name):
+            fixed_by_flag = name in self.sweep.trial and name not in preset.trial
+            if name in self.searched or fixed_by_flag or value != getattr(unchanged, name):
                 words += ["--set", f"{name}={'none' if value is None else value}"]
         return f"{program} {shlex.join(words)}"
 

@@ -55,6 +55,5 @@ def _locate(uri: str) -> ObjectStore:
 
 
 def shown(uri: str) -> str:
-    """A storage's address as it may be shown: the query of an s3 URI can hold keys, and so can its user part."""
-    scheme, separator, rest = uri.partition("://")
-    return scheme + separator + rest.partition("?")[0].rpartition("@")[2] if separator else uri
+    """A storage's address as it may be shown: without its query, which can hold more than the user wants to see."""
+    return uri.partition("?")[0] if "://" in uri else uri

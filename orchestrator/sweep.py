@@ -27,7 +27,7 @@ from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
-from orchestrator.results import ResultWriter, keys, read_sweeps
+from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
 from orchestrator.schedulers import AshaScheduler
 from orchestrator.searcher import StudySearcher, published_settings, survey_space
 from orchestrator.storage import open_storage, shown
@@ -36,6 +36,7 @@ from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
 from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialInputs, ZeroShotTrainable
+from trainables.teachers import TeacherMetadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,9 @@ class _Driver:
         self._write_session(number, "started", session)
         event = "failed"
         try:
-            self._fit(prepare_inputs(self.sweep, self.store, say=self.say), concurrency)
+            inputs = prepare_inputs(self.sweep, self.store, say=self.say)
+            self._check_same_teacher(inputs.teacher.metadata)
+            self._fit(inputs, concurrency)
             event = "finished" if self.finished else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
@@ -148,6 +151,15 @@ class _Driver:
         finally:
             with suppress(OSError, pa.ArrowException):  # the row about a failing storage may fail with it
                 self._write_session(number, event, session)
+
+    def _check_same_teacher(self, teacher: TeacherMetadata) -> None:
+        """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
+        earlier = set(read_trials(self.store, self.sweep_id)["teacher_sha256"].to_pylist())
+        if earlier - {teacher.sha256}:
+            raise SweepMismatchError(
+                f"sweep {self.sweep_id} began with another teacher {teacher.network} (sha256 {', '.join(earlier)} then, "
+                f"{teacher.sha256} now); give this one a name of its own with --sweep-id"
+            )
 
     def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
         published = published_settings(self.domains)

@@ -25,6 +25,7 @@ from trainables import checkpoint
 from trainables.checkpoint import CheckpointStore
 from trainables.config import ZeroShotConfig
 from trainables.data import ImageSet
+from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
 from trainables.teachers import Teacher
 
@@ -74,14 +75,11 @@ class ZeroShotTrainable(Trainable):
         self._checkpoints = checkpoints
         self._checkpoint_seconds = checkpoint_seconds
         resources = self.trial_resources.required_resources if self.trial_resources else {}
-        # Bits depend on the number of threads, so it follows from the trial's resources and not from the machine.
-        torch.set_num_threads(max(1, int(resources.get("CPU", 1))))
+        gpus = resources.get("GPU", 0)
+        device = claim_device(cpus=resources.get("CPU", 1), gpus=gpus)
         self._notes: list[str] = []
-        device = "cuda" if resources.get("GPU", 0) > 0 and torch.cuda.is_available() else "cpu"
-        if resources.get("GPU", 0) > 0 and device == "cpu":
+        if gpus > 0 and device.type == "cpu":
             self._notes.append("a GPU was set aside for this trial, but torch finds none: it runs on the CPU, slowly")
-        # Published on PyTorch 1.0, which had no TF32; today's default would use it in convolutions.
-        torch.backends.cudnn.allow_tf32 = False
         self.distiller = ZeroShotDistiller(
             ZeroShotConfig.model_validate(settings),
             teacher=inputs.teacher,

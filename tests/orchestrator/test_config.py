@@ -68,6 +68,13 @@ def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
         ({"objective": "test_accuracy"}, "test_accuracy is an audit and selects nothing; use validation_accuracy"),
         ({"objective": "validation_acuracy"}, "did you mean validation_accuracy?"),
         ({"sampler": {"name": "best"}}, "sampler.name='best': not allowed; name must be one of tpe, random"),
+        ({"scheduler": "none"}, "scheduler='none': not allowed; scheduler must be a block of fields"),
+        ({"resources": 2}, "resources=2: not allowed; resources must be a block of fields"),
+        ({"space": 3}, "space=3: not allowed; space must be text or a block of fields"),
+        (
+            {"trial": {"normalisation": "cifar10", "dataset": "digits"}},
+            "allowed: mnist, fashion_mnist, digits, half, unit",
+        ),
         ({"resources": {"cpus": 1}}, "resources: unknown field 'cpus'; did you mean cpu?"),
         ({"trial": {"student_stepz": 1}}, "unknown field 'student_stepz'"),
     ],
@@ -79,6 +86,14 @@ def test_a_wrong_file_is_refused_by_field(change: dict[str, object], message: st
         load_sweep(str(sweep_file))
     assert message in str(caught.value)
     assert str(sweep_file) in str(caught.value)
+
+
+def test_bounds_that_span_two_fields_see_file_and_assignments_together(sweep_file: Path) -> None:
+    content = yaml.safe_load(sweep_file.read_text())
+    content["trial"]["total_pseudo_batches"] = 200_000
+    sweep_file.write_text(yaml.safe_dump(content))
+    sweep = load_sweep(str(sweep_file), assignments=["stop_at_pseudo_batch=100000"])
+    assert sweep.trial_config({}).last_pseudo_batch == 100_000
 
 
 def test_files_that_are_no_sweeps(tmp_path: Path) -> None:
@@ -124,5 +139,7 @@ def test_the_default_id_follows_what_decides_the_numbers_and_nothing_else(sweep_
 def test_resources_are_checked() -> None:
     base = SweepConfig(name="x")
     assert base.with_resources(gpu=0.5).resources.gpu == 0.5
+    with pytest.raises(ConfigError, match="neither a fraction of one GPU nor a whole number"):
+        base.with_resources(gpu=1.5)
     with pytest.raises(ConfigError, match="cpu=0.*must be a number > 0"):
         base.with_resources(cpu=0)

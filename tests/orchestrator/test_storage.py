@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StorageError, SweepBusyError
+from orchestrator.config import load_sweep
+from orchestrator.errors import ConfigError, StorageError, SweepBusyError
 from orchestrator.lock import sweep_lock
 from orchestrator.storage import find_storage, local_path, open_storage, shown
 from trainables.object_store import ObjectStore
@@ -34,9 +35,13 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_keys_in_an_address_are_not_shown() -> None:
-    assert shown("s3://id:secret@bucket/prefix?endpoint_override=x&secret_key=y") == "s3://bucket/prefix"
-    assert shown("./runs") == "./runs"
+def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
+    assert shown("s3://bucket/prefix?endpoint_override=x&secret_key=y") == "s3://bucket/prefix"
+    assert shown("./runs?") == "./runs?"
+    with pytest.raises(ConfigError, match="storage: the address holds a key") as caught:
+        load_sweep("quickstart", flags={"storage": "s3://id:secret@bucket/prefix"})
+    assert "secret" not in str(caught.value)
+    load_sweep("quickstart", flags={"storage": "file:///data/me@host/runs"})
 
 
 _HOLD = """

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from optuna.trial import TrialState
 from rich.console import Console
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.inputs import prepare_inputs
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
 from tests.conftest import tiny_settings
+from trainables.errors import TeacherError
 from trainables.metrics import METRICS
-from trainables.teachers import TeacherMetadata
+from trainables.ray_trainables import TrialInputs
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -133,12 +138,14 @@ def test_the_same_command_again_does_nothing_and_more_trials_extend(storage: str
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str) -> None:
+@pytest.mark.parametrize("max_failures", [0, 1])
+def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str, max_failures: int) -> None:
     choices = {"type": "categorical", "choices": ["lenet", "wrn-10-1"]}
     rates = {"type": "categorical", "choices": [1e-3, 1e30]}
-    sweep = sweep_of(storage, space={"student": choices, "student_lr": rates}, num_trials=8, max_failures=0)
-    run(sweep, "failing")
-    rows = trials(storage, "failing")
+    sweep = sweep_of(storage, space={"student": choices, "student_lr": rates}, num_trials=8, max_failures=max_failures)
+    name = f"failing-{max_failures}"
+    run(sweep, name)
+    rows = trials(storage, name)
     states = {(row["config_student"] == "lenet", row["config_student_lr"] > 1): row["state"] for row in rows}
     assert states == {
         (True, False): "completed",
@@ -146,9 +153,10 @@ def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str)
         (False, False): "failed",
         (False, True): "failed",
     }
-    told = [trial.state for trial in open_study(find_storage(storage), "failing", mode="max").trials]
+    told = [trial.state for trial in open_study(find_storage(storage), name, mode="max").trials]
     assert told == [TrialState.COMPLETE if row["state"] == "completed" else TrialState.FAIL for row in rows]
     for row in rows:
+        assert row["recoveries"] == (max_failures if row["state"] == "failed" else 0)
         if row["state"] == "failed":
             assert "allowed: attention_weight=0" in row["error"]
             assert row["pseudo_batches"] is None
@@ -159,10 +167,17 @@ def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str)
 
 @pytest.mark.usefixtures("ray_local")
 def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
+    # The objective is the learning rate's own size, so that no two trials are equal and luck decides nothing.
     rates = {"type": "float", "low": 1e-8, "high": 1e-2, "log": True}
     asha = {"name": "asha", "grace": 0.25, "reduction_factor": 2}
-    trial = {"total_pseudo_batches": 16, "student_steps": 6}
-    sweep = sweep_of(storage, space={"student_lr": rates}, scheduler=asha, trial=trial, num_trials=8)
+    sweep = sweep_of(
+        storage,
+        space={"student_lr": rates},
+        scheduler=asha,
+        trial={"total_pseudo_batches": 16},
+        objective="student_lr",
+        num_trials=8,
+    )
     run(sweep, "halving")
     rows = trials(storage, "halving")
     stopped = [row for row in rows if row["state"] == "stopped_early"]
@@ -255,7 +270,7 @@ def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_
     calm = start([str(file), "--sweep-id", "undisturbed"])
     printed, _ = calm.communicate(timeout=120)
     assert calm.returncode == 0, printed
-    assert "Best setting again: python run_sweep.py" in printed
+    assert "run_sweep.py" in printed.partition("Best setting again: ")[2]
 
     ended = Path(storage, "results", "v1", "trials", "sweep_id=disturbed")
     checkpoints = Path(storage, "checkpoints", "disturbed")
@@ -271,7 +286,8 @@ def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_
             assert process.returncode == -stop
         else:
             assert process.returncode == 130, printed
-            assert f"The same command goes on with this sweep: python {ROOT / 'run_sweep.py'} {file}" in printed
+            again = printed.partition("The same command goes on with this sweep: ")[2]
+            assert f"{ROOT / 'run_sweep.py'} {file} --sweep-id disturbed" in again
         now = {path.name: path.stat().st_mtime for path in ended.glob("t*.parquet")}
         assert all(now[name] == ends[name] for name in ends), "a finished trial was run again"
         ends = now
@@ -323,21 +339,55 @@ def test_what_cannot_run_is_known_before_a_trial_starts(storage: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_data_set_and_teacher_are_the_ones_asked_for(storage: str) -> None:
-    from orchestrator.inputs import prepare_inputs
+def test_a_sweep_whose_trials_all_fail_says_why_and_fails(tmp_path: Path, storage: str) -> None:
+    sweep = sweep_of(storage, trial={"student": "wrn-10-1"}, space={}, num_trials=1, max_failures=1)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    result = CliRunner().invoke(app, ["sweep", str(file), "--sweep-id", "hopeless"])
+    assert result.exit_code == 1
+    assert "failed because of: ValueError: attention_weight=250" in result.output
 
+
+@pytest.mark.usefixtures("ray_local")
+def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storage: str) -> None:
+    """No dead knobs among the fields that decide data and teacher; and the same fields give the same teacher again."""
     said: list[str] = []
-    store = find_storage(storage)
-    by_split = {}
-    for seed in (0, 1):
-        sweep = sweep_of(storage, trial={"split_seed": seed})
-        by_split[seed] = prepare_inputs(sweep, store, say=said.append)
-    first, other = by_split[0], by_split[1]
-    assert first.teacher.metadata.sha256 != other.teacher.metadata.sha256, "another validation part, another teacher"
-    assert isinstance(first.teacher.metadata, TeacherMetadata)
-    assert first.validation.labels.tolist() != other.validation.labels.tolist() or not bool(
-        (first.validation.images == other.validation.images).all()
-    )
-    again = prepare_inputs(sweep_of(storage, trial={"split_seed": 1}), store, say=said.append)
-    assert again.teacher.metadata == other.teacher.metadata
-    assert "training" not in said[-1]
+
+    def prepared(**changes: Any) -> TrialInputs:
+        return prepare_inputs(sweep_of(storage, trial=changes), find_storage(storage), say=said.append)
+
+    base = prepared()
+    trained = [prepared(split_seed=1), prepared(validation_fraction=0.4), prepared(normalisation="unit")]
+    checksums = {inputs.teacher.metadata.sha256 for inputs in (base, *trained)}
+    assert len(checksums) == 4
+    assert [len(inputs.validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000]
+    assert not torch.equal(base.validation.images, trained[0].validation.images)
+    assert trained[2].teacher.metadata.normalisation == "unit"
+    said.clear()
+    assert prepared().teacher.metadata == base.teacher.metadata
+    assert not any("training" in line for line in said)
+    published = tmp_path / "published.pt"
+    torch.save({"state_dict": dict(base.teacher.weights)}, published)
+    loaded = prepared(teacher_checkpoint=str(published)).teacher.metadata
+    assert loaded.source == "published.pt"
+    assert loaded.test_accuracy == base.teacher.metadata.test_accuracy
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_another_teacher_under_the_same_name_is_refused(tmp_path: Path, storage: str) -> None:
+    inputs = prepare_inputs(sweep_of(storage), find_storage(storage), say=lambda _: None)
+    published = tmp_path / "published.pt"
+    torch.save(dict(inputs.teacher.weights), published)
+    sweep = sweep_of(storage, trial={"teacher_checkpoint": str(published)}, num_trials=1)
+    run(sweep, "replaced")
+    torch.save({key: value * 1.001 for key, value in inputs.teacher.weights.items()}, published)
+    with pytest.raises(SweepMismatchError, match="began with another teacher lenet"):
+        run(sweep.model_copy(update={"num_trials": 2}), "replaced")
+    assert len(trials(storage, "replaced")) == 1
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_teacher_that_is_refused_is_so_without_rays_stack_trace(storage: str) -> None:
+    sweep = sweep_of(storage, teacher_recipe={"epochs": 1, "learning_rate": 1e-9})
+    with pytest.raises(TeacherError, match=r"^teacher lenet \(trained\) has .* test accuracy"):
+        run(sweep, "weak")
