@@ -146,7 +146,7 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
         console.print(f"{len(board.rows)} of {config.num_trials} trials ended: {counts}", highlight=False)
     for error in board.errors():
         console.print(f"failed because of: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-    command = board.rerun_command(_program("python", "run_sweep.py"), preset_or_file)
+    command = board.rerun_command(_this_command(), preset_or_file)
     if command:
         console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
     again = f"{_program('zskt')} results {sweep_id}"
@@ -173,10 +173,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def _same_command() -> str:
+def _this_command() -> str:
+    """How ``sweep`` was called, without its arguments."""
     called = Path(sys.argv[0])
-    program = _program("zskt") if called.name == "zskt" else _program("python", str(called))
-    return f"{program} {shlex.join(sys.argv[1:])}"
+    return _program("zskt", "sweep") if called.name == "zskt" else _program("python", str(called))
+
+
+def _same_command() -> str:
+    arguments = sys.argv[2:] if Path(sys.argv[0]).name == "zskt" else sys.argv[1:]
+    return f"{_this_command()} {shlex.join(arguments)}"
 
 
 @contextmanager
