@@ -26,17 +26,15 @@ class RaySession:
 
     cpus: float
     gpus: float
-    local: bool
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> Iterator[RaySession]:
+def ray_session(address: str | None = None) -> Iterator[RaySession]:
     """Connect to Ray for the length of a block, or use the connection that is there already.
 
     Args:
         address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes.
             None: ``RAY_ADDRESS`` if set, else the cluster that ``ray start`` made this machine part of, else ``local``.
-        num_cpus: CPU cores of a local session; none: all of the machine's.
 
     Raises:
         NoClusterError: no cluster answers at the address.
@@ -47,13 +45,15 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
     import ray
 
     if ray.is_initialized():
-        yield _describe(local=False)
+        yield _describe()
         return
     local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
         try:
-            _start_local(address, num_cpus)
+            _start_local(address)
         except ValueError:
+            if address is not None:
+                raise
             # Without an address Ray joins a cluster made by `ray start`, and then refuses the settings of a local one.
             # (address="auto" would join any Ray on this machine, another user's sweep included, and end with it.)
             local = False
@@ -64,7 +64,7 @@ def ray_session(address: str | None = None, *, num_cpus: int | None = None) -> I
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
     try:
-        yield _describe(local=local)
+        yield _describe()
     finally:
         ray.shutdown()
 
@@ -80,7 +80,7 @@ def _check_reachable(address: str | None) -> None:
         raise NoClusterError(f"no Ray cluster answers at {address}: {error}") from error
 
 
-def _start_local(address: str | None, num_cpus: int | None) -> None:
+def _start_local(address: str | None) -> None:
     import ray
 
     # Token authentication protects clusters that others can reach; this one listens on loopback for one user.
@@ -89,7 +89,7 @@ def _start_local(address: str | None, num_cpus: int | None) -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     ray.init(
         address=address,
-        num_cpus=num_cpus or os.cpu_count(),
+        num_cpus=os.cpu_count(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -97,8 +97,8 @@ def _start_local(address: str | None, num_cpus: int | None) -> None:
     )
 
 
-def _describe(*, local: bool) -> RaySession:
+def _describe() -> RaySession:
     import ray
 
     resources = ray.cluster_resources()
-    return RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), local=local)
+    return RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))

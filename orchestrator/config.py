@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from search_spaces.presets import preset_names, preset_path
-from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config import Config, SupervisedConfig, ZeroShotConfig
 from trainables.metrics import METRICS
 
 Scalar = str | int | float | bool | None
@@ -52,11 +52,7 @@ def _check_identifier(value: str) -> str:
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class SamplerConfig(_Config):
+class SamplerConfig(Config):
     """How settings are proposed."""
 
     name: Literal["tpe", "random"] = "tpe"
@@ -66,7 +62,7 @@ class SamplerConfig(_Config):
     """Random trials before the estimator is used (TPE only)."""
 
 
-class SchedulerConfig(_Config):
+class SchedulerConfig(Config):
     """Which trials are stopped early."""
 
     name: Literal["asha", "none"] = "asha"
@@ -79,7 +75,7 @@ class SchedulerConfig(_Config):
     """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget."""
 
 
-class ResourcesConfig(_Config):
+class ResourcesConfig(Config):
     """What Ray sets aside for one trial."""
 
     cpu: Annotated[float, Field(gt=0)] = 1
@@ -96,7 +92,7 @@ class ResourcesConfig(_Config):
         return gpu
 
 
-class SweepConfig(_Config):
+class SweepConfig(Config):
     """One sweep."""
 
     name: Identifier
@@ -105,10 +101,10 @@ class SweepConfig(_Config):
     description: str = ""
     """What the sweep is for, in a sentence."""
 
-    trial: dict[str, Scalar] = {}
+    trial: dict[str, Scalar] = Field(default_factory=dict)
     """Fixed fields of ``ZeroShotConfig``; those not named here or in the space keep their published defaults."""
 
-    space: str | dict[str, Any] = {}
+    space: str | dict[str, Any] = Field(default_factory=dict)
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
     objective: str = "validation_accuracy"
@@ -218,8 +214,10 @@ class SweepConfig(_Config):
 
 def check_sweep_id(sweep_id: str) -> None:
     """Raises: ConfigError: it could not name a folder or would be read as a number."""
-    if not _IDENTIFIER.fullmatch(sweep_id):
-        raise ConfigError(f"--sweep-id {sweep_id!r}: only small letters, digits, - and _ are allowed, a letter first")
+    try:
+        _check_identifier(sweep_id)
+    except ValueError as error:
+        raise ConfigError(f"--sweep-id {error}") from error
 
 
 def load_sweep(

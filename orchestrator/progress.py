@@ -42,7 +42,11 @@ class Progress:
     num_trials: int
     _trials: dict[str, _TrialView] = field(default_factory=dict)
     _live: Live | None = None
-    _started: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 (a test replaces the clock)
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Time runs from here."""
+        self._started = time.monotonic()
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:

@@ -127,7 +127,8 @@ class _Driver:
         if self.finished:
             line += "; all of them have ended. More with --num-trials, the same anew with --sweep-id NAME"
         elif ended or running:
-            line += f"; {ended} ended before, {running} go on from their checkpoints, {total - ended - running} are new"
+            new = max(0, total - ended - running)
+            line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
         self.say(line)
         outside = self.domains.keys() - published_settings(self.domains).keys()
         if outside:

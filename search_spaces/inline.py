@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import Field, RootModel, model_validator
 
 from search_spaces.spaces import Suggest
+from trainables.config import Config
 
 
-class _Domain(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+def _check_range(low: float, high: float, log: bool) -> None:
+    if low > high:
+        raise ValueError(f"low={low} is above high={high}")
+    if log and low <= 0:
+        raise ValueError(f"log: true needs low > 0, not {low}")
 
 
-class _Range(_Domain):
-    @model_validator(mode="after")
-    def _check_range(self) -> Self:
-        low, high = getattr(self, "low"), getattr(self, "high")  # noqa: B009 (declared in the subclasses)
-        if low > high:
-            raise ValueError(f"low={low} is above high={high}")
-        if getattr(self, "log") and low <= 0:  # noqa: B009
-            raise ValueError(f"log: true needs low > 0, not {low}")
-        return self
-
-
-class IntDomain(_Range):
+class IntDomain(Config):
     """Whole numbers from ``low`` to ``high``, both included."""
 
     type: Literal["int"]
@@ -32,8 +25,13 @@ class IntDomain(_Range):
     high: int
     log: bool = False
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log)
+        return self
 
-class FloatDomain(_Range):
+
+class FloatDomain(Config):
     """Numbers from ``low`` to ``high``."""
 
     type: Literal["float"]
@@ -41,8 +39,13 @@ class FloatDomain(_Range):
     high: float
     log: bool = False
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.low, self.high, self.log)
+        return self
 
-class CategoricalDomain(_Domain):
+
+class CategoricalDomain(Config):
     """One of a list of values."""
 
     type: Literal["categorical"]

@@ -19,11 +19,13 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Config(BaseModel):
+class Config(BaseModel):
+    """Base of all settings: cannot be changed, refuses unknown fields, takes descriptions from docstrings."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ZeroShotConfig(_Config):
+class ZeroShotConfig(Config):
     """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
 
     dataset: DatasetName = "cifar10"
@@ -124,7 +126,7 @@ class ZeroShotConfig(_Config):
         return self.evaluation_interval or max(1, self.total_pseudo_batches // 100)
 
 
-class SupervisedConfig(_Config):
+class SupervisedConfig(Config):
     """Training on labelled images: the recipe of teachers and of students from scratch (section 3.1)."""
 
     epochs: Count = 200

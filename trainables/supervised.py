@@ -6,8 +6,6 @@ used; nothing is selected on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,13 +28,8 @@ def train_supervised(
     splits: DatasetSplits,
     normalisation: str,
     device: torch.device | str = "cpu",
-    on_epoch: Callable[[int], None] | None = None,
 ) -> Network:
-    """Train a fresh network on ``splits.train`` and return it in eval mode.
-
-    Args:
-        on_epoch: Called with the number of epochs done, after each.
-    """
+    """Train a fresh network on ``splits.train`` and return it in eval mode."""
     with seeded_initialisation(config.seed, "supervised"):
         network = build_network(network_name, num_classes=splits.spec.num_classes, channels=splits.spec.channels)
     network = network.to(device).train()
@@ -58,8 +51,6 @@ def train_supervised(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-        if on_epoch:
-            on_epoch(epoch + 1)
     return network.eval()
 
 

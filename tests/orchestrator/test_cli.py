@@ -28,7 +28,7 @@ def run_sweep_py(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProce
         (["quikstart"], ["unknown preset 'quikstart'", "quickstart"]),
         (["quickstart", "--num-trials", "0"], ["num_trials=0", ">= 1"]),
         (["quickstart", "--cpus", "0"], ["cpu=0", "> 0"]),
-        (["quickstart", "--sweep-id", "7"], ["--sweep-id '7'", "a letter first"]),
+        (["quickstart", "--sweep-id", "7"], ["--sweep-id '7'", "must begin with a small letter"]),
         (["quickstart", "--num-trials", "x"], ["--num-trials", "valid integer"]),
         (["quickstart", "--nonsense"], ["--nonsense"]),
         ([], ["PRESET_OR_FILE"]),

@@ -48,11 +48,7 @@ def teacher(splits: DatasetSplits) -> Teacher:
 def test_supervised_training_learns_and_can_be_repeated(splits: DatasetSplits, teacher: Teacher) -> None:
     assert teacher.metadata.test_accuracy > 0.9
     config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
-    epochs: list[int] = []
-    again = train_supervised(
-        config, network_name="lenet", splits=splits, normalisation="digits", on_epoch=epochs.append
-    )
-    assert epochs == [1, 2, 3]
+    again = train_supervised(config, network_name="lenet", splits=splits, normalisation="digits")
     assert all(torch.equal(value, teacher.weights[key]) for key, value in again.state_dict().items())
     assert not again.training
 
