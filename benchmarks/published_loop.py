@@ -41,7 +41,7 @@ class PublishedLoop:
     def pseudo_batch(self) -> None:
         """One outer iteration."""
         config = self.config
-        share = (1 + math.cos(math.pi * self.done / config.total_pseudo_batches)) / 2
+        share = (1 + math.cos(math.pi * self.done / config.horizon)) / 2
         self.generator_optimizer.param_groups[0]["lr"] = config.generator_lr * share
         self.student_optimizer.param_groups[0]["lr"] = config.student_lr * share
         parameter = next(self.generator.parameters())
@@ -68,7 +68,7 @@ class PublishedLoop:
     def _step(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip_norm)
+        nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip_norm or math.inf)
         optimizer.step()
 
     def _kl(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:

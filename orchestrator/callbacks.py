@@ -16,9 +16,11 @@ from orchestrator.progress import Progress
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
+from trainables.config import AnyTrialConfig, config_class
 from trainables.metrics import METRICS
 from trainables.ray_trainables import NOTES
-from trainables.teachers import TeacherMetadata
+from trainables.teachers import Teacher
+from trainables.trial import TrialInputs
 
 _METRIC_NAMES = [metric.name for metric in METRICS]
 
@@ -36,14 +38,14 @@ class SweepRecorder(Callback):
         sweep: SweepConfig,
         writer: ResultWriter,
         searcher: StudySearcher,
-        teacher: TeacherMetadata,
+        inputs: TrialInputs,
         progress: Progress,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sweep = sweep
         self._writer = writer
         self._searcher = searcher
-        self._teacher = teacher
+        self._inputs = inputs
         self._progress = progress
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
@@ -51,7 +53,7 @@ class SweepRecorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook."""
-        self._progress.started(trial.config["trial_id"], trial.config)
+        self._progress.started(trial.config["trial_id"], trial.config, _config(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -60,13 +62,13 @@ class SweepRecorder(Callback):
         if self._searcher.storage_error:
             return
         key = trial.config["trial_id"]
-        report = {name: result[name] for name in (*_METRIC_NAMES, "hostname", "device", "threads")}
+        report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, "hostname", "device", "threads")}
         self._last[key] = report
-        value = report[self._sweep.objective]
+        value = self._objective(report)
         with self._searcher.watching_storage():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
-            if math.isfinite(value):
-                self._searcher.report(key, report["pseudo_batches"], value)
+            if value is not None and math.isfinite(value):
+                self._searcher.report(key, report[_config(trial).unit], value)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
@@ -79,8 +81,8 @@ class SweepRecorder(Callback):
         elif report["diverged"]:
             self._end(trial, "diverged", "")
         else:
-            budget = self._sweep.trial_config({}).last_pseudo_batch
-            used_up = report["pseudo_batches"] >= budget
+            config = _config(trial)
+            used_up = report[config.unit] >= config.budget
             self._end(trial, "completed" if used_up else "stopped_early", "")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -101,20 +103,20 @@ class SweepRecorder(Callback):
         if self._searcher.storage_error:
             return  # still running, as far as the study knows: the next session continues it
         settings = dict(trial.config)
-        key = settings.pop("trial_id")
+        key, case = settings.pop("trial_id"), settings.pop("case", None)
         report = self._last.pop(key, {})
-        value = report.get(self._sweep.objective)
+        value = self._objective(report)
+        teacher = self._inputs.teacher_of(_config(trial))
         row = {
             "trial_id": key,
             "trial_number": int(key[1:]),
+            "case": case,
             "state": state,
             "error": error,
             "objective": value,
             "recoveries": self._recoveries.pop(key, 0),
             "ended_at": self._now(),
-            "teacher_sha256": self._teacher.sha256,
-            "teacher_validation_accuracy": self._teacher.validation_accuracy,
-            "teacher_test_accuracy": self._teacher.test_accuracy,
+            **_teacher_columns(teacher),
             **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
             **report,
         }
@@ -122,6 +124,9 @@ class SweepRecorder(Callback):
             self._writer.write_trial(row)
             self._searcher.tell(key, state, value)
             self._progress.ended(key, state, error)
+
+    def _objective(self, report: dict[str, Any]) -> float | None:
+        return report.get(self._sweep.objective) if self._sweep.objective else None
 
 
 class StorageStopper(Stopper):
@@ -137,6 +142,21 @@ class StorageStopper(Stopper):
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
         return self._searcher.storage_error is not None
+
+
+def _config(trial: Trial) -> AnyTrialConfig:
+    settings = {name: value for name, value in trial.config.items() if name not in {"trial_id", "case"}}
+    return config_class(settings).model_validate(settings)
+
+
+def _teacher_columns(teacher: Teacher | None) -> dict[str, Any]:
+    if teacher is None:
+        return {}
+    return {
+        "teacher_sha256": teacher.metadata.sha256,
+        "teacher_validation_accuracy": teacher.metadata.validation_accuracy,
+        "teacher_test_accuracy": teacher.metadata.test_accuracy,
+    }
 
 
 def _cause(trial: Trial) -> str:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.config import SweepConfig, check_sweep_id, load_sweep
-from orchestrator.errors import ZsktError
+from orchestrator.errors import ConfigError, ZsktError
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
@@ -39,6 +39,16 @@ Storage = Annotated[
     typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
 ]
 
+Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
+Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
+]
+
 
 @app.command()
 def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
@@ -54,13 +64,10 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
     ] = None,
-    cpus: Annotated[float | None, typer.Option(help="CPU cores, and threads, for each trial.")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs for each trial; a fraction shares one.")] = None,
-    data_root: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where torchvision's data sets are.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
-    ] = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    data_root: DataRoot = None,
+    address: Address = None,
     verbose: Verbose = False,
 ) -> None:
     """Run a sweep, or what is left of it.
@@ -74,9 +81,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
             flags={"storage": storage, "num_trials": num_trials, "seed": seed, "data_root": data_root},
             assignments=assignments or (),
         )
-        if cpus is not None or gpus is not None:
-            resources = {"cpu": cpus, "gpu": gpus}
-            config = config.with_resources(**{key: value for key, value in resources.items() if value is not None})
+        config = _with_resources(config, cpus, gpus)
         if sweep_id is not None:
             check_sweep_id(sweep_id)
         from orchestrator.sweep import run_sweep
@@ -90,6 +95,62 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         raise typer.Exit(INTERRUPTED)
     if not came_to_something:
         raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A preset of cases, such as paper-table-1.")],
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Share of every training that is run, in (0, 1]; below 1 the verdict is by learning curve."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Run this case; may be given again.")] = None,
+    teachers: Annotated[
+        list[str] | None,
+        typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
+    ] = None,
+    storage: Storage = None,
+    data_root: DataRoot = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    address: Address = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Run what is missing, or judge only what is there.")
+    ] = True,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the table, with this command, to a Markdown file too.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run what is missing of a published experiment, and print a verdict against the published numbers.
+
+    Example: zskt reproduce paper-table-1 --scale 0.01 --teacher wrn-16-2=wrn-16-2.pt --only wrn-16-2-to-wrn-16-1
+    """
+    console = _console()
+    with _errors_as_messages(verbose):
+        from orchestrator.reproduce import check_target
+        from orchestrator.reproduce import reproduce as run_and_judge
+        from orchestrator.reproduction import verdict_markdown, verdict_table
+
+        flags = {
+            "scale": scale,
+            "seeds": list(range(seeds)) if seeds else None,
+            "only": only or None,
+            "teachers": _teachers(teachers or []) or None,
+            "storage": storage,
+            "data_root": data_root,
+        }
+        config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
+        check_target(config)
+        result = run_and_judge(config, address=address, console=console, run=run)
+        console.print(verdict_table(result.judgements))
+        if output:
+            output.write_text(f"```sh\n{_same_command()}\n```\n\n{verdict_markdown(result.judgements)}")
+            console.print(f"Table: {output}", highlight=False, soft_wrap=True)
+    if not result.finished:
+        console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -155,6 +216,19 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     where = shown(config.storage).rstrip("/")
     console.print(f"Results: {where}/{RESULTS}, shown by: {again}", highlight=False, soft_wrap=True)
     return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+
+
+def _with_resources(config: SweepConfig, cpus: float | None, gpus: float | None) -> SweepConfig:
+    changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
+    return config.with_resources(**changes) if changes else config
+
+
+def _teachers(assignments: list[str]) -> dict[str, str]:
+    pairs = [assignment.partition("=") for assignment in assignments]
+    for network, _, file in pairs:
+        if not network or not file:
+            raise ConfigError(f"--teacher {network}: expected NETWORK=FILE, for example wrn-16-2=wrn-16-2.pt")
+    return {network: file for network, _, file in pairs}
 
 
 def _program(name: str, *arguments: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -20,12 +21,13 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from search_spaces.presets import preset_names, preset_path
-from trainables.config import Config, SupervisedConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, config_class
 from trainables.metrics import METRICS
 
 Scalar = str | int | float | bool | None
 
 SHARED_FIELDS = (
+    "method",
     "dataset",
     "teacher",
     "teacher_checkpoint",
@@ -33,11 +35,22 @@ SHARED_FIELDS = (
     "validation_fraction",
     "split_seed",
     "total_pseudo_batches",
-    "stop_at_pseudo_batch",
+    "learning_rate_horizon",
+    "images_per_class",
+    "full_data_epochs",
+    "iteration_scale",
+    "initial_student",
     "evaluation_interval",
+    "transition_images",
 )
-"""Fields that are the same for all trials of a sweep: which teacher and images they share, and the budget by which early
-stopping compares them."""
+"""Fields that no search varies: which teacher and images its trials share, and the budget by which early stopping compares
+them. Cases may differ in them."""
+
+CASE_PREFIX = "case:"
+"""What ``initial_student`` begins with where it names a case of the same sweep."""
+
+SHORTEST_TEACHER_EPOCHS = 10
+"""A scaled sweep trains its teachers no shorter than this: a student of a teacher that knows nothing measures nothing."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -49,7 +62,15 @@ def _check_identifier(value: str) -> str:
     return value
 
 
+def _check_seeds(seeds: list[int]) -> list[int]:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{seeds}: at least one seed, and none of them twice")
+    return seeds
+
+
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
+CaseName = Identifier
+Fields = dict[str, Scalar]
 
 
 class SamplerConfig(Config):
@@ -81,19 +102,27 @@ class ResourcesConfig(Config):
     cpu: Annotated[float, Field(gt=0)] = 1
     """CPU cores; torch uses as many threads."""
 
-    gpu: Annotated[float, Field(ge=0)] = 0
-    """GPUs; a fraction lets several trials share one."""
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0
+    """GPUs; a fraction lets several trials share one. ``auto``: one where the cluster has any, else none."""
 
     @field_validator("gpu")
     @classmethod
-    def _check_gpu(cls, gpu: float) -> float:
-        if gpu > 1 and gpu != int(gpu):
+    def _check_gpu(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpu != "auto" and gpu > 1 and gpu != int(gpu):
             raise ValueError(f"{gpu} is neither a fraction of one GPU nor a whole number of them")
         return gpu
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One trial of a sweep that is a list of cases."""
+
+    case: str
+    seed: int
+
+
 class SweepConfig(Config):
-    """One sweep."""
+    """One sweep: a search over a space, or a list of cases, each with several seeds."""
 
     name: Identifier
     """Name of the preset; the sweep's id begins with it."""
@@ -101,14 +130,30 @@ class SweepConfig(Config):
     description: str = ""
     """What the sweep is for, in a sentence."""
 
-    trial: dict[str, Scalar] = Field(default_factory=dict)
-    """Fixed fields of ``ZeroShotConfig``; those not named here or in the space keep their published defaults."""
+    trial: Fields = Field(default_factory=dict)
+    """Fixed fields of ``ZeroShotConfig``, or with ``method: supervised`` of ``SupervisedConfig``; those not named here, in
+    the space or in a case keep their published defaults."""
 
     space: str | dict[str, Any] = Field(default_factory=dict)
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
-    objective: str = "validation_accuracy"
-    """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused: it is an audit."""
+    cases: dict[CaseName, Fields] = Field(default_factory=dict)
+    """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
+    Nothing is searched or stopped early."""
+
+    seeds: Annotated[list[Seed], AfterValidator(_check_seeds)] = Field(default_factory=lambda: [0])
+    """Seeds with which each case is run; more of them later extend the sweep."""
+
+    only: list[str] = Field(default_factory=list)
+    """Cases to run now; none named: all."""
+
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of every trial's budget that is run. Zero-shot trials keep the learning rates of the whole budget, so that
+    they lie on its learning curve; supervised training, of teachers too, is compressed."""
+
+    objective: str | None = "validation_accuracy"
+    """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused: it is an audit. None,
+    where there are cases: nothing is selected."""
 
     mode: Literal["max", "min"] = "max"
     """Whether the objective is to be large or small."""
@@ -125,8 +170,12 @@ class SweepConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck."""
 
-    teacher_recipe: SupervisedConfig = SupervisedConfig()
-    """How a teacher is trained that is neither a checkpoint nor in the registry."""
+    teacher_recipe: Fields = Field(default_factory=dict)
+    """How a teacher is trained that is neither a checkpoint nor in the registry: fields of ``SupervisedConfig`` in which
+    its training differs from the published recipe."""
+
+    teachers: dict[str, str] = Field(default_factory=dict)
+    """Files with published weights, by architecture: the ``teacher_checkpoint`` of every trial with that teacher."""
 
     resources: ResourcesConfig = ResourcesConfig()
     """What Ray sets aside for one trial."""
@@ -143,13 +192,33 @@ class SweepConfig(Config):
     data_root: str = "./data"
     """Folder where torchvision keeps or puts its data sets."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_cases(cls, values: Any) -> Any:
+        """What follows from a list of cases need not be said, and must not be said otherwise."""
+        if not isinstance(values, dict) or not values.get("cases"):
+            return values
+        for field, value in (("objective", None), ("scheduler", {"name": "none"})):
+            given = values.get(field, value)
+            name = given.get("name") if isinstance(given, Mapping) else given
+            if name not in {None, "none"}:
+                raise ValueError(f"{field}={name}: a sweep of cases selects nothing and stops nothing; leave it out")
+            values = {field: value, **values}
+        if values.get("space"):
+            raise ValueError("cases and space exclude each other")
+        wanted = values.get("only") or values["cases"]
+        unknown = [name for name in wanted if name not in values["cases"]]
+        if unknown:
+            raise ValueError(unknown_name("case", unknown[0], values["cases"]))
+        return {**values, "num_trials": len(wanted) * len(values.get("seeds", [0]))}
+
     @field_validator("objective")
     @classmethod
-    def _check_objective(cls, objective: str) -> str:
+    def _check_objective(cls, objective: str | None) -> str | None:
         known = [metric.name for metric in METRICS if metric.kind is float and metric.name != "test_accuracy"]
         if objective == "test_accuracy":
             raise ValueError("test_accuracy is an audit and selects nothing; use validation_accuracy")
-        if objective not in known:
+        if objective is not None and objective not in known:
             raise ValueError(unknown_name("objective", objective, known))
         return objective
 
@@ -166,29 +235,111 @@ class SweepConfig(Config):
         return storage
 
     @model_validator(mode="after")
-    def _check_trial(self) -> Self:
-        self.trial_config({})
+    def _check_trials(self) -> Self:
+        configs = self.configs()
+        for config in configs:
+            if config.teacher is not None and config.teacher_checkpoint is None:
+                self.teacher_config(config)
+        if self.objective is None and not self.cases:
+            raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
+        if self.objective == "validation_accuracy" and configs[0].validation_fraction == 0:
+            raise ValueError("objective=validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        wanted = self.only or list(self.cases)
+        for name in wanted:
+            start = self.starting_case(name)
+            if start is not None and start not in wanted:
+                raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
         return self
 
-    def trial_config(self, suggestion: Mapping[str, Any]) -> ZeroShotConfig:
-        """The config of a trial: published defaults, then the suggestion, then what is fixed.
+    def starting_case(self, case: str) -> str | None:
+        """The case from whose student a case starts, or none."""
+        start = str(self.cases[case].get("initial_student") or "")
+        return start.removeprefix(CASE_PREFIX) if start.startswith(CASE_PREFIX) else None
+
+    def trial_config(self, suggestion: Mapping[str, Any]) -> AnyTrialConfig:
+        """The config of a trial of a search: published defaults, then the suggestion, then what is fixed.
 
         Raises:
             ConfigError: a field is unknown or its value not allowed.
         """
-        values = {"seed": self.seed, **suggestion, **self.trial}
-        try:
-            return ZeroShotConfig.model_validate(values)
-        except ValidationError as error:
-            raise config_error(error, ZeroShotConfig, "trial") from error
+        return self._config({"seed": self.seed, **suggestion, **self.trial}, "trial")
 
-    def with_resources(self, **changes: float) -> SweepConfig:
+    def case_config(self, assignment: Assignment) -> AnyTrialConfig:
+        """The config of a trial of a case, ``initial_student`` as the case has it.
+
+        Raises:
+            ConfigError: a field is unknown or its value not allowed.
+        """
+        values = {**self.trial, **self.cases[assignment.case], "seed": assignment.seed}
+        return self._config(values, f"case {assignment.case}")
+
+    def assignments(self) -> list[Assignment]:
+        """The trials of a sweep of cases, seed by seed, so that early results span all cases."""
+        return [Assignment(case=case, seed=seed) for seed in self.seeds for case in self.only or self.cases]
+
+    def configs(self) -> list[AnyTrialConfig]:
+        """A config of every trial that a sweep of cases has; of a search one, that stands for what all share."""
+        if not self.cases:
+            return [self.trial_config({})]
+        return [self.case_config(assignment) for assignment in self.assignments()]
+
+    def teacher_config(self, config: AnyTrialConfig) -> SupervisedConfig:
+        """How the teacher of such a trial is trained, if need be.
+
+        Raises:
+            ConfigError: a field of the recipe is unknown or its value not allowed.
+        """
+        values = {
+            "dataset": config.dataset,
+            "student": config.teacher,
+            "normalisation": config.normalisation,
+            "validation_fraction": config.validation_fraction,
+            "split_seed": config.split_seed,
+            **self.teacher_recipe,
+        }
+        try:
+            recipe = SupervisedConfig.model_validate(values)
+        except ValidationError as error:
+            raise config_error(error, SupervisedConfig, "teacher_recipe") from error
+        recipe = recipe.scaled(max(self.scale, min(1.0, SHORTEST_TEACHER_EPOCHS / recipe.budget)))
+        interval = recipe.evaluation_interval or max(1, recipe.budget // 10)
+        return recipe.model_copy(update={"evaluation_interval": interval})
+
+    def _config(self, values: Mapping[str, Any], origin: str) -> AnyTrialConfig:
+        try:
+            model = config_class(values)
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {error}") from error
+        try:
+            config = model.model_validate(values)
+        except ValidationError as error:
+            raise config_error(error, model, origin) from error
+        if config.teacher_checkpoint is None and config.teacher in self.teachers:
+            config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
+        return config.scaled(self.scale)
+
+    def with_resources(self, **changes: float | str) -> SweepConfig:
         """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
         try:
             resources = ResourcesConfig.model_validate({**self.resources.model_dump(), **changes})
         except ValidationError as error:
             raise config_error(error, ResourcesConfig, "resources") from error
         return self.model_copy(update={"resources": resources})
+
+    def on_cluster(self, *, gpus: float) -> SweepConfig:
+        """The same sweep with ``gpu: auto`` settled for a cluster that has so many."""
+        return self.with_resources(gpu=1.0 if gpus >= 1 else 0.0) if self.resources.gpu == "auto" else self
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """GPUs of one trial, once that is settled.
+
+        Raises:
+            ValueError: it is still ``auto``.
+        """
+        if self.resources.gpu == "auto":
+            raise ValueError("resources: {gpu: auto} is settled when the cluster is known")
+        return self.resources.gpu
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -197,6 +348,8 @@ class SweepConfig(Config):
             exclude={
                 "description",
                 "num_trials",
+                "seeds",
+                "only",
                 "resources",
                 "max_failures",
                 "checkpoint_seconds",
@@ -228,7 +381,7 @@ def load_sweep(
     Args:
         preset_or_file: Name of a preset or path of a YAML file.
         flags: Fields of ``SweepConfig`` that win over the file; those that are ``None`` are left out.
-        assignments: ``FIELD=VALUE`` for fields of the trial.
+        assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -245,7 +398,14 @@ def load_sweep(
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
     content |= {key: value for key, value in (flags or {}).items() if value is not None}
-    content["trial"] = _typed_trial(content.get("trial") or {}, _parse_assignments(assignments), str(path))
+    assigned = _parse_assignments(assignments)
+    trial = content.get("trial") or {}
+    if content.get("cases"):
+        cases = {name: {**trial, **(case or {})} for name, case in content["cases"].items()}
+        content["cases"] = {name: _typed(case, assigned, f"{path}, case {name}") for name, case in cases.items()}
+        content["trial"] = {}
+    else:
+        content["trial"] = _typed(trial, assigned, f"{path}, trial")
     try:
         return SweepConfig.model_validate(content)
     except ValidationError as error:
@@ -262,14 +422,18 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
     return values
 
 
-def _typed_trial(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], path: str) -> dict[str, Scalar]:
+def _typed(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], origin: str) -> dict[str, Scalar]:
     """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
     trial = {**from_file, **assigned}
     try:
-        config = ZeroShotConfig.model_validate(trial)
+        model = config_class(trial)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    try:
+        config = model.model_validate(trial)
     except ValidationError as error:
         # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
         blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
         by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
-        raise config_error(error, ZeroShotConfig, "--set" if by_flag else f"{path}, trial") from error
+        raise config_error(error, model, "--set" if by_flag else origin) from error
     return {field: getattr(config, field) for field in trial}

@@ -1,105 +1,162 @@
-"""Makes ready what the trials of a sweep share: the images to measure on, and the teacher."""
+"""Makes ready what the trials of a sweep share: images, and teachers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ray
+import torch
 
 from orchestrator.config import SweepConfig
-from orchestrator.results.keys import TEACHERS
-from trainables.config import ZeroShotConfig
+from orchestrator.progress import duration
+from orchestrator.results.keys import TEACHERS, training_folder
+from trainables.checkpoint import CheckpointStore
+from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.devices import claim_device
 from trainables.object_store import ObjectStore
-from trainables.ray_trainables import TrialInputs
-from trainables.supervised import train_supervised
+from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
     Teacher,
     TeacherRegistry,
     describe_teacher,
     load_published_checkpoint,
+    recipe_key,
     teacher_recipe,
 )
+from trainables.trial import TrialInputs
+
+Say = Callable[[str], None]
 
 
-def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Callable[[str], None]) -> TrialInputs:
-    """Load the data set and the teacher of a sweep; train the teacher if nobody has.
+def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> TrialInputs:
+    """Load the images and the teachers of a sweep; train each teacher that nobody has trained.
 
     Ray must be connected: training happens where trials will run.
 
     Raises:
-        DataUnavailableError: the data set is not to be had.
-        TeacherError: the teacher is not what the config says.
+        DataUnavailableError: a data set is not to be had.
+        TeacherError: a teacher is not what the config says.
     """
-    config = sweep.trial_config({})
-    splits = load_dataset(
+    configs = sweep.configs()
+    splits = {config.splits_key: _load(config, sweep) for config in _first_of_each(configs, "splits_key")}
+    teachers = {}
+    for config in _first_of_each(configs, "teacher_key"):
+        key = config.teacher_key
+        if key is not None:
+            teachers[key] = _teacher(config, sweep, splits[config.splits_key], store, say)
+    learn_from_images = {config.splits_key for config in configs if isinstance(config, SupervisedConfig)}
+    return TrialInputs(
+        splits={key: s if key in learn_from_images else s.without_training_images() for key, s in splits.items()},
+        teachers=teachers,
+    )
+
+
+def _first_of_each(configs: list[AnyTrialConfig], key: str) -> list[AnyTrialConfig]:
+    return list({getattr(config, key): config for config in reversed(configs)}.values())[::-1]
+
+
+def _load(config: AnyTrialConfig, sweep: SweepConfig) -> DatasetSplits:
+    return load_dataset(
         config.dataset,
         data_root=Path(sweep.data_root).expanduser(),
         validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
     )
-    teacher = _published(config, splits) if config.teacher_checkpoint else _trained(config, sweep, splits, store, say)
-    metadata = teacher.metadata
-    say(
-        f"teacher {metadata.network} on {metadata.dataset}: {metadata.validation_accuracy:.2%} validation, "
-        f"{metadata.test_accuracy:.2%} test accuracy ({metadata.source}, sha256 {metadata.sha256[:12]})"
-    )
-    return TrialInputs(teacher=teacher, validation=splits.validation, test=splits.test)
 
 
-def _published(config: ZeroShotConfig, splits: DatasetSplits) -> Teacher:
-    return load_published_checkpoint(
-        Path(str(config.teacher_checkpoint)).expanduser(),
-        dataset=config.dataset,
-        name=config.teacher,
-        normalisation=config.normalisation or config.dataset,
-        splits=splits,
-    )
-
-
-def _trained(
-    config: ZeroShotConfig, sweep: SweepConfig, splits: DatasetSplits, store: ObjectStore, say: Callable[[str], None]
+def _teacher(
+    config: AnyTrialConfig, sweep: SweepConfig, splits: DatasetSplits, store: ObjectStore, say: Say
 ) -> Teacher:
-    registry = TeacherRegistry(store.below(TEACHERS))
-    normalisation = config.normalisation or config.dataset
-    recipe = teacher_recipe(
-        sweep.teacher_recipe,
-        normalisation=normalisation,
-        validation_fraction=config.validation_fraction,
-        split_seed=config.split_seed,
+    if config.teacher_checkpoint:
+        teacher = load_published_checkpoint(
+            Path(config.teacher_checkpoint).expanduser(),
+            dataset=config.dataset,
+            name=str(config.teacher),
+            normalisation=config.normalisation or config.dataset,
+            splits=splits,
+        )
+    else:
+        recipe = sweep.teacher_config(config)
+        registry = TeacherRegistry(store.below(TEACHERS))
+        found = registry.find(recipe)
+        if found is None:
+            progress = store.below(training_folder(recipe.dataset, recipe.student, recipe_key(recipe)))
+            found = _trained(recipe, sweep, splits, CheckpointStore(progress), say)
+            registry.add(found, recipe)
+            for checkpoint in progress.keys(""):
+                progress.delete(checkpoint)
+        teacher = found
+    metadata = teacher.metadata
+    validation = "" if metadata.validation_accuracy is None else f"{metadata.validation_accuracy:.2%} validation, "
+    say(
+        f"teacher {metadata.network} on {metadata.dataset}: {validation}{metadata.test_accuracy:.2%} test accuracy "
+        f"({metadata.source}, sha256 {metadata.sha256[:12]})"
     )
-    found = registry.find(config.dataset, config.teacher, recipe)
-    if found:
-        return found
-    say(f"training the teacher, {config.teacher} on {config.dataset}, {sweep.teacher_recipe.epochs} epochs ...")
-    task = ray.remote(num_cpus=sweep.resources.cpu, num_gpus=sweep.resources.gpu)(_train)
-    try:
-        teacher: Teacher = ray.get(task.remote(config, sweep, splits, normalisation, recipe))
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None  # the task's own error, without Ray's account of where it happened
-    registry.add(teacher)
     return teacher
 
 
-def _train(
-    config: ZeroShotConfig, sweep: SweepConfig, splits: DatasetSplits, normalisation: str, recipe: dict[str, object]
+def _trained(
+    recipe: SupervisedConfig, sweep: SweepConfig, splits: DatasetSplits, checkpoints: CheckpointStore, say: Say
 ) -> Teacher:
-    """Runs in a Ray task."""
-    network = train_supervised(
-        sweep.teacher_recipe,
-        network_name=config.teacher,
-        splits=splits,
-        normalisation=normalisation,
-        device=claim_device(cpus=sweep.resources.cpu, gpus=sweep.resources.gpu),
-    )
-    return describe_teacher(
-        network.cpu(),
-        dataset=config.dataset,
-        name=config.teacher,
-        normalisation=normalisation,
-        source="trained",
-        recipe=recipe,
-        splits=splits,
-    )
+    name = f"{recipe.student} on {recipe.dataset}"
+    say(f"training the teacher, {name}, {recipe.budget} epochs ...")
+    cpus, gpus, retries = sweep.resources.cpu, sweep.gpus_per_trial, sweep.max_failures
+    actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=retries, max_task_retries=retries)(_TeacherTraining)
+    training = actor.remote(recipe, splits, checkpoints, cpus=cpus, gpus=gpus)
+    try:
+        while True:
+            report: dict[str, Any] = ray.get(training.advance.remote())
+            seconds = report["training_seconds"] * (recipe.budget / max(1, report["epochs"]) - 1)
+            left = "" if report["epochs"] >= recipe.budget else f", about {duration(seconds)} left"
+            say(f"teacher {name}: epoch {report['epochs']}/{recipe.budget}, loss {report['student_loss']:.4f}{left}")
+            if report["epochs"] >= recipe.budget or report["diverged"]:
+                teacher: Teacher = ray.get(training.describe.remote())
+                return teacher
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # the task's own error, without Ray's account of where it happened
+    finally:
+        ray.kill(training)
+
+
+class _TeacherTraining:
+    """A teacher's training in a process of its own. Started again after a crash, it goes on from its last report."""
+
+    def __init__(
+        self, recipe: SupervisedConfig, splits: DatasetSplits, checkpoints: CheckpointStore, *, cpus: float, gpus: float
+    ) -> None:
+        self._recipe = recipe
+        self._splits = splits
+        self._checkpoints = checkpoints
+        device = claim_device(cpus=cpus, gpus=gpus)
+        self._trainer = SupervisedTrainer(recipe, splits=splits, device=device)
+        state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged one only costs time
+        if state:
+            self._trainer.load_state_dict(state)
+
+    def advance(self) -> dict[str, Any]:
+        """Train up to the next report, and save."""
+        trainer = self._trainer
+        if trainer.finished and trainer.last_report is not None:
+            return trainer.last_report
+        report = trainer.advance()
+        self._checkpoints.save(_TEACHER, trainer.done, trainer.state_dict())
+        return report
+
+    def describe(self) -> Teacher:
+        """The teacher, once it is trained."""
+        recipe = self._recipe
+        return describe_teacher(
+            self._trainer.student.eval().to(torch.device("cpu")),
+            dataset=recipe.dataset,
+            name=recipe.student,
+            normalisation=recipe.normalisation or recipe.dataset,
+            source="trained",
+            recipe=teacher_recipe(recipe),
+            splits=self._splits,
+        )
+
+
+_TEACHER = "teacher"

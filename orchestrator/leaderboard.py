@@ -15,7 +15,7 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.progress import duration
 from orchestrator.results import read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.config import ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.object_store import ObjectStore
 
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ class Leaderboard:
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
             # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
             table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
-        budget = self.sweep.trial_config({}).last_pseudo_batch
+        shared = self.sweep.configs()[0]
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(
                 str(rank),
@@ -63,7 +63,7 @@ class Leaderboard:
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                _state(row, budget),
+                _state(row, shared),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
@@ -90,7 +90,7 @@ class Leaderboard:
             if ours != theirs:
                 words += [flag, str(ours)]
         unchanged = preset.trial_config({})
-        for name in ZeroShotConfig.model_fields:
+        for name in type(unchanged).model_fields:
             value = self.best[CONFIG_PREFIX + name]
             fixed_by_flag = name in self.sweep.trial and name not in preset.trial
             if name in self.searched or fixed_by_flag or value != getattr(unchanged, name):
@@ -121,12 +121,13 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 
-def _state(row: Row, budget: int) -> str:
+def _state(row: Row, config: AnyTrialConfig) -> str:
     """``completed``, or where in the budget a trial ended."""
-    if row["state"] == "completed" or row["pseudo_batches"] is None:
+    done = row[config.unit]
+    if row["state"] == "completed" or done is None:
         return str(row["state"])
     word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
-    return f"{word} at {row['pseudo_batches'] / budget:.0%}"
+    return f"{word} at {done / config.budget:.0%}"
 
 
 def _number(value: object) -> str:

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trainables.config import AnyTrialConfig
+
 _MARKS = {
     "earlier": "dim",
     "completed": "green",
@@ -26,8 +28,14 @@ _MARKS = {
 class _TrialView:
     settings: Mapping[str, Any]
     state: str = "running"
-    pseudo_batches: int = 0
+    unit: str = ""
+    done: int = 0
+    budget: int = 1
     objective: float | None = None
+
+    @property
+    def share(self) -> float:
+        return self.done / self.budget
 
 
 @dataclass(kw_only=True)
@@ -35,10 +43,11 @@ class Progress:
     """Follows the trials of one session. A context manager; the display is gone at its end."""
 
     console: Console
-    objective: str
+    objective: str | None
+    """Metric that the sweep compares; where it compares nothing, the accuracy on test images is shown and none is best."""
     maximise: bool
     searched: Sequence[str]
-    pseudo_batches: int
+    """Settings that tell a trial from the others."""
     num_trials: int
     _trials: dict[str, _TrialView] = field(default_factory=dict)
     _live: Live | None = None
@@ -62,22 +71,22 @@ class Progress:
         """A trial ended in an earlier session; it counts as done and may be the best."""
         self._trials[trial_id] = _TrialView(settings=settings, state="earlier", objective=objective)
 
-    def started(self, trial_id: str, settings: Mapping[str, Any]) -> None:
+    def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:
         """A trial has a place to run."""
         if trial_id in self._trials:
             return
-        self._trials[trial_id] = _TrialView(settings=settings)
+        self._trials[trial_id] = _TrialView(settings=settings, unit=config.unit, budget=config.budget)
         about = self._settings(trial_id)
         self._say(f"{trial_id} started" + (f": {about}" if about else ""))
 
     def reported(self, trial_id: str, report: Mapping[str, Any]) -> None:
         """A trial has reported."""
         trial = self._trials[trial_id]
-        trial.pseudo_batches = report["pseudo_batches"]
-        trial.objective = report[self.objective]
+        trial.done = report[trial.unit]
+        trial.objective = report[self._shown_metric]
         self._say(
-            f"{trial_id} {trial.pseudo_batches}/{self.pseudo_batches} pseudo batches, "
-            f"{self.objective} {trial.objective:.4f}"
+            f"{trial_id} {trial.done}/{trial.budget} {trial.unit.replace('_', ' ')}, "
+            f"{self._shown_metric} {trial.objective:.4f}"
         )
 
     def recovering(self, trial_id: str, cause: str) -> None:
@@ -107,7 +116,7 @@ class Progress:
         """Wall seconds to the end, if the trials to come take as long as those seen so far; none before there is one."""
         earlier = sum(trial.state == "earlier" for trial in self._trials.values())
         running = (trial for trial in self._trials.values() if trial.state == "running")
-        shares = sum(trial.pseudo_batches / self.pseudo_batches for trial in running)
+        shares = sum(trial.share for trial in running)
         work_done = self.ended_count - earlier + shares
         if work_done <= 0:
             return None
@@ -117,14 +126,14 @@ class Progress:
     def render(self) -> Group:
         """The table as it stands."""
         table = Table(box=None, pad_edge=False)
-        for column in ("trial", "state", "progress", self.objective, *self.searched):
+        for column in ("trial", "state", "progress", self._shown_metric, *self.searched):
             table.add_column(column, justify="left" if column in {"trial", "state"} else "right")
         recent = [key for key in self._trials if self._trials[key].state != "earlier"]
         shown = sorted(recent, key=lambda key: (self._trials[key].state != "running", key))
         room = max(4, self.console.size.height - 6)
         for key in shown[:room]:
             trial = self._trials[key]
-            share = f"{trial.pseudo_batches / self.pseudo_batches:.0%}"
+            share = f"{trial.share:.0%}"
             value = "" if trial.objective is None else f"{trial.objective:.4f}"
             state = Text(trial.state.replace("_", " "), style=_MARKS[trial.state])
             table.add_row(key, state, share, value, *(_short(trial.settings.get(name)) for name in self.searched))
@@ -148,7 +157,13 @@ class Progress:
             parts.append(f"about {duration(left)} left")
         return "; ".join(parts)
 
+    @property
+    def _shown_metric(self) -> str:
+        return self.objective or "test_accuracy"
+
     def _best(self) -> str | None:
+        if self.objective is None:
+            return None
         sign = 1 if self.maximise else -1
         scored = {key: sign * t.objective for key, t in self._trials.items() if t.objective is not None}
         return max(scored, key=lambda key: scored[key]) if scored else None

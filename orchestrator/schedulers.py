@@ -18,14 +18,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestrator.config import SchedulerConfig
 
 PastReport = tuple[str, int, float]
-"""Trial id, pseudo batches done, objective."""
+"""Trial id, how much of the budget was used (pseudo batches or epochs), objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
     """A trial's first report at a rung; larger values are better."""
 
-    pseudo_batches: int
+    done: int
     value: float
 
 
@@ -41,55 +41,66 @@ class AshaScheduler(FIFOScheduler):
         *,
         objective: str,
         mode: str,
-        max_pseudo_batches: int,
+        unit: str,
+        budget: int,
         past_reports: Iterable[PastReport] = (),
     ) -> None:
-        """Args: max_pseudo_batches: A trial's whole budget; past_reports: All reports of earlier sessions."""
+        """Make the scheduler of one session.
+
+        Args:
+            config: Rungs.
+            objective: Metric that is compared.
+            mode: ``max`` or ``min``.
+            unit: Metric that counts how much of its budget a trial has used.
+            budget: A trial's whole budget.
+            past_reports: All reports of earlier sessions.
+        """
         super().__init__()
+        self._unit = unit
         self._objective = objective
         self._sign = 1.0 if mode == "max" else -1.0
         self._factor = config.reduction_factor
-        self.rungs = rung_budgets(config, max_pseudo_batches)
+        self.rungs = rung_budgets(config, budget)
         self._entries: dict[int, dict[str, _Entry]] = {rung: {} for rung in self.rungs}
         self._furthest: dict[str, int] = {}
-        for trial_id, pseudo_batches, value in sorted(past_reports, key=lambda report: report[:2]):
-            self._record(trial_id, pseudo_batches, value)
+        for trial_id, done, value in sorted(past_reports, key=lambda report: report[:2]):
+            self._record(trial_id, done, value)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's hook: CONTINUE or STOP."""
-        return self.decide(trial.config["trial_id"], result["pseudo_batches"], result[self._objective])
+        return self.decide(trial.config["trial_id"], result[self._unit], result[self._objective])
 
-    def decide(self, trial_id: str, pseudo_batches: int, value: float) -> str:
-        """CONTINUE or STOP for a trial that reports ``value`` after ``pseudo_batches``.
+    def decide(self, trial_id: str, done: int, value: float) -> str:
+        """CONTINUE or STOP for a trial that reports ``value`` after so much of its budget.
 
         A trial is compared at the highest rung it has reached. After a recovery it reports again: what it had passed it
         has passed, and only its last report, whose outcome nobody may have acted on, is judged again.
         """
-        if pseudo_batches < self._furthest.get(trial_id, 0):
+        if done < self._furthest.get(trial_id, 0):
             return str(TrialScheduler.CONTINUE)
-        rung = self._record(trial_id, pseudo_batches, value)
+        rung = self._record(trial_id, done, value)
         if rung is None:
             return str(TrialScheduler.CONTINUE)
         values = {key: entry.value for key, entry in self._entries[rung].items()}
         cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._factor))
         return str(TrialScheduler.CONTINUE if values[trial_id] >= cutoff else TrialScheduler.STOP)
 
-    def _record(self, trial_id: str, pseudo_batches: int, value: float) -> int | None:
+    def _record(self, trial_id: str, done: int, value: float) -> int | None:
         """Enter a trial's first report at the highest rung it reaches; the rung if this is that report, else none."""
-        self._furthest[trial_id] = max(pseudo_batches, self._furthest.get(trial_id, 0))
-        reached = [rung for rung in self.rungs if pseudo_batches >= rung]
+        self._furthest[trial_id] = max(done, self._furthest.get(trial_id, 0))
+        reached = [rung for rung in self.rungs if done >= rung]
         if not reached:
             return None
-        entry = _Entry(pseudo_batches=pseudo_batches, value=self._sign * value)
+        entry = _Entry(done=done, value=self._sign * value)
         first = self._entries[reached[-1]].setdefault(trial_id, entry)
-        return reached[-1] if first.pseudo_batches == pseudo_batches else None
+        return reached[-1] if first.done == done else None
 
 
-def rung_budgets(config: SchedulerConfig, max_pseudo_batches: int) -> list[int]:
-    """Pseudo batches at which trials are compared: the grace share of the budget, times the factor each, below the end."""
-    rung = max(1.0, config.grace * max_pseudo_batches)
+def rung_budgets(config: SchedulerConfig, budget: int) -> list[int]:
+    """Where trials are compared: after the grace share of the budget, times the factor each, below the end."""
+    rung = max(1.0, config.grace * budget)
     rungs = []
-    while rung < max_pseudo_batches:
+    while rung < budget:
         rungs.append(round(rung))
         rung *= config.reduction_factor
     return rungs

@@ -15,25 +15,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Literal
 
 import optuna
 import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import SamplerConfig, SweepConfig
+from orchestrator.config import Assignment, SamplerConfig, SweepConfig
 from orchestrator.results.keys import trial_name
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
-from trainables.config import ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.seeding import derive_seed
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
 _CONFIG_ATTRIBUTE = "config"
+_ASSIGNMENT_ATTRIBUTE = "assignment"
 _TOLD = {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}
 
 
@@ -70,9 +72,25 @@ class StudySearcher(Searcher):
     """
 
     def __init__(
-        self, study: optuna.Study, sweep: SweepConfig, space: SearchSpace, first: Mapping[str, Any] | None = None
+        self,
+        study: optuna.Study,
+        sweep: SweepConfig,
+        space: SearchSpace,
+        *,
+        sweep_id: str,
+        first: Mapping[str, Any] | None = None,
+        settled: Mapping[Assignment, str] | None = None,
     ) -> None:
-        """Args: first: Parameters of the study's very first trial; those not named are sampled."""
+        """Make the searcher of one session.
+
+        Args:
+            study: What is known so far.
+            sweep: What to run.
+            space: What a search varies.
+            sweep_id: Name of the sweep, under which its students are kept.
+            first: Parameters of a search's very first trial; those not named are sampled.
+            settled: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
+        """
         super().__init__()
         self._study = study
         self._sweep = sweep
@@ -80,14 +98,18 @@ class StudySearcher(Searcher):
         self.storage_error: Exception | None = None
         """Why the study or a row could not be written; the sweep stops then, and trials stay as they were."""
         self._trials: dict[str, optuna.Trial] = {}
-        self._unfinished = list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        self._sweep_id = sweep_id
+        self._settled = dict(settled or {})
+        known = {assignment_of(trial) for trial in study.get_trials(deepcopy=False)}
+        self._assignments = [a for a in sweep.assignments() if a not in known and a not in self._settled]
+        self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
         if first and not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(first))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial: ``trial_id`` and the fields of ``ZeroShotConfig``; or ``FINISHED``.
+        """The config of the next trial: ``trial_id``, ``case`` and the fields of its config; or ``FINISHED``.
 
-        None if storage has failed: there is nothing to be run now.
+        None if nothing can be run now: storage has failed, or the next case starts from a student that is being trained.
         """
         with self.watching_storage():
             return self._suggest()
@@ -101,19 +123,41 @@ class StudySearcher(Searcher):
         except (OSError, pa.ArrowException) as error:
             self.storage_error = self.storage_error or error
 
-    def _suggest(self) -> dict[str, Any] | str:
+    def _suggest(self) -> dict[str, Any] | str | None:
         if self._unfinished:
             left = self._unfinished.pop(0)
             self._seed_sampler(left.number)  # it may have died before its settings were chosen
             trial = optuna.Trial(self._study, left._trial_id)
-        elif self.trials_started < self._sweep.num_trials:
+        elif self._assignments and self._next_assignment() is None:
+            return None
+        elif self._assignments or (not self._sweep.cases and self.trials_started < self._sweep.num_trials):
             self._seed_sampler(self.trials_started)
             trial = self._study.ask()
         else:
             return str(Searcher.FINISHED)
         key = trial_name(trial.number)
+        config = self._config(trial)
         self._trials[key] = trial
-        return {"trial_id": key, **self._config(trial)}
+        assignment = assignment_of(trial)
+        return {"trial_id": key, "case": assignment.case if assignment else None, **config}
+
+    def _next_assignment(self) -> Assignment | None:
+        """The first that can run now; none while each one starts from a student that is still being trained."""
+        for assignment in self._assignments:
+            start = self._start_of(assignment)
+            trial = self._trial_of(start) if start else None
+            if trial is None or trial.state is not TrialState.RUNNING:
+                return assignment
+        return None
+
+    def _start_of(self, assignment: Assignment) -> Assignment | None:
+        """Whose student a trial starts from: that of the case it names, with the same seed."""
+        case = self._sweep.starting_case(assignment.case)
+        return Assignment(case=case, seed=assignment.seed) if case else None
+
+    def _trial_of(self, assignment: Assignment) -> FrozenTrial | None:
+        trials = self._study.get_trials(deepcopy=False)
+        return next((trial for trial in trials if assignment_of(trial) == assignment), None)
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
@@ -124,17 +168,17 @@ class StudySearcher(Searcher):
         """Trials asked for so far, in all sessions."""
         return sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
 
-    def report(self, key: str, pseudo_batches: int, value: float) -> None:
-        """Keep the objective of a running trial at that budget. The same report twice is kept once."""
+    def report(self, key: str, done: int, value: float) -> None:
+        """Keep the objective of a running trial after so much of its budget. The same report twice is kept once."""
         trial = self._trials[key]
         reported = self._study._storage.get_trial(trial._trial_id).intermediate_values
-        if pseudo_batches not in reported:
-            trial.report(value, pseudo_batches)
+        if done not in reported:
+            trial.report(value, done)
 
     def tell(self, key: str, state: EndState, value: float | None) -> None:
-        """Tell the study how a trial ended. ``value`` counts for one that was completed."""
+        """Tell the study how a trial ended. ``value`` counts for one that was completed; 0 where nothing is compared."""
         told = _TOLD.get(state, TrialState.FAIL)
-        self._study.tell(self._trials.pop(key), value if told is TrialState.COMPLETE else None, state=told)
+        self._study.tell(self._trials.pop(key), (value or 0.0) if told is TrialState.COMPLETE else None, state=told)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: see the module."""
@@ -155,11 +199,46 @@ class StudySearcher(Searcher):
         """The trial's settings, kept with it the first time, so that a later session runs the very same."""
         kept = trial.user_attrs.get(_CONFIG_ATTRIBUTE)
         if kept is None:
-            suggestion = self._space(PinnedTrial(trial, self._sweep.trial))
-            kept = self._sweep.trial_config(suggestion).model_dump_json()
+            chosen = self._chosen_case(trial) if self._sweep.cases else self._chosen_settings(trial)
+            kept = chosen.model_dump_json()
             trial.set_user_attr(_CONFIG_ATTRIBUTE, kept)
         config: dict[str, Any] = json.loads(kept)
         return config
+
+    def _is_wanted(self, trial: FrozenTrial) -> bool:
+        """Whether a trial that an earlier session left is to go on: not if it is of a case that is not to be run now."""
+        if not self._sweep.cases:
+            return True
+        assignment = assignment_of(trial)
+        return bool(self._assignments) if assignment is None else assignment in self._sweep.assignments()
+
+    def _chosen_settings(self, trial: optuna.Trial) -> AnyTrialConfig:
+        return self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
+
+    def _chosen_case(self, trial: optuna.Trial) -> AnyTrialConfig:
+        assignment = assignment_of(trial) or self._next_assignment() or self._assignments[0]
+        if assignment in self._assignments:
+            self._assignments.remove(assignment)
+        config = self._sweep.case_config(assignment)
+        start = self._start_of(assignment)
+        if start:
+            # Cases are asked for in order, so the one that others start from is known by now.
+            known = self._trial_of(start)
+            student = f"{self._sweep_id}/{trial_name(known.number)}" if known else self._settled[start]
+            config = config.model_copy(update={"initial_student": student})
+        trial.set_user_attr(_ASSIGNMENT_ATTRIBUTE, asdict(assignment))
+        return config
+
+
+def running_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were asked for and have not ended, as far as the study knows."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
+    """Which case and seed a trial is for; none in a search, or if its driver died before it was settled."""
+    kept = trial.user_attrs.get(_ASSIGNMENT_ATTRIBUTE)
+    return Assignment(**kept) if kept else None
 
 
 def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSampler:
@@ -197,12 +276,12 @@ def survey_space(
     return dict(sorted(domains.items()))
 
 
-def published_settings(domains: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:
     """The published value of each searched field, where its domain holds it.
 
     They are the first trial of a sweep, whatever the sampler would say: they are what others compare with.
     """
-    defaults = {name: ZeroShotConfig.model_fields[name].default for name in domains}
+    defaults = {name: model.model_fields[name].default for name in domains}
     return {name: value for name, value in defaults.items() if _contains(domains[name], value)}
 
 

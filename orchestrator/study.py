@@ -46,9 +46,9 @@ def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
 def past_reports(study: optuna.Study) -> list[PastReport]:
     """All that the study's trials have reported."""
     return [
-        (keys.trial_name(trial.number), pseudo_batches, value)
+        (keys.trial_name(trial.number), done, value)
         for trial in study.get_trials(deepcopy=False)
-        for pseudo_batches, value in trial.intermediate_values.items()
+        for done, value in trial.intermediate_values.items()
     ]
 
 

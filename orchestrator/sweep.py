@@ -7,20 +7,21 @@ that must outlive the driver is on the sweep's storage; Tune's own folder is scr
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 import pyarrow as pa
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState
 from ray import tune
 from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import StorageStopper, SweepRecorder
-from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
@@ -29,14 +30,14 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
 from orchestrator.schedulers import AshaScheduler
-from orchestrator.searcher import StudySearcher, published_settings, survey_space
+from orchestrator.searcher import StudySearcher, assignment_of, published_settings, running_trials, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
 from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
 from trainables.object_store import ObjectStore
-from trainables.ray_trainables import TrialInputs, ZeroShotTrainable
-from trainables.teachers import TeacherMetadata
+from trainables.ray_trainables import TrialTrainable
+from trainables.trial import StudentStore, TrialInputs, TrialStorage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,12 @@ class SweepOutcome:
 
 
 def run_sweep(
-    sweep: SweepConfig, *, sweep_id: str | None = None, address: str | None = None, console: Console | None = None
+    sweep: SweepConfig,
+    *,
+    sweep_id: str | None = None,
+    address: str | None = None,
+    console: Console | None = None,
+    settled: Mapping[Assignment, str] | None = None,
 ) -> SweepOutcome:
     """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
 
@@ -57,6 +63,8 @@ def run_sweep(
         sweep_id: Name of the sweep on its storage; none: made from the config.
         address: See ``cluster.session.ray_session``.
         console: Where progress is shown; none: standard output.
+        settled: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
+            ``SWEEP/TRIAL``.
 
     Raises:
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
@@ -80,12 +88,13 @@ def run_sweep(
             study=open_study(store, sweep_id, mode=sweep.mode),
             writer=ResultWriter(store, sweep_id),
             console=console or Console(),
+            settled=dict(settled or {}),
         )
         driver.say_start()
         if not driver.finished:
             try:
                 with tune_environment(), ray_session(address) as session:
-                    driver.run_session(session)
+                    driver.on_cluster(session).run_session(session)
             except NoClusterError as error:
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
             except (OSError, pa.ArrowException) as error:
@@ -112,28 +121,51 @@ class _Driver:
     study: optuna.Study
     writer: ResultWriter
     console: Console
+    settled: dict[Assignment, str]
 
     @property
     def finished(self) -> bool:
-        return len(ended_trials(self.study)) >= self.sweep.num_trials
+        return self._ended >= self._total
+
+    @property
+    def _total(self) -> int:
+        """Trials that this sweep is to have, in all sessions."""
+        return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+
+    @property
+    def _ended(self) -> int:
+        """Those of them that have ended."""
+        ended = ended_trials(self.study)
+        if not self.sweep.cases:
+            return len(ended)
+        wanted = set(self.sweep.assignments()) - self.settled.keys()
+        return len(wanted & {assignment_of(trial) for trial in ended})
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say_start(self) -> None:
-        ended, total = len(ended_trials(self.study)), self.sweep.num_trials
-        running = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        ended, total = self._ended, self._total
+        running = len(running_trials(self.study))
         line = f"sweep {self.sweep_id}: {total} trials, kept in {shown(self.sweep.storage)}"
         if self.finished:
-            line += "; all of them have ended. More with --num-trials, the same anew with --sweep-id NAME"
+            more = "--seeds" if self.sweep.cases else "--num-trials"
+            line += f"; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
         elif ended or running:
             new = max(0, total - ended - running)
             line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
         self.say(line)
-        outside = self.domains.keys() - published_settings(self.domains).keys()
+        outside = self.domains.keys() - self._published_settings().keys()
         if outside:
             names = ", ".join(sorted(outside))
             self.say(f"the first trial has the published settings, but for {names}: outside of what is searched")
+
+    def on_cluster(self, session: RaySession) -> _Driver:
+        """The same with resources that fit the cluster, where they were left open."""
+        sweep = self.sweep.on_cluster(gpus=session.gpus)
+        if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
+            self.say("no GPU in this cluster: trials run on its CPUs")
+        return replace(self, sweep=sweep)
 
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
@@ -143,7 +175,7 @@ class _Driver:
         event = "failed"
         try:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
-            self._check_same_teacher(inputs.teacher.metadata)
+            self._check_same_teachers(inputs)
             self._fit(inputs, concurrency)
             event = "finished" if self.finished else "interrupted"
         except KeyboardInterrupt:
@@ -153,25 +185,37 @@ class _Driver:
             with suppress(OSError, pa.ArrowException):  # the row about a failing storage may fail with it
                 self._write_session(number, event, session)
 
-    def _check_same_teacher(self, teacher: TeacherMetadata) -> None:
+    def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        earlier = set(read_trials(self.store, self.sweep_id)["teacher_sha256"].to_pylist())
-        if earlier - {teacher.sha256}:
-            raise SweepMismatchError(
-                f"sweep {self.sweep_id} began with another teacher {teacher.network} (sha256 {', '.join(earlier)} then, "
-                f"{teacher.sha256} now); give this one a name of its own with --sweep-id"
-            )
+        rows = read_trials(self.store, self.sweep_id).select(["config_dataset", "config_teacher", "teacher_sha256"])
+        earlier = {(row["config_dataset"], row["config_teacher"]): row["teacher_sha256"] for row in rows.to_pylist()}
+        for teacher in inputs.teachers.values():
+            now = teacher.metadata
+            then = earlier.get((now.dataset, now.network), now.sha256)
+            if then != now.sha256:
+                raise SweepMismatchError(
+                    f"sweep {self.sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
+                    "now); give this one a name of its own with --sweep-id"
+                )
+
+    def _published_settings(self) -> dict[str, Any]:
+        return published_settings(self.domains, type(self.sweep.configs()[0]))
 
     def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
-        published = published_settings(self.domains)
-        searcher = StudySearcher(self.study, self.sweep, self.space, first=published)
+        searcher = StudySearcher(
+            self.study,
+            self.sweep,
+            self.space,
+            sweep_id=self.sweep_id,
+            first=self._published_settings(),
+            settled=self.settled,
+        )
         progress = Progress(
             console=self.console,
             objective=self.sweep.objective,
             maximise=self.sweep.mode == "max",
-            searched=list(self.domains),
-            pseudo_batches=self.sweep.trial_config({}).last_pseudo_batch,
-            num_trials=self.sweep.num_trials,
+            searched=["case", "seed"] if self.sweep.cases else list(self.domains),
+            num_trials=self._total,
         )
         for trial in ended_trials(self.study):
             progress.recall(keys.trial_name(trial.number), trial.params, trial.value)
@@ -179,7 +223,7 @@ class _Driver:
             sweep=self.sweep,
             writer=self.writer,
             searcher=searcher,
-            teacher=inputs.teacher.metadata,
+            inputs=inputs,
             progress=progress,
         )
         with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
@@ -208,25 +252,29 @@ class _Driver:
         if searcher.storage_error:
             raise searcher.storage_error
 
-    def _trainable(self, inputs: TrialInputs) -> type[ZeroShotTrainable]:
-        trainable = tune.with_parameters(
-            ZeroShotTrainable,
-            inputs=inputs,
+    def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
+        storage = TrialStorage(
             checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
-            checkpoint_seconds=self.sweep.checkpoint_seconds,
+            students=StudentStore(self.store.below(keys.STUDENTS), self.sweep_id),
+            curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
         )
-        resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.resources.gpu}
-        with_resources: type[ZeroShotTrainable] = tune.with_resources(trainable, resources)
+        trainable = tune.with_parameters(
+            TrialTrainable, inputs=inputs, storage=storage, checkpoint_seconds=self.sweep.checkpoint_seconds
+        )
+        resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.gpus_per_trial}
+        with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
         return with_resources
 
     def _scheduler(self) -> AshaScheduler | None:
-        if self.sweep.scheduler.name == "none":
+        if self.sweep.scheduler.name == "none" or self.sweep.objective is None:
             return None
+        shared = self.sweep.configs()[0]
         return AshaScheduler(
             self.sweep.scheduler,
             objective=self.sweep.objective,
             mode=self.sweep.mode,
-            max_pseudo_batches=self.sweep.trial_config({}).last_pseudo_batch,
+            unit=shared.unit,
+            budget=shared.budget,
             past_reports=past_reports(self.study),
         )
 
@@ -236,7 +284,7 @@ class _Driver:
                 cpus=session.cpus,
                 gpus=session.gpus,
                 cpus_per_trial=self.sweep.resources.cpu,
-                gpus_per_trial=self.sweep.resources.gpu,
+                gpus_per_trial=self.sweep.gpus_per_trial,
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
@@ -250,6 +298,8 @@ class _Driver:
 
 
 def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
+    if sweep.cases:
+        return resolve_space({}), {}
     try:
         space = resolve_space(sweep.space)
         return space, survey_space(space, sweep, forbidden=SHARED_FIELDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 import torch
 from pyarrow import fs
 
-from trainables.config import ZeroShotConfig
-from trainables.data import ImageSet
+from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.data import DatasetSplits, ImageSet
+from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.distiller import ZeroShotDistiller
+from trainables.evaluation import accuracy
 from trainables.networks import build_network
 from trainables.object_store import ObjectStore
 from trainables.seeding import seeded_initialisation
 from trainables.teachers import Teacher, TeacherMetadata
+from trainables.trial import TrialInputs
 
 DistillerFactory = Callable[..., ZeroShotDistiller]
 
@@ -84,13 +88,36 @@ def tiny_settings(**changes: Any) -> dict[str, Any]:
     }
 
 
+def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:
+    """Random images with labels in turn."""
+    spec = SPECS[dataset]
+    return DatasetSplits(
+        spec=spec,
+        train=make_images(train, channels=spec.channels, seed=2),
+        validation=make_images(measured, channels=spec.channels),
+        test=make_images(measured, channels=spec.channels, seed=1),
+    )
+
+
+def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
+    """What the trials of these configs share, with training images enough for a few steps."""
+    splits = {config.splits_key: make_splits(config.dataset, train=40) for config in configs}
+    teachers = {}
+    for config in configs:
+        if config.teacher and config.teacher_key:
+            teacher = make_teacher(config.teacher, dataset=config.dataset)
+            measured = accuracy(teacher.build(), splits[config.splits_key].test, NORMALISATIONS[config.dataset])
+            metadata = replace(teacher.metadata, test_accuracy=measured)
+            teachers[config.teacher_key] = replace(teacher, metadata=metadata)
+    return TrialInputs(splits=splits, teachers=teachers)
+
+
 def make_distiller(*, dtype: torch.dtype = torch.float32, **changes: Any) -> ZeroShotDistiller:
     config = ZeroShotConfig.model_validate(tiny_settings(**changes))
     return ZeroShotDistiller(
         config,
         teacher=make_teacher(config.teacher, dataset=config.dataset),
-        validation=make_images(20, channels=1 if config.dataset == "digits" else 3),
-        test=make_images(20, channels=1 if config.dataset == "digits" else 3, seed=1),
+        splits=make_splits(config.dataset),
         dtype=dtype,
     )
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from trainables.generator import Generator
     from trainables.networks import build_network
     from trainables.object_store import ObjectStore
-    from trainables.ray_trainables import ZeroShotTrainable
-    from trainables.supervised import train_supervised
+    from trainables.ray_trainables import TrialTrainable
+    from trainables.supervised import SupervisedTrainer
     from trainables.teachers import Teacher, TeacherRegistry
 
 _HOMES = {
@@ -32,11 +32,11 @@ _HOMES = {
     "TeacherRegistry": "teachers",
     "ZeroShotConfig": "config",
     "ZeroShotDistiller": "distiller",
-    "ZeroShotTrainable": "ray_trainables",
+    "TrialTrainable": "ray_trainables",
     "accuracy": "evaluation",
     "build_network": "networks",
     "load_dataset": "data",
-    "train_supervised": "supervised",
+    "SupervisedTrainer": "supervised",
 }
 __all__ = [
     "CheckpointStore",
@@ -45,15 +45,15 @@ __all__ = [
     "ImageSet",
     "ObjectStore",
     "SupervisedConfig",
+    "SupervisedTrainer",
     "Teacher",
     "TeacherRegistry",
+    "TrialTrainable",
     "ZeroShotConfig",
     "ZeroShotDistiller",
-    "ZeroShotTrainable",
     "accuracy",
     "build_network",
     "load_dataset",
-    "train_supervised",
 ]
 
 

@@ -7,7 +7,9 @@ page ``docs/method.md`` tells it. Configs are flat and scalar, so that a config 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +19,9 @@ from trainables.network_names import check_network_name
 NetworkName = Annotated[str, AfterValidator(check_network_name)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
 
 
 class Config(BaseModel):
@@ -25,17 +30,20 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ZeroShotConfig(Config):
-    """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
+class TrialConfig(Config):
+    """What every trial has, whatever its method: images to be measured on, a student, perhaps a teacher, seeds."""
+
+    unit: ClassVar[str]
+    """What the budget of a trial is counted in, and the metric that counts it."""
 
     dataset: DatasetName = "cifar10"
-    """Data set the teacher was trained on; the student's accuracy is measured on it, and nothing else is done with it."""
-
-    teacher: NetworkName = "wrn-40-2"
-    """Architecture of the frozen teacher: ``lenet`` or ``wrn-D-K``."""
+    """Data set the teacher was trained on; the student's accuracy is measured on it."""
 
     student: NetworkName = "wrn-16-1"
-    """Architecture of the student that is trained."""
+    """Architecture of the network that is trained: ``lenet`` or ``wrn-D-K``."""
+
+    teacher: NetworkName | None = None
+    """Architecture of the frozen teacher: ``lenet`` or ``wrn-D-K``; none: there is none."""
 
     teacher_checkpoint: str | None = None
     """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
@@ -45,63 +53,51 @@ class ZeroShotConfig(Config):
     """Normalisation that the teacher expects of real images; none: the data set's own. ``half`` is (0.5, 0.5), ``unit``
     leaves pixels in [0, 1]."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seeds the student's and the generator's initial weights and the latents, each through a stream of its own."""
-
-    generator_steps: Count = 1
-    """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
-
-    student_steps: Count = 10
-    """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
-
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """Divides both logits before the softmax in the KL divergence; no T^2 factor is applied."""
-
-    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 250.0
-    """Factor of the attention transfer in the student's loss (the paper's beta), tied to the KL divergence's mean over
-    batch and classes. 0 leaves the term out."""
-
-    student_lr: Rate = 2e-3
-    """Initial Adam learning rate of the student, annealed to 0 by a cosine over ``total_pseudo_batches``."""
-
-    generator_lr: Rate = 1e-3
-    """Initial Adam learning rate of the generator, annealed likewise. The published code has 1e-3, the text 2e-3."""
-
-    gradient_clip_norm: Rate = 5.0
-    """Global L2 norm to which each network's gradient is clipped at every step (in the published code, not the text)."""
+    seed: Seed = 0
+    """Seeds everything that is random in the trial, each purpose through a stream of its own."""
 
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Pseudo images per pseudo batch; at least 2, since BatchNorm is trained on them."""
-
-    latent_dim: Count = 100
-    """Length of the generator's standard normal input."""
-
-    generator_width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
-    """Channels of the generator's first two stages; the third has half as many. Even; the published generator has 128."""
-
-    total_pseudo_batches: Count = 80_000
-    """Pseudo batches in the trial's budget, and the horizon of both cosines. Published: 80,000 (CIFAR-10), 50,000 (SVHN)."""
-
-    stop_at_pseudo_batch: Count | None = None
-    """End the trial here although the cosines are laid out over ``total_pseudo_batches``; none: run the whole budget."""
+    """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
 
     evaluation_interval: Count | None = None
-    """Pseudo batches between reports; none: a hundredth of ``total_pseudo_batches``, as published."""
+    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published."""
 
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the training split set aside, stratified by class, to select on. No teacher trained here sees it."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
+    published: nothing is set aside, and there is no validation accuracy."""
 
-    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    split_seed: Seed = 0
     """Chooses which training images form the validation part."""
 
-    @model_validator(mode="after")
-    def _check_stop(self) -> Self:
-        if self.stop_at_pseudo_batch is not None and self.stop_at_pseudo_batch > self.total_pseudo_batches:
-            raise ValueError(
-                f"stop_at_pseudo_batch={self.stop_at_pseudo_batch} lies behind "
-                f"total_pseudo_batches={self.total_pseudo_batches}; allowed: 1 to {self.total_pseudo_batches}, or none"
-            )
-        return self
+    transition_images: Annotated[int, Field(ge=0)] = 0
+    """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
+    0: none."""
+
+    @property
+    def budget(self) -> int:
+        """After how many of ``unit`` the trial is complete."""
+        raise NotImplementedError
+
+    @property
+    def report_interval(self) -> int:
+        """How many of ``unit`` lie between two reports, at least 1."""
+        return self.evaluation_interval or max(1, self.budget // 100)
+
+    def scaled(self, fraction: float) -> Self:
+        """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
+        raise NotImplementedError
+
+    @property
+    def splits_key(self) -> SplitsKey:
+        """Names the images: trials with equal keys share them."""
+        return self.dataset, self.validation_fraction, self.split_seed
+
+    @property
+    def teacher_key(self) -> TeacherKey | None:
+        """Names the teacher: trials with equal keys share it; none where there is no teacher."""
+        if self.teacher is None:
+            return None
+        return self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation
 
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
@@ -115,22 +111,171 @@ class ZeroShotConfig(Config):
                 )
         return self
 
-    @property
-    def last_pseudo_batch(self) -> int:
-        """Number of pseudo batches after which the trial is complete."""
-        return self.stop_at_pseudo_batch or self.total_pseudo_batches
+
+SplitsKey = tuple[str, float, int]
+TeacherKey = tuple[SplitsKey, str, str | None, str | None]
+
+
+class ZeroShotConfig(TrialConfig):
+    """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
+
+    unit: ClassVar[str] = "pseudo_batches"
+
+    method: Literal["zero_shot"] = "zero_shot"
+    """Adversarial belief matching (section 2)."""
+
+    teacher: NetworkName = "wrn-40-2"
+    """Architecture of the frozen teacher: ``lenet`` or ``wrn-D-K``."""
+
+    generator_steps: Count = 1
+    """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
+
+    student_steps: Count = 10
+    """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
+
+    temperature: Rate = 1.0
+    """Divides both logits before the softmax of every divergence but ``l1``, which compares the logits as they are."""
+
+    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 250.0
+    """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
+    batch and classes. 0 leaves the term out."""
+
+    student_lr: Rate = 2e-3
+    """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
+
+    generator_lr: Rate = 1e-3
+    """Initial Adam learning rate of the generator, annealed likewise. The published code has 1e-3, the text 2e-3."""
+
+    gradient_clip_norm: Rate | None = 5.0
+    """Global L2 norm to which each network's gradient is clipped at every step (in the published code, not the text);
+    none: no clipping."""
+
+    latent_dim: Count = 100
+    """Length of the generator's standard normal input."""
+
+    generator_width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    """Channels of the generator's first two stages; the third has half as many. Even; the published generator has 128."""
+
+    total_pseudo_batches: Count = 80_000
+    """Pseudo batches in the trial's budget. Published: 80,000 (CIFAR-10), 50,000 (SVHN)."""
+
+    learning_rate_horizon: Count | None = None
+    """Pseudo batches after which both cosines reach 0; none: ``total_pseudo_batches``, as published. At least that."""
+
+    latents: Literal["shared", "fresh"] = "shared"
+    """``shared``: one draw for the whole pseudo batch, as published; ``fresh``: a draw of its own for each student step
+    as well, made into images by the updated generator."""
+
+    student_batch: Literal["updated", "scored"] = "updated"
+    """``updated``: the student learns from the images of the generator after its update, as published; ``scored``: from
+    those on which the generator's last step was scored."""
+
+    student_mode_in_generator_step: Literal["train", "eval"] = "train"
+    """Mode of the student's BatchNorm in generator steps; published: ``train``, so that its running statistics move there
+    too."""
+
+    student_divergence: Divergence = "forward_kl"
+    """What the student minimises: KL(teacher || student) as published, KL(student || teacher), the Jensen-Shannon
+    divergence, or the absolute difference of the logits."""
+
+    generator_divergence: Divergence = "forward_kl"
+    """What the generator maximises, likewise."""
+
+    divergence_reduction: Literal["mean", "batchmean"] = "mean"
+    """``mean``: over batch and classes, as in the published code; ``batchmean``: summed over the classes. It shifts the
+    balance with ``attention_weight``."""
+
+    temperature_factor: Literal["none", "squared"] = "none"
+    """``squared``: divergences are multiplied by temperature^2, as elsewhere in distillation; published: ``none``."""
+
+    teacher_entropy_weight: Weight = 0.0
+    """Factor of the teacher's entropy on pseudo images (mean over the batch, nats) in the generator's loss; above 0 asks
+    for images that the teacher is sure of. The four extra terms are of the paper's supplement, their signs are ours."""
+
+    student_entropy_weight: Weight = 0.0
+    """Factor of the student's entropy on pseudo images in the generator's loss, likewise."""
+
+    consistency_weight: Weight = 0.0
+    """Factor in the generator's loss of KL(teacher on images || teacher on disturbed images), mean over the batch."""
+
+    consistency_disturbance: Literal["noise", "blur"] = "noise"
+    """How images are disturbed for that term: Gaussian noise of standard deviation 0.1, or a 3x3 binomial blur."""
+
+    diversity_weight: Weight = 0.0
+    """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
+    layer; above 0 asks for images that differ."""
+
+    @model_validator(mode="after")
+    def _check_horizon(self) -> Self:
+        if self.learning_rate_horizon is not None and self.learning_rate_horizon < self.total_pseudo_batches:
+            raise ValueError(
+                f"learning_rate_horizon={self.learning_rate_horizon} lies before total_pseudo_batches="
+                f"{self.total_pseudo_batches}; allowed: at least {self.total_pseudo_batches}, or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_student_batch(self) -> Self:
+        if self.latents == "fresh" and self.student_batch == "scored":
+            raise ValueError(
+                "latents=fresh and student_batch=scored exclude each other; with fresh latents only updated is allowed"
+            )
+        return self
 
     @property
-    def pseudo_batches_per_report(self) -> int:
-        """Pseudo batches between reports, at least 1."""
-        return self.evaluation_interval or max(1, self.total_pseudo_batches // 100)
+    def budget(self) -> int:
+        return self.total_pseudo_batches
+
+    @property
+    def horizon(self) -> int:
+        """Pseudo batches after which both learning rates are 0."""
+        return self.learning_rate_horizon or self.total_pseudo_batches
+
+    def scaled(self, fraction: float) -> Self:
+        if fraction == 1:
+            return self
+        total = max(1, round(self.total_pseudo_batches * fraction))
+        # The rates stay those of the whole run, so that the shortened one lies on its learning curve.
+        return self.model_copy(
+            update={
+                "total_pseudo_batches": total,
+                "learning_rate_horizon": self.horizon,
+                "evaluation_interval": self.evaluation_interval or max(1, total // 10),
+            }
+        )
 
 
-class SupervisedConfig(Config):
-    """Training on labelled images: the recipe of teachers and of students from scratch (section 3.1)."""
+class SupervisedConfig(TrialConfig):
+    """Training on labelled images, with or without a teacher's help: teachers, students from scratch, knowledge
+    distillation with attention transfer (KD+AT), and fine-tuning of a zero-shot student (section 3)."""
 
-    epochs: Count = 200
-    """Passes over the training images. Published: 200 (CIFAR-10), 100 (SVHN)."""
+    unit: ClassVar[str] = "epochs"
+
+    method: Literal["supervised"] = "supervised"
+    """Training on labelled images (section 3)."""
+
+    initial_student: str | None = None
+    """Where training starts: ``SWEEP/TRIAL`` of a student on the same storage, or ``case:NAME`` for the trial of that
+    case with the same seed; none: fresh weights."""
+
+    images_per_class: Count | None = None
+    """Training images of each class, another choice for each seed (M in the paper); none: all of them."""
+
+    full_data_epochs: Count = 200
+    """Passes over the data if all of it is used. Published: 200 (CIFAR-10), 100 (SVHN). With fewer images per class there
+    are as many more epochs, so that the number of updates stays about the same."""
+
+    iteration_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Multiplies the number of epochs. Published: 1, but images_per_class / 100 for few-shot training on SVHN."""
+
+    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of the distillation term against the labels' cross-entropy (alpha), where there is a teacher."""
+
+    temperature: Rate = 4.0
+    """Divides both logits before the softmax of the distillation term, which is multiplied by 2 temperature^2."""
+
+    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
+    """Factor of the attention transfer, where there is a teacher, times 3 / number of attention layers. 0: none."""
 
     learning_rate: Rate = 0.1
     """Initial SGD learning rate, multiplied by 0.2 at 30, 60 and 80 % of the epochs."""
@@ -141,11 +286,53 @@ class SupervisedConfig(Config):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
     """L2 penalty on every parameter, as SGD applies it."""
 
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    """Images per step; the last, smaller batch of an epoch is used too."""
+    @property
+    def budget(self) -> int:
+        return max(1, int(self._exact_epochs))
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seeds the initial weights, the order of the images and the augmentation, each through a stream of its own."""
+    @property
+    def milestones(self) -> tuple[int, int, int]:
+        """Epochs at which the learning rate falls: 30, 60 and 80 % of the epochs before they were rounded down."""
+        first, second, third = (int(self._exact_epochs * tenths / 10) for tenths in (3, 6, 8))
+        return first, second, third
+
+    @property
+    def _exact_epochs(self) -> Fraction:
+        # A fraction, because the milestones of 13,333 1/3 epochs are 4,000, 8,000 and 10,666 and must not hang on a bit.
+        epochs = self.full_data_epochs * Fraction(str(self.iteration_scale))
+        if self.images_per_class is None:
+            return epochs
+        spec = SPECS[self.dataset]
+        return epochs * Fraction(spec.training_images, spec.num_classes * self.images_per_class)
+
+    def scaled(self, fraction: float) -> Self:
+        if fraction == 1:
+            return self
+        scale = float(Fraction(str(self.iteration_scale)) * Fraction(str(fraction)))
+        shorter = self.model_copy(update={"iteration_scale": scale})
+        interval = self.evaluation_interval or max(1, shorter.budget // 10)
+        return shorter.model_copy(update={"evaluation_interval": interval})
+
+
+AnyTrialConfig = ZeroShotConfig | SupervisedConfig
+
+CONFIGS: dict[str, type[ZeroShotConfig] | type[SupervisedConfig]] = {
+    "zero_shot": ZeroShotConfig,
+    "supervised": SupervisedConfig,
+}
+"""The config of each method, by the value of its field ``method``."""
+
+
+def config_class(values: Mapping[str, Any]) -> type[ZeroShotConfig] | type[SupervisedConfig]:
+    """The config class that ``values["method"]`` names; zero-shot if it is not there.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    method = values.get("method", "zero_shot")
+    if method not in CONFIGS:
+        raise ValueError(f"method={method}: unknown; allowed: {', '.join(CONFIGS)}")
+    return CONFIGS[method]
 
 
 def allowed_values(model: type[BaseModel], field: str) -> str:

@@ -54,6 +54,14 @@ class DatasetSplits:
     validation: ImageSet
     test: ImageSet
 
+    def measured_on(self, device: torch.device | str) -> DatasetSplits:
+        """The same splits with the images that students are measured on moved to ``device``."""
+        return replace(self, validation=self.validation.to(device), test=self.test.to(device))
+
+    def without_training_images(self) -> DatasetSplits:
+        """What a zero-shot trial is given: images to be measured on."""
+        return replace(self, train=self.train.subset(torch.arange(0)))
+
 
 def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype = torch.float32) -> Tensor:
     """``(pixel / 255 - mean) / std`` of uint8 images (batch, channels, 32, 32), on their device."""
@@ -70,7 +78,7 @@ def load_dataset(
     Args:
         name: One of ``trainables.datasets.DATASET_NAMES``. ``digits`` comes with a package; the others are looked for
             in ``data_root``, where torchvision keeps them.
-        validation_fraction: Share of the training split, in (0, 1), taken from each class alike.
+        validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
         split_seed: Chooses which images those are.
         download: Fetch a data set that is not there.
 
@@ -90,7 +98,12 @@ def load_dataset(
 
 
 def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the held-out and of the kept images, each in ascending order; at least one of each class on each side."""
+    """Indices of the held-out and of the kept images, each in ascending order.
+
+    Each side gets at least one image of each class, unless the fraction is 0.
+    """
+    if fraction == 0:
+        return torch.arange(0), torch.arange(len(labels))
     generator = stream(seed, "validation split")
     held_out = []
     for label in labels.unique(sorted=True):

@@ -19,48 +19,80 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from trainables.config import ZeroShotConfig
-from trainables.data import ImageSet
+from trainables.config import Divergence, ZeroShotConfig
+from trainables.data import DatasetSplits
 from trainables.datasets import NORMALISATIONS, SPECS
-from trainables.errors import CheckpointError
-from trainables.evaluation import accuracy
+from trainables.extra_terms import ExtraTerms
 from trainables.generator import Generator
-from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
+from trainables.losses import attention_map, attention_transfer, beliefs, divergence
 from trainables.networks import build_network
 from trainables.schedules import cosine
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher
-
-Report = dict[str, int | float | bool]
-"""One value for each of ``trainables.metrics.METRICS``."""
+from trainables.training import (
+    Report,
+    RunningMeans,
+    accuracy_metrics,
+    all_finite,
+    check_same_config,
+    in_train_mode,
+    load_optimizer,
+    running_statistics,
+    set_rate,
+    shift_since,
+    teacher_check,
+)
 
 _MEANS = (
     "generator_loss",
     "student_loss",
-    "kl_divergence",
+    "divergence",
     "attention_transfer",
     "teacher_confidence",
     "student_confidence",
     "generator_gradient_norm",
     "student_gradient_norm",
+    "image_diversity",
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lesson:
+    """What a student step learns from: images, and what the teacher makes of them."""
+
+    images: Tensor
+    teacher_logits: Tensor
+    teacher_beliefs: Tensor
+    teacher_maps: list[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What a student step tells, all scalars but the logits, detached."""
+
+    loss: Tensor
+    divergence: Tensor
+    attention: Tensor
+    gradient_norm: Tensor
+    logits: Tensor
+
+
 class ZeroShotDistiller:
-    """One trial's networks, optimizers and random streams, and how they advance."""
+    """One zero-shot trial. See ``trainables.training.Training`` for what is not said here."""
 
     def __init__(
         self,
         config: ZeroShotConfig,
         *,
         teacher: Teacher,
-        validation: ImageSet,
-        test: ImageSet,
+        splits: DatasetSplits,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -69,8 +101,7 @@ class ZeroShotDistiller:
         Args:
             config: The trial's settings.
             teacher: Weights for ``config.teacher`` on ``config.dataset``.
-            validation: Images to measure ``validation_accuracy`` on.
-            test: Images to measure ``test_accuracy`` on.
+            splits: Images to measure accuracies on. The training part is not touched.
             device: Where everything lives.
             dtype: Of weights and images; float64 serves comparisons between implementations.
 
@@ -91,35 +122,37 @@ class ZeroShotDistiller:
         self.generator = generator.to(self.device, dtype).train()
         self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
-        # Always on the CPU: the same latents on every device, and a checkpoint that any device can continue.
+        # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(config.seed, "latents")
-        self._validation = validation.to(self.device)
-        self._test = test.to(self.device)
+        self._extra_terms = ExtraTerms(config, self.teacher)
+        self._splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
         self.student_updates = 0
+        self._test_evaluations = 0
         self._training_seconds = 0.0
         self._evaluation_seconds = 0.0
-        self._sums = self._zero_sums()
-        self._batches_in_sums = 0
+        self._means = RunningMeans(_MEANS, device=self.device, dtype=dtype)
+        self._class_counts = self._zero_counts()
+        self._statistics_at_report = running_statistics(self.student)
+        self._student_in_train_mode = True
+        self._teacher_accuracy = teacher_check(self.teacher, self._splits.test, self.normalisation)
         self.last_report: Report | None = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
 
     @property
+    def done(self) -> int:
+        return self.pseudo_batches
+
+    @property
     def finished(self) -> bool:
-        """Whether the budget is used up or the trial has diverged."""
         diverged = self.last_report is not None and bool(self.last_report["diverged"])
-        return diverged or self.pseudo_batches >= self.config.last_pseudo_batch
+        return diverged or self.pseudo_batches >= self.config.budget
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        """Train up to the next report and make it. Reports fall on the same pseudo batches in every run.
-
-        Args:
-            after_each: Called after each pseudo batch, when ``state_dict`` may be taken.
-        """
-        interval = self.config.pseudo_batches_per_report
-        goal = min((self.pseudo_batches // interval + 1) * interval, self.config.last_pseudo_batch)
+        interval = self.config.report_interval
+        goal = min((self.pseudo_batches // interval + 1) * interval, self.config.budget)
         self.train(goal - self.pseudo_batches, after_each)
         return self.report()
 
@@ -137,48 +170,53 @@ class ZeroShotDistiller:
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
         start = time.perf_counter()
-        accuracies = {
-            "validation_accuracy": accuracy(self.student, self._validation, self.normalisation),
-            "test_accuracy": accuracy(self.student, self._test, self.normalisation),
-        }
+        accuracies = accuracy_metrics(self.student, self._splits, self.normalisation)
+        self._test_evaluations += 1
         self._evaluation_seconds += time.perf_counter() - start
-        count = max(1, self._batches_in_sums)
-        means = dict(zip(_MEANS, (self._sums / count).tolist(), strict=True))
-        self._sums, self._batches_in_sums = self._zero_sums(), 0
+        means = self._means.take()
+        teacher_classes, student_classes = self._class_counts
+        self._class_counts = self._zero_counts()
+        statistics = running_statistics(self.student)
         step = max(0, self.pseudo_batches - 1)
         self.last_report = {
             "pseudo_batches": self.pseudo_batches,
             "generator_updates": self.generator_updates,
             "student_updates": self.student_updates,
             **accuracies,
+            "test_evaluations": self._test_evaluations,
             **means,
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
-            "diverged": not (all(map(math.isfinite, means.values())) and self._weights_are_finite()),
+            "teacher_class_entropy": _balance(teacher_classes),
+            "student_class_entropy": _balance(student_classes),
+            "running_statistics_shift": shift_since(self._statistics_at_report, statistics),
+            "student_in_train_mode": self._student_in_train_mode,
+            "measured_teacher_accuracy": self._teacher_accuracy,
+            "diverged": not (all(map(math.isfinite, means.values())) and all_finite(self.student, self.generator)),
             "training_seconds": self._training_seconds,
             "evaluation_seconds": self._evaluation_seconds,
         }
+        self._statistics_at_report = statistics
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next pseudo batch depends on: see ``trainables.checkpoint``.
-
-        Nothing in the loop draws from torch's global random state, so the latents' stream is the only random state.
-        """
+        # Nothing in the loop draws from torch's global random state, so these streams are the only random state.
         return {
             "config": self.config.model_dump(),
             "student": self.student.state_dict(),
             "generator": self.generator.state_dict(),
-            # Settings of the optimizers are left out: they follow from the config.
             "student_optimizer": self.student_optimizer.state_dict()["state"],
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
-            "sums": self._sums,
+            "extra_terms": self._extra_terms.state_dict(),
+            "means": self._means.state_dict(),
+            "class_counts": self._class_counts,
+            "statistics_at_report": self._statistics_at_report,
             "counters": {
                 "pseudo_batches": self.pseudo_batches,
                 "generator_updates": self.generator_updates,
                 "student_updates": self.student_updates,
-                "batches_in_sums": self._batches_in_sums,
+                "test_evaluations": self._test_evaluations,
                 "training_seconds": self._training_seconds,
                 "evaluation_seconds": self._evaluation_seconds,
             },
@@ -186,106 +224,126 @@ class ZeroShotDistiller:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()`` of a distiller with the same config.
-
-        Raises:
-            CheckpointError: the state belongs to another config; the message names the fields.
-        """
-        ours = self.config.model_dump()
-        different = [field for field in ours if state["config"].get(field, ours[field]) != ours[field]]
-        if different:
-            pairs = (f"{field}={state['config'][field]!r} (here {ours[field]!r})" for field in different)
-            raise CheckpointError(f"checkpoint of another config: {', '.join(pairs)}")
+        check_same_config(self.config, state)
         self.student.load_state_dict(state["student"])
         self.generator.load_state_dict(state["generator"])
-        for optimizer, name in (
-            (self.student_optimizer, "student_optimizer"),
-            (self.generator_optimizer, "generator_optimizer"),
-        ):
-            optimizer.load_state_dict({"state": state[name], "param_groups": optimizer.state_dict()["param_groups"]})
+        load_optimizer(self.student_optimizer, state["student_optimizer"])
+        load_optimizer(self.generator_optimizer, state["generator_optimizer"])
         self._latent_stream.set_state(state["latent_stream"])
-        self._sums = state["sums"].to(self.device)
+        self._extra_terms.load_state_dict(state["extra_terms"])
+        self._means.load_state_dict(state["means"])
+        self._class_counts = state["class_counts"].to(self.device)
+        self._statistics_at_report = state["statistics_at_report"].to(self.device)
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
         self.generator_updates = counters["generator_updates"]
         self.student_updates = counters["student_updates"]
-        self._batches_in_sums = counters["batches_in_sums"]
+        self._test_evaluations = counters["test_evaluations"]
         self._training_seconds = counters["training_seconds"]
         self._evaluation_seconds = counters["evaluation_seconds"]
         self.last_report = state["last_report"]
 
     def _pseudo_batch(self) -> None:
         config = self.config
-        self._set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
-        self._set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
-        shape = (config.batch_size, config.latent_dim)
-        latents = torch.randn(shape, generator=self._latent_stream, dtype=self.dtype).to(self.device)
+        set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
+        set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
+        latents = self._draw_latents()
         self.student.requires_grad_(False)  # its gradients in the generator's step were never used
-        generator_losses, generator_norms = zip(
+        self.student.train(config.student_mode_in_generator_step == "train")
+        generator_losses, generator_norms, scored = zip(
             *(self._generator_step(latents) for _ in range(config.generator_steps)), strict=True
         )
-        self.student.requires_grad_(True)
+        self.student.train().requires_grad_(True)
 
-        with torch.no_grad(), self._counted_as(config.student_steps):
-            images = self.generator(latents)
-        with torch.no_grad():
-            teacher_logits, teacher_activations = self.teacher(images)
-            teacher_log_probabilities = log_probabilities(teacher_logits, config.temperature)
-            teacher_maps = self._attention_maps(teacher_activations)
+        if config.latents == "shared":
+            lesson = self._lesson(scored[-1] if config.student_batch == "scored" else self._updated_images(latents))
         for _ in range(config.student_steps):
-            last_step = self._student_step(images, teacher_log_probabilities, teacher_maps)
+            if config.latents == "fresh":
+                lesson = self._lesson(self._updated_images(self._draw_latents()))
+            step = self._student_step(lesson)
 
         self.pseudo_batches += 1
-        self._batches_in_sums += 1
-        with torch.no_grad():
-            teacher_confidence = teacher_logits.softmax(1).amax(1).mean()
-            loss, kl, attention, student_confidence, student_norm = last_step
-            self._sums += torch.stack(
-                [
-                    torch.stack(generator_losses).mean(),
-                    loss,
-                    kl,
-                    attention,
-                    teacher_confidence,
-                    student_confidence,
-                    torch.stack(generator_norms).mean(),
-                    student_norm,
-                ]
-            )
+        self._means.add(
+            torch.stack(generator_losses).mean(),
+            step.loss,
+            step.divergence,
+            step.attention,
+            lesson.teacher_logits.softmax(1).amax(1).mean(),
+            step.logits.softmax(1).amax(1).mean(),
+            torch.stack(generator_norms).mean(),
+            step.gradient_norm,
+            _diversity(lesson.images),
+        )
+        classes = self._class_counts.shape[1]
+        predicted = torch.stack([lesson.teacher_logits.argmax(1), step.logits.argmax(1)])
+        self._class_counts += F.one_hot(predicted, classes).sum(1)
 
-    def _generator_step(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """One update that increases the disagreement; returns loss and gradient norm, detached."""
+    def _draw_latents(self) -> Tensor:
+        shape = (self.config.batch_size, self.config.latent_dim)
+        return torch.randn(shape, generator=self._latent_stream, dtype=self.dtype).to(self.device)
+
+    def _generator_step(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
         images = self.generator(latents)
         student_logits, _ = self.student(images)
         teacher_logits, _ = self.teacher(images)
-        temperature = self.config.temperature
-        loss = -kl_divergence(
-            log_probabilities(student_logits, temperature), log_probabilities(teacher_logits, temperature)
-        )
+        teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self.config.temperature)
+        loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
+        for term in self._extra_terms(images, student_logits, teacher_logits):
+            loss = loss + term
         norm = self._update(self.generator, self.generator_optimizer, loss)
         self.generator_updates += 1
-        return loss.detach(), norm
+        return loss.detach(), norm, images.detach()
 
-    def _student_step(
-        self, images: Tensor, teacher_log_probabilities: Tensor, teacher_maps: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """One update towards the teacher; returns loss, KL, attention, confidence and gradient norm, detached."""
-        logits, activations = self.student(images)
-        kl = kl_divergence(log_probabilities(logits, self.config.temperature), teacher_log_probabilities)
-        attention = torch.zeros_like(kl)
-        loss = kl
+    def _updated_images(self, latents: Tensor) -> Tensor:
+        """What the generator, after its update, makes of the latents."""
+        # Shared latents: the published loop makes the same images once more in each student step.
+        times = self.config.student_steps if self.config.latents == "shared" else 1
+        with torch.no_grad(), self._counted_as(times):
+            images: Tensor = self.generator(latents)
+        return images
+
+    def _lesson(self, images: Tensor) -> _Lesson:
+        with torch.no_grad():
+            logits, activations = self.teacher(images)
+            return _Lesson(
+                images=images,
+                teacher_logits=logits,
+                teacher_beliefs=beliefs(logits, self.config.student_divergence, self.config.temperature),
+                teacher_maps=self._attention_maps(activations),
+            )
+
+    def _student_step(self, lesson: _Lesson) -> _Step:
+        """One update towards the teacher."""
+        self._student_in_train_mode = in_train_mode(self.student)
+        logits, activations = self.student(lesson.images)
+        distance = self._divergence(self.config.student_divergence, logits, lesson.teacher_beliefs)
+        attention = torch.zeros_like(distance)
+        loss = distance
         if self.config.attention_weight > 0:
-            attention = attention_transfer(self._attention_maps(activations), teacher_maps)
-            loss = kl + self.config.attention_weight * attention
+            attention = attention_transfer(self._attention_maps(activations), lesson.teacher_maps)
+            loss = distance + self.config.attention_weight * attention
         norm = self._update(self.student, self.student_optimizer, loss)
         self.student_updates += 1
-        confidence = logits.detach().softmax(1).amax(1).mean()
-        return loss.detach(), kl.detach(), attention.detach(), confidence, norm
+        return _Step(
+            loss=loss.detach(),
+            divergence=distance.detach(),
+            attention=attention.detach(),
+            gradient_norm=norm,
+            logits=logits.detach(),
+        )
+
+    def _divergence(self, name: Divergence, student_logits: Tensor, teacher_beliefs: Tensor) -> Tensor:
+        config = self.config
+        student_beliefs = beliefs(student_logits, name, config.temperature)
+        value = divergence(name, student_beliefs, teacher_beliefs, config.divergence_reduction)
+        return value * config.temperature**2 if config.temperature_factor == "squared" else value
 
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_clip_norm)
+        limit = self.config.gradient_clip_norm
+        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit)
         optimizer.step()
         return norm
 
@@ -312,19 +370,11 @@ class ZeroShotDistiller:
                 layer.momentum = momentum
 
     def _rate(self, initial: float, pseudo_batch: int) -> float:
-        return cosine(initial, pseudo_batch, self.config.total_pseudo_batches)
+        return cosine(initial, pseudo_batch, self.config.horizon)
 
-    @staticmethod
-    def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-    def _zero_sums(self) -> Tensor:
-        return torch.zeros(len(_MEANS), dtype=self.dtype, device=self.device)
-
-    def _weights_are_finite(self) -> bool:
-        values = [*self.student.state_dict().values(), *self.generator.state_dict().values()]
-        return all(bool(value.isfinite().all()) for value in values)
+    def _zero_counts(self) -> Tensor:
+        """Pseudo images by predicted class since the last report: (teacher and student, classes)."""
+        return torch.zeros(2, SPECS[self.config.dataset].num_classes, dtype=torch.int64, device=self.device)
 
     def _check_attention(self, channels: int) -> None:
         """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
@@ -339,3 +389,14 @@ class ZeroShotDistiller:
                 f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
                 "networks of one family"
             )
+
+
+def _diversity(images: Tensor) -> Tensor:
+    """How much of the images' variation lies between them, in [0, 1]: 0 where all are alike."""
+    return images.std(0).mean() / images.std((0, 2, 3)).mean().clamp_min(1e-12)
+
+
+def _balance(counts: Tensor) -> float:
+    """Entropy of a class histogram over its largest possible value, in [0, 1]: 0 where there is one class."""
+    shares = counts / counts.sum().clamp_min(1)
+    return float(torch.special.entr(shares).sum()) / math.log(len(counts))

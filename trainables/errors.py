@@ -3,6 +3,7 @@
     TrialError
       |- DataUnavailableError    a data set is neither there nor to be had
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
+      |- StudentError            a student to start from is not there, or damaged
       `- CheckpointError         a checkpoint cannot be read
            `- DamagedCheckpointError   it is truncated or its checksum is wrong
 
@@ -22,6 +23,10 @@ class DataUnavailableError(TrialError):
 
 class TeacherError(TrialError):
     """A teacher's weights do not fit what the config says of them."""
+
+
+class StudentError(TrialError):
+    """A student that was kept cannot be used."""
 
 
 class CheckpointError(TrialError):

@@ -1,4 +1,4 @@
-"""The losses of the loop (section 2.2). Conventions matter here, so each function names its own.
+"""The losses (sections 2.2 and 3.2). Conventions matter here, so each function names its own.
 
 KL divergence and attention weight belong together: the published code divides the KL by batch *and* classes and weighs
 attention transfer by 250. Dividing by the batch alone, the usual choice elsewhere, would weaken attention tenfold.
@@ -6,10 +6,17 @@ attention transfer by 250. Dividing by the batch alone, the usual choice elsewhe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from trainables.config import Divergence
+
+Reduction = Literal["mean", "batchmean"]
 
 
 def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
@@ -17,14 +24,58 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(logits / temperature, dim=1)
 
 
-def kl_divergence(student_log_probabilities: Tensor, teacher_log_probabilities: Tensor) -> Tensor:
-    """Forward KL(teacher || student), mean over batch and classes, no T^2 factor; a scalar >= 0.
+def beliefs(logits: Tensor, divergence: Divergence, temperature: float) -> Tensor:
+    """What a divergence compares, (batch, classes): log-probabilities at the temperature, or for ``l1`` the logits."""
+    return logits if divergence == "l1" else log_probabilities(logits, temperature)
 
-    Both arguments are (batch, classes). The teacher's side is given as logarithms because the form with probabilities
-    has a NaN gradient where one of them underflows to 0; the values are equal.
+
+def divergence(name: Divergence, student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """How far the student's beliefs are from the teacher's; a scalar >= 0, without a temperature factor.
+
+    Args:
+        name: ``forward_kl`` is KL(teacher || student), ``reverse_kl`` KL(student || teacher), ``jensen_shannon`` the mean
+            of both to their mixture, ``l1`` the absolute difference.
+        student: ``beliefs`` of the student, (batch, classes).
+        teacher: Those of the teacher. Both sides are logarithms because the forms with probabilities have a NaN gradient
+            where one of them underflows to 0; the values are equal.
+        reduction: ``mean`` over batch and classes, ``batchmean`` summed over the classes. The mean is spelled out: torch
+            has announced to redefine its own.
     """
-    # The mean is spelled out: torch has announced to redefine kl_div's reduction="mean".
-    return F.kl_div(student_log_probabilities, teacher_log_probabilities, reduction="none", log_target=True).mean()
+    terms = _TERMS[name](student, teacher)
+    return terms.mean() if reduction == "mean" else terms.sum() / len(terms)
+
+
+def kl_divergence(student_log_probabilities: Tensor, teacher_log_probabilities: Tensor) -> Tensor:
+    """Forward KL(teacher || student), mean over batch and classes, no T^2 factor; a scalar >= 0."""
+    return _kl(teacher_log_probabilities, student_log_probabilities).mean()
+
+
+def _kl(target: Tensor, approximation: Tensor) -> Tensor:
+    return F.kl_div(approximation, target, reduction="none", log_target=True)
+
+
+def _jensen_shannon(student: Tensor, teacher: Tensor) -> Tensor:
+    mixture = torch.logaddexp(student, teacher) - math.log(2)
+    return (_kl(teacher, mixture) + _kl(student, mixture)) / 2
+
+
+_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "forward_kl": lambda student, teacher: _kl(teacher, student),
+    "reverse_kl": _kl,
+    "jensen_shannon": _jensen_shannon,
+    "l1": lambda student, teacher: (student - teacher).abs(),
+}
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax(logits), mean over the batch, in nats; a scalar in [0, log classes]."""
+    log_p = F.log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def mean_distance(features: Tensor) -> Tensor:
+    """Mean Euclidean distance between the rows of (batch, width), each pair counted once; a scalar >= 0."""
+    return F.pdist(features).mean()
 
 
 def attention_map(activation: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
-"""Every metric that a zero-shot trial reports, in one table: the results schema and the reference page are made from it.
+"""Every metric that a trial reports, in one table: the results schema and the reference page are made from it.
 
-Free of torch, so that a reader of results need not install it.
+Free of torch, so that a reader of results need not install it. A metric that a trial's method does not have is null.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal["zero_shot", "supervised"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,17 +19,41 @@ class Metric:
     kind: type[int] | type[float] | type[bool]
     unit: str
     description: str
+    methods: tuple[Method, ...] = ("zero_shot", "supervised")
 
+
+_ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
+_SUPERVISED: tuple[Method, ...] = ("supervised",)
 
 METRICS: tuple[Metric, ...] = (
-    Metric(name="pseudo_batches", kind=int, unit="count", description="Pseudo batches done: the budget used."),
-    Metric(name="generator_updates", kind=int, unit="count", description="Optimizer updates of the generator so far."),
+    Metric(
+        name="pseudo_batches",
+        kind=int,
+        unit="count",
+        description="Pseudo batches done: the budget used by a zero-shot trial.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
+        name="epochs",
+        kind=int,
+        unit="count",
+        description="Epochs done: the budget used by supervised training.",
+        methods=_SUPERVISED,
+    ),
+    Metric(
+        name="generator_updates",
+        kind=int,
+        unit="count",
+        description="Optimizer updates of the generator so far.",
+        methods=_ZERO_SHOT,
+    ),
     Metric(name="student_updates", kind=int, unit="count", description="Optimizer updates of the student so far."),
     Metric(
         name="validation_accuracy",
         kind=float,
         unit="share in [0, 1]",
-        description="Student's top-1 accuracy on the validation part of the training split; what a study may select on.",
+        description="Student's top-1 accuracy on the validation part of the training split; what a study may select on. "
+        "Null where validation_fraction is 0.",
     ),
     Metric(
         name="test_accuracy",
@@ -35,23 +62,57 @@ METRICS: tuple[Metric, ...] = (
         description="Student's top-1 accuracy on the test split: an audit that no search, early stopping or choice reads.",
     ),
     Metric(
+        name="test_evaluations",
+        kind=int,
+        unit="count",
+        description="How often the student has been measured on the test split so far.",
+    ),
+    Metric(
+        name="mean_transition_error",
+        kind=float,
+        unit="share in [0, 1]",
+        description="Mean gap of student's and teacher's transition curves (section 4), student attacked, at the end of a "
+        "trial with transition_images; else null.",
+    ),
+    Metric(
+        name="mean_transition_error_low",
+        kind=float,
+        unit="share in [0, 1]",
+        description="Lower end of its 95 % interval over images.",
+    ),
+    Metric(
+        name="mean_transition_error_high",
+        kind=float,
+        unit="share in [0, 1]",
+        description="Upper end of its 95 % interval over images.",
+    ),
+    Metric(
         name="generator_loss",
         kind=float,
         unit="nats per class",
-        description="Negative KL divergence of the generator steps, mean since the last report.",
+        description="Loss of the generator steps, as published the negative KL divergence; mean since the last report.",
+        methods=_ZERO_SHOT,
     ),
     Metric(
         name="student_loss",
         kind=float,
         unit="nats per class",
-        description="KL divergence plus weighted attention transfer of each pseudo batch's last student step, mean since "
-        "the last report.",
+        description="The student's whole loss, mean since the last report; of zero-shot trials that of each pseudo batch's "
+        "last student step.",
     ),
     Metric(
-        name="kl_divergence",
+        name="cross_entropy",
+        kind=float,
+        unit="nats",
+        description="Cross-entropy with the labels, mean since the last report.",
+        methods=_SUPERVISED,
+    ),
+    Metric(
+        name="divergence",
         kind=float,
         unit="nats per class",
-        description="The KL part of student_loss. It cannot rank settings: each trial measures it on its own images.",
+        description="The divergence in student_loss before its weight, as published KL(teacher || student). Of zero-shot "
+        "trials it cannot rank settings: each measures it on its own images.",
     ),
     Metric(
         name="attention_transfer",
@@ -64,29 +125,83 @@ METRICS: tuple[Metric, ...] = (
         kind=float,
         unit="share in [0, 1]",
         description="Teacher's highest probability on pseudo images, mean since the last report.",
+        methods=_ZERO_SHOT,
     ),
     Metric(
         name="student_confidence",
         kind=float,
         unit="share in [0, 1]",
         description="Student's highest probability on pseudo images at the last student step, mean since the last report.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
+        name="teacher_class_entropy",
+        kind=float,
+        unit="share in [0, 1]",
+        description="Entropy of the teacher's class histogram on pseudo images since the last report, over its largest "
+        "possible value: 1 is uniform, 0 a single class.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
+        name="student_class_entropy",
+        kind=float,
+        unit="share in [0, 1]",
+        description="The same of the student's classes at the last student step.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
+        name="image_diversity",
+        kind=float,
+        unit="share, about 1",
+        description="Standard deviation of pseudo images between the images of a batch, over that within the batch: 0 "
+        "where all images are alike; mean since the last report.",
+        methods=_ZERO_SHOT,
     ),
     Metric(
         name="generator_gradient_norm",
         kind=float,
         unit="L2 norm",
         description="Generator's gradient norm before clipping, mean since the last report; 0 means nothing to learn from.",
+        methods=_ZERO_SHOT,
     ),
     Metric(
         name="student_gradient_norm",
         kind=float,
         unit="L2 norm",
         description="Student's gradient norm before clipping at the last student step, mean since the last report.",
+        methods=_ZERO_SHOT,
     ),
     Metric(
-        name="generator_lr", kind=float, unit="rate", description="Generator's learning rate in the last pseudo batch."
+        name="generator_lr",
+        kind=float,
+        unit="rate",
+        description="Generator's learning rate in the last pseudo batch.",
+        methods=_ZERO_SHOT,
     ),
-    Metric(name="student_lr", kind=float, unit="rate", description="Student's learning rate in the last pseudo batch."),
+    Metric(
+        name="student_lr",
+        kind=float,
+        unit="rate",
+        description="Student's learning rate in the last pseudo batch or epoch.",
+    ),
+    Metric(
+        name="running_statistics_shift",
+        kind=float,
+        unit="relative L2 norm",
+        description="Change of the student's BatchNorm running statistics since the last report; null without BatchNorm.",
+    ),
+    Metric(
+        name="student_in_train_mode",
+        kind=bool,
+        unit="true or false",
+        description="Whether the student, with all its parts, was in train mode at the last student step.",
+    ),
+    Metric(
+        name="measured_teacher_accuracy",
+        kind=float,
+        unit="share in [0, 1]",
+        description="Teacher's accuracy on the first 1,000 test images, as this trial sees it; null without a teacher.",
+    ),
     Metric(
         name="diverged",
         kind=bool,
@@ -97,7 +212,12 @@ METRICS: tuple[Metric, ...] = (
         name="training_seconds",
         kind=float,
         unit="s",
-        description="Wall time in pseudo batches so far, summed over interruptions.",
+        description="Wall time in optimizer updates so far, summed over interruptions.",
     ),
     Metric(name="evaluation_seconds", kind=float, unit="s", description="Wall time in measuring accuracy so far."),
 )
+
+
+def metric_names(method: Method) -> list[str]:
+    """What a trial of this method reports, in the table's order."""
+    return [metric.name for metric in METRICS if method in metric.methods]

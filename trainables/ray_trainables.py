@@ -1,4 +1,4 @@
-"""Ray Tune's view of a trial. Thin: what a trial does is in ``distiller.py``.
+"""Ray Tune's view of a trial. Thin: what a trial does is in ``distiller.py`` and ``supervised.py``.
 
 Checkpoints go to a store of the project's own (``checkpoint.CheckpointStore``), found again by the trial's id, instead
 of through Tune. Tune's are tied to one ``Tuner``, and a restored Tuner can neither be extended nor trusted with the
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ from ray.tune import Trainable
 from ray.tune.result import DONE
 
 from trainables import checkpoint
-from trainables.checkpoint import CheckpointStore
-from trainables.config import ZeroShotConfig
-from trainables.data import ImageSet
+from trainables.config import config_class
 from trainables.devices import claim_device
-from trainables.distiller import ZeroShotDistiller
-from trainables.teachers import Teacher
+from trainables.guards import warnings
+from trainables.training import Report, Training
+from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
 
 NOTES = "notes"
 """Key of a result under which a trial says what the user should know, as a list of sentences."""
@@ -35,80 +33,72 @@ NOTES = "notes"
 _FILE = "trial.safetensors"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialInputs:
-    """What trials on one data set and teacher share. The training split is not among it."""
+class TrialTrainable(Trainable):
+    """A trial of any method that Tune can start, step, stop and whose process it can use for the next one.
 
-    teacher: Teacher
-    validation: ImageSet
-    test: ImageSet
-
-
-class ZeroShotTrainable(Trainable):
-    """A ``ZeroShotDistiller`` that Tune can start, step, stop and use for the next trial.
-
-    ``config`` is a flat dict: ``trial_id`` and the fields of ``ZeroShotConfig``. Each ``step`` trains up to the next
-    report and returns it.
+    ``config`` is a flat dict: ``trial_id``, perhaps ``case``, and the fields of the config that its ``method`` names.
+    Each ``step`` trains up to the next report and returns it.
     """
 
-    distiller: ZeroShotDistiller | None = None
+    training: Training | None = None
 
     def setup(
         self,
         config: dict[str, Any],
         inputs: TrialInputs | None = None,
-        checkpoints: CheckpointStore | None = None,
+        storage: TrialStorage | None = None,
         checkpoint_seconds: float = 60.0,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
 
         Args:
             config: See the class.
-            inputs: Teacher and images, through ``tune.with_parameters``.
-            checkpoints: Where the sweep's checkpoints are; none: keep none.
+            inputs: Teachers and images, through ``tune.with_parameters``.
+            storage: Where the sweep's checkpoints, students and curves are; none: keep none.
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
         """
         if inputs is None:
-            raise ValueError("ZeroShotTrainable needs its inputs: tune.with_parameters(ZeroShotTrainable, inputs=...)")
+            raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
         settings = dict(config)
         self._key = settings.pop("trial_id")
-        self._checkpoints = checkpoints
+        settings.pop("case", None)
+        self._inputs = inputs
+        self._trial_storage = storage  # Tune has a _storage of its own
         self._checkpoint_seconds = checkpoint_seconds
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         gpus = resources.get("GPU", 0)
         device = claim_device(cpus=resources.get("CPU", 1), gpus=gpus)
         self._notes: list[str] = []
+        self._warned: set[str] = set()
         if gpus > 0 and device.type == "cpu":
             self._notes.append("a GPU was set aside for this trial, but torch finds none: it runs on the CPU, slowly")
-        self.distiller = ZeroShotDistiller(
-            ZeroShotConfig.model_validate(settings),
-            teacher=inputs.teacher,
-            validation=inputs.validation,
-            test=inputs.test,
-            device=device,
-        )
-        state = checkpoints.load_newest(self._key, warn=self._notes.append) if checkpoints else None
+        self._config = config_class(settings).model_validate(settings)
+        self.training = build_training(self._config, inputs, storage, device)
+        state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
-            self.distiller.load_state_dict(state)
+            self.training.load_state_dict(state)
         # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
         self._report_again = state is not None
         self._saved_at = time.monotonic()
 
     def step(self) -> dict[str, Any]:
         """Train up to the next report, saving on the way when it is time, and after the last one."""
-        distiller = self._trial
-        if self._report_again and distiller.last_report is not None:
-            report = distiller.last_report
+        training = self._training
+        if self._report_again and training.last_report is not None:
+            report = training.last_report
         else:
-            report = distiller.advance(after_each=self._save_if_due)
-            if distiller.finished or self._checkpoint_seconds == 0:
+            report = training.advance(after_each=self._save_if_due)
+            if training.finished:
+                self._finish(report)
+            if training.finished or self._checkpoint_seconds == 0:
                 self._save()
         self._report_again = False
+        self._look_for_trouble(report)
         notes, self._notes = self._notes, []
         return {
             **report,
-            DONE: distiller.finished,
-            "device": distiller.device.type,
+            DONE: training.finished,
+            "device": training.device.type,
             "threads": torch.get_num_threads(),
             NOTES: notes,
         }
@@ -122,36 +112,68 @@ class ZeroShotTrainable(Trainable):
 
     def cleanup(self) -> None:
         """Let go of the networks and their GPU memory."""
-        self.distiller = None
+        self.training = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's state into a folder of Tune's."""
-        Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self._trial.state_dict()))
+        Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self._training.state_dict()))
 
     def load_checkpoint(self, checkpoint_dir: str | Mapping[str, Any] | None) -> None:
         """Continue from a folder that ``save_checkpoint`` wrote."""
         path = Path(str(checkpoint_dir), _FILE)
-        self._trial.load_state_dict(checkpoint.parse(path.read_bytes(), origin=str(path)))
+        self._training.load_state_dict(checkpoint.parse(path.read_bytes(), origin=str(path)))
 
     @property
-    def _trial(self) -> ZeroShotDistiller:
-        assert self.distiller is not None  # setup ran, cleanup did not
-        return self.distiller
+    def _training(self) -> Training:
+        assert self.training is not None  # setup ran, cleanup did not
+        return self.training
+
+    def _finish(self, report: Report) -> None:
+        """What is done once, with the student that has come out. The report is what the checkpoint will hold."""
+        student, storage = self._training.student, self._trial_storage
+        if report["diverged"]:
+            return
+        if storage:
+            self._keep("the student", lambda: storage.students.save(self._key, student.state_dict(), self._config))
+        if self._config.transition_images and self._training.teacher:
+            self._measure_transitions(report)
+
+    def _measure_transitions(self, report: Report) -> None:
+        storage = self._trial_storage
+        try:
+            curves, metrics = transition_metrics(self._training, self._inputs)
+        except ValueError as error:  # a student that never agrees with its teacher; it is a result all the same
+            self._notes.append(f"no transition curves: {error}")
+            return
+        report |= metrics
+        if storage:
+            self._keep("transition curves", lambda: storage.write_curves(self._key, curves))
+
+    def _look_for_trouble(self, report: Report) -> None:
+        teacher = self._inputs.teacher_of(self._config)
+        recorded = teacher.metadata.test_accuracy if teacher else None
+        found = warnings(self._config, report, recorded_teacher_accuracy=recorded)
+        self._notes += [line for name, line in found.items() if name not in self._warned]
+        self._warned |= found.keys()
 
     def _save_if_due(self) -> None:
         if self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds:
             self._save()
 
     def _save(self) -> None:
-        if not self._checkpoints:
-            return
-        try:
-            self._checkpoints.save(self._key, self._trial.pseudo_batches, self._trial.state_dict())
-        except (OSError, pa.ArrowException) as error:
-            # A checkpoint is a safeguard: without one the trial is still right. The driver ends a sweep that cannot keep
-            # its results.
-            self._notes.append(f"no checkpoint at {self._trial.pseudo_batches} pseudo batches: {error}")
+        storage, training = self._trial_storage, self._training
+        if storage:
+            self._keep(
+                "a checkpoint", lambda: storage.checkpoints.save(self._key, training.done, training.state_dict())
+            )
         self._saved_at = time.monotonic()
+
+    def _keep(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, pa.ArrowException) as error:
+            # Without it the trial is still right. The driver ends a sweep that cannot keep its results.
+            self._notes.append(f"could not keep {what} at {self._training.done} {self._config.unit}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def cosine(initial: float, step: int, total: int) -> float:
@@ -14,10 +15,9 @@ def cosine(initial: float, step: int, total: int) -> float:
     return initial * (1 + math.cos(math.pi * step / total)) / 2
 
 
-def step_decay(initial: float, epoch: int, epochs: int) -> float:
-    """Multiply by 0.2 at 30, 60 and 80 % of ``epochs`` (section 3.1); ``epoch`` counts from 0.
+def step_decay(initial: float, epoch: int, milestones: Sequence[int]) -> float:
+    """Multiply by 0.2 at each milestone (section 3.1); ``epoch`` counts from 0.
 
     As published, a decay acts one epoch after its milestone: with 200 epochs from epochs 61, 121 and 161 on.
     """
-    milestones = (epochs * 3 // 10, epochs * 6 // 10, epochs * 8 // 10)
     return float(initial * 0.2 ** sum(epoch > milestone for milestone in milestones))

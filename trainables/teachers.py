@@ -23,7 +23,7 @@ from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.errors import TeacherError
-from trainables.evaluation import accuracy
+from trainables.evaluation import accuracy, measure
 from trainables.networks import Network, build_network
 from trainables.object_store import ObjectStore
 from trainables.seeding import seeded_initialisation
@@ -43,7 +43,8 @@ class TeacherMetadata:
     """What is known of a teacher.
 
     ``source`` is a file name or ``trained``, ``sha256`` that of the file: the published one, or the registry's. Accuracies
-    are top-1 shares in [0, 1]; a published teacher has usually seen the validation images in its training.
+    are top-1 shares in [0, 1]; a published teacher has usually seen the validation images in its training. Without a
+    validation part there is no accuracy on it.
     """
 
     dataset: str
@@ -51,7 +52,7 @@ class TeacherMetadata:
     normalisation: str
     source: str
     sha256: str
-    validation_accuracy: float
+    validation_accuracy: float | None
     test_accuracy: float
     recipe: dict[str, Any]
 
@@ -91,12 +92,12 @@ def describe_teacher(
     Raises:
         TeacherError: its test accuracy is too low to be a teacher's.
     """
-    test_accuracy = accuracy(network, splits.test, NORMALISATIONS[normalisation])
+    accuracies = measure(network, splits, NORMALISATIONS[normalisation])
     chance = 1 / SPECS[dataset].num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
-    if test_accuracy < threshold:
+    if accuracies.test < threshold:
         raise TeacherError(
-            f"teacher {name} ({source}) has {test_accuracy:.1%} test accuracy on {dataset} with "
+            f"teacher {name} ({source}) has {accuracies.test:.1%} test accuracy on {dataset} with "
             f"normalisation={normalisation}; at least {threshold:.0%} is expected. Is it the right architecture and data "
             "set? Were its classes numbered in the same order? Was it trained long enough?"
         )
@@ -107,8 +108,8 @@ def describe_teacher(
         normalisation=normalisation,
         source=source,
         sha256=sha256 or hashlib.sha256(save_tensors(weights)).hexdigest(),
-        validation_accuracy=accuracy(network, splits.validation, NORMALISATIONS[normalisation]),
-        test_accuracy=test_accuracy,
+        validation_accuracy=accuracies.validation,
+        test_accuracy=accuracies.test,
         recipe=dict(recipe),
     )
     return Teacher(metadata=metadata, weights=weights)
@@ -158,13 +159,13 @@ class TeacherRegistry:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def find(self, dataset: str, network: str, recipe: Mapping[str, Any]) -> Teacher | None:
-        """The teacher that this recipe gave, or none.
+    def find(self, config: SupervisedConfig) -> Teacher | None:
+        """The teacher that this training gave, or none.
 
         Raises:
             TeacherError: it is there but damaged.
         """
-        folder = self._folder(dataset, network, recipe)
+        folder = self._folder(config)
         # The metadata is written last: where it is, the weights are complete.
         if not self._store.exists(f"{folder}/metadata.json"):
             return None
@@ -178,31 +179,27 @@ class TeacherRegistry:
             raise TeacherError(self._damaged(folder))
         return Teacher(metadata=metadata, weights=weights)
 
-    def add(self, teacher: Teacher) -> None:
-        """Keep a teacher under its recipe."""
-        metadata = teacher.metadata
-        folder = self._folder(metadata.dataset, metadata.network, metadata.recipe)
+    def add(self, teacher: Teacher, config: SupervisedConfig) -> None:
+        """Keep the teacher that this training gave."""
+        folder = self._folder(config)
         self._store.write(f"{folder}/weights.safetensors", save_tensors(dict(teacher.weights)))
-        self._store.write(f"{folder}/metadata.json", json.dumps(asdict(metadata), indent=2).encode())
+        self._store.write(f"{folder}/metadata.json", json.dumps(asdict(teacher.metadata), indent=2).encode())
 
-    def _folder(self, dataset: str, network: str, recipe: Mapping[str, Any]) -> str:
-        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-        return f"{dataset}/{network}-{key}"
+    def _folder(self, config: SupervisedConfig) -> str:
+        return f"{config.dataset}/{config.student}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
         return f"teacher {self._store.path(folder)} is damaged; delete that folder and it is trained again"
 
 
-def teacher_recipe(
-    config: SupervisedConfig, *, normalisation: str, validation_fraction: float, split_seed: int
-) -> dict[str, Any]:
-    """All that decides a trained teacher's weights, beside data set and network."""
-    return {
-        **config.model_dump(),
-        "normalisation": normalisation,
-        "validation_fraction": validation_fraction,
-        "split_seed": split_seed,
-    }
+def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
+    """All that decides a trained teacher's weights, where it is not as published: settings added later change no key."""
+    return config.model_dump(exclude_defaults=True, exclude={"evaluation_interval", "transition_images"})
+
+
+def recipe_key(config: SupervisedConfig) -> str:
+    """A short checksum of the recipe."""
+    return hashlib.sha256(json.dumps(teacher_recipe(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: Path, splits: DatasetSplits) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-Table = Literal["sweeps", "trials", "reports"]
+Table = Literal["sweeps", "trials", "reports", "transition_curves"]
 
 RESULTS = "results/v1"
 TEACHERS = "teachers"
+STUDENTS = "students"
 
 
 def table_folder(table: Table) -> str:
@@ -29,9 +30,9 @@ def trial_object(sweep_id: str, trial_id: str) -> str:
     return f"{sweep_folder('trials', sweep_id)}/{trial_id}.parquet"
 
 
-def report_object(sweep_id: str, trial_id: str, pseudo_batches: int) -> str:
+def report_object(sweep_id: str, trial_id: str, student_updates: int) -> str:
     """One report. A trial that is continued and reports again writes the same object."""
-    return f"{sweep_folder('reports', sweep_id)}/{trial_id}-{pseudo_batches:010d}.parquet"
+    return f"{sweep_folder('reports', sweep_id)}/{trial_id}-{student_updates:010d}.parquet"
 
 
 def session_object(sweep_id: str, session: int, event: str) -> str:
@@ -52,6 +53,11 @@ def study_folder(sweep_id: str) -> str:
 def checkpoint_folder(sweep_id: str) -> str:
     """Checkpoints of a sweep's trials."""
     return f"checkpoints/{sweep_id}"
+
+
+def training_folder(dataset: str, network: str, recipe: str) -> str:
+    """Checkpoints of a teacher that is being trained."""
+    return f"checkpoints/teachers/{dataset}/{network}-{recipe}"
 
 
 def trial_name(number: int) -> str:

@@ -19,8 +19,8 @@ def read_trials(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
 
 
 def read_reports(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
-    """Reports, ordered by sweep, trial and budget used; columns of ``schema.REPORTS`` and ``sweep_id``."""
-    return _read(store, "reports", REPORTS, sweep_id, ["trial_id", "pseudo_batches"], "reported_at")
+    """Reports, ordered by sweep, trial and student updates; columns of ``schema.REPORTS`` and ``sweep_id``."""
+    return _read(store, "reports", REPORTS, sweep_id, ["trial_id", "student_updates"], "reported_at")
 
 
 def read_sweeps(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainables.config import ZeroShotConfig
+from trainables.config import CONFIGS
 from trainables.metrics import METRICS
 
 SCHEMA_VERSION = "1"
@@ -33,10 +33,19 @@ def _arrow_type(schema: dict[str, Any]) -> pa.DataType:
 
 
 _METRIC_FIELDS = [_field(m.name, _KINDS[m.kind], m.description, m.unit) for m in METRICS]
-_CONFIG_FIELDS = [
-    _field(CONFIG_PREFIX + name, _arrow_type(schema), schema.get("description", ""))
-    for name, schema in ZeroShotConfig.model_json_schema()["properties"].items()
-]
+
+
+def _config_fields() -> list[pa.Field]:
+    """A column for each field of any method's config; one that a method does not have is null there."""
+    fields: dict[str, pa.Field] = {}
+    for model in CONFIGS.values():
+        for name, schema in model.model_json_schema()["properties"].items():
+            column = CONFIG_PREFIX + name
+            fields.setdefault(column, _field(column, _arrow_type(schema), schema.get("description", "")))
+    return list(fields.values())
+
+
+_CONFIG_FIELDS = _config_fields()
 _MACHINE_FIELDS = [
     _field("hostname", pa.string(), "Machine that made the last report."),
     _field("device", pa.string(), "cpu or cuda."),
@@ -58,6 +67,7 @@ TRIALS = pa.schema(
     [
         _field("trial_id", pa.string(), "The trial, unique in its sweep."),
         _field("trial_number", pa.int64(), "Its number in the Optuna study, from 0."),
+        _field("case", pa.string(), "Name of its case, in a sweep that is a list of cases."),
         _field("state", pa.string(), "completed, stopped_early, diverged or failed."),
         _field("error", pa.string(), "Why it failed; empty for other states."),
         _field("objective", pa.float64(), "Value of the sweep's objective at the last report."),

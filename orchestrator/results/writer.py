@@ -27,7 +27,7 @@ class ResultWriter:
 
     def write_report(self, row: Row) -> None:
         """Keep one report."""
-        self._write(keys.report_object(self._sweep_id, row["trial_id"], row["pseudo_batches"]), REPORTS, row)
+        self._write(keys.report_object(self._sweep_id, row["trial_id"], row["student_updates"]), REPORTS, row)
 
     def write_trial(self, row: Row) -> None:
         """Keep a trial that has ended."""

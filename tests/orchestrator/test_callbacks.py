@@ -18,7 +18,7 @@ from orchestrator.results import ResultWriter, read_reports, read_trials
 from orchestrator.searcher import StudySearcher
 from orchestrator.study import open_study
 from search_spaces import resolve_space
-from tests.conftest import make_teacher, tiny_settings
+from tests.conftest import make_inputs, tiny_settings
 from tests.orchestrator.test_results import report
 from trainables.object_store import ObjectStore
 
@@ -32,7 +32,7 @@ class Session:
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.study = open_study(store, "sweep-a", mode="max")
-        self.searcher = StudySearcher(self.study, SWEEP, resolve_space(SPACE))
+        self.searcher = StudySearcher(self.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
         self.writer = ResultWriter(store, "sweep-a")
         self.out = io.StringIO()
         progress = Progress(
@@ -40,14 +40,13 @@ class Session:
             objective="validation_accuracy",
             maximise=True,
             searched=["temperature"],
-            pseudo_batches=4,
             num_trials=3,
         )
         self.recorder = SweepRecorder(
             sweep=SWEEP,
             writer=self.writer,
             searcher=self.searcher,
-            teacher=make_teacher().metadata,
+            inputs=make_inputs(*SWEEP.configs()),
             progress=progress,
         )
 
@@ -142,7 +141,9 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     session.recorder.on_trial_error(0, [], second)
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING] * 2
-    assert [StudySearcher(session.study, SWEEP, resolve_space(SPACE)).suggest("x") for _ in range(1)] == [first.config]
+    assert [StudySearcher(session.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a").suggest("x")] == [
+        first.config
+    ]
 
 
 def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.progress import Progress, duration
+from trainables.config import ZeroShotConfig
 
 
 def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
@@ -16,7 +17,6 @@ def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
         objective="validation_accuracy",
         maximise=True,
         searched=["student_steps", "temperature"],
-        pseudo_batches=100,
         num_trials=4,
     )
     return view, out
@@ -27,18 +27,19 @@ def report(done: int, accuracy: float) -> dict[str, float]:
 
 
 SETTINGS = {"student_steps": 5, "temperature": 1.23456, "seed": 0}
+CONFIG = ZeroShotConfig(total_pseudo_batches=100)
 
 
 def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
     view, out = progress()
     with view:
-        view.started("t0000", SETTINGS)
+        view.started("t0000", SETTINGS, CONFIG)
         view.reported("t0000", report(50, 0.5))
         view.recovering("t0000", "worker died")
-        view.started("t0000", SETTINGS)
+        view.started("t0000", SETTINGS, CONFIG)
         view.reported("t0000", report(100, 0.7))
         view.ended("t0000", "completed", "")
-        view.started("t0001", SETTINGS)
+        view.started("t0001", SETTINGS, CONFIG)
         view.ended("t0001", "failed", "boom")
     assert out.getvalue().splitlines() == [
         "t0000 started: student_steps=5, temperature=1.235",
@@ -54,7 +55,7 @@ def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
 def test_in_a_terminal_there_is_a_table_and_no_lines() -> None:
     view, out = progress(terminal=True)
     with view:
-        view.started("t0000", SETTINGS)
+        view.started("t0000", SETTINGS, CONFIG)
         view.reported("t0000", report(25, 0.5))
     assert "started:" not in out.getvalue()
     shown = io.StringIO()
@@ -67,7 +68,7 @@ def test_the_best_is_the_best_of_all_sessions() -> None:
     view, _ = progress()
     view.recall("t0000", {"student_steps": 7}, 0.9)
     view.recall("t0001", {"student_steps": 8}, None)
-    view.started("t0002", SETTINGS)
+    view.started("t0002", SETTINGS, CONFIG)
     view.reported("t0002", report(50, 0.5))
     assert view.summary().startswith("2 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
     view.reported("t0002", report(100, 0.95))
@@ -80,7 +81,7 @@ def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.Mon
     view, _ = progress()
     view.recall("t0000", {}, 0.5)
     assert view.seconds_left() is None
-    view.started("t0001", SETTINGS)
+    view.started("t0001", SETTINGS, CONFIG)
     clock[0] = 50
     view.reported("t0001", report(50, 0.5))
     # Half a trial in 50 s; two and a half are left.

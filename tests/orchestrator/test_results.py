@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
-from trainables.config import ZeroShotConfig
+from trainables.config import CONFIGS, ZeroShotConfig
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 
@@ -25,29 +25,38 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 def report(trial_id: str = "t0000", pseudo_batches: int = 10, **changes: Any) -> dict[str, Any]:
     values: dict[type, Any] = {int: 1, float: 0.5, bool: False}
     row: dict[str, Any] = {metric.name: values[metric.kind] for metric in METRICS}
-    row |= {"trial_id": trial_id, "pseudo_batches": pseudo_batches, "reported_at": NOW}
+    row |= {"trial_id": trial_id, "pseudo_batches": pseudo_batches, "student_updates": 10 * pseudo_batches}
+    row |= {"reported_at": NOW}
     return row | {"hostname": "here", "device": "cpu", "threads": 1} | changes
 
 
 def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
     row = report(trial_id)
     del row["reported_at"]
+    row |= dict.fromkeys(name for name in TRIALS.names if name.startswith(CONFIG_PREFIX))
     row |= {CONFIG_PREFIX + name: field.default for name, field in ZeroShotConfig.model_fields.items()}
-    row |= {"trial_number": int(trial_id[1:]), "state": "completed", "error": "", "objective": 0.5, "recoveries": 0}
+    row |= {
+        "trial_number": int(trial_id[1:]),
+        "case": None,
+        "state": "completed",
+        "error": "",
+        "objective": 0.5,
+        "recoveries": 0,
+    }
     row |= {"ended_at": NOW, "teacher_sha256": "ab", "teacher_validation_accuracy": 0.9, "teacher_test_accuracy": 0.9}
     return row | changes
 
 
 def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
     configs = {name for name in TRIALS.names if name.startswith(CONFIG_PREFIX)}
-    assert configs == {CONFIG_PREFIX + name for name in ZeroShotConfig.model_fields}
+    assert configs == {CONFIG_PREFIX + name for model in CONFIGS.values() for name in model.model_fields}
     metrics = {metric.name for metric in METRICS}
     assert metrics <= set(TRIALS.names)
     assert set(REPORTS.names) - metrics == {"trial_id", "reported_at", "hostname", "device", "threads"}
     assert TRIALS.field("config_student_steps").type == pa.int64()
     assert TRIALS.field("config_temperature").type == pa.float64()
     assert TRIALS.field("config_teacher_checkpoint").type == pa.string()
-    assert TRIALS.field("config_stop_at_pseudo_batch").type == pa.int64()
+    assert TRIALS.field("config_learning_rate_horizon").type == pa.int64()
     for schema in (TRIALS, REPORTS, SWEEPS):
         assert schema.metadata == {b"schema_version": b"1"}
         assert all(field.metadata[b"description"] for field in schema)

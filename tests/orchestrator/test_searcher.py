@@ -30,8 +30,8 @@ def study_in(store: ObjectStore) -> optuna.Study:
 def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
     sweep = SWEEP.model_copy(update=changes)
     space = resolve_space(sweep.space)
-    first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS))
-    return StudySearcher(study, sweep, space, first=first)
+    first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
+    return StudySearcher(study, sweep, space, sweep_id="sweep-a", first=first)
 
 
 def suggest(searcher: StudySearcher) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def suggest(searcher: StudySearcher) -> dict[str, Any]:
 
 def test_the_published_settings_are_the_first_trial(store: ObjectStore) -> None:
     first = suggest(searcher_on(study_in(store)))
-    assert first.pop("trial_id") == "t0000"
+    assert (first.pop("trial_id"), first.pop("case")) == ("t0000", None)
     assert ZeroShotConfig.model_validate(first) == ZeroShotConfig(dataset="digits")
 
 
@@ -53,14 +53,14 @@ def test_published_values_outside_of_a_domain_are_not_forced_into_it() -> None:
         "batch_size": optuna.distributions.CategoricalDistribution([32, 64]),
         "generator_steps": optuna.distributions.CategoricalDistribution([1, 2]),
     }
-    assert published_settings(domains) == {"temperature": 1.0, "generator_steps": 1}
+    assert published_settings(domains, ZeroShotConfig) == {"temperature": 1.0, "generator_steps": 1}
 
 
 def test_a_suggestion_is_a_whole_config_and_the_number_of_trials_is_kept(store: ObjectStore) -> None:
     searcher = searcher_on(study_in(store))
     suggestions = [suggest(searcher) for _ in range(4)]
     assert [s["trial_id"] for s in suggestions] == ["t0000", "t0001", "t0002", "t0003"]
-    assert all(s.keys() == {"trial_id", *ZeroShotConfig.model_fields} for s in suggestions)
+    assert all(s.keys() == {"trial_id", "case", *ZeroShotConfig.model_fields} for s in suggestions)
     assert searcher.suggest("x") == Searcher.FINISHED
 
 
@@ -189,4 +189,4 @@ def test_settings_are_kept_as_json_that_reads_back(store: ObjectStore) -> None:
     study = study_in(store)
     suggestion = suggest(searcher_on(study))
     kept = json.loads(study.trials[0].user_attrs["config"])
-    assert kept == {key: value for key, value in suggestion.items() if key != "trial_id"}
+    assert kept == {key: value for key, value in suggestion.items() if key not in {"trial_id", "case"}}

@@ -29,9 +29,11 @@ from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
 from tests.conftest import tiny_settings
+from trainables.data import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.metrics import METRICS
-from trainables.ray_trainables import TrialInputs
+from trainables.teachers import Teacher
+from trainables.trial import TrialInputs
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -53,7 +55,7 @@ def sweep_of(storage: str, **changes: Any) -> SweepConfig:
         "num_trials": 3,
         "sampler": {"name": "random"},
         "scheduler": {"name": "none"},
-        "teacher_recipe": {"epochs": 2, "learning_rate": 0.05, "batch_size": 32},
+        "teacher_recipe": {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32},
         "storage": storage,
     }
     settings["trial"] |= changes.pop("trial", {})
@@ -201,7 +203,7 @@ def own_trial_processes() -> list[int]:
         except OSError:
             continue
         parents[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
-        if command.startswith((b"ray::ZeroShotTrainable", b"ray::ResourceTrainable")):
+        if command.startswith((b"ray::TrialTrainable", b"ray::ResourceTrainable")):
             trials.append(int(folder.name))
 
     def is_ours(process: int) -> bool:
@@ -349,6 +351,16 @@ def test_a_sweep_whose_trials_all_fail_says_why_and_fails(tmp_path: Path, storag
     assert "failed because of: ValueError: attention_weight=250" in result.output
 
 
+def teacher_in(inputs: TrialInputs) -> Teacher:
+    (teacher,) = inputs.teachers.values()
+    return teacher
+
+
+def splits_in(inputs: TrialInputs) -> DatasetSplits:
+    (splits,) = inputs.splits.values()
+    return splits
+
+
 @pytest.mark.usefixtures("ray_local")
 def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storage: str) -> None:
     """No dead knobs among the fields that decide data and teacher; and the same fields give the same teacher again."""
@@ -359,29 +371,31 @@ def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storag
 
     base = prepared()
     trained = [prepared(split_seed=1), prepared(validation_fraction=0.4), prepared(normalisation="unit")]
-    checksums = {inputs.teacher.metadata.sha256 for inputs in (base, *trained)}
+    checksums = {teacher_in(inputs).metadata.sha256 for inputs in (base, *trained)}
     assert len(checksums) == 4
-    assert [len(inputs.validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000]
-    assert not torch.equal(base.validation.images, trained[0].validation.images)
-    assert trained[2].teacher.metadata.normalisation == "unit"
+    assert [len(splits_in(inputs).validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000]
+    assert not torch.equal(splits_in(base).validation.images, splits_in(trained[0]).validation.images)
+    # A zero-shot trial is not even given the training images.
+    assert len(splits_in(base).train) == 0
+    assert teacher_in(trained[2]).metadata.normalisation == "unit"
     said.clear()
-    assert prepared().teacher.metadata == base.teacher.metadata
+    assert teacher_in(prepared()).metadata == teacher_in(base).metadata
     assert not any("training" in line for line in said)
     published = tmp_path / "published.pt"
-    torch.save({"state_dict": dict(base.teacher.weights)}, published)
-    loaded = prepared(teacher_checkpoint=str(published)).teacher.metadata
+    torch.save({"state_dict": dict(teacher_in(base).weights)}, published)
+    loaded = teacher_in(prepared(teacher_checkpoint=str(published))).metadata
     assert loaded.source == "published.pt"
-    assert loaded.test_accuracy == base.teacher.metadata.test_accuracy
+    assert loaded.test_accuracy == teacher_in(base).metadata.test_accuracy
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_another_teacher_under_the_same_name_is_refused(tmp_path: Path, storage: str) -> None:
     inputs = prepare_inputs(sweep_of(storage), find_storage(storage), say=lambda _: None)
     published = tmp_path / "published.pt"
-    torch.save(dict(inputs.teacher.weights), published)
+    torch.save(dict(teacher_in(inputs).weights), published)
     sweep = sweep_of(storage, trial={"teacher_checkpoint": str(published)}, num_trials=1)
     run(sweep, "replaced")
-    torch.save({key: value * 1.001 for key, value in inputs.teacher.weights.items()}, published)
+    torch.save({key: value * 1.001 for key, value in teacher_in(inputs).weights.items()}, published)
     with pytest.raises(SweepMismatchError, match="began with another teacher lenet"):
         run(sweep.model_copy(update={"num_trials": 2}), "replaced")
     assert len(trials(storage, "replaced")) == 1
@@ -389,6 +403,6 @@ def test_another_teacher_under_the_same_name_is_refused(tmp_path: Path, storage:
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_teacher_that_is_refused_is_so_without_rays_stack_trace(storage: str) -> None:
-    sweep = sweep_of(storage, teacher_recipe={"epochs": 1, "learning_rate": 1e-9})
+    sweep = sweep_of(storage, teacher_recipe={"full_data_epochs": 1, "learning_rate": 1e-9})
     with pytest.raises(TeacherError, match=r"^teacher lenet \(trained\) has .* test accuracy"):
         run(sweep, "weak")

@@ -16,10 +16,11 @@ def test_defaults_are_the_published_cifar10_settings() -> None:
     assert (config.generator_steps, config.student_steps) == (1, 10)
     assert (config.batch_size, config.latent_dim, config.generator_width) == (128, 100, 128)
     assert (config.temperature, config.attention_weight, config.gradient_clip_norm) == (1.0, 250.0, 5.0)
-    assert (config.total_pseudo_batches, config.pseudo_batches_per_report) == (80_000, 800)
+    assert (config.total_pseudo_batches, config.report_interval) == (80_000, 800)
     teacher = SupervisedConfig()
     assert (teacher.learning_rate, teacher.momentum, teacher.weight_decay) == (0.1, 0.9, 5e-4)
-    assert (teacher.epochs, teacher.batch_size) == (200, 128)
+    assert (teacher.budget, teacher.batch_size, teacher.teacher) == (200, 128, None)
+    assert (teacher.distillation_weight, teacher.temperature, teacher.attention_weight) == (0.9, 4.0, 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_defaults_are_the_published_cifar10_settings() -> None:
         ("validation_fraction", 1),
         ("dataset", "imagenet"),
         ("teacher", "wrn-17-1"),
-        ("stop_at_pseudo_batch", 80_001),
+        ("learning_rate_horizon", 79_999),
         ("student_stepz", 3),
     ],
 )
@@ -64,8 +65,8 @@ def test_configs_cannot_be_changed() -> None:
         ("temperature", "a number > 0"),
         ("generator_steps", "a whole number >= 1"),
         ("generator_width", "a whole number >= 2, a multiple of 2"),
-        ("validation_fraction", "a number > 0, < 1"),
-        ("stop_at_pseudo_batch", "a whole number >= 1 or none"),
+        ("validation_fraction", "a number >= 0, < 1"),
+        ("learning_rate_horizon", "a whole number >= 1 or none"),
         ("seed", "a whole number >= 0, < 2^63"),
     ],
 )

@@ -9,22 +9,26 @@ import pytest
 import torch
 from ray.tune import PlacementGroupFactory
 
-from tests.conftest import make_images, make_teacher, tiny_settings
+from tests.conftest import make_inputs, tiny_settings
 from trainables.checkpoint import CheckpointStore
+from trainables.config import config_class
+from trainables.distiller import ZeroShotDistiller
 from trainables.object_store import ObjectStore
-from trainables.ray_trainables import TrialInputs, ZeroShotTrainable
+from trainables.ray_trainables import TrialTrainable
+from trainables.trial import StudentStore, TrialStorage
 
 TIMES = ("training_seconds", "evaluation_seconds")
 
 
-class Prepared(ZeroShotTrainable):
+class Prepared(TrialTrainable):
     """As ``tune.with_parameters`` makes it."""
 
-    checkpoints: CheckpointStore | None = None
+    storage: TrialStorage | None = None
 
     def setup(self, config: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
-        inputs = TrialInputs(teacher=make_teacher(), validation=make_images(10), test=make_images(10, seed=1))
-        super().setup(config, inputs=inputs, checkpoints=self.checkpoints, checkpoint_seconds=0)
+        settings = {name: value for name, value in config.items() if name not in {"trial_id", "case"}}
+        inputs = make_inputs(config_class(settings).model_validate(settings))
+        super().setup(config, inputs=inputs, storage=self.storage, checkpoint_seconds=0)
 
 
 def config(trial_id: str = "t0001", **changes: Any) -> dict[str, Any]:
@@ -36,9 +40,9 @@ def numbers(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in names}
 
 
-def weights(trainable: ZeroShotTrainable) -> dict[str, torch.Tensor]:
-    assert trainable.distiller is not None
-    return {key: value.clone() for key, value in trainable.distiller.student.state_dict().items()}
+def weights(trainable: TrialTrainable) -> dict[str, torch.Tensor]:
+    assert trainable.training is not None
+    return {key: value.clone() for key, value in trainable.training.student.state_dict().items()}
 
 
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
@@ -47,7 +51,12 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 @pytest.fixture
 def prepared(store: ObjectStore) -> type[Prepared]:
-    return type("WithStore", (Prepared,), {"checkpoints": CheckpointStore(store)})
+    storage = TrialStorage(
+        checkpoints=CheckpointStore(store),
+        students=StudentStore(store.below("students"), "sweep-a"),
+        curves=store.below("curves"),
+    )
+    return type("WithStore", (Prepared,), {"storage": storage})
 
 
 def test_steps_end_with_done() -> None:
@@ -110,7 +119,8 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
     settings = config(total_pseudo_batches=8, evaluation_interval=4)
     trainable = prepared(settings)
     trainable._checkpoint_seconds = 10
-    distiller = trainable._trial
+    distiller = trainable.training
+    assert isinstance(distiller, ZeroShotDistiller)
     pseudo_batch = distiller._pseudo_batch
 
     def five_seconds() -> None:
@@ -155,4 +165,4 @@ def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
 
 def test_without_inputs_the_message_says_how_to_give_them() -> None:
     with pytest.raises(ValueError, match="tune.with_parameters"):
-        ZeroShotTrainable(config())
+        TrialTrainable(config())

@@ -17,7 +17,7 @@ def test_cosine_runs_from_the_initial_rate_to_zero() -> None:
 
 
 def test_step_decay_acts_one_epoch_after_its_milestones() -> None:
-    rates = [step_decay(0.1, epoch, 200) for epoch in range(200)]
+    rates = [step_decay(0.1, epoch, (60, 120, 160)) for epoch in range(200)]
     changes = [epoch for epoch in range(1, 200) if rates[epoch] != rates[epoch - 1]]
     assert changes == [61, 121, 161]
     assert rates[-1] == pytest.approx(8e-4)

@@ -8,21 +8,25 @@ import torch
 
 from tests.conftest import make_images
 from trainables.config import SupervisedConfig
-from trainables.data import DatasetSplits, ImageSet, load_dataset
+from trainables.data import DatasetSplits, load_dataset
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.errors import TeacherError
-from trainables.evaluation import accuracy
-from trainables.networks import build_network
+from trainables.evaluation import Accuracies, accuracy
+from trainables.networks import Network, build_network
 from trainables.object_store import ObjectStore
-from trainables.supervised import train_supervised
+from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher, TeacherRegistry, describe_teacher, load_published_checkpoint, teacher_recipe
 
-RECIPE = teacher_recipe(
-    SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32),
-    normalisation="digits",
-    validation_fraction=0.5,
-    split_seed=0,
+RECIPE = SupervisedConfig(
+    dataset="digits", student="lenet", full_data_epochs=3, learning_rate=0.05, batch_size=32, validation_fraction=0.5
 )
+
+
+def trained(config: SupervisedConfig, splits: DatasetSplits) -> Network:
+    trainer = SupervisedTrainer(config, splits=splits)
+    while not trainer.finished:
+        trainer.advance()
+    return trainer.student
 
 
 @pytest.fixture(scope="module")
@@ -32,81 +36,47 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> DatasetSplits:
 
 @pytest.fixture(scope="module")
 def teacher(splits: DatasetSplits) -> Teacher:
-    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
-    network = train_supervised(config, network_name="lenet", splits=splits, normalisation="digits")
     return describe_teacher(
-        network,
+        trained(RECIPE, splits),
         dataset="digits",
         name="lenet",
         normalisation="digits",
         source="trained",
-        recipe=RECIPE,
+        recipe=teacher_recipe(RECIPE),
         splits=splits,
     )
 
 
 def test_supervised_training_learns_and_can_be_repeated(splits: DatasetSplits, teacher: Teacher) -> None:
     assert teacher.metadata.test_accuracy > 0.9
-    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
-    again = train_supervised(config, network_name="lenet", splits=splits, normalisation="digits")
+    again = trained(RECIPE, splits)
     assert all(torch.equal(value, teacher.weights[key]) for key, value in again.state_dict().items())
-    assert not again.training
-
-
-@pytest.mark.parametrize("field", ["learning_rate", "momentum", "weight_decay", "batch_size", "seed", "epochs"])
-def test_no_knob_of_the_recipe_is_dead(field: str) -> None:
-    data = make_images(40)
-    few = DatasetSplits(spec=SPECS["digits"], train=data, validation=data, test=data)
-    base = {"epochs": 2, "learning_rate": 0.05, "batch_size": 20}
-    other = {"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 8, "seed": 1, "epochs": 3}
-
-    def weights(settings: dict[str, Any]) -> torch.Tensor:
-        config = SupervisedConfig.model_validate(settings)
-        network = train_supervised(config, network_name="lenet", splits=few, normalisation="digits")
-        return network.get_parameter("conv1.weight")
-
-    assert torch.equal(weights(base), weights(base))
-    assert not torch.equal(weights(base), weights({**base, field: other[field]}))
-
-
-def test_images_are_augmented_where_the_data_set_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-
-    def noted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        calls.append(images.dtype)
-        return images
-
-    monkeypatch.setattr("trainables.supervised.crop_and_flip", noted)
-    config = SupervisedConfig(epochs=1, batch_size=20)
-    for name, channels in (("svhn", 3), ("cifar10", 3)):
-        data = make_images(20, channels=channels)
-        splits = DatasetSplits(spec=SPECS[name], train=data, validation=data, test=data)
-        train_supervised(config, network_name="lenet", splits=splits, normalisation=name)
-    assert calls == [torch.uint8]
 
 
 def test_the_registry_gives_back_what_a_recipe_gave(store: ObjectStore, teacher: Teacher) -> None:
     registry = TeacherRegistry(store)
-    assert registry.find("digits", "lenet", RECIPE) is None
-    registry.add(teacher)
-    found = registry.find("digits", "lenet", RECIPE)
+    assert registry.find(RECIPE) is None
+    registry.add(teacher, RECIPE)
+    found = registry.find(RECIPE)
     assert found is not None
     assert found.metadata == teacher.metadata
     assert all(torch.equal(value, teacher.weights[key]) for key, value in found.weights.items())
-    assert registry.find("digits", "lenet", {**RECIPE, "epochs": 4}) is None
-    assert registry.find("digits", "wrn-16-1", RECIPE) is None
+    for change in ({"full_data_epochs": 4}, {"student": "wrn-16-1"}, {"dataset": "mnist"}, {"normalisation": "half"}):
+        assert registry.find(RECIPE.model_copy(update=change)) is None
+    # How often it is measured does not make it another teacher.
+    assert registry.find(RECIPE.model_copy(update={"evaluation_interval": 1})) is not None
 
 
 def test_a_damaged_teacher_is_named_with_the_remedy(store: ObjectStore, teacher: Teacher) -> None:
     registry = TeacherRegistry(store)
-    registry.add(teacher)
+    registry.add(teacher, RECIPE)
     key = next(key for key in store.keys("") if key.endswith(".safetensors"))
     data = bytearray(store.read(key))
     data[-1] ^= 1
     for damaged in (bytes(data), bytes(data[:100])):
         store.write(key, damaged)
         with pytest.raises(TeacherError, match="damaged; delete that folder and it is trained again"):
-            registry.find("digits", "lenet", RECIPE)
+            registry.find(RECIPE)
 
 
 def published(path: Path, weights: dict[str, torch.Tensor], *, bare: bool = False) -> Path:
@@ -137,6 +107,7 @@ def test_the_authors_key_names_are_understood(tmp_path: Path, monkeypatch: pytes
     assert "block1.layer.0.convShortcut.weight" in theirs
     data = make_images(10, channels=3)
     monkeypatch.setattr("trainables.teachers.accuracy", lambda *_: 0.9)
+    monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     loaded = load(
         published(tmp_path / "net.pt", theirs),
         DatasetSplits(spec=SPECS["cifar10"], train=data, validation=data, test=data),
@@ -192,7 +163,14 @@ def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
     data = make_images(10)
     few = DatasetSplits(spec=SPECS["digits"], train=data, validation=data, test=data)
     right = NORMALISATIONS["digits"]
-    monkeypatch.setattr("trainables.teachers.accuracy", lambda _, __, chosen: 0.94 - (chosen != right) * loss)
+
+    def measured(_: object, __: object, chosen: object) -> float:
+        return 0.94 - (chosen != right) * loss
+
+    monkeypatch.setattr("trainables.teachers.accuracy", measured)
+    monkeypatch.setattr(
+        "trainables.teachers.measure", lambda *given: Accuracies(validation=measured(*given), test=measured(*given))
+    )
     path = published(tmp_path / "net.pt", dict(teacher.weights))
     assert load(path, few).metadata.normalisation == "digits"
     if refused:
@@ -203,8 +181,6 @@ def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
 
 
 def test_labels_are_not_read_by_training_of_the_split_set_aside(splits: DatasetSplits, teacher: Teacher) -> None:
-    nothing = ImageSet(images=splits.test.images[:0], labels=splits.test.labels[:0])
-    blind = DatasetSplits(spec=splits.spec, train=splits.train, validation=nothing, test=nothing)
-    config = SupervisedConfig(epochs=3, learning_rate=0.05, batch_size=32)
-    network = train_supervised(config, network_name="lenet", splits=blind, normalisation="digits")
+    blind = DatasetSplits(spec=splits.spec, train=splits.train, validation=make_images(4), test=make_images(4))
+    network = trained(RECIPE, blind)
     assert all(torch.equal(value, teacher.weights[key]) for key, value in network.state_dict().items())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from trainables.data import ImageSet, normalise
+from trainables.data import DatasetSplits, ImageSet, normalise
 from trainables.datasets import Normalisation
 from trainables.networks import Network
 
@@ -38,3 +40,19 @@ def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> 
     finally:
         network.train(was_training)
     return correct.item() / len(data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracies:
+    """Top-1 shares in [0, 1]; no validation accuracy where no image was set aside."""
+
+    validation: float | None
+    test: float
+
+
+def measure(network: Network, splits: DatasetSplits, normalisation: Normalisation) -> Accuracies:
+    """The network's accuracies on the validation part and on the test split."""
+    return Accuracies(
+        validation=accuracy(network, splits.validation, normalisation) if len(splits.validation) else None,
+        test=accuracy(network, splits.test, normalisation),
+    )

@@ -1,0 +1,110 @@
+"""Seconds that the transition curves of one image take: pushed one at a time, as published, against many at once.
+
+    python -m benchmarks.transition_curves --images 16 --steps 4 --threads 1 2
+
+Both sides run in turn in one process, on the same random weights and images. The plain side is the published loop as it
+is described (section 4.2): one image and one target at a time, and a backward pass that fills the weights' gradients too.
+The batched side also chooses its images, and leaves out the gradient after the last point.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.nn import functional as F
+
+from trainables.data import ImageSet, normalise
+from trainables.datasets import NORMALISATIONS
+from trainables.evaluation import transition_curves
+from trainables.networks import Network, build_network
+from trainables.seeding import seeded_initialisation, stream
+
+_CLASSES = 10
+_NORMALISATION = NORMALISATIONS["cifar10"]
+
+
+def one_at_a_time(attacked: Network, other: Network, data: ImageSet, steps: int) -> None:
+    """The published loop over images that have been chosen; what it records is thrown away."""
+    for index in range(len(data)):
+        for offset in range(1, _CLASSES):
+            target = (data.labels[index : index + 1] + offset) % _CLASSES
+            image = normalise(data.images[index : index + 1], _NORMALISATION).requires_grad_()
+            for _ in range(steps):
+                logits, _activations = attacked(image)
+                with torch.no_grad():
+                    other_logits, _activations = other(image)
+                attacked.zero_grad()
+                image.grad = None
+                F.cross_entropy(logits, target).backward()
+                with torch.no_grad():
+                    for answer in (logits, other_logits):
+                        answer.softmax(1)[0, target]
+                    assert image.grad is not None
+                    image -= image.grad
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(*, images: int, plain_images: int, steps: int, repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds for each image, one at a time and many at once, in each repeat."""
+    with seeded_initialisation(0, "benchmark"):
+        attacked = build_network("wrn-16-1", num_classes=_CLASSES).eval()
+        other = build_network("wrn-16-2", num_classes=_CLASSES).eval()
+    with torch.no_grad():
+        # Both say 0 to all images: the time must go into curves, not into looking for images on which they agree.
+        for network in (attacked, other):
+            network.get_parameter("fc.bias")[0] = 20
+    pixels = torch.randint(256, (images, 3, 32, 32), generator=stream(0, "benchmark"), dtype=torch.uint8)
+    data = ImageSet(images=pixels, labels=torch.arange(images) % _CLASSES)
+    few = data.subset(torch.arange(plain_images))
+
+    def plain() -> None:
+        one_at_a_time(attacked, other, few, steps)
+
+    def batched() -> None:
+        transition_curves(attacked, other, data, _NORMALISATION, images=images, steps=steps)
+
+    for warm_up in (plain, batched):
+        warm_up()
+    pairs = [(seconds(plain) / plain_images, seconds(batched) / images) for _ in range(repeats)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def main() -> None:
+    """Print a row for each number of threads; mean and standard deviation over the repeats."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=16, help="images of the batched side")
+    parser.add_argument("--plain-images", type=int, default=2, help="images of the plain side")
+    parser.add_argument("--steps", type=int, default=10, help="recorded points of each curve")
+    parser.add_argument("--repeats", type=int, default=5, help="how often both sides are timed, at least 2")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    arguments = parser.parse_args()
+    print("| threads | one at a time, s/image | many at once, s/image | ratio |")
+    print("| --- | --- | --- | --- |")
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        plain, batched = compare(
+            images=arguments.images,
+            plain_images=arguments.plain_images,
+            steps=arguments.steps,
+            repeats=arguments.repeats,
+        )
+        ratios = [slow / fast for slow, fast in zip(plain, batched, strict=True)]
+        print(f"| {threads} | {_spread(plain, 3)} | {_spread(batched, 3)} | {_spread(ratios, 2)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

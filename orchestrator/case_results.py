@@ -1,0 +1,103 @@
+"""What a sweep of cases came to: the results of each case over its seeds, wherever on the storage they are."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.progress import duration
+from orchestrator.results import read_trials
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.config import AnyTrialConfig
+from trainables.object_store import ObjectStore
+
+Row = dict[str, Any]
+
+_NOT_COMPARED = {"evaluation_interval", "initial_student", "transition_images"}
+"""Fields that change no weight (how often, and what, is measured), or name another trial of the same case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResults:
+    """Completed trials of a sweep of cases, one for each case and seed that has one."""
+
+    sweep: SweepConfig
+    rows: dict[Assignment, Row]
+
+    def values(self, case: str, metric: str) -> list[float]:
+        """A metric of a case, one value a seed, in the order of the seeds."""
+        return list(self.by_seed(case, metric).values())
+
+    def by_seed(self, case: str, metric: str) -> dict[int, float]:
+        """A metric of a case by seed; seeds without it are left out."""
+        rows = {a.seed: self.rows.get(a) for a in self.sweep.assignments() if a.case == case}
+        return {seed: row[metric] for seed, row in rows.items() if row is not None and row[metric] is not None}
+
+    def table(self, title: str) -> Table:
+        """Each case with its accuracies over seeds, for a terminal."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in ("case", "n", "validation", "test, mean ± std (population)", "transition error", "cost"):
+            table.add_column(heading, justify="left" if heading == "case" else "right")
+        for case in self.sweep.only or self.sweep.cases:
+            rows = [row for assignment, row in self.rows.items() if assignment.case == case]
+            seconds = sum(row["training_seconds"] + row["evaluation_seconds"] for row in rows)
+            errors = self.values(case, "mean_transition_error")
+            table.add_row(
+                case,
+                str(len(rows)),
+                _spread(self.values(case, "validation_accuracy")),
+                _spread(self.values(case, "test_accuracy")),
+                f"{statistics.fmean(errors):.4f}" if errors else "",
+                duration(seconds) if rows else "",
+            )
+        return table
+
+
+def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseResults:
+    """The completed trials of any sweep on the storage whose settings are those of a case.
+
+    Where several are, the sweep's own comes first, then the newest.
+    """
+    found: dict[Assignment, Row] = {}
+    rows = sorted(read_trials(store).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
+    completed = [row for row in rows if row["state"] == "completed"]
+    for assignment in sweep.assignments():
+        config = sweep.case_config(assignment)
+        for row in completed:
+            if _is_of(row, config, assignment, sweep_id):
+                found[assignment] = row
+    return CaseResults(sweep=sweep, rows=found)
+
+
+def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
+    """Whether a row's trial is the one that a config describes."""
+    wanted = config.model_dump()
+    same = all(row[CONFIG_PREFIX + name] == value for name, value in wanted.items() if name not in _NOT_COMPARED)
+    if not same or (config.transition_images and row["config_transition_images"] != config.transition_images):
+        return False
+    start = wanted.get("initial_student")
+    if start is None or row["config_initial_student"] is None:
+        return start is None and row["config_initial_student"] is None
+    # What a fine-tuned student started from cannot be told from its row in another sweep.
+    return bool(row["sweep_id"] == sweep_id and row["case"] == assignment.case)
+
+
+def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, str]:
+    """Of those results the ones that other sweeps have, as ``SWEEP/TRIAL``."""
+    return {
+        assignment: f"{row['sweep_id']}/{row['trial_id']}"
+        for assignment, row in results.rows.items()
+        if row["sweep_id"] != sweep_id
+    }
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2%}{spread}"

@@ -1,0 +1,53 @@
+"""Reproduction: what is published about the method, and the verdict on our own runs. Free of torch and ray."""
+
+from __future__ import annotations
+
+from orchestrator.reproduction.published import (
+    AcceptanceRange,
+    LearningCurves,
+    Metric,
+    PublishedRow,
+    PublishedValue,
+    Rerun,
+    TransitionCurves,
+    learning_curves,
+    published_rows,
+    published_sources,
+    published_targets,
+    published_transition_curves,
+)
+from orchestrator.reproduction.verdict import (
+    RUNS_NEEDED,
+    Judgement,
+    Spread,
+    Verdict,
+    judge,
+    judge_on_curve,
+    spread_between_seeds,
+    verdict_markdown,
+    verdict_table,
+)
+
+__all__ = [
+    "RUNS_NEEDED",
+    "AcceptanceRange",
+    "Judgement",
+    "LearningCurves",
+    "Metric",
+    "PublishedRow",
+    "PublishedValue",
+    "Rerun",
+    "Spread",
+    "TransitionCurves",
+    "Verdict",
+    "judge",
+    "judge_on_curve",
+    "learning_curves",
+    "published_rows",
+    "published_sources",
+    "published_targets",
+    "published_transition_curves",
+    "spread_between_seeds",
+    "verdict_markdown",
+    "verdict_table",
+]

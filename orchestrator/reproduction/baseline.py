@@ -1,0 +1,57 @@
+"""Verdicts where nothing is published: each case against the baseline of its own sweep, seed by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+
+from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict, t_quantile
+
+BASELINE = "baseline"
+"""Name of the case that the others are compared with."""
+
+
+def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list[Judgement]:
+    """A judgement of each case.
+
+    Trials with equal seeds start from the same networks and latents where their settings allow it, so that differences
+    are taken within seeds, and the interval is the paired t interval of 95 %. A case whose interval holds 0 has shown no
+    effect: with three seeds that excludes only large ones, which the interval says.
+
+    Args:
+        accuracies: Test accuracy by case and seed, ``BASELINE`` among the cases, shares.
+    """
+    baseline = accuracies.get(BASELINE, {})
+    return [_judge(case, values, baseline) for case, values in accuracies.items() if case != BASELINE]
+
+
+def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]) -> Judgement:
+    seeds = sorted(values.keys() & baseline.keys())
+    ours, theirs = ([side[seed] for seed in seeds] for side in (values, baseline))
+    differences = [after - before for after, before in zip(ours, theirs, strict=True)]
+    mean = statistics.fmean(differences) if seeds else math.nan
+    low = high = math.nan
+    missing = RUNS_NEEDED - len(seeds)
+    note = f"{missing} more pair{'' if missing == 1 else 's'} of runs needed" if missing > 0 else ""
+    verdict = Verdict.NOT_ENOUGH_RUNS
+    if len(seeds) > 1:
+        half = t_quantile(len(seeds) - 1) * statistics.stdev(differences) / math.sqrt(len(seeds))
+        low, high = mean - half, mean + half
+    if missing <= 0:
+        verdict = Verdict.BETTER if low > 0 else Verdict.WORSE if high < 0 else Verdict.NO_EFFECT
+    return Judgement(
+        case=case,
+        metric="test_accuracy",
+        n=len(seeds),
+        mean=statistics.fmean(ours) if seeds else math.nan,
+        std=statistics.pstdev(ours) if len(seeds) > 1 else math.nan,
+        paper_mean=statistics.fmean(theirs) if seeds else None,
+        paper_std=statistics.pstdev(theirs) if len(seeds) > 1 else None,
+        band=None,
+        difference=mean,
+        difference_low=low,
+        difference_high=high,
+        verdict=verdict,
+        note=note,
+    )

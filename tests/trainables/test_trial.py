@@ -1,0 +1,123 @@
+"""What a trial does beyond its training: where its student comes from and goes, and what is measured at its end."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pyarrow import BufferReader
+
+from tests.conftest import make_inputs, tiny_settings
+from tests.trainables.test_supervised import SMALL
+from trainables.checkpoint import CheckpointStore
+from trainables.config import SupervisedConfig, ZeroShotConfig, config_class
+from trainables.distiller import ZeroShotDistiller
+from trainables.errors import StudentError
+from trainables.evaluation import TransitionCurves, mean_transition_error
+from trainables.object_store import ObjectStore
+from trainables.ray_trainables import TrialTrainable
+from trainables.supervised import SupervisedTrainer
+from trainables.trial import StudentStore, TrialStorage, build_training
+
+ZERO_SHOT = ZeroShotConfig.model_validate(tiny_settings())
+SUPERVISED = SupervisedConfig.model_validate(SMALL)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def storage(store: ObjectStore) -> TrialStorage:
+    return TrialStorage(
+        checkpoints=CheckpointStore(store.below("checkpoints")),
+        students=StudentStore(store.below("students"), "sweep-a"),
+        curves=store.below("curves"),
+    )
+
+
+def run(
+    config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage, trial_id: str = "t0000"
+) -> tuple[TrialTrainable, dict[str, object]]:
+    class Prepared(TrialTrainable):
+        def setup(self, settings: dict[str, object], **_: object) -> None:  # type: ignore[override]
+            super().setup(settings, inputs=make_inputs(config), storage=storage)
+
+    trainable = Prepared({"trial_id": trial_id, "case": "a", **config.model_dump()})
+    while not (result := trainable.train())["done"]:
+        pass
+    return trainable, result
+
+
+def test_the_method_decides_what_is_built() -> None:
+    for config, kind in ((ZERO_SHOT, ZeroShotDistiller), (SUPERVISED, SupervisedTrainer)):
+        assert config_class(config.model_dump()) is type(config)
+        assert type(build_training(config, make_inputs(config), None, CPU)) is kind
+    assert config_class({}) is ZeroShotConfig
+    with pytest.raises(ValueError, match="method=few_shot: unknown; allowed: zero_shot, supervised"):
+        config_class({"method": "few_shot"})
+
+
+@pytest.mark.parametrize("config", [ZERO_SHOT, SUPERVISED], ids=["zero-shot", "supervised"])
+def test_the_student_of_a_completed_trial_is_kept_and_another_trial_starts_from_it(
+    config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage
+) -> None:
+    trainable, _ = run(config, storage, "t0003")
+    assert trainable.training is not None
+    expected = trainable.training.student.state_dict()
+    kept = storage.students.load("sweep-a/t0003")
+    assert all(torch.equal(kept[key], expected[key]) for key in expected)
+    assert storage.students.load_config("sweep-a/t0003") == config.model_dump()
+    tuned = SUPERVISED.model_copy(update={"initial_student": "sweep-a/t0003"})
+    training = build_training(tuned, make_inputs(tuned), storage, CPU)
+    assert all(torch.equal(value, expected[key]) for key, value in training.student.state_dict().items())
+
+
+def test_a_missing_or_damaged_student_is_named(storage: TrialStorage, store: ObjectStore) -> None:
+    with pytest.raises(StudentError, match=r"no student sweep-a/t0001 .*: name a completed trial as SWEEP/TRIAL"):
+        storage.students.load("sweep-a/t0001")
+    run(ZERO_SHOT, storage, "t0001")
+    key = "students/sweep-a/t0001.safetensors"
+    store.write(key, store.read(key)[:-9])
+    with pytest.raises(StudentError, match="student sweep-a/t0001 is damaged"):
+        storage.students.load("sweep-a/t0001")
+
+
+def test_a_diverged_trial_leaves_no_student(storage: TrialStorage, store: ObjectStore) -> None:
+    _, result = run(ZERO_SHOT.model_copy(update={"student_lr": 1e30, "attention_weight": 0.0}), storage)
+    assert result["diverged"]
+    assert store.keys("students") == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    # With seeds whose students agree with the teacher on an image.
+    [ZERO_SHOT, SUPERVISED.model_copy(update={"teacher": "lenet", "seed": 1})],
+    ids=["zero-shot", "supervised"],
+)
+def test_transition_curves_are_taken_at_the_end(
+    config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage
+) -> None:
+    _, without = run(config, storage, "t0000")
+    assert "mean_transition_error" not in without
+    asked = config.model_copy(update={"transition_images": 2})
+    trainable, result = run(asked, storage, "t0001")
+    table = pq.read_table(BufferReader(storage.curves.read("t0001.parquet")))
+    assert set(table["trial_id"].to_pylist()) == {"t0001"}
+    curves = TransitionCurves.from_table(table.drop_columns(["trial_id"]))
+    assert mean_transition_error(curves).mean == pytest.approx(result["mean_transition_error"], abs=1e-6)
+    # A trial whose end was not recorded says it again, from its checkpoint.
+    _, again = run(asked, storage, "t0001")
+    assert again["mean_transition_error"] == result["mean_transition_error"]
+    assert trainable.training is not None
+    assert trainable.training.student.training
+
+
+def test_a_student_that_never_agrees_with_its_teacher_is_a_result_too(
+    storage: TrialStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_agree(*_: object, **__: object) -> None:
+        raise ValueError("the networks agree on no image")
+
+    monkeypatch.setattr("trainables.trial.transition_curves", none_agree)
+    _, result = run(ZERO_SHOT.model_copy(update={"transition_images": 2}), storage)
+    assert result["done"]
+    assert "mean_transition_error" not in result
+    assert "no transition curves: the networks agree on no image" in str(result["notes"])

@@ -1,0 +1,147 @@
+"""From a trial's config and what the trials of a sweep share to a training; and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from trainables.checkpoint import CheckpointStore
+from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, TeacherKey, ZeroShotConfig
+from trainables.data import DatasetSplits
+from trainables.distiller import ZeroShotDistiller
+from trainables.errors import StudentError
+from trainables.evaluation import TransitionCurves, mean_transition_error, transition_curves
+from trainables.object_store import ObjectStore
+from trainables.supervised import SupervisedTrainer
+from trainables.teachers import Teacher
+from trainables.training import Report, Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInputs:
+    """What the trials of a sweep share: images and teachers, each under the key that the config gives it."""
+
+    splits: Mapping[SplitsKey, DatasetSplits]
+    teachers: Mapping[TeacherKey, Teacher]
+
+    def splits_of(self, config: AnyTrialConfig) -> DatasetSplits:
+        """The images of a trial."""
+        return self.splits[config.splits_key]
+
+    def teacher_of(self, config: AnyTrialConfig) -> Teacher | None:
+        """The teacher of a trial, or none."""
+        key = config.teacher_key
+        return self.teachers[key] if key else None
+
+
+class StudentStore:
+    """Students that came out of completed trials: ``<sweep_id>/<trial_id>.safetensors``, the config in its header."""
+
+    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
+        """Args: sweep_id: The sweep whose students are saved; those of any sweep can be loaded."""
+        self._store = store
+        self._sweep_id = sweep_id
+
+    def save(self, trial_id: str, weights: Mapping[str, Tensor], config: AnyTrialConfig) -> None:
+        """Keep a student."""
+        plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        header = {"config": config.model_dump_json()}
+        self._store.write(_student_key(f"{self._sweep_id}/{trial_id}"), save_tensors(plain, metadata=header))
+
+    def load(self, student: str) -> dict[str, Tensor]:
+        """The weights of ``SWEEP/TRIAL``.
+
+        Raises:
+            StudentError: there is none, or it is damaged.
+        """
+        data = self._read(student)
+        try:
+            return load_tensors(data)
+        except SafetensorError as error:
+            raise StudentError(f"student {student} is damaged ({error}); run its trial again") from error
+
+    def load_config(self, student: str) -> dict[str, object]:
+        """The config of the trial that ``SWEEP/TRIAL`` came from.
+
+        Raises:
+            StudentError: there is no such student.
+        """
+        data = self._read(student)
+        length = int.from_bytes(data[:8], "little")
+        header: dict[str, object] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        return header
+
+    def _read(self, student: str) -> bytes:
+        key = _student_key(student)
+        if not self._store.exists(key):
+            raise StudentError(
+                f"there is no student {student} ({self._store.path(key)}): name a completed trial as SWEEP/TRIAL"
+            )
+        return self._store.read(key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStorage:
+    """Where the trials of one sweep keep what is not a row."""
+
+    checkpoints: CheckpointStore
+    students: StudentStore
+    curves: ObjectStore
+
+    def write_curves(self, trial_id: str, curves: TransitionCurves) -> None:
+        """Keep a trial's transition curves, one row for each image and target class."""
+        table = curves.to_table()
+        named = table.add_column(0, pa.field("trial_id", pa.string()), pa.array([trial_id] * len(table)))
+        sink = pa.BufferOutputStream()
+        pq.write_table(named.replace_schema_metadata(table.schema.metadata), sink, compression="zstd")
+        self.curves.write(f"{trial_id}.parquet", sink.getvalue().to_pybytes())
+
+
+def build_training(
+    config: AnyTrialConfig, inputs: TrialInputs, storage: TrialStorage | None, device: torch.device
+) -> Training:
+    """A training at its beginning.
+
+    Raises:
+        StudentError: the student to start from is not there.
+        ValueError: the config does not fit the data or the networks each other.
+    """
+    splits, teacher = inputs.splits_of(config), inputs.teacher_of(config)
+    match config:
+        case ZeroShotConfig():
+            assert teacher is not None  # its config always names one
+            return ZeroShotDistiller(config, teacher=teacher, splits=splits, device=device)
+        case SupervisedConfig():
+            weights = storage.students.load(config.initial_student) if config.initial_student and storage else None
+            return SupervisedTrainer(config, splits=splits, teacher=teacher, initial_weights=weights, device=device)
+
+
+def transition_metrics(training: Training, inputs: TrialInputs) -> tuple[TransitionCurves, Report]:
+    """Transition curves of a training that has a teacher, its student attacked, and the metrics made from them."""
+    assert training.teacher is not None
+    curves = transition_curves(
+        training.student,
+        training.teacher,
+        inputs.splits_of(training.config).test.to(training.device),
+        training.normalisation,
+        images=training.config.transition_images,
+    )
+    error = mean_transition_error(curves)
+    return curves, {
+        "mean_transition_error": error.mean,
+        "mean_transition_error_low": error.low,
+        "mean_transition_error_high": error.high,
+    }
+
+
+def _student_key(student: str) -> str:
+    return f"{student}.safetensors"
