@@ -1,7 +1,7 @@
 """Belief matching where one can see it: three classes in the plane, and pseudo points instead of a generator.
 
-The toy experiment of Micaelli & Storkey with its settings, and one departure: paper and code leave room in how their
-butterfly is drawn, so ``butterfly`` below is ours. ``docs/toy.md`` shows the picture that this script makes.
+The toy experiment of Micaelli & Storkey with its settings, and one departure: the paper does not say how its butterfly
+was drawn, so ``butterfly`` below is ours. ``docs/toy.md`` shows the picture that this script makes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.losses import divergence, log_probabilities
+from trainables.losses import kl_divergence, log_probabilities
 from trainables.seeding import seeded_initialisation, stream
 
 SEED = 4
@@ -40,7 +40,7 @@ def butterfly(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
     A class is a tilted ellipse, filled evenly, mirrored at the vertical axis, and blurred so that the classes touch.
     """
-    centres = torch.tensor([[1.35, 0.95], [1.05, -0.95], [0.0, 0.0]])
+    centres = torch.tensor([[1.25, 0.9], [1.0, -0.95], [0.0, 0.0]])
     half_axes = torch.tensor([[1.25, 0.75], [0.95, 0.6], [0.2, 1.3]])
     tilts = torch.deg2rad(torch.tensor([35.0, -40.0, 0.0]))
 
@@ -65,7 +65,8 @@ def build_mlp(seed: int, purpose: str) -> nn.Sequential:
 @torch.no_grad()
 def accuracy(network: nn.Module, points: Tensor, labels: Tensor) -> float:
     """Share of points given their label."""
-    return (network(points).argmax(1) == labels).float().mean().item()
+    hits: Tensor = network(points).argmax(1) == labels
+    return hits.float().mean().item()
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Adam:
@@ -73,7 +74,7 @@ def adam(parameters: Iterable[Tensor]) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
-def train_teacher(points: Tensor, labels: Tensor, *, seed: int, epochs: int = TEACHER_EPOCHS) -> nn.Sequential:
+def train_teacher(points: Tensor, labels: Tensor, *, seed: int, epochs: int) -> nn.Sequential:
     """A network trained on data with cross-entropy, then frozen."""
     teacher = build_mlp(seed, "teacher")
     optimiser = adam(teacher.parameters())
@@ -112,7 +113,7 @@ class BeliefMatching:
     def divergence(self, points: Tensor) -> Tensor:
         """KL(teacher || student) on points, mean over points and classes."""
         student, teacher = (log_probabilities(network(points), 1.0) for network in (self.student, self.teacher))
-        return divergence("forward_kl", student, teacher)
+        return kl_divergence(student, teacher)
 
     def point_step(self) -> None:
         """Move the points uphill, to more divergence; the student's gradients are not even computed."""
@@ -162,6 +163,8 @@ class Panel:
 SIDE, GAP, HEAD, FOOT = 320, 24, 30, 30  # pixels
 LIGHT = ("#cfe1f2", "#fbe3b5", "#c9e8dc")
 STRONG = ("#0f5f9c", "#c77700", "#00795a")
+PSEUDO_POINT = 'r="4" fill="#fff" stroke="#111" stroke-width="1.5"'
+BORDER = 'fill="none" stroke="#222" stroke-width="1.2" stroke-linecap="square"'
 
 
 def region_paths(classes: Tensor) -> Iterator[str]:
@@ -181,18 +184,24 @@ def border_path(classes: Tensor) -> str:
     below = (classes[1:] != classes[:-1]).nonzero().tolist()
     beside = (classes[:, 1:] != classes[:, :-1]).nonzero().tolist()
     lines = [f"M{column} {row + 1}h1" for row, column in below] + [f"M{column + 1} {row}v1" for row, column in beside]
-    return f'<path fill="none" stroke="#222" stroke-width="1.2" stroke-linecap="square" d="{"".join(lines)}"/>'
+    return f'<path {BORDER} d="{"".join(lines)}"/>'
 
 
 def dots(panel: Panel) -> Iterator[str]:
     """Small dots in their class's colour for data, large white ones for pseudo points."""
     pixels = (panel.points + HALF_SIDE) / (2 * HALF_SIDE) * SIDE
     for index, (x, y) in enumerate(pixels.tolist()):
-        if panel.labels is None:
-            look = 'r="4" fill="#fff" stroke="#111" stroke-width="1.5"'
-        else:
-            look = f'r="1.8" fill="{STRONG[int(panel.labels[index])]}"'
+        look = PSEUDO_POINT if panel.labels is None else f'r="1.8" fill="{STRONG[int(panel.labels[index])]}"'
         yield f'<circle cx="{x:.1f}" cy="{SIDE - y:.1f}" {look}/>'
+
+
+def legend(baseline: int) -> Iterator[str]:
+    """What colours, circles and lines stand for, in one row."""
+    entries = [(f'<rect y="-12" width="14" height="14" fill="{STRONG[i]}"/>', name) for i, name in enumerate(CLASSES)]
+    entries.append((f'<circle cx="7" cy="-5" {PSEUDO_POINT}/>', "pseudo point"))
+    entries.append((f'<path d="M0 -5h14" {BORDER}/>', "teacher's border"))
+    for index, (symbol, name) in enumerate(entries):
+        yield f'<g transform="translate({GAP + 130 * index} {baseline})">{symbol}<text x="20" fill="#111">{name}</text></g>'
 
 
 def draw(panels: Sequence[Panel]) -> str:
@@ -216,10 +225,7 @@ def draw(panels: Sequence[Panel]) -> str:
             *dots(panel),
             "</g>",
         ]
-    for label, name in enumerate(CLASSES):
-        left = GAP + 125 * label
-        lines.append(f'<rect x="{left}" y="{height - FOOT - 4}" width="14" height="14" fill="{STRONG[label]}"/>')
-        lines.append(f'<text x="{left + 20}" y="{height - FOOT + 8}" fill="#111">{name}</text>')
+    lines += legend(height - FOOT + 8)
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -232,12 +238,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def run(epochs: int, *, seed: int = SEED, teacher_epochs: int = TEACHER_EPOCHS, report_every: int = 100) -> str:
+def run(epochs: int, *, seed: int = SEED, report_every: int = 100) -> str:
     """Train teacher and student, tell how it goes, and return the picture as SVG."""
     start = time.perf_counter()
     train_points, train_labels = butterfly(3000, stream(seed, "training data"))
     test_points, test_labels = butterfly(3000, stream(seed, "test data"))
-    teacher = train_teacher(train_points, train_labels, seed=seed, epochs=teacher_epochs)
+    teacher = train_teacher(train_points, train_labels, seed=seed, epochs=TEACHER_EPOCHS)
     say(f"teacher: {accuracy(teacher, test_points, test_labels):.2%} test accuracy")
 
     matching = BeliefMatching(teacher, seed=seed)
@@ -278,6 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("toy.svg"), help="where the picture goes")
     parser.add_argument("--seed", type=int, default=SEED, help="of data, weights and points")
     options = parser.parse_args(arguments)
+    if options.epochs < 1:
+        parser.error(f"--epochs must be at least 1, not {options.epochs}")
     torch.set_num_threads(1)  # the networks are small, and bits depend on the number
     picture = run(options.epochs, seed=options.seed)
     options.output.write_text(picture)

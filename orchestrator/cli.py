@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,12 @@ from orchestrator.errors import ConfigError, ZsktError
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.leaderboard import Leaderboard
+    from trainables.object_store import ObjectStore
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -43,6 +49,10 @@ Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threa
 Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
+]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
 ]
 Address = Annotated[
     str | None,
@@ -106,10 +116,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Run this case; may be given again.")] = None,
-    teachers: Annotated[
-        list[str] | None,
-        typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
-    ] = None,
+    teachers: Teachers = None,
     storage: Storage = None,
     data_root: DataRoot = None,
     cpus: Cpus = None,
@@ -133,14 +140,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import verdict_markdown, verdict_table
 
-        flags = {
-            "scale": scale,
-            "seeds": list(range(seeds)) if seeds else None,
-            "only": only or None,
-            "teachers": _teachers(teachers or []) or None,
-            "storage": storage,
-            "data_root": data_root,
-        }
+        flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_target(config)
         result = run_and_judge(config, address=address, console=console, run=run)
@@ -151,6 +151,40 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     if not result.finished:
         console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
+    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    scale: Annotated[float | None, typer.Option(help="Share of every training that would be run, in (0, 1].")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Count this case; may be given again.")] = None,
+    num_trials: Annotated[int | None, typer.Option(help="Trials in all, of a search.")] = None,
+    teachers: Teachers = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say what a sweep would cost: trials, updates, and hours from a short probe on this machine.
+
+    Example: zskt plan paper-table-1 --scale 0.01
+    """
+    console = _console()
+    with _errors_as_messages(verbose):
+        from orchestrator.plan import make_plan
+
+        config = load_sweep(
+            preset_or_file, flags=_case_flags(scale, seeds, only, teachers) | {"num_trials": num_trials}
+        )
+        costs = make_plan(_with_resources(config, cpus, gpus))
+        console.print(costs.table())
+        what = "GPU" if costs.device == "cuda" else f"CPU thread{'' if costs.threads == 1 else 's'}"
+        count = 1 if costs.device == "cuda" else costs.threads
+        console.print(
+            f"Hours of {count} {what} of this machine, one trial after the other; estimated from a probe of a few steps",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -168,8 +202,9 @@ def results(
 
     with _errors_as_messages(verbose):
         uri = storage or SweepConfig.model_fields["storage"].default
-        board = read_leaderboard(find_storage(uri), sweep_id)
-        _console().print(board.table())
+        store = find_storage(uri)
+        board = read_leaderboard(store, sweep_id)
+        _console().print(_results_table(board, store))
 
 
 @app.command()
@@ -200,14 +235,15 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     from orchestrator.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage, shown
 
-    board = read_leaderboard(find_storage(config.storage), sweep_id)
+    store = find_storage(config.storage)
+    board = read_leaderboard(store, sweep_id)
     if board.rows:
-        console.print(board.table())
+        console.print(_results_table(board, store))
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
         console.print(f"{len(board.rows)} of {config.num_trials} trials ended: {counts}", highlight=False)
     for error in board.errors():
         console.print(f"failed because of: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-    command = board.rerun_command(_this_command(), preset_or_file)
+    command = None if board.sweep.cases else board.rerun_command(_this_command(), preset_or_file)
     if command:
         console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
     again = f"{_program('zskt')} results {sweep_id}"
@@ -218,9 +254,30 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
 
 
+def _results_table(board: Leaderboard, store: ObjectStore) -> Table:
+    """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
+    if not board.sweep.cases:
+        return board.table()
+    from orchestrator.case_results import read_cases
+
+    return read_cases(store, board.sweep, board.sweep_id).table(board.sweep_id)
+
+
 def _with_resources(config: SweepConfig, cpus: float | None, gpus: float | None) -> SweepConfig:
     changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
     return config.with_resources(**changes) if changes else config
+
+
+def _case_flags(
+    scale: float | None, seeds: int | None, only: list[str] | None, teachers: list[str] | None
+) -> dict[str, Any]:
+    """Fields of ``SweepConfig`` from the options that all commands about cases have."""
+    return {
+        "scale": scale,
+        "seeds": list(range(seeds)) if seeds else None,
+        "only": only or None,
+        "teachers": _teachers(teachers or []) or None,
+    }
 
 
 def _teachers(assignments: list[str]) -> dict[str, str]:
@@ -254,8 +311,9 @@ def _this_command() -> str:
 
 
 def _same_command() -> str:
-    arguments = sys.argv[2:] if Path(sys.argv[0]).name == "zskt" else sys.argv[1:]
-    return f"{_this_command()} {shlex.join(arguments)}"
+    called = Path(sys.argv[0])
+    program = _program("zskt") if called.name == "zskt" else _program("python", str(called))
+    return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class ResourcesConfig(Config):
     cpu: Annotated[float, Field(gt=0)] = 1
     """CPU cores; torch uses as many threads."""
 
-    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
     """GPUs; a fraction lets several trials share one. ``auto``: one where the cluster has any, else none."""
 
     @field_validator("gpu")

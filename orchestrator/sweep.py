@@ -141,12 +141,20 @@ class _Driver:
         wanted = set(self.sweep.assignments()) - self.settled.keys()
         return len(wanted & {assignment_of(trial) for trial in ended})
 
+    @property
+    def _running(self) -> int:
+        """Those that an earlier session left before their end."""
+        running = running_trials(self.study)
+        if not self.sweep.cases:
+            return len(running)
+        return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
+
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say_start(self) -> None:
         ended, total = self._ended, self._total
-        running = len(running_trials(self.study))
+        running = self._running
         line = f"sweep {self.sweep_id}: {total} trials, kept in {shown(self.sweep.storage)}"
         if self.finished:
             more = "--seeds" if self.sweep.cases else "--num-trials"

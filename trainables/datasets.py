@@ -22,25 +22,26 @@ class DatasetSpec:
 
     ``augment`` says whether the published teacher recipe crops and flips its images (section 3.1: CIFAR yes, SVHN no;
     digits would not survive a flip). ``training_images`` is the size of the official training split, by which few-shot
-    training is made as long as training on all data.
+    training is made as long as training on all data; ``test_images`` that of the test split.
     """
 
     channels: int
     num_classes: int
     augment: bool
     training_images: int
+    test_images: int
 
 
 IMAGE_SIZE = 32
 """Height and width of every image, in pixels; the 28x28 sets are padded with their background (0)."""
 
 SPECS: dict[str, DatasetSpec] = {
-    "cifar10": DatasetSpec(channels=3, num_classes=10, augment=True, training_images=50_000),
-    "cifar100": DatasetSpec(channels=3, num_classes=100, augment=True, training_images=50_000),
-    "svhn": DatasetSpec(channels=3, num_classes=10, augment=False, training_images=73_257),
-    "mnist": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=60_000),
-    "fashion_mnist": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=60_000),
-    "digits": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=4_000),
+    "cifar10": DatasetSpec(channels=3, num_classes=10, augment=True, training_images=50_000, test_images=10_000),
+    "cifar100": DatasetSpec(channels=3, num_classes=100, augment=True, training_images=50_000, test_images=10_000),
+    "svhn": DatasetSpec(channels=3, num_classes=10, augment=False, training_images=73_257, test_images=26_032),
+    "mnist": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=60_000, test_images=10_000),
+    "fashion_mnist": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=60_000, test_images=10_000),
+    "digits": DatasetSpec(channels=1, num_classes=10, augment=False, training_images=4_000, test_images=1_000),
 }
 
 

@@ -126,7 +126,7 @@ class SupervisedTrainer:
         goal = min((self.epochs // interval + 1) * interval, self.config.budget)
         while self.epochs < goal:
             start = time.perf_counter()
-            self._update()
+            self.update()
             if self.device.type == "cuda" and self.epochs == goal:
                 torch.cuda.synchronize(self.device)
             self._training_seconds += time.perf_counter() - start
@@ -196,7 +196,7 @@ class SupervisedTrainer:
         self._evaluation_seconds = counters["evaluation_seconds"]
         self.last_report = state["last_report"]
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """One optimizer update; the last of an epoch counts that epoch."""
         if len(self._order) == 0:
             self._order = torch.randperm(len(self._train), generator=self._order_stream)
