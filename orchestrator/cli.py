@@ -8,19 +8,28 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from orchestrator.cli_evaluate import evaluate
+from orchestrator.cli_shared import (
+    Address,
+    Cpus,
+    DataRoot,
+    Gpus,
+    Storage,
+    Teachers,
+    Verbose,
+    errors_as_messages,
+    make_console,
+)
 from orchestrator.config import SweepConfig, check_sweep_id, load_sweep
-from orchestrator.errors import ConfigError, ZsktError
+from orchestrator.errors import ConfigError
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
-from trainables.errors import TrialError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,26 +47,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text: frames break error messages in logs
     pretty_exceptions_enable=False,
 )
-
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
-Storage = Annotated[
-    str | None,
-    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
-]
-
-Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
-Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
-]
-Teachers = Annotated[
-    list[str] | None,
-    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
-]
 
 
 @app.command()
@@ -84,8 +73,8 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt sweep quickstart --num-trials 24 --set temperature=2
     """
-    console = _console()
-    with _errors_as_messages(verbose):
+    console = make_console()
+    with errors_as_messages(verbose):
         config = load_sweep(
             preset_or_file,
             flags={"storage": storage, "num_trials": num_trials, "seed": seed, "data_root": data_root},
@@ -134,8 +123,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt reproduce paper-table-1 --scale 0.01 --teacher wrn-16-2=wrn-16-2.pt --only wrn-16-2-to-wrn-16-1
     """
-    console = _console()
-    with _errors_as_messages(verbose):
+    console = make_console()
+    with errors_as_messages(verbose):
         from orchestrator.reproduce import check_target
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import verdict_markdown, verdict_table
@@ -169,8 +158,8 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt plan paper-table-1 --scale 0.01
     """
-    console = _console()
-    with _errors_as_messages(verbose):
+    console = make_console()
+    with errors_as_messages(verbose):
         from orchestrator.plan import make_plan
 
         config = load_sweep(
@@ -200,11 +189,11 @@ def results(
     from orchestrator.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage
 
-    with _errors_as_messages(verbose):
+    with errors_as_messages(verbose):
         uri = storage or SweepConfig.model_fields["storage"].default
         store = find_storage(uri)
         board = read_leaderboard(store, sweep_id)
-        _console().print(_results_table(board, store))
+        make_console().print(_results_table(board, store))
 
 
 @app.command()
@@ -213,9 +202,12 @@ def presets() -> None:
 
     Example: zskt presets
     """
-    console = _console()
+    console = make_console()
     for name in preset_names():
         console.print(f"{name}: {load_sweep(name).description}", highlight=False)
+
+
+app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:
@@ -298,12 +290,6 @@ def _program(name: str, *arguments: str) -> str:
     return " ".join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
 
 
-def _console() -> Console:
-    """Standard output; where that is a file or a pipe, lines may be long."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
 def _this_command() -> str:
     """How ``sweep`` was called, without its arguments."""
     called = Path(sys.argv[0])
@@ -314,15 +300,3 @@ def _same_command() -> str:
     called = Path(sys.argv[0])
     program = _program("zskt") if called.name == "zskt" else _program("python", str(called))
     return f"{program} {shlex.join(sys.argv[1:])}"
-
-
-@contextmanager
-def _errors_as_messages(verbose: bool) -> Iterator[None]:
-    """What a user can mend is a message without a stack trace, and an exit code."""
-    try:
-        yield
-    except (ZsktError, TrialError) as error:
-        if verbose:
-            raise
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(getattr(error, "exit_code", 1)) from error

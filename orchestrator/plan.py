@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.table import Table
@@ -151,7 +152,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float]:
             )
             for steps in (1, 2)
         )
-        with_one, with_two = (_seconds(lambda d=d: d.train(1), device) for d in (one, two))
+        with_one, with_two = (_seconds(partial(distiller.train, 1), device) for distiller in (one, two))
         step = with_one + max(0.0, with_two - with_one) * (config.student_steps - 1)
         measure = two.report
     else:

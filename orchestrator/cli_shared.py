@@ -1,0 +1,51 @@
+"""What all commands share: options, the console, and errors as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.errors import ZsktError
+from trainables.errors import TrialError
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
+]
+
+Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
+Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
+]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
+]
+
+
+def make_console() -> Console:
+    """Standard output; where that is a file or a pipe, lines may be long."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+@contextmanager
+def errors_as_messages(verbose: bool) -> Iterator[None]:
+    """What a user can mend is a message without a stack trace, and an exit code."""
+    try:
+        yield
+    except (ZsktError, TrialError) as error:
+        if verbose:
+            raise
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(getattr(error, "exit_code", 1)) from error

@@ -1,0 +1,254 @@
+"""Sweeps that are lists of cases: what runs, in which order, and what is read back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from pydantic import ValidationError
+from ray.tune.search import Searcher
+
+from orchestrator.case_results import read_cases, settled_elsewhere
+from orchestrator.config import Assignment, SweepConfig, load_sweep
+from orchestrator.errors import ConfigError
+from orchestrator.results import ResultWriter
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.searcher import StudySearcher
+from search_spaces import preset_names, resolve_space
+from tests.conftest import tiny_settings
+from tests.orchestrator.test_results import NOW, trial
+from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.object_store import ObjectStore
+
+FEW_SHOT: dict[str, Any] = {
+    "trial": {"dataset": "digits", "student": "lenet"},
+    "cases": {
+        "zero-shot": {"teacher": "lenet"},
+        "fine-tuned": {"method": "supervised", "initial_student": "case:zero-shot", "images_per_class": 5},
+        "scratch": {"method": "supervised", "images_per_class": 5},
+    },
+    "seeds": [0, 1],
+}
+
+
+def sweep_of(**changes: Any) -> SweepConfig:
+    return SweepConfig.model_validate({"name": "few-shot", **FEW_SHOT, **changes})
+
+
+def searcher_on(study: optuna.Study, sweep: SweepConfig, settled: dict[Assignment, str] | None = None) -> StudySearcher:
+    return StudySearcher(study, sweep, resolve_space({}), sweep_id="here", settled=settled)
+
+
+def new_study() -> optuna.Study:
+    return optuna.create_study(direction="maximize")
+
+
+def asked(searcher: StudySearcher) -> dict[str, Any]:
+    suggestion = searcher.suggest("tune's id")
+    assert isinstance(suggestion, dict)
+    return suggestion
+
+
+def order(searcher: StudySearcher, *, end: bool = True) -> list[tuple[str, int]]:
+    """What is asked for until there is nothing to be had."""
+    found = []
+    while isinstance(suggestion := searcher.suggest("x"), dict):
+        found.append((suggestion["case"], suggestion["seed"]))
+        if end:
+            searcher.tell(suggestion["trial_id"], "completed", None)
+    return found
+
+
+def test_cases_select_nothing_and_their_number_follows() -> None:
+    sweep = sweep_of()
+    assert (sweep.objective, sweep.scheduler.name, sweep.num_trials) == (None, "none", 6)
+    assert sweep_of(only=["scratch"]).num_trials == 2
+    kinds = [type(config) for config in sweep.configs()]
+    assert kinds == [ZeroShotConfig, SupervisedConfig, SupervisedConfig] * 2
+    assert [config.seed for config in sweep.configs()] == [0, 0, 0, 1, 1, 1]
+    # What a session wrote down is read again, defaults that cases do not have included.
+    assert SweepConfig.model_validate_json(sweep.model_dump_json()) == sweep
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "validation_accuracy"}, "selects nothing"),
+        ({"scheduler": {"name": "asha"}}, "stops nothing"),
+        ({"space": {"temperature": {}}}, "cases and space exclude each other"),
+        ({"only": ["scratsch"]}, "unknown case 'scratsch'; did you mean scratch"),
+        ({"only": ["fine-tuned"]}, "starts from case zero-shot, which must be among the cases to run"),
+        ({"seeds": [0, 0]}, "none of them twice"),
+        ({"seeds": []}, "at least one seed"),
+        ({"cases": {"Bad Name": {}}}, "must begin with a small letter"),
+        ({"cases": {"a": {"initial_student": "case:b", "method": "supervised"}}}, "starts from case b"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        sweep_of(**changes)
+
+
+def test_a_wrong_field_is_blamed_on_its_case() -> None:
+    with pytest.raises(ConfigError, match="case a: unknown field 'generator_steps'"):
+        sweep_of(cases={"a": {"method": "supervised", "generator_steps": 2}})
+    with pytest.raises(ConfigError, match="case a: method=few_shot: unknown; allowed: zero_shot, supervised"):
+        sweep_of(cases={"a": {"method": "few_shot"}})
+
+
+def test_a_search_needs_an_objective_and_images_to_measure_it_on() -> None:
+    with pytest.raises(ValidationError, match="objective=none: a search needs one"):
+        SweepConfig(name="x", objective=None)
+    with pytest.raises(ValidationError, match="objective=validation_accuracy needs trial"):
+        SweepConfig(name="x", trial={"validation_fraction": 0})
+
+
+def test_assignments_on_the_command_line_win_in_every_case() -> None:
+    sweep = load_sweep("digits-table-1", assignments=["student_steps=3", "gradient_clip_norm=none"])
+    config = sweep.configs()[0]
+    assert isinstance(config, ZeroShotConfig)
+    assert (config.student_steps, config.gradient_clip_norm, config.batch_size) == (3, None, 64)
+
+
+def test_scaling_keeps_the_learning_rates_and_shortens_what_is_supervised() -> None:
+    sweep = sweep_of(scale=0.01, trial={"dataset": "cifar10", "student": "lenet"})
+    zero_shot, few, _ = sweep.configs()[:3]
+    assert isinstance(zero_shot, ZeroShotConfig)
+    assert (zero_shot.total_pseudo_batches, zero_shot.horizon, zero_shot.report_interval) == (800, 80_000, 80)
+    assert few.budget == 2000  # a hundredth of 200 epochs of 5,000 images a class, at 5 a class
+    # A teacher of two epochs would know nothing.
+    assert sweep.teacher_config(zero_shot).budget == 10
+    assert sweep_of(scale=0.5, trial={"dataset": "cifar10", "student": "lenet"}).teacher_config(zero_shot).budget == 100
+
+
+def test_teachers_by_architecture_are_every_trials_checkpoint() -> None:
+    sweep = load_sweep("paper-table-1", flags={"teachers": {"wrn-16-2": "a.pt"}})
+    given = {config.teacher: config.teacher_checkpoint for config in sweep.configs()}
+    assert given == {"wrn-16-2": "a.pt", "wrn-40-1": None, "wrn-40-2": None}
+
+
+def test_seeds_come_in_turn_and_a_case_waits_for_the_student_that_it_starts_from() -> None:
+    searcher = searcher_on(new_study(), sweep_of())
+    first, second = asked(searcher), asked(searcher)
+    # The fine-tuned case is next, but its zero-shot student is still being trained: others go first.
+    assert [(s["case"], s["seed"]) for s in (first, second)] == [("zero-shot", 0), ("scratch", 0)]
+    assert [asked(searcher)["case"] for _ in range(2)] == ["zero-shot", "scratch"]
+    assert searcher.suggest("x") is None
+    searcher.tell(first["trial_id"], "completed", None)
+    tuned = asked(searcher)
+    assert (tuned["case"], tuned["seed"], tuned["initial_student"]) == ("fine-tuned", 0, f"here/{first['trial_id']}")
+    assert searcher.suggest("x") is None
+    searcher.tell("t0002", "failed", None)
+    # Its student will never come; the trial says so when it is built.
+    assert asked(searcher)["initial_student"] == "here/t0002"
+    assert searcher.suggest("x") == Searcher.FINISHED
+
+
+def test_a_later_session_runs_what_is_left_and_more_seeds_extend_it() -> None:
+    study = new_study()
+    first = searcher_on(study, sweep_of())
+    running = [asked(first), asked(first)]
+    first.tell(running[1]["trial_id"], "completed", None)
+    second = searcher_on(study, sweep_of())
+    assert asked(second) == running[0]
+    second.tell(running[0]["trial_id"], "completed", None)
+    assert order(second) == [("fine-tuned", 0), ("zero-shot", 1), ("fine-tuned", 1), ("scratch", 1)]
+    assert order(searcher_on(study, sweep_of(seeds=[0, 1, 2], only=["scratch"]))) == [("scratch", 2)]
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+
+
+def test_a_running_trial_of_a_case_that_is_not_wanted_now_stays_as_it_is() -> None:
+    study = new_study()
+    asked(searcher_on(study, sweep_of()))
+    assert order(searcher_on(study, sweep_of(only=["scratch"]))) == [("scratch", 0), ("scratch", 1)]
+    assert study.trials[0].state is TrialState.RUNNING
+
+
+@pytest.mark.parametrize("settled_config", [True, False])
+def test_a_trial_whose_driver_died_early_gets_an_assignment(settled_config: bool) -> None:
+    study = new_study()
+    trial = study.ask()
+    if settled_config:  # it died between the two things that are kept
+        trial.set_user_attr("assignment", {"case": "scratch", "seed": 1})
+    found = order(searcher_on(study, sweep_of()))
+    assert found[0] == (("scratch", 1) if settled_config else ("zero-shot", 0))
+    assert len(found) == len(set(found)) == 6
+
+
+def test_what_another_sweep_has_is_not_run_and_its_student_is_used() -> None:
+    settled = {Assignment(case="zero-shot", seed=seed): f"other/t000{seed}" for seed in (0, 1)}
+    searcher = searcher_on(new_study(), sweep_of(), settled)
+    tuned = asked(searcher)
+    assert (tuned["case"], tuned["initial_student"]) == ("fine-tuned", "other/t0000")
+    assert ("zero-shot", 0) not in order(searcher)
+
+
+# What is read back.
+
+
+def write(store: ObjectStore, sweep_id: str, number: int, config: Any, **changes: Any) -> None:
+    row = trial(f"t{number:04d}")
+    row |= {name: None for name in row if name.startswith(CONFIG_PREFIX)}
+    row |= {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
+    ResultWriter(store, sweep_id).write_trial(row | changes)
+
+
+def test_results_are_found_by_their_settings_in_any_sweep(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(
+        {
+            "name": "pairs",
+            "trial": tiny_settings(),
+            "cases": {"plain": {}, "hot": {"temperature": 2.0}},
+            "seeds": [0, 1],
+        }
+    )
+    plain, hot, plain_1, _ = sweep.configs()
+    write(store, "other", 0, plain, test_accuracy=0.1)
+    write(store, "other", 1, plain, test_accuracy=0.2, ended_at=NOW + timedelta(seconds=1))
+    write(store, "other", 2, hot.model_copy(update={"evaluation_interval": 1}), test_accuracy=0.3)
+    write(store, "other", 3, plain_1, test_accuracy=0.9, state="stopped_early")
+    write(store, "other", 4, plain_1.model_copy(update={"student_lr": 0.1}), test_accuracy=0.9)
+    results = read_cases(store, sweep, "here")
+    assert results.values("plain", "test_accuracy") == [0.2]  # the newest
+    assert results.values("hot", "test_accuracy") == [0.3]  # how often it was measured makes no other trial
+    assert settled_elsewhere(results, "here") == {
+        Assignment(case="plain", seed=0): "other/t0001",
+        Assignment(case="hot", seed=0): "other/t0002",
+    }
+    write(store, "here", 0, plain, test_accuracy=0.4)
+    results = read_cases(store, sweep, "here")
+    assert results.by_seed("plain", "test_accuracy") == {0: 0.4}  # its own first
+    assert settled_elsewhere(results, "here") == {Assignment(case="hot", seed=0): "other/t0002"}
+
+
+def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(
+        {"name": "curves", "trial": {**tiny_settings(), "transition_images": 5}, "cases": {"a": {}}}
+    )
+    (wanted,) = sweep.configs()
+    write(store, "other", 0, wanted.model_copy(update={"transition_images": 0}))
+    assert read_cases(store, sweep, "here").rows == {}
+    write(store, "other", 1, wanted)
+    assert len(read_cases(store, sweep, "here").rows) == 1
+
+
+def test_fine_tuned_students_are_taken_from_their_own_sweep_only(store: ObjectStore) -> None:
+    sweep = sweep_of(seeds=[0])
+    tuned = sweep.case_config(Assignment(case="fine-tuned", seed=0))
+    for sweep_id, found in (("other", 0), ("here", 1)):
+        write(store, sweep_id, 1, tuned.model_copy(update={"initial_student": f"{sweep_id}/t0000"}), case="fine-tuned")
+        assert len(read_cases(store, sweep, "here").rows) == found
+    # Training from fresh weights is another case, although it is otherwise the same.
+    assert list(read_cases(store, sweep, "here").rows) == [Assignment(case="fine-tuned", seed=0)]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_sweep_and_says_what_it_is(name: str) -> None:
+    sweep = load_sweep(name)
+    assert sweep.name == name
+    assert sweep.description.endswith(".")
+    # A shortened one too, and with other seeds.
+    assert load_sweep(name, flags={"scale": 0.01}).configs()

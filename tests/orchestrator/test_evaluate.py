@@ -1,0 +1,106 @@
+"""``zskt evaluate`` on small networks, from files and from a storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.results import keys
+from orchestrator.storage import find_storage
+from tests.conftest import tiny_settings
+from tests.orchestrator.test_cases import write
+from tests.trainables.test_trial import run
+from trainables.checkpoint import CheckpointStore
+from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.data import load_dataset
+from trainables.supervised import SupervisedTrainer
+from trainables.trial import StudentStore, TrialStorage
+
+PIXELS = {"data_root": Path("none"), "validation_fraction": 0.0}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LeNet that knows digits, as a published file."""
+    config = SupervisedConfig(
+        dataset="digits", student="lenet", full_data_epochs=2, learning_rate=0.05, batch_size=32, evaluation_interval=2
+    )
+    trainer = SupervisedTrainer(config, splits=load_dataset("digits", data_root=Path("none"), validation_fraction=0))
+    trainer.advance()
+    path = tmp_path_factory.mktemp("networks") / "lenet.pt"
+    torch.save({"state_dict": trainer.student.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    """A storage with a completed zero-shot trial that has curves."""
+    place = find_storage(str(tmp_path))
+    trial_storage = TrialStorage(
+        checkpoints=CheckpointStore(place.below(keys.checkpoint_folder("sweep-a"))),
+        students=StudentStore(place.below(keys.STUDENTS), "sweep-a"),
+        curves=place.below(keys.sweep_folder("transition_curves", "sweep-a")),
+    )
+    config = ZeroShotConfig.model_validate(tiny_settings(transition_images=2))
+    run(config, trial_storage)
+    write(place, "sweep-a", 0, config, case="a")
+    return tmp_path
+
+
+def zskt(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_transitions_between_a_kept_student_and_a_file(network: Path, storage: Path, tmp_path: Path) -> None:
+    page = tmp_path / "curves.html"
+    settings = ["--dataset", "digits", "--images", 3, "--steps", 4, "--storage", storage, "--output", page]
+    out = zskt("transitions", f"lenet={network}", f"lenet={network}", *settings)
+    assert "mean transition error 0.0000" in out  # a network beside itself
+    assert "over 3 images" in out
+    assert "plotly" in page.read_text()
+    other = zskt("transitions", "sweep-a/t0000", f"lenet={network}", *settings)
+    assert "mean transition error 0.0000" not in other
+
+
+def test_curves_that_a_sweep_kept_are_drawn(storage: Path, tmp_path: Path) -> None:
+    page = tmp_path / "kept.html"
+    zskt("curves", "sweep-a", "--storage", storage, "--output", page)
+    assert "a, seed 0" in page.read_text()
+    assert "no trial of sweep-b" in zskt("curves", "sweep-b", "--storage", storage, code=1)
+
+
+def test_noise_is_counted_by_class(network: Path) -> None:
+    out = zskt("noise", f"lenet={network}", "--dataset", "digits", "--images", 50)
+    counts = [int(word) for word in out.splitlines()[-1].split()[-10:]]
+    assert sum(counts) == 50
+
+
+def test_pseudo_images_of_a_trial_are_drawn(storage: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "grid.png"
+    out = zskt("images", "sweep-a/t0000", "--storage", storage, "--output", picture)
+    assert "after 4 pseudo batches" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["images", "sweep-a/t0009"], "no checkpoint of a zero-shot trial"),
+        (["images", "sweep-a"], "expected SWEEP/TRIAL"),
+        (["noise", "lenet", "--dataset", "digits"], "expected NETWORK=FILE"),
+        (["noise", "lenet=a.pt", "--dataset", "imagenet"], "allowed are cifar10"),
+        (["noise", "sweep-a/t0007", "--dataset", "digits"], "there is no student sweep-a/t0007"),
+        (["noise", "lenet=missing.pt", "--dataset", "digits"], "there is no such file"),
+        (["transitions", "a/b", "a/b", "--targets", "all"], "--targets all: allowed are label and prediction"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[str], message: str, storage: Path) -> None:
+    result = CliRunner().invoke(app, ["evaluate", *arguments, "--storage", str(storage)])
+    assert result.exit_code in {1, 2}
+    assert message in " ".join(result.output.split())

@@ -1,0 +1,104 @@
+"""A verdict can say no: faults that re-implementations of the method had, each put into the real loop, are found.
+
+The students are LeNets with BatchNorm, which learn from digits in seconds. What is "published" for them are runs of the
+same loop without a fault, and runs with other seeds are found to be on their curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.digits_reference import digits, train_teacher
+from orchestrator.config import load_sweep
+from orchestrator.reproduction import Verdict, judge_on_curve
+from trainables.config import ZeroShotConfig
+from trainables.distiller import ZeroShotDistiller
+from trainables.evaluation import accuracy
+from trainables.networks import Network
+from trainables.teachers import Teacher
+
+HEALTHY = (0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906)
+"""Test accuracies of seeds 0 to 2 and 10 to 15 without a fault, on one machine; others' differ by rounding."""
+
+
+class BatchNormLeNet(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 6, 5, bias=False), nn.BatchNorm2d(6)
+        self.conv2, self.bn2 = nn.Conv2d(6, 16, 5, bias=False), nn.BatchNorm2d(16)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        first = F.relu(self.bn1(self.conv1(images)))
+        second = F.relu(self.bn2(self.conv2(F.max_pool2d(first, 2))))
+        hidden = F.relu(self.fc1(F.max_pool2d(second, 2).flatten(1)))
+        return self.fc3(F.relu(self.fc2(hidden))), [first, second]
+
+
+@cache
+def teacher() -> Teacher:
+    return train_teacher(load_sweep("digits-table-1"), digits())
+
+
+def accuracy_with(fault: Callable[[ZeroShotDistiller], None], seed: int) -> float:
+    config = load_sweep("digits-table-1").configs()[0].model_copy(update={"seed": seed, "total_pseudo_batches": 100})
+    assert isinstance(config, ZeroShotConfig)
+    distiller = ZeroShotDistiller(config, teacher=teacher(), splits=digits().without_training_images())
+    torch.manual_seed(seed)
+    distiller.student = BatchNormLeNet().train()
+    distiller.student_optimizer = torch.optim.Adam(distiller.student.parameters(), lr=config.student_lr)
+    fault(distiller)
+    distiller.train(config.budget - distiller.pseudo_batches)
+    return accuracy(distiller.student, digits().test, distiller.normalisation)
+
+
+def no_fault(distiller: ZeroShotDistiller) -> None:
+    pass
+
+
+def momentum_of_a_hundredth(distiller: ZeroShotDistiller) -> None:
+    for module in distiller.student.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.001
+
+
+def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
+    distiller.train(1)
+    distiller.student.eval()
+    distiller.student.train = lambda mode=True: distiller.student  # type: ignore[method-assign]
+
+
+def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
+    lesson = distiller._lesson
+
+    def mixed_up(images: Tensor) -> object:
+        with torch.no_grad():
+            others = distiller.generator(torch.randn(len(images), distiller.config.latent_dim))
+        return replace(lesson(others), images=images)
+
+    distiller._lesson = mixed_up  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (no_fault, Verdict.ON_CURVE),
+        (momentum_of_a_hundredth, Verdict.OFF_CURVE),
+        (student_left_in_eval_mode, Verdict.OFF_CURVE),
+        (teacher_outputs_from_another_batch, Verdict.OFF_CURVE),
+    ],
+)
+def test_a_fault_takes_the_student_off_the_curve(fault: Callable[[ZeroShotDistiller], None], verdict: Verdict) -> None:
+    values = [accuracy_with(fault, seed) for seed in (0, 1)]
+    judgement = judge_on_curve(values, HEALTHY, spread=None)
+    assert judgement.verdict is verdict, (values, judgement.note)
+    assert verdict is Verdict.ON_CURVE or "below" in judgement.note
