@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 from pydantic import BaseModel
+from typer.core import TyperGroup
 
 from orchestrator.cli import app
 from orchestrator.config import ResourcesConfig, SamplerConfig, SchedulerConfig, SweepConfig, load_sweep
@@ -14,6 +15,7 @@ from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
 from trainables.config import SupervisedConfig, ZeroShotConfig, allowed_values
+from trainables.guards import GUARDS
 from trainables.metrics import METRICS
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -54,11 +56,15 @@ def _command_help(text: str | None) -> str:
     return f"{what}Example: `{example}`"
 
 
-def commands() -> list[str]:
-    """A section for each command."""
+def commands(group: TyperGroup, name: str) -> list[str]:
+    """A section for each command, and for each command of a group."""
     lines = []
-    for name, command in typer.main.get_group(app).commands.items():
-        lines += [f"### `zskt {name}`", "", _command_help(command.help), ""]
+    for word, command in group.commands.items():
+        called = f"{name} {word}"
+        if isinstance(command, TyperGroup):
+            lines += commands(command, called)
+            continue
+        lines += [f"### `{called}`", "", _command_help(command.help), ""]
         rows = []
         for parameter in command.params:
             option = next((text for text in parameter.opts if text.startswith("--")), None)
@@ -79,12 +85,17 @@ def page() -> str:
         "",
         "`python run_sweep.py` takes what `zskt sweep` takes.",
         "",
-        *commands(),
+        *commands(typer.main.get_group(app), "zskt"),
         "## A trial: `ZeroShotConfig`",
         "",
-        "Fields for `trial:`, for a search space, and for `--set FIELD=VALUE`.",
+        "Fields for `trial:`, for cases, for a search space, and for `--set FIELD=VALUE`.",
         "",
         *fields(ZeroShotConfig),
+        "## A trial with `method: supervised`: `SupervisedConfig`",
+        "",
+        "The same, and the fields of `teacher_recipe:`.",
+        "",
+        *fields(SupervisedConfig),
         "## A sweep: `SweepConfig`",
         "",
         "Fields of a preset or of a YAML file of your own.",
@@ -95,7 +106,6 @@ def page() -> str:
         ("sampler", SamplerConfig),
         ("scheduler", SchedulerConfig),
         ("resources", ResourcesConfig),
-        ("teacher_recipe", SupervisedConfig),
     ):
         lines += [f"### `{key}:`", "", one_line(inspect.getdoc(model)), "", *fields(model)]
     lines += [
@@ -105,8 +115,10 @@ def page() -> str:
     ]
     spaces = [[f"`{name}`", one_line(inspect.getdoc(space))] for name, space in SPACES.items()]
     lines += ["## Search spaces", "", *table(["space", "what it varies"], spaces)]
-    metrics = [[f"`{m.name}`", m.kind.__name__, m.unit, one_line(m.description)] for m in METRICS]
-    lines += ["## Metrics", "", *table(["metric", "type", "unit", "meaning"], metrics)]
+    metrics = [[f"`{m.name}`", m.kind.__name__, m.unit, one_line(m.description), ", ".join(m.methods)] for m in METRICS]
+    lines += ["## Metrics", "", *table(["metric", "type", "unit", "meaning", "methods"], metrics)]
+    guards = [[guard.name, f"`{guard.column}`", guard.says] for guard in GUARDS]
+    lines += ["## Warnings while a trial runs", "", *table(["sign", "column", "what it says"], guards)]
     lines += ["## Tables of the result store", ""]
     for name, schema in (("trials", TRIALS), ("reports", REPORTS), ("sweeps", SWEEPS)):
         rows = [[f"`{f.name}`", str(f.type), one_line(f.metadata[b"description"].decode())] for f in schema]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 import search_spaces
@@ -63,9 +64,19 @@ def test_commands_in_the_pages_are_valid(page: Path) -> None:
             if words[:2] == ["python", "run_sweep.py"] or words[:2] == ["zskt", "sweep"]:
                 check_sweep_arguments(words[2:])
             elif words[:1] == ["zskt"] and len(words) > 1 and words[1].isalpha():
-                assert words[1] in typer.main.get_group(app).commands, line
+                check_command(words[1:])
             elif words[:1] == ["make"]:
                 assert re.search(rf"^{words[1]}:", text_of("Makefile"), flags=re.MULTILINE), line
+
+
+def check_command(words: list[str]) -> None:
+    """Parsed down to its options; what stands in capitals is the reader's to fill in."""
+    command = typer.main.get_group(app)
+    while isinstance(command, TyperGroup):
+        command = command.commands[words.pop(0)]
+    command.make_context("zskt", list(words))
+    if command.name in {"reproduce", "plan"} and not words[0].isupper():
+        load_sweep(words[0])
 
 
 def check_sweep_arguments(words: list[str]) -> None:
@@ -78,10 +89,18 @@ def check_sweep_arguments(words: list[str]) -> None:
         load_sweep(preset, assignments=context.params["assignments"] or ())
 
 
-def test_the_sweep_shown_in_the_docs_is_one() -> None:
-    (example,) = fenced(ROOT / "docs" / "sweeps.md", "yaml")
-    sweep = SweepConfig.model_validate(yaml.safe_load(example))
-    survey_space(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
+def test_the_sweeps_shown_in_the_docs_are_some() -> None:
+    search, cases = (
+        SweepConfig.model_validate(yaml.safe_load(example)) for example in fenced(ROOT / "docs" / "sweeps.md", "yaml")
+    )
+    survey_space(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
+    assert len(cases.configs()) == 9
+
+
+def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in search_spaces.preset_names():
+        assert re.search(rf"`{name}`|{name}", readme), name
 
 
 def test_tests_named_in_the_docs_exist() -> None:
@@ -98,11 +117,19 @@ def test_files_named_in_the_docs_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
-@pytest.mark.parametrize("command", ["sweep", "results", "presets"])
-def test_each_command_has_help_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"])
+def every_command(group: TyperGroup, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for word, command in group.commands.items():
+        called = (*words, word)
+        found += every_command(command, called) if isinstance(command, TyperGroup) else [called]
+    return found
+
+
+@pytest.mark.parametrize("words", every_command(typer.main.get_group(app)), ids=" ".join)
+def test_each_command_has_help_with_an_example(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0
-    assert f"Example: zskt {command}" in result.output
+    assert f"Example: zskt {' '.join(words)}" in result.output
 
 
 def test_every_public_name_is_documented_and_importable() -> None:

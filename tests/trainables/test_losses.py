@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
+from trainables.config import Divergence
+from trainables.losses import (
+    attention_map,
+    attention_transfer,
+    beliefs,
+    divergence,
+    entropy,
+    kl_divergence,
+    log_probabilities,
+    mean_distance,
+)
 
 GRID = torch.arange(2).view(2, 1) * 10 + torch.arange(10).view(1, 10) + 1.0
 
@@ -73,3 +85,69 @@ def test_attention_transfer_sums_over_layers_and_refuses_unequal_numbers_of_them
     assert both.item() == pytest.approx(single.item())
     with pytest.raises(ValueError, match="2 student and 1 teacher"):
         attention_transfer(maps[:2], maps[2:3])
+
+
+def beliefs_of(seed: int, shape: tuple[int, int] = (5, 7)) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    return student.log_softmax(1), teacher.log_softmax(1)
+
+
+def test_golden_values_of_the_published_loss_by_every_way_to_it() -> None:
+    grid = torch.arange(2)[:, None] * 10 + torch.arange(10) + 1
+    student, teacher = torch.sin(grid.double()), 2 * torch.cos(grid.double())
+    for temperature, expected in ((1.0, 0.07460477), (4.0, 0.00657352)):
+        ours, theirs = (beliefs(logits, "forward_kl", temperature) for logits in (student, teacher))
+        assert divergence("forward_kl", ours, theirs).item() == pytest.approx(expected, abs=5e-9)
+        assert divergence("forward_kl", ours, theirs, "batchmean").item() == pytest.approx(10 * expected, abs=5e-8)
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon", "l1"])
+def test_divergences_by_their_definition(name: Divergence) -> None:
+    student, teacher = beliefs_of(1)
+    s, t = student.exp(), teacher.exp()
+    mixture = ((s + t) / 2).log()
+    terms = {
+        "forward_kl": t * (teacher - student),
+        "reverse_kl": s * (student - teacher),
+        "jensen_shannon": (t * (teacher - mixture) + s * (student - mixture)) / 2,
+        "l1": (student - teacher).abs(),
+    }[name]
+    assert divergence(name, student, teacher).item() == pytest.approx(terms.sum().item() / 35, rel=1e-12)
+    assert divergence(name, student, teacher, "batchmean").item() == pytest.approx(terms.sum().item() / 5, rel=1e-12)
+    assert divergence(name, student, student).item() == pytest.approx(0, abs=1e-15)
+    assert divergence(name, student, teacher).item() > 0
+
+
+def test_which_divergences_are_symmetric() -> None:
+    student, teacher = beliefs_of(2)
+    kinds: tuple[tuple[Divergence, bool], ...] = (
+        ("forward_kl", False),
+        ("reverse_kl", False),
+        ("jensen_shannon", True),
+        ("l1", True),
+    )
+    for name, symmetric in kinds:
+        there, back = divergence(name, student, teacher), divergence(name, teacher, student)
+        assert torch.isclose(there, back).item() is symmetric
+    assert torch.equal(divergence("reverse_kl", student, teacher), divergence("forward_kl", teacher, student))
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon"])
+def test_gradients_stay_finite_where_a_probability_underflows(name: Divergence) -> None:
+    student = torch.tensor([[0.0, 1.0, 2.0]], requires_grad=True)
+    teacher = torch.tensor([[300.0, 0.0, -300.0]], requires_grad=True)
+    divergence(name, beliefs(student, name, 1.0), beliefs(teacher, name, 1.0)).backward()
+    assert student.grad is not None and student.grad.isfinite().all()
+    assert teacher.grad is not None and teacher.grad.isfinite().all()
+
+
+def test_l1_compares_logits_as_they_are() -> None:
+    logits = torch.tensor([[1.0, 5.0]])
+    assert beliefs(logits, "l1", 4.0) is logits
+
+
+def test_entropy_and_distance_by_hand() -> None:
+    assert entropy(torch.zeros(3, 10)).item() == pytest.approx(math.log(10))
+    assert entropy(torch.tensor([[1000.0, 0.0]])).item() == 0.0
+    assert mean_distance(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])).item() == pytest.approx(10 / 3)
