@@ -28,6 +28,18 @@ class CaseResults:
 
     sweep: SweepConfig
     rows: dict[Assignment, Row]
+    others: list[Row]
+    """Trials of the sweep itself that ended otherwise."""
+
+    def unsuccessful(self, case: str) -> str:
+        """How many trials of a case diverged or failed, and of what; empty if none."""
+        rows = [row for row in self.others if row["case"] == case]
+        diverged = sum(row["state"] == "diverged" for row in rows)
+        errors = [row["error"] for row in rows if row["state"] == "failed"]
+        words = [f"{diverged} diverged"] if diverged else []
+        if errors:
+            words.append(f"{len(errors)} failed: {errors[0]}")
+        return ", ".join(words)
 
     def values(self, case: str, metric: str) -> list[float]:
         """A metric of a case, one value a seed, in the order of the seeds."""
@@ -61,7 +73,8 @@ class CaseResults:
 def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseResults:
     """The completed trials of any sweep on the storage whose settings are those of a case.
 
-    Where several are, the sweep's own comes first, then the newest.
+    Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
+    sweep's own runs, or of the newest.
     """
     found: dict[Assignment, Row] = {}
     rows = sorted(read_trials(store).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
@@ -71,7 +84,14 @@ def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseRes
         for row in completed:
             if _is_of(row, config, assignment, sweep_id):
                 found[assignment] = row
-    return CaseResults(sweep=sweep, rows=found)
+    teachers = {assignment.case: row["teacher_sha256"] for assignment, row in _newest_last(found, sweep_id)}
+    same = {a: row for a, row in found.items() if row["teacher_sha256"] == teachers[a.case]}
+    others = [row for row in rows if row["sweep_id"] == sweep_id and row["state"] in {"diverged", "failed"}]
+    return CaseResults(sweep=sweep, rows=same, others=others)
+
+
+def _newest_last(found: dict[Assignment, Row], sweep_id: str) -> list[tuple[Assignment, Row]]:
+    return sorted(found.items(), key=lambda item: (item[1]["sweep_id"] == sweep_id, item[1]["ended_at"]))
 
 
 def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:

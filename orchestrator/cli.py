@@ -23,6 +23,7 @@ from orchestrator.cli_shared import (
     Storage,
     Teachers,
     Verbose,
+    check_output,
     errors_as_messages,
     make_console,
 )
@@ -125,14 +126,22 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     console = make_console()
     with errors_as_messages(verbose):
-        from orchestrator.reproduce import check_target
+        from orchestrator.reproduce import NOT_COMPARABLE, check_target
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import verdict_markdown, verdict_table
 
         flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_target(config)
+        check_output(output)
         result = run_and_judge(config, address=address, console=console, run=run)
+        if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
+            console.print(
+                "Not comparable: verdicts below are about students of other teachers than the published ones (see notes). "
+                "Give those with --teacher NETWORK=FILE, or run at --scale 1, which trains teachers by the whole recipe.",
+                style="yellow",
+                soft_wrap=True,
+            )
         console.print(verdict_table(result.judgements))
         if output:
             output.write_text(f"```sh\n{_same_command()}\n```\n\n{verdict_markdown(result.judgements)}")
@@ -170,7 +179,8 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
         what = "GPU" if costs.device == "cuda" else f"CPU thread{'' if costs.threads == 1 else 's'}"
         count = 1 if costs.device == "cuda" else costs.threads
         console.print(
-            f"Hours of {count} {what} of this machine, one trial after the other; estimated from a probe of a few steps",
+            f"Hours of {count} {what} of this machine, one trial after the other; estimated from a probe of a few steps. "
+            "Transition curves, where asked for, are not counted.",
             highlight=False,
             soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_shared import DataRoot, Storage, Verbose, errors_as_messages, make_console
+from orchestrator.cli_shared import DataRoot, Storage, Verbose, check_output, errors_as_messages, make_console
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 
@@ -48,6 +48,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     with errors_as_messages(verbose):
         from orchestrator.evaluate import load_network, test_images, transition_page
 
+        check_output(output)
         if targets not in {"label", "prediction"}:
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
         place = storage or _default("storage")
@@ -79,6 +80,7 @@ def curves(
     with errors_as_messages(verbose):
         from orchestrator.evaluate import kept_curves_page
 
+        check_output(output)
         output.write_text(kept_curves_page(storage or _default("storage"), sweep_id))
         make_console().print(f"Curves: {output}", highlight=False)
 
@@ -123,6 +125,7 @@ def images(
     with errors_as_messages(verbose):
         from orchestrator.evaluate import pseudo_images
 
+        check_output(output)
         seen = pseudo_images(storage or _default("storage"), trial, output)
         console = make_console()
         console.print(

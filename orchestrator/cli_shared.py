@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from orchestrator.errors import ZsktError
+from orchestrator.errors import ConfigError, ZsktError
 from trainables.errors import TrialError
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
@@ -37,6 +38,12 @@ def make_console() -> Console:
     """Standard output; where that is a file or a pipe, lines may be long."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def check_output(path: Path | None) -> None:
+    """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise ConfigError(f"--output {path}: there is no folder {path.parent}")
 
 
 @contextmanager

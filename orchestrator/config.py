@@ -196,7 +196,12 @@ class SweepConfig(Config):
     @classmethod
     def _fill_in_cases(cls, values: Any) -> Any:
         """What follows from a list of cases need not be said, and must not be said otherwise."""
-        if not isinstance(values, dict) or not values.get("cases"):
+        if not isinstance(values, dict):
+            return values
+        if not values.get("cases"):
+            for field in ("only", "seeds"):
+                if values.get(field) and values[field] != [0]:
+                    raise ValueError(f"{field}={values[field]}: is for sweeps of cases, and this one is a search")
             return values
         for field, value in (("objective", None), ("scheduler", {"name": "none"})):
             given = values.get(field, value)
@@ -210,6 +215,9 @@ class SweepConfig(Config):
         unknown = [name for name in wanted if name not in values["cases"]]
         if unknown:
             raise ValueError(unknown_name("case", unknown[0], values["cases"]))
+        if values.get("only"):
+            values = {**values, "only": [name for name in values["cases"] if name in wanted]}
+            wanted = values["only"]
         return {**values, "num_trials": len(wanted) * len(values.get("seeds", [0]))}
 
     @field_validator("objective")
@@ -240,6 +248,12 @@ class SweepConfig(Config):
         for config in configs:
             if config.teacher is not None and config.teacher_checkpoint is None:
                 self.teacher_config(config)
+        unused = self.teachers.keys() - {config.teacher for config in configs}
+        if unused:
+            known = sorted({str(config.teacher) for config in configs if config.teacher})
+            raise ValueError(
+                f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}"
+            )
         if self.objective is None and not self.cases:
             raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
         if self.objective == "validation_accuracy" and configs[0].validation_fraction == 0:

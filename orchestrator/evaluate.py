@@ -67,9 +67,13 @@ def load_network(reference: str, dataset: str, storage: str, splits: DatasetSpli
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(keys.STUDENTS), "")
-    weights, spec = students.load(reference), SPECS[dataset]
-    architecture = str(students.load_config(reference)["student"])
-    network = build_network(architecture, num_classes=spec.num_classes, channels=spec.channels)
+    weights, spec, config = students.load(reference), SPECS[dataset], students.load_config(reference)
+    if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
+        raise ConfigError(
+            f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: "
+            f"it can be measured with --dataset {config['dataset']} only, and with that data set's own normalisation"
+        )
+    network = build_network(str(config["student"]), num_classes=spec.num_classes, channels=spec.channels)
     network.load_state_dict(weights)
     return network.eval()
 

@@ -16,6 +16,7 @@ from trainables.checkpoint import CheckpointStore
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.devices import claim_device
+from trainables.errors import TeacherError
 from trainables.object_store import ObjectStore
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
@@ -117,6 +118,11 @@ def _trained(
                 return teacher
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # the task's own error, without Ray's account of where it happened
+    except ray.exceptions.RayActorError as error:
+        raise TeacherError(
+            f"training the teacher, {name}: its process died {sweep.max_failures + 1} times (out of memory?); the same "
+            "command goes on from its last report"
+        ) from error
     finally:
         ray.kill(training)
 

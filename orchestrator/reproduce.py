@@ -34,6 +34,9 @@ AVERAGE_DROP = "average-drop"
 WITHOUT = "-without"
 """Ending of the ablation's cases that leave attention out."""
 
+NOT_COMPARABLE = "not comparable"
+"""Begins the note of a verdict about students of another teacher."""
+
 NOTICEABLE = 0.01
 """A teacher whose accuracy is this far from what is published for its architecture is another teacher."""
 
@@ -89,7 +92,8 @@ def judge_sweep(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> list[J
     """The verdict on each published row of a target, or on each case against the baseline."""
     results = read_cases(store, sweep, sweep_id)
     if sweep.name not in published_targets():
-        return compare_with_baseline({case: results.by_seed(case, "test_accuracy") for case in _wanted(sweep)})
+        accuracies = {case: results.by_seed(case, "test_accuracy") for case in _wanted(sweep)}
+        return [_with_notes(judgement, results) for judgement in compare_with_baseline(accuracies)]
     rows = [row for row in published_rows(sweep.name) if row.case in _wanted(sweep) or row.case == AVERAGE_DROP]
     return [_judge_row(row, results) for row in rows]
 
@@ -100,17 +104,15 @@ def _wanted(sweep: SweepConfig) -> list[str]:
 
 def _judge_row(row: PublishedRow, results: CaseResults) -> Judgement:
     if row.case == AVERAGE_DROP:
-        return judge(_average_drops(results), row)
+        return _judge_drop(row, results)
     values = results.values(row.case, row.metric)
     if results.sweep.scale == 1:
         judgement = judge(values, row)
     elif row.metric == "test_accuracy":
         judgement = _judge_shortened(values, row.case, results.sweep)
     else:
-        judgement = replace(judge_on_curve([], [], spread=None, case=row.case), metric=row.metric, n=len(values))
-        if values:
-            judgement = replace(judgement, mean=statistics.fmean(values), std=statistics.pstdev(values))
-    return _with_teacher_note(judgement, results)
+        judgement = _without_published_value(row, values)
+    return _with_notes(judgement, results)
 
 
 def _judge_shortened(values: list[float], case: str, sweep: SweepConfig) -> Judgement:
@@ -131,6 +133,21 @@ def _spread(config: ZeroShotConfig) -> Spread | None:
     return spread_between_seeds(known, config.total_pseudo_batches)
 
 
+def _judge_drop(row: PublishedRow, results: CaseResults) -> Judgement:
+    drops = _average_drops(results)
+    if results.sweep.scale == 1:
+        return judge(drops, row)
+    # In the first tenth of a run attention is worth up to 24 points, so the published 2 say nothing of a shortened one.
+    return _without_published_value(row, drops)
+
+
+def _without_published_value(row: PublishedRow, values: list[float]) -> Judgement:
+    judgement = replace(judge_on_curve([], [], spread=None, case=row.case), metric=row.metric, n=len(values))
+    if not values:
+        return judgement
+    return replace(judgement, mean=statistics.fmean(values), std=statistics.pstdev(values))
+
+
 def _average_drops(results: CaseResults) -> list[float]:
     """Accuracy lost without attention, mean over the pairs of networks, one value for each seed that has them all."""
     pairs = [case.removesuffix(WITHOUT) for case in results.sweep.cases if case.endswith(WITHOUT)]
@@ -143,9 +160,9 @@ def _average_drops(results: CaseResults) -> list[float]:
     ]
 
 
-def _with_teacher_note(judgement: Judgement, results: CaseResults) -> Judgement:
-    """Say so where the teacher is not as good as, or better than, those that are published."""
-    notes = [judgement.note] if judgement.note else []
+def _with_notes(judgement: Judgement, results: CaseResults) -> Judgement:
+    """Say so where runs are missing because they came to nothing, or the teacher is not like those that are published."""
+    notes = [results.unsuccessful(judgement.case), judgement.note]
     notes += dict.fromkeys(
         _teacher_note(row) for assignment, row in results.rows.items() if assignment.case == judgement.case
     )
@@ -161,4 +178,4 @@ def _teacher_note(row: dict[str, object]) -> str:
     band = published[0].band if published and dataset in {"cifar10", "svhn"} else None
     if band is None or band[0] - NOTICEABLE <= accuracy <= band[1] + NOTICEABLE or math.isnan(accuracy):
         return ""
-    return f"not comparable: its teacher has {accuracy:.2%}, published ones have {band[0]:.2%} to {band[1]:.2%}"
+    return f"{NOT_COMPARABLE}: its teacher has {accuracy:.2%}, published ones have {band[0]:.2%} to {band[1]:.2%}"

@@ -125,6 +125,8 @@ class StudySearcher(Searcher):
 
     def _suggest(self) -> dict[str, Any] | str | None:
         if self._unfinished:
+            if self._has_nothing_for(self._unfinished[0]):
+                return None
             left = self._unfinished.pop(0)
             self._seed_sampler(left.number)  # it may have died before its settings were chosen
             trial = optuna.Trial(self._study, left._trial_id)
@@ -141,12 +143,18 @@ class StudySearcher(Searcher):
         assignment = assignment_of(trial)
         return {"trial_id": key, "case": assignment.case if assignment else None, **config}
 
+    def _has_nothing_for(self, trial: FrozenTrial) -> bool:
+        """Whether a trial whose driver died before it was settled has to wait for an assignment that can run."""
+        return bool(self._sweep.cases) and assignment_of(trial) is None and self._next_assignment() is None
+
     def _next_assignment(self) -> Assignment | None:
         """The first that can run now; none while each one starts from a student that is still being trained."""
         for assignment in self._assignments:
             start = self._start_of(assignment)
-            trial = self._trial_of(start) if start else None
-            if trial is None or trial.state is not TrialState.RUNNING:
+            if start is None or start in self._settled:
+                return assignment
+            trial = self._trial_of(start)
+            if trial is not None and trial.state is not TrialState.RUNNING:
                 return assignment
         return None
 
@@ -216,7 +224,8 @@ class StudySearcher(Searcher):
         return self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
 
     def _chosen_case(self, trial: optuna.Trial) -> AnyTrialConfig:
-        assignment = assignment_of(trial) or self._next_assignment() or self._assignments[0]
+        assignment = assignment_of(trial) or self._next_assignment()
+        assert assignment is not None  # asked before
         if assignment in self._assignments:
             self._assignments.remove(assignment)
         config = self._sweep.case_config(assignment)

@@ -195,11 +195,14 @@ class _Driver:
 
     def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        rows = read_trials(self.store, self.sweep_id).select(["config_dataset", "config_teacher", "teacher_sha256"])
-        earlier = {(row["config_dataset"], row["config_teacher"]): row["teacher_sha256"] for row in rows.to_pylist()}
-        for teacher in inputs.teachers.values():
+        columns = ["dataset", "validation_fraction", "split_seed", "teacher", "teacher_checkpoint", "normalisation"]
+        earlier = {
+            tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
+            for row in read_trials(self.store, self.sweep_id).to_pylist()
+        }
+        for (splits, *of_teacher), teacher in inputs.teachers.items():
             now = teacher.metadata
-            then = earlier.get((now.dataset, now.network), now.sha256)
+            then = earlier.get((*splits, *of_teacher), now.sha256)
             if then != now.sha256:
                 raise SweepMismatchError(
                     f"sweep {self.sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "

@@ -8,6 +8,7 @@ import runpy
 import shlex
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -71,7 +72,7 @@ def test_commands_in_the_pages_are_valid(page: Path) -> None:
 
 def check_command(words: list[str]) -> None:
     """Parsed down to its options; what stands in capitals is the reader's to fill in."""
-    command = typer.main.get_group(app)
+    command: Any = typer.main.get_group(app)
     while isinstance(command, TyperGroup):
         command = command.commands[words.pop(0)]
     command.make_context("zskt", list(words))

@@ -44,6 +44,7 @@ from trainables.training import (
     check_same_config,
     in_train_mode,
     load_optimizer,
+    next_report,
     running_statistics,
     set_rate,
     shift_since,
@@ -151,9 +152,7 @@ class ZeroShotDistiller:
         return diverged or self.pseudo_batches >= self.config.budget
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        interval = self.config.report_interval
-        goal = min((self.pseudo_batches // interval + 1) * interval, self.config.budget)
-        self.train(goal - self.pseudo_batches, after_each)
+        self.train(next_report(self) - self.pseudo_batches, after_each)
         return self.report()
 
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:

@@ -93,11 +93,13 @@ class TrialTrainable(Trainable):
             if training.finished or self._checkpoint_seconds == 0:
                 self._save()
         self._report_again = False
+        # A checkpoint taken right before the last report is finished, but that report is still owed.
+        finished = training.finished and (bool(report["diverged"]) or report[self._config.unit] == training.done)
         self._look_for_trouble(report)
         notes, self._notes = self._notes, []
         return {
             **report,
-            DONE: training.finished,
+            DONE: finished,
             "device": training.device.type,
             "threads": torch.get_num_threads(),
             NOTES: notes,

@@ -36,6 +36,7 @@ from trainables.training import (
     check_same_config,
     in_train_mode,
     load_optimizer,
+    next_report,
     running_statistics,
     set_rate,
     shift_since,
@@ -122,8 +123,7 @@ class SupervisedTrainer:
         return diverged or self.epochs >= self.config.budget
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        interval = self.config.report_interval
-        goal = min((self.epochs // interval + 1) * interval, self.config.budget)
+        goal = next_report(self)
         while self.epochs < goal:
             start = time.perf_counter()
             self.update()

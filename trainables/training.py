@@ -94,6 +94,17 @@ class RunningMeans:
         self._sums, self._count = state["sums"].to(self._sums.device), state["count"]
 
 
+def next_report(training: Training) -> int:
+    """Where the next report falls, counted in the config's ``unit``.
+
+    After the last report and not after what is done: a checkpoint may have been taken behind the last update before a
+    report, and that report is then still owed.
+    """
+    config, last = training.config, training.last_report
+    reported = int(last[config.unit] or 0) if last else 0
+    return min((reported // config.report_interval + 1) * config.report_interval, config.budget)
+
+
 def accuracy_metrics(network: Network, splits: DatasetSplits, normalisation: Normalisation) -> Report:
     """The two accuracies as a report has them."""
     accuracies = measure(network, splits, normalisation)

@@ -92,6 +92,27 @@ def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> Non
         sweep_of(**changes)
 
 
+def test_only_may_name_cases_in_any_order_and_twice() -> None:
+    sweep = sweep_of(only=["scratch", "fine-tuned", "zero-shot", "scratch"])
+    assert (sweep.only, sweep.num_trials) == (["zero-shot", "fine-tuned", "scratch"], 6)
+
+
+def test_a_case_may_stand_before_the_one_that_it_starts_from() -> None:
+    cases = {name: FEW_SHOT["cases"][name] for name in ("fine-tuned", "zero-shot")}
+    assert order(searcher_on(new_study(), sweep_of(cases=cases, seeds=[0]))) == [("zero-shot", 0), ("fine-tuned", 0)]
+
+
+def test_what_is_for_cases_is_refused_for_a_search() -> None:
+    for flags in ({"only": ["x"]}, {"seeds": [0, 1]}):
+        with pytest.raises(ConfigError, match="is for sweeps of cases, and this one is a search"):
+            load_sweep("quickstart", flags=flags)
+
+
+def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:
+    with pytest.raises(ConfigError, match="wrn16-2 teaches nobody here; teachers are wrn-16-2, wrn-40-1, wrn-40-2"):
+        load_sweep("paper-table-1", flags={"teachers": {"wrn16-2": "a.pt"}})
+
+
 def test_a_wrong_field_is_blamed_on_its_case() -> None:
     with pytest.raises(ConfigError, match="case a: unknown field 'generator_steps'"):
         sweep_of(cases={"a": {"method": "supervised", "generator_steps": 2}})
@@ -222,6 +243,27 @@ def test_results_are_found_by_their_settings_in_any_sweep(store: ObjectStore) ->
     results = read_cases(store, sweep, "here")
     assert results.by_seed("plain", "test_accuracy") == {0: 0.4}  # its own first
     assert settled_elsewhere(results, "here") == {Assignment(case="hot", seed=0): "other/t0002"}
+
+
+def test_runs_of_a_case_have_one_teacher(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(
+        {"name": "pairs", "trial": tiny_settings(), "cases": {"plain": {}}, "seeds": [0, 1, 2]}
+    )
+    first, second, third = sweep.configs()
+    write(store, "other", 0, first, teacher_sha256="old")
+    write(store, "other", 1, second, teacher_sha256="new", ended_at=NOW + timedelta(seconds=1))
+    assert [a.seed for a in read_cases(store, sweep, "here").rows] == [1]
+    write(store, "here", 0, third, teacher_sha256="old")  # the sweep's own decides
+    assert [a.seed for a in read_cases(store, sweep, "here").rows] == [0, 2]
+
+
+def test_trials_that_came_to_nothing_are_counted(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate({"name": "pairs", "trial": tiny_settings(), "cases": {"plain": {}}})
+    (config,) = sweep.configs()
+    write(store, "here", 0, config, case="plain", state="diverged")
+    write(store, "here", 1, config, case="plain", state="failed", error="CUDA out of memory")
+    write(store, "other", 2, config, case="plain", state="failed", error="elsewhere")
+    assert read_cases(store, sweep, "here").unsuccessful("plain") == "1 diverged, 1 failed: CUDA out of memory"
 
 
 def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectStore) -> None:

@@ -76,6 +76,22 @@ def test_the_average_drop_is_taken_over_pairs_within_seeds(store: ObjectStore) -
     assert drop.mean == pytest.approx(0.02)
 
 
+def test_a_shortened_ablation_is_not_held_against_the_whole_ones_drop(store: ObjectStore) -> None:
+    sweep = load_sweep("paper-attention-ablation", flags={"scale": 0.01})
+    accuracies = {case: [0.2 if case.endswith("-without") else 0.41] * 3 for case in sweep.cases}
+    with_results(store, sweep, accuracies)
+    drop = verdicts(store, sweep)["average-drop"]
+    assert (drop.verdict, drop.n) == (Verdict.NO_PUBLISHED_CURVE, 3)
+    assert drop.mean == pytest.approx(0.21)
+
+
+def test_what_came_to_nothing_is_in_the_note(store: ObjectStore) -> None:
+    sweep = load_sweep("paper-divergences")
+    config = sweep.case_config(Assignment(case="l1", seed=0))
+    write(store, "here", 0, config, case="l1", state="diverged", teacher_test_accuracy=0.94)
+    assert verdicts(store, sweep)["l1"].note.startswith("1 diverged; ")
+
+
 def test_transition_errors_are_judged_too(store: ObjectStore) -> None:
     sweep = load_sweep("paper-figure-4")
     for number, value in enumerate((0.21, 0.22, 0.23)):
@@ -174,7 +190,7 @@ def test_a_user_types_one_command_and_gets_a_verdict(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = table.read_text().splitlines()
     assert re.match(r"```sh", lines[0])
-    assert "(n=3)" in lines[-1]
+    assert "(n=5)" in lines[-1]
     assert "reproduced" in lines[-1]
     # Everything is there: the same command runs nothing and says the same.
     again = CliRunner().invoke(app, [*arguments[:-2], "--no-run"])

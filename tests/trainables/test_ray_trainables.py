@@ -92,6 +92,22 @@ def test_a_lost_trial_continues_from_the_store_and_reports_its_last_report_again
     assert {name: result[name] for name in TIMES} == {name: results[1][name] for name in TIMES}
 
 
+def test_a_process_lost_between_the_last_update_and_its_report_still_owes_that_report(
+    prepared: type[Prepared], store: ObjectStore
+) -> None:
+    undisturbed = Prepared(config())
+    expected = [undisturbed.train(), undisturbed.train()]
+    lost = prepared(config())
+    lost.train()
+    assert isinstance(lost.training, ZeroShotDistiller)
+    lost.training.train(2)
+    lost._save()  # behind the last update, and the process is lost while it measures
+    continued = prepared(config())
+    results = [continued.train(), continued.train()]
+    assert [numbers(result) for result in results] == [numbers(result) for result in expected]
+    assert store.keys("students") == ["students/sweep-a/t0001.safetensors"]
+
+
 def test_a_damaged_checkpoint_is_said_with_the_next_report(prepared: type[Prepared], store: ObjectStore) -> None:
     first = prepared(config())
     first.train()
