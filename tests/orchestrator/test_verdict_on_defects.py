@@ -63,10 +63,10 @@ def no_fault(distiller: ZeroShotDistiller) -> None:
     pass
 
 
-def momentum_of_a_hundredth(distiller: ZeroShotDistiller) -> None:
+def no_momentum(distiller: ZeroShotDistiller) -> None:
     for module in distiller.student.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.001
+            module.momentum = 0.0
 
 
 def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
@@ -92,7 +92,7 @@ def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
     ("fault", "verdict"),
     [
         (no_fault, Verdict.ON_CURVE),
-        (momentum_of_a_hundredth, Verdict.OFF_CURVE),
+        (no_momentum, Verdict.OFF_CURVE),
         (student_left_in_eval_mode, Verdict.OFF_CURVE),
         (teacher_outputs_from_another_batch, Verdict.OFF_CURVE),
     ],
