@@ -104,27 +104,38 @@ def _trained(
 ) -> Teacher:
     name = f"{recipe.student} on {recipe.dataset}"
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
-    cpus, gpus, retries = sweep.resources.cpu, sweep.gpus_per_trial, sweep.max_failures
-    actor = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=retries, max_task_retries=retries)(_TeacherTraining)
-    training = actor.remote(recipe, splits, checkpoints, cpus=cpus, gpus=gpus)
-    try:
-        while True:
-            report: dict[str, Any] = ray.get(training.advance.remote())
-            seconds = report["training_seconds"] * (recipe.budget / max(1, report["epochs"]) - 1)
-            left = "" if report["epochs"] >= recipe.budget else f", about {duration(seconds)} left"
-            say(f"teacher {name}: epoch {report['epochs']}/{recipe.budget}, loss {report['student_loss']:.4f}{left}")
-            if report["epochs"] >= recipe.budget or report["diverged"]:
-                teacher: Teacher = ray.get(training.describe.remote())
-                return teacher
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None  # the task's own error, without Ray's account of where it happened
-    except ray.exceptions.RayActorError as error:
-        raise TeacherError(
-            f"training the teacher, {name}: its process died {sweep.max_failures + 1} times (out of memory?); the same "
-            "command goes on from its last report"
-        ) from error
-    finally:
-        ray.kill(training)
+    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
+    for attempts_left in range(sweep.max_failures, -1, -1):
+        training = ray.remote(num_cpus=cpus, num_gpus=gpus)(_TeacherTraining).remote(
+            recipe, splits, checkpoints, cpus=cpus, gpus=gpus
+        )
+        try:
+            return _followed(training, name, recipe, say)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None  # the task's own error, without Ray's account of where it happened
+        except ray.exceptions.RayActorError as error:
+            if not attempts_left:
+                raise TeacherError(
+                    f"training the teacher, {name}: its process died {sweep.max_failures + 1} times (out of memory?); the "
+                    "same command goes on from its last report"
+                ) from error
+            say(f"teacher {name}: its process died; another goes on from its last report")
+        finally:
+            ray.kill(training)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _followed(training: Any, name: str, recipe: SupervisedConfig, say: Say) -> Teacher:
+    """Tell how the training gets on, to its end."""
+    while True:
+        report: dict[str, Any] = ray.get(training.advance.remote())
+        seconds = report["training_seconds"] * (recipe.budget / max(1, report["epochs"]) - 1)
+        left = "" if report["epochs"] >= recipe.budget else f", about {duration(seconds)} left"
+        say(f"teacher {name}: epoch {report['epochs']}/{recipe.budget}, loss {report['student_loss']:.4f}{left}")
+        if report["epochs"] >= recipe.budget or report["diverged"]:
+            teacher: Teacher = ray.get(training.describe.remote())
+            return teacher
 
 
 class _TeacherTraining:
