@@ -55,7 +55,14 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
         splits = test_images(dataset, data_root or _default("data_root"))
         pair = [load_network(reference, dataset, place, splits) for reference in (student, teacher)]
         error, html = transition_page(
-            pair[0], pair[1], splits, images=images, steps=steps, step_size=step_size, by_label=targets == "label"
+            pair[0],
+            pair[1],
+            dataset,
+            splits.test,
+            images=images,
+            steps=steps,
+            step_size=step_size,
+            by_label=targets == "label",
         )
         console.print(
             f"mean transition error {error.mean:.4f}, 95 % interval {error.low:.4f} to {error.high:.4f} over {error.images} "
@@ -107,7 +114,7 @@ def noise(
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
             network = load_network(reference, dataset, storage or _default("storage"), splits)
-            table.add_row(reference, *map(str, noise_counts(network, splits, images)))
+            table.add_row(reference, *map(str, noise_counts(network, dataset, images)))
         make_console().print(table)
 
 

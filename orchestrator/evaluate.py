@@ -17,7 +17,7 @@ from orchestrator.results import keys, read_trials
 from orchestrator.storage import find_storage
 from trainables.checkpoint import CheckpointStore
 from trainables.config import ZeroShotConfig
-from trainables.data import DatasetSplits, load_dataset
+from trainables.data import DatasetSplits, ImageSet, load_dataset
 from trainables.datasets import DATASET_NAMES, NORMALISATIONS, SPECS
 from trainables.devices import claim_device
 from trainables.evaluation import (
@@ -81,7 +81,8 @@ def load_network(reference: str, dataset: str, storage: str, splits: DatasetSpli
 def transition_page(
     student: Network,
     teacher: Network,
-    splits: DatasetSplits,
+    dataset: str,
+    test: ImageSet,
     *,
     images: int,
     steps: int,
@@ -93,13 +94,12 @@ def transition_page(
     Raises:
         ConfigError: a number out of range, or networks that agree on no image.
     """
-    dataset = next(name for name, spec in SPECS.items() if spec == splits.spec)
     device = claim_device(cpus=torch.get_num_threads(), gpus=torch.cuda.device_count())
     try:
         measured = transition_curves(
             student.to(device),
             teacher.to(device),
-            splits.test.to(device),
+            test.to(device),
             NORMALISATIONS[dataset],
             images=images,
             steps=steps,
@@ -137,10 +137,9 @@ def kept_curves_page(storage: str, sweep_id: str) -> str:
     return _page(curves, dataset)
 
 
-def noise_counts(network: Network, splits: DatasetSplits, images: int) -> list[int]:
+def noise_counts(network: Network, dataset: str, images: int) -> list[int]:
     """How many images of uniform noise the network takes for each class."""
-    dataset = next(name for name, spec in SPECS.items() if spec == splits.spec)
-    spec = splits.spec
+    spec = SPECS[dataset]
     counts = noise_predictions(
         network, NORMALISATIONS[dataset], channels=spec.channels, num_classes=spec.num_classes, images=images
     )

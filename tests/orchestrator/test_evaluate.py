@@ -9,18 +9,20 @@ import torch
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.errors import ConfigError
+from orchestrator.evaluate import noise_counts, transition_page
 from orchestrator.results import keys
 from orchestrator.storage import find_storage
-from tests.conftest import tiny_settings
+from tests.conftest import make_images, tiny_settings
 from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
 from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import load_dataset
+from trainables.datasets import NORMALISATIONS, Normalisation
+from trainables.networks import build_network
 from trainables.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage
-
-PIXELS = {"data_root": Path("none"), "validation_fraction": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,33 @@ def test_transitions_between_a_kept_student_and_a_file(network: Path, storage: P
     assert "plotly" in page.read_text()
     other = zskt("transitions", "sweep-a/t0000", f"lenet={network}", *settings)
     assert "mean transition error 0.0000" not in other
+
+
+def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    # MNIST and Fashion-MNIST have the same shapes, sizes and classes: nothing but the name tells them apart.
+    seen: list[Normalisation] = []
+    network = build_network("lenet", num_classes=10, channels=1)
+
+    def noted(network: object, normalisation: Normalisation, **_: object) -> torch.Tensor:
+        seen.append(normalisation)
+        return torch.zeros(10, dtype=torch.int64)
+
+    monkeypatch.setattr("orchestrator.evaluate.noise_predictions", noted)
+    for dataset in ("mnist", "fashion_mnist"):
+        noise_counts(network, dataset, 5)
+    assert seen == [NORMALISATIONS["mnist"], NORMALISATIONS["fashion_mnist"]]
+    seen.clear()
+
+    def noted_curves(attacked: object, other: object, data: object, normalisation: Normalisation, **_: object) -> None:
+        seen.append(normalisation)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("orchestrator.evaluate.transition_curves", noted_curves)
+    with pytest.raises(ConfigError, match="far enough"):
+        transition_page(
+            network, network, "fashion_mnist", make_images(2), images=1, steps=1, step_size=1.0, by_label=True
+        )
+    assert seen == [NORMALISATIONS["fashion_mnist"]]
 
 
 def test_curves_that_a_sweep_kept_are_drawn(storage: Path, tmp_path: Path) -> None:
