@@ -16,7 +16,6 @@ a plain transcription): the student's updates never used those gradients, and wi
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,25 +30,13 @@ from trainables.data import DatasetSplits
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.extra_terms import ExtraTerms
 from trainables.generator import Generator
+from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, beliefs, divergence
 from trainables.networks import build_network
 from trainables.schedules import cosine
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher
-from trainables.training import (
-    Report,
-    RunningMeans,
-    accuracy_metrics,
-    all_finite,
-    check_same_config,
-    in_train_mode,
-    load_optimizer,
-    next_report,
-    running_statistics,
-    set_rate,
-    shift_since,
-    teacher_check,
-)
+from trainables.training import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
 
 _MEANS = (
     "generator_loss",
@@ -126,18 +113,12 @@ class ZeroShotDistiller:
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(config.seed, "latents")
         self._extra_terms = ExtraTerms(config, self.teacher)
-        self._splits = splits.measured_on(self.device)
+        self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
         self.student_updates = 0
-        self._test_evaluations = 0
-        self._training_seconds = 0.0
-        self._evaluation_seconds = 0.0
-        self._means = RunningMeans(_MEANS, device=self.device, dtype=dtype)
         self._class_counts = self._zero_counts()
-        self._statistics_at_report = running_statistics(self.student)
-        self._student_in_train_mode = True
-        self._teacher_accuracy = teacher_check(self.teacher, self._splits.test, self.normalisation)
+        self._logbook = Logbook(_MEANS, self.student)
         self.last_report: Report | None = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
@@ -148,8 +129,7 @@ class ZeroShotDistiller:
 
     @property
     def finished(self) -> bool:
-        diverged = self.last_report is not None and bool(self.last_report["diverged"])
-        return diverged or self.pseudo_batches >= self.config.budget
+        return is_finished(self)
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
         self.train(next_report(self) - self.pseudo_batches, after_each)
@@ -157,45 +137,27 @@ class ZeroShotDistiller:
 
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
         """Do that many pseudo batches."""
-        for number in range(1, pseudo_batches + 1):
-            start = time.perf_counter()
-            self._pseudo_batch()
-            if self.device.type == "cuda" and number == pseudo_batches:
-                torch.cuda.synchronize(self.device)  # once: a device that is waited for at each batch runs dry
-            self._training_seconds += time.perf_counter() - start
+        for _ in range(pseudo_batches):
+            with self._logbook.training(self.student):
+                self._pseudo_batch()
             if after_each:
                 after_each()
 
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
-        start = time.perf_counter()
-        accuracies = accuracy_metrics(self.student, self._splits, self.normalisation)
-        self._test_evaluations += 1
-        self._evaluation_seconds += time.perf_counter() - start
-        means = self._means.take()
         teacher_classes, student_classes = self._class_counts
         self._class_counts = self._zero_counts()
-        statistics = running_statistics(self.student)
         step = max(0, self.pseudo_batches - 1)
         self.last_report = {
             "pseudo_batches": self.pseudo_batches,
             "generator_updates": self.generator_updates,
             "student_updates": self.student_updates,
-            **accuracies,
-            "test_evaluations": self._test_evaluations,
-            **means,
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
             "teacher_class_entropy": _balance(teacher_classes),
             "student_class_entropy": _balance(student_classes),
-            "running_statistics_shift": shift_since(self._statistics_at_report, statistics),
-            "student_in_train_mode": self._student_in_train_mode,
-            "measured_teacher_accuracy": self._teacher_accuracy,
-            "diverged": not (all(map(math.isfinite, means.values())) and all_finite(self.student, self.generator)),
-            "training_seconds": self._training_seconds,
-            "evaluation_seconds": self._evaluation_seconds,
+            **self._logbook.report(self, self.student, self.generator),
         }
-        self._statistics_at_report = statistics
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
@@ -208,17 +170,13 @@ class ZeroShotDistiller:
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
             "extra_terms": self._extra_terms.state_dict(),
-            "means": self._means.state_dict(),
             "class_counts": self._class_counts,
-            "statistics_at_report": self._statistics_at_report,
             "counters": {
                 "pseudo_batches": self.pseudo_batches,
                 "generator_updates": self.generator_updates,
                 "student_updates": self.student_updates,
-                "test_evaluations": self._test_evaluations,
-                "training_seconds": self._training_seconds,
-                "evaluation_seconds": self._evaluation_seconds,
             },
+            "logbook": self._logbook.state_dict(),
             "last_report": self.last_report,
         }
 
@@ -230,16 +188,12 @@ class ZeroShotDistiller:
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
         self._latent_stream.set_state(state["latent_stream"])
         self._extra_terms.load_state_dict(state["extra_terms"])
-        self._means.load_state_dict(state["means"])
         self._class_counts = state["class_counts"].to(self.device)
-        self._statistics_at_report = state["statistics_at_report"].to(self.device)
+        self._logbook.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
         self.generator_updates = counters["generator_updates"]
         self.student_updates = counters["student_updates"]
-        self._test_evaluations = counters["test_evaluations"]
-        self._training_seconds = counters["training_seconds"]
-        self._evaluation_seconds = counters["evaluation_seconds"]
         self.last_report = state["last_report"]
 
     def _pseudo_batch(self) -> None:
@@ -262,7 +216,7 @@ class ZeroShotDistiller:
             step = self._student_step(lesson)
 
         self.pseudo_batches += 1
-        self._means.add(
+        self._logbook.means.add(
             torch.stack(generator_losses).mean(),
             step.loss,
             step.divergence,
@@ -314,7 +268,6 @@ class ZeroShotDistiller:
 
     def _student_step(self, lesson: _Lesson) -> _Step:
         """One update towards the teacher."""
-        self._student_in_train_mode = in_train_mode(self.student)
         logits, activations = self.student(lesson.images)
         distance = self._divergence(self.config.student_divergence, logits, lesson.teacher_beliefs)
         attention = torch.zeros_like(distance)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainables.config import AnyTrialConfig
-from trainables.training import TEACHER_CHECK_IMAGES, Report
+from trainables.logbook import TEACHER_CHECK_IMAGES
+from trainables.training import Report
 
 ALIKE = 0.05
 """``image_diversity`` below this: the images of a batch are all but equal. Healthy generators stay above 0.5."""

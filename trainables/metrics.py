@@ -200,7 +200,8 @@ METRICS: tuple[Metric, ...] = (
         name="measured_teacher_accuracy",
         kind=float,
         unit="share in [0, 1]",
-        description="Teacher's accuracy on the first 1,000 test images, as this trial sees it; null without a teacher.",
+        description="Teacher's accuracy on the first 1,000 test images, measured at the trial's first report; "
+        "null without a teacher.",
     ),
     Metric(
         name="diverged",

@@ -146,7 +146,7 @@ class TrialTrainable(Trainable):
     def _measure_transitions(self, report: Report) -> None:
         storage = self._trial_storage
         try:
-            curves, metrics = transition_metrics(self._training, self._inputs)
+            curves, metrics = transition_metrics(self._training)
         except ValueError as error:  # a student that never agrees with its teacher; it is a result all the same
             self._notes.append(f"no transition curves: {error}")
             return

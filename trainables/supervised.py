@@ -11,8 +11,6 @@ a T^2 KL. The last epoch is used; nothing is selected on the way.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,25 +21,13 @@ from torch.nn import functional as F
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, ImageSet, normalise
 from trainables.datasets import IMAGE_SIZE, NORMALISATIONS
+from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.networks import Network, build_network
 from trainables.schedules import step_decay
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher
-from trainables.training import (
-    Report,
-    RunningMeans,
-    accuracy_metrics,
-    all_finite,
-    check_same_config,
-    in_train_mode,
-    load_optimizer,
-    next_report,
-    running_statistics,
-    set_rate,
-    shift_since,
-    teacher_check,
-)
+from trainables.training import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
 
 _CROP_MARGIN = 4
 """Pixels of zero padding around an image before the random crop."""
@@ -93,7 +79,7 @@ class SupervisedTrainer:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
-        self._splits = splits.measured_on(self.device)
+        self.splits = splits.measured_on(self.device)
         self._augment = splits.spec.augment
         self._train = few_images(splits.train, config.images_per_class, config.seed).to(self.device)
         self._order_stream = stream(config.seed, "order")
@@ -102,15 +88,7 @@ class SupervisedTrainer:
         """What is left of the current epoch: indices of training images."""
         self.epochs = 0
         self.student_updates = 0
-        self._test_evaluations = 0
-        self._training_seconds = 0.0
-        self._evaluation_seconds = 0.0
-        self._means = RunningMeans(_MEANS, device=self.device, dtype=dtype)
-        self._statistics_at_report = running_statistics(self.student)
-        self._student_in_train_mode = True
-        self._teacher_accuracy = (
-            teacher_check(self.teacher, self._splits.test, self.normalisation) if self.teacher else None
-        )
+        self._logbook = Logbook(_MEANS, self.student)
         self.last_report: Report | None = None
 
     @property
@@ -119,44 +97,25 @@ class SupervisedTrainer:
 
     @property
     def finished(self) -> bool:
-        diverged = self.last_report is not None and bool(self.last_report["diverged"])
-        return diverged or self.epochs >= self.config.budget
+        return is_finished(self)
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
         goal = next_report(self)
         while self.epochs < goal:
-            start = time.perf_counter()
-            self.update()
-            if self.device.type == "cuda" and self.epochs == goal:
-                torch.cuda.synchronize(self.device)
-            self._training_seconds += time.perf_counter() - start
+            with self._logbook.training(self.student):
+                self.update()
             if after_each:
                 after_each()
         return self.report()
 
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the network as it was."""
-        start = time.perf_counter()
-        accuracies = accuracy_metrics(self.student, self._splits, self.normalisation)
-        self._test_evaluations += 1
-        self._evaluation_seconds += time.perf_counter() - start
-        means = self._means.take()
-        statistics = running_statistics(self.student)
         self.last_report = {
             "epochs": self.epochs,
             "student_updates": self.student_updates,
-            **accuracies,
-            "test_evaluations": self._test_evaluations,
-            **means,
             "student_lr": self._rate(max(0, self.epochs - 1)),
-            "running_statistics_shift": shift_since(self._statistics_at_report, statistics),
-            "student_in_train_mode": self._student_in_train_mode,
-            "measured_teacher_accuracy": self._teacher_accuracy,
-            "diverged": not (all(map(math.isfinite, means.values())) and all_finite(self.student)),
-            "training_seconds": self._training_seconds,
-            "evaluation_seconds": self._evaluation_seconds,
+            **self._logbook.report(self, self.student),
         }
-        self._statistics_at_report = statistics
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,15 +126,11 @@ class SupervisedTrainer:
             "order_stream": self._order_stream.get_state(),
             "augmentation_stream": self._augmentation_stream.get_state(),
             "order": self._order,
-            "means": self._means.state_dict(),
-            "statistics_at_report": self._statistics_at_report,
             "counters": {
                 "epochs": self.epochs,
                 "student_updates": self.student_updates,
-                "test_evaluations": self._test_evaluations,
-                "training_seconds": self._training_seconds,
-                "evaluation_seconds": self._evaluation_seconds,
             },
+            "logbook": self._logbook.state_dict(),
             "last_report": self.last_report,
         }
 
@@ -186,14 +141,10 @@ class SupervisedTrainer:
         self._order_stream.set_state(state["order_stream"])
         self._augmentation_stream.set_state(state["augmentation_stream"])
         self._order = state["order"]
-        self._means.load_state_dict(state["means"])
-        self._statistics_at_report = state["statistics_at_report"].to(self.device)
+        self._logbook.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.epochs = counters["epochs"]
         self.student_updates = counters["student_updates"]
-        self._test_evaluations = counters["test_evaluations"]
-        self._training_seconds = counters["training_seconds"]
-        self._evaluation_seconds = counters["evaluation_seconds"]
         self.last_report = state["last_report"]
 
     def update(self) -> None:
@@ -206,7 +157,6 @@ class SupervisedTrainer:
         if self._augment:
             images = crop_and_flip(images, self._augmentation_stream)
         set_rate(self.optimizer, self._rate(self.epochs))
-        self._student_in_train_mode = in_train_mode(self.student)
         loss = self._loss(normalise(images, self.normalisation, self.dtype), self._train.labels[indices])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -234,7 +184,7 @@ class SupervisedTrainer:
                     [attention_map(activation) for activation in teacher_activations],
                 )
                 loss = loss + config.attention_weight * 3 / len(activations) * attention
-        self._means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
+        self._logbook.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
         return loss
 
     def _rate(self, epoch: int) -> float:

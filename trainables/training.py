@@ -1,4 +1,4 @@
-"""What every kind of training has in common: the interface by which Ray, tests and scripts drive it, and its book-keeping.
+"""What every kind of training has in common: the interface by which Ray, tests and scripts drive it.
 
 A training is a ``ZeroShotDistiller`` or a ``SupervisedTrainer``. It advances from report to report, can be saved between
 any two optimizer updates or pseudo batches, and continues from there bit for bit on a CPU.
@@ -10,20 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
 
 from trainables.config import AnyTrialConfig
-from trainables.data import DatasetSplits, ImageSet
+from trainables.data import DatasetSplits
 from trainables.datasets import Normalisation
 from trainables.errors import CheckpointError
-from trainables.evaluation import accuracy, measure
 from trainables.networks import Network
 
 Report = dict[str, int | float | bool | None]
 """One value for each of ``trainables.metrics.METRICS`` that the method has."""
-
-TEACHER_CHECK_IMAGES = 1000
-"""Test images on which each trial measures its teacher, to see that it is the one that was recorded."""
 
 
 class Training(Protocol):
@@ -32,6 +27,7 @@ class Training(Protocol):
     device: torch.device
     student: Network
     normalisation: Normalisation
+    splits: DatasetSplits
     last_report: Report | None
 
     @property
@@ -66,34 +62,6 @@ class Training(Protocol):
         """
 
 
-class RunningMeans:
-    """Means of scalars since they were last taken, summed on the device so that no step waits for it."""
-
-    def __init__(self, names: tuple[str, ...], *, device: torch.device, dtype: torch.dtype) -> None:
-        self._names = names
-        self._sums = torch.zeros(len(names), dtype=dtype, device=device)
-        self._count = 0
-
-    def add(self, *values: Tensor) -> None:
-        """One scalar for each name."""
-        self._sums += torch.stack(values)
-        self._count += 1
-
-    def take(self) -> dict[str, float]:
-        """The means, 0 where nothing was added; begins anew."""
-        means = (self._sums / max(1, self._count)).tolist()
-        self._sums, self._count = torch.zeros_like(self._sums), 0
-        return dict(zip(self._names, means, strict=True))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Sums and count."""
-        return {"sums": self._sums, "count": self._count}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
-        self._sums, self._count = state["sums"].to(self._sums.device), state["count"]
-
-
 def next_report(training: Training) -> int:
     """Where the next report falls, counted in the config's ``unit``.
 
@@ -105,38 +73,10 @@ def next_report(training: Training) -> int:
     return min((reported // config.report_interval + 1) * config.report_interval, config.budget)
 
 
-def accuracy_metrics(network: Network, splits: DatasetSplits, normalisation: Normalisation) -> Report:
-    """The two accuracies as a report has them."""
-    accuracies = measure(network, splits, normalisation)
-    return {"validation_accuracy": accuracies.validation, "test_accuracy": accuracies.test}
-
-
-def teacher_check(teacher: Network, test: ImageSet, normalisation: Normalisation) -> float:
-    """The teacher's accuracy, as this trial sees it, on the first test images."""
-    return accuracy(teacher, test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)))), normalisation)
-
-
-def in_train_mode(network: nn.Module) -> bool:
-    """Whether the network and all its parts are."""
-    return all(module.training for module in network.modules())
-
-
-def running_statistics(network: nn.Module) -> Tensor:
-    """All running means and variances of BatchNorm, in one vector; empty where there are none."""
-    statistics = [buffer.flatten() for name, buffer in network.named_buffers() if "running_" in name]
-    return torch.cat(statistics).clone() if statistics else torch.zeros(0)
-
-
-def shift_since(before: Tensor, now: Tensor) -> float | None:
-    """Relative change of running statistics, L2; none where there are none."""
-    if len(now) == 0:
-        return None
-    return float((now - before).norm() / before.norm().clamp_min(1e-12))
-
-
-def all_finite(*networks: nn.Module) -> bool:
-    """Whether every weight and buffer is a finite number."""
-    return all(bool(value.isfinite().all()) for network in networks for value in network.state_dict().values())
+def is_finished(training: Training) -> bool:
+    """Whether the budget is used up or the trial has diverged."""
+    last = training.last_report
+    return (last is not None and bool(last["diverged"])) or training.done >= training.config.budget
 
 
 def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any]) -> None:

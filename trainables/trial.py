@@ -125,13 +125,13 @@ def build_training(
             return SupervisedTrainer(config, splits=splits, teacher=teacher, initial_weights=weights, device=device)
 
 
-def transition_metrics(training: Training, inputs: TrialInputs) -> tuple[TransitionCurves, Report]:
+def transition_metrics(training: Training) -> tuple[TransitionCurves, Report]:
     """Transition curves of a training that has a teacher, its student attacked, and the metrics made from them."""
     assert training.teacher is not None
     curves = transition_curves(
         training.student,
         training.teacher,
-        inputs.splits_of(training.config).test.to(training.device),
+        training.splits.test,
         training.normalisation,
         images=training.config.transition_images,
     )

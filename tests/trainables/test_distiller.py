@@ -286,7 +286,7 @@ def test_accuracy_is_measured_under_the_chosen_normalisation() -> None:
         grey = ImageSet(
             images=torch.full((4, 1, 32, 32), 100, dtype=torch.uint8), labels=torch.ones(4, dtype=torch.int64)
         )
-        distiller._splits = replace(distiller._splits, validation=grey)
+        distiller.splits = replace(distiller.splits, validation=grey)
         distiller.student = _SeesLight()
         return float(distiller.report()["validation_accuracy"] or 0.0)
 
@@ -323,7 +323,7 @@ def test_training_4_equals_training_2_saving_and_training_2_in_a_new_process(tmp
 
 
 def without_times(state: dict[str, Any]) -> dict[str, Any]:
-    for part in (state["counters"], state["last_report"]):
+    for part in (state["logbook"], state["last_report"]):
         for key in ("training_seconds", "evaluation_seconds"):
             assert part.pop(key) > 0
     return state
