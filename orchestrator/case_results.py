@@ -76,22 +76,19 @@ def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseRes
     Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
     sweep's own runs, or of the newest.
     """
-    found: dict[Assignment, Row] = {}
     rows = sorted(read_trials(store).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
-    completed = [row for row in rows if row["state"] == "completed"]
-    for assignment in sweep.assignments():
-        config = sweep.case_config(assignment)
-        for row in completed:
-            if _is_of(row, config, assignment, sweep_id):
-                found[assignment] = row
-    teachers = {assignment.case: row["teacher_sha256"] for assignment, row in _newest_last(found, sweep_id)}
-    same = {a: row for a, row in found.items() if row["teacher_sha256"] == teachers[a.case]}
+    configs = {assignment: sweep.case_config(assignment) for assignment in sweep.assignments()}
+    found: dict[Assignment, Row] = {}
+    teachers: dict[str, str | None] = {}
+    for row in rows:  # the later one wins
+        if row["state"] == "completed":
+            for assignment, config in configs.items():
+                if _is_of(row, config, assignment, sweep_id):
+                    found[assignment] = row
+                    teachers[assignment.case] = row["teacher_sha256"]
+    same = {a: found[a] for a in configs if a in found and found[a]["teacher_sha256"] == teachers[a.case]}
     others = [row for row in rows if row["sweep_id"] == sweep_id and row["state"] in {"diverged", "failed"}]
     return CaseResults(sweep=sweep, rows=same, others=others)
-
-
-def _newest_last(found: dict[Assignment, Row], sweep_id: str) -> list[tuple[Assignment, Row]]:
-    return sorted(found.items(), key=lambda item: (item[1]["sweep_id"] == sweep_id, item[1]["ended_at"]))
 
 
 def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:

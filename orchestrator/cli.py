@@ -126,13 +126,12 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     console = make_console()
     with errors_as_messages(verbose):
-        from orchestrator.reproduce import NOT_COMPARABLE, check_target
+        from orchestrator.reproduce import NOT_COMPARABLE
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import verdict_markdown, verdict_table
 
         flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
-        check_target(config)
         check_output(output)
         result = run_and_judge(config, address=address, console=console, run=run)
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):

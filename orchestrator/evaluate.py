@@ -66,7 +66,7 @@ def load_network(reference: str, dataset: str, storage: str, splits: DatasetSpli
         return published.build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
-    students = StudentStore(find_storage(storage).below(keys.STUDENTS), "")
+    students = StudentStore(find_storage(storage).below(keys.STUDENTS))
     weights, spec, config = students.load(reference), SPECS[dataset], students.load_config(reference)
     if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
         raise ConfigError(

@@ -42,21 +42,17 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
         TeacherError: a teacher is not what the config says.
     """
     configs = sweep.configs()
-    splits = {config.splits_key: _load(config, sweep) for config in _first_of_each(configs, "splits_key")}
-    teachers = {}
-    for config in _first_of_each(configs, "teacher_key"):
-        key = config.teacher_key
-        if key is not None:
-            teachers[key] = _teacher(config, sweep, splits[config.splits_key], store, say)
+    with_splits = {config.splits_key: config for config in configs}
+    splits = {key: _load(config, sweep) for key, config in with_splits.items()}
+    with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
+    teachers = {
+        key: _teacher(config, sweep, splits[config.splits_key], store, say) for key, config in with_teacher.items()
+    }
     learn_from_images = {config.splits_key for config in configs if isinstance(config, SupervisedConfig)}
     return TrialInputs(
         splits={key: s if key in learn_from_images else s.without_training_images() for key, s in splits.items()},
         teachers=teachers,
     )
-
-
-def _first_of_each(configs: list[AnyTrialConfig], key: str) -> list[AnyTrialConfig]:
-    return list({getattr(config, key): config for config in reversed(configs)}.values())[::-1]
 
 
 def _load(config: AnyTrialConfig, sweep: SweepConfig) -> DatasetSplits:
@@ -84,7 +80,8 @@ def _teacher(
         registry = TeacherRegistry(store.below(TEACHERS))
         found = registry.find(recipe)
         if found is None:
-            progress = store.below(training_folder(recipe.dataset, recipe.student, recipe_key(recipe)))
+            folder = training_folder(recipe.dataset, recipe.student, recipe_key(recipe), recipe.report_interval)
+            progress = store.below(folder)
             found = _trained(recipe, sweep, splits, CheckpointStore(progress), say)
             registry.add(found, recipe)
             for checkpoint in progress.keys(""):

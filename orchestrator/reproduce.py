@@ -142,10 +142,7 @@ def _judge_drop(row: PublishedRow, results: CaseResults) -> Judgement:
 
 
 def _without_published_value(row: PublishedRow, values: list[float]) -> Judgement:
-    judgement = replace(judge_on_curve([], [], spread=None, case=row.case), metric=row.metric, n=len(values))
-    if not values:
-        return judgement
-    return replace(judgement, mean=statistics.fmean(values), std=statistics.pstdev(values))
+    return replace(judge_on_curve(values, [], spread=None, case=row.case), metric=row.metric)
 
 
 def _average_drops(results: CaseResults) -> list[float]:

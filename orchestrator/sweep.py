@@ -265,8 +265,9 @@ class _Driver:
 
     def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
         storage = TrialStorage(
+            sweep_id=self.sweep_id,
             checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
-            students=StudentStore(self.store.below(keys.STUDENTS), self.sweep_id),
+            students=StudentStore(self.store.below(keys.STUDENTS)),
             curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
         )
         trainable = tune.with_parameters(

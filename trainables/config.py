@@ -7,6 +7,7 @@ page ``docs/method.md`` tells it. Configs are flat and scalar, so that a config 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -74,18 +75,18 @@ class TrialConfig(Config):
     0: none."""
 
     @property
+    @abstractmethod
     def budget(self) -> int:
         """After how many of ``unit`` the trial is complete."""
-        raise NotImplementedError
 
     @property
     def report_interval(self) -> int:
         """How many of ``unit`` lie between two reports, at least 1."""
         return self.evaluation_interval or max(1, self.budget // 100)
 
+    @abstractmethod
     def scaled(self, fraction: float) -> Self:
         """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
-        raise NotImplementedError
 
     @property
     def splits_key(self) -> SplitsKey:

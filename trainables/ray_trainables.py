@@ -135,12 +135,12 @@ class TrialTrainable(Trainable):
 
     def _finish(self, report: Report) -> None:
         """What is done once, with the student that has come out. The report is what the checkpoint will hold."""
-        student, storage = self._training.student, self._trial_storage
+        training, storage = self._training, self._trial_storage
         if report["diverged"]:
             return
         if storage:
-            self._keep("the student", lambda: storage.students.save(self._key, student.state_dict(), self._config))
-        if self._config.transition_images and self._training.teacher:
+            self._keep("the student", lambda: storage.keep_student(self._key, training))
+        if self._config.transition_images and training.teacher:
             self._measure_transitions(report)
 
     def _measure_transitions(self, report: Report) -> None:

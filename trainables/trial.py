@@ -44,18 +44,17 @@ class TrialInputs:
 
 
 class StudentStore:
-    """Students that came out of completed trials: ``<sweep_id>/<trial_id>.safetensors``, the config in its header."""
+    """Students that came out of completed trials, each named ``SWEEP/TRIAL``; the config is in the file's header."""
 
-    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
-        """Args: sweep_id: The sweep whose students are saved; those of any sweep can be loaded."""
+    def __init__(self, store: ObjectStore) -> None:
+        """Args: store: The storage's folder of students."""
         self._store = store
-        self._sweep_id = sweep_id
 
-    def save(self, trial_id: str, weights: Mapping[str, Tensor], config: AnyTrialConfig) -> None:
-        """Keep a student."""
+    def save(self, student: str, weights: Mapping[str, Tensor], config: AnyTrialConfig) -> None:
+        """Keep a student under its name."""
         plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         header = {"config": config.model_dump_json()}
-        self._store.write(_student_key(f"{self._sweep_id}/{trial_id}"), save_tensors(plain, metadata=header))
+        self._store.write(_student_key(student), save_tensors(plain, metadata=header))
 
     def load(self, student: str) -> dict[str, Tensor]:
         """The weights of ``SWEEP/TRIAL``.
@@ -93,9 +92,14 @@ class StudentStore:
 class TrialStorage:
     """Where the trials of one sweep keep what is not a row."""
 
+    sweep_id: str
     checkpoints: CheckpointStore
     students: StudentStore
     curves: ObjectStore
+
+    def keep_student(self, trial_id: str, training: Training) -> None:
+        """Keep what has come out of a trial."""
+        self.students.save(f"{self.sweep_id}/{trial_id}", training.student.state_dict(), training.config)
 
     def write_curves(self, trial_id: str, curves: TransitionCurves) -> None:
         """Keep a trial's transition curves, one row for each image and target class."""
@@ -121,7 +125,11 @@ def build_training(
             assert teacher is not None  # its config always names one
             return ZeroShotDistiller(config, teacher=teacher, splits=splits, device=device)
         case SupervisedConfig():
-            weights = storage.students.load(config.initial_student) if config.initial_student and storage else None
+            weights = None
+            if config.initial_student is not None:
+                if storage is None:
+                    raise StudentError(f"initial_student={config.initial_student}: needs the storage that has it")
+                weights = storage.students.load(config.initial_student)
             return SupervisedTrainer(config, splits=splits, teacher=teacher, initial_weights=weights, device=device)
 
 

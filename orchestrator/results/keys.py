@@ -55,9 +55,9 @@ def checkpoint_folder(sweep_id: str) -> str:
     return f"checkpoints/{sweep_id}"
 
 
-def training_folder(dataset: str, network: str, recipe: str) -> str:
-    """Checkpoints of a teacher that is being trained."""
-    return f"checkpoints/teachers/{dataset}/{network}-{recipe}"
+def training_folder(dataset: str, network: str, recipe: str, report_interval: int) -> str:
+    """Checkpoints of a teacher that is being trained. The interval changes no weight, but a checkpoint belongs to one."""
+    return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
 
 
 def trial_name(number: int) -> str:

@@ -43,8 +43,9 @@ def storage(tmp_path: Path) -> Path:
     """A storage with a completed zero-shot trial that has curves."""
     place = find_storage(str(tmp_path))
     trial_storage = TrialStorage(
+        sweep_id="sweep-a",
         checkpoints=CheckpointStore(place.below(keys.checkpoint_folder("sweep-a"))),
-        students=StudentStore(place.below(keys.STUDENTS), "sweep-a"),
+        students=StudentStore(place.below(keys.STUDENTS)),
         curves=place.below(keys.sweep_folder("transition_curves", "sweep-a")),
     )
     config = ZeroShotConfig.model_validate(tiny_settings(transition_images=2))

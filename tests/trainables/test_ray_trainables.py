@@ -52,8 +52,9 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 @pytest.fixture
 def prepared(store: ObjectStore) -> type[Prepared]:
     storage = TrialStorage(
+        sweep_id="sweep-a",
         checkpoints=CheckpointStore(store),
-        students=StudentStore(store.below("students"), "sweep-a"),
+        students=StudentStore(store.below("students")),
         curves=store.below("curves"),
     )
     return type("WithStore", (Prepared,), {"storage": storage})

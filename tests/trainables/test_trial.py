@@ -27,8 +27,9 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def storage(store: ObjectStore) -> TrialStorage:
     return TrialStorage(
+        sweep_id="sweep-a",
         checkpoints=CheckpointStore(store.below("checkpoints")),
-        students=StudentStore(store.below("students"), "sweep-a"),
+        students=StudentStore(store.below("students")),
         curves=store.below("curves"),
     )
 
@@ -68,6 +69,12 @@ def test_the_student_of_a_completed_trial_is_kept_and_another_trial_starts_from_
     tuned = SUPERVISED.model_copy(update={"initial_student": "sweep-a/t0003"})
     training = build_training(tuned, make_inputs(tuned), storage, CPU)
     assert all(torch.equal(value, expected[key]) for key, value in training.student.state_dict().items())
+
+
+def test_a_start_from_a_student_needs_the_storage_that_has_it() -> None:
+    tuned = SUPERVISED.model_copy(update={"initial_student": "sweep-a/t0003"})
+    with pytest.raises(StudentError, match="initial_student=sweep-a/t0003: needs the storage"):
+        build_training(tuned, make_inputs(tuned), None, CPU)
 
 
 def test_a_missing_or_damaged_student_is_named(storage: TrialStorage, store: ObjectStore) -> None:

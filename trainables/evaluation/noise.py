@@ -7,8 +7,7 @@ from torch import Tensor
 
 from trainables.data import normalise
 from trainables.datasets import IMAGE_SIZE, Normalisation
-from trainables.evaluation.transition import in_eval_mode
-from trainables.networks import Network
+from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
 
 _BATCH_SIZE = 64

@@ -8,8 +8,7 @@ once. In eval mode they do not see each other, and cross entropy is summed over 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from trainables.data import ImageSet, normalise
 from trainables.datasets import Normalisation
-from trainables.networks import Network
+from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
 
 TargetRule = Literal["label", "prediction"]
@@ -256,19 +255,6 @@ def mean_curves(curves: TransitionCurves) -> MeanCurves:
         other_error=other_error,
         images=len(curves.labels),
     )
-
-
-@contextmanager
-def in_eval_mode(*networks: Network) -> Iterator[None]:
-    """Within the block the networks are in eval mode; afterwards each of their modules is in the mode it was in."""
-    modes = {module: module.training for network in networks for module in network.modules()}
-    try:
-        for network in networks:
-            network.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _agreeing(

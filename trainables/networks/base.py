@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 
 
@@ -18,3 +21,20 @@ class Network(nn.Module):
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         result: tuple[Tensor, list[Tensor]] = super().__call__(images)
         return result
+
+
+@contextmanager
+def in_eval_mode(*networks: Network) -> Iterator[None]:
+    """Within the block the networks are in eval mode; afterwards each of their modules is in the mode it was in.
+
+    A student that went on training in eval mode would stop updating its statistics, which costs points of accuracy and is
+    the known fault of one re-implementation.
+    """
+    modes = {module: module.training for network in networks for module in network.modules()}
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
