@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.published_loop import PublishedLoop
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
+from orchestrator.loading import load_sweep
 from trainables.config import ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.datasets import NORMALISATIONS

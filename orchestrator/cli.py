@@ -27,8 +27,9 @@ from orchestrator.cli_shared import (
     errors_as_messages,
     make_console,
 )
-from orchestrator.config import SweepConfig, check_sweep_id, load_sweep
+from orchestrator.config import SweepConfig, check_sweep_id
 from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigError, config_error, unknown_name
-from search_spaces.presets import preset_names, preset_path
-from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, config_class
+from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
 
 Scalar = str | int | float | bool | None
@@ -320,10 +317,7 @@ class SweepConfig(Config):
         return recipe.model_copy(update={"evaluation_interval": interval})
 
     def _config(self, values: Mapping[str, Any], origin: str) -> AnyTrialConfig:
-        try:
-            model = config_class(values)
-        except ValueError as error:
-            raise ConfigError(f"{origin}: {error}") from error
+        model = trial_model(values, origin)
         try:
             config = model.model_validate(values)
         except ValidationError as error:
@@ -379,75 +373,21 @@ class SweepConfig(Config):
         return f"{self.name}-{digest[:8]}"
 
 
+def trial_model(values: Mapping[str, Any], origin: str) -> type[ZeroShotConfig] | type[SupervisedConfig]:
+    """The config class that a trial's ``method`` names.
+
+    Raises:
+        ConfigError: there is no such method; ``origin`` says where it was read.
+    """
+    try:
+        return config_class(values)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+
+
 def check_sweep_id(sweep_id: str) -> None:
     """Raises: ConfigError: it could not name a folder or would be read as a number."""
     try:
         _check_identifier(sweep_id)
     except ValueError as error:
         raise ConfigError(f"--sweep-id {error}") from error
-
-
-def load_sweep(
-    preset_or_file: str, *, flags: Mapping[str, Any] | None = None, assignments: Iterable[str] = ()
-) -> SweepConfig:
-    """Read a sweep.
-
-    Args:
-        preset_or_file: Name of a preset or path of a YAML file.
-        flags: Fields of ``SweepConfig`` that win over the file; those that are ``None`` are left out.
-        assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
-
-    Raises:
-        ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
-    """
-    path = Path(preset_or_file)
-    if path.suffix not in {".yaml", ".yml"}:
-        if preset_or_file not in preset_names():
-            raise ConfigError(unknown_name("preset", preset_or_file, preset_names()) + ", or a file ending in .yaml")
-        path = preset_path(preset_or_file)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
-    content |= {key: value for key, value in (flags or {}).items() if value is not None}
-    assigned = _parse_assignments(assignments)
-    trial = content.get("trial") or {}
-    if content.get("cases"):
-        cases = {name: {**trial, **(case or {})} for name, case in content["cases"].items()}
-        content["cases"] = {name: _typed(case, assigned, f"{path}, case {name}") for name, case in cases.items()}
-        content["trial"] = {}
-    else:
-        content["trial"] = _typed(trial, assigned, f"{path}, trial")
-    try:
-        return SweepConfig.model_validate(content)
-    except ValidationError as error:
-        raise config_error(error, SweepConfig, str(path)) from error
-
-
-def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = {}
-    for assignment in assignments:
-        field, separator, value = assignment.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {assignment}: expected FIELD=VALUE, for example temperature=2")
-        values[field.strip()] = None if value.strip().lower() in {"none", "null"} else value.strip()
-    return values
-
-
-def _typed(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], origin: str) -> dict[str, Scalar]:
-    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
-    trial = {**from_file, **assigned}
-    try:
-        model = config_class(trial)
-    except ValueError as error:
-        raise ConfigError(f"{origin}: {error}") from error
-    try:
-        config = model.model_validate(trial)
-    except ValidationError as error:
-        # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
-        blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
-        by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
-        raise config_error(error, model, "--set" if by_flag else origin) from error
-    return {field: getattr(config, field) for field in trial}

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.loading import load_sweep
 from orchestrator.progress import duration
 from orchestrator.results import read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import search_spaces
 import trainables
 from orchestrator.cli import app
-from orchestrator.config import SHARED_FIELDS, SweepConfig, load_sweep
+from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.loading import load_sweep
 from orchestrator.searcher import survey_space
 from search_spaces import resolve_space
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from ray.tune.search import Searcher
 
 from orchestrator.case_results import read_cases, settled_elsewhere
-from orchestrator.config import Assignment, SweepConfig, load_sweep
+from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.searcher import StudySearcher

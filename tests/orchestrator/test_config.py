@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
 
 
 @pytest.fixture

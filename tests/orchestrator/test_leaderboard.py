@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.leaderboard import read_leaderboard
+from orchestrator.loading import load_sweep
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX

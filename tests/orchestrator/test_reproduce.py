@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.config import Assignment, SweepConfig, load_sweep
+from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
 from orchestrator.plan import make_plan
 from orchestrator.reproduce import check_target, judge_sweep
 from orchestrator.reproduction import Judgement, Verdict

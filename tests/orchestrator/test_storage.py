@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import load_sweep
 from orchestrator.errors import ConfigError, StorageError, SweepBusyError
+from orchestrator.loading import load_sweep
 from orchestrator.lock import sweep_lock
 from orchestrator.storage import find_storage, local_path, open_storage, shown
 from trainables.object_store import ObjectStore

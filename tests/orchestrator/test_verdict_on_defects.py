@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.digits_reference import digits, train_teacher
-from orchestrator.config import load_sweep
+from orchestrator.loading import load_sweep
 from orchestrator.reproduction import Verdict, judge_on_curve
 from trainables.config import ZeroShotConfig
 from trainables.distiller import ZeroShotDistiller
