@@ -20,9 +20,7 @@ from orchestrator.loading import load_sweep
 from trainables.config import ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.datasets import NORMALISATIONS
-from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import accuracy
-from trainables.seeding import stream
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher, describe_teacher, teacher_recipe
 
@@ -54,14 +52,7 @@ def train_teacher(sweep: SweepConfig, splits: DatasetSplits) -> Teacher:
 
 def plain_accuracy(config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits) -> float:
     """Test accuracy after the plain loop, from the same initial networks and latents as a trial with that seed."""
-    start = ZeroShotDistiller(config, teacher=teacher, splits=splits.without_training_images())
-    loop = PublishedLoop(
-        config=config,
-        teacher=start.teacher.requires_grad_(True),
-        student=start.student,
-        generator=start.generator,
-        latent_stream=stream(config.seed, "latents"),
-    )
+    loop = PublishedLoop.beginning(config, teacher, splits.without_training_images())
     for _ in range(config.total_pseudo_batches):
         loop.pseudo_batch()
     return accuracy(loop.student, splits.test, NORMALISATIONS[config.dataset])

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
+from trainables.data import DatasetSplits
+from trainables.distiller import ZeroShotDistiller
 from trainables.networks import Network
+from trainables.seeding import stream
+from trainables.teachers import Teacher
 
 
 @dataclass(kw_only=True)
@@ -27,6 +31,21 @@ class PublishedLoop:
     student: Network
     generator: nn.Module
     latent_stream: torch.Generator
+
+    @classmethod
+    def beginning(
+        cls, config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits, dtype: torch.dtype = torch.float32
+    ) -> PublishedLoop:
+        """The loop with the initial networks that a trial of this config has, as published and not made fast."""
+        plain = config.model_copy(update={"numerics": "exact", "precision": "float32", "compilation": "never"})
+        start = ZeroShotDistiller(plain, teacher=teacher, splits=splits, dtype=dtype)
+        return cls(
+            config=config,
+            teacher=start.teacher.requires_grad_(True),  # the published code leaves gradients on
+            student=start.student,
+            generator=start.generator,
+            latent_stream=stream(config.seed, "latents"),
+        )
 
     def __post_init__(self) -> None:
         """Set modes once, as published, and start both optimizers and schedules."""

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 
 from orchestrator.config import SweepConfig
 from orchestrator.progress import Progress
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
@@ -62,7 +62,7 @@ class SweepRecorder(Callback):
         if self._searcher.storage_error:
             return
         key = trial.config["trial_id"]
-        report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, "hostname", "device", "threads")}
+        report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
         value = self._objective(report)
         with self._searcher.watching_storage():

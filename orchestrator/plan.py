@@ -17,14 +17,11 @@ from rich.table import Table
 
 from orchestrator.config import SweepConfig
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits, ImageSet
-from trainables.datasets import IMAGE_SIZE, SPECS
+from trainables.datasets import SPECS
 from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
-from trainables.networks import build_network
-from trainables.seeding import seeded_initialisation
+from trainables.stand_ins import blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
-from trainables.teachers import Teacher, TeacherMetadata
 
 PROBE_IMAGES = 256
 """Images on which the probe measures what evaluating costs."""
@@ -135,20 +132,20 @@ def _updates_per_unit(config: AnyTrialConfig) -> int:
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float]:
     """Seconds of a pseudo batch, or of an update, and of measuring the student once."""
     spec = SPECS[config.dataset]
-    splits = DatasetSplits(
-        spec=spec,
-        train=_blank(max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1)), config),
-        validation=_blank(0, config),
-        test=_blank(PROBE_IMAGES, config),
-    )
-    teacher = _untrained(config) if config.teacher else None
+    train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
+    splits = blank_splits(config, train=train, test=PROBE_IMAGES)
+    teacher = untrained_teacher(config) if config.teacher else None
     measure: Callable[[], object]
     if isinstance(config, ZeroShotConfig):
         assert teacher is not None  # its config always names one
         # A whole pseudo batch can take a minute on a CPU, so the student's steps are counted from one and two of them.
+        # Compiling would take longer than it saves here; a compiled trial will be a little cheaper than this says.
         one, two = (
             ZeroShotDistiller(
-                config.model_copy(update={"student_steps": steps}), teacher=teacher, splits=splits, device=device
+                config.model_copy(update={"student_steps": steps, "compilation": "never"}),
+                teacher=teacher,
+                splits=splits,
+                device=device,
             )
             for steps in (1, 2)
         )
@@ -175,26 +172,3 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
-
-
-def _blank(count: int, config: AnyTrialConfig) -> ImageSet:
-    spec = SPECS[config.dataset]
-    shape = (count, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
-    return ImageSet(images=torch.zeros(shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes)
-
-
-def _untrained(config: AnyTrialConfig) -> Teacher:
-    spec = SPECS[config.dataset]
-    with seeded_initialisation(0, "probe"):
-        network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
-    metadata = TeacherMetadata(
-        dataset=config.dataset,
-        network=str(config.teacher),
-        normalisation=config.normalisation or config.dataset,
-        source="untrained",
-        sha256="",
-        validation_accuracy=None,
-        test_accuracy=0.0,
-        recipe={},
-    )
-    return Teacher(metadata=metadata, weights=network.state_dict())

@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from trainables.errors import CheckpointError, DamagedCheckpointError
 from trainables.object_store import ObjectStore
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _SEPARATOR = "/"
 _HEADER_KEY = "zskt"
 
@@ -48,7 +48,7 @@ def parse(data: bytes, *, origin: str) -> dict[str, Any]:
 
     Raises:
         DamagedCheckpointError: truncated, or its checksum is wrong.
-        CheckpointError: written by a later version.
+        CheckpointError: written by another version.
     """
     try:
         tensors = load_tensors(data)
@@ -56,9 +56,13 @@ def parse(data: bytes, *, origin: str) -> dict[str, Any]:
         version, digest, text = header["format_version"], header["sha256"], header["state"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedCheckpointError(f"checkpoint {origin} cannot be read: {error}") from error
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        newer = version > FORMAT_VERSION
+        remedy = (
+            "update zskt" if newer else "finish it with the version that wrote it, or give the sweep another --sweep-id"
+        )
         raise CheckpointError(
-            f"checkpoint {origin} has format {version}; this version reads up to {FORMAT_VERSION}: update zskt"
+            f"checkpoint {origin} has format {version}; this version reads {FORMAT_VERSION}: {remedy}"
         )
     if digest != _digest(text, tensors):
         raise DamagedCheckpointError(f"checkpoint {origin} is damaged: its checksum is not the one it was written with")

@@ -22,7 +22,12 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
+
+
+COMPILED_FROM = 500
+"""Pseudo batches from which compiling repays its time: a minute or more against a tenth of a second or more each."""
 
 
 class Config(BaseModel):
@@ -206,6 +211,27 @@ class ZeroShotConfig(TrialConfig):
     """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
     layer; above 0 asks for images that differ."""
 
+    numerics: Literal["exact", "fast"] = "fast"
+    """``exact``: on a CPU bit-identical to the published loop; ``fast``: the same computation in another order (channels
+    last, upsampling fused into convolutions, the teacher's BatchNorm folded), which differs by rounding."""
+
+    precision: Precision = "float32"
+    """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
+    to 10 bits, ``bfloat16`` computes in 16 bits; weights, losses and accuracies stay in float32."""
+
+    compilation: Literal["auto", "always", "never"] = "auto"
+    """Whether torch compiles the loop, which changes rounding and takes one to five minutes once for each machine and pair
+    of networks. ``auto``: with ``fast``, for wide ResNets and at least 500 pseudo batches."""
+
+    @model_validator(mode="after")
+    def _check_numerics(self) -> Self:
+        if self.numerics == "exact" and (self.precision != "float32" or self.compilation == "always"):
+            raise ValueError(
+                f"numerics=exact excludes precision={self.precision} with compilation={self.compilation}; allowed: "
+                "precision=float32 and compilation auto or never"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_horizon(self) -> Self:
         if self.learning_rate_horizon is not None and self.learning_rate_horizon < self.total_pseudo_batches:
@@ -226,6 +252,14 @@ class ZeroShotConfig(TrialConfig):
     @property
     def budget(self) -> int:
         return self.total_pseudo_batches
+
+    @property
+    def compiled(self) -> bool:
+        """Whether torch is to compile the loop; it depends on the config alone, so that a trial's bits do."""
+        if self.compilation == "auto":
+            long = self.total_pseudo_batches >= COMPILED_FROM
+            return self.numerics == "fast" and long and self.student.startswith("wrn")
+        return self.compilation == "always"
 
     @property
     def horizon(self) -> int:

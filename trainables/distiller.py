@@ -11,6 +11,7 @@ One pseudo batch, with the latents drawn once and kept for all of it:
 The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
 and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/test_distiller.py`` compares with
 a plain transcription): the student's updates never used those gradients, and within a student phase the images are equal.
+That is ``numerics=exact``; ``fast`` also computes in another order, see ``hasten``.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.compilation import compiled, forget_compiled, why_not_compiled
 from trainables.config import Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.devices import tf32
 from trainables.extra_terms import ExtraTerms
 from trainables.generator import Generator
 from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, beliefs, divergence
-from trainables.networks import build_network
+from trainables.networks import Network, build_network
 from trainables.schedules import cosine
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher
@@ -51,24 +53,20 @@ _MEANS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lesson:
-    """What a student step learns from: images, and what the teacher makes of them."""
+class _Lesson(NamedTuple):
+    """What a student step learns from: what the teacher makes of the images."""
 
-    images: Tensor
-    teacher_logits: Tensor
-    teacher_beliefs: Tensor
-    teacher_maps: list[Tensor]
+    logits: Tensor
+    beliefs: Tensor
+    maps: list[Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Step:
-    """What a student step tells, all scalars but the logits, detached."""
+class _StudentLoss(NamedTuple):
+    """What a student step comes to, all scalars but the logits."""
 
     loss: Tensor
     divergence: Tensor
     attention: Tensor
-    gradient_norm: Tensor
     logits: Tensor
 
 
@@ -110,6 +108,11 @@ class ZeroShotDistiller:
         self.generator = generator.to(self.device, dtype).train()
         self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
+        if config.numerics == "fast":
+            hasten(teacher=self.teacher, student=self.student, generator=self.generator)
+        # Tensors, for a number would be compiled into the code and that be compiled anew for each.
+        self._temperature = torch.tensor(config.temperature, device=self.device, dtype=dtype)
+        self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(config.seed, "latents")
         self._extra_terms = ExtraTerms(config, self.teacher)
@@ -122,6 +125,15 @@ class ZeroShotDistiller:
         self.last_report: Report | None = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
+        self.compiled = False
+        self.notes: list[str] = []
+        self._find_generator_loss = self._generator_loss
+        self._find_student_loss = self._student_loss
+        self._teach = self._lesson
+        if config.compiled:
+            self._compile()
+        if config.precision == "tf32" and self.device.type != "cuda":
+            self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
 
     @property
     def done(self) -> int:
@@ -138,7 +150,7 @@ class ZeroShotDistiller:
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
         """Do that many pseudo batches."""
         for _ in range(pseudo_batches):
-            with self._logbook.training(self.student):
+            with self._logbook.training(self.student), tf32(allowed=self.config.precision == "tf32"):
                 self._pseudo_batch()
             if after_each:
                 after_each()
@@ -209,11 +221,13 @@ class ZeroShotDistiller:
         self.student.train().requires_grad_(True)
 
         if config.latents == "shared":
-            lesson = self._lesson(scored[-1] if config.student_batch == "scored" else self._updated_images(latents))
+            images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents)
+            lesson = self._teach(images)
         for _ in range(config.student_steps):
             if config.latents == "fresh":
-                lesson = self._lesson(self._updated_images(self._draw_latents()))
-            step = self._student_step(lesson)
+                images = self._updated_images(self._draw_latents())
+                lesson = self._teach(images)
+            step, student_norm = self._student_step(images, lesson)
 
         self.pseudo_batches += 1
         self._logbook.means.add(
@@ -221,14 +235,14 @@ class ZeroShotDistiller:
             step.loss,
             step.divergence,
             step.attention,
-            lesson.teacher_logits.softmax(1).amax(1).mean(),
+            lesson.logits.softmax(1).amax(1).mean(),
             step.logits.softmax(1).amax(1).mean(),
             torch.stack(generator_norms).mean(),
-            step.gradient_norm,
-            _diversity(lesson.images),
+            student_norm,
+            _diversity(images),
         )
         classes = self._class_counts.shape[1]
-        predicted = torch.stack([lesson.teacher_logits.argmax(1), step.logits.argmax(1)])
+        predicted = torch.stack([lesson.logits.argmax(1), step.logits.argmax(1)])
         self._class_counts += F.one_hot(predicted, classes).sum(1)
 
     def _draw_latents(self) -> Tensor:
@@ -237,59 +251,69 @@ class ZeroShotDistiller:
 
     def _generator_step(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
-        images = self.generator(latents)
-        student_logits, _ = self.student(images)
-        teacher_logits, _ = self.teacher(images)
-        teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self.config.temperature)
-        loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
-        for term in self._extra_terms(images, student_logits, teacher_logits):
-            loss = loss + term
+        loss, images = self._find_generator_loss(latents)
         norm = self._update(self.generator, self.generator_optimizer, loss)
         self.generator_updates += 1
         return loss.detach(), norm, images.detach()
+
+    def _generator_loss(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the images on which it was found."""
+        images = self._images(latents)
+        student_logits, _ = self._look(self.student, images)
+        teacher_logits, _ = self._look(self.teacher, images)
+        teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self._temperature)
+        loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
+        for term in self._extra_terms(images, student_logits, teacher_logits):
+            loss = loss + term
+        return loss, images
 
     def _updated_images(self, latents: Tensor) -> Tensor:
         """What the generator, after its update, makes of the latents."""
         # Shared latents: the published loop makes the same images once more in each student step.
         times = self.config.student_steps if self.config.latents == "shared" else 1
         with torch.no_grad(), self._counted_as(times):
-            images: Tensor = self.generator(latents)
-        return images
+            return self._images(latents)
 
     def _lesson(self, images: Tensor) -> _Lesson:
         with torch.no_grad():
-            logits, activations = self.teacher(images)
-            return _Lesson(
-                images=images,
-                teacher_logits=logits,
-                teacher_beliefs=beliefs(logits, self.config.student_divergence, self.config.temperature),
-                teacher_maps=self._attention_maps(activations),
-            )
+            logits, activations = self._look(self.teacher, images)
+            teacher_beliefs = beliefs(logits, self.config.student_divergence, self._temperature)
+            return _Lesson(logits, teacher_beliefs, self._attention_maps(activations))
 
-    def _student_step(self, lesson: _Lesson) -> _Step:
-        """One update towards the teacher."""
-        logits, activations = self.student(lesson.images)
-        distance = self._divergence(self.config.student_divergence, logits, lesson.teacher_beliefs)
-        attention = torch.zeros_like(distance)
-        loss = distance
-        if self.config.attention_weight > 0:
-            attention = attention_transfer(self._attention_maps(activations), lesson.teacher_maps)
-            loss = distance + self.config.attention_weight * attention
-        norm = self._update(self.student, self.student_optimizer, loss)
+    def _student_step(self, images: Tensor, lesson: _Lesson) -> tuple[_StudentLoss, Tensor]:
+        """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
+        found = self._find_student_loss(images, lesson)
+        norm = self._update(self.student, self.student_optimizer, found.loss)
         self.student_updates += 1
-        return _Step(
-            loss=loss.detach(),
-            divergence=distance.detach(),
-            attention=attention.detach(),
-            gradient_norm=norm,
-            logits=logits.detach(),
-        )
+        return _StudentLoss(*(value.detach() for value in found)), norm
+
+    def _student_loss(self, images: Tensor, lesson: _Lesson) -> _StudentLoss:
+        logits, activations = self._look(self.student, images)
+        distance = self._divergence(self.config.student_divergence, logits, lesson.beliefs)
+        if self.config.attention_weight == 0:
+            return _StudentLoss(distance, distance, torch.zeros_like(distance), logits)
+        attention = attention_transfer(self._attention_maps(activations), lesson.maps)
+        return _StudentLoss(distance + self._attention_weight * attention, distance, attention, logits)
+
+    def _look(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What a network makes of images, in the config's precision; logits as precise as the weights."""
+        with self._autocast():
+            logits, activations = network(images)
+        return logits.to(self.dtype), activations
+
+    def _images(self, latents: Tensor) -> Tensor:
+        with self._autocast():
+            images: Tensor = self.generator(latents)
+        return images.to(self.dtype)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _divergence(self, name: Divergence, student_logits: Tensor, teacher_beliefs: Tensor) -> Tensor:
         config = self.config
-        student_beliefs = beliefs(student_logits, name, config.temperature)
+        student_beliefs = beliefs(student_logits, name, self._temperature)
         value = divergence(name, student_beliefs, teacher_beliefs, config.divergence_reduction)
-        return value * config.temperature**2 if config.temperature_factor == "squared" else value
+        return value * self._temperature**2 if config.temperature_factor == "squared" else value
 
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -300,7 +324,9 @@ class ZeroShotDistiller:
         return norm
 
     def _attention_maps(self, activations: list[Tensor]) -> list[Tensor]:
-        return [attention_map(activation) for activation in activations] if self.config.attention_weight > 0 else []
+        if self.config.attention_weight == 0:
+            return []
+        return [attention_map(activation.to(self.dtype)) for activation in activations]
 
     @contextmanager
     def _counted_as(self, times: int) -> Iterator[None]:
@@ -328,6 +354,21 @@ class ZeroShotDistiller:
         """Pseudo images by predicted class since the last report: (teacher and student, classes)."""
         return torch.zeros(2, SPECS[self.config.dataset].num_classes, dtype=torch.int64, device=self.device)
 
+    def _compile(self) -> None:
+        """Compile the three parts with most of the work, if torch can."""
+        reason = why_not_compiled(self.device)
+        if reason:
+            self.notes.append(
+                f"torch cannot compile here ({reason}), so the trial runs slower; a C++ compiler (g++) is needed, or "
+                "say compilation=never"
+            )
+            return
+        forget_compiled()
+        self._find_generator_loss = compiled(self._generator_loss)
+        self._find_student_loss = compiled(self._student_loss)
+        self._teach = compiled(self._lesson)
+        self.compiled = True
+
     def _check_attention(self, channels: int) -> None:
         """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
         blank = torch.zeros(1, channels, 32, 32, device=self.device, dtype=self.dtype)
@@ -341,6 +382,14 @@ class ZeroShotDistiller:
                 f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
                 "networks of one family"
             )
+
+
+def hasten(*, teacher: Network, student: Network, generator: Generator) -> None:
+    """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
+    teacher.fold_batch_norms()
+    generator.fused_upsampling = True
+    for network in (teacher, student, generator):
+        network.to(memory_format=torch.channels_last)
 
 
 def _diversity(images: Tensor) -> Tensor:

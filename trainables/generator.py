@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +19,8 @@ class Generator(nn.Module):
 
     def __init__(self, *, latent_dim: int = 100, width: int = 128, channels: int = 3) -> None:
         super().__init__()
+        self.fused_upsampling = False
+        """Compute upsampling and the convolution after it as one: equal up to rounding, with 4/9 of the work."""
         self.start = IMAGE_SIZE // 4
         self.width = width
         self.linear = nn.Linear(latent_dim, width * self.start**2)
@@ -33,9 +36,32 @@ class Generator(nn.Module):
         """Map latents (batch, latent_dim), standard normal, to pseudo images (batch, channels, 32, 32)."""
         features = self.linear(latents).view(-1, self.width, self.start, self.start)
         features = self.bn1(features)  # no activation here, as published
-        features = F.interpolate(features, scale_factor=2.0)
-        features = F.leaky_relu(self.bn2(self.conv1(features)), 0.2)
-        features = F.interpolate(features, scale_factor=2.0)
-        features = F.leaky_relu(self.bn3(self.conv2(features)), 0.2)
+        features = F.leaky_relu(self.bn2(self._upsampled(features, self.conv1)), 0.2, inplace=True)
+        features = F.leaky_relu(self.bn3(self._upsampled(features, self.conv2)), 0.2, inplace=True)
         images: Tensor = self.bn4(self.conv3(features))
         return images
+
+    def _upsampled(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
+        if self.fused_upsampling:
+            return upsampled_convolution(features, conv.weight, conv.bias)
+        result: Tensor = conv(F.interpolate(features, scale_factor=2.0))
+        return result
+
+
+def upsampled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Nearest-neighbour upsampling by 2 and a 3x3 convolution with padding 1, as one transposed convolution.
+
+    Each output pixel sees only 2x2 different inputs, so the 3x3 kernel's taps can be added up beforehand: a 4x4 kernel
+    with stride 2 that does 4 multiplications where there were 9.
+
+    Args:
+        features: (batch, in, height, width).
+        weight: (out, in, 3, 3).
+        bias: (out,) or none.
+
+    Returns:
+        (batch, out, 2 height, 2 width).
+    """
+    taps = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+    kernel = torch.einsum("ia,jb,ocab->coij", taps, taps, weight).contiguous(memory_format=torch.channels_last)
+    return F.conv_transpose2d(features, kernel, bias, stride=2, padding=1)

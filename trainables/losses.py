@@ -19,12 +19,12 @@ from trainables.config import Divergence
 Reduction = Literal["mean", "batchmean"]
 
 
-def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
+def log_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
     """Log-softmax of ``logits / temperature`` over the classes; shapes (batch, classes) in and out."""
     return F.log_softmax(logits / temperature, dim=1)
 
 
-def beliefs(logits: Tensor, divergence: Divergence, temperature: float) -> Tensor:
+def beliefs(logits: Tensor, divergence: Divergence, temperature: float | Tensor) -> Tensor:
     """What a divergence compares, (batch, classes): log-probabilities at the temperature, or for ``l1`` the logits."""
     return logits if divergence == "l1" else log_probabilities(logits, temperature)
 

@@ -74,6 +74,7 @@ class TrialTrainable(Trainable):
             self._notes.append("a GPU was set aside for this trial, but torch finds none: it runs on the CPU, slowly")
         self._config = config_class(settings).model_validate(settings)
         self.training = build_training(self._config, inputs, storage, device)
+        self._notes += self.training.notes
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
@@ -102,6 +103,7 @@ class TrialTrainable(Trainable):
             DONE: finished,
             "device": training.device.type,
             "threads": torch.get_num_threads(),
+            "compiled": training.compiled,
             NOTES: notes,
         }
 

@@ -90,6 +90,8 @@ class SupervisedTrainer:
         self.student_updates = 0
         self._logbook = Logbook(_MEANS, self.student)
         self.last_report: Report | None = None
+        self.compiled = False
+        self.notes: list[str] = []
 
     @property
     def done(self) -> int:

@@ -29,6 +29,10 @@ class Training(Protocol):
     normalisation: Normalisation
     splits: DatasetSplits
     last_report: Report | None
+    compiled: bool
+    """Whether torch has compiled it; bits depend on that."""
+    notes: list[str]
+    """What the user should know about how it runs, in sentences."""
 
     @property
     def config(self) -> AnyTrialConfig: ...
@@ -91,6 +95,10 @@ def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any]) -> None:
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Put back an optimizer's moments. Its settings are not part of the state: they follow from the config."""
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if moment.shape == parameter.shape:  # laid out as the parameter is; a checkpoint has one layout
+                moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -50,7 +50,10 @@ _MACHINE_FIELDS = [
     _field("hostname", pa.string(), "Machine that made the last report."),
     _field("device", pa.string(), "cpu or cuda."),
     _field("threads", pa.int64(), "Threads that torch used; bits on a CPU depend on it.", "count"),
+    _field("compiled", pa.bool_(), "Whether torch compiled the loop; bits depend on it."),
 ]
+MACHINE_COLUMNS = tuple(field.name for field in _MACHINE_FIELDS)
+"""What a report says of where and how it was made, beside its metrics."""
 
 REPORTS = pa.schema(
     [

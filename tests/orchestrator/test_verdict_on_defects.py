@@ -7,7 +7,6 @@ same loop without a fault, and runs with other seeds are found to be on their cu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -19,7 +18,7 @@ from benchmarks.digits_reference import digits, train_teacher
 from orchestrator.loading import load_sweep
 from orchestrator.reproduction import Verdict, judge_on_curve
 from trainables.config import ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller
+from trainables.distiller import ZeroShotDistiller, _Lesson
 from trainables.evaluation import accuracy
 from trainables.networks import Network
 from trainables.teachers import Teacher
@@ -76,14 +75,13 @@ def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
 
 
 def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
-    lesson = distiller._lesson
+    teach = distiller._teach
 
-    def mixed_up(images: Tensor) -> object:
+    def mixed_up(images: Tensor) -> _Lesson:
         with torch.no_grad():
-            others = distiller.generator(torch.randn(len(images), distiller.config.latent_dim))
-        return replace(lesson(others), images=images)
+            return teach(distiller.generator(torch.randn(len(images), distiller.config.latent_dim)))
 
-    distiller._lesson = mixed_up  # type: ignore[method-assign, assignment]
+    distiller._teach = mixed_up
 
 
 @pytest.mark.slow

@@ -59,11 +59,17 @@ def test_any_flipped_bit_or_cut_is_noticed(data: st.DataObject) -> None:
         assert equal(state, STATE)  # a bit of the header's padding, or of a name that nothing reads
 
 
-def test_a_checkpoint_of_a_later_format_asks_for_an_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [(3, "format 3; this version reads 2: update zskt"), (1, "format 1; .*give the sweep another --sweep-id")],
+)
+def test_a_checkpoint_of_another_format_says_what_to_do(
+    version: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", version)
     data = checkpoint.dump(STATE)
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="format 2; this version reads up to 1: update zskt"):
+    with pytest.raises(CheckpointError, match=remedy):
         checkpoint.parse(data, origin="test")
 
 

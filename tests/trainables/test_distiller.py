@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import copy
+import json
 import math
 import subprocess
 import sys
@@ -15,13 +15,14 @@ from torch import nn
 from benchmarks.published_loop import PublishedLoop
 from tests.conftest import make_distiller, make_images, make_splits, make_teacher, tiny_settings
 from trainables import checkpoint
+from trainables import distiller as distiller_module
 from trainables.config import ZeroShotConfig
 from trainables.data import ImageSet
+from trainables.devices import tf32
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
 from trainables.metrics import METRICS, metric_names
 from trainables.networks import Network, build_network
-from trainables.seeding import stream
 
 State = dict[str, torch.Tensor]
 
@@ -34,15 +35,10 @@ def changed(network: nn.Module, before: State) -> bool:
     return any(not torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def published_loop_like(distiller: ZeroShotDistiller) -> PublishedLoop:
-    teacher = copy.deepcopy(distiller.teacher).requires_grad_(True)  # the published code leaves gradients on
-    return PublishedLoop(
-        config=distiller.config,
-        teacher=teacher,
-        student=copy.deepcopy(distiller.student),
-        generator=copy.deepcopy(distiller.generator),
-        latent_stream=stream(distiller.config.seed, "latents"),
-    )
+def published_loop(*, dtype: torch.dtype = torch.float32, **changes: Any) -> PublishedLoop:
+    config = ZeroShotConfig.model_validate(tiny_settings(**changes))
+    teacher = make_teacher(config.teacher, dataset=config.dataset)
+    return PublishedLoop.beginning(config, teacher, make_splits(config.dataset), dtype)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +52,8 @@ def published_loop_like(distiller: ZeroShotDistiller) -> PublishedLoop:
     ids=["plain", "many generator steps", "no attention", "wide resnets"],
 )
 def test_networks_equal_those_of_the_published_loop_bit_for_bit(changes: dict[str, Any]) -> None:
-    distiller = make_distiller(**changes)
-    published = published_loop_like(distiller)
+    distiller = make_distiller(numerics="exact", **changes)
+    published = published_loop(**changes)
     distiller.train(3)
     for _ in range(3):
         published.pseudo_batch()
@@ -70,14 +66,96 @@ def test_networks_equal_those_of_the_published_loop_bit_for_bit(changes: dict[st
 
 
 def test_float64_states_equal_those_of_the_published_loop_buffers_included() -> None:
-    distiller = make_distiller(dtype=torch.float64, student_steps=10)
-    published = published_loop_like(distiller)
+    distiller = make_distiller(dtype=torch.float64, student_steps=10, numerics="exact")
+    published = published_loop(dtype=torch.float64, student_steps=10)
     distiller.train(3)
     for _ in range(3):
         published.pseudo_batch()
     theirs = published.generator.state_dict()
     for name, value in distiller.generator.state_dict().items():
         assert torch.allclose(value.double(), theirs[name].double(), rtol=1e-12, atol=1e-13), name
+
+
+WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-2", "student": "wrn-10-1", "student_steps": 3}
+
+
+@pytest.mark.timeout(300)  # compiling
+@pytest.mark.parametrize(
+    "changes",
+    [{}, WIDE, {**WIDE, "compilation": "always"}],
+    ids=["lenet", "wide resnets", "compiled"],
+)
+def test_fast_networks_equal_those_of_the_published_loop_but_for_rounding(changes: dict[str, Any]) -> None:
+    # In float64, and for a few pseudo batches only: the loop is chaotic, so that in float32 one bit becomes percents.
+    reference = published_loop(dtype=torch.float64, **changes)
+    distiller = make_distiller(dtype=torch.float64, numerics="fast", **changes)
+    assert distiller.compiled == ("compilation" in changes)
+    distiller.train(3)
+    for _ in range(3):
+        reference.pseudo_batch()
+    for ours, theirs in ((distiller.student, reference.student), (distiller.generator, reference.generator)):
+        for name, value in theirs.state_dict().items():
+            found = ours.state_dict()[name].double()
+            assert torch.allclose(found, value.double(), rtol=1e-9, atol=1e-11), name
+
+
+def test_fast_and_exact_networks_do_not_have_the_same_bits() -> None:
+    # Guards the test before: it compares two ways of computing and not one with itself.
+    exact, fast = (make_distiller(numerics=numerics, **WIDE) for numerics in ("exact", "fast"))
+    exact.train(1)
+    fast.train(1)
+    assert changed(exact.student, snapshot(fast.student))
+
+
+def test_lower_precision_computes_the_networks_and_nothing_else() -> None:
+    full, half = make_distiller(**WIDE), make_distiller(precision="bfloat16", **WIDE)
+    full.train(1)
+    half.train(1)
+    assert all(parameter.dtype == torch.float32 for parameter in half.student.parameters())
+    reports: list[dict[str, Any]] = [full.report(), half.report()]
+    assert reports[0]["generator_loss"] != reports[1]["generator_loss"]
+    assert reports[0]["generator_loss"] == pytest.approx(reports[1]["generator_loss"], rel=0.1)
+    # The same initial student is measured alike: accuracy is taken in float32.
+    accuracies = [make_distiller(precision=p, **WIDE).report()["test_accuracy"] for p in ("float32", "bfloat16")]
+    assert accuracies[0] == accuracies[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_tf32_is_allowed_in_the_loop_only(precision: str) -> None:
+    distiller = make_distiller(precision=precision)
+    seen: list[bool] = []
+    distiller.teacher.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    with tf32(allowed=False):
+        distiller.train(1)
+        assert not torch.backends.cudnn.allow_tf32
+    assert set(seen) == {precision == "tf32"}
+    assert bool(distiller.notes) == (precision == "tf32")  # there is no GPU here
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"compilation": "always"}])
+def test_exact_excludes_what_is_not(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="numerics=exact excludes"):
+        make_distiller(numerics="exact", **changes)
+
+
+def test_auto_compiles_long_trials_of_wide_networks_in_fast_numerics() -> None:
+    def is_compiled(**changes: Any) -> bool:
+        return ZeroShotConfig.model_validate({"total_pseudo_batches": 500, **changes}).compiled
+
+    assert is_compiled()
+    assert not is_compiled(total_pseudo_batches=499)
+    assert not is_compiled(numerics="exact")
+    assert not is_compiled(student="lenet", teacher="lenet")
+    assert not is_compiled(compilation="never")
+    assert is_compiled(total_pseudo_batches=1, compilation="always")
+
+
+def test_where_torch_cannot_compile_the_trial_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distiller_module, "why_not_compiled", lambda device: "no g++")
+    distiller = make_distiller(compilation="always")
+    assert not distiller.compiled
+    assert "no g++" in distiller.notes[0]
+    distiller.train(1)
 
 
 def test_a_generator_step_moves_the_generator_and_only_the_students_statistics() -> None:
@@ -225,6 +303,8 @@ CHANGES: dict[str, Any] = {
     "consistency_weight": 5.0,
     "consistency_disturbance": "blur",
     "diversity_weight": 0.5,
+    "numerics": "exact",
+    "precision": "bfloat16",
 }
 # Fields that need another to have a say.
 BASES: dict[str, dict[str, Any]] = {
@@ -241,6 +321,7 @@ EXCEPTIONS = {
     "validation_fraction": "splits the images: tests/trainables/test_data.py",
     "split_seed": "the same",
     "method": "has one value here: tests/trainables/test_trial.py",
+    "compilation": "changes bits of wide networks: the tests above",
     "transition_images": "measured after the loop: tests/trainables/test_trial.py",
 }
 
@@ -295,26 +376,35 @@ def test_accuracy_is_measured_under_the_chosen_normalisation() -> None:
 
 
 _CONTINUE = """
+import json
 import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests.conftest import make_distiller
 from trainables import checkpoint
-distiller = make_distiller()
+distiller = make_distiller(**json.loads(sys.argv[3]))
 distiller.load_state_dict(checkpoint.parse(Path(sys.argv[1]).read_bytes(), origin="test"))
 distiller.advance()
 Path(sys.argv[2]).write_bytes(checkpoint.dump(distiller.state_dict()))
 """
 
 
-def test_training_4_equals_training_2_saving_and_training_2_in_a_new_process(tmp_path: Path) -> None:
-    whole, half = make_distiller(), make_distiller()
+@pytest.mark.timeout(300)  # compiling
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {**WIDE, "numerics": "exact"}, WIDE, {**WIDE, "precision": "bfloat16", "compilation": "always"}],
+    ids=["lenet", "wide and exact", "wide", "wide, compiled, bfloat16"],
+)
+def test_training_4_equals_training_2_saving_and_training_2_in_a_new_process(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, half = make_distiller(**changes), make_distiller(**changes)
     whole.advance()
     whole.advance()
     half.advance()
     (tmp_path / "half").write_bytes(checkpoint.dump(half.state_dict()))
-    command = [sys.executable, "-c", _CONTINUE, str(tmp_path / "half"), str(tmp_path / "whole")]
+    command = [sys.executable, "-c", _CONTINUE, str(tmp_path / "half"), str(tmp_path / "whole"), json.dumps(changes)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
     continued = checkpoint.parse((tmp_path / "whole").read_bytes(), origin="test")
     expected = checkpoint.parse(checkpoint.dump(whole.state_dict()), origin="test")

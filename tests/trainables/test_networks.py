@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from trainables.generator import Generator
+from trainables.generator import Generator, upsampled_convolution
 from trainables.network_names import parse_network_name
 from trainables.networks import build_network
 
@@ -95,3 +96,43 @@ def test_pseudo_images_start_with_mean_0_and_variance_1_and_are_unbounded() -> N
 def test_unknown_names_are_refused_with_the_grammar(name: str) -> None:
     with pytest.raises(ValueError, match=r"unknown network .*wrn-D-K"):
         parse_network_name(name)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (8, 8)])
+def test_upsampling_and_convolution_fused_equal_one_after_the_other(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    conv = nn.Conv2d(3, 5, 3, padding=1, dtype=torch.float64)
+    expected = conv(F.interpolate(features, scale_factor=2.0))
+    fused = upsampled_convolution(features, conv.weight, conv.bias)
+    assert torch.allclose(fused, expected, rtol=1e-12, atol=1e-12)
+    inputs = (features, *conv.parameters())
+    gradients, wanted = (torch.autograd.grad(out.square().sum(), inputs) for out in (fused, expected))
+    for gradient, other in zip(gradients, wanted, strict=True):
+        assert torch.allclose(gradient, other, rtol=1e-12, atol=1e-11)
+
+
+def test_a_generator_with_fused_upsampling_makes_the_same_images() -> None:
+    generator = Generator(latent_dim=5, width=4).double()
+    latents = torch.randn(3, 5, dtype=torch.float64)
+    expected = generator(latents)
+    generator.fused_upsampling = True
+    assert torch.allclose(generator(latents), expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["wrn-16-2", "lenet"])
+def test_folded_batch_norms_change_nothing_but_rounding(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(name, num_classes=10).double()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    network.train()(images)  # so that running statistics are not those of the beginning
+    logits, activations = network.eval()(images)
+    before = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    network.fold_batch_norms()
+    network.fold_batch_norms()  # a second time does nothing
+    folded_logits, folded_activations = network(images)
+    assert torch.allclose(folded_logits, logits, rtol=1e-10, atol=1e-11)
+    for folded, activation in zip(folded_activations, activations, strict=True):
+        assert torch.allclose(folded, activation, rtol=1e-10, atol=1e-11)
+    after = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    assert after < before or name == "lenet"

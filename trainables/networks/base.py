@@ -18,6 +18,12 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         raise NotImplementedError
 
+    def fold_batch_norms(self) -> None:
+        """Fold BatchNorms in eval mode into the convolutions before them, where there are such: equal up to rounding.
+
+        For networks that are never trained again.
+        """
+
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         result: tuple[Tensor, list[Tensor]] = super().__call__(images)
         return result

@@ -10,6 +10,7 @@ import math
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trainables.networks.base import Network
 
@@ -41,8 +42,14 @@ class WideResNet(Network):
         first = self.block1(self.conv1(images))  # (batch, 16k, 32, 32)
         second = self.block2(first)  # (batch, 32k, 16, 16)
         third = self.block3(second)  # (batch, 64k, 8, 8)
-        pooled = F.avg_pool2d(F.relu(self.bn1(third)), 8).flatten(1)
+        pooled = F.avg_pool2d(F.relu(self.bn1(third), inplace=True), 8).flatten(1)
         return self.fc(pooled), [first, second, third]
+
+    def fold_batch_norms(self) -> None:
+        for module in self.modules():
+            if isinstance(module, _BasicBlock) and isinstance(module.bn2, nn.BatchNorm2d):
+                module.conv1 = fuse_conv_bn_eval(module.conv1, module.bn2)
+                module.bn2 = nn.Identity()
 
 
 class _Group(nn.Module):
@@ -67,11 +74,12 @@ class _BasicBlock(nn.Module):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_width)
         self.conv1 = nn.Conv2d(in_width, out_width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_width)
+        self.bn2: nn.Module = nn.BatchNorm2d(out_width)
         self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1, bias=False)
         self.shortcut = nn.Conv2d(in_width, out_width, 1, stride=stride, bias=False) if in_width != out_width else None
 
     def forward(self, features: Tensor) -> Tensor:
-        activated = F.relu(self.bn1(features))
-        main: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated))))
-        return main + (features if self.shortcut is None else self.shortcut(activated))
+        # In place where nothing else needs the tensor: the same bits, and memory is what a CPU runs short of.
+        activated = F.relu(self.bn1(features), inplace=True)
+        main: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated)), inplace=True))
+        return main.add_(features if self.shortcut is None else self.shortcut(activated))

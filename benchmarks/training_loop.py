@@ -1,0 +1,179 @@
+"""What a pseudo batch takes: the published loop as it is written, and this project's step by step.
+
+    python -m benchmarks.training_loop --threads 1 2
+
+All sides run in turn in one process, on equal random networks, and with glibc's allocator told to keep freed memory
+(``trainables.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of the
+fastest convolution measured here in the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.published_loop import PublishedLoop
+from trainables.config import ZeroShotConfig
+from trainables.devices import keep_freed_memory
+from trainables.distiller import ZeroShotDistiller
+from trainables.stand_ins import blank_splits, untrained_teacher
+
+PAIRS = ("wrn-16-2:wrn-16-1", "wrn-40-2:wrn-16-1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One way to do a pseudo batch; ``uncompiled`` does the same work where its operations can be counted."""
+
+    name: str
+    numerics: str
+    pseudo_batch: Callable[[], object]
+    uncompiled: Callable[[], object]
+    dtype: torch.dtype = torch.float32
+
+
+def make_distiller(pair: str, **changes: object) -> ZeroShotDistiller:
+    """A distiller with the published settings between untrained networks."""
+    config = make_config(pair, **changes)
+    return ZeroShotDistiller(config, teacher=untrained_teacher(config), splits=blank_splits(config, train=0, test=1))
+
+
+def make_config(pair: str, **changes: object) -> ZeroShotConfig:
+    """The published settings for a pair of networks."""
+    teacher, student = pair.split(":")
+    return ZeroShotConfig.model_validate({"teacher": teacher, "student": student, "compilation": "never", **changes})
+
+
+def sides(pair: str, *, with_compiled: bool) -> list[Side]:
+    """From the published loop to the fastest, each step upon the one before."""
+
+    def side(name: str, numerics: str, distiller: ZeroShotDistiller, dtype: torch.dtype = torch.float32) -> Side:
+        step = lambda: distiller.train(1)  # noqa: E731
+        return Side(name=name, numerics=numerics, pseudo_batch=step, uncompiled=step, dtype=dtype)
+
+    def compiled(name: str, numerics: str, like: Side, precision: str) -> Side:
+        distiller = make_distiller(pair, compilation="always", precision=precision)
+        if not distiller.compiled:
+            sys.exit(distiller.notes[0])
+        return Side(
+            name=name,
+            numerics=numerics,
+            pseudo_batch=lambda: distiller.train(1),
+            uncompiled=like.uncompiled,
+            dtype=like.dtype,
+        )
+
+    config = make_config(pair)
+    plain = PublishedLoop.beginning(config, untrained_teacher(config), blank_splits(config, train=0, test=1))
+    last, fused = make_distiller(pair, numerics="exact"), make_distiller(pair, numerics="exact")
+    for distiller in (last, fused):
+        for network in (distiller.teacher, distiller.student, distiller.generator):
+            network.to(memory_format=torch.channels_last)
+    fused.generator.fused_upsampling = True
+    rounding = "float rounding"
+    fast = side("+ teacher's BatchNorm folded: fast", rounding, make_distiller(pair))
+    half = side("fast, bfloat16", "differs", make_distiller(pair, precision="bfloat16"), torch.bfloat16)
+    found = [
+        Side(name="published loop", numerics="", pseudo_batch=plain.pseudo_batch, uncompiled=plain.pseudo_batch),
+        side("exact", "bit-identical", make_distiller(pair, numerics="exact")),
+        side("+ channels last", rounding, last),
+        side("+ upsampling fused", rounding, fused),
+        fast,
+        half,
+    ]
+    if with_compiled:
+        found[5:] = [
+            compiled("fast, compiled", rounding, fast, "float32"),
+            half,
+            compiled("fast, compiled, bfloat16", "differs", half, "bfloat16"),
+        ]
+    return found
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of convolutions and products in one call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def convolution_peak(dtype: torch.dtype) -> float:
+    """Operations per second of the fastest of some convolutions that occur in the loop."""
+    fastest = 0.0
+    for channels, size in ((64, 8), (128, 8), (64, 16)):
+        images = torch.randn(128, channels, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        weight = torch.randn(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        work = 2 * images.numel() * channels * 9
+        times = [seconds(lambda x=images, w=weight: F.conv2d(x, w, padding=1)) for _ in range(20)]  # type: ignore[misc]
+        fastest = max(fastest, work / min(times))
+    return fastest
+
+
+def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list[str]:
+    """Lines of one Markdown table."""
+    torch.set_num_threads(threads)
+    measured = sides(pair, with_compiled=with_compiled)
+    peaks = {dtype: convolution_peak(dtype) for dtype in {side.dtype for side in measured}}
+    warm_up = {side.name: seconds(side.pseudo_batch) for side in measured}
+    work = {side.name: operations(side.uncompiled) for side in measured}
+    times: dict[str, list[float]] = {side.name: [] for side in measured}
+    for _ in range(repeats):
+        for side in measured:
+            times[side.name].append(seconds(side.pseudo_batch))
+    lines = [
+        f"{pair.replace(':', ' to ')}, batch 128, 10 student steps, {threads} thread{'s' if threads > 1 else ''}, "
+        f"{repeats} repeats, torch {torch.__version__}; convolutions up to "
+        + ", ".join(
+            f"{peak / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, peak in peaks.items()
+        ),
+        "",
+        "| | s per pseudo batch | times the published loop | GFLOP | GFLOP/s | share of peak | first call, s | numerics |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for side in measured:
+        # Ratios within a repeat: what slows the machine down for a while slows both.
+        ratios = [plain / ours for plain, ours in zip(times["published loop"], times[side.name], strict=True)]
+        mean, rate = statistics.fmean(times[side.name]), work[side.name] / statistics.fmean(times[side.name])
+        lines.append(
+            f"| {side.name} | {mean:.2f} | {statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+            f"{work[side.name] / 1e9:.0f} | {rate / 1e9:.0f} | {rate / peaks[side.dtype]:.0%} | "
+            f"{warm_up[side.name]:.1f} | {side.numerics} |"
+        )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table for each pair of networks and number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="TEACHER:STUDENT")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-compile", action="store_true", help="leave out what takes a minute to compile")
+    chosen = parser.parse_args(arguments)
+    keep_freed_memory()
+    for pair in chosen.pairs:
+        for threads in chosen.threads:
+            print(
+                "\n".join(table(pair, threads, chosen.repeats, with_compiled=not chosen.no_compile)),
+                end="\n\n",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

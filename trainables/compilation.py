@@ -1,0 +1,45 @@
+"""Whether torch can compile here, and how the loop's parts are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def why_not_compiled(device: torch.device) -> str | None:
+    """Why torch cannot compile for a device, in a line; none if it can. Takes a few seconds the first time.
+
+    Tried with a small function, because what is missing (a C++ compiler, Python's headers, a writable cache) shows only
+    then, and is better said before a trial than in the middle of it.
+    """
+    try:
+        torch.compile(_small, dynamic=False)(torch.ones(2, device=device))
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+def forget_compiled() -> None:
+    """Drop what this process has compiled; the cache on disk stays.
+
+    Left in place, the loops of many trials in one process would count as variants of one function, of which torch
+    generalises the second and gives up on the ninth: other bits, then no speed.
+    """
+    torch.compiler.reset()
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, compiled at its first call for exactly the shapes that it sees there."""
+    result: Callable[P, R] = torch.compile(function, dynamic=False)
+    return result
+
+
+def _small(values: torch.Tensor) -> torch.Tensor:
+    return values.relu() + 1

@@ -1,0 +1,46 @@
+"""Teachers and images of the right shapes that know and show nothing: for measuring what a trial costs.
+
+What a trial takes in time does not depend on what its networks know, so neither a teacher nor a data set is needed.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import AnyTrialConfig
+from trainables.data import DatasetSplits, ImageSet
+from trainables.datasets import IMAGE_SIZE, SPECS
+from trainables.networks import build_network
+from trainables.seeding import seeded_initialisation
+from trainables.teachers import Teacher, TeacherMetadata
+
+
+def untrained_teacher(config: AnyTrialConfig) -> Teacher:
+    """A teacher of the config's architecture with its first random weights."""
+    spec = SPECS[config.dataset]
+    with seeded_initialisation(0, "stand-in"):
+        network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
+    metadata = TeacherMetadata(
+        dataset=config.dataset,
+        network=str(config.teacher),
+        normalisation=config.normalisation or config.dataset,
+        source="untrained",
+        sha256="",
+        validation_accuracy=None,
+        test_accuracy=0.0,
+        recipe={},
+    )
+    return Teacher(metadata=metadata, weights=network.state_dict())
+
+
+def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
+    """So many black images in the training and test splits, labels in turn; none for validation."""
+    return DatasetSplits(
+        spec=SPECS[config.dataset], train=_blank(train, config), validation=_blank(0, config), test=_blank(test, config)
+    )
+
+
+def _blank(count: int, config: AnyTrialConfig) -> ImageSet:
+    spec = SPECS[config.dataset]
+    shape = (count, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
+    return ImageSet(images=torch.zeros(shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes)
