@@ -12,7 +12,7 @@ import torch
 from orchestrator.config import SweepConfig
 from orchestrator.progress import duration
 from orchestrator.results.keys import TEACHERS, training_folder
-from trainables.checkpoint import CheckpointStore
+from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.devices import claim_device
@@ -156,7 +156,7 @@ class _TeacherTraining:
         if trainer.finished and trainer.last_report is not None:
             return trainer.last_report
         report = trainer.advance()
-        self._checkpoints.save(_TEACHER, trainer.done, trainer.state_dict())
+        self._checkpoints.save(_TEACHER, trainer.done, take_snapshot(trainer.state_dict()))
         return report
 
     def describe(self) -> Teacher:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,16 +30,32 @@ State = Mapping[str, Any]
 """Nested mappings whose leaves are tensors or JSON values; keys are strings without ``/``, or integers."""
 
 
-def dump(state: State) -> bytes:
-    """Serialise a state. The same state gives the same bytes, except for tensors on different devices."""
+@dataclass(frozen=True)
+class Snapshot:
+    """A state at one moment, in memory of its own."""
+
+    tensors: dict[str, torch.Tensor]
+    values: str
+
+    def to_bytes(self) -> bytes:
+        """Serialise it. The same state gives the same bytes, except for tensors on different devices."""
+        header = {"format_version": FORMAT_VERSION, "sha256": _digest(self.values, self.tensors), "state": self.values}
+        # One entry, since safetensors writes several in any order and equal states are to give equal bytes.
+        return save_tensors(self.tensors, metadata={_HEADER_KEY: json.dumps(header)})
+
+
+def take_snapshot(state: State) -> Snapshot:
+    """Copy a state to the CPU: all that training has to wait for."""
     tensors: dict[str, torch.Tensor] = {}
     values = _split(state, "", tensors)
     # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
-    tensors = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-    text = json.dumps(values)
-    header = {"format_version": FORMAT_VERSION, "sha256": _digest(text, tensors), "state": text}
-    # One entry, since safetensors writes several in any order and equal states are to give equal bytes.
-    return save_tensors(tensors, metadata={_HEADER_KEY: json.dumps(header)})
+    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    return Snapshot(copies, json.dumps(values))
+
+
+def dump(state: State) -> bytes:
+    """Copy a state and serialise it."""
+    return take_snapshot(state).to_bytes()
 
 
 def parse(data: bytes, *, origin: str) -> dict[str, Any]:
@@ -78,9 +96,9 @@ class CheckpointStore:
         self._store = store
         self._keep = keep
 
-    def save(self, trial_id: str, pseudo_batches: int, state: State) -> None:
+    def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
         """Publish a checkpoint, then remove all but the newest few of this trial."""
-        self._store.write(f"{trial_id}/{pseudo_batches:010d}.safetensors", dump(state))
+        self._store.write(f"{trial_id}/{done:010d}.safetensors", snapshot.to_bytes())
         for key in self._store.keys(trial_id)[: -self._keep]:
             self._store.delete(key)
 
@@ -96,6 +114,43 @@ class CheckpointStore:
                 warn(f"{error}; removed it and went back to the one before, or to the start")
                 self._store.delete(key)
         return None
+
+
+class CheckpointSaver:
+    """Saves the checkpoints of one trial while it goes on training, one at a time."""
+
+    def __init__(self, store: CheckpointStore, trial_id: str) -> None:
+        self._store = store
+        self._trial_id = trial_id
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(self, done: int, state: State) -> None:
+        """Copy the state and begin to write it, once the one before is written.
+
+        Args:
+            done: Pseudo batches or epochs; orders the checkpoints of a trial.
+            state: What ``state_dict`` gave.
+
+        Raises:
+            OSError, pyarrow.ArrowException: from writing the one before; this one is not begun.
+        """
+        self.wait()
+        self._writing = self._thread.submit(self._store.save, self._trial_id, done, take_snapshot(state))
+
+    def wait(self) -> None:
+        """Until the last checkpoint is written.
+
+        Raises:
+            OSError, pyarrow.ArrowException: it could not be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Let the thread end when it has written what it was given."""
+        self._thread.shutdown(wait=False)
 
 
 def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -21,6 +21,7 @@ from ray.tune import Trainable
 from ray.tune.result import DONE
 
 from trainables import checkpoint
+from trainables.checkpoint import CheckpointSaver
 from trainables.config import config_class
 from trainables.devices import claim_device
 from trainables.guards import warnings
@@ -41,6 +42,7 @@ class TrialTrainable(Trainable):
     """
 
     training: Training | None = None
+    _saver: CheckpointSaver | None = None
 
     def setup(
         self,
@@ -75,6 +77,7 @@ class TrialTrainable(Trainable):
         self._config = config_class(settings).model_validate(settings)
         self.training = build_training(self._config, inputs, storage, device)
         self._notes += self.training.notes
+        self._saver = CheckpointSaver(storage.checkpoints, self._key) if storage else None
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
@@ -93,6 +96,7 @@ class TrialTrainable(Trainable):
                 self._finish(report)
             if training.finished or self._checkpoint_seconds == 0:
                 self._save()
+                self._wait_for_checkpoint()
         self._report_again = False
         # A checkpoint taken right before the last report is finished, but that report is still owed.
         finished = training.finished and (bool(report["diverged"]) or report[self._config.unit] == training.done)
@@ -115,8 +119,11 @@ class TrialTrainable(Trainable):
         return True
 
     def cleanup(self) -> None:
-        """Let go of the networks and their GPU memory."""
-        self.training = None
+        """Let go of the networks and their GPU memory, once the last checkpoint is written."""
+        self._wait_for_checkpoint()
+        if self._saver:
+            self._saver.close()
+        self.training = self._saver = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -168,16 +175,18 @@ class TrialTrainable(Trainable):
             self._save()
 
     def _save(self) -> None:
-        storage, training = self._trial_storage, self._training
-        if storage:
-            self._keep(
-                "a checkpoint", lambda: storage.checkpoints.save(self._key, training.done, training.state_dict())
-            )
+        saver, training = self._saver, self._training
+        if saver:
+            self._keep("a checkpoint", lambda: saver.save(training.done, training.state_dict()))
         self._saved_at = time.monotonic()
+
+    def _wait_for_checkpoint(self) -> None:
+        if self._saver:
+            self._keep("a checkpoint", self._saver.wait)
 
     def _keep(self, what: str, write: Callable[[], None]) -> None:
         try:
             write()
         except (OSError, pa.ArrowException) as error:
             # Without it the trial is still right. The driver ends a sweep that cannot keep its results.
-            self._notes.append(f"could not keep {what} at {self._training.done} {self._config.unit}: {error}")
+            self._notes.append(f"could not keep {what} by {self._training.done} {self._config.unit}: {error}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainables import checkpoint
-from trainables.checkpoint import CheckpointStore
+from trainables.checkpoint import CheckpointSaver, CheckpointStore, Snapshot, take_snapshot
 from trainables.errors import CheckpointError
 from trainables.object_store import ObjectStore
 
@@ -76,8 +77,8 @@ def test_a_checkpoint_of_another_format_says_what_to_do(
 def test_the_store_keeps_the_newest_two_of_each_trial(store: ObjectStore) -> None:
     checkpoints = CheckpointStore(store)
     for done in (5, 10, 100):
-        checkpoints.save("t0001", done, {"done": done})
-    checkpoints.save("t0002", 1, {"done": 1})
+        checkpoints.save("t0001", done, take_snapshot({"done": done}))
+    checkpoints.save("t0002", 1, take_snapshot({"done": 1}))
     assert checkpoints.load_newest("t0001", warn=print) == {"done": 100}
     assert checkpoints.load_newest("t0002", warn=print) == {"done": 1}
     assert checkpoints.load_newest("t0003", warn=print) is None
@@ -87,7 +88,7 @@ def test_the_store_keeps_the_newest_two_of_each_trial(store: ObjectStore) -> Non
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(store: ObjectStore) -> None:
     checkpoints = CheckpointStore(store)
     for done in (1, 2):
-        checkpoints.save("t0001", done, {"done": done, "weights": torch.ones(3)})
+        checkpoints.save("t0001", done, take_snapshot({"done": done, "weights": torch.ones(3)}))
     newest = "t0001/0000000002.safetensors"
     store.write(newest, store.read(newest)[:-1])
     warnings: list[str] = []
@@ -104,5 +105,61 @@ def test_damaged_checkpoints_do_not_crowd_out_those_saved_after_them(store: Obje
     for done in (30, 40):
         store.write(f"t0001/{done:010d}.safetensors", b"damaged")
     assert checkpoints.load_newest("t0001", warn=lambda _: None) is None
-    checkpoints.save("t0001", 10, {"done": 10})
+    checkpoints.save("t0001", 10, take_snapshot({"done": 10}))
     assert checkpoints.load_newest("t0001", warn=lambda _: None) == {"done": 10}
+
+
+class SlowStore(CheckpointStore):
+    """Writes when it is told to."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
+        self.may_write = threading.Event()
+        self.begun: list[int] = []
+
+    def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+        self.begun.append(done)
+        assert self.may_write.wait(10)
+        super().save(trial_id, done, snapshot)
+
+
+def test_a_checkpoint_is_written_while_training_goes_on_and_holds_the_moment_it_was_taken(store: ObjectStore) -> None:
+    slow = SlowStore(store)
+    saver = CheckpointSaver(slow, "t0001")
+    weights = torch.ones(3)
+    saver.save(1, {"weights": weights})
+    weights += 1  # training goes on before anything is written
+    assert not store.keys("t0001")
+    slow.may_write.set()
+    saver.wait()
+    state = slow.load_newest("t0001", warn=lambda line: None)
+    assert state is not None
+    assert torch.equal(state["weights"], torch.ones(3))
+
+
+def test_two_checkpoints_are_never_written_at_once(store: ObjectStore) -> None:
+    slow = SlowStore(store)
+    saver = CheckpointSaver(slow, "t0001")
+    saver.save(1, {})
+    second = threading.Thread(target=saver.save, args=(2, {}))
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()  # waits for the first
+    assert slow.begun == [1]
+    slow.may_write.set()
+    second.join(10)
+    saver.wait()
+    assert slow.begun == [1, 2]
+
+
+def test_a_checkpoint_that_could_not_be_written_is_told_to_whoever_comes_next(store: ObjectStore) -> None:
+    class FullStore(CheckpointStore):
+        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+            raise OSError("no space left")
+
+    saver = CheckpointSaver(FullStore(store), "t0001")
+    saver.save(1, {})
+    with pytest.raises(OSError, match="no space left"):
+        saver.wait()
+    saver.wait()  # told once
+    saver.close()

@@ -102,7 +102,8 @@ def test_a_process_lost_between_the_last_update_and_its_report_still_owes_that_r
     lost.train()
     assert isinstance(lost.training, ZeroShotDistiller)
     lost.training.train(2)
-    lost._save()  # behind the last update, and the process is lost while it measures
+    lost._save()
+    lost._wait_for_checkpoint()  # behind the last update, and the process is lost while it measures
     continued = prepared(config())
     results = [continued.train(), continued.train()]
     assert [numbers(result) for result in results] == [numbers(result) for result in expected]
@@ -151,7 +152,8 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
 
     trainable.train()
     assert saved() == [2, 4]
-    distiller.train(3, trainable._save_if_due)  # and the process is lost here, three batches after the report
+    distiller.train(3, trainable._save_if_due)
+    trainable._wait_for_checkpoint()  # and the process is lost here, three batches after the report
     assert saved() == [4, 6]
     continued, undisturbed = prepared(settings), Prepared(settings)
     results = [continued.train(), continued.train()]
