@@ -8,7 +8,7 @@ bin := .venv/bin
 # Locked versions; pip takes from this list only what is needed here, so it serves every platform.
 pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: sweep test lint format docs lock clean
+.PHONY: sweep test bench lint format docs lock clean
 
 sweep: .venv/.runtime
 	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)
@@ -24,6 +24,13 @@ lint: .venv/.development
 format: .venv/.development
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+
+# Every table of docs/performance.md, in a quarter of an hour on an otherwise idle machine.
+bench: .venv/.development
+	$(bin)/python -m benchmarks.training_loop --threads 1 2 --repeats 2
+	$(bin)/python -m benchmarks.evaluation --threads 1 2
+	$(bin)/python -m benchmarks.transition_curves --images 8 --plain-images 1 --steps 10 --repeats 3 --threads 1 2
+	$(bin)/python -m benchmarks.sweep_overhead
 
 docs: .venv/.development
 	$(bin)/python docs/make_reference.py

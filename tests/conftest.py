@@ -24,6 +24,7 @@ from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import accuracy
+from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
 from trainables.object_store import ObjectStore
 from trainables.seeding import seeded_initialisation
@@ -86,6 +87,12 @@ def tiny_settings(**changes: Any) -> dict[str, Any]:
         "evaluation_interval": 2,
         **changes,
     }
+
+
+def trained_metrics(method: Method) -> set[str]:
+    """Metrics in every report of a training of this method; the others are measured once, by whoever ends the trial."""
+    named = {metric.name for metric in METRICS if method in metric.methods}
+    return {name for name in named if not name.startswith("mean_transition_error")}
 
 
 def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:

@@ -7,6 +7,7 @@ page ``docs/method.md`` tells it. Configs are flat and scalar, so that a config 
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
@@ -25,6 +26,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
 
+
+_MEASURING = 0.05
+"""Share of a trial's work that measuring its accuracy may take unless an interval is given."""
 
 COMPILED_FROM = 500
 """Pseudo batches from which compiling repays its time: a minute or more against a tenth of a second or more each."""
@@ -66,7 +70,8 @@ class TrialConfig(Config):
     """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
 
     evaluation_interval: Count | None = None
-    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published."""
+    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published, but in short zero-shot
+    trials as many as keep measuring at a twentieth of the work."""
 
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
@@ -252,6 +257,17 @@ class ZeroShotConfig(TrialConfig):
     @property
     def budget(self) -> int:
         return self.total_pseudo_batches
+
+    @property
+    def report_interval(self) -> int:
+        if self.evaluation_interval:
+            return self.evaluation_interval
+        spec = SPECS[self.dataset]
+        images = spec.test_images + round(spec.training_images * self.validation_fraction)
+        # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
+        work = 3 * self.student_steps * self.batch_size
+        affordable = math.ceil(images / (_MEASURING * work))
+        return min(self.budget, max(self.budget // 100, affordable))
 
     @property
     def compiled(self) -> bool:

@@ -217,8 +217,3 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(name="evaluation_seconds", kind=float, unit="s", description="Wall time in measuring accuracy so far."),
 )
-
-
-def metric_names(method: Method) -> list[str]:
-    """What a trial of this method reports, in the table's order."""
-    return [metric.name for metric in METRICS if method in metric.methods]

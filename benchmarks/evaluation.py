@@ -1,0 +1,97 @@
+"""Seconds that the accuracy on 10,000 test images takes: a plain DataLoader loop against this project's.
+
+    python -m benchmarks.evaluation --threads 1 2
+
+Both sides run in turn in one process on the same random WRN-16-1 and images. The plain loop is what most code does: a
+data set that makes each image a tensor and normalises it, batches of 128, no worker processes. Ours is measured as a
+trial has its student, in channels-last order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
+
+from benchmarks.training_loop import seconds
+from trainables.data import ImageSet
+from trainables.datasets import NORMALISATIONS
+from trainables.devices import keep_freed_memory
+from trainables.evaluation import accuracy
+from trainables.networks import Network, build_network
+from trainables.seeding import seeded_initialisation, stream
+
+_NORMALISATION = NORMALISATIONS["cifar10"]
+
+
+class PlainImages(Dataset[tuple[torch.Tensor, int]]):
+    """Images as torchvision's data sets give them: decoded one by one, transformed one by one."""
+
+    def __init__(self, data: ImageSet) -> None:
+        self._images = [to_pil_image(image) for image in data.images]
+        self._labels = data.labels.tolist()
+        self._transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize(_NORMALISATION.mean, _NORMALISATION.std)]
+        )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """One normalised image and its label."""
+        return self._transform(self._images[index]), self._labels[index]
+
+
+def plain_accuracy(network: Network, loader: DataLoader[tuple[torch.Tensor, int]]) -> float:
+    """The usual loop."""
+    network.eval()
+    correct = total = 0
+    with torch.no_grad():
+        for images, labels in loader:
+            logits, _activations = network(images)
+            correct += (logits.argmax(1) == labels).sum().item()
+            total += len(labels)
+    return correct / total
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a line of a Markdown table for each number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    chosen = parser.parse_args(arguments)
+    keep_freed_memory()
+    with seeded_initialisation(0, "benchmark"):
+        plain, ours = build_network("wrn-16-1", num_classes=10), build_network("wrn-16-1", num_classes=10)
+    ours.load_state_dict(plain.state_dict())
+    ours.to(memory_format=torch.channels_last)
+    shape = (chosen.images, 3, 32, 32)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=stream(0, "images"))
+    data = ImageSet(images=images, labels=torch.arange(chosen.images) % 10)
+    loader = DataLoader(PlainImages(data), batch_size=128)
+    print(f"WRN-16-1, {chosen.images:,} images, {chosen.repeats} repeats\n")
+    print("| threads | DataLoader loop, s | ours, s | ratio |\n| --- | ---: | ---: | ---: |")
+    for threads in chosen.threads:
+        torch.set_num_threads(threads)
+        times: list[tuple[float, float]] = []
+        for _ in range(chosen.repeats + 1):
+            first = seconds(lambda: plain_accuracy(plain, loader))
+            times.append((first, seconds(lambda: accuracy(ours, data, _NORMALISATION))))
+        theirs, own = zip(*times[1:], strict=True)  # the first warms up
+        ratios = [a / b for a, b in times[1:]]
+        print(
+            f"| {threads} | {statistics.fmean(theirs):.2f} | {statistics.fmean(own):.2f} | "
+            f"{statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a sweep takes beside training and measuring: between two trials, and for each report within one.
+
+    python -m benchmarks.sweep_overhead --trials 6
+
+A real sweep of the packaged digits on a Ray of its own, one trial at a time, results and checkpoints in a temporary
+folder. Everything is read from the results: a report says when it came and how long its trial had trained and measured
+by then, so that the rest is overhead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.config import SweepConfig
+from orchestrator.loading import load_sweep
+from orchestrator.results import read_reports
+from orchestrator.storage import open_storage
+from orchestrator.sweep import run_sweep
+
+REPORTS_EACH = 5
+"""Reports of each trial, some seconds apart."""
+
+
+def make_sweep(storage: str, trials: int, pseudo_batches: int) -> SweepConfig:
+    """Trials that differ in their seed and have the whole machine to themselves, one after the other."""
+    flags = {"storage": storage, "seeds": list(range(trials)), "resources": {"cpu": os.cpu_count(), "gpu": 0}}
+    interval = max(1, pseudo_batches // REPORTS_EACH)
+    assignments = [f"total_pseudo_batches={pseudo_batches}", f"evaluation_interval={interval}"]
+    return load_sweep("digits-table-1", flags=flags, assignments=assignments)
+
+
+def overheads(reports: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    """Seconds between the end of a trial and the beginning of the next, and seconds lost at each further report."""
+    trials: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for report in sorted(reports, key=lambda report: report["reported_at"]):
+        busy = report["training_seconds"] + report["evaluation_seconds"]
+        trials[report["trial_id"]].append((report["reported_at"].timestamp(), busy))
+    between, within = [], []
+    last_end: float | None = None
+    for points in sorted(trials.values()):
+        begun = points[0][0] - points[0][1]
+        if last_end is not None:
+            between.append(begun - last_end)
+        within += [(b[0] - a[0]) - (b[1] - a[1]) for a, b in pairwise(points)]
+        last_end = points[-1][0]
+    return between, within
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the two, and what they come to in a sweep of longer trials."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--pseudo-batches", type=int, default=100, help="of each trial")
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as storage:
+        sweep = make_sweep(storage, chosen.trials, chosen.pseudo_batches)
+        run_sweep(sweep, sweep_id="overhead")
+        reports = read_reports(open_storage(storage), "overhead").to_pylist()
+    between, within = overheads(reports)
+    seconds = max(report["training_seconds"] + report["evaluation_seconds"] for report in reports)
+    print(f"\n{chosen.trials} trials of {seconds:.0f} s, {REPORTS_EACH} reports each, one after the other\n")
+    print("| overhead | median, s | largest, s |\n| --- | ---: | ---: |")
+    names = ("from the last report of a trial to the start of the next", "at each further report")
+    for name, lost in zip(names, (between, within), strict=True):
+        print(f"| {name} | {statistics.median(lost):.3f} | {max(lost):.3f} |")
+    for minutes in (2, 10, 60):
+        share = (statistics.fmean(between) + (minutes - 1) * statistics.fmean(within)) / (60 * minutes)
+        print(f"| share, in trials of {minutes} min with a report a minute | {share:.2%} | |")
+
+
+if __name__ == "__main__":
+    main()
