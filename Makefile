@@ -31,6 +31,7 @@ bench: .venv/.development
 	$(bin)/python -m benchmarks.evaluation --threads 1 2
 	$(bin)/python -m benchmarks.transition_curves --images 8 --plain-images 1 --steps 10 --repeats 3 --threads 1 2
 	$(bin)/python -m benchmarks.sweep_overhead
+	$(bin)/python -m benchmarks.growth --trials 300
 
 docs: .venv/.development
 	$(bin)/python docs/make_reference.py

@@ -1,0 +1,185 @@
+"""What thousands of trials cost the driver: this project's sweep against bare Tune with OptunaSearch.
+
+    python -m benchmarks.growth --trials 3000
+
+The trials of both sides cost nothing: they give their reports and end. Ours go through the searcher and its journal, early
+stopping, the recorder and the results on a local disk, as in every sweep; the bare side has Tune's searcher in memory, no
+early stopping, and keeps nothing. Both sample with TPE from the same space, and run one after the other on one Ray.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import optuna
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
+
+from cluster.session import ray_session
+from orchestrator.callbacks import SweepRecorder
+from orchestrator.config import SweepConfig
+from orchestrator.environment import tune_environment
+from orchestrator.loading import load_sweep
+from orchestrator.results import read_trials
+from orchestrator.storage import open_storage
+from orchestrator.sweep import run_sweep
+from trainables.metrics import METRICS
+from trainables.ray_trainables import NOTES
+from trainables.stand_ins import blank_splits, untrained_teacher
+from trainables.trial import TrialInputs
+
+REPORTS_EACH = 4
+BUDGET = 81
+
+
+class Costless(tune.Trainable):
+    """Reports an accuracy made from its settings, a few times, and ends."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin."""
+        self._settings = config
+        self._reports = 0
+
+    def step(self) -> dict[str, Any]:
+        """One report."""
+        self._reports += 1
+        share = self._reports / REPORTS_EACH
+        value = share / (1 + abs(self._settings["temperature"] - 3) + abs(self._settings["student_steps"] - 10))
+        done = round(BUDGET * share)
+        report = {metric.name: metric.kind(0) for metric in METRICS if "zero_shot" in metric.methods}
+        report |= {"pseudo_batches": done, "student_updates": done, "validation_accuracy": value, "diverged": False}
+        machine = {"hostname": "here", "device": "cpu", "threads": 1, "compiled": False}
+        return {**report, **machine, "done": self._reports == REPORTS_EACH, NOTES: []}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial in the same process."""
+        self.setup(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to keep."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing to read."""
+
+
+class EndTimes(tune.Callback):
+    """When each trial ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook."""
+        self.times.append(time.perf_counter())
+
+
+def bare(trials: int, at_once: int) -> list[float]:
+    """Seconds from the start at which each trial of bare Tune ended."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ends = EndTimes()
+    space = {
+        "temperature": optuna.distributions.FloatDistribution(0.5, 8.0, log=True),
+        "student_steps": optuna.distributions.IntDistribution(1, 30),
+    }
+    search = OptunaSearch(
+        space=space, metric="validation_accuracy", mode="max", sampler=optuna.samplers.TPESampler(seed=0)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(Costless, {"cpu": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=search, num_samples=trials, max_concurrent_trials=at_once, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(storage_path=folder, callbacks=[ends], verbose=0),
+        )
+        start = time.perf_counter()
+        tuner.fit()
+    return [end - start for end in ends.times]
+
+
+def make_sweep(storage: str, trials: int) -> SweepConfig:
+    """A search over the same two fields."""
+    return load_sweep(
+        "quickstart",
+        flags={
+            "storage": storage,
+            "num_trials": trials,
+            "space": {
+                "temperature": {"type": "float", "low": 0.5, "high": 8.0, "log": True},
+                "student_steps": {"type": "int", "low": 1, "high": 30},
+            },
+        },
+        assignments=[f"total_pseudo_batches={BUDGET}"],
+    )
+
+
+def ours(trials: int) -> tuple[list[float], int]:
+    """The same of this project's sweep, and how many rows its results have."""
+    ends = EndTimes()
+
+    class Recorder(SweepRecorder):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            super().on_trial_complete(iteration, trials, trial, **info)
+            ends.times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as storage:
+        sweep = make_sweep(storage, trials)
+        with (
+            patch("orchestrator.sweep.TrialTrainable", Costless),
+            patch("orchestrator.sweep.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
+            patch("orchestrator.sweep.tune.with_parameters", lambda trainable, **kwargs: trainable),
+            patch("orchestrator.sweep.SweepRecorder", Recorder),
+        ):
+            start = time.perf_counter()
+            run_sweep(sweep, sweep_id="growth", console=Console(quiet=True))
+        rows = len(read_trials(open_storage(storage), "growth"))
+    return [end - start for end in ends.times], rows
+
+
+def stand_in_inputs(sweep: SweepConfig) -> TrialInputs:
+    """Inputs of a sweep whose trials look at none."""
+    config = sweep.configs()[0]
+    assert config.teacher_key is not None
+    return TrialInputs(
+        splits={config.splits_key: blank_splits(config, train=0, test=1)},
+        teachers={config.teacher_key: untrained_teacher(config)},
+    )
+
+
+def rates(ends: Sequence[float]) -> str:
+    """Milliseconds a trial, over the first and the last third."""
+    third = len(ends) // 3
+    first = ends[third - 1] / third
+    last = (ends[-1] - ends[-third - 1]) / third
+    return f"{1e3 * first:.0f} | {1e3 * last:.0f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print both sides."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=3000)
+    chosen = parser.parse_args(arguments)
+    with tune_environment(), ray_session("local") as session:
+        at_once = int(session.cpus)
+        plain = bare(chosen.trials, at_once)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        own, rows = ours(chosen.trials)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"\n{chosen.trials} trials that cost nothing, {REPORTS_EACH} reports each at most, {at_once} at a time\n")
+    print("| side | s in all | ms a trial, first third | last third | driver's largest memory so far, MB |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| bare Tune with OptunaSearch | {plain[-1]:.0f} | {rates(plain)} | {before / 1024:.0f} |")
+    print(f"| this project ({rows} rows) | {own[-1]:.0f} | {rates(own)} | {memory / 1024:.0f} |")
+    print(f"\nratio {own[-1] / plain[-1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
