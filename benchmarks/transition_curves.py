@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from trainables.data import ImageSet, normalise
 from trainables.datasets import NORMALISATIONS
+from trainables.devices import keep_freed_memory
 from trainables.evaluation import transition_curves
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded_initialisation, stream
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="how often both sides are timed, at least 2")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
+    keep_freed_memory()  # for both sides
     print("| threads | one at a time, s/image | many at once, s/image | ratio |")
     print("| --- | --- | --- | --- |")
     for threads in arguments.threads:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from trainables.data import ImageSet, normalise
 from trainables.datasets import Normalisation
-from trainables.networks import Network, in_eval_mode
+from trainables.networks import Network, frozen_copy
 from trainables.seeding import stream
 
 TargetRule = Literal["label", "prediction"]
@@ -160,8 +160,8 @@ def transition_curves(
 ) -> TransitionCurves:
     """Push images to every other class by gradient steps on ``attacked`` and record both networks on the way.
 
-    Each step is ``x <- x - step_size * dCE(attacked(x), target)/dx`` on normalised pixels, which are not clipped. Both
-    networks run in eval mode; their modes, gradients and ``requires_grad`` flags are as before afterwards.
+    Each step is ``x <- x - step_size * dCE(attacked(x), target)/dx`` on normalised pixels, which are not clipped. Copies
+    of both networks run, in eval mode; the networks themselves are not touched.
 
     Args:
         attacked: The network whose gradient moves the images; the student, as published.
@@ -191,19 +191,19 @@ def transition_curves(
         return loaded.contiguous(memory_format=torch.channels_last) if device.type == "cpu" else loaded
 
     order = torch.randperm(len(data), generator=stream(seed, "transition images"))
-    with in_eval_mode(attacked, other):
-        # No images at all would split into one part of none.
-        batches = ((indices, load(indices)) for indices in order.split(batch_size) if len(indices))
-        chosen, predictions, classes = _agreeing(attacked, other, batches, images)
-        labels = data.labels.cpu()[chosen]
-        if int(labels.max()) >= classes:
-            raise ValueError(f"label {int(labels.max())} in the data; allowed: 0 to {classes - 1}, as in the networks")
-        excluded = labels if targets == "label" else predictions
-        goals = (excluded.unsqueeze(1) + torch.arange(1, classes)) % classes  # (images, classes - 1)
-        pairs = chosen.repeat_interleave(classes - 1)
-        curves = []
-        for indices, wanted in zip(pairs.split(batch_size), goals.flatten().split(batch_size), strict=True):
-            curves.append(_push(attacked, other, load(indices), wanted.to(device), steps, step_size))
+    attacked, other = frozen_copy(attacked), frozen_copy(other)
+    # No images at all would split into one part of none.
+    batches = ((indices, load(indices)) for indices in order.split(batch_size) if len(indices))
+    chosen, predictions, classes = _agreeing(attacked, other, batches, images)
+    labels = data.labels.cpu()[chosen]
+    if int(labels.max()) >= classes:
+        raise ValueError(f"label {int(labels.max())} in the data; allowed: 0 to {classes - 1}, as in the networks")
+    excluded = labels if targets == "label" else predictions
+    goals = (excluded.unsqueeze(1) + torch.arange(1, classes)) % classes  # (images, classes - 1)
+    pairs = chosen.repeat_interleave(classes - 1)
+    curves = []
+    for indices, wanted in zip(pairs.split(batch_size), goals.flatten().split(batch_size), strict=True):
+        curves.append(_push(attacked, other, load(indices), wanted.to(device), steps, step_size))
     recorded = torch.cat(curves).view(len(chosen), classes - 1, 2, steps)
     return TransitionCurves(
         image_indices=chosen,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 
@@ -44,3 +46,10 @@ def in_eval_mode(*networks: Network) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def frozen_copy(network: Network) -> Network:
+    """A copy that is only looked through: eval mode, no gradients of weights, and fast, which changes it by rounding."""
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    copied.fold_batch_norms()
+    return copied.to(memory_format=torch.channels_last)
