@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class SweepRecorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook."""
-        self._progress.started(trial.config["trial_id"], trial.config, _config(trial))
+        self._progress.started(trial.config["trial_id"], trial.config, parse_settings(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -68,7 +68,7 @@ class SweepRecorder(Callback):
         with self._searcher.watching_storage():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
             if value is not None and math.isfinite(value):
-                self._searcher.report(key, report[_config(trial).unit], value)
+                self._searcher.report(key, self._sweep.budget_used(parse_settings(trial.config), report), value)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
@@ -81,7 +81,7 @@ class SweepRecorder(Callback):
         elif report["diverged"]:
             self._end(trial, "diverged", "")
         else:
-            config = _config(trial)
+            config = parse_settings(trial.config)
             used_up = report[config.unit] >= config.budget
             self._end(trial, "completed" if used_up else "stopped_early", "")
 
@@ -106,7 +106,7 @@ class SweepRecorder(Callback):
         key, case = settings.pop("trial_id"), settings.pop("case", None)
         report = self._last.pop(key, {})
         value = self._objective(report)
-        teacher = self._inputs.teacher_of(_config(trial))
+        teacher = self._inputs.teacher_of(parse_settings(trial.config))
         row = {
             "trial_id": key,
             "trial_number": int(key[1:]),
@@ -144,8 +144,9 @@ class StorageStopper(Stopper):
         return self._searcher.storage_error is not None
 
 
-def _config(trial: Trial) -> AnyTrialConfig:
-    settings = {name: value for name, value in trial.config.items() if name not in {"trial_id", "case"}}
+def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:
+    """The trial's config in what Tune calls its config."""
+    settings = {name: value for name, value in tune_config.items() if name not in {"trial_id", "case"}}
     return config_class(settings).model_validate(settings)
 
 

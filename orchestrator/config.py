@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.budget import BudgetConfig
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
@@ -147,6 +148,10 @@ class SweepConfig(Config):
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of every trial's budget that is run. Zero-shot trials keep the learning rates of the whole budget, so that
     they lie on its learning curve; supervised training, of teachers too, is compressed."""
+
+    budget: BudgetConfig | None = None
+    """What is held equal between the zero-shot trials of a search; none: their ``total_pseudo_batches``. A trial's own
+    ``total_pseudo_batches`` goes before it."""
 
     objective: str | None = "validation_accuracy"
     """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused: it is an audit. None,
@@ -324,7 +329,23 @@ class SweepConfig(Config):
             raise config_error(error, model, origin) from error
         if config.teacher_checkpoint is None and config.teacher in self.teachers:
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
+        if self.budget is not None:
+            if not isinstance(config, ZeroShotConfig):
+                raise ConfigError(f"{origin}: budget is for zero-shot trials, and this one is {config.method}")
+            config = self.budget.applied_to(config)
         return config.scaled(self.scale)
+
+    def budget_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> int:
+        """How much of its budget a trial has used by a report: what early stopping compares trials at."""
+        done: int = report[config.unit]
+        if self.budget is not None and isinstance(config, ZeroShotConfig):
+            return self.budget.used(config, done)
+        return done
+
+    @property
+    def trial_budget(self) -> int:
+        """The whole budget of a trial of a search, in the unit of ``budget_used``."""
+        return self.budget.amount if self.budget is not None else self.configs()[0].budget
 
     def with_resources(self, **changes: float | str) -> SweepConfig:
         """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
@@ -368,8 +389,13 @@ class SweepConfig(Config):
 
     @property
     def default_sweep_id(self) -> str:
-        """``<name>-<hash of the identity>``: the same command means the same sweep."""
-        digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        """``<name>-<hash of the identity>``: the same command means the same sweep.
+
+        What has its default is left out, so that a field which a later version adds gives no other id.
+        """
+        given = self.model_dump(exclude_defaults=True)
+        identity = {key: value for key, value in given.items() if key in self.identity}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
 

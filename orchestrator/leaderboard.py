@@ -16,7 +16,7 @@ from orchestrator.loading import load_sweep
 from orchestrator.progress import duration
 from orchestrator.results import read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.config import AnyTrialConfig
+from trainables.config import config_class
 from trainables.object_store import ObjectStore
 
 Row = dict[str, Any]
@@ -56,7 +56,6 @@ class Leaderboard:
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
             # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
             table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
-        shared = self.sweep.configs()[0]
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(
                 str(rank),
@@ -64,7 +63,7 @@ class Leaderboard:
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                _state(row, shared),
+                _state(row),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
@@ -122,8 +121,13 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 
-def _state(row: Row, config: AnyTrialConfig) -> str:
-    """``completed``, or where in the budget a trial ended."""
+def _state(row: Row) -> str:
+    """``completed``, or where in its budget a trial ended."""
+    settings = {
+        name.removeprefix(CONFIG_PREFIX): value for name, value in row.items() if name.startswith(CONFIG_PREFIX)
+    }
+    model = config_class(settings)
+    config = model.model_validate({name: settings[name] for name in model.model_fields if settings[name] is not None})
     done = row[config.unit]
     if row["state"] == "completed" or done is None:
         return str(row["state"])

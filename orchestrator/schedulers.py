@@ -7,7 +7,7 @@ Tune gives a continued trial a new id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestrator.config import SchedulerConfig
 
 PastReport = tuple[str, int, float]
-"""Trial id, how much of the budget was used (pseudo batches or epochs), objective."""
+"""Trial id, how much of the budget was used (in its unit), objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class AshaScheduler(FIFOScheduler):
         *,
         objective: str,
         mode: str,
-        unit: str,
+        used: Callable[[Mapping[str, Any], Mapping[str, Any]], int],
         budget: int,
         past_reports: Iterable[PastReport] = (),
     ) -> None:
@@ -51,12 +51,12 @@ class AshaScheduler(FIFOScheduler):
             config: Rungs.
             objective: Metric that is compared.
             mode: ``max`` or ``min``.
-            unit: Metric that counts how much of its budget a trial has used.
-            budget: A trial's whole budget.
+            used: How much of its budget a trial has used, from its Tune config and a result.
+            budget: A trial's whole budget, in the same unit.
             past_reports: All reports of earlier sessions.
         """
         super().__init__()
-        self._unit = unit
+        self._used = used
         self._objective = objective
         self._sign = 1.0 if mode == "max" else -1.0
         self._factor = config.reduction_factor
@@ -68,7 +68,8 @@ class AshaScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's hook: CONTINUE or STOP."""
-        return self.decide(trial.config["trial_id"], result[self._unit], result[self._objective])
+        done = self._used(trial.config, result)
+        return self.decide(trial.config["trial_id"], done, result[self._objective])
 
     def decide(self, trial_id: str, done: int, value: float) -> str:
         """CONTINUE or STOP for a trial that reports ``value`` after so much of its budget.

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
 from cluster.session import NoClusterError, RaySession, ray_session
-from orchestrator.callbacks import StorageStopper, SweepRecorder
+from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
@@ -280,13 +280,12 @@ class _Driver:
     def _scheduler(self) -> AshaScheduler | None:
         if self.sweep.scheduler.name == "none" or self.sweep.objective is None:
             return None
-        shared = self.sweep.configs()[0]
         return AshaScheduler(
             self.sweep.scheduler,
             objective=self.sweep.objective,
             mode=self.sweep.mode,
-            unit=shared.unit,
-            budget=shared.budget,
+            used=lambda settings, result: self.sweep.budget_used(parse_settings(settings), result),
+            budget=self.sweep.trial_budget,
             past_reports=past_reports(self.study),
         )
 

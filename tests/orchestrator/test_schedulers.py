@@ -12,7 +12,12 @@ GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 def asha(past: list[PastReport] | None = None, *, mode: str = "max", total: int = 90) -> AshaScheduler:
     config = SchedulerConfig(grace=1 / 9, reduction_factor=3)
     return AshaScheduler(
-        config, objective="validation_accuracy", mode=mode, unit="pseudo_batches", budget=total, past_reports=past or []
+        config,
+        objective="validation_accuracy",
+        mode=mode,
+        used=lambda settings, result: result["pseudo_batches"],
+        budget=total,
+        past_reports=past or [],
     )
 
 

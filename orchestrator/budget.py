@@ -1,0 +1,47 @@
+"""What is held equal between trials whose settings make a pseudo batch cost differently."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainables.config import Config, ZeroShotConfig
+
+
+class BudgetConfig(Config):
+    """What every trial of a sweep may use, in a unit of its own; the pseudo batches and with them the cosines follow."""
+
+    unit: Literal["pseudo_batches", "student_updates", "flops"]
+    """``pseudo_batches``: as in the paper, whatever a pseudo batch costs; ``student_updates``: optimizer updates of the
+    student; ``flops``: floating-point operations of the networks, counted without redundant work."""
+
+    amount: Annotated[int, Field(ge=1)]
+    """How many of them; a trial gets as many whole pseudo batches as come closest, at least one."""
+
+    reports: Annotated[int, Field(ge=1)] = 20
+    """How often a trial reports, at equal distances, unless ``evaluation_interval`` is given."""
+
+    def applied_to(self, config: ZeroShotConfig) -> ZeroShotConfig:
+        """The config with this budget, where it does not name a ``total_pseudo_batches`` of its own."""
+        given = config.model_fields_set
+        total = config.total_pseudo_batches
+        if "total_pseudo_batches" not in given:
+            total = max(1, round(self.amount / self._cost_of_a_pseudo_batch(config)))
+        interval = config.evaluation_interval or max(1, round(total / self.reports))
+        return config.model_copy(update={"total_pseudo_batches": total, "evaluation_interval": interval})
+
+    def used(self, config: ZeroShotConfig, pseudo_batches: int) -> int:
+        """How much of the amount a trial has used; all of it at its end, whatever rounding has done."""
+        return round(self.amount * pseudo_batches / config.total_pseudo_batches)
+
+    def _cost_of_a_pseudo_batch(self, config: ZeroShotConfig) -> int:
+        match self.unit:
+            case "pseudo_batches":
+                return 1
+            case "student_updates":
+                return config.student_steps
+            case "flops":
+                from trainables.flops import pseudo_batch_flops  # brings torch, which other sweeps can do without here
+
+                return pseudo_batch_flops(config)

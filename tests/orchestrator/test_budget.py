@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.budget import BudgetConfig
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
+from tests.conftest import make_distiller
+from trainables.config import ZeroShotConfig
+from trainables.flops import pseudo_batch_flops
+
+
+def sweep_with(budget: dict[str, Any], **trial: Any) -> SweepConfig:
+    fixed = {"dataset": "digits", "teacher": "lenet", "student": "lenet", **trial}
+    space = {"student_steps": {"type": "int", "low": 1, "high": 20}}
+    return SweepConfig.model_validate({"name": "a", "trial": fixed, "space": space, "budget": budget})
+
+
+def trial_of(sweep: SweepConfig, student_steps: int) -> ZeroShotConfig:
+    config = sweep.trial_config({"student_steps": student_steps})
+    assert isinstance(config, ZeroShotConfig)
+    return config
+
+
+def test_with_student_updates_1_to_1_and_1_to_20_end_alike_and_both_finish_their_cosine() -> None:
+    sweep = sweep_with({"unit": "student_updates", "amount": 40, "reports": 2}, batch_size=4, generator_width=4)
+    ends = []
+    for student_steps in (1, 20):
+        config = trial_of(sweep, student_steps)
+        distiller = make_distiller(**config.model_dump())
+        while not distiller.finished:
+            report = distiller.advance()
+        ends.append(report)
+        assert distiller._rate(1.0, distiller.pseudo_batches) == pytest.approx(0, abs=1e-12)
+        assert sweep.budget_used(config, report) == 40 == sweep.trial_budget
+    assert [end["student_updates"] for end in ends] == [40, 40]
+    assert [end["pseudo_batches"] for end in ends] == [40, 2]
+
+
+def test_early_stopping_compares_equal_shares() -> None:
+    sweep = sweep_with({"unit": "student_updates", "amount": 200})
+    halves = [
+        sweep.budget_used(trial_of(sweep, steps), {"pseudo_batches": trial_of(sweep, steps).budget // 2})
+        for steps in (1, 10)
+    ]
+    assert halves == [100, 100]
+
+
+def test_with_flops_the_cheaper_pseudo_batch_gets_more_of_them() -> None:
+    sweep = sweep_with({"unit": "flops", "amount": 10**14})
+    few, many = trial_of(sweep, 1), trial_of(sweep, 20)
+    assert few.budget > many.budget
+    for config in (few, many):
+        assert config.budget * pseudo_batch_flops(config) == pytest.approx(10**14, rel=0.02)
+
+
+def test_a_pseudo_batch_has_the_operations_of_the_published_pair() -> None:
+    # 413 GFLOP without redundant work, as the benchmark counts them in the exact loop, but for the student's first
+    # convolution, whose input needs no gradient.
+    config = ZeroShotConfig(teacher="wrn-16-2", student="wrn-16-1")
+    assert pseudo_batch_flops(config) == pytest.approx(413e9, rel=0.01)
+
+
+def test_operations_follow_the_loop() -> None:
+    base = ZeroShotConfig(teacher="lenet", student="lenet", dataset="digits")
+
+    def more(**changes: Any) -> int:
+        return pseudo_batch_flops(base.model_copy(update=changes)) - pseudo_batch_flops(base)
+
+    assert more(student_steps=11) * 2 == more(student_steps=12) > 0
+    assert more(generator_steps=2) > more(student_steps=11)
+    assert more(latents="fresh") > 0
+    assert more(student_batch="scored") < 0
+    assert more(batch_size=256) == pseudo_batch_flops(base)
+
+
+def test_a_trials_own_total_goes_before_the_budget() -> None:
+    sweep = sweep_with({"unit": "student_updates", "amount": 40}, total_pseudo_batches=7)
+    assert trial_of(sweep, 20).budget == 7
+
+
+def test_reports_are_at_equal_shares_unless_an_interval_is_given() -> None:
+    sweep = sweep_with({"unit": "student_updates", "amount": 2000, "reports": 10})
+    assert [trial_of(sweep, steps).report_interval for steps in (1, 20)] == [200, 10]
+    assert trial_of(sweep_with({"unit": "pseudo_batches", "amount": 50}, evaluation_interval=7), 1).report_interval == 7
+
+
+def test_supervised_trials_have_no_such_budget() -> None:
+    with pytest.raises(ConfigError, match="budget is for zero-shot trials, and this one is supervised"):
+        SweepConfig.model_validate(
+            {"name": "a", "trial": {"method": "supervised"}, "budget": {"unit": "student_updates", "amount": 10}}
+        )
+
+
+def test_amounts_are_checked() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        BudgetConfig(unit="flops", amount=0)
+
+
+def test_a_field_that_a_later_version_adds_gives_a_sweep_no_other_id() -> None:
+    plain = SweepConfig.model_validate({"name": "a", "trial": {"dataset": "digits"}})
+    said = SweepConfig.model_validate({"name": "a", "trial": {"dataset": "digits"}, "budget": None, "seed": 0})
+    other = SweepConfig.model_validate({"name": "a", "trial": {"dataset": "digits"}, "seed": 1})
+    assert plain.default_sweep_id == said.default_sweep_id != other.default_sweep_id
