@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,24 +75,49 @@ Fields = dict[str, Scalar]
 class SamplerConfig(Config):
     """How settings are proposed."""
 
-    name: Literal["tpe", "random"] = "tpe"
-    """``tpe``: tree-structured Parzen estimator; ``random``: independent draws."""
+    name: Literal["tpe", "gp", "cmaes", "nsgaii", "qmc", "grid", "random"] = "tpe"
+    """``tpe``: tree-structured Parzen estimator; ``gp``: Gaussian process; ``cmaes``: covariance matrix adaptation;
+    ``nsgaii``: a genetic algorithm; ``qmc``: a quasi-random sequence; ``grid``: all combinations of ``grid``; ``random``:
+    independent draws."""
 
     startup_trials: Annotated[int, Field(ge=1)] = 10
-    """Random trials before the estimator is used (TPE only)."""
+    """Random trials before a model is used (``tpe``, ``gp``, ``cmaes``)."""
+
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    """Further arguments of Optuna's sampler of that name, for example ``{multivariate: true}``."""
+
+    grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values of each field that varies, for ``grid``."""
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        if bool(self.grid) != (self.name == "grid"):
+            raise ValueError("grid: {field: [value, ...]} belongs to name: grid, and to no other sampler")
+        if self.name == "grid" and self.arguments:
+            raise ValueError("arguments: the sampler grid takes none")
+        return self
 
 
 class SchedulerConfig(Config):
     """Which trials are stopped early."""
 
-    name: Literal["asha", "none"] = "asha"
-    """``asha``: asynchronous successive halving; ``none``: every trial uses its whole budget."""
+    name: Literal["asha", "median", "none"] = "asha"
+    """``asha``: asynchronous successive halving; ``median``: a trial ends whose best is below the median of the others'
+    averages; ``none``: every trial uses its whole budget."""
 
     grace: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a trial's budget before it may be stopped."""
+    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
+    little."""
 
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget."""
+    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget (``asha``)."""
+
+    smoothing: Annotated[int, Field(ge=1)] = 3
+    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
+    of noise (``asha``)."""
+
+    minimum_trials: Annotated[int, Field(ge=1)] = 5
+    """Others that must have come as far before a trial may be stopped (``median``)."""
 
 
 class ResourcesConfig(Config):
@@ -255,6 +281,12 @@ class SweepConfig(Config):
             known = sorted({str(config.teacher) for config in configs if config.teacher})
             raise ValueError(
                 f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}"
+            )
+        combinations = math.prod(len(values) for values in self.sampler.grid.values())
+        if self.sampler.grid and self.num_trials > 1 + combinations:
+            raise ValueError(
+                f"num_trials={self.num_trials}: the grid has {combinations} combinations, and the published settings are "
+                f"one more; allowed: up to {1 + combinations}"
             )
         if self.objective is None and not self.cases:
             raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")

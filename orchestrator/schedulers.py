@@ -1,14 +1,15 @@
-"""Early stopping: asynchronous successive halving (Li et al., 2020), in units of budget used.
+"""Early stopping, in units of budget used.
 
-Tune's own ASHA forgets its rungs when a sweep is started again, after which the worst trial goes on for want of
-competitors. Here the rungs are filled from what the study knows. Trials are told apart by the sweep's trial ids, since
-Tune gives a continued trial a new id.
+Tune's own schedulers forget what they know when a sweep is started again, after which the worst trial goes on for want of
+competitors. Here they are filled from what the study knows. Trials are told apart by the sweep's trial ids, since Tune
+gives a continued trial a new id.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,12 @@ from orchestrator.config import SchedulerConfig
 PastReport = tuple[str, int, float]
 """Trial id, how much of the budget was used (in its unit), objective."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """A trial's first report at a rung; larger values are better."""
-
-    done: int
-    value: float
+BudgetUsed = Callable[[Mapping[str, Any], Mapping[str, Any]], int]
+"""How much of its budget a trial has used, from its Tune config and a result."""
 
 
-class AshaScheduler(FIFOScheduler):
-    """Stops a trial at a rung unless it is among the best 1/reduction_factor of the trials seen there.
-
-    As in Tune and in the paper's stopping variant, the first trial at a rung always goes on.
-    """
+class BudgetScheduler(FIFOScheduler):
+    """What schedulers have in common: they know what every trial has reported at how much of its budget."""
 
     def __init__(
         self,
@@ -41,30 +34,30 @@ class AshaScheduler(FIFOScheduler):
         *,
         objective: str,
         mode: str,
-        used: Callable[[Mapping[str, Any], Mapping[str, Any]], int],
+        used: BudgetUsed,
         budget: int,
         past_reports: Iterable[PastReport] = (),
     ) -> None:
         """Make the scheduler of one session.
 
         Args:
-            config: Rungs.
+            config: Its settings.
             objective: Metric that is compared.
             mode: ``max`` or ``min``.
-            used: How much of its budget a trial has used, from its Tune config and a result.
+            used: See ``BudgetUsed``.
             budget: A trial's whole budget, in the same unit.
             past_reports: All reports of earlier sessions.
         """
         super().__init__()
+        self._config = config
         self._used = used
         self._objective = objective
         self._sign = 1.0 if mode == "max" else -1.0
-        self._factor = config.reduction_factor
-        self.rungs = rung_budgets(config, budget)
-        self._entries: dict[int, dict[str, _Entry]] = {rung: {} for rung in self.rungs}
-        self._furthest: dict[str, int] = {}
+        self._budget = budget
+        self._values: dict[str, dict[int, float]] = defaultdict(dict)
+        """By trial and budget used; larger is better. A report that is made again after a recovery is the same one."""
         for trial_id, done, value in sorted(past_reports, key=lambda report: report[:2]):
-            self._record(trial_id, done, value)
+            self._note(trial_id, done, value)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's hook: CONTINUE or STOP."""
@@ -74,27 +67,102 @@ class AshaScheduler(FIFOScheduler):
     def decide(self, trial_id: str, done: int, value: float) -> str:
         """CONTINUE or STOP for a trial that reports ``value`` after so much of its budget.
 
-        A trial is compared at the highest rung it has reached. After a recovery it reports again: what it had passed it
-        has passed, and only its last report, whose outcome nobody may have acted on, is judged again.
+        After a recovery it reports again: what it had passed it has passed, and only its last report, whose outcome
+        nobody may have acted on, is judged again.
         """
-        if done < self._furthest.get(trial_id, 0):
+        if done < max(self._values[trial_id], default=0):
             return str(TrialScheduler.CONTINUE)
-        rung = self._record(trial_id, done, value)
-        if rung is None:
-            return str(TrialScheduler.CONTINUE)
-        values = {key: entry.value for key, entry in self._entries[rung].items()}
-        cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._factor))
-        return str(TrialScheduler.CONTINUE if values[trial_id] >= cutoff else TrialScheduler.STOP)
+        self._note(trial_id, done, value)
+        return str(TrialScheduler.CONTINUE if self._may_go_on(trial_id, done) else TrialScheduler.STOP)
 
-    def _record(self, trial_id: str, done: int, value: float) -> int | None:
-        """Enter a trial's first report at the highest rung it reaches; the rung if this is that report, else none."""
-        self._furthest[trial_id] = max(done, self._furthest.get(trial_id, 0))
-        reached = [rung for rung in self.rungs if done >= rung]
-        if not reached:
-            return None
-        entry = _Entry(done=done, value=self._sign * value)
-        first = self._entries[reached[-1]].setdefault(trial_id, entry)
-        return reached[-1] if first.done == done else None
+    def _note(self, trial_id: str, done: int, value: float) -> None:
+        self._values[trial_id].setdefault(done, self._sign * value)
+
+    @abstractmethod
+    def _may_go_on(self, trial_id: str, done: int) -> bool:
+        """Whether a trial goes on whose report at ``done`` has just been noted."""
+
+
+class AshaScheduler(BudgetScheduler):
+    """Asynchronous successive halving (Li et al., 2020): stops a trial at a rung unless it is among the best
+    1/reduction_factor of the trials seen there.
+
+    As in Tune and in the paper's stopping variant, the first trial at a rung always goes on. A trial is compared once at
+    each rung, at its first report there, by the mean of its last few reports.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        *,
+        objective: str,
+        mode: str,
+        used: BudgetUsed,
+        budget: int,
+        past_reports: Iterable[PastReport] = (),
+    ) -> None:
+        """See ``BudgetScheduler``."""
+        self.rungs = rung_budgets(config, budget)
+        self._entries: dict[int, dict[str, tuple[int, float]]] = {rung: {} for rung in self.rungs}
+        super().__init__(config, objective=objective, mode=mode, used=used, budget=budget, past_reports=past_reports)
+
+    def _note(self, trial_id: str, done: int, value: float) -> None:
+        super()._note(trial_id, done, value)
+        rung = self._rung(done)
+        if rung is not None:
+            self._entries[rung].setdefault(trial_id, (done, self._smoothed(trial_id, done)))
+
+    def _may_go_on(self, trial_id: str, done: int) -> bool:
+        rung = self._rung(done)
+        if rung is None or self._entries[rung][trial_id][0] != done:
+            return True
+        values = {key: value for key, (_, value) in self._entries[rung].items()}
+        cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._config.reduction_factor))
+        return bool(values[trial_id] >= cutoff)
+
+    def _rung(self, done: int) -> int | None:
+        """The highest that is reached."""
+        return max((rung for rung in self.rungs if done >= rung), default=None)
+
+    def _smoothed(self, trial_id: str, done: int) -> float:
+        reports = self._values[trial_id]
+        last = sorted(place for place in reports if place <= done)[-self._config.smoothing :]
+        return float(np.mean([reports[place] for place in last]))
+
+
+class MedianScheduler(BudgetScheduler):
+    """Stops a trial whose best value so far is below the median of the other trials' averages up to the same budget
+    (Golovin et al., Google Vizier, 2017), from the grace share of the budget on."""
+
+    def _may_go_on(self, trial_id: str, done: int) -> bool:
+        if not self._config.grace * self._budget <= done < self._budget:
+            return True
+        averages = [
+            np.mean([value for place, value in reports.items() if place <= done])
+            for other, reports in self._values.items()
+            if other != trial_id and reports and min(reports) <= done <= max(reports)
+        ]
+        if len(averages) < self._config.minimum_trials:
+            return True
+        return bool(max(self._values[trial_id].values()) >= np.median(averages))
+
+
+def make_scheduler(
+    config: SchedulerConfig,
+    *,
+    objective: str,
+    mode: str,
+    used: BudgetUsed,
+    budget: int,
+    past_reports: Iterable[PastReport],
+) -> BudgetScheduler | None:
+    """The scheduler of that name, see ``BudgetScheduler``; none where nothing is stopped."""
+    kinds: dict[str, type[BudgetScheduler]] = {"asha": AshaScheduler, "median": MedianScheduler}
+    if config.name == "none":
+        return None
+    return kinds[config.name](
+        config, objective=objective, mode=mode, used=used, budget=budget, past_reports=past_reports
+    )
 
 
 def rung_budgets(config: SchedulerConfig, budget: int) -> list[int]:

@@ -21,16 +21,16 @@ from typing import Any, Literal
 import optuna
 import pyarrow as pa
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import Assignment, SamplerConfig, SweepConfig
+from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results.keys import trial_name
+from orchestrator.samplers import contains, make_sampler
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
 from trainables.config import AnyTrialConfig
-from trainables.seeding import derive_seed
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
@@ -250,16 +250,6 @@ def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
     return Assignment(**kept) if kept else None
 
 
-def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSampler:
-    """The sampler for one trial."""
-    trial_seed = derive_seed(seed, f"sampler for trial {trial_number}") % 2**32
-    match config.name:
-        case "tpe":
-            return TPESampler(n_startup_trials=config.startup_trials, seed=trial_seed)
-        case "random":
-            return RandomSampler(seed=trial_seed)
-
-
 def survey_space(
     space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50
 ) -> dict[str, BaseDistribution]:
@@ -291,11 +281,4 @@ def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyT
     They are the first trial of a sweep, whatever the sampler would say: they are what others compare with.
     """
     defaults = {name: model.model_fields[name].default for name in domains}
-    return {name: value for name, value in defaults.items() if _contains(domains[name], value)}
-
-
-def _contains(domain: BaseDistribution, value: Any) -> bool:
-    try:
-        return domain._contains(domain.to_internal_repr(value))
-    except ValueError:  # not one of a categorical domain's choices
-        return False
+    return {name: value for name, value in defaults.items() if contains(domains[name], value)}

@@ -29,7 +29,8 @@ from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
-from orchestrator.schedulers import AshaScheduler
+from orchestrator.samplers import check_sampler
+from orchestrator.schedulers import BudgetScheduler, make_scheduler
 from orchestrator.searcher import StudySearcher, assignment_of, published_settings, running_trials, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
@@ -277,10 +278,10 @@ class _Driver:
         with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
         return with_resources
 
-    def _scheduler(self) -> AshaScheduler | None:
-        if self.sweep.scheduler.name == "none" or self.sweep.objective is None:
+    def _scheduler(self) -> BudgetScheduler | None:
+        if self.sweep.objective is None:
             return None
-        return AshaScheduler(
+        return make_scheduler(
             self.sweep.scheduler,
             objective=self.sweep.objective,
             mode=self.sweep.mode,
@@ -313,7 +314,9 @@ def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
         return resolve_space({}), {}
     try:
         space = resolve_space(sweep.space)
-        return space, survey_space(space, sweep, forbidden=SHARED_FIELDS)
+        domains = survey_space(space, sweep, forbidden=SHARED_FIELDS)
+        check_sampler(sweep.sampler, domains)
+        return space, domains
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -68,7 +68,7 @@ def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
         ({"name": "Mine"}, "must begin with a small letter"),
         ({"objective": "test_accuracy"}, "test_accuracy is an audit and selects nothing; use validation_accuracy"),
         ({"objective": "validation_acuracy"}, "did you mean validation_accuracy?"),
-        ({"sampler": {"name": "best"}}, "sampler.name='best': not allowed; name must be one of tpe, random"),
+        ({"sampler": {"name": "best"}}, "sampler.name='best': not allowed; name must be one of tpe, gp, cmaes"),
         ({"scheduler": "none"}, "scheduler='none': not allowed; scheduler must be a block of fields"),
         ({"resources": 2}, "resources=2: not allowed; resources must be a block of fields"),
         ({"space": 3}, "space=3: not allowed; space must be text or a block of fields"),

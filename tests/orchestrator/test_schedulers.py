@@ -4,13 +4,15 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config import SchedulerConfig
-from orchestrator.schedulers import AshaScheduler, PastReport, rung_budgets
+from orchestrator.schedulers import AshaScheduler, MedianScheduler, PastReport, make_scheduler, rung_budgets
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
-def asha(past: list[PastReport] | None = None, *, mode: str = "max", total: int = 90) -> AshaScheduler:
-    config = SchedulerConfig(grace=1 / 9, reduction_factor=3)
+def asha(
+    past: list[PastReport] | None = None, *, mode: str = "max", total: int = 90, smoothing: int = 1
+) -> AshaScheduler:
+    config = SchedulerConfig(grace=1 / 9, reduction_factor=3, smoothing=smoothing)
     return AshaScheduler(
         config,
         objective="validation_accuracy",
@@ -99,3 +101,71 @@ def test_a_later_report_with_the_same_value_is_not_taken_for_the_first() -> None
     for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
         scheduler.decide(name, 10, value)
     assert scheduler.decide("a", 12, 0.5) == GO
+
+
+def test_one_lucky_report_does_not_save_a_trial() -> None:
+    for smoothing, verdict in ((1, GO), (3, STOP)):
+        scheduler = asha(smoothing=smoothing)
+        for done in (6, 8, 10):
+            scheduler.decide("steady", done, 0.5)
+            scheduler.decide("steadier", done, 0.52)
+        for done in (6, 8):
+            scheduler.decide("lucky", done, 0.3)
+        assert scheduler.decide("lucky", 10, 0.6) == verdict
+
+
+def test_the_mean_is_over_the_last_reports_and_the_same_after_a_restart() -> None:
+    reports = [("a", 2, 0.9), ("a", 6, 0.1), ("a", 8, 0.1), ("a", 10, 0.1), ("b", 8, 0.2), ("b", 10, 0.2)]
+    undisturbed = asha(smoothing=3)
+    for report in reports:
+        undisturbed.decide(*report)
+    place, mean = undisturbed._entries[10]["a"]
+    assert (place, round(mean, 12)) == (10, 0.1)
+    restarted = asha(reports, smoothing=3)
+    assert restarted._entries == undisturbed._entries
+    # A report that is made again after a recovery is not counted twice.
+    restarted.decide("b", 10, 0.2)
+    assert restarted._entries == undisturbed._entries
+
+
+def median(past: list[PastReport] | None = None, *, minimum_trials: int = 3) -> MedianScheduler:
+    scheduler = make_scheduler(
+        SchedulerConfig(name="median", grace=0.2, minimum_trials=minimum_trials),
+        objective="validation_accuracy",
+        mode="max",
+        used=lambda settings, result: int(result["pseudo_batches"]),
+        budget=100,
+        past_reports=past or [],
+    )
+    assert isinstance(scheduler, MedianScheduler)
+    return scheduler
+
+
+OTHERS: list[PastReport] = [
+    (name, done, value * done / 100) for name, value in (("a", 0.5), ("b", 0.6), ("c", 0.7)) for done in (20, 40, 60)
+]
+
+
+def test_below_the_median_of_the_others_averages_a_trial_ends() -> None:
+    scheduler = median(OTHERS)
+    # Averages up to 40 are 0.15, 0.18 and 0.21.
+    assert scheduler.decide("bad", 40, 0.17) == STOP
+    assert scheduler.decide("good", 40, 0.19) == GO
+    # Its best counts, not its last.
+    scheduler.decide("fallen", 30, 0.3)
+    assert scheduler.decide("fallen", 40, 0.1) == GO
+
+
+def test_nobody_ends_before_the_grace_at_the_end_or_among_too_few() -> None:
+    assert median(OTHERS).decide("bad", 19, 0.0) == GO
+    assert median(OTHERS).decide("bad", 100, 0.0) == GO
+    assert median(OTHERS, minimum_trials=4).decide("bad", 40, 0.0) == GO
+    assert median(OTHERS[:-2]).decide("bad", 60, 0.0) == GO  # only two have come as far
+
+
+def test_without_a_scheduler_nothing_is_stopped() -> None:
+    config = SchedulerConfig(name="none")
+    assert (
+        make_scheduler(config, objective="a", mode="max", used=lambda settings, result: 0, budget=10, past_reports=[])
+        is None
+    )

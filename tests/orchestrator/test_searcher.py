@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.config import SHARED_FIELDS, SamplerConfig, SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.searcher import PinnedTrial, StudySearcher, make_sampler, published_settings, survey_space
+from orchestrator.searcher import PinnedTrial, StudySearcher, published_settings, survey_space
 from orchestrator.study import ended_trials, open_study, past_reports
 from search_spaces import resolve_space
 from trainables.config import ZeroShotConfig
@@ -161,13 +161,6 @@ def test_pinned_trials_answer_for_every_kind_of_domain() -> None:
 
 def test_tunes_pickle_of_the_searcher_holds_no_study(store: ObjectStore) -> None:
     assert len(pickle.dumps(searcher_on(study_in(store)))) < 1000
-
-
-def test_samplers_by_name() -> None:
-    assert isinstance(make_sampler(SamplerConfig(name="random"), 0, 0), optuna.samplers.RandomSampler)
-    sampler = make_sampler(SamplerConfig(startup_trials=3), 0, 0)
-    assert isinstance(sampler, optuna.samplers.TPESampler)
-    assert sampler._n_startup_trials == 3
 
 
 def test_a_space_is_tried_out_before_a_trial_starts() -> None:

@@ -1,0 +1,120 @@
+"""From a sampler's name and arguments to Optuna's sampler for one trial.
+
+A sampler is made anew for each trial and seeded by the trial's number, so that it proposes the same after any
+interruption; what it learns from is the study. The quasi-random sequence and the grid go on by the number itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import FrozenTrial
+
+from orchestrator.config import SamplerConfig
+from orchestrator.errors import ConfigError
+from trainables.seeding import derive_seed
+
+
+def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSampler:
+    """The sampler for one trial.
+
+    Args:
+        config: Name and arguments.
+        seed: The sweep's.
+        trial_number: Its number in the study, from 0.
+
+    Raises:
+        ConfigError: the sampler takes no such argument; the message is the sampler's.
+    """
+    if config.name == "grid":
+        return NumberedGrid(config.grid)
+    of_trial = derive_seed(seed, f"sampler for trial {trial_number}") % 2**32
+    startup = {"n_startup_trials": config.startup_trials}
+    quiet = {"warn_independent_sampling": False}
+    kind, given = {
+        "tpe": (TPESampler, {"seed": of_trial, **startup}),
+        "gp": (GPSampler, {"seed": of_trial, **startup, **quiet}),
+        "cmaes": (CmaEsSampler, {"seed": of_trial, **startup, **quiet}),
+        "nsgaii": (NSGAIISampler, {"seed": of_trial}),
+        # One sequence for the whole sweep: its place in it is kept in the study.
+        "qmc": (QMCSampler, {"seed": seed % 2**32, "scramble": True, "warn_asynchronous_seeding": False, **quiet}),
+        "random": (RandomSampler, {"seed": of_trial}),
+    }[config.name]
+    make: Callable[..., BaseSampler] = kind
+    try:
+        with warnings.catch_warnings():
+            # Some are experimental as a class or by an argument; whoever names them has chosen so.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return make(**{**given, **config.arguments})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"sampler: {config.name}: {error}") from error
+
+
+def check_sampler(config: SamplerConfig, domains: Mapping[str, BaseDistribution]) -> None:
+    """Try a sampler out against what a space varies, before a trial starts.
+
+    Raises:
+        ConfigError: wrong arguments; or a grid without values for a field, for a field that does not vary, or with a value
+            outside of its domain.
+    """
+    make_sampler(config, 0, 0)
+    if config.name != "grid":
+        return
+    if config.grid.keys() != domains.keys():
+        raise ConfigError(
+            f"sampler: grid: names {', '.join(sorted(config.grid))}; it must name what the space varies: "
+            f"{', '.join(sorted(domains))}"
+        )
+    for field, values in config.grid.items():
+        for value in values:
+            if not contains(domains[field], value):
+                raise ConfigError(f"sampler: grid: {field}={value} lies outside of the space, {domains[field]}")
+
+
+def contains(domain: BaseDistribution, value: Any) -> bool:
+    """Whether a value can be suggested from a domain."""
+    try:
+        return domain._contains(domain.to_internal_repr(value))
+    except ValueError:  # not one of a categorical domain's choices
+        return False
+
+
+class NumberedGrid(BaseSampler):
+    """Trial ``n`` has the ``n``-th combination, from trial 1 on: trial 0 has the published settings.
+
+    Optuna's own grid draws what is left at random, and ends a study in a way that only its own loop allows.
+    """
+
+    def __init__(self, grid: Mapping[str, Sequence[Any]]) -> None:
+        self._combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing is drawn jointly."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing is drawn jointly."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """The field's value in the trial's combination."""
+        return self._combinations[max(0, trial.number - 1) % len(self._combinations)][param_name]
