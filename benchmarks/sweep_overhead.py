@@ -10,7 +10,6 @@ by then, so that the rest is overhead.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 from collections import defaultdict
@@ -18,7 +17,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from cluster.session import ray_session
 from orchestrator.config import SweepConfig
+from orchestrator.environment import tune_environment
 from orchestrator.loading import load_sweep
 from orchestrator.results import read_reports
 from orchestrator.storage import open_storage
@@ -28,9 +29,9 @@ REPORTS_EACH = 5
 """Reports of each trial, some seconds apart."""
 
 
-def make_sweep(storage: str, trials: int, pseudo_batches: int) -> SweepConfig:
+def make_sweep(storage: str, trials: int, pseudo_batches: int, cpus: float) -> SweepConfig:
     """Trials that differ in their seed and have the whole machine to themselves, one after the other."""
-    flags = {"storage": storage, "seeds": list(range(trials)), "resources": {"cpu": os.cpu_count(), "gpu": 0}}
+    flags = {"storage": storage, "seeds": list(range(trials)), "resources": {"cpu": cpus, "gpu": 0}}
     interval = max(1, pseudo_batches // REPORTS_EACH)
     assignments = [f"total_pseudo_batches={pseudo_batches}", f"evaluation_interval={interval}"]
     return load_sweep("digits-table-1", flags=flags, assignments=assignments)
@@ -56,11 +57,11 @@ def overheads(reports: Sequence[dict[str, Any]]) -> tuple[list[float], list[floa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the two, and what they come to in a sweep of longer trials."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--trials", type=int, default=6, help="at least 2")
     parser.add_argument("--pseudo-batches", type=int, default=100, help="of each trial")
     chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as storage:
-        sweep = make_sweep(storage, chosen.trials, chosen.pseudo_batches)
+    with tempfile.TemporaryDirectory() as storage, tune_environment(), ray_session("local") as session:
+        sweep = make_sweep(storage, chosen.trials, chosen.pseudo_batches, session.cpus)
         run_sweep(sweep, sweep_id="overhead")
         reports = read_reports(open_storage(storage), "overhead").to_pylist()
     between, within = overheads(reports)

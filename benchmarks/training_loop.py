@@ -62,7 +62,7 @@ def sides(pair: str, *, with_compiled: bool) -> list[Side]:
     def compiled(name: str, numerics: str, like: Side, precision: str) -> Side:
         distiller = make_distiller(pair, compilation="always", precision=precision)
         if not distiller.compiled:
-            sys.exit(distiller.notes[0])
+            sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
         return Side(
             name=name,
             numerics=numerics,

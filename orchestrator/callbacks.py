@@ -18,7 +18,7 @@ from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.metrics import METRICS
-from trainables.ray_trainables import NOTES
+from trainables.ray_trainables import MACHINE_NOTES, NOTES
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
 
@@ -50,6 +50,7 @@ class SweepRecorder(Callback):
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
+        self._said: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook."""
@@ -72,6 +73,11 @@ class SweepRecorder(Callback):
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
+        for note in result.get(MACHINE_NOTES, ()):
+            line = f"{report['hostname']}: {note}"
+            if line not in self._said:
+                self._said.add(line)
+                self._progress.warn(line)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial ended by itself or was stopped early."""

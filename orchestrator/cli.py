@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,6 +188,39 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 
 @app.command()
+def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
+    top: Annotated[int, typer.Option(min=1, help="How many of its best settings run again.")] = 3,
+    seeds: Annotated[int, typer.Option(min=2, help="With how many seeds; more later go on from there.")] = 5,
+    storage: Storage = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the best settings of a search again with new seeds, and say how surely they beat the published ones.
+
+    Example: zskt confirm quickstart-1a2b3c4d --top 3 --seeds 5
+    """
+    console = make_console()
+    with errors_as_messages(verbose):
+        from orchestrator.confirm import confirm as run_and_compare
+        from orchestrator.leaderboard import read_leaderboard
+        from orchestrator.storage import find_storage
+
+        uri = storage or SweepConfig.model_fields["storage"].default
+        board = read_leaderboard(find_storage(uri), sweep_id)
+        # Where the search's results are now may not be where they were written.
+        sweep = _with_resources(board.sweep.model_copy(update={"storage": uri}), cpus, gpus)
+        found = run_and_compare(replace(board, sweep=sweep), top=top, seeds=seeds, address=address, console=console)
+        console.print(found.table())
+        console.print(found.conclusion(), highlight=False, markup=False, soft_wrap=True)
+    if not found.finished:
+        console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
 def results(
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
     storage: Storage = None,
@@ -248,12 +282,18 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     command = None if board.sweep.cases else board.rerun_command(_this_command(), preset_or_file)
     if command:
         console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
-    again = f"{_program('zskt')} results {sweep_id}"
-    if config.storage != SweepConfig.model_fields["storage"].default:
-        again += f" --storage {shlex.quote(config.storage)}"
+        sure = f"{_program('zskt')} confirm {sweep_id}{_storage_option(config)}"
+        console.print(f"Is it really better? New seeds tell: {sure}", highlight=False, soft_wrap=True)
+    again = f"{_program('zskt')} results {sweep_id}{_storage_option(config)}"
     where = shown(config.storage).rstrip("/")
     console.print(f"Results: {where}/{RESULTS}, shown by: {again}", highlight=False, soft_wrap=True)
     return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+
+
+def _storage_option(config: SweepConfig) -> str:
+    """The option that a command needs to find the storage; empty where it is the default."""
+    default = SweepConfig.model_fields["storage"].default
+    return "" if config.storage == default else f" --storage {shlex.quote(config.storage)}"
 
 
 def _results_table(board: Leaderboard, store: ObjectStore) -> Table:

@@ -69,7 +69,8 @@ def run_sweep(
 
     Raises:
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
-        SweepMismatchError: the id belongs to a sweep with other settings.
+        SweepMismatchError: the id belongs to a sweep with other settings, or of an earlier version.
+        CheckpointError: trials were left running by a version whose checkpoints this one cannot read.
         SweepBusyError: another process is running the sweep.
         ClusterError: there is no Ray at the address.
         StorageError, DataUnavailableError, TeacherError: what they say.
@@ -91,6 +92,7 @@ def run_sweep(
             console=console or Console(),
             settled=dict(settled or {}),
         )
+        driver.check_checkpoints()
         driver.say_start()
         if not driver.finished:
             try:
@@ -149,6 +151,18 @@ class _Driver:
         if not self.sweep.cases:
             return len(running)
         return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
+
+    def check_checkpoints(self) -> None:
+        """Refuse a session whose trials could not be continued: they would fail one after the other.
+
+        One checkpoint tells of all: it is their format that may be another version's.
+
+        Raises:
+            CheckpointError: it is.
+        """
+        for trial in running_trials(self.study)[:1]:
+            checkpoints = CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id)))
+            checkpoints.load_newest(keys.trial_name(trial.number), warn=self.say)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -322,10 +336,17 @@ def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
 
 
 def _check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
-    """Refuse to go on with other settings than the sweep began with."""
+    """Refuse to go on with other settings than the sweep began with, or with what another version began."""
     earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
     if not earlier:
         return
+    # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
+    zero_shot = [row for row in read_trials(store, sweep_id).to_pylist() if row["config_method"] == "zero_shot"]
+    if any(row["config_numerics"] is None for row in zero_shot):
+        raise SweepMismatchError(
+            f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
+            "one a name of its own with --sweep-id"
+        )
     then, now = SweepConfig.model_validate_json(earlier[-1]).identity, sweep.identity
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
     if different:

@@ -133,10 +133,12 @@ class CheckpointSaver:
             state: What ``state_dict`` gave.
 
         Raises:
-            OSError, pyarrow.ArrowException: from writing the one before; this one is not begun.
+            OSError, pyarrow.ArrowException: from writing the one before; this one is begun all the same.
         """
-        self.wait()
-        self._writing = self._thread.submit(self._store.save, self._trial_id, done, take_snapshot(state))
+        try:
+            self.wait()
+        finally:
+            self._writing = self._thread.submit(self._store.save, self._trial_id, done, take_snapshot(state))
 
     def wait(self) -> None:
         """Until the last checkpoint is written.

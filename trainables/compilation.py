@@ -21,8 +21,8 @@ def why_not_compiled(device: torch.device) -> str | None:
     """
     try:
         torch.compile(_small, dynamic=False)(torch.ones(2, device=device))
-    except Exception as error:
-        return str(error).strip().splitlines()[0]
+    except Exception as error:  # whatever it is, trials run without
+        return _reason(error)
     return None
 
 
@@ -39,6 +39,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """The function, compiled at its first call for exactly the shapes that it sees there."""
     result: Callable[P, R] = torch.compile(function, dynamic=False)
     return result
+
+
+def _reason(error: Exception) -> str:
+    """The error in a line; of one that torch has wrapped, what was wrapped."""
+    if "InvalidCxxCompiler" in repr(error) or "No working C++ compiler" in str(error):
+        return "there is no C++ compiler: install g++"
+    inner = getattr(error, "inner_exception", None) or error.__cause__ or error
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+    return f"{type(inner).__name__}: {lines[0]}" if lines else type(inner).__name__
 
 
 def _small(values: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from trainables.compilation import compiled, forget_compiled, why_not_compiled
 from trainables.config import Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
-from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.datasets import IMAGE_SIZE, NORMALISATIONS, SPECS
 from trainables.devices import tf32
 from trainables.extra_terms import ExtraTerms
 from trainables.generator import Generator
@@ -115,7 +115,8 @@ class ZeroShotDistiller:
         self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(config.seed, "latents")
-        self._extra_terms = ExtraTerms(config, self.teacher)
+        self._extra_terms = ExtraTerms(config, self.teacher, self._look)
+        self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
@@ -130,7 +131,8 @@ class ZeroShotDistiller:
         self._find_generator_loss = self._generator_loss
         self._find_student_loss = self._student_loss
         self._teach = self._lesson
-        if config.compiled:
+        # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
+        if config.compiled and (self.device.type == "cpu" or config.compilation == "always"):
             self._compile()
         if config.precision == "tf32" and self.device.type != "cuda":
             self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
@@ -157,6 +159,7 @@ class ZeroShotDistiller:
 
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
+        entry = self._logbook.report(self, self.student, self.generator)  # first, for it waits for the device
         teacher_classes, student_classes = self._class_counts
         self._class_counts = self._zero_counts()
         step = max(0, self.pseudo_batches - 1)
@@ -168,7 +171,7 @@ class ZeroShotDistiller:
             "student_lr": self._rate(self.config.student_lr, step),
             "teacher_class_entropy": _balance(teacher_classes),
             "student_class_entropy": _balance(student_classes),
-            **self._logbook.report(self, self.student, self.generator),
+            **entry,
         }
         return self.last_report
 
@@ -181,6 +184,7 @@ class ZeroShotDistiller:
             "student_optimizer": self.student_optimizer.state_dict()["state"],
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
+            "compiled": self.compiled,
             "extra_terms": self._extra_terms.state_dict(),
             "class_counts": self._class_counts,
             "counters": {
@@ -199,6 +203,9 @@ class ZeroShotDistiller:
         load_optimizer(self.student_optimizer, state["student_optimizer"])
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
         self._latent_stream.set_state(state["latent_stream"])
+        if state["compiled"] != self.compiled:
+            before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
+            self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
         self._extra_terms.load_state_dict(state["extra_terms"])
         self._class_counts = state["class_counts"].to(self.device)
         self._logbook.load_state_dict(state["logbook"])
@@ -251,19 +258,20 @@ class ZeroShotDistiller:
 
     def _generator_step(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
-        loss, images = self._find_generator_loss(latents)
+        noise = self._extra_terms.draw(self._image_shape, self.dtype, self.device)
+        loss, images = self._find_generator_loss(latents, noise)
         norm = self._update(self.generator, self.generator_optimizer, loss)
         self.generator_updates += 1
         return loss.detach(), norm, images.detach()
 
-    def _generator_loss(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss, and the images on which it was found."""
         images = self._images(latents)
         student_logits, _ = self._look(self.student, images)
         teacher_logits, _ = self._look(self.teacher, images)
         teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self._temperature)
         loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
-        for term in self._extra_terms(images, student_logits, teacher_logits):
+        for term in self._extra_terms.terms(images, student_logits, teacher_logits, noise):
             loss = loss + term
         return loss, images
 
@@ -359,8 +367,8 @@ class ZeroShotDistiller:
         reason = why_not_compiled(self.device)
         if reason:
             self.notes.append(
-                f"torch cannot compile here ({reason}), so the trial runs slower; a C++ compiler (g++) is needed, or "
-                "say compilation=never"
+                f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
+                "compilation=never says that this is meant"
             )
             return
         forget_compiled()
@@ -371,7 +379,7 @@ class ZeroShotDistiller:
 
     def _check_attention(self, channels: int) -> None:
         """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
-        blank = torch.zeros(1, channels, 32, 32, device=self.device, dtype=self.dtype)
+        blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=self.device, dtype=self.dtype)
         with torch.no_grad():
             self.student.eval()
             sizes = [[tuple(a.shape[2:]) for a in net(blank)[1]] for net in (self.student, self.teacher)]

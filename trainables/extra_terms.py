@@ -5,7 +5,7 @@ The supplement names the terms; that each is added with the sign given in ``Zero
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -24,9 +24,13 @@ _NOISE = 0.1
 class ExtraTerms:
     """Those terms of a config that are switched on, each times its factor."""
 
-    def __init__(self, config: ZeroShotConfig, teacher: Network) -> None:
+    def __init__(
+        self, config: ZeroShotConfig, teacher: Network, look: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]]
+    ) -> None:
+        """Args: look: How the trial looks at images through a network, in its precision."""
         self._config = config
         self._teacher = teacher
+        self._look = look
         # On the CPU like the latents: the same on every device.
         self._noise_stream = stream(config.seed, "noise")
         self._features: Tensor | None = None
@@ -34,20 +38,30 @@ class ExtraTerms:
             last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
             last.register_forward_pre_hook(self._keep_features)
 
-    def __call__(self, images: Tensor, student_logits: Tensor, teacher_logits: Tensor) -> Iterator[Tensor]:
+    def draw(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        """The noise that one call of ``terms`` will add to images, if it does; drawn outside of what torch compiles."""
+        if not self._config.consistency_weight or self._config.consistency_disturbance != "noise":
+            return None
+        return torch.randn(shape, generator=self._noise_stream, dtype=dtype).to(device)
+
+    def terms(
+        self, images: Tensor, student_logits: Tensor, teacher_logits: Tensor, noise: Tensor | None
+    ) -> list[Tensor]:
         """The terms on images that the teacher has just looked at; a scalar each, to be added to the loss."""
         config = self._config
+        found = []
         if config.teacher_entropy_weight:
-            yield config.teacher_entropy_weight * entropy(teacher_logits)
+            found.append(config.teacher_entropy_weight * entropy(teacher_logits))
         if config.student_entropy_weight:
-            yield config.student_entropy_weight * entropy(student_logits)
+            found.append(config.student_entropy_weight * entropy(student_logits))
         if config.diversity_weight:
             assert self._features is not None
-            yield -config.diversity_weight * mean_distance(self._features)
+            found.append(-config.diversity_weight * mean_distance(self._features.to(images.dtype)))
         if config.consistency_weight:
-            disturbed_logits, _ = self._teacher(self._disturbed(images))
+            disturbed_logits, _ = self._look(self._teacher, self._disturbed(images, noise))
             disturbed, clean = (beliefs(logits, "forward_kl", 1.0) for logits in (disturbed_logits, teacher_logits))
-            yield config.consistency_weight * divergence("forward_kl", disturbed, clean, "batchmean")
+            found.append(config.consistency_weight * divergence("forward_kl", disturbed, clean, "batchmean"))
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """The random state."""
@@ -57,10 +71,9 @@ class ExtraTerms:
         """Continue from ``state_dict()``."""
         self._noise_stream.set_state(state["noise_stream"])
 
-    def _disturbed(self, images: Tensor) -> Tensor:
-        if self._config.consistency_disturbance == "noise":
-            noise = torch.randn(images.shape, generator=self._noise_stream, dtype=images.dtype)
-            return images + _NOISE * noise.to(images.device)
+    def _disturbed(self, images: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is not None:
+            return images + _NOISE * noise
         line = images.new_tensor([0.25, 0.5, 0.25])
         channels = images.shape[1]
         kernel = torch.outer(line, line).expand(channels, 1, 3, 3)

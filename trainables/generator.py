@@ -21,6 +21,9 @@ class Generator(nn.Module):
         super().__init__()
         self.fused_upsampling = False
         """Compute upsampling and the convolution after it as one: equal up to rounding, with 4/9 of the work."""
+        self.taps: Tensor
+        # With the module, since making it at each call would wait for a GPU.
+        self.register_buffer("taps", upsampling_taps(), persistent=False)
         self.start = IMAGE_SIZE // 4
         self.width = width
         self.linear = nn.Linear(latent_dim, width * self.start**2)
@@ -43,12 +46,17 @@ class Generator(nn.Module):
 
     def _upsampled(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
         if self.fused_upsampling:
-            return upsampled_convolution(features, conv.weight, conv.bias)
+            return upsampled_convolution(features, conv.weight, conv.bias, self.taps)
         result: Tensor = conv(F.interpolate(features, scale_factor=2.0))
         return result
 
 
-def upsampled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def upsampling_taps() -> Tensor:
+    """(4, 3): which of a 3-tap kernel's weights come together at each of 4 taps when its input was doubled."""
+    return torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+def upsampled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None, taps: Tensor) -> Tensor:
     """Nearest-neighbour upsampling by 2 and a 3x3 convolution with padding 1, as one transposed convolution.
 
     Each output pixel sees only 2x2 different inputs, so the 3x3 kernel's taps can be added up beforehand: a 4x4 kernel
@@ -58,10 +66,10 @@ def upsampled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None)
         features: (batch, in, height, width).
         weight: (out, in, 3, 3).
         bias: (out,) or none.
+        taps: ``upsampling_taps``, on the weight's device and of its type.
 
     Returns:
         (batch, out, 2 height, 2 width).
     """
-    taps = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
     kernel = torch.einsum("ia,jb,ocab->coij", taps, taps, weight).contiguous(memory_format=torch.channels_last)
     return F.conv_transpose2d(features, kernel, bias, stride=2, padding=1)

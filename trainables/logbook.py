@@ -117,6 +117,7 @@ class Logbook:
         return {
             "means": self.means.state_dict(),
             "statistics": self._statistics,
+            "student_in_train_mode": self._student_in_train_mode,
             "teacher_accuracy": self._teacher_accuracy,
             "test_evaluations": self._test_evaluations,
             "training_seconds": self._training_seconds,
@@ -127,6 +128,7 @@ class Logbook:
         """Continue from ``state_dict()``."""
         self.means.load_state_dict(state["means"])
         self._statistics = state["statistics"].to(self._device)
+        self._student_in_train_mode = state["student_in_train_mode"]
         self._teacher_accuracy = state["teacher_accuracy"]
         self._test_evaluations = state["test_evaluations"]
         self._training_seconds = state["training_seconds"]

@@ -31,6 +31,9 @@ from trainables.trial import TrialInputs, TrialStorage, build_training, transiti
 NOTES = "notes"
 """Key of a result under which a trial says what the user should know, as a list of sentences."""
 
+MACHINE_NOTES = "machine_notes"
+"""The same for what is the machine's and not the trial's: worth saying once for each machine."""
+
 _FILE = "trial.safetensors"
 
 
@@ -71,16 +74,17 @@ class TrialTrainable(Trainable):
         gpus = resources.get("GPU", 0)
         device = claim_device(cpus=resources.get("CPU", 1), gpus=gpus)
         self._notes: list[str] = []
+        self._machine_notes: list[str] = []
         self._warned: set[str] = set()
         if gpus > 0 and device.type == "cpu":
-            self._notes.append("a GPU was set aside for this trial, but torch finds none: it runs on the CPU, slowly")
+            self._machine_notes.append("a GPU was set aside, but torch finds none: trials run on the CPU, slowly")
         self._config = config_class(settings).model_validate(settings)
         self.training = build_training(self._config, inputs, storage, device)
-        self._notes += self.training.notes
         self._saver = CheckpointSaver(storage.checkpoints, self._key) if storage else None
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
+        self._machine_notes += self.training.notes
         # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
         self._report_again = state is not None
         self._saved_at = time.monotonic()
@@ -102,6 +106,7 @@ class TrialTrainable(Trainable):
         finished = training.finished and (bool(report["diverged"]) or report[self._config.unit] == training.done)
         self._look_for_trouble(report)
         notes, self._notes = self._notes, []
+        machine_notes, self._machine_notes = self._machine_notes, []
         return {
             **report,
             DONE: finished,
@@ -109,21 +114,27 @@ class TrialTrainable(Trainable):
             "threads": torch.get_num_threads(),
             "compiled": training.compiled,
             NOTES: notes,
+            MACHINE_NOTES: machine_notes,
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start the next trial in this process, as a new process would: nothing of the last one remains."""
+        previous = self._key
         self.cleanup()
+        unread = [f"{note} (said by {previous})" for note in self._notes]
         self.config = new_config
         self.setup(new_config)
+        self._notes = unread + self._notes
         return True
 
     def cleanup(self) -> None:
         """Let go of the networks and their GPU memory, once the last checkpoint is written."""
-        self._wait_for_checkpoint()
-        if self._saver:
-            self._saver.close()
-        self.training = self._saver = None
+        try:
+            self._wait_for_checkpoint()
+        finally:
+            if self._saver:
+                self._saver.close()
+            self.training = self._saver = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -32,7 +32,7 @@ class Training(Protocol):
     compiled: bool
     """Whether torch has compiled it; bits depend on that."""
     notes: list[str]
-    """What the user should know about how it runs, in sentences."""
+    """What the user should know about how it runs on this machine, in sentences."""
 
     @property
     def config(self) -> AnyTrialConfig: ...

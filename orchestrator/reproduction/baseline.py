@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict, t_quantile
+from orchestrator.paired import paired_difference
+from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict
 
 BASELINE = "baseline"
 """Name of the case that the others are compared with."""
@@ -15,8 +16,7 @@ BASELINE = "baseline"
 def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list[Judgement]:
     """A judgement of each case.
 
-    Trials with equal seeds start from the same networks and latents where their settings allow it, so that differences
-    are taken within seeds, and the interval is the paired t interval of 95 %. A case whose interval holds 0 has shown no
+    Differences are taken within seeds, see ``paired_difference``. A case whose interval holds 0 has shown no
     effect: with three seeds that excludes only large ones, which the interval says.
 
     Args:
@@ -29,17 +29,12 @@ def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list
 def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]) -> Judgement:
     seeds = sorted(values.keys() & baseline.keys())
     ours, theirs = ([side[seed] for seed in seeds] for side in (values, baseline))
-    differences = [after - before for after, before in zip(ours, theirs, strict=True)]
-    mean = statistics.fmean(differences) if seeds else math.nan
-    low = high = math.nan
+    found = paired_difference(values, baseline)
     missing = RUNS_NEEDED - len(seeds)
     note = f"{missing} more pair{'' if missing == 1 else 's'} of runs needed" if missing > 0 else ""
     verdict = Verdict.NOT_ENOUGH_RUNS
-    if len(seeds) > 1:
-        half = t_quantile(len(seeds) - 1) * statistics.stdev(differences) / math.sqrt(len(seeds))
-        low, high = mean - half, mean + half
     if missing <= 0:
-        verdict = Verdict.BETTER if low > 0 else Verdict.WORSE if high < 0 else Verdict.NO_EFFECT
+        verdict = Verdict.BETTER if found.low > 0 else Verdict.WORSE if found.high < 0 else Verdict.NO_EFFECT
     return Judgement(
         case=case,
         metric="test_accuracy",
@@ -49,9 +44,9 @@ def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]
         paper_mean=statistics.fmean(theirs) if seeds else None,
         paper_std=statistics.pstdev(theirs) if len(seeds) > 1 else None,
         band=None,
-        difference=mean,
-        difference_low=low,
-        difference_high=high,
+        difference=found.mean,
+        difference_low=found.low,
+        difference_high=found.high,
         verdict=verdict,
         note=note,
     )

@@ -166,3 +166,11 @@ def test_notes_of_a_trial_are_shown(session: Session) -> None:
     trial = session.start()
     session.report(trial, 2, notes=["checkpoint x is damaged"])
     assert "warning: t0000: checkpoint x is damaged" in session.out.getvalue()
+
+
+def test_notes_on_a_machine_are_shown_once_for_each(session: Session) -> None:
+    for host in ("one", "one", "two"):
+        session.report(session.start(), 2, hostname=host, machine_notes=["there is no C++ compiler"])
+    shown = session.out.getvalue()
+    assert shown.count("warning: one: there is no C++ compiler") == 1
+    assert shown.count("warning: two: there is no C++ compiler") == 1

@@ -152,6 +152,24 @@ def test_two_checkpoints_are_never_written_at_once(store: ObjectStore) -> None:
     assert slow.begun == [1, 2]
 
 
+def test_a_failure_costs_one_checkpoint_and_not_the_next(store: ObjectStore) -> None:
+    class FailingOnce(CheckpointStore):
+        failed = False
+
+        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+            if not self.failed:
+                self.failed = True
+                raise OSError("timed out")
+            super().save(trial_id, done, snapshot)
+
+    saver = CheckpointSaver(FailingOnce(store), "t0001")
+    saver.save(10, {})
+    with pytest.raises(OSError, match="timed out"):
+        saver.save(20, {})
+    saver.wait()
+    assert store.keys("t0001") == ["t0001/0000000020.safetensors"]
+
+
 def test_a_checkpoint_that_could_not_be_written_is_told_to_whoever_comes_next(store: ObjectStore) -> None:
     class FullStore(CheckpointStore):
         def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:

@@ -16,6 +16,7 @@ from benchmarks.published_loop import PublishedLoop
 from tests.conftest import make_distiller, make_images, make_splits, make_teacher, tiny_settings, trained_metrics
 from trainables import checkpoint
 from trainables import distiller as distiller_module
+from trainables.compilation import why_not_compiled
 from trainables.config import ZeroShotConfig
 from trainables.data import ImageSet
 from trainables.devices import tf32
@@ -79,10 +80,15 @@ def test_float64_states_equal_those_of_the_published_loop_buffers_included() -> 
 WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-2", "student": "wrn-10-1", "student_steps": 3}
 
 
+NEEDS_A_COMPILER = pytest.mark.skipif(
+    why_not_compiled(torch.device("cpu")) is not None, reason="torch cannot compile here: install g++"
+)
+
+
 @pytest.mark.timeout(300)  # compiling
 @pytest.mark.parametrize(
     "changes",
-    [{}, WIDE, {**WIDE, "compilation": "always"}],
+    [{}, WIDE, pytest.param({**WIDE, "compilation": "always"}, marks=NEEDS_A_COMPILER)],
     ids=["lenet", "wide resnets", "compiled"],
 )
 def test_fast_networks_equal_those_of_the_published_loop_but_for_rounding(changes: dict[str, Any]) -> None:
@@ -156,6 +162,15 @@ def test_where_torch_cannot_compile_the_trial_runs_and_says_so(monkeypatch: pyte
     assert not distiller.compiled
     assert "no g++" in distiller.notes[0]
     distiller.train(1)
+
+
+def test_going_on_otherwise_compiled_is_said() -> None:
+    state = make_distiller().state_dict()
+    same, other = make_distiller(), make_distiller()
+    same.load_state_dict(state)
+    assert not same.notes
+    other.load_state_dict({**state, "compiled": True})
+    assert "what was compiled before is not compiled on this machine" in other.notes[0]
 
 
 def test_a_generator_step_moves_the_generator_and_only_the_students_statistics() -> None:
@@ -393,7 +408,12 @@ Path(sys.argv[2]).write_bytes(checkpoint.dump(distiller.state_dict()))
 @pytest.mark.timeout(300)  # compiling
 @pytest.mark.parametrize(
     "changes",
-    [{}, {**WIDE, "numerics": "exact"}, WIDE, {**WIDE, "precision": "bfloat16", "compilation": "always"}],
+    [
+        {},
+        {**WIDE, "numerics": "exact"},
+        WIDE,
+        pytest.param({**WIDE, "precision": "bfloat16", "compilation": "always"}, marks=NEEDS_A_COMPILER),
+    ],
     ids=["lenet", "wide and exact", "wide", "wide, compiled, bfloat16"],
 )
 def test_training_4_equals_training_2_saving_and_training_2_in_a_new_process(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.generator import Generator, upsampled_convolution
+from trainables.generator import Generator, upsampled_convolution, upsampling_taps
 from trainables.network_names import parse_network_name
 from trainables.networks import build_network
 
@@ -104,7 +104,7 @@ def test_upsampling_and_convolution_fused_equal_one_after_the_other(size: tuple[
     features = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     conv = nn.Conv2d(3, 5, 3, padding=1, dtype=torch.float64)
     expected = conv(F.interpolate(features, scale_factor=2.0))
-    fused = upsampled_convolution(features, conv.weight, conv.bias)
+    fused = upsampled_convolution(features, conv.weight, conv.bias, upsampling_taps().double())
     assert torch.allclose(fused, expected, rtol=1e-12, atol=1e-12)
     inputs = (features, *conv.parameters())
     gradients, wanted = (torch.autograd.grad(out.square().sum(), inputs) for out in (fused, expected))
@@ -120,10 +120,9 @@ def test_a_generator_with_fused_upsampling_makes_the_same_images() -> None:
     assert torch.allclose(generator(latents), expected, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["wrn-16-2", "lenet"])
-def test_folded_batch_norms_change_nothing_but_rounding(name: str) -> None:
+def test_folded_batch_norms_change_nothing_but_rounding() -> None:
     torch.manual_seed(0)
-    network = build_network(name, num_classes=10).double()
+    network = build_network("wrn-16-2", num_classes=10).double()
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     network.train()(images)  # so that running statistics are not those of the beginning
     logits, activations = network.eval()(images)
@@ -135,4 +134,4 @@ def test_folded_batch_norms_change_nothing_but_rounding(name: str) -> None:
     for folded, activation in zip(folded_activations, activations, strict=True):
         assert torch.allclose(folded, activation, rtol=1e-10, atol=1e-11)
     after = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    assert after < before or name == "lenet"
+    assert after == before - 6  # one in each block

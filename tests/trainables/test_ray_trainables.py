@@ -179,7 +179,7 @@ def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
     torch.set_num_threads(1)
     assert result["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert result["threads"] == 2
-    assert torch.cuda.is_available() or "torch finds none" in result["notes"][0]
+    assert torch.cuda.is_available() or "torch finds none" in result["machine_notes"][0]
 
 
 def test_without_inputs_the_message_says_how_to_give_them() -> None:

@@ -10,7 +10,6 @@ from torch import nn
 
 from tests.conftest import make_distiller
 from trainables.distiller import ZeroShotDistiller
-from trainables.extra_terms import ExtraTerms
 
 WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-1", "student": "wrn-10-1"}
 
@@ -101,9 +100,10 @@ def test_an_extra_term_moves_what_it_measures_in_its_direction(field: str, weigh
 
     def measured() -> float:
         images = distiller.generator(latents)
-        terms = ExtraTerms(distiller.config, distiller.teacher)
-        logits = [network(images)[0] for network in (distiller.student, distiller.teacher)]
-        (term,) = terms(images, *logits)
+        terms = distiller._extra_terms
+        student_logits, teacher_logits = (network(images)[0] for network in (distiller.student, distiller.teacher))
+        noise = terms.draw(images.shape, images.dtype, images.device)
+        (term,) = terms.terms(images, student_logits, teacher_logits, noise)
         sign = -1 if field == "diversity_weight" else 1
         return term.item() / weight * sign
 
@@ -117,8 +117,11 @@ def test_disturbances_are_small_and_what_they_say() -> None:
     images = torch.zeros(2, 1, 32, 32)
     images[:, :, 16, 16] = 1.0
     noisy, blurred = (
-        ExtraTerms(distiller.config, distiller.teacher)._disturbed(images)
-        for distiller in (make_distiller(consistency_disturbance=kind) for kind in ("noise", "blur"))
+        terms._disturbed(images, terms.draw(images.shape, images.dtype, images.device))
+        for terms in (
+            make_distiller(consistency_weight=1.0, consistency_disturbance=kind)._extra_terms
+            for kind in ("noise", "blur")
+        )
     )
     assert (noisy - images).std().item() == pytest.approx(0.1, rel=0.1)
     assert blurred[0, 0, 15:18, 15:18].tolist() == [
@@ -139,3 +142,44 @@ def test_noise_goes_on_where_it_was() -> None:
     continued.train(1)
     for key, value in whole.generator.state_dict().items():
         assert torch.equal(value, continued.generator.state_dict()[key]), key
+
+
+EXTRA_TERMS: list[dict[str, Any]] = [
+    {"teacher_entropy_weight": 0.5},
+    {"student_entropy_weight": 0.5},
+    {"diversity_weight": 0.5},
+    {"consistency_weight": 5.0},
+    {"consistency_weight": 5.0, "consistency_disturbance": "blur"},
+    {"teacher_entropy_weight": 0.5, "student_entropy_weight": 0.5, "diversity_weight": 0.5, "consistency_weight": 5.0},
+]
+
+
+def generator_gradient(distiller: ZeroShotDistiller, find_loss: Any) -> tuple[float, torch.Tensor]:
+    latents = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=distiller.dtype)
+    noise = distiller._extra_terms.draw(distiller._image_shape, distiller.dtype, distiller.device)
+    loss, _ = find_loss(latents, noise)
+    loss.backward()
+    gradient = distiller.generator.get_parameter("linear.weight").grad
+    assert gradient is not None
+    return loss.item(), gradient
+
+
+@pytest.mark.parametrize("terms", EXTRA_TERMS)
+def test_extra_terms_are_the_same_compiled(terms: dict[str, Any]) -> None:
+    plain, traced = (make_distiller(dtype=torch.float64, **terms) for _ in range(2))
+    torch.compiler.reset()
+    # What can go wrong is how torch takes the function apart, which this backend, too, lets it do.
+    compiled = torch.compile(traced._generator_loss, backend="eager", dynamic=False)
+    (loss, gradient), (again, gradient_again) = (
+        generator_gradient(plain, plain._generator_loss),
+        generator_gradient(traced, compiled),
+    )
+    assert again == pytest.approx(loss, rel=1e-9)
+    assert torch.allclose(gradient_again, gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("terms", EXTRA_TERMS)
+def test_extra_terms_in_bfloat16_are_about_the_same(terms: dict[str, Any]) -> None:
+    full, half = make_distiller(**terms), make_distiller(precision="bfloat16", **terms)
+    losses = [generator_gradient(distiller, distiller._generator_loss)[0] for distiller in (full, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.2, abs=0.02)

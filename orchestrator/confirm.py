@@ -1,0 +1,184 @@
+"""After a search: its best settings again, with new seeds, against the published ones.
+
+The best of many trials is partly the luckiest. So the best few run again with seeds that the search has not seen, at full
+budget and without early stopping, beside the sweep's first trial, which has the published settings; and the differences are
+taken seed by seed. It is a sweep of cases, so that it is continued, extended and kept like any other.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.case_results import CaseResults, read_cases
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.leaderboard import Leaderboard
+from orchestrator.paired import PairedDifference, paired_difference
+from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.storage import open_storage
+from orchestrator.sweep import run_sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What confirming came to; ``finished`` is false if runs are missing because the session was interrupted."""
+
+    sweep: SweepConfig
+    sweep_id: str
+    finished: bool
+    results: CaseResults
+    objective: str
+    maximise: bool
+
+    def difference(self, case: str) -> PairedDifference:
+        """How much a case is better than the published settings, in the objective; above 0 is better."""
+        sign = 1 if self.maximise else -1
+        ours, theirs = (
+            {seed: sign * value for seed, value in self.results.by_seed(name, self.objective).items()}
+            for name in (case, BASELINE)
+        )
+        return paired_difference(ours, theirs)
+
+    @property
+    def best(self) -> str:
+        """The case with the best mean; of the published settings alone if nothing else has run."""
+        sign = 1 if self.maximise else -1
+        means = {
+            case: sign * statistics.fmean(values)
+            for case in self.sweep.cases
+            if (values := self.results.values(case, self.objective))
+        }
+        return max(means, key=lambda case: means[case], default=BASELINE)
+
+    def table(self) -> Table:
+        """A line for each setting, for a terminal."""
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in (
+            "setting",
+            "n",
+            f"{self.objective}, mean ± std",
+            "better than published by [95 %]",
+            "P(better)",
+            "test, mean ± std (audit)",
+        ):
+            table.add_column(heading, justify="left" if heading == "setting" else "right")
+        for case in self.sweep.cases:
+            values = self.results.values(case, self.objective)
+            difference = self.difference(case)
+            of_published = case == BASELINE
+            table.add_row(
+                "published" if of_published else case,
+                str(len(values)),
+                _spread(values),
+                Text("" if of_published else _interval(difference)),
+                "" if of_published else _share(difference.probability_positive),
+                _spread(self.results.values(case, "test_accuracy")),
+            )
+        return table
+
+    def conclusion(self) -> str:
+        """One sentence on whether the search has found something."""
+        if self.best == BASELINE:
+            return "None of these settings is better than the published ones on average."
+        found = self.difference(self.best)
+        settings = ", ".join(f"{field}={value}" for field, value in self.sweep.cases[self.best].items())
+        name = f"{self.best} ({settings})"
+        if math.isnan(found.low):
+            return f"{name} is best so far; more seeds are needed to say how surely."
+        if found.low > 0:
+            return f"{name} is better than the published settings: the whole interval lies above 0."
+        return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
+
+
+def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str, SweepConfig]:
+    """The sweep that confirms a search, and its id.
+
+    Args:
+        board: The search's ended trials.
+        top: How many of its best completed trials run again.
+        seeds: With how many seeds, none of them the search's.
+
+    Raises:
+        ConfigError: there is nothing to confirm.
+    """
+    sweep = board.sweep
+    if sweep.cases:
+        raise ConfigError(f"{board.sweep_id} is a list of cases, each with its seeds: there is no winner to confirm")
+    completed = [row for row in board.rows if row["state"] == "completed" and row["trial_number"] != 0]
+    first = [row for row in board.rows if row["trial_number"] == 0]
+    if not completed or not first:
+        raise ConfigError(
+            f"{board.sweep_id}: no trial but the one with the published settings has used its whole budget yet; let the "
+            "sweep go on"
+        )
+    fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.budget else [])]
+    cases = {BASELINE: _settings(first[0], fields)}
+    cases |= {row["trial_id"]: _settings(row, fields) for row in completed[:top]}
+    kept = ("trial", "scale", "teacher_recipe", "teachers", "resources", "max_failures", "checkpoint_seconds")
+    same = {field: getattr(sweep, field) for field in (*kept, "storage", "data_root")}
+    seed_of_search = int(sweep.trial.get("seed") or sweep.seed)
+    trial = {field: value for field, value in sweep.trial.items() if field != "seed"}
+    confirming = SweepConfig.model_validate(
+        same
+        | {
+            "name": "confirm",
+            "description": f"The best settings of {board.sweep_id} with new seeds, against the published ones.",
+            "trial": trial,
+            "cases": cases,
+            "seeds": [seed_of_search + 1 + number for number in range(seeds)],
+        }
+    )
+    return f"{board.sweep_id}-confirm", confirming
+
+
+def confirm(
+    board: Leaderboard, *, top: int, seeds: int, address: str | None = None, console: Console | None = None
+) -> Confirmation:
+    """Run what is missing of a search's confirmation, and compare.
+
+    Raises:
+        ConfigError: there is nothing to confirm; and whatever ``run_sweep`` raises.
+    """
+    sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
+    finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console).finished
+    objective = board.sweep.objective
+    assert objective is not None  # a search has one
+    return Confirmation(
+        sweep=sweep,
+        sweep_id=sweep_id,
+        finished=finished,
+        results=read_cases(open_storage(sweep.storage), sweep, sweep_id),
+        objective=objective,
+        maximise=board.sweep.mode == "max",
+    )
+
+
+def _settings(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    return {field: row[CONFIG_PREFIX + field] for field in fields}
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    # Population standard deviation, as the paper's.
+    return f"{statistics.fmean(values):.2%}" + (f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else "")
+
+
+def _interval(difference: PairedDifference) -> str:
+    if math.isnan(difference.mean):
+        return ""
+    ends = "" if math.isnan(difference.low) else f" [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+    return f"{100 * difference.mean:+.2f}{ends}"
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"

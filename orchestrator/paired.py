@@ -1,0 +1,57 @@
+"""Two settings compared seed by seed. Pure functions."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.reproduction.verdict import t_quantile
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """By how much one setting is above another, over the seeds that both have."""
+
+    n: int
+    mean: float
+    """nan without a seed."""
+
+    low: float
+    high: float
+    """The 95 % interval of the mean, two-sided, Student's t over the seeds' differences; nan with fewer than two."""
+
+    probability_positive: float
+    """Probability that the true difference is above 0, by the same t distribution around the mean (a flat prior); nan
+    with fewer than two seeds."""
+
+
+def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> PairedDifference:
+    """The difference ``ours - theirs``.
+
+    Runs with equal seeds start from the same networks and latents where their settings allow it, which takes a part of the
+    luck out of the comparison; where it does not, the interval is merely wider.
+
+    Args:
+        ours: A metric by seed.
+        theirs: The same metric of what it is compared with.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    mean = statistics.fmean(differences) if differences else math.nan
+    low = high = probability = math.nan
+    if len(differences) > 1:
+        freedom = len(differences) - 1
+        error = statistics.stdev(differences) / math.sqrt(len(differences))
+        low, high = mean - t_quantile(freedom) * error, mean + t_quantile(freedom) * error
+        probability = _above_zero(mean, error, freedom)
+    return PairedDifference(n=len(differences), mean=mean, low=low, high=high, probability_positive=probability)
+
+
+def _above_zero(mean: float, error: float, freedom: int) -> float:
+    from scipy.special import stdtr  # slow to import
+
+    if error == 0:
+        return 0.5 if mean == 0 else float(mean > 0)
+    return float(stdtr(freedom, mean / error))

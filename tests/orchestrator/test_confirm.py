@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator.case_results import CaseResults
+from orchestrator.config import SweepConfig
+from orchestrator.confirm import Confirmation, confirmation_sweep
+from orchestrator.errors import ConfigError
+from orchestrator.leaderboard import Leaderboard
+
+SEARCH = SweepConfig.model_validate(
+    {
+        "name": "search",
+        "trial": {"dataset": "digits", "teacher": "lenet", "student": "lenet", "seed": 7},
+        "space": "step_ratio_temperature",
+        "scale": 0.5,
+        "storage": "./elsewhere",
+        "teacher_recipe": {"full_data_epochs": 20},
+    }
+)
+SEARCHED = ["generator_steps", "student_steps", "temperature"]
+
+
+def row(number: int, state: str = "completed", **settings: Any) -> dict[str, Any]:
+    config = SEARCH.trial_config({"generator_steps": 1, "student_steps": 10, "temperature": 1.0, **settings})
+    columns = {f"config_{name}": value for name, value in config.model_dump().items()}
+    return {"trial_id": f"t{number:04d}", "trial_number": number, "state": state, **columns}
+
+
+BOARD = Leaderboard(
+    sweep_id="search-1a2b3c4d",
+    sweep=SEARCH,
+    searched=SEARCHED,
+    rows=[
+        row(5, student_steps=15),
+        row(0),
+        row(3, temperature=2.0),
+        row(4, generator_steps=2),
+        row(6, "stopped_early", generator_steps=3),
+    ],
+)
+
+
+def test_the_best_few_and_the_published_settings_run_with_seeds_that_the_search_has_not_seen() -> None:
+    sweep_id, sweep = confirmation_sweep(BOARD, top=2, seeds=3)
+    assert sweep_id == "search-1a2b3c4d-confirm"
+    published = {"generator_steps": 1, "student_steps": 10, "temperature": 1.0}
+    assert sweep.cases == {
+        "baseline": published,
+        "t0005": {**published, "student_steps": 15},
+        "t0003": {**published, "temperature": 2.0},
+    }
+    assert sweep.seeds == [8, 9, 10]
+    assert (sweep.scale, sweep.storage, sweep.teacher_recipe) == (0.5, "./elsewhere", {"full_data_epochs": 20})
+    assert sweep.scheduler.name == "none"
+    assert {config.seed for config in sweep.configs()} == {8, 9, 10}
+    # But for its seed, a trial is the one that the search had.
+    again, then = sweep.configs()[1].model_dump(), BOARD.rows[0]
+    assert {f"config_{name}": value for name, value in again.items() if name != "seed"} == {
+        name: value for name, value in then.items() if name.startswith("config_") and name != "config_seed"
+    }
+
+
+def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
+    budget = {"unit": "student_updates", "amount": 400}
+    search = SweepConfig.model_validate({"name": "search", "trial": SEARCH.trial, "space": {}, "budget": budget})
+    config = search.trial_config({"student_steps": 20})
+    columns = {f"config_{name}": value for name, value in config.model_dump().items()}
+    rows = [{"trial_id": f"t000{n}", "trial_number": n, "state": "completed", **columns} for n in (0, 1)]
+    board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
+    _, sweep = confirmation_sweep(board, top=1, seeds=2)
+    assert {trial.budget for trial in sweep.configs()} == {20}
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [row(0)], [row(0), row(1, "stopped_early")], [row(1)]], ids=["none", "first", "stopped", "no first"]
+)
+def test_nothing_to_confirm_is_said(rows: list[dict[str, Any]]) -> None:
+    board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
+    with pytest.raises(ConfigError, match="let the sweep go on"):
+        confirmation_sweep(board, top=1, seeds=2)
+
+
+def test_a_list_of_cases_has_no_winner() -> None:
+    sweep = SweepConfig.model_validate({"name": "a", "cases": {"one": {}}})
+    with pytest.raises(ConfigError, match="no winner to confirm"):
+        confirmation_sweep(Leaderboard(sweep_id="a", sweep=sweep, searched=[], rows=[]), top=1, seeds=2)
+
+
+def confirmation(values: dict[str, list[float]], *, maximise: bool = True) -> Confirmation:
+    sweep_id, sweep = confirmation_sweep(BOARD, top=2, seeds=3)
+    rows: dict[Any, dict[str, Any]] = {
+        assignment: {
+            "validation_accuracy": values[assignment.case][assignment.seed - 8],
+            "test_accuracy": 0.5,
+        }
+        for assignment in sweep.assignments()
+        if assignment.case in values
+    }
+    return Confirmation(
+        sweep=sweep,
+        sweep_id=sweep_id,
+        finished=True,
+        results=CaseResults(sweep=sweep, rows=rows, others=[]),
+        objective="validation_accuracy",
+        maximise=maximise,
+    )
+
+
+def printed(found: Confirmation) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(found.table())
+    return capture.get()
+
+
+def test_a_winner_is_told_with_its_interval() -> None:
+    found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.90, 0.92, 0.905], "t0003": [0.79, 0.80, 0.83]})
+    assert found.best == "t0005"
+    assert "t0005 (generator_steps=1, student_steps=15, temperature=1.0) is better" in found.conclusion()
+    lines = printed(found).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["published", "t0005", "t0003"]
+    assert "+9.83 [+9.12, +10.55]" in lines[2]
+    assert "100%" in lines[2]
+    assert "-0.33 [" in lines[3]
+
+
+def test_a_lucky_trial_is_not_taken_for_a_better_one() -> None:
+    found = confirmation({"baseline": [0.80, 0.90, 0.85], "t0005": [0.90, 0.82, 0.87], "t0003": [0.7, 0.7, 0.7]})
+    assert found.best == "t0005"
+    assert "may be no better" in found.conclusion()
+
+
+def test_where_nothing_beats_the_published_settings_that_is_said() -> None:
+    worse = {"baseline": [0.9, 0.9, 0.9], "t0005": [0.8, 0.8, 0.8], "t0003": [0.7, 0.7, 0.7]}
+    assert "None of these settings is better" in confirmation(worse).conclusion()
+    assert confirmation(worse, maximise=False).best == "t0003"  # of a loss the smallest is best
+    assert confirmation(worse, maximise=False).difference("t0003").mean == pytest.approx(0.2)

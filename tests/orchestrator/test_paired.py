@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy import stats
+
+from orchestrator.paired import paired_difference
+
+
+def test_the_interval_and_the_probability_are_those_of_the_paired_t_test() -> None:
+    ours, theirs = {1: 0.80, 2: 0.84, 3: 0.79, 4: 0.90}, {1: 0.78, 2: 0.80, 3: 0.80, 4: 0.85}
+    found = paired_difference(ours, theirs)
+    reference = stats.ttest_rel(list(ours.values()), list(theirs.values()))
+    interval = reference.confidence_interval(0.95)
+    assert found.n == 4
+    assert [found.mean, found.low, found.high] == pytest.approx([0.025, interval.low, interval.high])
+    one_sided = stats.ttest_rel(list(ours.values()), list(theirs.values()), alternative="greater")
+    assert found.probability_positive == pytest.approx(1 - one_sided.pvalue)
+
+
+def test_only_seeds_that_both_have_are_compared() -> None:
+    found = paired_difference({1: 0.5, 2: 0.9}, {2: 0.4, 3: 0.1})
+    assert found.n == 1
+    assert found.mean == pytest.approx(0.5)
+    assert all(map(math.isnan, (found.low, found.high, found.probability_positive)))
+    assert math.isnan(paired_difference({}, {1: 0.5}).mean)
+
+
+@pytest.mark.parametrize(("difference", "probability"), [(0.125, 1.0), (0.0, 0.5), (-0.125, 0.0)])
+def test_equal_differences_leave_no_doubt(difference: float, probability: float) -> None:
+    found = paired_difference(dict.fromkeys(range(3), 0.5 + difference), dict.fromkeys(range(3), 0.5))
+    assert (found.low, found.high, found.probability_positive) == (difference, difference, probability)
