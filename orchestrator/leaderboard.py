@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from orchestrator.config import SweepConfig
+from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.progress import duration
@@ -50,7 +50,8 @@ class Leaderboard:
 
     def table(self) -> Table:
         """The leaderboard for a terminal."""
-        title = f"{self.sweep_id}, by {self.sweep.objective}"
+        selected = ": selected on test data" if self.sweep.objective == TEST_ACCURACY else ""
+        title = f"{self.sweep_id}, by {self.sweep.objective}{selected}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for column in ("#", "trial", *self.searched, "validation", "test", "state", "cost"):
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"

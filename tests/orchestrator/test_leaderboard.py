@@ -52,6 +52,14 @@ def test_smaller_can_be_better(store: ObjectStore) -> None:
     assert best and best["trial_id"] == "t0001"
 
 
+def test_a_choice_by_test_accuracy_says_so(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(
+        SWEEP.model_dump() | {"allow_test_selection": True, "objective": "test_accuracy"}
+    )
+    write(store, [{"objective": 0.9}], sweep)
+    assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
+
+
 def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
     row = {
         "config_temperature": 2.345678,
