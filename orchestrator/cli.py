@@ -205,19 +205,41 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
     console = make_console()
     with errors_as_messages(verbose):
         from orchestrator.confirm import confirm as run_and_compare
-        from orchestrator.leaderboard import read_leaderboard
-        from orchestrator.storage import find_storage
 
-        uri = storage or SweepConfig.model_fields["storage"].default
-        board = read_leaderboard(find_storage(uri), sweep_id)
-        # Where the search's results are now may not be where they were written.
-        sweep = _with_resources(board.sweep.model_copy(update={"storage": uri}), cpus, gpus)
-        found = run_and_compare(replace(board, sweep=sweep), top=top, seeds=seeds, address=address, console=console)
+        board = _board(sweep_id, storage)
+        board = replace(board, sweep=_with_resources(board.sweep, cpus, gpus))
+        found = run_and_compare(board, top=top, seeds=seeds, address=address, console=console)
         console.print(found.table())
         console.print(found.conclusion(), highlight=False, markup=False, soft_wrap=True)
     if not found.finished:
         console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def rerun(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of one of its trials.")],
+    storage: Storage = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run one trial of a sweep again, and say whether its numbers came out again. Exit code 1 if they did not.
+
+    Example: zskt rerun quickstart-1a2b3c4d t0009
+    """
+    console = make_console()
+    with errors_as_messages(verbose):
+        from orchestrator.rerun import rerun as run_and_compare
+
+        found = run_and_compare(_board(sweep_id, storage), trial, address=address, console=console)
+        if found.now is not None:
+            console.print(found.conclusion(), highlight=False, markup=False, soft_wrap=True)
+    if found.now is None:
+        console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    if found.different:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -288,6 +310,16 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     where = shown(config.storage).rstrip("/")
     console.print(f"Results: {where}/{RESULTS}, shown by: {again}", highlight=False, soft_wrap=True)
     return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+
+
+def _board(sweep_id: str, storage: str | None) -> Leaderboard:
+    """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
+    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.storage import find_storage
+
+    uri = storage or SweepConfig.model_fields["storage"].default
+    board = read_leaderboard(find_storage(uri), sweep_id)
+    return replace(board, sweep=board.sweep.model_copy(update={"storage": uri}))
 
 
 def _storage_option(config: SweepConfig) -> str:

@@ -1,0 +1,100 @@
+"""One trial of a sweep again, to see whether its numbers come out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.leaderboard import Leaderboard
+from orchestrator.results import read_trials
+from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
+from orchestrator.storage import open_storage
+from orchestrator.sweep import run_sweep
+from trainables.config import config_class
+from trainables.metrics import METRICS
+
+Row = dict[str, Any]
+
+_TIMES = {"training_seconds", "evaluation_seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """A trial's row then and now; ``now`` is none if the session was interrupted."""
+
+    sweep_id: str
+    then: Row
+    now: Row | None
+
+    @property
+    def different(self) -> dict[str, tuple[Any, Any]]:
+        """Metrics that came out otherwise, each with its value then and now; times are left out."""
+        assert self.now is not None
+        names = [metric.name for metric in METRICS if metric.name not in _TIMES]
+        return {name: (self.then[name], self.now[name]) for name in names if self.then[name] != self.now[name]}
+
+    @property
+    def other_machine(self) -> dict[str, tuple[Any, Any]]:
+        """What bits depend on and was otherwise: device, threads, compiled, and where both ran."""
+        assert self.now is not None
+        return {
+            name: (self.then[name], self.now[name]) for name in MACHINE_COLUMNS if self.then[name] != self.now[name]
+        }
+
+    def conclusion(self) -> str:
+        """One or two lines."""
+        if not self.different:
+            return "All of its numbers came out again, bit for bit."
+        lines = [f"{name}: {then} then, {now} now" for name, (then, now) in self.different.items()]
+        causes = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.other_machine.items())
+        said = f"\nNumbers of a CPU are equal bit for bit under equal conditions; here {causes}" if causes else ""
+        return "Other numbers:\n  " + "\n  ".join(lines) + said
+
+
+def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Row]:
+    """A sweep of that one trial, its id, and the trial's row.
+
+    Raises:
+        ConfigError: there is no such trial, or it cannot be run again.
+    """
+    sweep = board.sweep
+    row = next((row for row in board.rows if row["trial_id"] == trial_id), None)
+    if row is None:
+        known = ", ".join(sorted(row["trial_id"] for row in board.rows)[:10])
+        raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
+    if row["state"] not in {"completed", "diverged"}:
+        raise ConfigError(f"{trial_id} ended as {row['state']}: only a trial that ended by itself can be compared")
+    if sweep.scale != 1:
+        raise ConfigError(
+            f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "
+            "--sweep-id instead"
+        )
+    model = config_class({"method": row[CONFIG_PREFIX + "method"]})
+    settings = {name: row[CONFIG_PREFIX + name] for name in model.model_fields if name != "seed"}
+    kept = ("teacher_recipe", "resources", "max_failures", "checkpoint_seconds", "storage", "data_root")
+    alone = SweepConfig.model_validate(
+        {field: getattr(sweep, field) for field in kept}
+        | {
+            "name": "rerun",
+            "description": f"{board.sweep_id}/{trial_id} again.",
+            "cases": {trial_id: settings},
+            "seeds": [row[CONFIG_PREFIX + "seed"]],
+        }
+    )
+    return f"{board.sweep_id}-{trial_id}", alone, row
+
+
+def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:
+    """Run one trial of a sweep again, and compare.
+
+    Raises:
+        ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
+    """
+    sweep_id, sweep, then = rerun_sweep(board, trial_id)
+    run_sweep(sweep, sweep_id=sweep_id, address=address, console=console)
+    rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
+    return Rerun(sweep_id=sweep_id, then=then, now=rows[0] if rows else None)

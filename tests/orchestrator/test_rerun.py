@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.leaderboard import Leaderboard
+from orchestrator.rerun import Rerun, rerun_sweep
+from tests.orchestrator.test_confirm import BOARD, SEARCH
+from tests.orchestrator.test_results import trial
+
+
+def board(**changes: Any) -> Leaderboard:
+    sweep = SEARCH.model_copy(update={"scale": 1.0, **changes})
+    return Leaderboard(sweep_id="search-1a2b3c4d", sweep=sweep, searched=BOARD.searched, rows=BOARD.rows)
+
+
+def test_the_trial_runs_again_with_every_setting_that_it_had() -> None:
+    sweep_id, sweep, then = rerun_sweep(board(), "t0003")
+    assert sweep_id == "search-1a2b3c4d-t0003"
+    assert then["trial_id"] == "t0003"
+    (config,) = sweep.configs()
+    assert {f"config_{name}": value for name, value in config.model_dump().items()} == {
+        name: value for name, value in then.items() if name.startswith("config_")
+    }
+    assert (sweep.storage, sweep.teacher_recipe) == ("./elsewhere", {"full_data_epochs": 20})
+
+
+def test_a_trial_of_a_case_runs_again_too() -> None:
+    cases = SweepConfig.model_validate(
+        {"name": "a", "trial": {"dataset": "digits"}, "cases": {"kd": {"method": "supervised", "images_per_class": 3}}}
+    )
+    columns = {f"config_{name}": value for name, value in cases.configs()[0].model_dump().items()}
+    rows = [{"trial_id": "t0000", "trial_number": 0, "state": "completed", **columns}]
+    _, sweep, _ = rerun_sweep(Leaderboard(sweep_id="a", sweep=cases, searched=[], rows=rows), "t0000")
+    assert sweep.configs() == cases.configs()
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no ended trial t0099; there: t0000, t0003"):
+        rerun_sweep(board(), "t0099")
+    with pytest.raises(ConfigError, match="t0006 ended as stopped_early"):
+        rerun_sweep(board(), "t0006")
+    with pytest.raises(ConfigError, match=r"ran at scale 0\.5"):
+        rerun_sweep(BOARD, "t0003")
+
+
+def test_equal_numbers_and_others() -> None:
+    then = trial("t0003", validation_accuracy=0.5)
+    slower = Rerun(sweep_id="a", then=then, now={**then, "training_seconds": 1e6, "hostname": "there"})
+    assert not slower.different
+    assert "bit for bit" in slower.conclusion()
+    other = Rerun(sweep_id="a", then=then, now={**then, "validation_accuracy": 0.6, "threads": 2})
+    assert other.different == {"validation_accuracy": (0.5, 0.6)}
+    assert "validation_accuracy: 0.5 then, 0.6 now" in other.conclusion()
+    assert "threads 1 then, 2 now" in other.conclusion()
