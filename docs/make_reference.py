@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from orchestrator.cli import app
-from orchestrator.config import ResourcesConfig, SamplerConfig, SchedulerConfig, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, SchedulerConfig
 from orchestrator.loading import load_sweep
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.config import Scalar, SweepConfig, trial_model
+from orchestrator.config import SweepConfig, trial_model
+from orchestrator.config_blocks import Scalar
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from search_spaces.presets import preset_names, preset_path
 

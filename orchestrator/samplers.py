@@ -25,7 +25,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial
 
-from orchestrator.config import SamplerConfig
+from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
 from trainables.seeding import derive_seed
 

@@ -16,7 +16,7 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from orchestrator.config import SchedulerConfig
+from orchestrator.config_blocks import SchedulerConfig
 
 PastReport = tuple[str, int, float]
 """Trial id, how much of the budget was used (in its unit), objective."""

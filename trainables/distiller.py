@@ -17,15 +17,14 @@ That is ``numerics=exact``; ``fast`` also computes in another order, see ``haste
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.compilation import compiled, forget_compiled, why_not_compiled
+from trainables.acceleration import compiled, forget_compiled, hasten, why_not_compiled
 from trainables.config import Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, NORMALISATIONS, SPECS
@@ -279,7 +278,7 @@ class ZeroShotDistiller:
         """What the generator, after its update, makes of the latents."""
         # Shared latents: the published loop makes the same images once more in each student step.
         times = self.config.student_steps if self.config.latents == "shared" else 1
-        with torch.no_grad(), self._counted_as(times):
+        with torch.no_grad(), self.generator.counted_as(times):
             return self._images(latents)
 
     def _lesson(self, images: Tensor) -> _Lesson:
@@ -336,25 +335,6 @@ class ZeroShotDistiller:
             return []
         return [attention_map(activation.to(self.dtype)) for activation in activations]
 
-    @contextmanager
-    def _counted_as(self, times: int) -> Iterator[None]:
-        """One generator forward moves its BatchNorm statistics as ``times`` equal ones would.
-
-        The published loop runs the generator once more in each student step. Its batch statistics are the same each
-        time, and n updates with momentum m are one with 1 - (1 - m)^n.
-        """
-        layers = [module for module in self.generator.modules() if isinstance(module, nn.BatchNorm2d)]
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            # Torch allows both to be None; the generator's layers are made with its defaults.
-            layer.momentum = 1 - (1 - cast(float, layer.momentum)) ** times
-            cast(Tensor, layer.num_batches_tracked).add_(times - 1)
-        try:
-            yield
-        finally:
-            for layer, momentum in zip(layers, momenta, strict=True):
-                layer.momentum = momentum
-
     def _rate(self, initial: float, pseudo_batch: int) -> float:
         return cosine(initial, pseudo_batch, self.config.horizon)
 
@@ -390,14 +370,6 @@ class ZeroShotDistiller:
                 f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
                 "networks of one family"
             )
-
-
-def hasten(*, teacher: Network, student: Network, generator: Generator) -> None:
-    """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
-    teacher.fold_batch_norms()
-    generator.fused_upsampling = True
-    for network in (teacher, student, generator):
-        network.to(memory_format=torch.channels_last)
 
 
 def _diversity(images: Tensor) -> Tensor:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,6 +47,25 @@ class Generator(nn.Module):
         features = F.leaky_relu(self.bn3(self._upsampled(features, self.conv2)), 0.2, inplace=True)
         images: Tensor = self.bn4(self.conv3(features))
         return images
+
+    @contextmanager
+    def counted_as(self, times: int) -> Iterator[None]:
+        """One forward pass in the block moves the BatchNorm statistics as ``times`` equal ones would.
+
+        The published loop runs the generator once more in each student step. Its batch statistics are the same each
+        time, and n updates with momentum m are one with 1 - (1 - m)^n.
+        """
+        layers = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            # Torch allows both to be None; these layers are made with its defaults.
+            layer.momentum = 1 - (1 - cast(float, layer.momentum)) ** times
+            cast(Tensor, layer.num_batches_tracked).add_(times - 1)
+        try:
+            yield
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
 
     def _upsampled(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
         if self.fused_upsampling:

@@ -6,7 +6,8 @@ from typing import Any
 import optuna
 import pytest
 
-from orchestrator.config import SamplerConfig, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.samplers import check_sampler, make_sampler
 from orchestrator.searcher import StudySearcher

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from orchestrator.config import SchedulerConfig
+from orchestrator.config_blocks import SchedulerConfig
 from orchestrator.schedulers import AshaScheduler, MedianScheduler, PastReport, make_scheduler, rung_budgets
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP

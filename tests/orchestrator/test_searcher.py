@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import SHARED_FIELDS, SamplerConfig, SweepConfig
+from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.searcher import PinnedTrial, StudySearcher, published_settings, survey_space
 from orchestrator.study import ended_trials, open_study, past_reports

@@ -16,7 +16,7 @@ from benchmarks.published_loop import PublishedLoop
 from tests.conftest import make_distiller, make_images, make_splits, make_teacher, tiny_settings, trained_metrics
 from trainables import checkpoint
 from trainables import distiller as distiller_module
-from trainables.compilation import why_not_compiled
+from trainables.acceleration import why_not_compiled
 from trainables.config import ZeroShotConfig
 from trainables.data import ImageSet
 from trainables.devices import tf32

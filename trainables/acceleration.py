@@ -1,4 +1,4 @@
-"""Whether torch can compile here, and how the loop's parts are compiled."""
+"""What ``numerics=fast`` does to the networks, and ``compilation`` to the loop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from trainables.generator import Generator
+from trainables.networks import Network
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def hasten(*, teacher: Network, student: Network, generator: Generator) -> None:
+    """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
+    teacher.fold_batch_norms()
+    generator.fused_upsampling = True
+    for network in (teacher, student, generator):
+        network.to(memory_format=torch.channels_last)
 
 
 @cache

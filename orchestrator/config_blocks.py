@@ -1,0 +1,76 @@
+"""The blocks of a sweep's config: how settings are proposed, what is stopped early, what a trial may have of the cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from trainables.config import Config
+
+Scalar = str | int | float | bool | None
+
+
+class SamplerConfig(Config):
+    """How settings are proposed."""
+
+    name: Literal["tpe", "gp", "cmaes", "nsgaii", "qmc", "grid", "random"] = "tpe"
+    """``tpe``: tree-structured Parzen estimator; ``gp``: Gaussian process; ``cmaes``: covariance matrix adaptation;
+    ``nsgaii``: a genetic algorithm; ``qmc``: a quasi-random sequence; ``grid``: all combinations of ``grid``; ``random``:
+    independent draws."""
+
+    startup_trials: Annotated[int, Field(ge=1)] = 10
+    """Random trials before a model is used (``tpe``, ``gp``, ``cmaes``)."""
+
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    """Further arguments of Optuna's sampler of that name, for example ``{multivariate: true}``."""
+
+    grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values of each field that varies, for ``grid``."""
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
+        if bool(self.grid) != (self.name == "grid"):
+            raise ValueError("grid: {field: [value, ...]} belongs to name: grid, and to no other sampler")
+        if self.name == "grid" and self.arguments:
+            raise ValueError("arguments: the sampler grid takes none")
+        return self
+
+
+class SchedulerConfig(Config):
+    """Which trials are stopped early."""
+
+    name: Literal["asha", "median", "none"] = "asha"
+    """``asha``: asynchronous successive halving; ``median``: a trial ends whose best is below the median of the others'
+    averages; ``none``: every trial uses its whole budget."""
+
+    grace: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
+    little."""
+
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget (``asha``)."""
+
+    smoothing: Annotated[int, Field(ge=1)] = 3
+    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
+    of noise (``asha``)."""
+
+    minimum_trials: Annotated[int, Field(ge=1)] = 5
+    """Others that must have come as far before a trial may be stopped (``median``)."""
+
+
+class ResourcesConfig(Config):
+    """What Ray sets aside for one trial."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    """CPU cores; torch uses as many threads."""
+
+    gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
+    """GPUs; a fraction lets several trials share one. ``auto``: one where the cluster has any, else none."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _check_gpu(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
+        if gpu != "auto" and gpu > 1 and gpu != int(gpu):
+            raise ValueError(f"{gpu} is neither a fraction of one GPU nor a whole number of them")
+        return gpu
