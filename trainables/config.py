@@ -73,7 +73,7 @@ class TrialConfig(Config):
 
     evaluation_interval: Count | None = None
     """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published, but in short zero-shot
-    trials as many as keep measuring at a twentieth of the work."""
+    trials as many as keep measuring at a twentieth of the work, but for at least ten reports."""
 
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
@@ -270,7 +270,8 @@ class ZeroShotConfig(TrialConfig):
         # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.
         work = 3 * _PUBLISHED_STUDENT_STEPS * _PUBLISHED_BATCH_SIZE
         affordable = math.ceil(images / (_MEASURING * work))
-        return min(self.budget, max(self.budget // 100, affordable))
+        at_least_ten = max(1, self.budget // 10)  # or early stopping would have nothing to go by
+        return min(at_least_ten, max(self.budget // 100, affordable))
 
     @property
     def compiled(self) -> bool:

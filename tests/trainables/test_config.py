@@ -86,3 +86,22 @@ def test_every_field_is_described() -> None:
 def test_reading_a_config_imports_neither_torch_nor_ray(module: str) -> None:
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'ray', 'optuna', 'torchvision'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "interval"),
+    [
+        ({}, 800),  # a hundredth, as published
+        ({"total_pseudo_batches": 2000}, 79),  # 15,000 images against 20 times 3 * 10 * 128 of training
+        ({"total_pseudo_batches": 2000, "validation_fraction": 0.0}, 53),
+        ({"total_pseudo_batches": 300}, 30),  # ten reports at least
+        ({"total_pseudo_batches": 5}, 1),
+        (
+            {"total_pseudo_batches": 2000, "student_steps": 1, "batch_size": 32},
+            79,
+        ),  # what a search varies moves no report
+        ({"total_pseudo_batches": 2000, "evaluation_interval": 7}, 7),
+    ],
+)
+def test_reports_come_every_hundredth_or_as_often_as_is_affordable(changes: dict[str, Any], interval: int) -> None:
+    assert ZeroShotConfig.model_validate(changes).report_interval == interval
