@@ -11,6 +11,7 @@ from torch import nn
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
 from trainables.distiller import ZeroShotDistiller
+from trainables.generator import Generator
 from trainables.guards import GUARDS, warnings
 from trainables.metrics import METRICS
 from trainables.training import Report
@@ -50,15 +51,15 @@ def test_a_generator_whose_images_are_all_alike() -> None:
     distiller = make_distiller(batch_size=16)
     alike = torch.randn(1, 1, 32, 32)
 
-    class Collapsed(nn.Module):
+    class Collapsed(Generator):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__(latent_dim=5, width=4, channels=1)
             self.shift = nn.Parameter(torch.zeros(()))
 
         def forward(self, latents: torch.Tensor) -> torch.Tensor:
             return alike.expand(len(latents), 1, 32, 32) + self.shift
 
-    distiller.generator = Collapsed()  # type: ignore[assignment]
+    distiller.generator = Collapsed()
     found = seen(distiller)
     assert "all but equal" in found["images alike"]
     assert "one or two classes" in found["one class"]
