@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -299,7 +300,7 @@ class _Driver:
             self.sweep.scheduler,
             objective=self.sweep.objective,
             mode=self.sweep.mode,
-            used=lambda settings, result: self.sweep.budget_used(parse_settings(settings), result),
+            used=partial(_budget_used, self.sweep),  # Tune pickles schedulers, and the driver holds locks
             budget=self.sweep.trial_budget,
             past_reports=past_reports(self.study),
         )
@@ -321,6 +322,10 @@ class _Driver:
                 self.sweep, list(self.domains), number=number, event=event, cpus=session.cpus, gpus=session.gpus
             )
         )
+
+
+def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:
+    return sweep.budget_used(parse_settings(settings), result)
 
 
 def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:

@@ -23,8 +23,11 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
+from orchestrator.confirm import confirm
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
+from orchestrator.leaderboard import read_leaderboard
+from orchestrator.rerun import rerun
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
@@ -191,6 +194,28 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
     for row, told in zip(rows, study.trials, strict=True):
         assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
         assert max(told.intermediate_values) == row["pseudo_batches"]
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_search_is_confirmed_with_new_seeds_and_a_trial_repeated_bit_for_bit(storage: str) -> None:
+    run(sweep_of(storage, num_trials=2), "searched")
+    board = read_leaderboard(find_storage(storage), "searched")
+    quiet = Console(file=io.StringIO())
+    again = rerun(board, "t0001", console=quiet)
+    assert again.now is not None
+    assert again.different == {}
+    confirmed = confirm(board, top=1, seeds=2, console=quiet)
+    assert confirmed.finished
+    rows = trials(storage, "searched-confirm")
+    assert [(row["case"], row["config_seed"]) for row in rows] == [
+        ("baseline", 1),
+        ("t0001", 1),
+        ("baseline", 2),
+        ("t0001", 2),
+    ]
+    assert all(row["state"] == "completed" for row in rows)
+    assert confirmed.difference("t0001").n == 2
+    assert confirmed.best in {"baseline", "t0001"}
 
 
 def own_trial_processes() -> list[int]:
