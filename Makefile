@@ -25,9 +25,10 @@ format: .venv/.development
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-# Every table of docs/performance.md, in a quarter of an hour on an otherwise idle machine.
+# Tables of docs/performance.md, in less than a quarter of an hour on an otherwise idle machine.
 bench: .venv/.development
-	$(bin)/python -m benchmarks.training_loop --threads 1 2 --repeats 2
+	$(bin)/python -m benchmarks.training_loop --pairs wrn-16-2:wrn-16-1 --threads 1 --repeats 2
+	$(bin)/python -m benchmarks.training_loop --no-compile --threads 2 --repeats 2
 	$(bin)/python -m benchmarks.evaluation --threads 1 2
 	$(bin)/python -m benchmarks.transition_curves --images 8 --plain-images 1 --steps 10 --repeats 3 --threads 1 2
 	$(bin)/python -m benchmarks.sweep_overhead
