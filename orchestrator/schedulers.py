@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,20 +92,15 @@ class AshaScheduler(BudgetScheduler):
     each rung, at its first report there, by the mean of its last few reports.
     """
 
-    def __init__(
-        self,
-        config: SchedulerConfig,
-        *,
-        objective: str,
-        mode: str,
-        used: BudgetUsed,
-        budget: int,
-        past_reports: Iterable[PastReport] = (),
-    ) -> None:
-        """See ``BudgetScheduler``."""
-        self.rungs = rung_budgets(config, budget)
-        self._entries: dict[int, dict[str, tuple[int, float]]] = {rung: {} for rung in self.rungs}
-        super().__init__(config, objective=objective, mode=mode, used=used, budget=budget, past_reports=past_reports)
+    @cached_property
+    def rungs(self) -> list[int]:
+        """Where trials are compared, in the budget's unit, ascending."""
+        return rung_budgets(self._config, self._budget)
+
+    @cached_property
+    def _entries(self) -> dict[int, dict[str, tuple[int, float]]]:
+        """By rung and trial: where its first report there was, and the mean of its last few by then."""
+        return {rung: {} for rung in self.rungs}
 
     def _note(self, trial_id: str, done: int, value: float) -> None:
         super()._note(trial_id, done, value)
