@@ -5,18 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.progress import duration
-from orchestrator.results import read_trials
+from orchestrator.results import Row, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.config import AnyTrialConfig
 from trainables.object_store import ObjectStore
-
-Row = dict[str, Any]
 
 _NOT_COMPARED = {"evaluation_interval", "initial_student", "transition_images"}
 """Fields that change no weight (how often, and what, is measured), or name another trial of the same case."""
@@ -62,8 +59,8 @@ class CaseResults:
             table.add_row(
                 case,
                 str(len(rows)),
-                _spread(self.values(case, "validation_accuracy")),
-                _spread(self.values(case, "test_accuracy")),
+                spread(self.values(case, "validation_accuracy")),
+                spread(self.values(case, "test_accuracy")),
                 f"{statistics.fmean(errors):.4f}" if errors else "",
                 duration(seconds) if rows else "",
             )
@@ -113,8 +110,9 @@ def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, s
     }
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean of shares and their population standard deviation, in percent; empty of none, the mean alone of one."""
     if not values:
         return ""
-    spread = f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2%}{spread}"
+    deviation = f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2%}{deviation}"

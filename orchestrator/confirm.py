@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.case_results import CaseResults, read_cases
-from orchestrator.config import SweepConfig
+from orchestrator.case_results import CaseResults, read_cases, spread
+from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
@@ -26,6 +26,7 @@ from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
+from trainables.metrics import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +79,10 @@ class Confirmation:
             table.add_row(
                 "published" if of_published else case,
                 str(len(values)),
-                _spread(values),
-                Text("" if of_published else _interval(difference)),
+                _numbers(values, self.objective),
+                Text("" if of_published else _interval(difference, self.objective)),
                 "" if of_published else _share(difference.probability_positive),
-                _spread(self.results.values(case, "test_accuracy")),
+                spread(self.results.values(case, TEST_ACCURACY)),
             )
         return table
 
@@ -166,18 +167,24 @@ def _settings(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     return {field: row[CONFIG_PREFIX + field] for field in fields}
 
 
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    # Population standard deviation, as the paper's.
-    return f"{statistics.fmean(values):.2%}" + (f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else "")
+def _numbers(values: Sequence[float], metric: str) -> str:
+    """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
+    if _is_share(metric) or not values:
+        return spread(values)
+    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.pstdev(values):.2g}" if len(values) > 1 else "")
 
 
-def _interval(difference: PairedDifference) -> str:
+def _interval(difference: PairedDifference, metric: str) -> str:
+    """Of shares in percentage points."""
     if math.isnan(difference.mean):
         return ""
-    ends = "" if math.isnan(difference.low) else f" [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
-    return f"{100 * difference.mean:+.2f}{ends}"
+    factor, digits = (100, "+.2f") if _is_share(metric) else (1, "+.3g")
+    mean, low, high = (format(factor * value, digits) for value in (difference.mean, difference.low, difference.high))
+    return mean if math.isnan(difference.low) else f"{mean} [{low}, {high}]"
+
+
+def _is_share(name: str) -> bool:
+    return any(metric.name == name and metric.unit.startswith("share") for metric in METRICS)
 
 
 def _share(value: float) -> str:

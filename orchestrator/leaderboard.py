@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rich.table import Table
 
@@ -14,12 +14,9 @@ from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.progress import duration
-from orchestrator.results import read_sweeps, read_trials
+from orchestrator.results import Row, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.config import config_class
 from trainables.object_store import ObjectStore
-
-Row = dict[str, Any]
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
 
@@ -124,11 +121,7 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
 
 def _state(row: Row) -> str:
     """``completed``, or where in its budget a trial ended."""
-    settings = {
-        name.removeprefix(CONFIG_PREFIX): value for name, value in row.items() if name.startswith(CONFIG_PREFIX)
-    }
-    model = config_class(settings)
-    config = model.model_validate({name: settings[name] for name in model.model_fields if settings[name] is not None})
+    config = config_of(row)
     done = row[config.unit]
     if row["state"] == "completed" or done is None:
         return str(row["state"])

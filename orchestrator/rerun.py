@@ -10,14 +10,11 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
-from orchestrator.results import read_trials
-from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
+from orchestrator.results import Row, config_of, read_trials
+from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
-from trainables.config import config_class
 from trainables.metrics import METRICS
-
-Row = dict[str, Any]
 
 _TIMES = {"training_seconds", "evaluation_seconds"}
 
@@ -73,16 +70,15 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
             f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "
             "--sweep-id instead"
         )
-    model = config_class({"method": row[CONFIG_PREFIX + "method"]})
-    settings = {name: row[CONFIG_PREFIX + name] for name in model.model_fields if name != "seed"}
+    settings = config_of(row).model_dump()
     kept = ("teacher_recipe", "resources", "max_failures", "checkpoint_seconds", "storage", "data_root")
     alone = SweepConfig.model_validate(
         {field: getattr(sweep, field) for field in kept}
         | {
             "name": "rerun",
             "description": f"{board.sweep_id}/{trial_id} again.",
+            "seeds": [settings.pop("seed")],
             "cases": {trial_id: settings},
-            "seeds": [row[CONFIG_PREFIX + "seed"]],
         }
     )
     return f"{board.sweep_id}-{trial_id}", alone, row

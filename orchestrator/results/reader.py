@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from orchestrator.results import keys
-from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
+from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
+from trainables.config import AnyTrialConfig, config_class
 from trainables.object_store import ObjectStore
+
+Row = dict[str, Any]
+"""One row of a table, by column."""
 
 _PARTITIONING = ds.partitioning(pa.schema([("sweep_id", pa.string())]), flavor="hive")
 
@@ -28,6 +35,12 @@ def read_sweeps(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
     return _read(store, "sweeps", SWEEPS, sweep_id, ["session", "event"], "at").sort_by(
         [("sweep_id", "ascending"), ("at", "ascending")]
     )
+
+
+def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
+    """The config of the trial of a row, as it was written: fields of a later version are none, whatever their type."""
+    model = config_class({"method": row[CONFIG_PREFIX + "method"]})
+    return model.model_construct(**{name: row[CONFIG_PREFIX + name] for name in model.model_fields})
 
 
 def _read(

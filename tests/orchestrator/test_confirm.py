@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,3 +140,13 @@ def test_where_nothing_beats_the_published_settings_that_is_said() -> None:
     assert "None of these settings is better" in confirmation(worse).conclusion()
     assert confirmation(worse, maximise=False).best == "t0003"  # of a loss the smallest is best
     assert confirmation(worse, maximise=False).difference("t0003").mean == pytest.approx(0.2)
+
+
+def test_an_objective_that_is_no_share_is_not_told_in_percent() -> None:
+    found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.9, 0.9, 0.9], "t0003": [0.7, 0.7, 0.7]})
+    losses = {a: {**row, "student_loss": 3 * row["validation_accuracy"]} for a, row in found.results.rows.items()}
+    of_loss = replace(found, objective="student_loss", maximise=False, results=replace(found.results, rows=losses))
+    line = printed(of_loss).splitlines()[-1]
+    assert "2.1 ± " in line
+    assert "+0.33 [" in line
+    assert "50.00%" in line  # the audit is one all the same
