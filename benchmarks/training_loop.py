@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -31,12 +32,14 @@ PAIRS = ("wrn-16-2:wrn-16-1", "wrn-40-2:wrn-16-1")
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One way to do a pseudo batch; ``uncompiled`` does the same work where its operations can be counted."""
+    """One way to do a pseudo batch, and the arithmetic of its convolutions."""
 
     name: str
     numerics: str
     pseudo_batch: Callable[[], object]
-    uncompiled: Callable[[], object]
+    same_work: Callable[[], object] | None = None
+    """Does the same work uncompiled, where its operations can be counted; none: it does itself."""
+
     dtype: torch.dtype = torch.float32
 
 
@@ -54,23 +57,6 @@ def make_config(pair: str, **changes: object) -> ZeroShotConfig:
 
 def sides(pair: str, *, with_compiled: bool) -> list[Side]:
     """From the published loop to the fastest, each step upon the one before."""
-
-    def side(name: str, numerics: str, distiller: ZeroShotDistiller, dtype: torch.dtype = torch.float32) -> Side:
-        step = lambda: distiller.train(1)  # noqa: E731
-        return Side(name=name, numerics=numerics, pseudo_batch=step, uncompiled=step, dtype=dtype)
-
-    def compiled(name: str, numerics: str, like: Side, precision: str) -> Side:
-        distiller = make_distiller(pair, compilation="always", precision=precision)
-        if not distiller.compiled:
-            sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
-        return Side(
-            name=name,
-            numerics=numerics,
-            pseudo_batch=lambda: distiller.train(1),
-            uncompiled=like.uncompiled,
-            dtype=like.dtype,
-        )
-
     config = make_config(pair)
     plain = PublishedLoop.beginning(config, untrained_teacher(config), blank_splits(config, train=0, test=1))
     last, fused = make_distiller(pair, numerics="exact"), make_distiller(pair, numerics="exact")
@@ -78,24 +64,44 @@ def sides(pair: str, *, with_compiled: bool) -> list[Side]:
         for network in (distiller.teacher, distiller.student, distiller.generator):
             network.to(memory_format=torch.channels_last)
     fused.generator.fused_upsampling = True
+    fast, half = make_distiller(pair), make_distiller(pair, precision="bfloat16")
     rounding = "float rounding"
-    fast = side("+ teacher's BatchNorm folded: fast", rounding, make_distiller(pair))
-    half = side("fast, bfloat16", "differs", make_distiller(pair, precision="bfloat16"), torch.bfloat16)
     found = [
-        Side(name="published loop", numerics="", pseudo_batch=plain.pseudo_batch, uncompiled=plain.pseudo_batch),
-        side("exact", "bit-identical", make_distiller(pair, numerics="exact")),
-        side("+ channels last", rounding, last),
-        side("+ upsampling fused", rounding, fused),
-        fast,
-        half,
+        Side(name="published loop", numerics="", pseudo_batch=plain.pseudo_batch),
+        _side("exact", "bit-identical", make_distiller(pair, numerics="exact")),
+        _side("+ channels last", rounding, last),
+        _side("+ upsampling fused", rounding, fused),
+        _side("+ teacher's BatchNorm folded: fast", rounding, fast),
     ]
     if with_compiled:
-        found[5:] = [
-            compiled("fast, compiled", rounding, fast, "float32"),
-            half,
-            compiled("fast, compiled, bfloat16", "differs", half, "bfloat16"),
-        ]
+        found.append(_side("fast, compiled", rounding, make_compiled(pair, "float32"), counted=fast))
+    found.append(_side("fast, bfloat16", "differs", half, dtype=torch.bfloat16))
+    if with_compiled:
+        both = make_compiled(pair, "bfloat16")
+        found.append(_side("fast, compiled, bfloat16", "differs", both, counted=half, dtype=torch.bfloat16))
     return found
+
+
+def make_compiled(pair: str, precision: str) -> ZeroShotDistiller:
+    """A compiled one; the program ends where torch cannot compile."""
+    distiller = make_distiller(pair, compilation="always", precision=precision)
+    if not distiller.compiled:
+        sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
+    return distiller
+
+
+def _side(
+    name: str,
+    numerics: str,
+    distiller: ZeroShotDistiller,
+    *,
+    counted: ZeroShotDistiller | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Side:
+    same_work = partial(counted.train, 1) if counted else None
+    return Side(
+        name=name, numerics=numerics, pseudo_batch=partial(distiller.train, 1), same_work=same_work, dtype=dtype
+    )
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -119,7 +125,8 @@ def convolution_peak(dtype: torch.dtype) -> float:
         images = torch.randn(128, channels, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
         weight = torch.randn(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
         work = 2 * images.numel() * channels * 9
-        times = [seconds(lambda x=images, w=weight: F.conv2d(x, w, padding=1)) for _ in range(20)]  # type: ignore[misc]
+        convolve = partial(F.conv2d, images, weight, padding=1)
+        times = [seconds(convolve) for _ in range(20)]
         fastest = max(fastest, work / min(times))
     return fastest
 
@@ -130,7 +137,7 @@ def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list
     measured = sides(pair, with_compiled=with_compiled)
     peaks = {dtype: convolution_peak(dtype) for dtype in {side.dtype for side in measured}}
     warm_up = {side.name: seconds(side.pseudo_batch) for side in measured}
-    work = {side.name: operations(side.uncompiled) for side in measured}
+    work = {side.name: operations(side.same_work or side.pseudo_batch) for side in measured}
     times: dict[str, list[float]] = {side.name: [] for side in measured}
     for _ in range(repeats):
         for side in measured:

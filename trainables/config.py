@@ -29,6 +29,7 @@ Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
 
 _PUBLISHED_STUDENT_STEPS = 10
 _PUBLISHED_BATCH_SIZE = 128
+
 _MEASURING = 0.05
 """Share of a trial's work that measuring its accuracy may take unless an interval is given."""
 
@@ -72,8 +73,8 @@ class TrialConfig(Config):
     """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
 
     evaluation_interval: Count | None = None
-    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published, but in short zero-shot
-    trials as many as keep measuring at a twentieth of the work, but for at least ten reports."""
+    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published; in short zero-shot
+    trials more, so that measuring stays a twentieth of the work, but at most a tenth of the budget."""
 
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
@@ -274,7 +275,7 @@ class ZeroShotConfig(TrialConfig):
         return min(at_least_ten, max(self.budget // 100, affordable))
 
     @property
-    def compiled(self) -> bool:
+    def wants_compilation(self) -> bool:
         """Whether torch is to compile the loop. Where it cannot, or by ``auto`` on a GPU, a trial runs without; its rows
         say what it did."""
         if self.compilation == "auto":

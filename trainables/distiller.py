@@ -131,7 +131,7 @@ class ZeroShotDistiller:
         self._find_student_loss = self._student_loss
         self._teach = self._lesson
         # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
-        if config.compiled and (self.device.type == "cpu" or config.compilation == "always"):
+        if config.wants_compilation and (self.device.type == "cpu" or config.compilation == "always"):
             self._compile()
         if config.precision == "tf32" and self.device.type != "cuda":
             self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")

@@ -146,7 +146,7 @@ def test_exact_excludes_what_is_not(changes: dict[str, Any]) -> None:
 
 def test_auto_compiles_long_trials_of_wide_networks_in_fast_numerics() -> None:
     def is_compiled(**changes: Any) -> bool:
-        return ZeroShotConfig.model_validate({"total_pseudo_batches": 500, **changes}).compiled
+        return ZeroShotConfig.model_validate({"total_pseudo_batches": 500, **changes}).wants_compilation
 
     assert is_compiled()
     assert not is_compiled(total_pseudo_batches=499)
