@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli_evaluate import evaluate
+from orchestrator.cli_report import leave_report, report
 from orchestrator.cli_shared import (
     Address,
     Cpus,
@@ -90,6 +91,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
         came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
+        leave_report(console, config.storage, outcome.sweep_id)
     if not outcome.finished:
         console.print(
             f"Stopped. The same command goes on with this sweep: {_same_command()}", highlight=False, soft_wrap=True
@@ -144,6 +146,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
                 soft_wrap=True,
             )
         console.print(verdict_table(result.judgements))
+        if run:
+            leave_report(console, config.storage, result.sweep_id)
         if output:
             output.write_text(f"```sh\n{_same_command()}\n```\n\n{verdict_markdown(result.judgements)}")
             console.print(f"Table: {output}", highlight=False, soft_wrap=True)
@@ -211,6 +215,7 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
         found = run_and_compare(board, top=top, seeds=seeds, address=address, console=console)
         console.print(found.table())
         console.print(found.conclusion(), highlight=False, markup=False, soft_wrap=True)
+        leave_report(console, board.sweep.storage, sweep_id)
     if not found.finished:
         console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
@@ -273,6 +278,7 @@ def presets() -> None:
         console.print(f"{name}: {load_sweep(name).description}", highlight=False)
 
 
+app.command()(report)
 app.add_typer(evaluate, name="evaluate")
 
 

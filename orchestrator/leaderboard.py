@@ -61,7 +61,7 @@ class Leaderboard:
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                _state(row),
+                ending(row),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
@@ -119,7 +119,7 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 
-def _state(row: Row) -> str:
+def ending(row: Row) -> str:
     """``completed``, or where in its budget a trial ended."""
     config = config_of(row)
     done = row[config.unit]

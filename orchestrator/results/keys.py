@@ -60,6 +60,11 @@ def training_folder(dataset: str, network: str, recipe: str, report_interval: in
     return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
 
 
+def report_page(sweep_id: str) -> str:
+    """The page about a sweep that can be sent."""
+    return f"reports/{sweep_id}/index.html"
+
+
 def trial_name(number: int) -> str:
     """Id of the trial with this number in the study: ``t0007``. Begins with a letter, so no reader takes it for a number."""
     return f"t{number:04d}"

@@ -1,0 +1,61 @@
+"""``zskt report``: what one can see of sweeps, from their storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+
+from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ZsktError
+
+
+def report(
+    sweep_ids: Annotated[
+        list[str], typer.Argument(metavar="SWEEP...", help="Ids of sweeps; several are compared with each other.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where the page goes; default: onto the storage, or for several ./report.html."
+        ),
+    ] = None,
+    storage: Storage = None,
+    verbose: Verbose = False,
+) -> None:
+    """Make one HTML page about sweeps, running or ended, that opens anywhere without a network.
+
+    Example: zskt report quickstart-1a2b3c4d --output report.html
+    """
+    console = make_console()
+    with errors_as_messages(verbose):
+        check_output(output)
+        from orchestrator.report import make_report, write_report
+        from orchestrator.storage import find_storage, shown
+
+        uri = storage or str(SweepConfig.model_fields["storage"].default)
+        store = find_storage(uri)
+        if output is None and len(set(sweep_ids)) == 1:
+            where = f"{shown(uri).rstrip('/')}/{write_report(store, sweep_ids[0])}"
+        else:
+            page = output or Path("report.html")
+            page.write_text(make_report(store, sweep_ids), encoding="utf-8")
+            where = str(page)
+        console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)
+
+
+def leave_report(console: Console, storage: str, sweep_id: str) -> None:
+    """Put the page about a sweep on its storage at the end of a session. Without it the sweep is as good as with it."""
+    from orchestrator.report import write_report
+    from orchestrator.storage import find_storage, shown
+
+    try:
+        where = f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"
+    except (OSError, pa.ArrowException, ZsktError) as error:
+        console.print(f"warning: no report was written: {error}", style="yellow", highlight=False, markup=False)
+        return
+    console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)
