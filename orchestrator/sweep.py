@@ -285,6 +285,7 @@ class _Driver:
             checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
             students=StudentStore(self.store.below(keys.STUDENTS)),
             curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
+            snapshots=self.store.below(keys.sweep_folder("snapshots", self.sweep_id)),
         )
         trainable = tune.with_parameters(
             TrialTrainable, inputs=inputs, storage=storage, checkpoint_seconds=self.sweep.checkpoint_seconds

@@ -18,22 +18,13 @@ if TYPE_CHECKING:
     from orchestrator.case_results import CaseResults
     from orchestrator.confirm import Confirmation
     from orchestrator.reproduction import Judgement
+    from trainables.snapshots import Snapshot
 
 PUBLISHED = "published settings"
 """What the baseline of a confirmation is called."""
 
 _MOST_CURVES = 6
 """Trials whose transition curves one figure can show."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """What a trial's generator showed at one point of its training."""
-
-    share: float
-    png: bytes
-    teacher_classes: list[int]
-    student_classes: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +52,13 @@ class Extras:
 
     def snapshots(self, trial_id: str) -> list[Snapshot]:
         """A trial's pictures in order; empty where none were kept."""
-        return []
+        folder = keys.sweep_folder("snapshots", self.data.sweep_id)
+        names = [name for name in self.store.keys(folder) if name.startswith(f"{folder}/{trial_id}-")]
+        if not names:
+            return []
+        from trainables.snapshots import Snapshot  # brings torch
+
+        return [Snapshot.from_parquet(self.store.read(name)) for name in names]
 
     def transition_figure(self) -> go.Figure | None:
         """Mean transition curves of the trials that have some, the best first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Table = Literal["sweeps", "trials", "reports", "transition_curves"]
+Table = Literal["sweeps", "trials", "reports", "transition_curves", "snapshots"]
 
 RESULTS = "results/v1"
 TEACHERS = "teachers"

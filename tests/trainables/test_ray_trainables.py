@@ -56,6 +56,7 @@ def prepared(store: ObjectStore) -> type[Prepared]:
         checkpoints=CheckpointStore(store),
         students=StudentStore(store.below("students")),
         curves=store.below("curves"),
+        snapshots=store.below("snapshots"),
     )
     return type("WithStore", (Prepared,), {"storage": storage})
 
@@ -185,3 +186,11 @@ def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
 def test_without_inputs_the_message_says_how_to_give_them() -> None:
     with pytest.raises(ValueError, match="tune.with_parameters"):
         TrialTrainable(config())
+
+
+def test_pictures_of_the_generator_are_kept_and_change_no_number(prepared: type[Prepared], store: ObjectStore) -> None:
+    watched, alone = prepared(config()), Prepared(config())
+    assert numbers(watched.train()) == numbers(alone.train())
+    assert numbers(watched.train()) == numbers(alone.train())
+    assert same(weights(watched), weights(alone))
+    assert store.keys("snapshots") == ["snapshots/t0001-0000000002.parquet", "snapshots/t0001-0000000004.parquet"]
