@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli_evaluate import evaluate
-from orchestrator.cli_report import leave_report, report
+from orchestrator.cli_report import leave_report, report, status
 from orchestrator.cli_shared import (
     Address,
     Cpus,
@@ -279,6 +279,7 @@ def presets() -> None:
 
 
 app.command()(report)
+app.command()(status)
 app.add_typer(evaluate, name="evaluate")
 
 

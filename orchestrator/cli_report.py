@@ -1,13 +1,17 @@
-"""``zskt report``: what one can see of sweeps, from their storage."""
+"""``zskt report`` and ``zskt status``: what one can see of sweeps, from their storage."""
 
 from __future__ import annotations
 
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import typer
 from rich.console import Console
+from rich.live import Live
 
 from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console
 from orchestrator.config import SweepConfig
@@ -46,6 +50,34 @@ def report(
             page.write_text(make_report(store, sweep_ids), encoding="utf-8")
             where = str(page)
         console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)
+
+
+def status(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until it is over or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 5,
+    storage: Storage = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show how a sweep stands, from its storage alone: it may run elsewhere, or have ended long ago.
+
+    Example: zskt status quickstart-1a2b3c4d --watch
+    """
+    console = make_console()
+    with errors_as_messages(verbose):
+        from orchestrator.status import read_status
+        from orchestrator.storage import find_storage
+
+        store = find_storage(storage or str(SweepConfig.model_fields["storage"].default))
+        now = read_status(store, sweep_id)
+        room = max(4, console.size.height - 9) if console.is_terminal else sys.maxsize
+        if watch and console.is_terminal:
+            with Live(now.render(rows=room), console=console, transient=True) as live, suppress(KeyboardInterrupt):
+                while not now.over:
+                    time.sleep(every)
+                    now = read_status(store, sweep_id)
+                    live.update(now.render(rows=room))
+        console.print(now.render(rows=room))
 
 
 def leave_report(console: Console, storage: str, sweep_id: str) -> None:

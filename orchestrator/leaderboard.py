@@ -13,9 +13,9 @@ from rich.table import Table
 from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
-from orchestrator.progress import duration
 from orchestrator.results import Row, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.view import duration
 from trainables.object_store import ObjectStore
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}

@@ -28,13 +28,13 @@ from ray.tune.search import Searcher
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results.keys import trial_name
 from orchestrator.samplers import contains, make_sampler
+from orchestrator.study import CONFIG_ATTRIBUTE
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
 from trainables.config import AnyTrialConfig
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
-_CONFIG_ATTRIBUTE = "config"
 _ASSIGNMENT_ATTRIBUTE = "assignment"
 _TOLD = {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}
 
@@ -205,11 +205,11 @@ class StudySearcher(Searcher):
 
     def _config(self, trial: optuna.Trial) -> dict[str, Any]:
         """The trial's settings, kept with it the first time, so that a later session runs the very same."""
-        kept = trial.user_attrs.get(_CONFIG_ATTRIBUTE)
+        kept = trial.user_attrs.get(CONFIG_ATTRIBUTE)
         if kept is None:
             chosen = self._chosen_case(trial) if self._sweep.cases else self._chosen_settings(trial)
             kept = chosen.model_dump_json()
-            trial.set_user_attr(_CONFIG_ATTRIBUTE, kept)
+            trial.set_user_attr(CONFIG_ATTRIBUTE, kept)
         config: dict[str, Any] = json.loads(kept)
         return config
 

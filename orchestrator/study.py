@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -17,9 +17,14 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.results import keys
-from orchestrator.schedulers import PastReport
 from orchestrator.storage import local_path
 from trainables.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from orchestrator.schedulers import PastReport  # brings Ray, which whoever only reads can do without
+
+CONFIG_ATTRIBUTE = "config"
+"""Under which each trial of the study keeps its config, as JSON."""
 
 
 def open_study(store: ObjectStore, sweep_id: str, *, mode: str) -> optuna.Study:
@@ -41,6 +46,26 @@ def open_study(store: ObjectStore, sweep_id: str, *, mode: str) -> optuna.Study:
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that will not run again, however they ended."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+
+
+def trials_so_far(store: ObjectStore, sweep_id: str) -> list[FrozenTrial]:
+    """All trials of a sweep, running or ended, without writing anything; empty where no study is."""
+    folder = keys.study_folder(sweep_id)
+    path = local_path(store, f"{folder}/journal.log")
+    if path is not None and not path.exists():
+        return []
+    backend = JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder))
+    try:
+        study = optuna.load_study(study_name=sweep_id, storage=JournalStorage(backend))
+    except KeyError:  # its first entry has not been written yet
+        return []
+    return study.get_trials(deepcopy=False)
+
+
+def settings_of_trial(trial: FrozenTrial) -> dict[str, Any]:
+    """The config that a trial was given; empty of one that has none yet."""
+    settings: dict[str, Any] = json.loads(trial.user_attrs.get(CONFIG_ATTRIBUTE, "{}"))
+    return settings
 
 
 def past_reports(study: optuna.Study) -> list[PastReport]:

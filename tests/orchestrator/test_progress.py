@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.progress import Progress, duration
+from orchestrator.progress import Progress
+from orchestrator.view import duration
 from trainables.config import ZeroShotConfig
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.progress import duration
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, words
 from orchestrator.report.extras import Extras
@@ -15,6 +14,7 @@ from orchestrator.report.sections.images import images_section, transitions_sect
 from orchestrator.report.sections.provenance import provenance_section
 from orchestrator.report.sections.results import best_case_sentence, results_section, verdict_section
 from orchestrator.report.sections.search import curves_section, map_section, scores_section, settings_section
+from orchestrator.view import duration
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:

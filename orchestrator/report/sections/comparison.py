@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.config import TEST_ACCURACY
-from orchestrator.progress import duration
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table
 from orchestrator.report.sections.costs import computing_seconds
+from orchestrator.view import duration
 
 _HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test (audit)", "published", "computing")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.progress import duration
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.page import Block, Figure, Section, Table
 from orchestrator.results import Row, config_of
+from orchestrator.view import duration
 from trainables.guards import warnings
 
 _NAMED = 8

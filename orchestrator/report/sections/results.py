@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from orchestrator.config import TEST_ACCURACY
 from orchestrator.leaderboard import ending
-from orchestrator.progress import duration
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, is_share, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import short
 from orchestrator.report.page import Block, Section, Table
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.view import duration
 from trainables.metrics import METRICS
 
 _AUDIT = {TEST_ACCURACY: "test (audit)", "validation_accuracy": "validation"}

@@ -108,7 +108,7 @@ def _write(
         row = session_row(sweep, searched, number=0, event=event, cpus=2, gpus=0)
         # Not the versions of the machine that runs the tests.
         writer.write_session(
-            row | {"code_version": "0.1.0", "hostname": "driver", "at": NOW + timedelta(event == "finished")}
+            row | {"code_version": "0.1.0", "hostname": "driver", "at": NOW + timedelta(hours=event == "finished")}
         )
     tables: tuple[tuple[keys.Table, pa.Schema, list[dict[str, Any]]], ...] = (
         ("trials", TRIALS, rows),
