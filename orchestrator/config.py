@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.budget import BudgetConfig
@@ -157,6 +157,11 @@ class SweepConfig(Config):
     storage: str = "./runs"
     """Folder or URI for results, checkpoints, teachers and the study."""
 
+    notify: Annotated[SecretStr | None, Field(exclude=True)] = None
+    """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
+    ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
+    results."""
+
     data_root: str = "./data"
     """Folder where torchvision keeps or puts its data sets."""
 
@@ -213,6 +218,14 @@ class SweepConfig(Config):
                 "the address holds a key; keys are taken from the environment, a profile or the instance's role",
             )
         return storage
+
+    @field_validator("notify")
+    @classmethod
+    def _check_notify(cls, notify: SecretStr | None) -> SecretStr | None:
+        if notify and not notify.get_secret_value().startswith(("https://", "http://", "$")):
+            # Not repeated in the message: it would end up in logs.
+            raise PydanticCustomError("secret", "expected a webhook's address, https://..., or $NAME of a variable")
+        return notify
 
     @model_validator(mode="after")
     def _check_trials(self) -> Self:

@@ -27,6 +27,7 @@ from orchestrator.environment import terminate_like_interrupt, tune_environment
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
+from orchestrator.notify import Notifier, webhook
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
@@ -80,7 +81,9 @@ def run_sweep(
     sweep_id = sweep_id or sweep.default_sweep_id
     space, domains = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
-    with sweep_lock(store, sweep_id):
+    say = partial((console or Console()).print, highlight=False, markup=False, soft_wrap=True)
+    notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
+    with sweep_lock(store, sweep_id), notifier.watching():
         _check_same_sweep(store, sweep_id, sweep)
         driver = _Driver(
             sweep=sweep,
@@ -108,6 +111,7 @@ def run_sweep(
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
+            notifier.ended(store, finished=driver.finished)
         if driver.finished:
             driver.writer.compact()
         return SweepOutcome(sweep_id=sweep_id, finished=driver.finished)
