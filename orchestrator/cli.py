@@ -44,18 +44,35 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_EXAMPLES = """\b
+Examples:
+  zskt sweep quickstart                    search step ratio and temperature on digits, in minutes
+  zskt status quickstart-1a2b3c4d --watch  how it stands, from another terminal
+  zskt report quickstart-1a2b3c4d          one page about it that can be sent
+  zskt confirm quickstart-1a2b3c4d         is the best really better? New seeds tell
+  zskt reproduce digits-table-1            a published experiment, and a verdict
+  zskt --install-completion                let the shell complete commands, presets and options
+"""
+
 app = typer.Typer(
     name="zskt",
-    help="Zero-shot knowledge transfer: sweeps over a cluster, and their results.",
+    help=f"Zero-shot knowledge transfer: sweeps over a cluster, and their results.\n\n{_EXAMPLES}",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text: frames break error messages in logs
     pretty_exceptions_enable=False,
 )
 
 
+def _presets(incomplete: str) -> list[str]:
+    """For the shell: presets that begin like this."""
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
 @app.command()
 def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
-    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    preset_or_file: Annotated[
+        str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=_presets)
+    ],
     storage: Storage = None,
     sweep_id: Annotated[
         str | None,
@@ -103,7 +120,9 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @app.command()
 def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A preset of cases, such as paper-table-1.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A preset of cases, such as paper-table-1.", autocompletion=_presets)
+    ],
     scale: Annotated[
         float | None,
         typer.Option(help="Share of every training that is run, in (0, 1]; below 1 the verdict is by learning curve."),
@@ -158,7 +177,9 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @app.command()
 def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
-    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    preset_or_file: Annotated[
+        str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=_presets)
+    ],
     scale: Annotated[float | None, typer.Option(help="Share of every training that would be run, in (0, 1].")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Count this case; may be given again.")] = None,
