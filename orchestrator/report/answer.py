@@ -22,7 +22,8 @@ def question(data: SweepData) -> str:
     where = f"{pair} on {config.dataset}"
     if sweep.cases:
         wanted = sweep.only or list(sweep.cases)
-        return f"How do {_count(len(wanted), 'case')} compare over {_count(len(sweep.seeds), 'seed')} each? {where}."
+        many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What comes of {wanted[0]}"
+        return f"{many} over {_count(len(sweep.seeds), 'seed')}{' each' if len(wanted) > 1 else ''}? {where}."
     names = _listed([words(name) for name in data.searched])
     amount, unit = (
         (sweep.budget.amount, words(sweep.budget.unit)) if sweep.budget else (config.budget, words(config.unit))
@@ -63,11 +64,17 @@ def advice(data: SweepData, confirmation: Confirmation | None) -> str:
     return f"zskt confirm {data.sweep_id} --top 3 --seeds {5 if seeds < 5 else 2 * seeds}"
 
 
-def verdict_sentence(judgements: Sequence[Judgement]) -> str:
-    """How many published results came out again."""
+def verdict_sentence(judgements: Sequence[Judgement], *, published: bool) -> str:
+    """How many results came out again, or of cases that are held against a baseline, what became of them.
+
+    Args:
+        judgements: One for each result.
+        published: Whether it is published numbers that they are held against.
+    """
     verdicts = [judgement.verdict.value for judgement in judgements]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
-    return f"Of {_count(len(verdicts), 'published result')}: {_listed(counts)}."
+    of = f"Of {_count(len(verdicts), 'published result')}" if published else "Against the baseline"
+    return f"{of}: {_listed(counts)}."
 
 
 def cases_sentence(best: str, mean: str, n: int) -> str:

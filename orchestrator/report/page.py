@@ -27,6 +27,18 @@ class Table:
     filter_column: int | None = None
     """Column whose values can be picked above the table; none: no filter."""
 
+    @property
+    def filled(self) -> Table:
+        """The same without columns in which no row has anything."""
+        kept = [number for number in range(len(self.headings)) if any(row[number] for row in self.rows)]
+        return Table(
+            title=self.title,
+            headings=[self.headings[number] for number in kept],
+            rows=[[row[number] for number in kept] for row in self.rows],
+            text_columns=frozenset(kept.index(number) for number in self.text_columns if number in kept),
+            filter_column=kept.index(self.filter_column) if self.filter_column in kept else None,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:

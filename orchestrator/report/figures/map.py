@@ -56,7 +56,7 @@ def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
             "colorbar": {
                 "title": {"text": words(data.metric), "side": "right"},
                 "thickness": 12,
-                **({"tickformat": ".0%"} if is_share(data.metric) else {}),
+                **({"tickformat": ".2~%"} if is_share(data.metric) else {}),
             },
             **colours,
         },

@@ -60,7 +60,7 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
     """The axis of a metric, in percent where it is a share."""
-    return {"title": {"text": title or words(metric)}, **({"tickformat": ".0%"} if is_share(metric) else {})}
+    return {"title": {"text": title or words(metric)}, **({"tickformat": ".2~%"} if is_share(metric) else {})}
 
 
 def hover(trial: Trial, searched: Sequence[str]) -> str:

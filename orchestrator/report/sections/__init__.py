@@ -14,6 +14,7 @@ from orchestrator.report.sections.images import images_section, transitions_sect
 from orchestrator.report.sections.provenance import provenance_section
 from orchestrator.report.sections.results import best_case_sentence, results_section, verdict_section
 from orchestrator.report.sections.search import curves_section, map_section, scores_section, settings_section
+from orchestrator.reproduction import published_targets
 from orchestrator.view import duration
 
 
@@ -56,7 +57,7 @@ def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chap
 
 def _answer(data: SweepData, extras: Extras) -> str:
     if extras.judgements:
-        return answer.verdict_sentence(extras.judgements)
+        return answer.verdict_sentence(extras.judgements, published=data.sweep.name in published_targets())
     if data.sweep.cases:
         return best_case_sentence(data, extras)
     return answer.answer(data, extras.confirmation)
