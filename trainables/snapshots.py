@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torchvision.utils import save_image
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
 
 from trainables.config import AnyTrialConfig
 from trainables.distiller import ZeroShotDistiller
@@ -92,16 +93,21 @@ def take_snapshot(training: ZeroShotDistiller) -> Snapshot:
     with torch.no_grad(), in_eval_mode(training.teacher, training.student):
         images = generator(latents.to(training.device))
         teacher, student = (network(images)[0] for network in (training.teacher, training.student))
-    picture = io.BytesIO()
-    shown = images[:_SHOWN].float().cpu()
-    save_image(shown, picture, format="png", nrow=_SHOWN // 2, padding=1, normalize=True, value_range=(-_RANGE, _RANGE))
     return Snapshot(
         pseudo_batches=training.done,
         share=training.done / config.budget,
-        png=picture.getvalue(),
+        png=_picture(images[:_SHOWN].float().cpu()),
         teacher_classes=_counted(teacher),
         student_classes=_counted(student),
     )
+
+
+def _picture(images: torch.Tensor) -> bytes:
+    """A PNG of images (count, channels, height, width), grey where they have one channel."""
+    grid = make_grid(images, nrow=_SHOWN // 2, padding=1, normalize=True, value_range=(-_RANGE, _RANGE))
+    data = io.BytesIO()
+    to_pil_image(grid[: images.shape[1]]).save(data, format="PNG", optimize=True)
+    return data.getvalue()
 
 
 def _counted(logits: torch.Tensor) -> list[int]:
