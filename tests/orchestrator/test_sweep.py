@@ -124,7 +124,12 @@ def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
     assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
     assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
     assert "training the teacher" in printed or "teacher lenet on digits" in printed
-    assert not [key for key in store.keys("results") if "/t0" in key], "compacted at the end"
+    tables = [key for table in ("trials", "reports") for key in store.keys(f"results/v1/{table}")]
+    assert not [key for key in tables if "/t0" in key], "compacted at the end"
+    pictures = store.keys("results/v1/snapshots/sweep_id=whole")
+    assert [key[-24:] for key in pictures] == [
+        f"t000{number}-000000000{done}.parquet" for number in range(3) for done in (2, 4)
+    ]
 
 
 @pytest.mark.usefixtures("ray_local")
