@@ -88,8 +88,12 @@ class SweepRecorder(Callback):
             self._end(trial, "diverged", "")
         else:
             config = parse_settings(trial.config)
-            used_up = report[config.unit] >= config.budget
-            self._end(trial, "completed" if used_up else "stopped_early", "")
+            used_up = self._sweep.share_used(config, report) >= 1
+            missing = [name for name in self._sweep.directions if not _is_finite(report[name])]
+            if used_up and missing:
+                self._end(trial, "failed", f"ended without a value of {', '.join(missing)}, which the search optimises")
+            else:
+                self._end(trial, "completed" if used_up else "stopped_early", "")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial's process died and it will be continued."""
@@ -112,7 +116,8 @@ class SweepRecorder(Callback):
         key, case = settings.pop("trial_id"), settings.pop("case", None)
         report = self._last.pop(key, {})
         value = self._objective(report)
-        teacher = self._inputs.teacher_of(parse_settings(trial.config))
+        config = parse_settings(trial.config)
+        teacher = self._inputs.teacher_of(config)
         row = {
             "trial_id": key,
             "trial_number": int(key[1:]),
@@ -120,6 +125,7 @@ class SweepRecorder(Callback):
             "state": state,
             "error": error,
             "objective": value,
+            "feasible": self._sweep.keeps_constraints(report),
             "recoveries": self._recoveries.pop(key, 0),
             "ended_at": self._now(),
             **_teacher_columns(teacher),
@@ -128,7 +134,7 @@ class SweepRecorder(Callback):
         }
         with self._searcher.watching_storage():
             self._writer.write_trial(row)
-            self._searcher.tell(key, state, value)
+            self._searcher.tell(key, state, report, share=self._sweep.share_used(config, report) if report else 0)
             self._progress.ended(key, state, error)
 
     def _objective(self, report: dict[str, Any]) -> float | None:
@@ -148,6 +154,10 @@ class StorageStopper(Stopper):
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
         return self._searcher.storage_error is not None
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
+from orchestrator.config import SweepConfig
 from orchestrator.view import SweepView, TrialView
 from trainables.config import AnyTrialConfig
 
@@ -16,12 +17,10 @@ from trainables.config import AnyTrialConfig
 class Progress:
     """Follows the trials of one session. A context manager; the display is gone at its end."""
 
-    def __init__(
-        self, *, console: Console, objective: str | None, maximise: bool, searched: Sequence[str], num_trials: int
-    ) -> None:
+    def __init__(self, *, console: Console, sweep: SweepConfig, searched: Sequence[str], num_trials: int) -> None:
         """Time runs from here; see ``SweepView`` for the arguments."""
         self.console = console
-        self.view = SweepView(objective=objective, maximise=maximise, searched=searched, num_trials=num_trials)
+        self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials)
         self._live: Live | None = None
         self._started = time.monotonic()
 
@@ -35,9 +34,11 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def recall(self, trial_id: str, settings: Mapping[str, Any], objective: float | None) -> None:
+    def recall(self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, feasible: bool) -> None:
         """A trial ended in an earlier session; it counts as done and may be the best."""
-        self.view.trials[trial_id] = TrialView(settings=settings, state="earlier", objective=objective)
+        self.view.trials[trial_id] = TrialView(
+            settings=settings, state="earlier", objective=objective, feasible=feasible
+        )
 
     def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:
         """A trial has a place to run."""
@@ -50,7 +51,7 @@ class Progress:
     def reported(self, trial_id: str, report: Mapping[str, Any]) -> None:
         """A trial has reported."""
         trial, metric = self.view.trials[trial_id], self.view.shown_metric
-        trial.report(report[trial.unit], report[metric])
+        trial.report(report[trial.unit], report[metric], feasible=self.view.sweep.keeps_constraints(report))
         unit = trial.unit.replace("_", " ")
         self._say(f"{trial_id} {trial.done}/{trial.budget} {unit}, {metric} {trial.objective:.4f}")
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.config import SweepConfig
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.results import Row, config_of, keys, read_reports, read_sweeps
-from orchestrator.study import settings_of_trial, trials_so_far
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, settings_of_trial, trials_so_far
 from orchestrator.view import SweepView, TrialView, duration
 from trainables.config import AnyTrialConfig, config_class
 from trainables.guards import warnings
@@ -98,8 +98,7 @@ def _view(
 ) -> SweepView:
     ended = {row["trial_id"]: row for row in rows}
     view = SweepView(
-        objective=sweep.objective,
-        maximise=sweep.mode == "max",
+        sweep=sweep,
         searched=["case", "seed"] if sweep.cases else searched,
         num_trials=max(sweep.num_trials, len(rows)),
     )
@@ -109,7 +108,7 @@ def _view(
         if settings:
             key = keys.trial_name(trial.number)
             configs[key] = config_class(settings).model_construct(**settings)
-            case = trial.user_attrs.get("assignment", {}).get("case")
+            case = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE, {}).get("case")
             view.trials[key] = _trial_view(configs[key], {"case": case, **settings}, "running")
     for key, row in ended.items():
         configs[key] = config_of(row)
@@ -120,7 +119,9 @@ def _view(
         key = report["trial_id"]
         if key not in configs:
             continue  # its settings are not on this storage
-        view.trials[key].report(report[configs[key].unit], report[view.shown_metric])
+        view.trials[key].report(
+            report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
+        )
         recorded = ended[key]["teacher_test_accuracy"] if key in ended else None
         for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
             view.last_warning = f"{key}: {line}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.results import keys
 from orchestrator.storage import local_path
 from trainables.object_store import ObjectStore
@@ -24,23 +26,47 @@ if TYPE_CHECKING:
     from orchestrator.schedulers import PastReport  # brings Ray, which whoever only reads can do without
 
 CONFIG_ATTRIBUTE = "config"
-"""Under which each trial of the study keeps its config, as JSON."""
+"""Under which the study keeps a trial's settings, as JSON."""
+
+ASSIGNMENT_ATTRIBUTE = "assignment"
+"""Under which it keeps what a trial of a sweep of cases is for."""
 
 
-def open_study(store: ObjectStore, sweep_id: str, *, mode: str) -> optuna.Study:
+def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> optuna.Study:
     """Create or continue the study of a sweep, named after it.
 
     On a local disk the journal is the one file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
     other storages each entry is an object, since an object cannot be appended to.
+
+    Args:
+        store: The sweep's storage.
+        sweep_id: Name of the sweep.
+        modes: ``max`` or ``min`` for each objective; none where nothing is compared.
     """
     folder = keys.study_folder(sweep_id)
     path = local_path(store, f"{folder}/journal.log")
+    journal = _file_backend(path) if path else ObjectJournal(store.below(folder))
     return optuna.create_study(
-        storage=JournalStorage(_file_backend(path) if path else ObjectJournal(store.below(folder))),
+        storage=JournalStorage(BatchedJournal(journal)),
         study_name=sweep_id,
-        direction="maximize" if mode == "max" else "minimize",
+        directions=["maximize" if mode == "max" else "minimize" for mode in modes] or ["maximize"],
         load_if_exists=True,
     )
+
+
+def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
+    """The storage of a sweep's study, for another process to look at while the sweep goes on.
+
+    Raises:
+        SweepNotFoundError: there is no study of that sweep.
+    """
+    folder = keys.study_folder(sweep_id)
+    if not store.keys(folder):
+        raise SweepNotFoundError(
+            f"no study of {sweep_id} in this storage: has it begun? zskt results {sweep_id} tells more"
+        )
+    path = local_path(store, f"{folder}/journal.log")
+    return JournalStorage(JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder)))
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -50,14 +76,9 @@ def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def trials_so_far(store: ObjectStore, sweep_id: str) -> list[FrozenTrial]:
     """All trials of a sweep, running or ended, without writing anything; empty where no study is."""
-    folder = keys.study_folder(sweep_id)
-    path = local_path(store, f"{folder}/journal.log")
-    if path is not None and not path.exists():
-        return []
-    backend = JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder))
     try:
-        study = optuna.load_study(study_name=sweep_id, storage=JournalStorage(backend))
-    except KeyError:  # its first entry has not been written yet
+        study = optuna.load_study(study_name=sweep_id, storage=watched_storage(store, sweep_id))
+    except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
         return []
     return study.get_trials(deepcopy=False)
 
@@ -92,23 +113,70 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-class ObjectJournal(BaseJournalBackend):
-    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has."""
+class BatchedJournal(BaseJournalBackend):
+    """A journal that is read once and whose entries of one step are published together. For one writer at a time.
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._entries: list[dict[str, Any]] = []
-        for key in store.keys("journal"):
-            self._entries += json.loads(store.read(key))
-        self._next = len(store.keys("journal"))
+    Asking for a trial makes about ten entries, each of which would wait for the disk, or be an object of its own.
+    """
+
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        self._backend = backend
+        self._entries = list(backend.read_logs(0))
+        self._unpublished: list[dict[str, Any]] = []
+        self._together = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from that number on."""
         yield from self._entries[log_number_from:]
 
-    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Publish entries, then show them to readers."""
-        entries = list(logs)
-        self._store.write(f"journal/{self._next:08d}.json", json.dumps(entries).encode())
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Publish entries, at the end of the step if one has begun."""
+        self._entries += logs
+        self._unpublished += logs
+        if not self._together:
+            self._publish()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One step: what is appended within is published at its end."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._unpublished:
+            self._backend.append_logs(self._unpublished)
+            self._unpublished = []
+
+
+@contextmanager
+def one_step(study: optuna.Study) -> Iterator[None]:
+    """Publish together what happens to a study within."""
+    journal = getattr(study._storage, "_backend", None)
+    with journal.together() if isinstance(journal, BatchedJournal) else nullcontext():
+        yield
+
+
+class ObjectJournal(BaseJournalBackend):
+    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has, and any number of readers."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._entries: list[dict[str, Any]] = []
+        self._next = 0
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Entries from that number on, with those that another process has published meanwhile."""
+        for key in self._store.keys("journal")[self._next :]:
+            self._entries += json.loads(self._store.read(key))
+            self._next += 1
+        yield from self._entries[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Publish entries as one object."""
+        self._store.write(f"journal/{self._next:08d}.json", json.dumps(logs).encode())
         self._next += 1
-        self._entries += entries
+        self._entries += logs

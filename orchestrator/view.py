@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.config import TEST_ACCURACY, SweepConfig
+
 _MARKS = {
     "earlier": "dim",
     "completed": "green",
@@ -35,6 +37,9 @@ class TrialView:
     done: int = 0
     budget: int = 1
     objective: float | None = None
+    feasible: bool = True
+    """Whether it keeps the sweep's constraints."""
+
     history: list[float] = field(default_factory=list)
     """What it has reported of the shown metric."""
 
@@ -43,20 +48,19 @@ class TrialView:
         """How much of its budget is used, in [0, 1]."""
         return self.done / self.budget
 
-    def report(self, done: int, value: float | None) -> None:
+    def report(self, done: int, value: float | None, *, feasible: bool) -> None:
         """Take in what it has reported; the same report twice counts once."""
         if value is not None and done != self.done:
             self.history.append(value)
-        self.done, self.objective = done, value
+        self.done, self.objective, self.feasible = done, value, feasible
 
 
 @dataclass(kw_only=True)
 class SweepView:
     """All trials of a sweep, and what one wants to know of them."""
 
-    objective: str | None
-    """Metric that the sweep compares; where it compares nothing, the accuracy on test images is shown and none is best."""
-    maximise: bool
+    sweep: SweepConfig
+    """What is run. Where it compares nothing, the accuracy on test images is shown and none is best."""
     searched: Sequence[str]
     """Settings that tell a trial from the others."""
     num_trials: int
@@ -66,7 +70,7 @@ class SweepView:
     @property
     def shown_metric(self) -> str:
         """What the table shows of each trial."""
-        return self.objective or "test_accuracy"
+        return self.sweep.objective or TEST_ACCURACY
 
     @property
     def ended_count(self) -> int:
@@ -76,10 +80,10 @@ class SweepView:
     @property
     def best(self) -> str | None:
         """Id of the best trial so far."""
-        if self.objective is None:
+        if self.sweep.objective is None:
             return None
-        sign = 1 if self.maximise else -1
-        scored = {key: sign * t.objective for key, t in self.trials.items() if t.objective is not None}
+        known = {key: trial.objective for key, trial in self.trials.items() if trial.feasible}
+        scored = {key: self.sweep.merit(value) for key, value in known.items() if value is not None}
         return max(scored, key=lambda key: scored[key]) if scored else None
 
     def seconds_left(self, elapsed: float) -> float | None:
@@ -106,7 +110,7 @@ class SweepView:
         if best:
             settings = self.settings_of(best)
             about = f"{best}: {settings}" if settings else best
-            parts.append(f"best {self.objective} {self.trials[best].objective:.4f} ({about})")
+            parts.append(f"best {self.sweep.objective} {self.trials[best].objective:.4f} ({about})")
         left = self.seconds_left(elapsed)
         if left is not None and self.ended_count < self.num_trials:
             parts.append(f"about {duration(left)} left")

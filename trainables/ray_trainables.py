@@ -22,9 +22,10 @@ from ray.tune.result import DONE
 
 from trainables import checkpoint
 from trainables.checkpoint import CheckpointSaver
-from trainables.config import config_class
+from trainables.config import ZeroShotConfig, config_class
 from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
+from trainables.errors import CheckpointError
 from trainables.guards import warnings
 from trainables.snapshots import is_due, take_snapshot
 from trainables.training import Report, Training
@@ -86,6 +87,8 @@ class TrialTrainable(Trainable):
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
+        elif isinstance(self._config, ZeroShotConfig) and self._config.initial_trial:
+            self._inherit(self._config.initial_trial)
         self._machine_notes += self.training.notes
         # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
         self._report_again = state is not None
@@ -191,6 +194,17 @@ class TrialTrainable(Trainable):
         found = warnings(self._config, report, recorded_teacher_accuracy=recorded)
         self._notes += [line for name, line in found.items() if name not in self._warned]
         self._warned |= found.keys()
+
+    def _inherit(self, trial_id: str) -> None:
+        training, storage = self.training, self._trial_storage
+        assert isinstance(training, ZeroShotDistiller)  # as its config is
+        state = storage.checkpoints.load_newest(trial_id, warn=self._notes.append) if storage else None
+        if state is None:
+            raise CheckpointError(
+                f"initial_trial={trial_id}: this sweep has no checkpoint of it; only the sweep in which it ran can go on "
+                "from there"
+            )
+        training.inherit(state)
 
     def _save_if_due(self) -> None:
         if self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds:

@@ -198,7 +198,7 @@ def _trial(trial_id: str, row: Row | None, reports: list[Row], sweep: SweepConfi
     else:
         config = config_of(row)
         settings = {name: row[CONFIG_PREFIX + name] for name in type(config).model_fields}
-    shares = [] if config is None else [report[config.unit] / config.budget for report in reports]
+    shares = [] if config is None else [sweep.share_used(config, report) for report in reports]
     return Trial(
         trial_id=trial_id,
         number=int(trial_id[1:]),

@@ -43,7 +43,7 @@ def running_sweep(store: ObjectStore) -> None:
     """Two trials that its study has begun; the first has reported half of its budget."""
     sweep = load_sweep("quickstart")
     searcher = StudySearcher(
-        open_study(store, "search-b", mode="max"), sweep, resolve_space(sweep.space), sweep_id="search-b"
+        open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
     )
     assert searcher.suggest("a") and searcher.suggest("b")
     writer = ResultWriter(store, "search-b")

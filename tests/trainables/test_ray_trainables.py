@@ -13,6 +13,7 @@ from tests.conftest import make_inputs, tiny_settings
 from trainables.checkpoint import CheckpointStore
 from trainables.config import config_class
 from trainables.distiller import ZeroShotDistiller
+from trainables.errors import CheckpointError
 from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialTrainable
 from trainables.trial import StudentStore, TrialStorage
@@ -59,6 +60,19 @@ def prepared(store: ObjectStore) -> type[Prepared]:
         snapshots=store.below("snapshots"),
     )
     return type("WithStore", (Prepared,), {"storage": storage})
+
+
+def test_a_trial_takes_over_from_another_one_once(prepared: type[Prepared]) -> None:
+    parts = {"learning_rate_horizon": 4, "evaluation_interval": 2}
+    first = prepared(config("t0001", total_pseudo_batches=2, **parts))
+    first.train()
+    second = prepared(config("t0002", student_lr=1e-4, initial_trial="t0001", **parts))
+    assert same(weights(second), weights(first))
+    assert second.train()["pseudo_batches"] == 4
+    again = prepared(config("t0002", student_lr=1e-4, initial_trial="t0001", **parts))
+    assert same(weights(again), weights(second)), "what it has saved itself goes before what it began with"
+    with pytest.raises(CheckpointError, match="initial_trial=t0009: this sweep has no checkpoint of it"):
+        prepared(config("t0003", initial_trial="t0009", **parts))
 
 
 def test_steps_end_with_done() -> None:

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 
 from orchestrator.config import TEST_ACCURACY
-from orchestrator.leaderboard import ending
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, is_share, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
@@ -74,7 +73,7 @@ def _trial_table(data: SweepData) -> Table:
                 *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"]]),
                 *(short(row[CONFIG_PREFIX + name]) for name in settings),
                 *(shown(row[name], name) for name in metrics),
-                ending(row),
+                data.board.ending(row),
                 "" if row["student_updates"] is None else f"{row['student_updates']:,}",
                 ""
                 if row["training_seconds"] is None
