@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.report.figures.costs import cost_figure
 from orchestrator.report.figures.curves import case_curves, comparison_figure, trial_curves
+from orchestrator.report.figures.front import front_figure
 from orchestrator.report.figures.images import class_histogram, health_figures
 from orchestrator.report.figures.map import accuracy_map
 from orchestrator.report.figures.search import (
@@ -20,6 +21,7 @@ __all__ = [
     "class_histogram",
     "comparison_figure",
     "cost_figure",
+    "front_figure",
     "health_figures",
     "history_figure",
     "importance_figure",

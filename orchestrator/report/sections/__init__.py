@@ -13,7 +13,13 @@ from orchestrator.report.sections.costs import computing_seconds, costs_section,
 from orchestrator.report.sections.images import images_section, transitions_section
 from orchestrator.report.sections.provenance import provenance_section
 from orchestrator.report.sections.results import best_case_sentence, results_section, verdict_section
-from orchestrator.report.sections.search import curves_section, map_section, scores_section, settings_section
+from orchestrator.report.sections.search import (
+    curves_section,
+    front_section,
+    map_section,
+    scores_section,
+    settings_section,
+)
 from orchestrator.reproduction import published_targets
 from orchestrator.view import duration
 
@@ -23,6 +29,7 @@ def chapter_of(data: SweepData, extras: Extras) -> Chapter:
     sections: list[Section] = [
         results_section(data, extras),
         map_section(data),
+        front_section(data),
         curves_section(data, extras),
         settings_section(data),
         scores_section(data),

@@ -11,6 +11,7 @@ from orchestrator.report.data import SweepData, is_share, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import short
 from orchestrator.report.page import Block, Section, Table
+from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
 from trainables.metrics import METRICS
@@ -30,6 +31,8 @@ def results_section(data: SweepData, extras: Extras) -> Section:
         if data.metric != TEST_ACCURACY
         else "This sweep was selected on test data, so its test accuracy is no audit."
     )
+    if data.sweep.further_objectives:
+        lead += " A star marks trials on the Pareto front."
     blocks: list[Block] = [*([_confirmation_table(data, extras)] if extras.confirmation else []), *trials]
     return Section(title="Leaderboard", blocks=blocks, lead=lead)
 
@@ -61,8 +64,14 @@ def _trial_table(data: SweepData) -> Table:
     rows, cases = data.board.rows, bool(data.sweep.cases)
     settings = ["seed"] if cases else data.searched
     scores = [metric.name for metric in METRICS if metric.name.startswith(_DATA_FREE)]
-    metrics = list(dict.fromkeys([data.metric, *scores, "validation_accuracy", TEST_ACCURACY]))
+    of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints, *scores]
+    metrics = list(dict.fromkeys([*of_search, "validation_accuracy", TEST_ACCURACY]))
     metrics = [name for name in metrics if any(row[name] is not None for row in rows)]
+    on_front = {row["trial_id"] for row in data.board.front} if data.sweep.further_objectives else set()
+
+    def front(row: Row) -> str:
+        return " *" if row["trial_id"] in on_front else ""
+
     first = ["trial", "case"] if cases else ["#", "trial"]
     headings = [*first, *map(words, settings), *(_AUDIT.get(name, words(name)) for name in metrics)]
     return Table(
@@ -70,7 +79,7 @@ def _trial_table(data: SweepData) -> Table:
         headings=[*headings, "state", "student updates", "computing"],
         rows=[
             [
-                *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"]]),
+                *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"] + front(row)]),
                 *(short(row[CONFIG_PREFIX + name]) for name in settings),
                 *(shown(row[name], name) for name in metrics),
                 data.board.ending(row),

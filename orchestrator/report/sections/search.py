@@ -18,6 +18,10 @@ _MAP = (
     "Each point is a trial, compared with others at the same share of their budget. Colours between the points are "
     "interpolated, not measured; what else varies is not shown, so neighbours may differ in it."
 )
+_FRONT = (
+    "Trials that used their whole budget. On the front are those that no other one equals in all objectives and beats in "
+    "one: to choose among them is to say what accuracy is worth."
+)
 _TRIALS = "Each line is a trial; a cross ends one that was stopped early, diverged, or failed."
 _NEW_SEEDS = (
     "The best settings and the published ones again: means over seeds, bands of one standard deviation each way."
@@ -41,7 +45,7 @@ _RANKS = (
 _NOT_SCORES = ("validation_accuracy", TEST_ACCURACY, "measured_teacher_accuracy")
 """Metrics that need real images, as those of transition curves do."""
 
-_COSTS = {"s", "rate"}
+_COSTS = {"s", "rate", "FLOP"}
 """Units of metrics that say what a trial cost, or how it was set."""
 
 
@@ -53,6 +57,16 @@ def map_section(data: SweepData) -> Section:
     return Section(
         title="Map", blocks=list(_tabbed(data, f"{words(data.metric)} over {names}", figures.accuracy_map, _MAP))
     )
+
+
+def front_section(data: SweepData) -> Section:
+    """What a search of several objectives found cannot be had together."""
+    names = {further: words(further) for further in data.sweep.further_objectives}
+    drawn = {label: figures.front_figure(data, further) for further, label in names.items()}
+    tabs = {label: made for label, made in drawn.items() if made is not None}
+    title = f"{words(data.metric)} against {' and '.join(names.values())}".capitalize()
+    blocks = [Figure(title=title, tabs=tabs, caption=_FRONT)] if tabs else []
+    return Section(title="Pareto front", blocks=blocks)
 
 
 def curves_section(data: SweepData, extras: Extras) -> Section:

@@ -23,10 +23,10 @@ SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
 
 def write_search(
-    store: ObjectStore, sweep_id: str, *, trials: int = 12, seed: int = 0, ended: bool = True
+    store: ObjectStore, sweep_id: str, *, trials: int = 12, seed: int = 0, ended: bool = True, **changes: Any
 ) -> SweepConfig:
     """A search of the quick start: more student steps are better, and a third of the trials use up their budget."""
-    sweep = load_sweep("quickstart").model_copy(update={"num_trials": max(1, trials)})
+    sweep = load_sweep("quickstart").model_copy(update={"num_trials": max(1, trials), **changes})
     random = np.random.default_rng(seed)
     rows, reports = [], []
     for number in range(trials):
@@ -81,6 +81,7 @@ def _trial(
             measured_teacher_accuracy=0.9,
             student_class_entropy=float(accuracy * 0.9),
             divergence=float(random.uniform()),
+            training_flops=1e9 * done * getattr(config, "student_steps", 1),
             training_seconds=0.1 * done,
             evaluation_seconds=0.01 * done,
         )

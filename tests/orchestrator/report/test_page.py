@@ -86,6 +86,17 @@ def test_several_sweeps_are_compared_and_each_has_its_part(store: ObjectStore) -
     assert "How do these sweeps compare: search-a, search-b?" in page
 
 
+def test_several_objectives_have_a_front(store: ObjectStore) -> None:
+    write_search(store, "search-a", further_objectives={"training_flops": "min"})
+    page = make_report(store, ["search-a"])
+    assert headings(page)[:3] == ["Leaderboard", "Map", "Pareto front"]
+    assert "A star marks trials on the Pareto front" in page
+    board = read_leaderboard(store, "search-a")
+    starred = re.findall(r"<td[^>]*>(t\d+) \*</td>", page)
+    assert starred == [row["trial_id"] for row in board.rows if row in board.front]
+    assert 0 < len(starred) < len(board.candidates)
+
+
 def test_failures_and_warnings_are_told(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
     writer = ResultWriter(store, "search-a")
