@@ -208,6 +208,10 @@ class SweepConfig(Config):
     ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
     results."""
 
+    tensorboard: bool = False
+    """Write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or where that is no local folder, below
+    ``./tensorboard/<id>``."""
+
     data_root: str = "./data"
     """Folder where torchvision keeps or puts its data sets."""
 
@@ -474,6 +478,7 @@ class SweepConfig(Config):
                 "resources",
                 "max_failures",
                 "checkpoint_seconds",
+                "tensorboard",
                 "storage",
                 "data_root",
             }

@@ -308,7 +308,7 @@ class _Driver:
                     name=self.sweep_id,
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                    callbacks=[recorder],
+                    callbacks=[recorder, *self._watchers()],
                     stop=StorageStopper(searcher),
                     verbose=0,
                 ),
@@ -317,6 +317,16 @@ class _Driver:
                 tuner.fit()
         if searcher.storage_error:
             raise searcher.storage_error
+
+    def _watchers(self) -> list[tune.Callback]:
+        """What else follows the trials, if it is asked for."""
+        if not self.sweep.tensorboard:
+            return []
+        from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
+
+        folder = tensorboard_folder(self.store, self.sweep_id)
+        self.say(f"TensorBoard files: {folder}")
+        return [TensorBoardWriter(folder)]
 
     def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
         storage = TrialStorage(

@@ -60,6 +60,11 @@ def training_folder(dataset: str, network: str, recipe: str, report_interval: in
     return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
 
 
+def tensorboard_folder(sweep_id: str) -> str:
+    """TensorBoard's files of a sweep, where they are asked for."""
+    return f"tensorboard/{sweep_id}"
+
+
 def report_page(sweep_id: str) -> str:
     """The page about a sweep that can be sent."""
     return f"reports/{sweep_id}/index.html"
