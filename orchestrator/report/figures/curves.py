@@ -168,7 +168,9 @@ def _add_line(made: go.Figure, trial: Trial, data: SweepData, *, name: str, colo
 
 def comparison_figure(sweeps: Sequence[SweepData], metric: str) -> go.Figure | None:
     """The best so far of each sweep, counting trials that used their whole budget."""
-    made = figure(x={"title": {"text": "trials that used their whole budget"}}, y=metric_axis(metric))
+    made = figure(
+        x={"title": {"text": "trials that used their whole budget"}, "rangemode": "tozero"}, y=metric_axis(metric)
+    )
     for number, data in enumerate(sweeps):
         values = [
             value
@@ -180,7 +182,7 @@ def comparison_figure(sweeps: Sequence[SweepData], metric: str) -> go.Figure | N
             made.add_scatter(
                 x=list(range(1, len(best) + 1)),
                 y=best,
-                mode="lines+markers",
+                mode="lines",
                 line={"shape": "hv", "width": 2.5, "color": COLOURS[number % len(COLOURS)]},
                 name=data.sweep_id,
                 hovertemplate=f"{data.sweep_id}: {value_format(metric)}<extra></extra>",

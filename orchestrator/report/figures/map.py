@@ -10,6 +10,8 @@ from orchestrator.report.figures.style import SCALE, VERMILION, figure, hover, s
 
 _ENOUGH_FOR_A_SURFACE = 6
 _GRID = 40
+_FEW = 100
+"""Trials that may be drawn large."""
 
 
 def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
@@ -51,7 +53,7 @@ def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
         mode="markers",
         marker={
             "color": list(comparison.values),
-            "size": 14,
+            "size": 14 if len(comparison.trials) <= _FEW else 9,
             "line": {"width": 1, "color": "#ffffff"},
             "colorbar": {
                 "title": {"text": words(data.metric), "side": "right"},

@@ -56,7 +56,7 @@ def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chap
     return Chapter(
         title="Comparison",
         question=f"How do these sweeps compare: {', '.join(data.sweep_id for data in sweeps)}?",
-        answer=" ".join(f"{data.sweep_id}: {text}" for data, text in zip(sweeps, answers, strict=True)),
+        answer="\n".join(f"{data.sweep_id}: {text}" for data, text in zip(sweeps, answers, strict=True)),
         facts={},
         sections=[side_by_side(sweeps)],
     )
