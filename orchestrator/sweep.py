@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 from ray import tune
 from rich.console import Console
 
-from cluster.resources import max_concurrent_trials
+from cluster.preemption import leaving
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
@@ -204,7 +204,7 @@ class _Driver:
 
     def on_cluster(self, session: RaySession) -> _Driver:
         """The same with resources that fit the cluster, where they were left open."""
-        sweep = self.sweep.on_cluster(gpus=session.gpus)
+        sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
         if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
             self.say("no GPU in this cluster: trials run on its CPUs")
         return replace(self, sweep=sweep)
@@ -212,6 +212,7 @@ class _Driver:
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
         concurrency = self._concurrency(session)
+        self._check_storage_is_shared(session)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         self._write_session(number, "started", session)
         event = "failed"
@@ -299,7 +300,7 @@ class _Driver:
                     search_alg=searcher,
                     scheduler=self._scheduler(),
                     num_samples=-1,  # the searcher says when it is finished
-                    max_concurrent_trials=concurrency,
+                    max_concurrent_trials=concurrency,  # so many also wait for machines that an autoscaler starts
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.config["trial_id"],
                     trial_dirname_creator=lambda trial: trial.config["trial_id"],
@@ -337,7 +338,11 @@ class _Driver:
             snapshots=self.store.below(keys.sweep_folder("snapshots", self.sweep_id)),
         )
         trainable = tune.with_parameters(
-            TrialTrainable, inputs=inputs, storage=storage, checkpoint_seconds=self.sweep.checkpoint_seconds
+            TrialTrainable,
+            inputs=inputs,
+            storage=storage,
+            checkpoint_seconds=self.sweep.checkpoint_seconds,
+            leaving=leaving,
         )
         resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.gpus_per_trial}
         with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
@@ -355,14 +360,17 @@ class _Driver:
             past_reports=past_reports(self.study),
         )
 
+    def _check_storage_is_shared(self, session: RaySession) -> None:
+        """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it."""
+        if session.hosts > 1 and "://" not in self.sweep.storage:
+            raise ConfigError(
+                f"storage={self.sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
+                "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+            )
+
     def _concurrency(self, session: RaySession) -> int:
         try:
-            return max_concurrent_trials(
-                cpus=session.cpus,
-                gpus=session.gpus,
-                cpus_per_trial=self.sweep.resources.cpu,
-                gpus_per_trial=self.sweep.gpus_per_trial,
-            )
+            return session.capacity.trials(cpus=self.sweep.resources.cpu, gpus=self.sweep.gpus_per_trial)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 

@@ -10,8 +10,10 @@ sweep is started again next week: ``setup`` looks for its newest checkpoint. ``s
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,16 @@ NOTES = "notes"
 MACHINE_NOTES = "machine_notes"
 """The same for what is the machine's and not the trial's: worth saying once for each machine."""
 
+FAILURE = "failure"
+"""Key of a result that says why the trial has failed for good, as ``Kind: message``."""
+
 _FILE = "trial.safetensors"
+
+_SECONDS_WHEN_LEAVING = 5.0
+"""Between two checkpoints on a machine that is about to be taken away."""
+
+_MAY_PASS = (OSError, pa.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError)
+"""Errors of storage and devices: tried again from the last checkpoint. All others would come again."""
 
 
 class TrialTrainable(Trainable):
@@ -49,6 +60,7 @@ class TrialTrainable(Trainable):
 
     training: Training | None = None
     _saver: CheckpointSaver | None = None
+    _failure: str | None = None
 
     def setup(
         self,
@@ -56,17 +68,31 @@ class TrialTrainable(Trainable):
         inputs: TrialInputs | None = None,
         storage: TrialStorage | None = None,
         checkpoint_seconds: float = 60.0,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
+
+        What is wrong with it for good is not raised, or Tune would try it again, but said by the first ``step``.
 
         Args:
             config: See the class.
             inputs: Teachers and images, through ``tune.with_parameters``.
             storage: Where the sweep's checkpoints, students and curves are; none: keep none.
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
+            leaving: Whether this machine is about to be taken away.
+
+        Raises:
+            OSError, pyarrow.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError: what may pass.
         """
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
+        self._leaving = leaving
+        with self._failing_for_good():
+            self._begin(config, inputs, storage, checkpoint_seconds)
+
+    def _begin(
+        self, config: dict[str, Any], inputs: TrialInputs, storage: TrialStorage | None, checkpoint_seconds: float
+    ) -> None:
         settings = dict(config)
         self._key = settings.pop("trial_id")
         settings.pop("case", None)
@@ -95,7 +121,25 @@ class TrialTrainable(Trainable):
         self._saved_at = time.monotonic()
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report, saving on the way when it is time, and after the last one."""
+        """Train up to the next report, saving on the way when it is time, and after the last one.
+
+        A trial that has failed for good says so under ``FAILURE`` and is done.
+        """
+        with self._failing_for_good():
+            if self._failure is None:
+                return self._report()
+        return {FAILURE: self._failure, DONE: True}
+
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        try:
+            yield
+        except _MAY_PASS:
+            raise
+        except Exception as error:
+            self._failure = f"{type(error).__name__}: {error}"
+
+    def _report(self) -> dict[str, Any]:
         training = self._training
         if self._report_again and training.last_report is not None:
             report = training.last_report
@@ -140,7 +184,7 @@ class TrialTrainable(Trainable):
         finally:
             if self._saver:
                 self._saver.close()
-            self.training = self._saver = None
+            self.training = self._saver = self._failure = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -207,7 +251,10 @@ class TrialTrainable(Trainable):
         training.inherit(state)
 
     def _save_if_due(self) -> None:
-        if self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds:
+        seconds = self._checkpoint_seconds
+        if self._leaving():
+            seconds = min(seconds or math.inf, _SECONDS_WHEN_LEAVING)
+        if seconds and time.monotonic() - self._saved_at >= seconds:
             self._save()
 
     def _save(self) -> None:
