@@ -34,8 +34,8 @@ _IMPORTANCE = (
 )
 _PARALLEL = "Each line is a trial, yellow the best. Drag along an axis to pick a range; other lines fade."
 _HISTORY = (
-    "The blue line is the best so far. The grey band is what the same trials would have had by then in random order: a "
-    "search that learns stays above it at first."
+    "The blue line is the best so far; the grey band is what the same trials would have had by then in random order. Where "
+    "the line runs on the worse side of the band's middle at first, later suggestions were better: the search has learnt."
 )
 _RANKS = (
     "How well a number that needs no real image orders the trials: 1 or -1 orders them as validation accuracy does, 0 says "
