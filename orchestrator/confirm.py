@@ -23,15 +23,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE
-from orchestrator.results import read_sweeps
+from orchestrator.results import keys, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
-
-_ENDING = "-confirm"
-"""What the id of a confirming sweep adds to that of its search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +149,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             "seeds": [seed_of_search + 1 + number for number in range(seeds)],
         }
     )
-    return f"{board.sweep_id}{_ENDING}", confirming
+    return keys.confirming_sweep(board.sweep_id), confirming
 
 
 def confirm(
@@ -176,7 +173,7 @@ def confirm(
 
 def read_confirmation(store: ObjectStore, board: Leaderboard) -> Confirmation | None:
     """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
-    sweep_id = f"{board.sweep_id}{_ENDING}"
+    sweep_id = keys.confirming_sweep(board.sweep_id)
     sessions = read_sweeps(store, sweep_id).to_pylist()
     if not sessions or board.sweep.objective is None:
         return None

@@ -90,7 +90,7 @@ def read_extras(store: ObjectStore, data: SweepData) -> Extras:
 
         cases = read_cases(store, data.sweep, data.sweep_id)
         judgements = _judgements(store, data)
-    elif read_sweeps(store, f"{data.sweep_id}-confirm").num_rows:
+    elif read_sweeps(store, keys.confirming_sweep(data.sweep_id)).num_rows:
         from orchestrator.confirm import read_confirmation
 
         confirmation = read_confirmation(store, data.board)

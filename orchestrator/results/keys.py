@@ -60,6 +60,11 @@ def training_folder(dataset: str, network: str, recipe: str, report_interval: in
     return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
 
 
+def confirming_sweep(sweep_id: str) -> str:
+    """Id of the sweep that confirms a search."""
+    return f"{sweep_id}-confirm"
+
+
 def tensorboard_folder(sweep_id: str) -> str:
     """TensorBoard's files of a sweep, where they are asked for."""
     return f"tensorboard/{sweep_id}"
