@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, SchedulerConfig
+from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, SchedulerConfig, StorageConfig
 from orchestrator.loading import load_sweep
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
@@ -108,6 +108,7 @@ def page() -> str:
         ("sampler", SamplerConfig),
         ("scheduler", SchedulerConfig),
         ("resources", ResourcesConfig),
+        ("storage", StorageConfig),
     ):
         lines += [f"### `{key}:`", "", one_line(inspect.getdoc(model)), "", *fields(model)]
     lines += [

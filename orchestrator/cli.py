@@ -27,8 +27,10 @@ from orchestrator.cli_shared import (
     check_output,
     errors_as_messages,
     make_console,
+    storage_config,
 )
 from orchestrator.config import SweepConfig, check_sweep_id
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS
@@ -256,8 +258,7 @@ def results(
     from orchestrator.storage import find_storage
 
     with errors_as_messages(verbose):
-        uri = storage or SweepConfig.model_fields["storage"].default
-        store = find_storage(uri)
+        store = find_storage(storage_config(storage))
         board = read_leaderboard(store, sweep_id)
         make_console().print(_results_table(board, store))
 
@@ -317,15 +318,15 @@ def _board(sweep_id: str, storage: str | None) -> Leaderboard:
     from orchestrator.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage
 
-    uri = storage or SweepConfig.model_fields["storage"].default
-    board = read_leaderboard(find_storage(uri), sweep_id)
-    return replace(board, sweep=board.sweep.model_copy(update={"storage": uri}))
+    place = storage_config(storage)
+    board = read_leaderboard(find_storage(place), sweep_id)
+    return replace(board, sweep=board.sweep.model_copy(update={"storage": place}))
 
 
 def _storage_option(config: SweepConfig) -> str:
     """The option that a command needs to find the storage; empty where it is the default."""
-    default = SweepConfig.model_fields["storage"].default
-    return "" if config.storage == default else f" --storage {shlex.quote(config.storage)}"
+    uri = config.storage.uri
+    return "" if uri == StorageConfig().uri else f" --storage {shlex.quote(uri)}"
 
 
 def _results_table(board: Leaderboard, store: ObjectStore) -> Table:

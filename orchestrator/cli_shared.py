@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
-from orchestrator.errors import ConfigError, ZsktError
+from orchestrator.config_blocks import StorageConfig
+from orchestrator.errors import ConfigError, ZsktError, config_error
 from trainables.errors import TrialError
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
@@ -38,6 +40,18 @@ def make_console() -> Console:
     """Standard output; where that is a file or a pipe, lines may be long."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def storage_config(storage: str | None) -> StorageConfig:
+    """What ``--storage`` names; without it the default.
+
+    Raises:
+        ConfigError: the address holds what it must not.
+    """
+    try:
+        return StorageConfig() if storage is None else StorageConfig.model_validate(storage)
+    except ValidationError as error:
+        raise config_error(error, StorageConfig, "--storage") from error
 
 
 def check_output(path: Path | None) -> None:

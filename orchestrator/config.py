@@ -13,13 +13,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from orchestrator.budget import BudgetConfig
-from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, Scalar, SchedulerConfig
+from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, Scalar, SchedulerConfig, StorageConfig
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
@@ -154,8 +152,8 @@ class SweepConfig(Config):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
 
-    storage: str = "./runs"
-    """Folder or URI for results, checkpoints, teachers and the study."""
+    storage: StorageConfig = StorageConfig()
+    """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 
     data_root: str = "./data"
     """Folder where torchvision keeps or puts its data sets."""
@@ -201,18 +199,6 @@ class SweepConfig(Config):
         if objective is not None and objective not in known:
             raise ValueError(unknown_name("objective", objective, known))
         return objective
-
-    @field_validator("storage")
-    @classmethod
-    def _check_storage(cls, storage: str) -> str:
-        parts = urlsplit(storage)
-        if parts.scheme not in {"", "file"} and "@" in parts.netloc:
-            # Not repeated in the message: it would end up in logs.
-            raise PydanticCustomError(
-                "secret",
-                "the address holds a key; keys are taken from the environment, a profile or the instance's role",
-            )
-        return storage
 
     @model_validator(mode="after")
     def _check_trials(self) -> Self:

@@ -17,13 +17,13 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 
 import torch
-from pyarrow import fs
 
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import accuracy
+from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
 from trainables.object_store import ObjectStore
@@ -43,7 +43,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
     """A folder with a name that is hard on whoever forgets to quote."""
-    return ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path / "a store=with %odd & name"))
+    return ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path / "a store=with %odd & name"))
 
 
 def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Table = Literal["sweeps", "trials", "reports", "transition_curves"]
+ReadableTable = Literal["sweeps", "trials", "reports"]
+Table = Literal[ReadableTable, "transition_curves"]
 
 RESULTS = "results/v1"
 TEACHERS = "teachers"
@@ -23,6 +24,11 @@ def table_folder(table: Table) -> str:
 def sweep_folder(table: Table, sweep_id: str) -> str:
     """One sweep of one table."""
     return f"{table_folder(table)}/sweep_id={sweep_id}"
+
+
+def sweep_of(key: str) -> str:
+    """The sweep that an object of a table belongs to."""
+    return key.rpartition("/sweep_id=")[2].partition("/")[0]
 
 
 def trial_object(sweep_id: str, trial_id: str) -> str:
