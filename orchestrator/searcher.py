@@ -111,6 +111,8 @@ class StudySearcher(Searcher):
 
         None if nothing can be run now: storage has failed, or the next case starts from a student that is being trained.
         """
+        if self.storage_error:
+            return None  # asking again would be to wait again
         with self.watching_storage():
             return self._suggest()
         return None

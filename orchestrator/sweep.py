@@ -23,7 +23,7 @@ from cluster.resources import max_concurrent_trials
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
-from orchestrator.environment import terminate_like_interrupt, tune_environment
+from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
@@ -80,7 +80,8 @@ def run_sweep(
     sweep_id = sweep_id or sweep.default_sweep_id
     space, domains = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
-    with sweep_lock(store, sweep_id):
+    console = console or Console()
+    with sweep_lock(store, sweep_id), warnings_shown(console):
         _check_same_sweep(store, sweep_id, sweep)
         driver = _Driver(
             sweep=sweep,
@@ -90,7 +91,7 @@ def run_sweep(
             store=store,
             study=open_study(store, sweep_id, mode=sweep.mode),
             writer=ResultWriter(store, sweep_id),
-            console=console or Console(),
+            console=console,
             settled=dict(settled or {}),
         )
         driver.check_checkpoints()
@@ -103,8 +104,8 @@ def run_sweep(
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
             except (OSError, pa.ArrowException) as error:
                 raise StorageError(
-                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost; once it works "
-                    "again (is the disk full?), the same command goes on"
+                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost and trials stay as "
+                    "they were; once storage works again (is the disk full?), the same command goes on"
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
@@ -206,8 +207,10 @@ class _Driver:
             event = "interrupted"
             raise
         finally:
-            with suppress(OSError, pa.ArrowException):  # the row about a failing storage may fail with it
-                self._write_session(number, event, session)
+            # The row about a failing storage may fail with it, and it is not worth another wait.
+            with suppress(OSError, pa.ArrowException):
+                patient = self.store if event == "finished" else replace(self.store, patience=0)
+                replace(self, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
 
     def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""

@@ -182,7 +182,9 @@ class TrialTrainable(Trainable):
         self._warned |= found.keys()
 
     def _save_if_due(self) -> None:
-        if self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds:
+        due = self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds
+        # Where the last one still waits for storage, training goes on and the next one holds a later moment.
+        if due and not (self._saver and self._saver.busy):
             self._save()
 
     def _save(self) -> None:
