@@ -19,6 +19,7 @@ from orchestrator.cli_evaluate import evaluate
 from orchestrator.cli_shared import (
     Address,
     Cpus,
+    CreateBucket,
     DataRoot,
     Gpus,
     Storage,
@@ -26,6 +27,7 @@ from orchestrator.cli_shared import (
     Verbose,
     check_output,
     errors_as_messages,
+    make_bucket,
     make_console,
     storage_config,
 )
@@ -72,6 +74,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
     gpus: Gpus = None,
     data_root: DataRoot = None,
     address: Address = None,
+    create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a sweep, or what is left of it.
@@ -88,6 +91,8 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         config = _with_resources(config, cpus, gpus)
         if sweep_id is not None:
             check_sweep_id(sweep_id)
+        if create_bucket:
+            make_bucket(config.storage, console)
         from orchestrator.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
@@ -122,6 +127,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table, with this command, to a Markdown file too.")
     ] = None,
+    create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
     """Run what is missing of a published experiment, and print a verdict against the published numbers.
@@ -137,6 +143,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
         flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_output(output)
+        if create_bucket:
+            make_bucket(config.storage, console)
         result = run_and_judge(config, address=address, console=console, run=run)
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
             console.print(

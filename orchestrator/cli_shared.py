@@ -20,6 +20,9 @@ Storage = Annotated[
     str | None,
     typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
 ]
+CreateBucket = Annotated[
+    bool, typer.Option("--create-bucket", help="Make the bucket of the storage if it is not there.")
+]
 
 Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
 Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
@@ -52,6 +55,18 @@ def storage_config(storage: str | None) -> StorageConfig:
         return StorageConfig() if storage is None else StorageConfig.model_validate(storage)
     except ValidationError as error:
         raise config_error(error, StorageConfig, "--storage") from error
+
+
+def make_bucket(storage: StorageConfig, console: Console) -> None:
+    """What ``--create-bucket`` asks for.
+
+    Raises:
+        StorageError: the bucket cannot be made.
+    """
+    from orchestrator.storage import create_bucket, shown
+
+    if create_bucket(storage):
+        console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)
 
 
 def check_output(path: Path | None) -> None:

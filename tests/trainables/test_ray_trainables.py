@@ -154,6 +154,7 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
         return [int(key[-22:-12]) for key in store.keys("t0001")]
 
     trainable.train()
+    trainable._wait_for_checkpoint()
     assert saved() == [2, 4]
     distiller.train(3, trainable._save_if_due)
     trainable._wait_for_checkpoint()  # and the process is lost here, three batches after the report
