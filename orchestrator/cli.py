@@ -31,6 +31,7 @@ from orchestrator.cli_shared import (
     make_console,
     storage_config,
 )
+from orchestrator.cli_storage import delete, sweeps
 from orchestrator.config import SweepConfig, check_sweep_id
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError
@@ -283,6 +284,8 @@ def presets() -> None:
 
 
 app.add_typer(evaluate, name="evaluate")
+app.command()(sweeps)
+app.command()(delete)
 
 
 def main() -> None:

@@ -199,6 +199,7 @@ class FaultyProxy:
     Attributes:
         mode: ``up``; ``reset``: connections are cut without an answer; ``hang``: no answer until it is up again;
             ``503``: every request is answered so; ``deny PUT``: requests of that method are refused with 403.
+        refusal: The code with which they are.
         share_503: Share of requests that get 503 while it is up.
         seen: Requests by method.
     """
@@ -206,6 +207,7 @@ class FaultyProxy:
     def __init__(self, target: str) -> None:
         self.mode = "up"
         self.share_503 = 0.0
+        self.refusal = "AccessDenied"
         self.seen: list[str] = []
         self.failed = 0
         self._random = random.Random(0)
@@ -229,7 +231,7 @@ class FaultyProxy:
                     self.close_connection = True
                     return
                 if proxy.mode == f"deny {self.command}":
-                    self.answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+                    self.answer(403, f"<Error><Code>{proxy.refusal}</Code><Message>no</Message></Error>".encode())
                 elif proxy.mode == "503" or proxy._random.random() < proxy.share_503:
                     proxy.failed += 1
                     self.answer(503, b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")

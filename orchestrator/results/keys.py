@@ -14,6 +14,11 @@ Table = Literal[ReadableTable, "transition_curves"]
 RESULTS = "results/v1"
 TEACHERS = "teachers"
 STUDENTS = "students"
+_STUDIES = "studies"
+_CHECKPOINTS = "checkpoints"
+_TEACHERS_IN_TRAINING = f"{_CHECKPOINTS}/teachers"
+FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, "reports", TEACHERS)
+"""All that lies at the top of a storage."""
 
 
 def table_folder(table: Table) -> str:
@@ -29,6 +34,15 @@ def sweep_folder(table: Table, sweep_id: str) -> str:
 def sweep_of(key: str) -> str:
     """The sweep that an object of a table belongs to."""
     return key.rpartition("/sweep_id=")[2].partition("/")[0]
+
+
+def owner(key: str) -> str | None:
+    """The sweep to which an object of a storage belongs; none for teachers, which sweeps share."""
+    if key.startswith(f"{RESULTS}/"):
+        return sweep_of(key) or None
+    if key.startswith((f"{TEACHERS}/", f"{_TEACHERS_IN_TRAINING}/")):
+        return None
+    return key.split("/")[1] if key.startswith(FOLDERS) and key.count("/") > 1 else None
 
 
 def trial_object(sweep_id: str, trial_id: str) -> str:
@@ -53,17 +67,17 @@ def compacted_object(table: Table, sweep_id: str, generation: int) -> str:
 
 def study_folder(sweep_id: str) -> str:
     """Optuna's history of a sweep."""
-    return f"studies/{sweep_id}"
+    return f"{_STUDIES}/{sweep_id}"
 
 
 def checkpoint_folder(sweep_id: str) -> str:
     """Checkpoints of a sweep's trials."""
-    return f"checkpoints/{sweep_id}"
+    return f"{_CHECKPOINTS}/{sweep_id}"
 
 
 def training_folder(dataset: str, network: str, recipe: str, report_interval: int) -> str:
     """Checkpoints of a teacher that is being trained. The interval changes no weight, but a checkpoint belongs to one."""
-    return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
+    return f"{_TEACHERS_IN_TRAINING}/{dataset}/{network}-{recipe}-{report_interval}"
 
 
 def trial_name(number: int) -> str:
