@@ -31,7 +31,7 @@ from orchestrator.cli_shared import (
     make_console,
     storage_config,
 )
-from orchestrator.cli_storage import delete, sweeps
+from orchestrator.cli_storage import dataset, delete, sweeps
 from orchestrator.config import SweepConfig, check_sweep_id
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError
@@ -284,6 +284,7 @@ def presets() -> None:
 
 
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(dataset, name="dataset")
 app.command()(sweeps)
 app.command()(delete)
 

@@ -17,7 +17,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from orchestrator.budget import BudgetConfig
-from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, Scalar, SchedulerConfig, StorageConfig
+from orchestrator.config_blocks import (
+    ResourcesConfig,
+    SamplerConfig,
+    Scalar,
+    SchedulerConfig,
+    StorageConfig,
+    check_address,
+)
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
@@ -25,6 +32,7 @@ from trainables.metrics import METRICS
 SHARED_FIELDS = (
     "method",
     "dataset",
+    "dataset_file",
     "teacher",
     "teacher_checkpoint",
     "normalisation",
@@ -204,6 +212,7 @@ class SweepConfig(Config):
     def _check_trials(self) -> Self:
         configs = self.configs()
         for config in configs:
+            check_address(config.dataset_file or "")
             if config.teacher is not None and config.teacher_checkpoint is None:
                 self.teacher_config(config)
         unused = self.teachers.keys() - {config.teacher for config in configs}
@@ -269,6 +278,7 @@ class SweepConfig(Config):
         """
         values = {
             "dataset": config.dataset,
+            "dataset_file": config.dataset_file,
             "student": config.teacher,
             "normalisation": config.normalisation,
             "validation_fraction": config.validation_fraction,

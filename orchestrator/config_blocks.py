@@ -112,7 +112,7 @@ class StorageConfig(Config):
             return values
         for address in (values.get("uri"), values.get("endpoint")):
             if isinstance(address, str):
-                _check_address(address)
+                check_address(address)
         return values
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ class StorageConfig(Config):
         return "://" in self.uri and not self.uri.startswith("file://")
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
     """Nothing of an address that could be a secret is repeated in a message: it would end up in logs."""
     parts = urlsplit(address)
     if parts.scheme in {"", "file"} or "://" not in address:

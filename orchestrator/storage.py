@@ -67,6 +67,17 @@ def find_storage(storage: StorageConfig | str) -> ObjectStore:
     return ObjectStore(filesystem=filesystem, root=root.rstrip("/"), patience=config.patience_seconds)
 
 
+def find_object(address: str) -> tuple[ObjectStore, str]:
+    """The folder of one file, by path or address, and the file's name in it; nothing is checked.
+
+    Raises:
+        StorageError: the address is none.
+    """
+    place, separator, query = address.partition("?") if "://" in address else (address, "", "")
+    folder, _, name = place.rpartition("/")
+    return find_storage(f"{folder or '.'}{separator}{query}"), name
+
+
 def create_bucket(storage: StorageConfig | str) -> bool:
     """Make the bucket of an S3 address, unless it is there; whether it was made.
 

@@ -214,7 +214,8 @@ class _Driver:
 
     def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        columns = ["dataset", "validation_fraction", "split_seed", "teacher", "teacher_checkpoint", "normalisation"]
+        columns = ["dataset", "dataset_file", "validation_fraction", "split_seed"]
+        columns += ["teacher", "teacher_checkpoint", "normalisation"]
         earlier = {
             tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
             for row in read_trials(self.store, self.sweep_id).to_pylist()

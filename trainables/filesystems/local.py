@@ -53,6 +53,10 @@ class LocalFilesystem:
                     found[str(path)] = path.stat().st_size
         return found
 
+    def version(self, path: str) -> str:
+        state = Path(path).stat()
+        return f"{state.st_size}-{state.st_mtime_ns}"
+
     def delete(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
 

@@ -118,6 +118,11 @@ class S3Filesystem:
                 if not entry["Key"].endswith("/")  # what consoles and pyarrow leave as folders
             }
 
+    def version(self, path: str) -> str:
+        bucket, key = split(path)
+        with _translated(self.shown(path)):
+            return str(self.client.head_object(Bucket=bucket, Key=key)["ETag"])
+
     def delete(self, path: str) -> None:
         bucket, key = split(path)
         with _translated(self.shown(path)):
