@@ -46,6 +46,18 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_remains(
     assert [path.name for path in Path(store.root).iterdir()] == ["key"]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("folder" if path.is_dir() else f"file, object is there: {store.exists('key')}")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    store.write("key", b"value")
+    assert synced == ["file, object is there: False", "folder"]
+
+
 def test_an_unfinished_object_is_not_listed(store: ObjectStore) -> None:
     store.write("folder/key", b"value")
     Path(store.root, "folder", ".key.123").write_bytes(b"half")
