@@ -67,15 +67,29 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
+_GATHERED_FROM = 100
+"""Objects of a journal from which it is worth gathering them in one."""
+
+
 class ObjectJournal(BaseJournalBackend):
-    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has."""
+    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has.
+
+    An object holds the entries of one write and is named after the first entry's number, so that writing it again, after an
+    answer that got lost, changes nothing. A journal of many objects is gathered into one when it is opened: the new object
+    is complete before the first old one goes, and entries that are there twice have the same numbers.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        keys_read = store.keys("journal")
         self._entries: list[dict[str, Any]] = []
-        for key in store.keys("journal"):
-            self._entries += json.loads(store.read(key))
-        self._next = len(store.keys("journal"))
+        for key, data in zip(keys_read, store.read_all(keys_read), strict=True):
+            first = int(key.rpartition("/")[2].partition(".")[0])
+            entries = json.loads(data)
+            self._entries[first : first + len(entries)] = entries
+        if len(keys_read) >= _GATHERED_FROM:
+            self._write(0, self._entries)
+            store.delete_all(keys_read[1:])
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from that number on."""
@@ -84,6 +98,8 @@ class ObjectJournal(BaseJournalBackend):
     def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
         """Publish entries, then show them to readers."""
         entries = list(logs)
-        self._store.write(f"journal/{self._next:08d}.json", json.dumps(entries).encode())
-        self._next += 1
+        self._write(len(self._entries), entries)
         self._entries += entries
+
+    def _write(self, first: int, entries: list[dict[str, Any]]) -> None:
+        self._store.write(f"journal/{first:08d}.json", json.dumps(entries).encode())

@@ -56,3 +56,24 @@ def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore)
     again.tell(again.ask(), 0.7)
     final = open_study(store, "sweep-a", mode="max")
     assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
+
+
+def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_nothing(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.study._GATHERED_FROM", 10)
+    journal = ObjectJournal(store)
+    entries = [{"number": number} for number in range(30)]
+    for entry in entries[:20]:
+        journal.append_logs([entry])
+    with monkeypatch.context() as crashing:
+        # The new object is there, and most of the old ones still are.
+        crashing.setattr(ObjectStore, "delete_all", lambda _, keys: [store.delete(key) for key in keys[::3]])
+        assert list(ObjectJournal(store).read_logs(0)) == entries[:20]
+    assert len(store.keys("journal")) == 13
+    gathered = ObjectJournal(store)
+    assert list(gathered.read_logs(0)) == entries[:20]
+    assert store.keys("journal") == ["journal/00000000.json"]
+    gathered.append_logs(entries[20:25])
+    gathered.append_logs(entries[25:])
+    assert list(ObjectJournal(store).read_logs(18)) == entries[18:]
