@@ -20,6 +20,7 @@ from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import differences, run, start, sweep_of, trials, wait_for
 from tests.servers import FaultyProxy
 from trainables import object_store
+from trainables.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -44,6 +45,12 @@ def check_same(ours: str, theirs: str) -> None:
     assert [(t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[0]] == [
         (t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[1]
     ]
+
+
+def wait_for_reports(store: ObjectStore) -> None:
+    deadline = time.monotonic() + 120
+    while not store.keys("results/v1/reports") and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.s3)])
@@ -72,8 +79,7 @@ def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(
     store = find_storage(address)
 
     def outage() -> None:
-        while not store.keys("results/v1/reports"):
-            time.sleep(0.1)
+        wait_for_reports(store)
         proxy.share_503 = 0.1
         for mode in ("reset", "503"):
             proxy.fail_for(5, mode).join()
@@ -96,8 +102,7 @@ def test_when_patience_ends_the_session_ends_and_trials_go_on_later(on_a_folder:
     store = find_storage(sweep.storage)
 
     def outage() -> None:
-        while not store.keys("results/v1/reports"):
-            time.sleep(0.1)
+        wait_for_reports(store)
         proxy.mode = "503"
 
     away = threading.Thread(target=outage)
