@@ -29,6 +29,7 @@ from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
+from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
 from orchestrator.samplers import check_sampler
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
@@ -95,6 +96,7 @@ def run_sweep(
             settled=dict(settled or {}),
         )
         driver.check_checkpoints()
+        restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
         driver.say_start()
         if not driver.finished:
             try:
