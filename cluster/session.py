@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cluster.capacity import Capacity, capacity_of, read_promised_capacity
+
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a local session: a data set's images and a teacher, with room to spare."""
 
@@ -25,7 +27,16 @@ class RaySession:
     """What the session has to give."""
 
     cpus: float
+    """CPU cores of the machines that are there now."""
+
     gpus: float
+    """Their GPUs."""
+
+    capacity: Capacity
+    """The machines that are there, or where an autoscaler starts them, those that may be."""
+
+    hosts: int
+    """Machines that are there or may be."""
 
 
 @contextmanager
@@ -45,7 +56,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
     import ray
 
     if ray.is_initialized():
-        yield _describe()
+        yield _describe(promised=None)
         return
     local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
@@ -64,7 +75,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
     try:
-        yield _describe()
+        yield _describe(promised=None if local else read_promised_capacity())
     finally:
         ray.shutdown()
 
@@ -97,8 +108,14 @@ def _start_local(address: str | None) -> None:
     )
 
 
-def _describe() -> RaySession:
+def _describe(promised: Capacity | None) -> RaySession:
     import ray
 
     resources = ray.cluster_resources()
-    return RaySession(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return RaySession(
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        capacity=promised or capacity_of(nodes),
+        hosts=promised.max_nodes if promised else len({node["NodeManagerHostname"] for node in nodes}),
+    )

@@ -9,9 +9,10 @@ import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
+from orchestrator.budget import BudgetConfig
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import ResourcesConfig, SamplerConfig, SchedulerConfig, StorageConfig
+from orchestrator.config_blocks import BoundConfig, ResourcesConfig, SamplerConfig, SchedulerConfig, StorageConfig
 from orchestrator.loading import load_sweep
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
@@ -107,6 +108,8 @@ def page() -> str:
     for key, model in (
         ("sampler", SamplerConfig),
         ("scheduler", SchedulerConfig),
+        ("budget", BudgetConfig),
+        ("constraints", BoundConfig),
         ("resources", ResourcesConfig),
         ("storage", StorageConfig),
     ):

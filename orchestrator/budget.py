@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.config import Config, ZeroShotConfig
 
@@ -12,12 +12,17 @@ from trainables.config import Config, ZeroShotConfig
 class BudgetConfig(Config):
     """What every trial of a sweep may use, in a unit of its own; the pseudo batches and with them the cosines follow."""
 
-    unit: Literal["pseudo_batches", "student_updates", "flops"]
+    unit: Literal["pseudo_batches", "student_updates", "flops", "seconds"]
     """``pseudo_batches``: as in the paper, whatever a pseudo batch costs; ``student_updates``: optimizer updates of the
-    student; ``flops``: floating-point operations of the networks, counted without redundant work."""
+    student; ``flops``: floating-point operations of the networks, counted without redundant work; ``seconds``: of training
+    on the machines of the sweep's first session, from their ``flops_per_second``."""
 
     amount: Annotated[int, Field(ge=1)]
     """How many of them; a trial gets as many whole pseudo batches as come closest, at least one."""
+
+    flops_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """For ``seconds``: how fast these machines train. None: measured once, in a short probe of the published settings, and
+    kept, so that all trials of a sweep have horizons of one measure."""
 
     reports: Annotated[int, Field(ge=1)] = 20
     """How often a trial reports, at equal distances, unless ``evaluation_interval`` is given."""
@@ -26,22 +31,33 @@ class BudgetConfig(Config):
         """The config with this budget, where it does not name a ``total_pseudo_batches`` of its own."""
         given = config.model_fields_set
         total = config.total_pseudo_batches
-        if "total_pseudo_batches" not in given:
+        if "total_pseudo_batches" not in given and self.is_known:
             total = max(1, round(self.amount / self._cost_of_a_pseudo_batch(config)))
         interval = config.evaluation_interval or max(1, round(total / self.reports))
         return config.model_copy(update={"total_pseudo_batches": total, "evaluation_interval": interval})
+
+    @model_validator(mode="after")
+    def _check_speed(self) -> Self:
+        if self.flops_per_second is not None and self.unit != "seconds":
+            raise ValueError(f"flops_per_second is for unit: seconds; with {self.unit} it has no effect")
+        return self
+
+    @property
+    def is_known(self) -> bool:
+        """Whether horizons can be told yet: of seconds only once the speed has been measured."""
+        return self.unit != "seconds" or self.flops_per_second is not None
 
     def used(self, config: ZeroShotConfig, pseudo_batches: int) -> int:
         """How much of the amount a trial has used; all of it at its end, whatever rounding has done."""
         return round(self.amount * pseudo_batches / config.total_pseudo_batches)
 
-    def _cost_of_a_pseudo_batch(self, config: ZeroShotConfig) -> int:
+    def _cost_of_a_pseudo_batch(self, config: ZeroShotConfig) -> float:
         match self.unit:
             case "pseudo_batches":
                 return 1
             case "student_updates":
                 return config.student_steps
-            case "flops":
+            case "flops" | "seconds":
                 from trainables.flops import pseudo_batch_flops  # brings torch, which other sweeps can do without here
 
-                return pseudo_batch_flops(config)
+                return pseudo_batch_flops(config) / (self.flops_per_second or 1.0)

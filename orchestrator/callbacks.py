@@ -19,9 +19,15 @@ from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS
-from trainables.ray_trainables import MACHINE_NOTES, NOTES
+from trainables.ray_trainables import FAILURE, MACHINE_NOTES, NOTES
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
+
+_LOST_MACHINE = "its node has died"
+"""What Ray says of an actor whose machine is gone."""
+
+_NEXT_FAILURE = "Failure # "
+"""What Tune begins the account of each of a trial's failures with."""
 
 _METRIC_NAMES = [metric.name for metric in METRICS]
 
@@ -51,6 +57,7 @@ class SweepRecorder(Callback):
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
         self._said: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -64,6 +71,9 @@ class SweepRecorder(Callback):
         if self._searcher.storage_error:
             return
         key = trial.config["trial_id"]
+        if FAILURE in result:
+            self._failures[key] = result[FAILURE]
+            return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
         value = self._objective(report)
@@ -83,18 +93,30 @@ class SweepRecorder(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial ended by itself or was stopped early."""
         report = self._last.get(trial.config["trial_id"])
-        if report is None:
+        failure = self._failures.pop(trial.config["trial_id"], None)
+        if failure is not None:
+            self._end(trial, "failed", failure)
+        elif report is None:
             self._end(trial, "failed", "ended without a report")
         elif report["diverged"]:
             self._end(trial, "diverged", "")
         else:
             config = parse_settings(trial.config)
-            used_up = report[config.unit] >= config.budget
-            self._end(trial, "completed" if used_up else "stopped_early", "")
+            used_up = self._sweep.share_used(config, report) >= 1
+            missing = [name for name in self._sweep.directions if not _is_finite(report[name])]
+            if used_up and missing:
+                self._end(trial, "failed", f"ended without a value of {', '.join(missing)}, which the search optimises")
+            else:
+                self._end(trial, "completed" if used_up else "stopped_early", "")
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook: the trial's process died and it will be continued."""
+        """Tune's hook: the trial's process died and it will be continued.
+
+        The loss of a machine says nothing of the trial and uses up none of its ``max_failures``.
+        """
         key = trial.config["trial_id"]
+        if _LOST_MACHINE in _last_failure(trial):
+            trial.run_metadata.num_failures -= 1
         self._recoveries[key] = self._recoveries.get(key, 0) + 1
         self._progress.recovering(key, _cause(trial))
         self._look_for_outage(trial)
@@ -121,7 +143,8 @@ class SweepRecorder(Callback):
         key, case = settings.pop("trial_id"), settings.pop("case", None)
         report = self._last.pop(key, {})
         value = self._objective(report)
-        teacher = self._inputs.teacher_of(parse_settings(trial.config))
+        config = parse_settings(trial.config)
+        teacher = self._inputs.teacher_of(config)
         row = {
             "trial_id": key,
             "trial_number": int(key[1:]),
@@ -129,6 +152,7 @@ class SweepRecorder(Callback):
             "state": state,
             "error": error,
             "objective": value,
+            "feasible": self._sweep.keeps_constraints(report),
             "recoveries": self._recoveries.pop(key, 0),
             "ended_at": self._now(),
             **_teacher_columns(teacher),
@@ -137,7 +161,7 @@ class SweepRecorder(Callback):
         }
         with self._searcher.watching_storage():
             self._writer.write_trial(row)
-            self._searcher.tell(key, state, value)
+            self._searcher.tell(key, state, report, share=self._sweep.share_used(config, report) if report else 0)
             self._progress.ended(key, state, error)
 
     def _objective(self, report: dict[str, Any]) -> float | None:
@@ -159,6 +183,10 @@ class StorageStopper(Stopper):
         return self._searcher.storage_error is not None
 
 
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:
     """The trial's config in what Tune calls its config."""
     settings = {name: value for name, value in tune_config.items() if name not in {"trial_id", "case"}}
@@ -175,9 +203,17 @@ def _teacher_columns(teacher: Teacher | None) -> dict[str, Any]:
     }
 
 
-def _cause(trial: Trial) -> str:
-    """The last line of the stack trace that Tune wrote for a trial, which names the exception."""
+def _last_failure(trial: Trial) -> str:
+    """Tune's account of a trial's last failure, with its stack trace; empty if there is none."""
     if not trial.error_file or not Path(trial.error_file).exists():
-        return "unknown cause"
-    lines = Path(trial.error_file).read_text(errors="replace").strip().splitlines()
+        return ""
+    return Path(trial.error_file).read_text(errors="replace").rpartition(_NEXT_FAILURE)[2].strip()
+
+
+def _cause(trial: Trial) -> str:
+    """In a line: the last one of a stack trace names the exception."""
+    told = _last_failure(trial)
+    if _LOST_MACHINE in told:
+        return "its machine was lost"
+    lines = told.splitlines()
     return lines[-1].strip() if lines else "unknown cause"

@@ -71,6 +71,10 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SWEEP", help="Let the sampler begin with what this sweep found; may be given again."),
+    ] = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
     data_root: DataRoot = None,
@@ -86,7 +90,13 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
     with errors_as_messages(verbose):
         config = load_sweep(
             preset_or_file,
-            flags={"storage": storage, "num_trials": num_trials, "seed": seed, "data_root": data_root},
+            flags={
+                "storage": storage,
+                "num_trials": num_trials,
+                "seed": seed,
+                "warm_start": warm_start,
+                "data_root": data_root,
+            },
             assignments=assignments or (),
         )
         config = _with_resources(config, cpus, gpus)
@@ -270,6 +280,25 @@ def results(
         store = find_storage(storage_config(storage))
         board = read_leaderboard(store, sweep_id)
         make_console().print(_results_table(board, store))
+
+
+@app.command()
+def dashboard(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
+    storage: Storage = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens, on this machine alone.")] = 8080,
+    verbose: Verbose = False,
+) -> None:
+    """Show a search in optuna-dashboard, while it runs or afterwards. Needs: pip install 'zskt[dashboard]'.
+
+    Example: zskt dashboard quickstart-1a2b3c4d
+    """
+    with errors_as_messages(verbose):
+        from orchestrator.dashboard import serve_dashboard
+        from orchestrator.storage import find_storage
+
+        store = find_storage(storage or SweepConfig.model_fields["storage"].default)
+        serve_dashboard(store, sweep_id, port=port, console=make_console())
 
 
 @app.command()

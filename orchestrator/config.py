@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 
 from orchestrator.budget import BudgetConfig
 from orchestrator.config_blocks import (
+    BoundConfig,
     ResourcesConfig,
     SamplerConfig,
     Scalar,
@@ -28,6 +29,8 @@ from orchestrator.config_blocks import (
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
+
+SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 
 SHARED_FIELDS = (
     "method",
@@ -44,11 +47,13 @@ SHARED_FIELDS = (
     "full_data_epochs",
     "iteration_scale",
     "initial_student",
+    "initial_trial",
     "evaluation_interval",
     "transition_images",
+    *SEEDS,
 )
-"""Fields that no search varies: which teacher and images its trials share, and the budget by which early stopping compares
-them. Cases may differ in them."""
+"""Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
+them, and seeds, for a lucky one is no finding. Cases may differ in them."""
 
 CASE_PREFIX = "case:"
 """What ``initial_student`` begins with where it names a case of the same sweep."""
@@ -75,9 +80,40 @@ def _check_seeds(seeds: list[int]) -> list[int]:
     return seeds
 
 
+def _name_of(block: Any) -> Any:
+    """Of a block of settings, given as a mapping or a model, the name; of a plain value itself."""
+    if isinstance(block, Config):
+        return getattr(block, "name", None)
+    return block.get("name") if isinstance(block, Mapping) else block
+
+
+def _count_population(values: dict[str, Any], scheduler: Any) -> dict[str, Any]:
+    """The number of trials that follows from population and generations, unless it was said otherwise."""
+    block = SchedulerConfig.model_validate(scheduler)
+    trials = block.population * block.generations
+    if values.get("num_trials", trials) != trials:
+        raise ValueError(
+            f"num_trials={values['num_trials']}: population-based training has population x generations = {trials} trials; "
+            "leave num_trials out"
+        )
+    return {**values, "num_trials": trials}
+
+
+def _check_metric(field: str, name: str, *, allow_test: bool) -> None:
+    """Refuse what cannot be selected on."""
+    known = [metric.name for metric in METRICS if metric.kind is not bool and metric.name != TEST_ACCURACY]
+    if name == TEST_ACCURACY and not allow_test:
+        raise ValueError(
+            "test_accuracy is an audit and selects nothing; use validation_accuracy, or say allow_test_selection: true"
+        )
+    if name not in {*known, TEST_ACCURACY}:
+        raise ValueError(unknown_name(field if field == "objective" else f"metric of {field}", name, known))
+
+
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 CaseName = Identifier
 Fields = dict[str, Scalar]
+Mode = Literal["max", "min"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +165,19 @@ class SweepConfig(Config):
     """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused unless
     ``allow_test_selection`` is set: it is an audit. None, where there are cases: nothing is selected."""
 
-    mode: Literal["max", "min"] = "max"
+    mode: Mode = "max"
     """Whether the objective is to be large or small."""
+
+    further_objectives: dict[str, Mode] = Field(default_factory=dict)
+    """Metrics that the search optimises beside the objective, each with its mode, for example ``{training_flops: min}``.
+    What it finds is then a Pareto front; early stopping compares the objective alone."""
+
+    constraints: dict[str, BoundConfig] = Field(default_factory=dict)
+    """Metrics that must lie within bounds at a trial's end, for example ``{training_flops: {at_most: 1.0e+15}}``. Trials
+    outside come after all others, and the sampler learns from it."""
+
+    warm_start: list[Identifier] = Field(default_factory=list)
+    """Sweeps on the same storage whose completed trials inform the sampler (``tpe`` and ``gp``) from the beginning."""
 
     sampler: SamplerConfig = SamplerConfig()
     """How settings are proposed."""
@@ -173,13 +220,16 @@ class SweepConfig(Config):
         if not isinstance(values, dict):
             return values
         if not values.get("cases"):
+            scheduler = values.get("scheduler")
+            if _name_of(scheduler) == "pbt":
+                values = _count_population(values, scheduler)
             for field in ("only", "seeds"):
                 if values.get(field) and values[field] != [0]:
                     raise ValueError(f"{field}={values[field]}: is for sweeps of cases, and this one is a search")
             return values
         for field, value in (("objective", None), ("scheduler", {"name": "none"})):
             given = values.get(field, value)
-            name = given.get("name") if isinstance(given, Mapping) else given
+            name = _name_of(given)
             if name not in {None, "none"}:
                 raise ValueError(f"{field}={name}: a sweep of cases selects nothing and stops nothing; leave it out")
             values = {field: value, **values}
@@ -197,16 +247,16 @@ class SweepConfig(Config):
     @field_validator("objective")
     @classmethod
     def _check_objective(cls, objective: str | None, info: ValidationInfo) -> str | None:
-        known = [metric.name for metric in METRICS if metric.kind is float and metric.name != TEST_ACCURACY]
-        if objective == TEST_ACCURACY:
-            if info.data.get("allow_test_selection"):
-                return objective
-            raise ValueError(
-                "test_accuracy is an audit and selects nothing; use validation_accuracy, or say allow_test_selection: true"
-            )
-        if objective is not None and objective not in known:
-            raise ValueError(unknown_name("objective", objective, known))
+        if objective is not None:
+            _check_metric("objective", objective, allow_test=bool(info.data.get("allow_test_selection")))
         return objective
+
+    @field_validator("further_objectives", "constraints")
+    @classmethod
+    def _check_metrics(cls, metrics: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for name in metrics:
+            _check_metric(str(info.field_name), name, allow_test=bool(info.data.get("allow_test_selection")))
+        return metrics
 
     @model_validator(mode="after")
     def _check_trials(self) -> Self:
@@ -227,16 +277,64 @@ class SweepConfig(Config):
                 f"num_trials={self.num_trials}: the grid has {combinations} combinations, and the published settings are "
                 f"one more; allowed: up to {1 + combinations}"
             )
-        if self.objective is None and not self.cases:
-            raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
-        if self.objective == "validation_accuracy" and configs[0].validation_fraction == 0:
-            raise ValueError("objective=validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        self._check_selection(configs[0])
+        if self.scheduler.name == "pbt":
+            self._check_population(configs[0])
         wanted = self.only or list(self.cases)
         for name in wanted:
             start = self.starting_case(name)
             if start is not None and start not in wanted:
                 raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
         return self
+
+    def _check_selection(self, config: AnyTrialConfig) -> None:
+        """What is optimised, within which bounds, and what is learnt from."""
+        if self.objective is None and not self.cases:
+            raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
+        selects_on = {*self.directions, *self.constraints}
+        if "validation_accuracy" in selects_on and config.validation_fraction == 0:
+            raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        if self.cases and (self.further_objectives or self.constraints):
+            raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
+        if self.warm_start and (self.cases or self.sampler.name not in {"tpe", "gp"}):
+            what = "a sweep of cases" if self.cases else f"sampler={self.sampler.name}"
+            raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler tpe or gp")
+        if self.objective in self.further_objectives:
+            raise ValueError(f"further_objectives: {self.objective} is the objective already")
+        if self.further_objectives and self.sampler.name == "cmaes":
+            raise ValueError("sampler=cmaes has one objective; allowed with more: tpe, gp, nsgaii, qmc, grid, random")
+
+    def _check_population(self, config: AnyTrialConfig) -> None:
+        generations = self.scheduler.generations
+        if not isinstance(config, ZeroShotConfig):
+            raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
+        if self.budget is not None and self.budget.unit != "pseudo_batches":
+            raise ValueError(
+                f"scheduler=pbt: settings change in mid-training, so budget.unit={self.budget.unit} does not fit"
+            )
+        if self.sampler.name == "grid":
+            raise ValueError("scheduler=pbt explores on its own after the first generation; sampler=grid does not fit")
+        if generations > config.budget:
+            raise ValueError(
+                f"scheduler.generations={generations} is more than the {config.budget} pseudo batches of a trial"
+            )
+
+    @property
+    def directions(self) -> dict[str, Mode]:
+        """All objectives with their modes, the one that early stopping compares first; empty for a sweep of cases."""
+        return {self.objective: self.mode, **self.further_objectives} if self.objective else {}
+
+    def merit(self, value: float) -> float:
+        """A value of the objective such that larger is better."""
+        return value if self.mode == "max" else -value
+
+    def violations(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """By how much a trial breaks each constraint, see ``BoundConfig.violation``."""
+        return {name: bound.violation(report.get(name)) for name, bound in self.constraints.items()}
+
+    def keeps_constraints(self, report: Mapping[str, Any]) -> bool:
+        """Whether a trial breaks none."""
+        return all(violation <= 0 for violation in self.violations(report).values())
 
     def starting_case(self, case: str) -> str | None:
         """The case from whose student a case starts, or none."""
@@ -283,6 +381,7 @@ class SweepConfig(Config):
             "normalisation": config.normalisation,
             "validation_fraction": config.validation_fraction,
             "split_seed": config.split_seed,
+            **({} if config.teacher_seed is None else {"seed": config.teacher_seed}),
             **self.teacher_recipe,
         }
         try:
@@ -313,6 +412,11 @@ class SweepConfig(Config):
         if self.budget is not None and isinstance(config, ZeroShotConfig):
             return self.budget.used(config, done)
         return done
+
+    def share_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> float:
+        """How much of the budget that the sweep gives to a trial it has used, in [0, 1]: 1 makes it a completed one."""
+        whole = config.budget if self.cases else self.trial_budget
+        return self.budget_used(config, report) / whole
 
     @property
     def trial_budget(self) -> int:

@@ -4,6 +4,7 @@ and where everything is kept.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -44,9 +45,10 @@ class SamplerConfig(Config):
 class SchedulerConfig(Config):
     """Which trials are stopped early."""
 
-    name: Literal["asha", "median", "none"] = "asha"
+    name: Literal["asha", "median", "pbt", "none"] = "asha"
     """``asha``: asynchronous successive halving; ``median``: a trial ends whose best is below the median of the others'
-    averages; ``none``: every trial uses its whole budget."""
+    averages; ``pbt``: population-based training, where settings change in the course of a training; ``none``: every trial
+    uses its whole budget."""
 
     grace: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
@@ -57,10 +59,46 @@ class SchedulerConfig(Config):
 
     smoothing: Annotated[int, Field(ge=1)] = 3
     """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
-    of noise (``asha``)."""
+    of noise (``asha``, ``pbt``)."""
 
     minimum_trials: Annotated[int, Field(ge=1)] = 5
     """Others that must have come as far before a trial may be stopped (``median``)."""
+
+    population: Annotated[int, Field(ge=2)] = 8
+    """Students that are trained side by side (``pbt``)."""
+
+    generations: Annotated[int, Field(ge=2)] = 10
+    """Equal parts of the budget, after each of which the worst students take over state and settings of the best, the
+    settings explored. Each part of each student is a trial of its own: population x generations in all (``pbt``)."""
+
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of the population that is replaced after each generation, and share that it is replaced from (``pbt``)."""
+
+
+class BoundConfig(Config):
+    """Where a metric must lie at a trial's end."""
+
+    at_least: float | None = None
+    """Smallest value allowed; none: any."""
+
+    at_most: float | None = None
+    """Largest value allowed; none: any."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a constraint needs at_least, at_most or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least={self.at_least:g} is above at_most={self.at_most:g}")
+        return self
+
+    def violation(self, value: float | None) -> float:
+        """By how much a value breaks the bound: above 0 if it does, infinite for one that was not measured."""
+        if value is None or math.isnan(value):
+            return math.inf
+        below = -math.inf if self.at_least is None else self.at_least - value
+        above = -math.inf if self.at_most is None else value - self.at_most
+        return max(below, above)
 
 
 class ResourcesConfig(Config):

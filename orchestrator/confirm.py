@@ -37,14 +37,19 @@ class Confirmation:
     sweep_id: str
     finished: bool
     results: CaseResults
-    objective: str
-    maximise: bool
+    search: SweepConfig
+    """What is confirmed."""
+
+    @property
+    def objective(self) -> str:
+        """The search's."""
+        assert self.search.objective is not None  # a search has one
+        return self.search.objective
 
     def difference(self, case: str) -> PairedDifference:
         """How much a case is better than the published settings, in the objective; above 0 is better."""
-        sign = 1 if self.maximise else -1
         ours, theirs = (
-            {seed: sign * value for seed, value in self.results.by_seed(name, self.objective).items()}
+            {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
             for name in (case, BASELINE)
         )
         return paired_difference(ours, theirs)
@@ -52,9 +57,8 @@ class Confirmation:
     @property
     def best(self) -> str:
         """The case with the best mean; of the published settings alone if nothing else has run."""
-        sign = 1 if self.maximise else -1
         means = {
-            case: sign * statistics.fmean(values)
+            case: self.search.merit(statistics.fmean(values))
             for case in self.sweep.cases
             if (values := self.results.values(case, self.objective))
         }
@@ -114,7 +118,12 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     sweep = board.sweep
     if sweep.cases:
         raise ConfigError(f"{board.sweep_id} is a list of cases, each with its seeds: there is no winner to confirm")
-    completed = [row for row in board.rows if row["state"] == "completed" and row["trial_number"] != 0]
+    if sweep.scheduler.name == "pbt":
+        raise ConfigError(
+            f"{board.sweep_id} is population-based training: what it finds is a sequence of settings, which cannot be "
+            "confirmed as one setting can; run it again with other seeds (--seed)"
+        )
+    completed = [row for row in board.candidates if row["trial_number"] != 0]
     first = [row for row in board.rows if row["trial_number"] == 0]
     if not completed or not first:
         raise ConfigError(
@@ -151,15 +160,12 @@ def confirm(
     """
     sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
     finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console).finished
-    objective = board.sweep.objective
-    assert objective is not None  # a search has one
     return Confirmation(
         sweep=sweep,
         sweep_id=sweep_id,
         finished=finished,
         results=read_cases(open_storage(sweep.storage), sweep, sweep_id),
-        objective=objective,
-        maximise=board.sweep.mode == "max",
+        search=board.sweep,
     )
 
 

@@ -6,8 +6,10 @@ import json
 import math
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
 from rich.table import Table
 
 from orchestrator.config import TEST_ACCURACY, SweepConfig
@@ -32,9 +34,25 @@ class Leaderboard:
     """Fields that the space varies; each must be fixed to run one of the trials again."""
 
     @property
+    def candidates(self) -> list[Row]:
+        """Trials that used their whole budget and keep the constraints, best first."""
+        return [row for row in self.rows if row["state"] == "completed" and _keeps_constraints(row)]
+
+    @property
     def best(self) -> Row | None:
-        """The best trial that used its whole budget, or none."""
-        return self.rows[0] if self.rows and self.rows[0]["state"] == "completed" else None
+        """The best of the candidates, or none."""
+        return next(iter(self.candidates), None)
+
+    @cached_property
+    def front(self) -> list[Row]:
+        """The Pareto front: candidates that no other one equals in all objectives and beats in one."""
+        rows = self.candidates
+        signs = [1 if mode == "max" else -1 for mode in self.sweep.directions.values()]
+        merits = (
+            np.array([[row[name] for name in self.sweep.directions] for row in rows]).reshape(-1, len(signs)) * signs
+        )
+        dominated = [bool(((merits >= own).all(1) & (merits > own).any(1)).any()) for own in merits]
+        return [row for row, beaten in zip(rows, dominated, strict=True) if not beaten]
 
     def errors(self) -> list[str]:
         """What the failed trials died of, each once."""
@@ -48,34 +66,49 @@ class Leaderboard:
     def table(self) -> Table:
         """The leaderboard for a terminal."""
         selected = ": selected on test data" if self.sweep.objective == TEST_ACCURACY else ""
-        title = f"{self.sweep_id}, by {self.sweep.objective}{selected}"
+        further = list(self.sweep.further_objectives)
+        front = {row["trial_id"] for row in self.front} if further else set()
+        marked = f"; *: on the Pareto front with {', '.join(further)}" if further else ""
+        title = f"{self.sweep_id}, by {self.sweep.objective}{selected}{marked}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in ("#", "trial", *self.searched, "validation", "test", "state", "cost"):
+        for column in ("#", "trial", *self.searched, *further, "validation", "test", "state", "cost"):
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
             # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
             table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(
                 str(rank),
-                row["trial_id"],
+                row["trial_id"] + "*" * (row["trial_id"] in front),
                 *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
+                *(_number(row[name]) for name in further),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                _state(row),
+                self._state(row),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
             )
         return table
 
+    def _state(self, row: Row) -> str:
+        """``completed``, or where in its budget a trial ended."""
+        config = config_of(row)
+        if row["state"] == "completed":
+            return "completed" if _keeps_constraints(row) else "out of bounds"
+        if row[config.unit] is None:
+            return str(row["state"])
+        word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
+        return f"{word} at {self.sweep.share_used(config, row):.0%}"
+
     def rerun_command(self, program: str, preset_or_file: str) -> str | None:
-        """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best.
+        """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best, or none
+        that can run alone.
 
         Args:
             program: What to call, e.g. ``python run_sweep.py``.
             preset_or_file: Where the sweep came from; only what differs from it is written out.
         """
-        if self.best is None:
+        if self.best is None or self.best[CONFIG_PREFIX + "initial_trial"]:
             return None
         preset = load_sweep(preset_or_file)
         words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
@@ -107,26 +140,18 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
         known = sorted(set(read_sweeps(store)["sweep_id"].to_pylist()))
         raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
     sweep = SweepConfig.model_validate(json.loads(sessions[-1]["config_json"]))
-    sign = -1 if sweep.mode == "max" else 1
 
-    def merit(row: Row) -> tuple[int, float, int]:
-        worst = float("inf")
+    def place(row: Row) -> tuple[int, bool, float, int]:
         value = row["objective"]
-        finite = value is not None and math.isfinite(value)
-        return _STATE_ORDER[row["state"]], sign * value if finite else worst, row["trial_number"]
+        merit = sweep.merit(value) if value is not None and math.isfinite(value) else -math.inf
+        return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
 
-    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=merit)
+    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=place)
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 
-def _state(row: Row) -> str:
-    """``completed``, or where in its budget a trial ended."""
-    config = config_of(row)
-    done = row[config.unit]
-    if row["state"] == "completed" or done is None:
-        return str(row["state"])
-    word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
-    return f"{word} at {done / config.budget:.0%}"
+def _keeps_constraints(row: Row) -> bool:
+    return row["feasible"] is not False  # unknown in rows of versions without constraints
 
 
 def _number(value: object) -> str:

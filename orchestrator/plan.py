@@ -20,6 +20,7 @@ from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
 from trainables.datasets import SPECS
 from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
+from trainables.flops import pseudo_batch_flops
 from trainables.stand_ins import blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
 
@@ -85,6 +86,9 @@ def make_plan(sweep: SweepConfig) -> Plan:
     """
     gpus = torch.cuda.device_count()
     sweep = sweep.on_cluster(gpus=gpus)
+    if sweep.budget is not None and not sweep.budget.is_known:
+        speed = flops_per_second(sweep.configs()[0], cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
+        sweep = sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"flops_per_second": speed})})
     device = claim_device(cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
     costs = []
     for config in _teachers_to_train(sweep):
@@ -98,6 +102,13 @@ def make_plan(sweep: SweepConfig) -> Plan:
     else:
         costs.append(_cost("trial", sweep.num_trials, sweep.configs()[0], device))
     return Plan(costs=costs, device=device.type, threads=torch.get_num_threads())
+
+
+def flops_per_second(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
+    """How fast this process trains such a trial, from a short probe; operations as in ``trainables.flops``."""
+    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
+    step, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
+    return pseudo_batch_flops(config) / step
 
 
 def _teachers_to_train(sweep: SweepConfig) -> list[SupervisedConfig]:

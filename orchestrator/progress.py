@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.config import TEST_ACCURACY, SweepConfig
 from trainables.config import AnyTrialConfig
 
 _MARKS = {
@@ -32,6 +33,7 @@ class _TrialView:
     done: int = 0
     budget: int = 1
     objective: float | None = None
+    feasible: bool = True
 
     @property
     def share(self) -> float:
@@ -43,9 +45,8 @@ class Progress:
     """Follows the trials of one session. A context manager; the display is gone at its end."""
 
     console: Console
-    objective: str | None
-    """Metric that the sweep compares; where it compares nothing, the accuracy on test images is shown and none is best."""
-    maximise: bool
+    sweep: SweepConfig
+    """What is run. Where it compares nothing, the accuracy on test images is shown and none is best."""
     searched: Sequence[str]
     """Settings that tell a trial from the others."""
     num_trials: int
@@ -67,9 +68,9 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def recall(self, trial_id: str, settings: Mapping[str, Any], objective: float | None) -> None:
+    def recall(self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, feasible: bool) -> None:
         """A trial ended in an earlier session; it counts as done and may be the best."""
-        self._trials[trial_id] = _TrialView(settings=settings, state="earlier", objective=objective)
+        self._trials[trial_id] = _TrialView(settings=settings, state="earlier", objective=objective, feasible=feasible)
 
     def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:
         """A trial has a place to run."""
@@ -84,6 +85,7 @@ class Progress:
         trial = self._trials[trial_id]
         trial.done = report[trial.unit]
         trial.objective = report[self._shown_metric]
+        trial.feasible = self.sweep.keeps_constraints(report)
         self._say(
             f"{trial_id} {trial.done}/{trial.budget} {trial.unit.replace('_', ' ')}, "
             f"{self._shown_metric} {trial.objective:.4f}"
@@ -151,7 +153,7 @@ class Progress:
         if best:
             settings = self._settings(best)
             about = f"{best}: {settings}" if settings else best
-            parts.append(f"best {self.objective} {self._trials[best].objective:.4f} ({about})")
+            parts.append(f"best {self.sweep.objective} {self._trials[best].objective:.4f} ({about})")
         left = self.seconds_left()
         if left is not None:
             parts.append(f"about {duration(left)} left")
@@ -159,13 +161,13 @@ class Progress:
 
     @property
     def _shown_metric(self) -> str:
-        return self.objective or "test_accuracy"
+        return self.sweep.objective or TEST_ACCURACY
 
     def _best(self) -> str | None:
-        if self.objective is None:
+        if self.sweep.objective is None:
             return None
-        sign = 1 if self.maximise else -1
-        scored = {key: sign * t.objective for key, t in self._trials.items() if t.objective is not None}
+        known = {key: trial.objective for key, trial in self._trials.items() if trial.feasible}
+        scored = {key: self.sweep.merit(value) for key, value in known.items() if value is not None}
         return max(scored, key=lambda key: scored[key]) if scored else None
 
     def _settings(self, trial_id: str) -> str:

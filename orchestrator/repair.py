@@ -18,7 +18,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter, Row, keys, read_reports
 from orchestrator.results.reader import read_with_damages
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
-from orchestrator.searcher import assignment_of
+from orchestrator.searcher import CONFIG_ATTRIBUTE, assignment_of
 from orchestrator.study import ended_trials
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
@@ -35,7 +35,8 @@ def restore_rows(
     table, damaged = read_with_damages(store, "trials", sweep_id)
     rows: list[Row] = table.to_pylist()
     known = {row["trial_id"] for row in rows}
-    lost = [trial for trial in ended_trials(study) if keys.trial_name(trial.number) not in known]
+    ended = (trial for trial in ended_trials(study) if CONFIG_ATTRIBUTE in trial.user_attrs)
+    lost = [trial for trial in ended if keys.trial_name(trial.number) not in known]
     if not lost or not damaged:
         return
     say(f"cannot be read: {', '.join(store.shown(key) for key in damaged)}")
@@ -52,7 +53,7 @@ def restore_rows(
 
 
 def _row(trial: FrozenTrial, report: Row, others: list[Row], sweep: SweepConfig) -> Row:
-    settings = json.loads(trial.user_attrs["config"])
+    settings = json.loads(trial.user_attrs[CONFIG_ATTRIBUTE])
     assignment = assignment_of(trial)
     state = _STATES[trial.state]
     columns = {CONFIG_PREFIX + name: value for name, value in settings.items()}
@@ -66,6 +67,7 @@ def _row(trial: FrozenTrial, report: Row, others: list[Row], sweep: SweepConfig)
         "state": "diverged" if state == "failed" and report.get("diverged") else state,
         "error": "not known: its row was damaged" if state == "failed" and not report.get("diverged") else "",
         "objective": report.get(sweep.objective) if sweep.objective else None,
+        "feasible": sweep.keeps_constraints(report),
         "recoveries": None,
         "ended_at": ended.astimezone(UTC) if ended else None,
         **{name: other.get(name) for name in _TEACHER},

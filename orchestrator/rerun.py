@@ -11,7 +11,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.results import Row, config_of, read_trials
-from orchestrator.results.schema import MACHINE_COLUMNS
+from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
 from trainables.metrics import METRICS
@@ -65,6 +65,9 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
         raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
     if row["state"] not in {"completed", "diverged"}:
         raise ConfigError(f"{trial_id} ended as {row['state']}: only a trial that ended by itself can be compared")
+    parent = row[CONFIG_PREFIX + "initial_trial"]
+    if parent is not None:
+        raise ConfigError(f"{trial_id} went on from the state of {parent}: it cannot run alone")
     if sweep.scale != 1:
         raise ConfigError(
             f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "

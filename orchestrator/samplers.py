@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any
 
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -23,7 +25,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
@@ -118,3 +120,41 @@ class NumberedGrid(BaseSampler):
     ) -> Any:
         """The field's value in the trial's combination."""
         return self._combinations[max(0, trial.number - 1) % len(self._combinations)][param_name]
+
+
+class InformedSampler(BaseSampler):
+    """Proposes what another sampler would if trials of earlier sweeps had come before the study's own. For one trial."""
+
+    def __init__(self, sampler: BaseSampler, past: Sequence[FrozenTrial], study: Study) -> None:
+        self._sampler = sampler
+        self._past = past
+        self._study = study
+
+    @cached_property
+    def _informed(self) -> Study:
+        study = optuna.create_study(directions=self._study.directions, sampler=self._sampler)
+        study.add_trials([*self._past, *self._study.get_trials(deepcopy=False)])
+        return study
+
+    def _seen_there(self, trial: FrozenTrial) -> FrozenTrial:
+        return self._informed.get_trials(deepcopy=False)[len(self._past) + trial.number]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As the other sampler does."""
+        return self._sampler.infer_relative_search_space(self._informed, self._seen_there(trial))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the other sampler does."""
+        return self._sampler.sample_relative(self._informed, self._seen_there(trial), search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As the other sampler does."""
+        return self._sampler.sample_independent(self._informed, self._seen_there(trial), param_name, param_distribution)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """As the other sampler does, to the study itself."""
+        self._sampler.after_trial(study, trial, state, values)

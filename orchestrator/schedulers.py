@@ -102,6 +102,10 @@ class AshaScheduler(BudgetScheduler):
         """By rung and trial: where its first report there was, and the mean of its last few by then."""
         return {rung: {} for rung in self.rungs}
 
+    def entries(self, rung: int) -> dict[str, float]:
+        """What each trial had at a rung, by trial; larger is better."""
+        return {trial_id: value for trial_id, (_, value) in self._entries[rung].items()}
+
     def _note(self, trial_id: str, done: int, value: float) -> None:
         super()._note(trial_id, done, value)
         rung = self._rung(done)
@@ -112,7 +116,7 @@ class AshaScheduler(BudgetScheduler):
         rung = self._rung(done)
         if rung is None or self._entries[rung][trial_id][0] != done:
             return True
-        values = {key: value for key, (_, value) in self._entries[rung].items()}
+        values = self.entries(rung)
         cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._config.reduction_factor))
         return bool(values[trial_id] >= cutoff)
 
@@ -152,9 +156,9 @@ def make_scheduler(
     budget: int,
     past_reports: Iterable[PastReport],
 ) -> BudgetScheduler | None:
-    """The scheduler of that name, see ``BudgetScheduler``; none where nothing is stopped."""
+    """The scheduler of that name, see ``BudgetScheduler``; none where no trial is stopped while it runs."""
     kinds: dict[str, type[BudgetScheduler]] = {"asha": AshaScheduler, "median": MedianScheduler}
-    if config.name == "none":
+    if config.name not in kinds:
         return None
     return kinds[config.name](
         config, objective=objective, mode=mode, used=used, budget=budget, past_reports=past_reports

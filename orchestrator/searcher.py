@@ -13,7 +13,7 @@ methods by which Tune would do so are empty here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -26,17 +26,24 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
-from orchestrator.samplers import contains, make_sampler
+from orchestrator.samplers import InformedSampler, contains, make_sampler
+from orchestrator.study import one_step
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
-from trainables.config import AnyTrialConfig
+from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.seeding import derive_seed
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
-_CONFIG_ATTRIBUTE = "config"
-_ASSIGNMENT_ATTRIBUTE = "assignment"
-_TOLD = {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}
+CONFIG_ATTRIBUTE = "config"
+"""Under which the study keeps a trial's settings, as JSON."""
+
+ASSIGNMENT_ATTRIBUTE = "assignment"
+"""Under which it keeps what a trial of a sweep of cases is for."""
+
+_UNUSED = "unused_budget"
 
 
 class PinnedTrial:
@@ -80,6 +87,7 @@ class StudySearcher(Searcher):
         sweep_id: str,
         first: Mapping[str, Any] | None = None,
         settled: Mapping[Assignment, str] | None = None,
+        past: Sequence[FrozenTrial] = (),
     ) -> None:
         """Make the searcher of one session.
 
@@ -90,6 +98,7 @@ class StudySearcher(Searcher):
             sweep_id: Name of the sweep, under which its students are kept.
             first: Parameters of a search's very first trial; those not named are sampled.
             settled: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
+            past: Trials of other sweeps that inform the sampler.
         """
         super().__init__()
         self._study = study
@@ -100,6 +109,8 @@ class StudySearcher(Searcher):
         self._trials: dict[str, optuna.Trial] = {}
         self._sweep_id = sweep_id
         self._settled = dict(settled or {})
+        self._past = past
+        self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
         known = {assignment_of(trial) for trial in study.get_trials(deepcopy=False)}
         self._assignments = [a for a in sweep.assignments() if a not in known and a not in self._settled]
         self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
@@ -109,11 +120,12 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial: ``trial_id``, ``case`` and the fields of its config; or ``FINISHED``.
 
-        None if nothing can be run now: storage has failed, or the next case starts from a student that is being trained.
+        None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, or
+        the next generation of a population from one that is.
         """
         if self.storage_error:
             return None  # asking again would be to wait again
-        with self.watching_storage():
+        with self.watching_storage(), one_step(self._study):
             return self._suggest()
         return None
 
@@ -135,6 +147,8 @@ class StudySearcher(Searcher):
         elif self._assignments and self._next_assignment() is None:
             return None
         elif self._assignments or (not self._sweep.cases and self.trials_started < self._sweep.num_trials):
+            if self._population and not self._population.is_ready(self.trials_started, self._trials_asked_for):
+                return None
             self._seed_sampler(self.trials_started)
             trial = self._study.ask()
         else:
@@ -171,24 +185,48 @@ class StudySearcher(Searcher):
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
-        self._study.sampler = make_sampler(self._sweep.sampler, self._sweep.seed, trial_number)
+        seed = self._sweep.seed
+        succession = self._population and self._population.succession(trial_number, self._trials_asked_for)
+        if succession:
+            self._study.sampler = SuccessionSampler(succession, derive_seed(seed, f"settings of trial {trial_number}"))
+        else:
+            sampler = make_sampler(self._sweep.sampler, seed, trial_number)
+            self._study.sampler = InformedSampler(sampler, self._past, self._study) if self._past else sampler
+
+    @property
+    def _trials_asked_for(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state is not TrialState.WAITING]
 
     @property
     def trials_started(self) -> int:
         """Trials asked for so far, in all sessions."""
-        return sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        return len(self._trials_asked_for)
 
     def report(self, key: str, done: int, value: float) -> None:
         """Keep the objective of a running trial after so much of its budget. The same report twice is kept once."""
-        trial = self._trials[key]
-        reported = self._study._storage.get_trial(trial._trial_id).intermediate_values
-        if done not in reported:
-            trial.report(value, done)
+        trial_id = self._trials[key]._trial_id
+        storage = self._study._storage
+        if done not in storage.get_trial(trial_id).intermediate_values:
+            # What trial.report() does, which declines where there are several objectives.
+            storage.set_trial_intermediate_value(trial_id, done, value)
 
-    def tell(self, key: str, state: EndState, value: float | None) -> None:
-        """Tell the study how a trial ended. ``value`` counts for one that was completed; 0 where nothing is compared."""
-        told = _TOLD.get(state, TrialState.FAIL)
-        self._study.tell(self._trials.pop(key), (value or 0.0) if told is TrialState.COMPLETE else None, state=told)
+    def tell(self, key: str, state: EndState, report: Mapping[str, Any], *, share: float = 1.0) -> None:
+        """Tell the study how a trial ended.
+
+        Args:
+            key: The trial.
+            state: How.
+            report: Its last; empty if there was none.
+            share: Of its budget, used by then, in [0, 1].
+        """
+        trial = self._trials.pop(key)
+        told = told_state(state)
+        with one_step(self._study):
+            for name, violation in told_violations(self._sweep, state, report, share).items():
+                trial.set_constraint(name, violation)
+            values = told_values(self._sweep, report) if told is TrialState.COMPLETE else None
+            self._study.tell(trial, values, state=told)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: see the module."""
@@ -207,11 +245,11 @@ class StudySearcher(Searcher):
 
     def _config(self, trial: optuna.Trial) -> dict[str, Any]:
         """The trial's settings, kept with it the first time, so that a later session runs the very same."""
-        kept = trial.user_attrs.get(_CONFIG_ATTRIBUTE)
+        kept = trial.user_attrs.get(CONFIG_ATTRIBUTE)
         if kept is None:
             chosen = self._chosen_case(trial) if self._sweep.cases else self._chosen_settings(trial)
             kept = chosen.model_dump_json()
-            trial.set_user_attr(_CONFIG_ATTRIBUTE, kept)
+            trial.set_user_attr(CONFIG_ATTRIBUTE, kept)
         config: dict[str, Any] = json.loads(kept)
         return config
 
@@ -223,7 +261,10 @@ class StudySearcher(Searcher):
         return bool(self._assignments) if assignment is None else assignment in self._sweep.assignments()
 
     def _chosen_settings(self, trial: optuna.Trial) -> AnyTrialConfig:
-        return self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
+        config = self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
+        if self._population and isinstance(config, ZeroShotConfig):
+            return self._population.config(trial.number, config, self._trials_asked_for)
+        return config
 
     def _chosen_case(self, trial: optuna.Trial) -> AnyTrialConfig:
         assignment = assignment_of(trial) or self._next_assignment()
@@ -237,8 +278,29 @@ class StudySearcher(Searcher):
             known = self._trial_of(start)
             student = f"{self._sweep_id}/{trial_name(known.number)}" if known else self._settled[start]
             config = config.model_copy(update={"initial_student": student})
-        trial.set_user_attr(_ASSIGNMENT_ATTRIBUTE, asdict(assignment))
+        trial.set_user_attr(ASSIGNMENT_ATTRIBUTE, asdict(assignment))
         return config
+
+
+def told_state(state: str) -> TrialState:
+    """How Optuna calls the end of a trial: COMPLETE is only one that used its whole budget."""
+    return {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}.get(state, TrialState.FAIL)
+
+
+def told_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
+    """The objectives of a completed trial; a sweep of cases compares nothing, but Optuna wants a value."""
+    return [float(report[name]) for name in sweep.directions] or [0.0]
+
+
+def told_violations(sweep: SweepConfig, state: str, report: Mapping[str, Any], share: float) -> dict[str, float]:
+    """What Optuna is told of a trial's constraints; above 0 is broken."""
+    told = told_state(state)
+    found = {} if told is TrialState.FAIL else sweep.violations(report)
+    if told is TrialState.PRUNED and sweep.further_objectives:
+        # Optuna cannot rank a trial without values of all objectives. As a broken constraint it can: below all that are
+        # complete, and the lower, the earlier the trial was stopped.
+        found[_UNUSED] = 1 - share
+    return found
 
 
 def running_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -248,7 +310,7 @@ def running_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
     """Which case and seed a trial is for; none in a search, or if its driver died before it was settled."""
-    kept = trial.user_attrs.get(_ASSIGNMENT_ATTRIBUTE)
+    kept = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE)
     return Assignment(**kept) if kept else None
 
 

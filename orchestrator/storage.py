@@ -198,7 +198,7 @@ def _check_bucket(filesystem: S3Filesystem, root: str, place: str) -> None:
         codes = ", ".join(sorted(set(refused.values())))
         raise StorageError(
             f"storage {place}: these credentials may not {'; may not '.join(refused)}. The service says {codes}; the rights "
-            "that a sweep needs are in cluster/s3-policy.json"
+            "that a sweep needs are in cluster/iam/storage.json"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,47 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.results import keys
 from orchestrator.schedulers import PastReport
 from orchestrator.storage import local_path
 from trainables.object_store import ObjectStore
 
 
-def open_study(store: ObjectStore, sweep_id: str, *, mode: str) -> optuna.Study:
+def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> optuna.Study:
     """Create or continue the study of a sweep, named after it.
 
     On a local disk the journal is the one file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
     other storages each entry is an object, since an object cannot be appended to.
+
+    Args:
+        store: The sweep's storage.
+        sweep_id: Name of the sweep.
+        modes: ``max`` or ``min`` for each objective; none where nothing is compared.
     """
     folder = keys.study_folder(sweep_id)
     path = local_path(store, f"{folder}/journal.log")
     return optuna.create_study(
-        storage=JournalStorage(_file_backend(path) if path else ObjectJournal(store.below(folder))),
+        storage=JournalStorage(BatchedJournal(_file_backend(path) if path else _gathered(store.below(folder)))),
         study_name=sweep_id,
-        direction="maximize" if mode == "max" else "minimize",
+        directions=["maximize" if mode == "max" else "minimize" for mode in modes] or ["maximize"],
         load_if_exists=True,
     )
+
+
+def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
+    """The storage of a sweep's study, for another process to look at while the sweep goes on.
+
+    Raises:
+        SweepNotFoundError: there is no study of that sweep.
+    """
+    folder = keys.study_folder(sweep_id)
+    if not store.keys(folder):
+        raise SweepNotFoundError(
+            f"no study of {sweep_id} in this storage: has it begun? zskt results {sweep_id} tells more"
+        )
+    path = local_path(store, f"{folder}/journal.log")
+    return JournalStorage(JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder)))
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -50,6 +72,12 @@ def past_reports(study: optuna.Study) -> list[PastReport]:
         for trial in study.get_trials(deepcopy=False)
         for done, value in trial.intermediate_values.items()
     ]
+
+
+def _gathered(store: ObjectStore) -> ObjectJournal:
+    journal = ObjectJournal(store)
+    journal.gather()
+    return journal
 
 
 def _file_backend(path: Path) -> JournalFileBackend:
@@ -67,39 +95,99 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-_GATHERED_FROM = 100
-"""Objects of a journal from which it is worth gathering them in one."""
+class BatchedJournal(BaseJournalBackend):
+    """A journal that is read once and whose entries of one step are published together. For one writer at a time.
 
-
-class ObjectJournal(BaseJournalBackend):
-    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has.
-
-    An object holds the entries of one write and is named after the first entry's number, so that writing it again, after an
-    answer that got lost, changes nothing. A journal of many objects is gathered into one when it is opened: the new object
-    is complete before the first old one goes, and entries that are there twice have the same numbers.
+    Asking for a trial makes about ten entries, each of which would wait for the disk, or be an object of its own.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        keys_read = store.keys("journal")
-        self._entries: list[dict[str, Any]] = []
-        for key, data in zip(keys_read, store.read_all(keys_read), strict=True):
-            first = int(key.rpartition("/")[2].partition(".")[0])
-            entries = json.loads(data)
-            self._entries[first : first + len(entries)] = entries
-        if len(keys_read) >= _GATHERED_FROM:
-            self._write(0, self._entries)
-            store.delete_all(keys_read[1:])
+    def __init__(self, backend: BaseJournalBackend) -> None:
+        self._backend = backend
+        self._entries = list(backend.read_logs(0))
+        self._unpublished: list[dict[str, Any]] = []
+        self._together = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from that number on."""
         yield from self._entries[log_number_from:]
 
-    def append_logs(self, logs: Iterable[dict[str, Any]]) -> None:
-        """Publish entries, then show them to readers."""
-        entries = list(logs)
-        self._write(len(self._entries), entries)
-        self._entries += entries
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Publish entries, at the end of the step if one has begun."""
+        self._entries += logs
+        self._unpublished += logs
+        if not self._together:
+            self._publish()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One step: what is appended within is published at its end."""
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._unpublished:
+            self._backend.append_logs(self._unpublished)
+            self._unpublished = []
+
+
+@contextmanager
+def one_step(study: optuna.Study) -> Iterator[None]:
+    """Publish together what happens to a study within."""
+    journal = getattr(study._storage, "_backend", None)
+    with journal.together() if isinstance(journal, BatchedJournal) else nullcontext():
+        yield
+
+
+_GATHERED_FROM = 100
+"""Objects of a journal from which it is worth gathering them in one."""
+
+
+class ObjectJournal(BaseJournalBackend):
+    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has, and any number of readers.
+
+    An object holds the entries of one write and is named after the first entry's number, so that writing it again, after an
+    answer that got lost, changes nothing.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._entries: list[dict[str, Any]] = []
+        self._seen: dict[str, int] = {}
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Entries from that number on, with those that another process has published meanwhile."""
+        found = self._store.sizes("journal")
+        if any(found.get(key) != size for key, size in self._seen.items()):
+            self._entries, self._seen = [], {}  # the writer has gathered them
+        new = [key for key in found if key not in self._seen]
+        for key, data in zip(new, self._store.read_all(new), strict=True):
+            first, entries = int(key.rpartition("/")[2].partition(".")[0]), json.loads(data)
+            self._entries[first : first + len(entries)] = entries
+        self._seen = found
+        yield from self._entries[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Publish entries as one object."""
+        self._write(len(self._entries), logs)
+        self._entries += logs
+
+    def gather(self) -> None:
+        """Make one object of many, as the writer, before it goes on.
+
+        The new one is complete before the first old one goes; entries that are there twice have the same numbers.
+        """
+        entries = list(self.read_logs(0))
+        old = list(self._seen)
+        if len(old) >= _GATHERED_FROM:
+            self._write(0, entries)
+            self._store.delete_all(old[1:])
+            self._seen = {key: size for key, size in self._seen.items() if key == old[0]}
 
     def _write(self, first: int, entries: list[dict[str, Any]]) -> None:
-        self._store.write(f"journal/{first:08d}.json", json.dumps(entries).encode())
+        key, data = f"journal/{first:08d}.json", json.dumps(entries).encode()
+        self._store.write(key, data)
+        self._seen[key] = len(data)

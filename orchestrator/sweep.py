@@ -15,11 +15,12 @@ from typing import Any
 
 import optuna
 import pyarrow as pa
+import ray
 from optuna.distributions import BaseDistribution
 from ray import tune
 from rich.console import Console
 
-from cluster.resources import max_concurrent_trials
+from cluster.preemption import leaving
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
@@ -27,8 +28,10 @@ from orchestrator.environment import terminate_like_interrupt, tune_environment,
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
+from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
+from orchestrator.recovery import rebuild_study
 from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
 from orchestrator.samplers import check_sampler
@@ -36,8 +39,10 @@ from orchestrator.schedulers import BudgetScheduler, make_scheduler
 from orchestrator.searcher import StudySearcher, assignment_of, published_settings, running_trials, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
+from orchestrator.warm_start import past_trials
 from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
+from trainables.config import INHERITED_FIELDS
 from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialTrainable
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
@@ -90,11 +95,12 @@ def run_sweep(
             space=space,
             domains=domains,
             store=store,
-            study=open_study(store, sweep_id, mode=sweep.mode),
+            study=open_study(store, sweep_id, modes=sweep.directions.values()),
             writer=ResultWriter(store, sweep_id),
             console=console,
             settled=dict(settled or {}),
         )
+        driver.check_study()
         driver.check_checkpoints()
         restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
         driver.say_start()
@@ -156,6 +162,14 @@ class _Driver:
             return len(running)
         return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
 
+    def check_study(self) -> None:
+        """Make a lost study anew from what else the storage holds."""
+        if self.study.get_trials(deepcopy=False):
+            return
+        found = rebuild_study(self.study, self.store, self.sweep, self.sweep_id, self.domains)
+        if found:
+            self.say(f"warning: the study of {self.sweep_id} was lost; made it anew from the rows of {found} trials")
+
     def check_checkpoints(self) -> None:
         """Refuse a session whose trials could not be continued: they would fail one after the other.
 
@@ -189,7 +203,7 @@ class _Driver:
 
     def on_cluster(self, session: RaySession) -> _Driver:
         """The same with resources that fit the cluster, where they were left open."""
-        sweep = self.sweep.on_cluster(gpus=session.gpus)
+        sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
         if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
             self.say("no GPU in this cluster: trials run on its CPUs")
         return replace(self, sweep=sweep)
@@ -197,13 +211,14 @@ class _Driver:
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
         concurrency = self._concurrency(session)
+        self._check_storage_is_shared(session)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         self._write_session(number, "started", session)
         event = "failed"
         try:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
             self._check_same_teachers(inputs)
-            self._fit(inputs, concurrency)
+            self._with_known_budget()._fit(inputs, concurrency)
             event = "finished" if self.finished else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
@@ -216,8 +231,8 @@ class _Driver:
 
     def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        columns = ["dataset", "dataset_file", "validation_fraction", "split_seed"]
-        columns += ["teacher", "teacher_checkpoint", "normalisation"]
+        of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
+        columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
         earlier = {
             tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
             for row in read_trials(self.store, self.sweep_id).to_pylist()
@@ -231,6 +246,24 @@ class _Driver:
                     "now); give this one a name of its own with --sweep-id"
                 )
 
+    def _with_known_budget(self) -> _Driver:
+        """The same, a budget in seconds told in operations: measured on the cluster by a sweep's first session."""
+        budget = self.sweep.budget
+        if budget is None or budget.is_known:
+            return self
+        speed = self.study.user_attrs.get(_SPEED)
+        if speed is None:
+            published = self.sweep.configs()[0]
+            needs = {"cpus": self.sweep.resources.cpu, "gpus": self.sweep.gpus_per_trial}
+            probe = ray.remote(num_cpus=needs["cpus"], num_gpus=needs["gpus"])(flops_per_second)
+            speed = ray.get(probe.remote(published, **needs))
+            self.study.set_user_attr(_SPEED, speed)
+        self.say(
+            f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
+        )
+        known = budget.model_copy(update={"flops_per_second": speed})
+        return replace(self, sweep=self.sweep.model_copy(update={"budget": known}))
+
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
 
@@ -242,16 +275,18 @@ class _Driver:
             sweep_id=self.sweep_id,
             first=self._published_settings(),
             settled=self.settled,
+            past=past_trials(self.study, self.store, self.sweep, self.domains, say=self.say),
         )
         progress = Progress(
             console=self.console,
-            objective=self.sweep.objective,
-            maximise=self.sweep.mode == "max",
+            sweep=self.sweep,
             searched=["case", "seed"] if self.sweep.cases else list(self.domains),
             num_trials=self._total,
         )
         for trial in ended_trials(self.study):
-            progress.recall(keys.trial_name(trial.number), trial.params, trial.value)
+            feasible = all(value <= 0 for value in trial.constraints.values())
+            value = trial.values[0] if trial.values else None
+            progress.recall(keys.trial_name(trial.number), trial.params, value, feasible=feasible)
         recorder = SweepRecorder(
             sweep=self.sweep,
             writer=self.writer,
@@ -266,7 +301,7 @@ class _Driver:
                     search_alg=searcher,
                     scheduler=self._scheduler(),
                     num_samples=-1,  # the searcher says when it is finished
-                    max_concurrent_trials=concurrency,
+                    max_concurrent_trials=concurrency,  # so many also wait for machines that an autoscaler starts
                     reuse_actors=True,
                     trial_name_creator=lambda trial: trial.config["trial_id"],
                     trial_dirname_creator=lambda trial: trial.config["trial_id"],
@@ -293,7 +328,11 @@ class _Driver:
             curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
         )
         trainable = tune.with_parameters(
-            TrialTrainable, inputs=inputs, storage=storage, checkpoint_seconds=self.sweep.checkpoint_seconds
+            TrialTrainable,
+            inputs=inputs,
+            storage=storage,
+            checkpoint_seconds=self.sweep.checkpoint_seconds,
+            leaving=leaving,
         )
         resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.gpus_per_trial}
         with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
@@ -311,14 +350,17 @@ class _Driver:
             past_reports=past_reports(self.study),
         )
 
+    def _check_storage_is_shared(self, session: RaySession) -> None:
+        """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it."""
+        if session.hosts > 1 and "://" not in self.sweep.storage.uri:
+            raise ConfigError(
+                f"storage={self.sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
+                "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+            )
+
     def _concurrency(self, session: RaySession) -> int:
         try:
-            return max_concurrent_trials(
-                cpus=session.cpus,
-                gpus=session.gpus,
-                cpus_per_trial=self.sweep.resources.cpu,
-                gpus_per_trial=self.sweep.gpus_per_trial,
-            )
+            return session.capacity.trials(cpus=self.sweep.resources.cpu, gpus=self.sweep.gpus_per_trial)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -330,6 +372,9 @@ class _Driver:
         )
 
 
+_SPEED = "flops_per_second"
+
+
 def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:
     return sweep.budget_used(parse_settings(settings), result)
 
@@ -339,7 +384,8 @@ def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
         return resolve_space({}), {}
     try:
         space = resolve_space(sweep.space)
-        domains = survey_space(space, sweep, forbidden=SHARED_FIELDS)
+        fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.name == "pbt" else SHARED_FIELDS
+        domains = survey_space(space, sweep, forbidden=fixed)
         check_sampler(sweep.sampler, domains)
         return space, domains
     except ValueError as error:

@@ -38,4 +38,46 @@ def optimisation(trial: Suggest) -> dict[str, object]:
     }
 
 
-SPACES = {space.__name__: space for space in (step_ratio_temperature, optimisation)}
+def regularisation(trial: Suggest) -> dict[str, object]:
+    """What acts beside the divergence: attention weight within a factor of 10 of the published one, clipping, and the
+    generator's extra terms from off to a weight of one half."""
+    return {
+        "attention_weight": trial.suggest_float("attention_weight", 25.0, 2500.0, log=True),
+        "gradient_clip_norm": trial.suggest_categorical("gradient_clip_norm", [1.0, 5.0, 25.0, None]),
+        "teacher_entropy_weight": trial.suggest_float("teacher_entropy_weight", 0.0, 0.5),
+        "student_entropy_weight": trial.suggest_float("student_entropy_weight", -0.5, 0.5),
+        "diversity_weight": trial.suggest_float("diversity_weight", 0.0, 0.5),
+    }
+
+
+def losses(trial: Suggest) -> dict[str, object]:
+    """What student and generator play for: either one's divergence, and a temperature where the divergence has one."""
+    found: dict[str, object] = {
+        "student_divergence": trial.suggest_categorical("student_divergence", list(_DIVERGENCES)),
+        "generator_divergence": trial.suggest_categorical("generator_divergence", list(_DIVERGENCES)),
+    }
+    if {"l1"} != set(found.values()):
+        found["temperature"] = trial.suggest_float("temperature", 0.5, 8.0, log=True)
+        found["temperature_factor"] = trial.suggest_categorical("temperature_factor", ["none", "squared"])
+    return found
+
+
+def ablations(trial: Suggest) -> dict[str, object]:
+    """The loop's choices that the published text leaves open, each as published or otherwise."""
+    latents = trial.suggest_categorical("latents", ["shared", "fresh"])
+    found: dict[str, object] = {
+        "latents": latents,
+        "student_mode_in_generator_step": trial.suggest_categorical(
+            "student_mode_in_generator_step", ["train", "eval"]
+        ),
+        "divergence_reduction": trial.suggest_categorical("divergence_reduction", ["mean", "batchmean"]),
+        "attention_weight": trial.suggest_categorical("attention_weight", [0.0, 250.0]),
+    }
+    if latents == "shared":  # fresh latents have no scored images to learn from
+        found["student_batch"] = trial.suggest_categorical("student_batch", ["updated", "scored"])
+    return found
+
+
+_DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "l1")
+
+SPACES = {space.__name__: space for space in (step_ratio_temperature, optimisation, regularisation, losses, ablations)}

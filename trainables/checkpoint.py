@@ -22,7 +22,7 @@ from safetensors.torch import save as save_tensors
 from trainables.errors import CheckpointError, DamagedCheckpointError
 from trainables.object_store import ObjectStore
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SEPARATOR = "/"
 _HEADER_KEY = "zskt"
 

@@ -71,6 +71,9 @@ class TrialConfig(Config):
     """Normalisation that the teacher expects of real images; none: the data set's own. ``half`` is (0.5, 0.5), ``unit``
     leaves pixels in [0, 1]."""
 
+    teacher_seed: Seed | None = None
+    """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
+
     seed: Seed = 0
     """Seeds everything that is random in the trial, each purpose through a stream of its own."""
 
@@ -131,7 +134,14 @@ class TrialConfig(Config):
         """Names the teacher: trials with equal keys share it; none where there is no teacher."""
         if self.teacher is None:
             return None
-        return self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation
+        return self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation, self.teacher_seed
+
+    @model_validator(mode="after")
+    def _check_teacher_seed(self) -> Self:
+        if self.teacher_seed is not None and (self.teacher is None or self.teacher_checkpoint is not None):
+            why = "there is no teacher" if self.teacher is None else "teacher_checkpoint is trained already"
+            raise ValueError(f"teacher_seed={self.teacher_seed} has no effect: {why}")
+        return self
 
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
@@ -147,7 +157,7 @@ class TrialConfig(Config):
 
 
 SplitsKey = tuple[str, str | None, float, int]
-TeacherKey = tuple[SplitsKey, str, str | None, str | None]
+TeacherKey = tuple[SplitsKey, str, str | None, str | None, int | None]
 
 
 class ZeroShotConfig(TrialConfig):
@@ -160,6 +170,12 @@ class ZeroShotConfig(TrialConfig):
 
     teacher: NetworkName = "wrn-40-2"
     """Architecture of the frozen teacher: ``lenet`` or ``wrn-D-K``."""
+
+    generator_seed: Seed | None = None
+    """Seeds the generator's weights, latents and noise; none: ``seed``."""
+
+    student_seed: Seed | None = None
+    """Seeds the student's weights; none: ``seed``."""
 
     generator_steps: Count = 1
     """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
@@ -238,6 +254,10 @@ class ZeroShotConfig(TrialConfig):
     diversity_weight: Weight = 0.0
     """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
     layer; above 0 asks for images that differ."""
+
+    initial_trial: str | None = None
+    """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
+    networks."""
 
     numerics: Literal["exact", "fast"] = "fast"
     """``exact``: on a CPU bit-identical to the published loop; ``fast``: the same computation in another order (channels
@@ -390,6 +410,20 @@ class SupervisedConfig(TrialConfig):
         interval = self.evaluation_interval or max(1, shorter.budget // 10)
         return shorter.model_copy(update={"evaluation_interval": interval})
 
+
+INHERITED_FIELDS = (
+    "method",
+    "dataset",
+    "teacher",
+    "teacher_checkpoint",
+    "teacher_seed",
+    "normalisation",
+    "student",
+    "latent_dim",
+    "generator_width",
+    "numerics",
+)
+"""Fields in which a trial agrees with the one that it takes over from (``initial_trial``): shapes, and what was learnt."""
 
 AnyTrialConfig = ZeroShotConfig | SupervisedConfig
 

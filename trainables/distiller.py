@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.acceleration import compiled, forget_compiled, hasten, why_not_compiled
-from trainables.config import Divergence, ZeroShotConfig
+from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, NORMALISATIONS, SPECS
 from trainables.devices import tf32
 from trainables.extra_terms import ExtraTerms
+from trainables.flops import pseudo_batch_flops
 from trainables.generator import Generator
 from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, beliefs, divergence
@@ -99,9 +100,11 @@ class ZeroShotDistiller:
         self.dtype = dtype
         self.normalisation = NORMALISATIONS[config.normalisation or config.dataset]
         self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
-        with seeded_initialisation(config.seed, "student"):
+        generator_seed = config.seed if config.generator_seed is None else config.generator_seed
+        student_seed = config.seed if config.student_seed is None else config.student_seed
+        with seeded_initialisation(student_seed, "student"):
             student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
-        with seeded_initialisation(config.seed, "generator"):
+        with seeded_initialisation(generator_seed, "generator"):
             generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
         self.student = student.to(self.device, dtype).train()
         self.generator = generator.to(self.device, dtype).train()
@@ -113,13 +116,14 @@ class ZeroShotDistiller:
         self._temperature = torch.tensor(config.temperature, device=self.device, dtype=dtype)
         self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
-        self._latent_stream = stream(config.seed, "latents")
-        self._extra_terms = ExtraTerms(config, self.teacher, self._look)
+        self._latent_stream = stream(generator_seed, "latents")
+        self._extra_terms = ExtraTerms(config, self.teacher, self._look, stream(generator_seed, "noise"))
         self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
         self.student_updates = 0
+        self.training_flops = 0
         self._class_counts = self._zero_counts()
         self._logbook = Logbook(_MEANS, self.student)
         self.last_report: Report | None = None
@@ -166,6 +170,7 @@ class ZeroShotDistiller:
             "pseudo_batches": self.pseudo_batches,
             "generator_updates": self.generator_updates,
             "student_updates": self.student_updates,
+            "training_flops": float(self.training_flops),
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
             "teacher_class_entropy": _balance(teacher_classes),
@@ -190,13 +195,27 @@ class ZeroShotDistiller:
                 "pseudo_batches": self.pseudo_batches,
                 "generator_updates": self.generator_updates,
                 "student_updates": self.student_updates,
+                "training_flops": self.training_flops,
             },
             "logbook": self._logbook.state_dict(),
             "last_report": self.last_report,
         }
 
+    def inherit(self, state: Mapping[str, Any]) -> None:
+        """Go on where a trial with other settings has ended; seconds are counted from here.
+
+        Raises:
+            CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
+        """
+        check_same_config(self.config, state, INHERITED_FIELDS)
+        self._restore(state)
+        self._logbook.forget_seconds()
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         check_same_config(self.config, state)
+        self._restore(state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.generator.load_state_dict(state["generator"])
         load_optimizer(self.student_optimizer, state["student_optimizer"])
@@ -212,6 +231,7 @@ class ZeroShotDistiller:
         self.pseudo_batches = counters["pseudo_batches"]
         self.generator_updates = counters["generator_updates"]
         self.student_updates = counters["student_updates"]
+        self.training_flops = counters["training_flops"]
         self.last_report = state["last_report"]
 
     def _pseudo_batch(self) -> None:
@@ -236,6 +256,7 @@ class ZeroShotDistiller:
             step, student_norm = self._student_step(images, lesson)
 
         self.pseudo_batches += 1
+        self.training_flops += pseudo_batch_flops(config)
         self._logbook.means.add(
             torch.stack(generator_losses).mean(),
             step.loss,

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from trainables.config import ZeroShotConfig
 from trainables.losses import beliefs, divergence, entropy, mean_distance
 from trainables.networks import Network
-from trainables.seeding import stream
 
 _NOISE = 0.1
 """Standard deviation, in normalised pixels, of the noise that a consistent teacher should overlook."""
@@ -25,14 +24,24 @@ class ExtraTerms:
     """Those terms of a config that are switched on, each times its factor."""
 
     def __init__(
-        self, config: ZeroShotConfig, teacher: Network, look: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]]
+        self,
+        config: ZeroShotConfig,
+        teacher: Network,
+        look: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]],
+        noise_stream: torch.Generator,
     ) -> None:
-        """Args: look: How the trial looks at images through a network, in its precision."""
+        """Make ready what a config switches on.
+
+        Args:
+            config: The trial's settings.
+            teacher: Whose opinion the terms are about.
+            look: How the trial looks at images through a network, in its precision.
+            noise_stream: Where the noise comes from; on the CPU like the latents, so the same on every device.
+        """
         self._config = config
         self._teacher = teacher
         self._look = look
-        # On the CPU like the latents: the same on every device.
-        self._noise_stream = stream(config.seed, "noise")
+        self._noise_stream = noise_stream
         self._features: Tensor | None = None
         if config.diversity_weight:
             last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]

@@ -112,6 +112,10 @@ class Logbook:
             "evaluation_seconds": self._evaluation_seconds,
         }
 
+    def forget_seconds(self) -> None:
+        """Count time from here, in a trial that goes on from another one's state."""
+        self._training_seconds = self._evaluation_seconds = 0.0
+
     def state_dict(self) -> dict[str, Any]:
         """All that later reports depend on."""
         return {

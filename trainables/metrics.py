@@ -49,6 +49,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(name="student_updates", kind=int, unit="count", description="Optimizer updates of the student so far."),
     Metric(
+        name="training_flops",
+        kind=float,
+        unit="FLOP",
+        description="Floating-point operations of the networks in training so far, counted without redundant work: what a "
+        "trial costs, whatever machine it runs on.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
         name="validation_accuracy",
         kind=float,
         unit="share in [0, 1]",

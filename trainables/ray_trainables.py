@@ -10,8 +10,10 @@ sweep is started again next week: ``setup`` looks for its newest checkpoint. ``s
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from ray.tune.result import DONE
 
 from trainables import checkpoint
 from trainables.checkpoint import CheckpointSaver
-from trainables.config import config_class
+from trainables.config import ZeroShotConfig, config_class
 from trainables.devices import claim_device
+from trainables.distiller import ZeroShotDistiller
+from trainables.errors import CheckpointError
 from trainables.guards import warnings
 from trainables.training import Report, Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
@@ -34,7 +38,16 @@ NOTES = "notes"
 MACHINE_NOTES = "machine_notes"
 """The same for what is the machine's and not the trial's: worth saying once for each machine."""
 
+FAILURE = "failure"
+"""Key of a result that says why the trial has failed for good, as ``Kind: message``."""
+
 _FILE = "trial.safetensors"
+
+_SECONDS_WHEN_LEAVING = 5.0
+"""Between two checkpoints on a machine that is about to be taken away."""
+
+_MAY_PASS = (OSError, pa.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError)
+"""Errors of storage and devices: tried again from the last checkpoint. All others would come again."""
 
 
 class TrialTrainable(Trainable):
@@ -46,6 +59,7 @@ class TrialTrainable(Trainable):
 
     training: Training | None = None
     _saver: CheckpointSaver | None = None
+    _failure: str | None = None
 
     def setup(
         self,
@@ -53,17 +67,31 @@ class TrialTrainable(Trainable):
         inputs: TrialInputs | None = None,
         storage: TrialStorage | None = None,
         checkpoint_seconds: float = 60.0,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
+
+        What is wrong with it for good is not raised, or Tune would try it again, but said by the first ``step``.
 
         Args:
             config: See the class.
             inputs: Teachers and images, through ``tune.with_parameters``.
             storage: Where the sweep's checkpoints, students and curves are; none: keep none.
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
+            leaving: Whether this machine is about to be taken away.
+
+        Raises:
+            OSError, pyarrow.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError: what may pass.
         """
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
+        self._leaving = leaving
+        with self._failing_for_good():
+            self._begin(config, inputs, storage, checkpoint_seconds)
+
+    def _begin(
+        self, config: dict[str, Any], inputs: TrialInputs, storage: TrialStorage | None, checkpoint_seconds: float
+    ) -> None:
         settings = dict(config)
         self._key = settings.pop("trial_id")
         settings.pop("case", None)
@@ -84,13 +112,33 @@ class TrialTrainable(Trainable):
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
+        elif isinstance(self._config, ZeroShotConfig) and self._config.initial_trial:
+            self._inherit(self._config.initial_trial)
         self._machine_notes += self.training.notes
         # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
         self._report_again = state is not None
         self._saved_at = time.monotonic()
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report, saving on the way when it is time, and after the last one."""
+        """Train up to the next report, saving on the way when it is time, and after the last one.
+
+        A trial that has failed for good says so under ``FAILURE`` and is done.
+        """
+        with self._failing_for_good():
+            if self._failure is None:
+                return self._report()
+        return {FAILURE: self._failure, DONE: True}
+
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        try:
+            yield
+        except _MAY_PASS:
+            raise
+        except Exception as error:
+            self._failure = f"{type(error).__name__}: {error}"
+
+    def _report(self) -> dict[str, Any]:
         training = self._training
         if self._report_again and training.last_report is not None:
             report = training.last_report
@@ -134,7 +182,7 @@ class TrialTrainable(Trainable):
         finally:
             if self._saver:
                 self._saver.close()
-            self.training = self._saver = None
+            self.training = self._saver = self._failure = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -181,8 +229,22 @@ class TrialTrainable(Trainable):
         self._notes += [line for name, line in found.items() if name not in self._warned]
         self._warned |= found.keys()
 
+    def _inherit(self, trial_id: str) -> None:
+        training, storage = self.training, self._trial_storage
+        assert isinstance(training, ZeroShotDistiller)  # as its config is
+        state = storage.checkpoints.load_newest(trial_id, warn=self._notes.append) if storage else None
+        if state is None:
+            raise CheckpointError(
+                f"initial_trial={trial_id}: this sweep has no checkpoint of it; only the sweep in which it ran can go on "
+                "from there"
+            )
+        training.inherit(state)
+
     def _save_if_due(self) -> None:
-        due = self._checkpoint_seconds and time.monotonic() - self._saved_at >= self._checkpoint_seconds
+        seconds = self._checkpoint_seconds
+        if self._leaving():
+            seconds = min(seconds or math.inf, _SECONDS_WHEN_LEAVING)
+        due = seconds and time.monotonic() - self._saved_at >= seconds
         # Where the last one still waits for storage, training goes on and the next one holds a later moment.
         if due and not (self._saver and self._saver.busy):
             self._save()

@@ -6,7 +6,7 @@ any two optimizer updates or pseudo batches, and continues from there bit for bi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -83,9 +83,18 @@ def is_finished(training: Training) -> bool:
     return (last is not None and bool(last["diverged"])) or training.done >= training.config.budget
 
 
-def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any]) -> None:
-    """Raises: CheckpointError: ``state`` belongs to another config; fields that it does not know are let pass."""
-    ours = config.model_dump()
+def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any], fields: Collection[str] | None = None) -> None:
+    """Refuse a state of another config. Fields that it does not know are let pass.
+
+    Args:
+        config: The trial's.
+        state: What ``state_dict`` gave.
+        fields: Those that must agree; none: all.
+
+    Raises:
+        CheckpointError: they do not; the message names them.
+    """
+    ours = config.model_dump(include=None if fields is None else set(fields))
     different = [field for field in ours if state["config"].get(field, ours[field]) != ours[field]]
     if different:
         pairs = (f"{field}={state['config'][field]!r} (here {ours[field]!r})" for field in different)

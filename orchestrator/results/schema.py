@@ -74,6 +74,7 @@ TRIALS = pa.schema(
         _field("state", pa.string(), "completed, stopped_early, diverged or failed."),
         _field("error", pa.string(), "Why it failed; empty for other states."),
         _field("objective", pa.float64(), "Value of the sweep's objective at the last report."),
+        _field("feasible", pa.bool_(), "Whether the last report keeps the sweep's constraints."),
         _field(
             "recoveries", pa.int64(), "How often it was continued after its process died, in its last session.", "count"
         ),

@@ -31,14 +31,13 @@ class Session:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self.study = open_study(store, "sweep-a", mode="max")
+        self.study = open_study(store, "sweep-a", modes=["max"])
         self.searcher = StudySearcher(self.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
         self.writer = ResultWriter(store, "sweep-a")
         self.out = io.StringIO()
         progress = Progress(
             console=Console(file=self.out, width=200),
-            objective="validation_accuracy",
-            maximise=True,
+            sweep=SWEEP,
             searched=["temperature"],
             num_trials=3,
         )
@@ -63,7 +62,7 @@ class Session:
         self.recorder.on_trial_result(0, [], trial, result)
 
     def states(self) -> list[TrialState]:
-        return [trial.state for trial in open_study(self.store, "sweep-a", mode="max").trials]
+        return [trial.state for trial in open_study(self.store, "sweep-a", modes=["max"]).trials]
 
     def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = read_trials(self.store, "sweep-a").to_pylist()
@@ -113,7 +112,7 @@ def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch:
     trial = session.start()
     session.report(trial, 4)
     rows_when_told: list[int] = []
-    monkeypatch.setattr(session.searcher, "tell", lambda *_: rows_when_told.append(len(session.rows())))
+    monkeypatch.setattr(session.searcher, "tell", lambda *_, **__: rows_when_told.append(len(session.rows())))
     session.recorder.on_trial_complete(0, [], trial)
     assert rows_when_told == [1]
 

@@ -59,7 +59,7 @@ def order(searcher: StudySearcher, *, end: bool = True) -> list[tuple[str, int]]
     while isinstance(suggestion := searcher.suggest("x"), dict):
         found.append((suggestion["case"], suggestion["seed"]))
         if end:
-            searcher.tell(suggestion["trial_id"], "completed", None)
+            searcher.tell(suggestion["trial_id"], "completed", {})
     return found
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_field_is_blamed_on_its_case() -> None:
 def test_a_search_needs_an_objective_and_images_to_measure_it_on() -> None:
     with pytest.raises(ValidationError, match="objective=none: a search needs one"):
         SweepConfig(name="x", objective=None)
-    with pytest.raises(ValidationError, match="objective=validation_accuracy needs trial"):
+    with pytest.raises(ValidationError, match="validation_accuracy needs trial"):
         SweepConfig(name="x", trial={"validation_fraction": 0})
 
 
@@ -159,11 +159,11 @@ def test_seeds_come_in_turn_and_a_case_waits_for_the_student_that_it_starts_from
     assert [(s["case"], s["seed"]) for s in (first, second)] == [("zero-shot", 0), ("scratch", 0)]
     assert [asked(searcher)["case"] for _ in range(2)] == ["zero-shot", "scratch"]
     assert searcher.suggest("x") is None
-    searcher.tell(first["trial_id"], "completed", None)
+    searcher.tell(first["trial_id"], "completed", {})
     tuned = asked(searcher)
     assert (tuned["case"], tuned["seed"], tuned["initial_student"]) == ("fine-tuned", 0, f"here/{first['trial_id']}")
     assert searcher.suggest("x") is None
-    searcher.tell("t0002", "failed", None)
+    searcher.tell("t0002", "failed", {})
     # Its student will never come; the trial says so when it is built.
     assert asked(searcher)["initial_student"] == "here/t0002"
     assert searcher.suggest("x") == Searcher.FINISHED
@@ -173,10 +173,10 @@ def test_a_later_session_runs_what_is_left_and_more_seeds_extend_it() -> None:
     study = new_study()
     first = searcher_on(study, sweep_of())
     running = [asked(first), asked(first)]
-    first.tell(running[1]["trial_id"], "completed", None)
+    first.tell(running[1]["trial_id"], "completed", {})
     second = searcher_on(study, sweep_of())
     assert asked(second) == running[0]
-    second.tell(running[0]["trial_id"], "completed", None)
+    second.tell(running[0]["trial_id"], "completed", {})
     assert order(second) == [("fine-tuned", 0), ("zero-shot", 1), ("fine-tuned", 1), ("scratch", 1)]
     assert order(searcher_on(study, sweep_of(seeds=[0, 1, 2], only=["scratch"]))) == [("scratch", 2)]
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}

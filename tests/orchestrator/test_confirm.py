@@ -28,7 +28,7 @@ SEARCHED = ["generator_steps", "student_steps", "temperature"]
 def row(number: int, state: str = "completed", **settings: Any) -> dict[str, Any]:
     config = SEARCH.trial_config({"generator_steps": 1, "student_steps": 10, "temperature": 1.0, **settings})
     columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    return {"trial_id": f"t{number:04d}", "trial_number": number, "state": state, **columns}
+    return {"trial_id": f"t{number:04d}", "trial_number": number, "state": state, "feasible": True, **columns}
 
 
 BOARD = Leaderboard(
@@ -70,7 +70,9 @@ def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
     search = SweepConfig.model_validate({"name": "search", "trial": SEARCH.trial, "space": {}, "budget": budget})
     config = search.trial_config({"student_steps": 20})
     columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    rows = [{"trial_id": f"t000{n}", "trial_number": n, "state": "completed", **columns} for n in (0, 1)]
+    rows = [
+        {"trial_id": f"t000{n}", "trial_number": n, "state": "completed", "feasible": True, **columns} for n in (0, 1)
+    ]
     board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
     assert {trial.budget for trial in sweep.configs()} == {20}
@@ -106,8 +108,7 @@ def confirmation(values: dict[str, list[float]], *, maximise: bool = True) -> Co
         sweep_id=sweep_id,
         finished=True,
         results=CaseResults(sweep=sweep, rows=rows, others=[]),
-        objective="validation_accuracy",
-        maximise=maximise,
+        search=BOARD.sweep.model_copy(update={"mode": "max" if maximise else "min"}),
     )
 
 
@@ -145,7 +146,8 @@ def test_where_nothing_beats_the_published_settings_that_is_said() -> None:
 def test_an_objective_that_is_no_share_is_not_told_in_percent() -> None:
     found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.9, 0.9, 0.9], "t0003": [0.7, 0.7, 0.7]})
     losses = {a: {**row, "student_loss": 3 * row["validation_accuracy"]} for a, row in found.results.rows.items()}
-    of_loss = replace(found, objective="student_loss", maximise=False, results=replace(found.results, rows=losses))
+    search = found.search.model_copy(update={"objective": "student_loss", "mode": "min"})
+    of_loss = replace(found, search=search, results=replace(found.results, rows=losses))
     line = printed(of_loss).splitlines()[-1]
     assert "2.1 ± " in line
     assert "+0.33 [" in line

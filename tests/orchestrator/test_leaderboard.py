@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.leaderboard import read_leaderboard
+from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter
@@ -51,6 +51,33 @@ def test_smaller_can_be_better(store: ObjectStore) -> None:
     write(store, [{"objective": 0.9}, {"objective": 0.1}], sweep)
     best = read_leaderboard(store, "sweep-a").best
     assert best and best["trial_id"] == "t0001"
+
+
+def test_trials_outside_of_the_constraints_come_after_those_within(store: ObjectStore) -> None:
+    bounds = {"constraints": {"training_flops": {"at_most": 100.0}}}
+    sweep = SweepConfig.model_validate(SWEEP.model_dump() | bounds)
+    write(store, [{"objective": 0.9, "feasible": False}, {"objective": 0.7, "feasible": True}], sweep)
+    board = read_leaderboard(store, "sweep-a")
+    assert board.best and board.best["trial_id"] == "t0001"
+    assert [row["trial_id"] for row in board.rows] == ["t0001", "t0000"]
+    assert "out of bounds" in printed(board)
+
+
+def test_several_objectives_have_a_pareto_front(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(SWEEP.model_dump() | {"further_objectives": {"training_flops": "min"}})
+    points = [(0.9, 3e9), (0.8, 1e9), (0.8, 2e9), (0.95, 3e9), (0.7, 5e8)]
+    write(store, [{"objective": a, "validation_accuracy": a, "training_flops": f} for a, f in points], sweep)
+    board = read_leaderboard(store, "sweep-a")
+    assert [row["trial_id"] for row in board.front] == ["t0003", "t0001", "t0004"]
+    assert "Pareto front with training_flops" in str(board.table().title)
+    marked = [line.split()[1] for line in printed(board).splitlines() if "*" in line.split()[1]]
+    assert marked == ["t0003*", "t0001*", "t0004*"]
+
+
+def printed(board: Leaderboard) -> str:
+    out = io.StringIO()
+    Console(file=out, width=160).print(board.table())
+    return out.getvalue()
 
 
 def test_a_choice_by_test_accuracy_says_so(store: ObjectStore) -> None:

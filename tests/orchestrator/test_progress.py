@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from orchestrator.config import SweepConfig
 from orchestrator.progress import Progress, duration
 from trainables.config import ZeroShotConfig
 
@@ -14,8 +15,7 @@ def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
     console = Console(file=out, force_terminal=terminal, width=120, height=20, color_system=None)
     view = Progress(
         console=console,
-        objective="validation_accuracy",
-        maximise=True,
+        sweep=SweepConfig(name="test"),
         searched=["student_steps", "temperature"],
         num_trials=4,
     )
@@ -66,8 +66,8 @@ def test_in_a_terminal_there_is_a_table_and_no_lines() -> None:
 
 def test_the_best_is_the_best_of_all_sessions() -> None:
     view, _ = progress()
-    view.recall("t0000", {"student_steps": 7}, 0.9)
-    view.recall("t0001", {"student_steps": 8}, None)
+    view.recall("t0000", {"student_steps": 7}, 0.9, feasible=True)
+    view.recall("t0001", {"student_steps": 8}, None, feasible=True)
     view.started("t0002", SETTINGS, CONFIG)
     view.reported("t0002", report(50, 0.5))
     assert view.summary().startswith("2 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
@@ -79,7 +79,7 @@ def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.Mon
     clock = [0.0]
     monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: clock[0])
     view, _ = progress()
-    view.recall("t0000", {}, 0.5)
+    view.recall("t0000", {}, 0.5, feasible=True)
     assert view.seconds_left() is None
     view.started("t0001", SETTINGS, CONFIG)
     clock[0] = 50

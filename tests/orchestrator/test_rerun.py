@@ -33,7 +33,8 @@ def test_a_trial_of_a_case_runs_again_too() -> None:
         {"name": "a", "trial": {"dataset": "digits"}, "cases": {"kd": {"method": "supervised", "images_per_class": 3}}}
     )
     columns = {f"config_{name}": value for name, value in cases.configs()[0].model_dump().items()}
-    rows = [{"trial_id": "t0000", "trial_number": 0, "state": "completed", **columns}]
+    alone = {"config_initial_trial": None}
+    rows = [{"trial_id": "t0000", "trial_number": 0, "state": "completed", **columns, **alone}]
     _, sweep, _ = rerun_sweep(Leaderboard(sweep_id="a", sweep=cases, searched=[], rows=rows), "t0000")
     assert sweep.configs() == cases.configs()
 

@@ -42,6 +42,7 @@ def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
         "state": "completed",
         "error": "",
         "objective": 0.5,
+        "feasible": True,
         "recoveries": 0,
     }
     row |= {"ended_at": NOW, "teacher_sha256": "ab", "teacher_validation_accuracy": 0.9, "teacher_test_accuracy": 0.9}

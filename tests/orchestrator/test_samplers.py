@@ -45,7 +45,7 @@ def run(study: optuna.Study, config: SamplerConfig, trials: int, num_trials: int
         settings = {field: suggestion[field] for field in SPACE}
         asked.append(settings)
         value = 1 - abs(settings["student_steps"] - 12) / 40 - abs(settings["temperature"] - 3) / 16
-        searcher.tell(suggestion["trial_id"], "completed", value)
+        searcher.tell(suggestion["trial_id"], "completed", {"validation_accuracy": value})
     return asked
 
 
@@ -54,16 +54,18 @@ def test_every_sampler_begins_with_the_published_settings_and_proposes_the_same_
     name: str, store: ObjectStore
 ) -> None:
     config = sampler_config(name)
-    whole = run(open_study(store, "sweep-whole", mode="max"), config, 7)
-    begun = run(open_study(store, "sweep-parts", mode="max"), config, 4)
-    continued = run(open_study(store, "sweep-parts", mode="max"), config, 3)  # by a new process, as far as it can tell
+    whole = run(open_study(store, "sweep-whole", modes=["max"]), config, 7)
+    begun = run(open_study(store, "sweep-parts", modes=["max"]), config, 4)
+    continued = run(
+        open_study(store, "sweep-parts", modes=["max"]), config, 3
+    )  # by a new process, as far as it can tell
     assert whole[0] == {"student_steps": 10, "temperature": 1.0}
     assert begun + continued == whole
     assert len({tuple(settings.values()) for settings in whole}) >= 6
 
 
 def test_a_grid_is_gone_through_once(store: ObjectStore) -> None:
-    asked = run(open_study(store, "sweep-a", mode="max"), sampler_config("grid"), 7)
+    asked = run(open_study(store, "sweep-a", modes=["max"]), sampler_config("grid"), 7)
     assert [tuple(settings.values()) for settings in asked[1:]] == list(product(*GRID.values()))
 
 
@@ -107,6 +109,6 @@ def test_a_grid_belongs_to_the_grid(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
 def test_samplers_with_a_model_find_the_better_half(name: str, store: ObjectStore) -> None:
-    asked = run(open_study(store, "sweep-a", mode="max"), sampler_config(name), 24, num_trials=24)
+    asked = run(open_study(store, "sweep-a", modes=["max"]), sampler_config(name), 24, num_trials=24)
     early, late = ([abs(settings["student_steps"] - 12) for settings in part] for part in (asked[1:8], asked[-7:]))
     assert sum(late) < sum(early)

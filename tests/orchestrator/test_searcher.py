@@ -25,11 +25,11 @@ RANDOM = SamplerConfig(name="random")
 
 
 def study_in(store: ObjectStore) -> optuna.Study:
-    return open_study(store, "sweep-a", mode="max")
+    return open_study(store, "sweep-a", modes=["max"])
 
 
 def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
-    sweep = SWEEP.model_copy(update=changes)
+    sweep = SweepConfig.model_validate(SWEEP.model_dump() | changes)
     space = resolve_space(sweep.space)
     first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
     return StudySearcher(study, sweep, space, sweep_id="sweep-a", first=first)
@@ -74,10 +74,10 @@ def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
         searcher.report(key, 10, 0.5)
         searcher.report(key, 10, 0.7)  # again after a recovery: the first counts
     searcher.report("t0000", 20, 0.6)
-    searcher.tell("t0000", "completed", 0.6)
-    searcher.tell("t0001", "stopped_early", 0.5)
-    searcher.tell("t0002", "diverged", float("nan"))
-    searcher.tell("t0003", "failed", None)
+    searcher.tell("t0000", "completed", {"validation_accuracy": 0.6})
+    searcher.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
+    searcher.tell("t0002", "diverged", {"validation_accuracy": float("nan")})
+    searcher.tell("t0003", "failed", {})
     trials = study_in(store).trials
     assert [trial.state for trial in trials] == [
         TrialState.COMPLETE,
@@ -92,17 +92,52 @@ def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
     assert sorted(past_reports(study)) == [("t0000", 10, 0.5), ("t0000", 20, 0.6), ("t0001", 10, 0.5)]
 
 
+def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: ObjectStore) -> None:
+    sweep = {"constraints": {"training_flops": {"at_most": 100}, "validation_accuracy": {"at_least": 0.5}}}
+    searcher = searcher_on(study_in(store), **sweep)
+    for _ in range(3):
+        suggest(searcher)
+    searcher.tell("t0000", "completed", {"validation_accuracy": 0.6, "training_flops": 90})
+    searcher.tell("t0001", "completed", {"validation_accuracy": 0.4, "training_flops": 130})
+    searcher.tell("t0002", "completed", {"validation_accuracy": 0.9, "training_flops": None})
+    first, second, third = (trial.constraints for trial in study_in(store).trials)
+    assert first["training_flops"] == -10 and first["validation_accuracy"] < 0
+    assert second["training_flops"] == 30 and second["validation_accuracy"] == pytest.approx(0.1)
+    assert third["training_flops"] == float("inf")  # what was not measured is not within bounds
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "qmc", "random"])
+def test_several_objectives_go_together_with_early_stopping(sampler: str, store: ObjectStore) -> None:
+    study = open_study(store, "several", modes=["max", "min"])
+    several = {"further_objectives": {"training_flops": "min"}, "sampler": {"name": sampler, "startup_trials": 3}}
+    searcher = searcher_on(study, num_trials=9, **several)
+    for number in range(9):
+        key = suggest(searcher)["trial_id"]
+        searcher.report(key, 10, 0.1 * number)
+        report = {"validation_accuracy": 0.1 * number, "training_flops": 1e9 * number}
+        if number % 3 == 2:
+            searcher.tell(key, "stopped_early", report, share=0.25)
+        else:
+            searcher.tell(key, "completed", report)
+    trials = open_study(store, "several", modes=["max", "min"]).trials
+    assert [trial.values for trial in trials[:3]] == [[0.0, 0.0], [0.1, 1e9], None]
+    assert trials[2].state is TrialState.PRUNED
+    assert trials[2].intermediate_values == {10: 0.2}
+    assert trials[2].constraints == {"unused_budget": 0.75}
+    assert len(study.best_trials) == 6  # more accuracy costs more here, so none is beaten
+
+
 def test_a_later_session_first_continues_what_was_running_with_the_same_settings(store: ObjectStore) -> None:
     first = searcher_on(study_in(store))
     before = [suggest(first) for _ in range(3)]
     first.report("t0001", 10, 0.5)
-    first.tell("t0001", "stopped_early", 0.5)
+    first.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
     # The driver dies here; a new one reads the study from storage.
     second = searcher_on(study_in(store))
     assert [suggest(second) for _ in range(2)] == [before[0], before[2]]
     assert suggest(second)["trial_id"] == "t0003"
     assert second.suggest("x") == Searcher.FINISHED
-    second.tell("t0000", "completed", 0.9)
+    second.tell("t0000", "completed", {"validation_accuracy": 0.9})
     assert study_in(store).trials[0].value == 0.9
 
 
@@ -126,7 +161,8 @@ def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
             if interrupt and number % 3 == 0:
                 searcher = searcher_on(optuna.load_study(study_name="s", storage=study._storage), num_trials=14)
             suggestions.append(suggest(searcher))
-            searcher.tell(suggestions[-1]["trial_id"], "completed", 1 / (1 + suggestions[-1]["temperature"]))
+            made_up = 1 / (1 + suggestions[-1]["temperature"])
+            searcher.tell(suggestions[-1]["trial_id"], "completed", {"validation_accuracy": made_up})
         return suggestions
 
     storages = [optuna.storages.InMemoryStorage() for _ in range(2)]
@@ -137,7 +173,7 @@ def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
 def test_more_trials_extend_a_sweep(store: ObjectStore) -> None:
     first = searcher_on(study_in(store), num_trials=1)
     suggest(first)
-    first.tell("t0000", "completed", 0.5)
+    first.tell("t0000", "completed", {"validation_accuracy": 0.5})
     assert first.suggest("x") == Searcher.FINISHED
     assert suggest(searcher_on(study_in(store), num_trials=2))["trial_id"] == "t0001"
 

@@ -164,7 +164,7 @@ def test_missing_rights_are_all_named_in_one_message(
         open_storage(address)
     for right in rights:
         assert right in str(caught.value)
-    assert "cluster/s3-policy.json" in str(caught.value)
+    assert "cluster/iam/storage.json" in str(caught.value)
 
 
 @pytest.mark.s3
@@ -193,7 +193,7 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
     monkeypatch.setattr(
         "orchestrator.storage._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
     )
-    with pytest.raises(StorageError, match=r"this machine's clock is \+(599|600) s off the service's"):
+    with pytest.raises(StorageError, match=r"this machine's clock is \+(599|6\d\d) s off the service's"):
         open_storage(address)
     assert _clock_skew({}) == 0
 

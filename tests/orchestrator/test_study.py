@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 
-from orchestrator.study import ObjectJournal, open_study
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.study import BatchedJournal, ObjectJournal, one_step, open_study, watched_storage
 from trainables.object_store import ObjectStore
 
 Open = Callable[[], optuna.Study]
@@ -17,9 +18,12 @@ Open = Callable[[], optuna.Study]
 def open_again(request: pytest.FixtureRequest, store: ObjectStore) -> Open:
     """Each journal opens its study anew at each call, as a new process would."""
     if request.param == "one file":
-        return lambda: open_study(store, "sweep-a", mode="min")
+        return lambda: open_study(store, "sweep-a", modes=["min"])
     return lambda: optuna.create_study(
-        storage=JournalStorage(ObjectJournal(store)), study_name="sweep-a", direction="minimize", load_if_exists=True
+        storage=JournalStorage(BatchedJournal(ObjectJournal(store))),
+        study_name="sweep-a",
+        direction="minimize",
+        load_if_exists=True,
     )
 
 
@@ -40,21 +44,52 @@ def test_a_study_is_found_again_as_it_was(open_again: Open) -> None:
     assert open_again().best_value == 0.1
 
 
+def test_one_step_is_published_at_once_and_read_before(store: ObjectStore) -> None:
+    objects = ObjectJournal(store)
+    study = optuna.create_study(storage=JournalStorage(BatchedJournal(objects)), study_name="sweep-a")
+    published = len(store.keys("journal"))
+    with one_step(study):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("config", "{}")
+        assert study.trials[0].user_attrs == {"config": "{}"}
+        assert len(store.keys("journal")) == published
+    assert len(store.keys("journal")) == published + 1
+    study.tell(trial, 1.0)
+    assert len(store.keys("journal")) == published + 2
+
+
+def test_whoever_watches_sees_a_sweep_go_on(store: ObjectStore) -> None:
+    running = optuna.create_study(storage=JournalStorage(BatchedJournal(ObjectJournal(store))), study_name="sweep-a")
+    watched = optuna.load_study(storage=JournalStorage(ObjectJournal(store)), study_name="sweep-a")
+    for number in range(3):
+        running.tell(running.ask(), number)
+        assert [trial.value for trial in watched.trials] == list(range(number + 1))
+
+
+def test_a_sweep_without_a_study_cannot_be_watched(store: ObjectStore) -> None:
+    open_study(store, "sweep-a", modes=["max"]).ask()
+    watched = optuna.load_study(storage=watched_storage(store, "sweep-a"), study_name="sweep-a")
+    assert len(watched.trials) == 1
+    with pytest.raises(SweepNotFoundError, match="no study of sweep-b"):
+        watched_storage(store, "sweep-b")
+
+
 def test_sweeps_do_not_share_a_study(store: ObjectStore) -> None:
-    open_study(store, "sweep-a", mode="max").ask()
-    assert not open_study(store, "sweep-b", mode="max").trials
+    open_study(store, "sweep-a", modes=["max"]).ask()
+    assert not open_study(store, "sweep-b", modes=["max"]).trials
 
 
 @pytest.mark.parametrize("cut", [1, 5])
 def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore) -> None:
-    study = open_study(store, "sweep-a", mode="max")
+    study = open_study(store, "sweep-a", modes=["max"])
     study.tell(study.ask(), 0.5)
     study.ask()
     journal = Path(store.path("studies/sweep-a/journal.log"))
     journal.write_bytes(journal.read_bytes()[:-cut])
-    again = open_study(store, "sweep-a", mode="max")
+    again = open_study(store, "sweep-a", modes=["max"])
     again.tell(again.ask(), 0.7)
-    final = open_study(store, "sweep-a", mode="max")
+    final = open_study(store, "sweep-a", modes=["max"])
     assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
 
 
@@ -74,11 +109,15 @@ def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_no
     with monkeypatch.context() as crashing:
         # The new object is there, and most of the old ones still are.
         crashing.setattr(ObjectStore, "delete_all", delete_some)
-        assert list(ObjectJournal(store).read_logs(0)) == entries[:20]
+        ObjectJournal(store).gather()
     assert len(store.keys("journal")) == 13
+    reader = ObjectJournal(store)
+    assert list(reader.read_logs(0)) == entries[:20]
     gathered = ObjectJournal(store)
+    gathered.gather()
     assert list(gathered.read_logs(0)) == entries[:20]
     assert store.keys("journal") == ["journal/00000000.json"]
     gathered.append_logs(entries[20:25])
+    assert list(reader.read_logs(15)) == entries[15:25], "who was looking while it was gathered"
     gathered.append_logs(entries[25:])
     assert list(ObjectJournal(store).read_logs(18)) == entries[18:]

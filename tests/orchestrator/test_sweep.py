@@ -119,7 +119,7 @@ def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
     for row in rows:
         last = next(r for r in reports if r["trial_id"] == row["trial_id"] and r["pseudo_batches"] == 4)
         assert all(row[metric.name] == last[metric.name] for metric in METRICS)
-    study = open_study(store, "whole", mode="max")
+    study = open_study(store, "whole", modes=["max"])
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
     assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
@@ -158,7 +158,7 @@ def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str,
         (False, False): "failed",
         (False, True): "failed",
     }
-    told = [trial.state for trial in open_study(find_storage(storage), name, mode="max").trials]
+    told = [trial.state for trial in open_study(find_storage(storage), name, modes=["max"]).trials]
     assert told == [TrialState.COMPLETE if row["state"] == "completed" else TrialState.FAIL for row in rows]
     for row in rows:
         # Tune does not try a trial again that fails before it counts as running.
@@ -190,7 +190,7 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
     assert stopped
     assert {row["state"] for row in rows} <= {"stopped_early", "completed"}
     assert all(row["pseudo_batches"] in {4, 8} for row in stopped)
-    study = open_study(find_storage(storage), "halving", mode="max")
+    study = open_study(find_storage(storage), "halving", modes=["max"])
     for row, told in zip(rows, study.trials, strict=True):
         assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
         assert max(told.intermediate_values) == row["pseudo_batches"]
@@ -216,6 +216,79 @@ def test_a_search_is_confirmed_with_new_seeds_and_a_trial_repeated_bit_for_bit(s
     assert all(row["state"] == "completed" for row in rows)
     assert confirmed.difference("t0001").n == 2
     assert confirmed.best in {"baseline", "t0001"}
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_population_takes_over_from_its_best_and_its_rows_tell_what_was_used(storage: str) -> None:
+    # The objective is the learning rate's own size: it falls with the cosine, alike for all, so the ranking is known.
+    rates = {"type": "float", "low": 1e-8, "high": 1e-2, "log": True}
+    pbt = {"name": "pbt", "population": 4, "generations": 2}
+    whole = {"total_pseudo_batches": 8, "evaluation_interval": 2}
+    sweep = sweep_of(
+        storage, space={"student_lr": rates}, scheduler=pbt, trial=whole, objective="student_lr", num_trials=8
+    )
+    run(sweep, "population")
+    rows = trials(storage, "population")
+    first, second = rows[:4], rows[4:]
+    assert {(row["state"], row["pseudo_batches"]) for row in first} == {("stopped_early", 4)}
+    assert {(row["state"], row["pseudo_batches"]) for row in second} == {("completed", 8)}
+    best, worst = (pick(first, key=lambda row: row["config_student_lr"])["trial_number"] for pick in (max, min))
+    for before, after in zip(first, second, strict=True):
+        of_worst = before["trial_number"] == worst
+        assert after["config_initial_trial"] == rows[best if of_worst else before["trial_number"]]["trial_id"]
+        assert (after["config_student_lr"] == before["config_student_lr"]) is not of_worst
+        assert after["student_updates"] == 2 * 8  # with what was inherited
+    reports = read_reports(find_storage(storage), "population").to_pylist()
+    places = [(row["trial_id"], row["pseudo_batches"]) for row in reports]
+    assert places == [
+        *((f"t000{number}", done) for number in range(4) for done in (2, 4)),
+        *((f"t000{number}", done) for number in range(4, 8) for done in (6, 8)),
+    ]
+    board = read_leaderboard(find_storage(storage), "population")
+    assert board.best and board.best["trial_number"] >= 4
+    with pytest.raises(ConfigError, match="went on from the state of"):
+        rerun(board, "t0005")
+    with pytest.raises(ConfigError, match="a sequence of settings"):
+        confirm(board, top=1, seeds=2)
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_budget_of_seconds_has_one_measure_for_all_trials_of_all_sessions(storage: str) -> None:
+    steps = {"type": "int", "low": 1, "high": 20}
+    trial = {"total_pseudo_batches": None, "evaluation_interval": None, "student_steps": None}
+    fixed = {field: value for field, value in tiny_settings(validation_fraction=0.5).items() if field not in trial}
+    sweep = sweep_of(
+        storage,
+        space={"student_steps": steps},
+        budget={"unit": "seconds", "amount": 1, "reports": 2},
+        num_trials=2,
+    ).model_copy(update={"trial": fixed})
+    assert "a trial may train for 1 s, at" in run(sweep, "timed")
+    run(sweep.model_copy(update={"num_trials": 4}), "timed")
+    rows = trials(storage, "timed")
+    assert [row["state"] for row in rows] == ["completed"] * 4
+    costs = [row["training_flops"] / row["config_total_pseudo_batches"] * 1 for row in rows]
+    work = [cost * row["config_total_pseudo_batches"] for cost, row in zip(costs, rows, strict=True)]
+    assert max(work) - min(work) <= max(costs)  # but for whole pseudo batches
+    assert max(row["training_seconds"] for row in rows) < 10
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
+    sweep = sweep_of(storage, num_trials=2)
+    run(sweep, "lost")
+    before = open_study(find_storage(storage), "lost", modes=["max"]).trials
+    Path(storage, "studies", "lost", "journal.log").unlink()
+    printed = run(sweep.model_copy(update={"num_trials": 3}), "lost")
+    assert "the study of lost was lost; made it anew from the rows of 2 trials" in printed
+    after = open_study(find_storage(storage), "lost", modes=["max"]).trials
+    assert len(after) == 3
+    for ours, theirs in zip(after, before, strict=False):
+        assert (ours.params, ours.values, ours.intermediate_values) == (
+            theirs.params,
+            theirs.values,
+            theirs.intermediate_values,
+        )
 
 
 def own_trial_processes() -> list[int]:
@@ -327,7 +400,7 @@ def test_a_driver_stopped_in_three_ways_ends_with_the_numbers_of_an_undisturbed_
     reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("disturbed", "undisturbed")]
     assert differences(*reports) == []
     assert differences(trials(storage, "disturbed"), trials(storage, "undisturbed")) == []
-    studies = [open_study(find_storage(storage), name, mode="max").trials for name in ("disturbed", "undisturbed")]
+    studies = [open_study(find_storage(storage), name, modes=["max"]).trials for name in ("disturbed", "undisturbed")]
     for ours, theirs in zip(*studies, strict=True):
         assert (ours.number, ours.state, ours.params, ours.value) == (
             theirs.number,
@@ -395,10 +468,11 @@ def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storag
         return prepare_inputs(sweep_of(storage, trial=changes), find_storage(storage), say=said.append)
 
     base = prepared()
-    trained = [prepared(split_seed=1), prepared(validation_fraction=0.4), prepared(normalisation="unit")]
+    changes: list[dict[str, Any]] = [{"split_seed": 1}, {"validation_fraction": 0.4}, {"normalisation": "unit"}]
+    trained = [prepared(**change) for change in (*changes, {"teacher_seed": 1})]
     checksums = {teacher_in(inputs).metadata.sha256 for inputs in (base, *trained)}
-    assert len(checksums) == 4
-    assert [len(splits_in(inputs).validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000]
+    assert len(checksums) == 5
+    assert [len(splits_in(inputs).validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000, 2000]
     assert not torch.equal(splits_in(base).validation.images, splits_in(trained[0]).validation.images)
     # A zero-shot trial is not even given the training images.
     assert len(splits_in(base).train) == 0

@@ -44,11 +44,11 @@ def test_checkpoints_of_another_format_end_the_session_and_no_trial(
     sweep: SweepConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_storage(sweep.storage)
-    study = open_study(store, "sweep-a", mode="max")
+    study = open_study(store, "sweep-a", modes=["max"])
     study.ask()
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 1)
     CheckpointStore(store.below(keys.checkpoint_folder("sweep-a"))).save("t0000", 2, take_snapshot({"a": 1}))
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="format 1; this version reads 2: finish it with the version"):
+    with pytest.raises(CheckpointError, match="format 1; this version reads 3: finish it with the version"):
         run_sweep(sweep, sweep_id="sweep-a")
-    assert [trial.state.name for trial in open_study(store, "sweep-a", mode="max").trials] == ["RUNNING"]
+    assert [trial.state.name for trial in open_study(store, "sweep-a", modes=["max"]).trials] == ["RUNNING"]

@@ -59,7 +59,10 @@ def test_inline_domains() -> None:
         ({"temperature": {"low": 1, "high": 2}}, "temperature"),
         ({"temperature": {"type": "float", "low": 1, "high": 2, "step": 1}}, "Extra inputs"),
         ({"batch_size": {"type": "categorical", "choices": []}}, "at least 1 item"),
-        ("no_such_space", "unknown space 'no_such_space'; known: optimisation, step_ratio_temperature"),
+        (
+            "no_such_space",
+            "unknown space 'no_such_space'; known: ablations, losses, optimisation, regularisation, step_",
+        ),
         ("nowhere.py:space", "there is no file nowhere.py"),
     ],
 )

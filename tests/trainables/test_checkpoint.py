@@ -62,7 +62,7 @@ def test_any_flipped_bit_or_cut_is_noticed(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     ("version", "remedy"),
-    [(3, "format 3; this version reads 2: update zskt"), (1, "format 1; .*give the sweep another --sweep-id")],
+    [(4, "format 4; this version reads 3: update zskt"), (1, "format 1; .*give the sweep another --sweep-id")],
 )
 def test_a_checkpoint_of_another_format_says_what_to_do(
     version: int, remedy: str, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,35 @@ def changed(network: nn.Module, before: State) -> bool:
     return any(not torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
+def test_seeds_of_generator_and_student_vary_apart() -> None:
+    base, generator, student = make_distiller(), make_distiller(generator_seed=1), make_distiller(student_seed=1)
+    assert changed(base.generator, snapshot(generator.generator))
+    assert not changed(base.student, snapshot(generator.student))
+    assert not torch.equal(base._draw_latents(), generator._draw_latents())
+    assert changed(base.student, snapshot(student.student))
+    assert not changed(base.generator, snapshot(student.generator))
+    assert torch.equal(make_distiller()._draw_latents(), student._draw_latents())
+    both = make_distiller(seed=5, generator_seed=0, student_seed=0)
+    assert not changed(base.student, snapshot(both.student))
+
+
+def test_a_training_goes_on_from_the_state_of_one_with_other_settings() -> None:
+    first = make_distiller(total_pseudo_batches=2, learning_rate_horizon=8)
+    first.advance()
+    state = checkpoint.parse(checkpoint.dump(first.state_dict()), origin="test")
+    same: dict[str, Any] = {"total_pseudo_batches": 4, "learning_rate_horizon": 8}
+    with pytest.raises(CheckpointError, match="another config: total_pseudo_batches=2"):
+        make_distiller(**same).load_state_dict(state)
+    second = make_distiller(**same, student_lr=1e-4, student_steps=3, batch_size=6)
+    second.inherit(state)
+    assert not changed(second.student, snapshot(first.student))
+    report = second.advance()
+    assert (report["pseudo_batches"], report["student_updates"]) == (4, 2 * 2 + 2 * 3)
+    assert report["student_lr"] == pytest.approx(1e-4 * (1 + math.cos(math.pi * 3 / 8)) / 2)
+    with pytest.raises(CheckpointError, match="generator_width=4 .here 6"):
+        make_distiller(**same, generator_width=6).inherit(state)
+
+
 def published_loop(*, dtype: torch.dtype = torch.float32, **changes: Any) -> PublishedLoop:
     config = ZeroShotConfig.model_validate(tiny_settings(**changes))
     teacher = make_teacher(config.teacher, dataset=config.dataset)
@@ -306,6 +335,8 @@ CHANGES: dict[str, Any] = {
     "total_pseudo_batches": 5,
     "learning_rate_horizon": 8,
     "evaluation_interval": 1,
+    "generator_seed": 1,
+    "student_seed": 1,
     "latents": "fresh",
     "student_batch": "scored",
     "student_mode_in_generator_step": "eval",
@@ -332,6 +363,7 @@ EXCEPTIONS = {
     "dataset_file": "read before the loop: tests/trainables/test_dataset_files.py",
     "dataset": "chooses the images and the teacher: tests/orchestrator/test_sweep.py",
     "teacher": "chooses the teacher's weights: the same",
+    "teacher_seed": "of the teacher's training: tests/orchestrator/test_sweep.py",
     "normalisation": "is of the real images, not of the loop: the next test but two",
     "teacher_checkpoint": "read before the loop: tests/trainables/test_teachers.py",
     "validation_fraction": "splits the images: tests/trainables/test_data.py",
@@ -339,6 +371,7 @@ EXCEPTIONS = {
     "method": "has one value here: tests/trainables/test_trial.py",
     "compilation": "changes bits of wide networks: the tests above",
     "transition_images": "measured after the loop: tests/trainables/test_trial.py",
+    "initial_trial": "found among the checkpoints: tests/trainables/test_ray_trainables.py",
 }
 
 

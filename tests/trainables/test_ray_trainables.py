@@ -62,6 +62,58 @@ def prepared(store: ObjectStore) -> type[Prepared]:
     return type("WithStore", (Prepared,), {"storage": storage})
 
 
+def test_a_trial_takes_over_from_another_one_once(prepared: type[Prepared]) -> None:
+    parts = {"learning_rate_horizon": 4, "evaluation_interval": 2}
+    first = prepared(config("t0001", total_pseudo_batches=2, **parts))
+    first.train()
+    second = prepared(config("t0002", student_lr=1e-4, initial_trial="t0001", **parts))
+    assert same(weights(second), weights(first))
+    assert second.train()["pseudo_batches"] == 4
+    again = prepared(config("t0002", student_lr=1e-4, initial_trial="t0001", **parts))
+    assert same(weights(again), weights(second)), "what it has saved itself goes before what it began with"
+    orphan = prepared(config("t0003", initial_trial="t0009", **parts)).train()
+    assert orphan["failure"].startswith("CheckpointError: initial_trial=t0009: this sweep has no checkpoint of it")
+
+
+def test_what_would_fail_again_is_said_and_not_raised(prepared: type[Prepared]) -> None:
+    trainable = prepared(config(student="wrn-10-1"))
+    result = trainable.train()
+    assert result["done"]
+    assert result["failure"].startswith("ValueError: attention_weight=250: the activations")
+    assert trainable.reset(config("t0002")), "the process serves the next trial"
+    assert trainable.train()["pseudo_batches"] == 2
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), torch.OutOfMemoryError("GPU")])
+def test_what_may_pass_is_raised_so_that_it_is_tried_again(
+    error: Exception, prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = prepared(config())
+
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainable.training, "advance", fail)
+    with pytest.raises(type(error)):
+        trainable.train()
+
+
+def test_on_a_machine_that_is_taken_away_trials_save_more_often(
+    prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = {"now": 1000, "leaving": False}
+    saves: list[int] = []
+    trainable = prepared(config())
+    monkeypatch.setattr("trainables.ray_trainables.time.monotonic", lambda: machine["now"])
+    monkeypatch.setattr(trainable._saver, "save", lambda *_: saves.append(machine["now"]))
+    trainable._saved_at, trainable._checkpoint_seconds = 1000, 60
+    trainable._leaving = lambda: bool(machine["leaving"])
+    for now, leaving in ((1030, False), (1031, True), (1034, True), (1037, True), (1090, False), (1100, False)):
+        machine.update(now=now, leaving=leaving)
+        trainable._save_if_due()
+    assert saves == [1031, 1037, 1100]
+
+
 def test_steps_end_with_done() -> None:
     trainable = Prepared(config())
     results = [trainable.train(), trainable.train()]

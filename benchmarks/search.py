@@ -1,0 +1,124 @@
+"""Does the search find more than chance does? TPE with ASHA against random search with the same work.
+
+    python -m benchmarks.search --repeats 5 --trials 40 --seeds 5
+
+Each repeat has a seed of its own. The search runs its trials; random search gets as many whole trials as the search's
+floating-point operations allow. The best completed setting of either is then run with new seeds at full budget, which is
+what the table compares, seed by seed: a search's own best value is partly luck. The storage is kept, so that the same
+command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from orchestrator.config import SweepConfig
+from orchestrator.confirm import Confirmation, confirm
+from orchestrator.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.loading import load_sweep
+from orchestrator.paired import PairedDifference, paired_difference
+from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.searcher import StudySearcher, published_settings, survey_space
+from orchestrator.storage import find_storage
+from orchestrator.sweep import run_sweep
+from search_spaces import resolve_space
+from trainables.config import ZeroShotConfig
+from trainables.flops import pseudo_batch_flops
+
+
+def searched(sweep: SweepConfig, sweep_id: str, console: Console) -> Leaderboard:
+    """The ended trials of a sweep that is run if need be."""
+    if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
+        raise KeyboardInterrupt
+    return read_leaderboard(find_storage(sweep.storage), sweep_id)
+
+
+def work(board: Leaderboard) -> float:
+    """Floating-point operations of all trials of a sweep, stopped ones included."""
+    return sum(row["training_flops"] or 0.0 for row in board.rows)
+
+
+def trials_within(sweep: SweepConfig, flops: float) -> int:
+    """How many whole trials of random search, whose settings follow from the seed alone, fit into so much work."""
+    space = resolve_space(sweep.space)
+    first = published_settings(survey_space(space, sweep, forbidden=()), ZeroShotConfig)
+    searcher = StudySearcher(optuna.create_study(), sweep, space, sweep_id="dry-run", first=first)
+    spent, count = 0.0, 0
+    while isinstance(suggestion := searcher.suggest("x"), dict):
+        settings = {name: suggestion[name] for name in ZeroShotConfig.model_fields}
+        config = ZeroShotConfig.model_validate(settings)
+        spent += config.total_pseudo_batches * pseudo_batch_flops(config)
+        if spent > flops:
+            break
+        count += 1
+    return max(2, count)
+
+
+def confirmed(board: Leaderboard, seeds: int, console: Console) -> tuple[Confirmation, dict[int, float]]:
+    """Validation accuracy by seed of a search's best setting; of the published one, if that came out best."""
+    found = confirm(board, top=1, seeds=seeds, console=console)
+    assert board.best is not None  # confirm would have said so
+    case = BASELINE if board.best["trial_number"] == 0 else board.best["trial_id"]
+    return found, found.results.by_seed(case, found.objective)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--storage", default="./runs")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    rows: list[list[str]] = []
+    differences: list[float] = []
+    for repeat in range(options.repeats):
+        common: dict[str, Any] = {"storage": options.storage, "seed": 1000 * (repeat + 1)}
+        preset = load_sweep("quickstart", flags={**common, "num_trials": options.trials})
+        search = searched(preset, f"search-{repeat}-tpe", console)
+        chance = SweepConfig.model_validate(
+            preset.model_dump() | {"sampler": {"name": "random"}, "scheduler": {"name": "none"}, "num_trials": 10_000}
+        )
+        affordable = trials_within(chance, work(search))
+        random = searched(chance.model_copy(update={"num_trials": affordable}), f"search-{repeat}-random", console)
+        (of_search, ours), (_, theirs) = (confirmed(board, options.seeds, console) for board in (search, random))
+        published = of_search.results.by_seed(BASELINE, of_search.objective)
+        difference = paired_difference(ours, theirs)
+        differences.append(difference.mean)
+        rows.append(
+            [
+                str(repeat),
+                f"{work(search) / 1e12:.1f}",
+                f"{len(search.rows)} ({len(search.candidates)})",
+                str(len(random.rows)),
+                *(f"{statistics.fmean(values.values()):.2%}" for values in (published, ours, theirs)),
+                points(difference),
+            ]
+        )
+    headings = ["repeat", "TFLOP", "trials of TPE + ASHA (completed)", "random trials", "published"]
+    print("| " + " | ".join([*headings, "TPE + ASHA", "random", "difference, points [95 %]"]) + " |")
+    print("| --- " + "| ---: " * (len(headings) + 2) + "|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    better = sum(difference > 0 for difference in differences)
+    print(
+        f"\nTPE with ASHA found the better setting in {better} of {len(differences)} repeats, by "
+        f"{100 * statistics.fmean(differences):+.2f} points on average; accuracies are means of {options.seeds} new "
+        "seeds on validation images."
+    )
+
+
+def points(difference: PairedDifference) -> str:
+    """In percentage points."""
+    return f"{100 * difference.mean:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+
+
+if __name__ == "__main__":
+    main()

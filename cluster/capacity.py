@@ -1,0 +1,122 @@
+"""What a cluster can hold: now, and once its autoscaler has started all the machines that it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
+"""Where ``ray up`` leaves the cluster's description on its head node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeType:
+    """So many machines of one kind, each with so many CPU cores and GPUs."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+    def trials_each(self, *, cpus: float, gpus: float) -> int:
+        """Trials of that size that one machine holds. A trial does not span machines, nor a part of one two GPUs."""
+        by_cpu = int(self.cpus / cpus)
+        if gpus <= 0:
+            return by_cpu
+        by_gpu = int(self.gpus) * int(1 / gpus) if gpus < 1 else int(self.gpus / gpus)
+        return min(by_cpu, by_gpu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """The machines of a cluster: those that stay, and those that an autoscaler may add."""
+
+    fixed: Sequence[NodeType]
+    added: Sequence[NodeType] = ()
+    max_added: int = 0
+    """How many may be added, of all kinds together."""
+
+    @property
+    def max_nodes(self) -> int:
+        """Machines at most."""
+        return sum(node.count for node in self.fixed) + min(self.max_added, sum(node.count for node in self.added))
+
+    @property
+    def largest_gpus(self) -> float:
+        """GPUs of the machine that has most; 0 without machines."""
+        return max((node.gpus for node in (*self.fixed, *self.added)), default=0.0)
+
+    @property
+    def largest_cpus(self) -> float:
+        """CPU cores of the machine that has most; 0 without machines."""
+        return max((node.cpus for node in (*self.fixed, *self.added)), default=0.0)
+
+    def trials(self, *, cpus: float, gpus: float) -> int:
+        """Trials of that size that run at once, with the machines added that hold most of them.
+
+        Raises:
+            ValueError: not even one fits; the message says which resource is short and what to do.
+        """
+        held = sum(node.count * node.trials_each(cpus=cpus, gpus=gpus) for node in self.fixed)
+        left = self.max_added
+        for each, count in sorted(((n.trials_each(cpus=cpus, gpus=gpus), n.count) for n in self.added), reverse=True):
+            held += each * min(count, left)
+            left -= min(count, left)
+        if held:
+            return held
+        if gpus > self.largest_gpus:
+            raise ValueError(
+                f"a trial asks for {gpus:g} GPU and no machine of the cluster has more than {self.largest_gpus:g}: run with "
+                "--gpus 0 (slow), or on a cluster with GPUs"
+            )
+        raise ValueError(
+            f"a trial asks for {cpus:g} CPU cores and no machine of the cluster has more than {self.largest_cpus:g}: run "
+            "with --cpus 1"
+        )
+
+
+def capacity_of(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
+    """What is there now.
+
+    Args:
+        nodes: What ``ray.nodes()`` gives.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return Capacity(fixed=[NodeType(count=1, cpus=r.get("CPU", 0.0), gpus=r.get("GPU", 0.0)) for r in alive])
+
+
+def promised_capacity(config: Mapping[str, Any]) -> Capacity | None:
+    """What the autoscaler may start, workers and head; none where the description names no sizes.
+
+    Args:
+        config: The cluster's description, as ``ray up`` takes it.
+    """
+    types: Mapping[str, Any] = config.get("available_node_types", {})
+    if config.get("provider", {}).get("type") == "local" or not types:
+        return None  # those machines are there already
+    limit = int(config.get("max_workers", 2))
+    head = config.get("head_node_type")
+    nodes = {
+        name: NodeType(
+            count=1 if name == head else int(node.get("max_workers", limit)),
+            cpus=node.get("resources", {}).get("CPU", 0),
+            gpus=node.get("resources", {}).get("GPU", 0),
+        )
+        for name, node in types.items()
+    }
+    return Capacity(
+        fixed=[node for name, node in nodes.items() if name == head],
+        added=[node for name, node in nodes.items() if name != head],
+        max_added=limit,
+    )
+
+
+def read_promised_capacity(path: Path = BOOTSTRAP_CONFIG) -> Capacity | None:
+    """The same from the file on a head node; none elsewhere."""
+    file = path.expanduser()
+    if not file.is_file():
+        return None
+    return promised_capacity(yaml.safe_load(file.read_text()))

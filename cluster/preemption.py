@@ -1,0 +1,175 @@
+"""Watches for the notice that a spot machine is about to be taken away, and drains the node in time.
+
+    python -m cluster.preemption aws
+
+Runs on every worker of a cluster of rented machines, beside Ray. AWS announces a loss two minutes ahead, Google thirty
+seconds. From then on Ray places nothing new on the node and does not count its end as a failure of the trials there, which
+save at once and every few seconds until the end (``leaving``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Cloud = Literal["aws", "gcp"]
+
+METADATA = {"aws": "http://169.254.169.254", "gcp": "http://metadata.google.internal"}
+DEADLINES = {"aws": 90, "gcp": 20}
+"""Seconds until Ray ends what is left on the node: less than the cloud gives, or Ray takes the loss for a crash."""
+
+TOKEN_SECONDS = 21600
+FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "zskt-leaving"))
+"""File that is there while this machine is about to be taken away."""
+
+
+def leaving() -> bool:
+    """Whether this machine is about to be taken away."""
+    return FLAG.exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """The instance metadata of a machine."""
+
+    cloud: Cloud
+    endpoint: str
+    timeout: float = 2.0
+
+    def notice(self) -> str | None:
+        """What the cloud says of this machine's end; none as long as it says nothing.
+
+        Raises:
+            OSError: the metadata cannot be read.
+        """
+        if self.cloud == "gcp":
+            said = self._get("/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
+            return "preempted" if said == "TRUE" else None
+        token = self._get(
+            "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}, method="PUT"
+        )
+        said = self._get("/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": str(token)})
+        if said is None:
+            return None
+        action = json.loads(said)
+        return f"{action['action']} at {action['time']}"
+
+    def _get(self, path: str, headers: dict[str, str], *, method: str = "GET") -> str | None:
+        """The answer, none where there is nothing (404)."""
+        request = urllib.request.Request(self.endpoint + path, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                answer: bytes = response.read()
+                return answer.decode()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+
+def watch(
+    metadata: Metadata,
+    *,
+    drain: Callable[[str], None],
+    interval: float,
+    say: Callable[[str], None],
+    flag: Path = FLAG,
+) -> None:
+    """Poll until the cloud gives notice; then raise the flag for the trials here and drain the node.
+
+    Args:
+        metadata: Whom to ask.
+        drain: Drains this node, with the notice as the reason.
+        interval: Seconds between two questions.
+        say: Where to log.
+        flag: The file that trials look for.
+    """
+    flag.unlink(missing_ok=True)  # of an earlier life of this machine
+    failing = False
+    while True:
+        try:
+            found = metadata.notice()
+            failing = False
+        except OSError as error:
+            if not failing:
+                say(f"metadata cannot be read, trying on: {error}")
+            failing, found = True, None
+        if found:
+            flag.write_text(found)
+            say(f"this machine is taken away: {found}")
+            drain(found)
+            return
+        time.sleep(interval)
+
+
+def drain_node(reason: str, *, deadline: float, node_id: str | None = None, address: str | None = None) -> None:
+    """Ask Ray to place nothing new on a node and to end it at the deadline, counting nobody's failure.
+
+    Args:
+        reason: For Ray's log.
+        deadline: Seconds from now.
+        node_id: The node; none: that of this machine.
+        address: The cluster's; none: that which this machine belongs to.
+
+    Raises:
+        RuntimeError: this machine has no node, or Ray declines.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die, get_node_ip_address
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it likewise
+    from ray.core.generated import autoscaler_pb2
+
+    client = GcsClient(address=canonicalize_bootstrap_address_or_die(address))
+    if node_id is None:
+        here = get_node_ip_address()
+        nodes = client.get_all_node_info().values()
+        mine = [node for node in nodes if node.node_manager_address == here and node.state == 0]
+        if not mine:
+            raise RuntimeError(f"no node of the cluster is at {here}")
+        node_id = mine[0].node_id.hex()
+    accepted, why = client.drain_node(
+        node_id,
+        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+        reason,
+        int((time.time() + deadline) * 1000),
+    )
+    if not accepted:
+        raise RuntimeError(f"Ray does not drain node {node_id}: {why}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Watch for ever, or until the machine is taken away."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cloud", choices=sorted(METADATA))
+    parser.add_argument("--endpoint", help="address of the metadata service; default: the cloud's own")
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two questions")
+    parser.add_argument("--deadline", type=float, help="seconds until the node ends; default: 90 on aws, 20 on gcp")
+    parser.add_argument("--node-id", help="node to drain; default: this machine's")
+    parser.add_argument("--address", help="address of the Ray cluster; default: this machine's")
+    options = parser.parse_args(arguments)
+    deadline = DEADLINES[options.cloud] if options.deadline is None else options.deadline
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    watch(
+        Metadata(cloud=options.cloud, endpoint=options.endpoint or METADATA[options.cloud]),
+        drain=lambda reason: drain_node(reason, deadline=deadline, node_id=options.node_id, address=options.address),
+        interval=options.interval,
+        say=say,
+    )
+
+
+if __name__ == "__main__":
+    main()

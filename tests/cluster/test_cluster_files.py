@@ -1,0 +1,151 @@
+"""The files by which clusters are started, as far as they can be checked without a cloud."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import moto
+import pytest
+import yaml
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from cluster.preemption import METADATA
+
+ROOT = Path(__file__).parents[2]
+CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
+
+
+def read(file: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT / file).read_text())
+    return config
+
+
+@pytest.mark.parametrize("file", CLUSTERS)
+def test_ray_takes_them(file: str) -> None:
+    validate_config(prepare_config(copy.deepcopy(read(file))))
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster/gcp.yaml"])
+def test_rented_machines_come_and_go_and_are_watched(file: str) -> None:
+    config = read(file)
+    types = config["available_node_types"]
+    head = types.pop(config["head_node_type"])
+    assert head["resources"] == {"CPU": 0, "GPU": 0}, "no trial lands on the head"
+    assert all(node["min_workers"] == 0 for node in types.values())
+    assert config["provider"]["cache_stopped_nodes"] is False
+    watcher = config["worker_start_ray_commands"][-1]
+    assert f"python -m cluster.preemption {config['provider']['type']}" in watcher
+    assert config["provider"]["type"] in METADATA
+    assert all("--dashboard-host=127.0.0.1" in line for line in config["head_start_ray_commands"][1:])
+
+
+def test_on_aws_every_node_may_reach_the_bucket_and_no_metadata_without_a_token() -> None:
+    nodes = read("cluster.yaml")["available_node_types"]
+    markets = set()
+    for name, node in nodes.items():
+        config = node["node_config"]
+        assert config["IamInstanceProfile"]["Name"] == ("zskt-head" if name == "head" else "zskt-worker")
+        assert config["MetadataOptions"] == {
+            "HttpEndpoint": "enabled",
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 2,
+        }
+        markets.add((config["InstanceType"], "InstanceMarketOptions" in config))
+    assert markets == {("m6i.xlarge", False), ("g6.xlarge", True), ("g5.xlarge", True), ("g6.xlarge", False)}
+
+
+def test_images_have_the_locked_ray() -> None:
+    locked = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert locked
+    files = [
+        *CLUSTERS[:2],
+        "cluster/Dockerfile",
+        *(f"cluster/kuberay/{name}.yaml" for name in ("raycluster", "rayjob")),
+    ]
+    for file in files:
+        found = re.findall(r"rayproject/ray:([\d.]+)|rayVersion: ([\d.]+)", (ROOT / file).read_text())
+        assert found, file
+        assert {version for pair in found for version in pair if version} == {locked[1]}, file
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_on_kubernetes_too(name: str) -> None:
+    file = read(f"cluster/kuberay/{name}.yaml")
+    spec = file["spec"].get("rayClusterSpec", file["spec"])
+    assert spec["enableInTreeAutoscaling"]
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for group in spec["workerGroupSpecs"]:
+        assert group["minReplicas"] == 0
+        pod = group["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] >= 60  # in which `ray start --block` drains the node
+        (container,) = pod["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_policies_are_least_privilege_and_well_formed() -> None:
+    for file in (ROOT / "cluster" / "iam").glob("*.json"):
+        policy = json.loads(file.read_text())
+        for statement in policy["Statement"]:
+            assert statement["Effect"] == "Allow"
+            said = statement["Action"]
+            actions = [said] if isinstance(said, str) else said
+            assert all(action.count("*") == (action == "ec2:Describe*") for action in actions), (
+                "no wild cards but to look"
+            )
+            if not set(actions) & {"ec2:Describe*", "sts:AssumeRole"}:
+                assert statement["Resource"] != "*" or "Condition" in statement
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes a new key into ~/.ssh
+    (tmp_path / ".ssh").mkdir()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with moto.mock_aws():
+        yield
+
+
+def give_rights() -> None:
+    """What docs/cluster.md has a user do once."""
+    iam = boto3.client("iam")
+    policies = {name: (ROOT / "cluster" / "iam" / f"{name}.json").read_text() for name in ("trust", "storage", "head")}
+    for role, names in (("zskt-head", ("storage", "head")), ("zskt-worker", ("storage",))):
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument=policies["trust"])
+        for name in names:
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=policies[name])
+        iam.create_instance_profile(InstanceProfileName=role)
+        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
+
+
+@pytest.mark.usefixtures("aws")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_aws_takes_what_ray_asks_of_it() -> None:
+    config = prepare_config(copy.deepcopy(read("cluster.yaml")))
+    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    give_rights()
+    for node in config["available_node_types"].values():
+        node["node_config"]["ImageId"] = image
+    config = bootstrap_aws(config)
+    rules = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["zskt"]}])["SecurityGroups"]
+    from_outside = [rule for rule in rules[0]["IpPermissions"] if rule["IpRanges"]]
+    assert [(rule["FromPort"], rule["ToPort"]) for rule in from_outside] == [(22, 22)]
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name in ("head", "spot_g6", "on_demand_g6"):
+        provider.create_node(config["available_node_types"][name]["node_config"], {"ray-node-name": name}, 1)
+    reservations = ec2.describe_instances()["Reservations"]
+    instances = [instance for reservation in reservations for instance in reservation["Instances"]]
+    assert sorted((i["InstanceType"], i.get("InstanceLifecycle", "on demand")) for i in instances) == [
+        ("g6.xlarge", "on demand"),
+        ("g6.xlarge", "spot"),
+        ("m6i.xlarge", "on demand"),
+    ]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import preemption
+from cluster.preemption import Cloud, Metadata, watch
+
+
+class Service(BaseHTTPRequestHandler):
+    """Metadata services of both clouds, as far as they concern spot machines."""
+
+    notice = False
+    broken = False
+
+    def do_PUT(self) -> None:
+        assert int(self.headers["X-aws-ec2-metadata-token-ttl-seconds"]) > 0
+        self._answer(200, "a-token")
+
+    def do_GET(self) -> None:
+        if self.broken:
+            self._answer(500, "no")
+        elif self.path == "/latest/meta-data/spot/instance-action":
+            if self.headers["X-aws-ec2-metadata-token"] != "a-token":
+                self._answer(401, "IMDSv2 wants a token")
+            elif self.notice:
+                self._answer(200, '{"action": "terminate", "time": "2026-01-02T03:04:05Z"}')
+            else:
+                self._answer(404, "nothing")
+        elif self.path == "/computeMetadata/v1/instance/preempted" and self.headers["Metadata-Flavor"] == "Google":
+            self._answer(200, "TRUE" if self.notice else "FALSE")
+        else:
+            self._answer(403, "no")
+
+    def _answer(self, status: int, body: str) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Service.notice, Service.broken = False, False
+    server = HTTPServer(("127.0.0.1", 0), Service)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("cloud", "said"), [("aws", "terminate at 2026-01-02T03:04:05Z"), ("gcp", "preempted")])
+def test_a_notice_is_understood(cloud: Cloud, said: str, endpoint: str) -> None:
+    metadata = Metadata(cloud=cloud, endpoint=endpoint)
+    assert metadata.notice() is None
+    Service.notice = True
+    assert metadata.notice() == said
+
+
+def test_the_node_is_drained_once_and_trials_see_the_flag(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "leaving"
+    monkeypatch.setattr(preemption, "FLAG", flag)
+    flag.write_text("of an earlier life")
+    drained: list[str] = []
+    said: list[str] = []
+    rounds: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        rounds.append(seconds)
+        assert not preemption.leaving()
+        Service.broken = len(rounds) in {2, 3}
+        Service.notice = len(rounds) == 6
+
+    monkeypatch.setattr("cluster.preemption.time.sleep", sleep)
+    watch(Metadata(cloud="aws", endpoint=endpoint), drain=drained.append, interval=2, say=said.append, flag=flag)
+    assert drained == ["terminate at 2026-01-02T03:04:05Z"]
+    assert preemption.leaving()
+    assert rounds == [2] * 6
+    assert [line.partition(":")[0] for line in said] == [
+        "metadata cannot be read, trying on",  # once for two failures in a row
+        "this machine is taken away",
+    ]

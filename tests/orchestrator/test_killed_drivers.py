@@ -1,0 +1,102 @@
+"""A sweep whose driver is killed ten times ends as one that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from orchestrator.config import SweepConfig
+from orchestrator.results import read_reports, read_trials
+from orchestrator.schedulers import AshaScheduler
+from orchestrator.storage import find_storage
+from orchestrator.study import open_study, past_reports
+from tests.conftest import tiny_settings
+from tests.orchestrator.test_sweep import ROOT, differences
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+KILLS = 10
+
+
+def sweep_on(storage: Path) -> SweepConfig:
+    trial = tiny_settings(validation_fraction=0.1, total_pseudo_batches=12)
+    del trial["student_steps"]
+    return SweepConfig.model_validate(
+        {
+            "name": "killed",
+            "trial": trial,
+            "space": {
+                "student_steps": {"type": "int", "low": 1, "high": 10},
+                "temperature": {"type": "float", "low": 1, "high": 4},
+            },
+            "num_trials": 12,
+            "sampler": {"name": "tpe", "startup_trials": 4},
+            "scheduler": {"name": "asha", "grace": 0.25, "reduction_factor": 2},
+            "teacher_recipe": {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32},
+            "resources": {"cpu": 2},  # one trial at a time, since what a search learns first depends on what ends first
+            "checkpoint_seconds": 0,
+            "storage": str(storage),
+        }
+    )
+
+
+def start(file: Path, sweep_id: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "run_sweep.py"), str(file), "--sweep-id", sweep_id, "--address", "local"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(file: Path, sweep_id: str) -> None:
+    process = start(file, sweep_id)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+
+
+def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
+    """What a study knows of its trials, and the rungs that follow."""
+    study = open_study(find_storage(sweep.storage), sweep_id, modes=["max"])
+    trials = [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study.trials]
+    assert TrialState.RUNNING not in {t.state for t in study.trials}
+    asha = AshaScheduler(
+        sweep.scheduler,
+        objective="validation_accuracy",
+        mode="max",
+        used=lambda config, result: 0,
+        budget=sweep.trial_budget,
+        past_reports=past_reports(study),
+    )
+    return trials, [asha.entries(rung) for rung in asha.rungs]
+
+
+def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    sweep = sweep_on(tmp_path / "runs")
+    file = tmp_path / "killed.yaml"
+    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    finish(file, "calm")
+    journal = tmp_path / "runs" / "studies" / "killed" / "journal.log"
+    moments = random.Random(5)
+    for _ in range(KILLS):
+        entries = moments.randint(3, 15)  # a whole sweep writes some 170
+        before = journal.stat().st_size if journal.exists() else 0
+        process = start(file, "killed")
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            written = journal.read_bytes()[before:].count(b"\n") if journal.exists() else 0
+            if written >= entries:
+                break
+            time.sleep(0.002)
+        assert process.poll() is None, process.communicate()[0]
+        process.kill()
+        process.communicate()
+    finish(file, "killed")
+    assert known(sweep, "killed") == known(sweep, "calm")
+    store = find_storage(sweep.storage)
+    for read in (read_trials, read_reports):
+        assert differences(read(store, "killed").to_pylist(), read(store, "calm").to_pylist()) == []

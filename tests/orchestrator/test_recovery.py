@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.recovery import rebuild_study
+from orchestrator.results import keys
+from orchestrator.searcher import assignment_of, survey_space
+from orchestrator.study import open_study
+from search_spaces import resolve_space
+from tests.conftest import make_distiller
+from tests.orchestrator.test_callbacks import SPACE, SWEEP, Session
+from trainables.checkpoint import CheckpointStore, take_snapshot
+from trainables.config import ZeroShotConfig
+from trainables.object_store import ObjectStore
+
+
+def rebuilt(store: ObjectStore, sweep: SweepConfig = SWEEP) -> tuple[optuna.Study, int]:
+    domains = {} if sweep.cases else survey_space(resolve_space(SPACE), sweep, forbidden=())
+    study = optuna.create_study(direction="maximize")
+    return study, rebuild_study(study, store, sweep, "sweep-a", domains)
+
+
+def described(study: optuna.Study) -> list[Any]:
+    return [
+        (t.number, t.state, t.values, t.params, t.intermediate_values, t.constraints, t.distributions)
+        for t in study.trials
+    ]
+
+
+def checkpoint(store: ObjectStore, config: ZeroShotConfig, name: str) -> None:
+    training = make_distiller(**config.model_dump())
+    training.advance()
+    folder = CheckpointStore(store.below(keys.checkpoint_folder("sweep-a")))
+    folder.save(name, training.done, take_snapshot(training.state_dict()))
+
+
+def test_ended_trials_come_back_as_they_were(store: ObjectStore) -> None:
+    session = Session(store)
+    first, second, third = (session.start() for _ in range(3))
+    session.report(first, 2, validation_accuracy=0.3)
+    session.report(first, 4, validation_accuracy=0.6)
+    session.recorder.on_trial_complete(0, [], first)
+    session.report(second, 2, validation_accuracy=0.2)
+    session.recorder.on_trial_complete(0, [], second)
+    session.report(third, 2, validation_accuracy=math.nan, diverged=True)
+    session.recorder.on_trial_complete(0, [], third)
+    study, found = rebuilt(store)
+    assert found == 3
+    before, after = described(open_study(store, "sweep-a", modes=["max"])), described(study)
+    assert [trial[1] for trial in before] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert after[:2] == before[:2]
+    assert after[2][:4] == before[2][:4]  # what a failed trial reported was not told
+
+
+def test_a_trial_that_was_running_goes_on_with_the_settings_of_its_checkpoint(store: ObjectStore) -> None:
+    session = Session(store)
+    first, second, third = (session.start() for _ in range(3))
+    settings = {name: value for name, value in second.config.items() if name not in {"trial_id", "case"}}
+    checkpoint(store, ZeroShotConfig.model_validate(settings), "t0001")
+    session.report(second, 2, validation_accuracy=0.4)
+    session.report(third, 2, validation_accuracy=0.5)
+    session.report(third, 4, validation_accuracy=0.5)
+    session.recorder.on_trial_complete(0, [], third)
+    study, found = rebuilt(store)
+    assert found == 3
+    assert [t.state for t in study.trials] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.COMPLETE]
+    assert study.trials[1].params == {"temperature": second.config["temperature"]}
+    assert study.trials[1].intermediate_values == {2: 0.4}
+    assert first.config["trial_id"] == "t0000" and not study.trials[0].params  # had no checkpoint: asked for anew
+
+
+def test_cases_find_their_assignments_again(store: ObjectStore) -> None:
+    trial = dict(SWEEP.trial)
+    sweep = SweepConfig.model_validate(
+        {"name": "test", "trial": trial, "cases": {"plain": {}, "warm": {"temperature": 2.0}}, "seeds": [0, 1]}
+    )
+    config = sweep.case_config(Assignment(case="warm", seed=1))
+    assert isinstance(config, ZeroShotConfig)
+    checkpoint(store, config, "t0000")
+    study, _ = rebuilt(store, sweep)
+    assert assignment_of(study.trials[0]) == Assignment(case="warm", seed=1)
+
+
+def test_a_sweep_that_has_not_begun_has_nothing_to_rebuild(store: ObjectStore) -> None:
+    study, found = rebuilt(store)
+    assert (found, study.trials) == (0, [])
