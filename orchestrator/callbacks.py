@@ -17,6 +17,7 @@ from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
+from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS
 from trainables.ray_trainables import FAILURE, MACHINE_NOTES, NOTES
 from trainables.teachers import Teacher
@@ -118,10 +119,18 @@ class SweepRecorder(Callback):
             trial.run_metadata.num_failures -= 1
         self._recoveries[key] = self._recoveries.get(key, 0) + 1
         self._progress.recovering(key, _cause(trial))
+        self._look_for_outage(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
+        self._look_for_outage(trial)
         self._end(trial, "failed", _cause(trial))
+
+    def _look_for_outage(self, trial: Trial) -> None:
+        """A trial that could not read its checkpoint because storage was away has not failed: the session has."""
+        cause = _cause(trial)
+        if any(error.__name__ in cause for error in (StorageOutageError, StorageRefusedError)):
+            self._searcher.storage_error = self._searcher.storage_error or OSError(cause)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into a file that nobody reads; see StudySearcher.

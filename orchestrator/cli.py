@@ -20,6 +20,7 @@ from orchestrator.cli_report import leave_report, report, status
 from orchestrator.cli_shared import (
     Address,
     Cpus,
+    CreateBucket,
     DataRoot,
     Gpus,
     Storage,
@@ -27,9 +28,13 @@ from orchestrator.cli_shared import (
     Verbose,
     check_output,
     errors_as_messages,
+    make_bucket,
     make_console,
+    storage_config,
 )
+from orchestrator.cli_storage import dataset, delete, sweeps
 from orchestrator.config import SweepConfig, check_sweep_id
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS
@@ -92,6 +97,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
     gpus: Gpus = None,
     data_root: DataRoot = None,
     address: Address = None,
+    create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
     """Run a sweep, or what is left of it.
@@ -114,6 +120,8 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         config = _with_resources(config, cpus, gpus)
         if sweep_id is not None:
             check_sweep_id(sweep_id)
+        if create_bucket:
+            make_bucket(config.storage, console)
         from orchestrator.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
@@ -151,6 +159,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the table, with this command, to a Markdown file too.")
     ] = None,
+    create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
     """Run what is missing of a published experiment, and print a verdict against the published numbers.
@@ -166,6 +175,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
         flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = _with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_output(output)
+        if create_bucket:
+            make_bucket(config.storage, console)
         result = run_and_judge(config, address=address, console=console, run=run)
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
             console.print(
@@ -292,8 +303,7 @@ def results(
     from orchestrator.storage import find_storage
 
     with errors_as_messages(verbose):
-        uri = storage or SweepConfig.model_fields["storage"].default
-        store = find_storage(uri)
+        store = find_storage(storage_config(storage))
         board = read_leaderboard(store, sweep_id)
         make_console().print(_results_table(board, store))
 
@@ -331,6 +341,9 @@ def presets() -> None:
 app.command()(report)
 app.command()(status)
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(dataset, name="dataset")
+app.command()(sweeps)
+app.command()(delete)
 
 
 def main() -> None:
@@ -374,15 +387,15 @@ def _board(sweep_id: str, storage: str | None) -> Leaderboard:
     from orchestrator.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage
 
-    uri = storage or SweepConfig.model_fields["storage"].default
-    board = read_leaderboard(find_storage(uri), sweep_id)
-    return replace(board, sweep=board.sweep.model_copy(update={"storage": uri}))
+    place = storage_config(storage)
+    board = read_leaderboard(find_storage(place), sweep_id)
+    return replace(board, sweep=board.sweep.model_copy(update={"storage": place}))
 
 
 def _storage_option(config: SweepConfig) -> str:
     """The option that a command needs to find the storage; empty where it is the default."""
-    default = SweepConfig.model_fields["storage"].default
-    return "" if config.storage == default else f" --storage {shlex.quote(config.storage)}"
+    uri = config.storage.uri
+    return "" if uri == StorageConfig().uri else f" --storage {shlex.quote(uri)}"
 
 
 def _results_table(board: Leaderboard, store: ObjectStore) -> Table:

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_shared import DataRoot, Storage, Verbose, check_output, errors_as_messages, make_console
+from orchestrator.cli_shared import (
+    DataRoot,
+    Storage,
+    Verbose,
+    check_output,
+    errors_as_messages,
+    make_console,
+    storage_config,
+)
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 
@@ -51,7 +59,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
         check_output(output)
         if targets not in {"label", "prediction"}:
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
-        place = storage or _default("storage")
+        place = storage_config(storage)
         splits = test_images(dataset, data_root or _default("data_root"))
         pair = [load_network(reference, dataset, place, splits) for reference in (student, teacher)]
         error, html = transition_page(
@@ -88,7 +96,7 @@ def curves(
         from orchestrator.evaluate import kept_curves_page
 
         check_output(output)
-        output.write_text(kept_curves_page(storage or _default("storage"), sweep_id))
+        output.write_text(kept_curves_page(storage_config(storage), sweep_id))
         make_console().print(f"Curves: {output}", highlight=False)
 
 
@@ -113,7 +121,7 @@ def noise(
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
-            network = load_network(reference, dataset, storage or _default("storage"), splits)
+            network = load_network(reference, dataset, storage_config(storage), splits)
             table.add_row(reference, *map(str, noise_counts(network, dataset, images)))
         make_console().print(table)
 
@@ -133,7 +141,7 @@ def images(
         from orchestrator.evaluate import pseudo_images
 
         check_output(output)
-        seen = pseudo_images(storage or _default("storage"), trial, output)
+        seen = pseudo_images(storage_config(storage), trial, output)
         console = make_console()
         console.print(
             f"after {seen.pseudo_batches} pseudo batches: student's mean confidence {seen.confidence:.3f}, its classes "

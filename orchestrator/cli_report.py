@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console
-from orchestrator.config import SweepConfig
+from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console, storage_config
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ZsktError
 
 
@@ -41,10 +41,10 @@ def report(
         from orchestrator.report import make_report, write_report
         from orchestrator.storage import find_storage, shown
 
-        uri = storage or str(SweepConfig.model_fields["storage"].default)
-        store = find_storage(uri)
+        place = storage_config(storage)
+        store = find_storage(place)
         if output is None and len(set(sweep_ids)) == 1:
-            where = f"{shown(uri).rstrip('/')}/{write_report(store, sweep_ids[0])}"
+            where = f"{shown(place).rstrip('/')}/{write_report(store, sweep_ids[0])}"
         else:
             page = output or Path("report.html")
             page.write_text(make_report(store, sweep_ids), encoding="utf-8")
@@ -68,7 +68,7 @@ def status(
         from orchestrator.status import read_status
         from orchestrator.storage import find_storage
 
-        store = find_storage(storage or str(SweepConfig.model_fields["storage"].default))
+        store = find_storage(storage_config(storage))
         now = read_status(store, sweep_id)
         room = max(4, console.size.height - 9) if console.is_terminal else sys.maxsize
         if watch and console.is_terminal:
@@ -80,7 +80,7 @@ def status(
         console.print(now.render(rows=room))
 
 
-def leave_report(console: Console, storage: str, sweep_id: str) -> None:
+def leave_report(console: Console, storage: StorageConfig, sweep_id: str) -> None:
     """Put the page about a sweep on its storage at the end of a session. Without it the sweep is as good as with it."""
     from orchestrator.report import write_report
     from orchestrator.storage import find_storage, shown

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
-from orchestrator.errors import ConfigError, ZsktError
+from orchestrator.config_blocks import StorageConfig
+from orchestrator.errors import ConfigError, ZsktError, config_error
 from trainables.errors import TrialError
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
 Storage = Annotated[
     str | None,
     typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
+]
+CreateBucket = Annotated[
+    bool, typer.Option("--create-bucket", help="Make the bucket of the storage if it is not there.")
 ]
 
 Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
@@ -38,6 +43,30 @@ def make_console() -> Console:
     """Standard output; where that is a file or a pipe, lines may be long."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def storage_config(storage: str | None) -> StorageConfig:
+    """What ``--storage`` names; without it the default.
+
+    Raises:
+        ConfigError: the address holds what it must not.
+    """
+    try:
+        return StorageConfig() if storage is None else StorageConfig.model_validate(storage)
+    except ValidationError as error:
+        raise config_error(error, StorageConfig, "--storage") from error
+
+
+def make_bucket(storage: StorageConfig, console: Console) -> None:
+    """What ``--create-bucket`` asks for.
+
+    Raises:
+        StorageError: the bucket cannot be made.
+    """
+    from orchestrator.storage import create_bucket, shown
+
+    if create_bucket(storage):
+        console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)
 
 
 def check_output(path: Path | None) -> None:

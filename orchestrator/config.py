@@ -13,13 +13,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.budget import BudgetConfig
-from orchestrator.config_blocks import BoundConfig, ResourcesConfig, SamplerConfig, Scalar, SchedulerConfig
+from orchestrator.config_blocks import (
+    BoundConfig,
+    ResourcesConfig,
+    SamplerConfig,
+    Scalar,
+    SchedulerConfig,
+    StorageConfig,
+    check_address,
+)
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import METRICS
@@ -29,6 +36,7 @@ SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 SHARED_FIELDS = (
     "method",
     "dataset",
+    "dataset_file",
     "teacher",
     "teacher_checkpoint",
     "normalisation",
@@ -200,8 +208,8 @@ class SweepConfig(Config):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
 
-    storage: str = "./runs"
-    """Folder or URI for results, checkpoints, teachers and the study."""
+    storage: StorageConfig = StorageConfig()
+    """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 
     notify: Annotated[SecretStr | None, Field(exclude=True)] = None
     """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
@@ -260,18 +268,6 @@ class SweepConfig(Config):
             _check_metric(str(info.field_name), name, allow_test=bool(info.data.get("allow_test_selection")))
         return metrics
 
-    @field_validator("storage")
-    @classmethod
-    def _check_storage(cls, storage: str) -> str:
-        parts = urlsplit(storage)
-        if parts.scheme not in {"", "file"} and "@" in parts.netloc:
-            # Not repeated in the message: it would end up in logs.
-            raise PydanticCustomError(
-                "secret",
-                "the address holds a key; keys are taken from the environment, a profile or the instance's role",
-            )
-        return storage
-
     @field_validator("notify")
     @classmethod
     def _check_notify(cls, notify: SecretStr | None) -> SecretStr | None:
@@ -284,6 +280,7 @@ class SweepConfig(Config):
     def _check_trials(self) -> Self:
         configs = self.configs()
         for config in configs:
+            check_address(config.dataset_file or "")
             if config.teacher is not None and config.teacher_checkpoint is None:
                 self.teacher_config(config)
         unused = self.teachers.keys() - {config.teacher for config in configs}
@@ -397,6 +394,7 @@ class SweepConfig(Config):
         """
         values = {
             "dataset": config.dataset,
+            "dataset_file": config.dataset_file,
             "student": config.teacher,
             "normalisation": config.normalisation,
             "validation_fraction": config.validation_fraction,

@@ -1,11 +1,15 @@
-"""The blocks of a sweep's config: how settings are proposed, what is stopped early, what a trial may have of the cluster."""
+"""The blocks of a sweep's config: how settings are proposed, what is stopped early, what a trial may have of the cluster,
+and where everything is kept.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from trainables.config import Config
 
@@ -112,3 +116,68 @@ class ResourcesConfig(Config):
         if gpu != "auto" and gpu > 1 and gpu != int(gpu):
             raise ValueError(f"{gpu} is neither a fraction of one GPU nor a whole number of them")
         return gpu
+
+
+_QUERY = ("endpoint_override", "region", "scheme")
+"""What may follow the ``?`` of a storage's address."""
+
+
+class StorageConfig(Config):
+    """Where results, checkpoints, teachers and the study are kept. A plain address stands for its ``uri``.
+
+    Credentials are never part of it: boto3 and pyarrow find them in the environment, a profile or the instance's role.
+    """
+
+    uri: str = "./runs"
+    """Folder, ``s3://BUCKET/PREFIX`` or ``gs://BUCKET/PREFIX``. An S3-compatible service may be named behind it:
+    ``?endpoint_override=HOST:PORT&scheme=http``."""
+
+    endpoint: str | None = None
+    """URL of an S3-compatible service; none: that of the address, else of ``AWS_ENDPOINT_URL``, else AWS."""
+
+    region: str | None = None
+    """Region of the bucket; none: that of the address, else of the environment or profile."""
+
+    patience_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """How long a request that storage does not answer is made again before the session ends, in seconds. Trials then stay
+    as they were."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_address(cls, values: Any) -> Any:
+        values = {"uri": values} if isinstance(values, str) else values
+        if not isinstance(values, dict):
+            return values
+        for address in (values.get("uri"), values.get("endpoint")):
+            if isinstance(address, str):
+                check_address(address)
+        return values
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What the address says of the service."""
+        return {key: values[-1] for key, values in parse_qs(urlsplit(self.uri).query).items()} if self.is_remote else {}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is an address and not a folder of this machine."""
+        return "://" in self.uri and not self.uri.startswith("file://")
+
+
+def check_address(address: str) -> None:
+    """Nothing of an address that could be a secret is repeated in a message: it would end up in logs."""
+    parts = urlsplit(address)
+    if parts.scheme in {"", "file"} or "://" not in address:
+        return
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if "@" in parts.netloc or any("key" in name or "token" in name for name in query):
+        raise PydanticCustomError(
+            "secret",
+            "the address holds a key; keys are taken from the environment, a profile or the instance's role",
+        )
+    unknown = sorted(query.keys() - set(_QUERY))
+    if unknown:
+        raise PydanticCustomError("secret", f"the address has {unknown[0]}; known after the ? are {', '.join(_QUERY)}")

@@ -1,4 +1,4 @@
-"""What Tune reads from the process around it: environment variables and signals."""
+"""What Tune reads from the process around it: environment variables and signals; and where warnings are shown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from rich.console import Console
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
@@ -33,6 +35,32 @@ def tune_environment() -> Iterator[None]:
         logger.setLevel(level)
         for key in added:
             del os.environ[key]
+
+
+class _Shown(logging.Handler):
+    """Gives messages to a function that prints them."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+@contextmanager
+def warnings_shown(console: Console) -> Iterator[None]:
+    """Print what the package warns of (storage that keeps it waiting, results that cannot be read) above the display.
+
+    Without this, as in programs of others, Python's logging prints it to standard error.
+    """
+    logger = logging.getLogger("zskt")
+    handler = _Shown(lambda line: console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextmanager

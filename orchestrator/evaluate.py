@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import torch
 from torchvision.utils import save_image
 
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.figures import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
@@ -51,7 +52,7 @@ def test_images(dataset: str, data_root: str) -> DatasetSplits:
     return load_dataset(dataset, data_root=Path(data_root).expanduser(), validation_fraction=0)
 
 
-def load_network(reference: str, dataset: str, storage: str, splits: DatasetSplits) -> Network:
+def load_network(reference: str, dataset: str, storage: StorageConfig, splits: DatasetSplits) -> Network:
     """A network from ``NETWORK=FILE`` or ``SWEEP/TRIAL``, in eval mode.
 
     Raises:
@@ -112,7 +113,7 @@ def transition_page(
     return error_of_both, _page({"these two": mean_curves(measured)}, dataset)
 
 
-def kept_curves_page(storage: str, sweep_id: str) -> str:
+def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
     """A page with the mean curves of each trial of a sweep that has some.
 
     Raises:
@@ -155,7 +156,7 @@ class SeenImages:
     class_counts: list[int]
 
 
-def pseudo_images(storage: str, trial: str, output: Path) -> SeenImages:
+def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImages:
     """Write a picture of pseudo images of ``SWEEP/TRIAL``, both networks in eval mode, latents of a stream of their own.
 
     Raises:

@@ -11,12 +11,14 @@ import torch
 
 from orchestrator.config import SweepConfig
 from orchestrator.results.keys import TEACHERS, training_folder
+from orchestrator.storage import find_object
 from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.devices import claim_device
-from trainables.errors import TeacherError
+from trainables.errors import DataUnavailableError, TeacherError
+from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
@@ -59,9 +61,29 @@ def _load(config: AnyTrialConfig, sweep: SweepConfig) -> DatasetSplits:
     return load_dataset(
         config.dataset,
         data_root=Path(sweep.data_root).expanduser(),
+        file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
         validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
     )
+
+
+def fetch_dataset(address: str) -> Path:
+    """A data set's Parquet file on this machine; from elsewhere it is fetched once.
+
+    Raises:
+        DataUnavailableError: there is none.
+        StorageError, StorageRefusedError: its storage cannot be used.
+    """
+    store, key = find_object(address)
+    try:
+        file = NodeCache().fetch(store, key)
+    except FileNotFoundError:
+        file = None
+    if file is None or not file.exists():
+        raise DataUnavailableError(
+            f"dataset {store.shown(key)}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
+        )
+    return file
 
 
 def _teacher(

@@ -113,7 +113,7 @@ class Leaderboard:
         preset = load_sweep(preset_or_file)
         words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
         for flag, ours, theirs in (
-            ("--storage", self.sweep.storage, preset.storage),
+            ("--storage", self.sweep.storage.uri, preset.storage.uri),
             ("--data-root", self.sweep.data_root, preset.data_root),
             ("--cpus", self.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
             ("--gpus", self.sweep.resources.gpu, preset.resources.gpu),

@@ -75,4 +75,4 @@ def _typed(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], orig
         blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
         by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
         raise config_error(error, model, "--set" if by_flag else origin) from error
-    return {field: getattr(config, field) for field in trial}
+    return {field: getattr(config, field) for field in model.model_fields if field in config.model_fields_set}

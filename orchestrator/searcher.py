@@ -117,6 +117,8 @@ class StudySearcher(Searcher):
         None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, or
         the next generation of a population from one that is.
         """
+        if self.storage_error:
+            return None  # asking again would be to wait again
         with self.watching_storage(), one_step(self._study):
             return self._suggest()
         return None

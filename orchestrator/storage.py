@@ -1,59 +1,239 @@
-"""From a URI to a place for bytes, checked before anything is computed."""
+"""From an address to a place for bytes, checked before anything is computed."""
 
 from __future__ import annotations
 
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 from pyarrow import fs
 
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import StorageError
+from trainables.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
+from trainables.filesystems.s3 import make_client, refusal, split
 from trainables.object_store import ObjectStore
 
 _PROBE = ".zskt-probe"
+_PREFLIGHT_ATTEMPTS = 4
+"""Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
+_PREFLIGHT_PATIENCE = 5.0
+_LARGEST_SKEW_SECONDS = 300.0
+"""S3 refuses requests that are dated 15 minutes off; a clock that is a third as wrong is on its way there."""
 
 
-def open_storage(uri: str) -> ObjectStore:
-    """Open a folder (``./runs``, ``file:///...``) or what pyarrow reads of ``s3://...`` and ``gs://...``.
+def open_storage(storage: StorageConfig | str) -> ObjectStore:
+    """Open a folder, ``s3://...`` or ``gs://...``, and find out now whether all that a sweep does is possible there.
 
-    A folder is made if need be. A few bytes are written, read and deleted, so that a wrong address or missing rights
-    show now and not after an hour.
+    A folder is made if need be. Nothing stays of what is written to find out.
 
     Raises:
-        StorageError: the place cannot be used; the message says why.
+        StorageError: the place cannot be used; the message says why, and which right or setting is missing.
     """
-    store = _locate(uri)
+    config = _config(storage)
+    store = find_storage(config)
+    if isinstance(store.filesystem, S3Filesystem):
+        _check_bucket(store.filesystem, store.root, shown(config))
+        return store
+    probing = replace(store, patience=_PREFLIGHT_PATIENCE)
+    key = f"{_PROBE}-{uuid.uuid4().hex}"
     try:
-        store.write(_PROBE, b"zskt")
-        intact = store.read(_PROBE) == b"zskt"
-        store.delete(_PROBE)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"storage {shown(uri)} cannot be written to: {error}") from error
+        probing.write(key, b"zskt")
+        intact = probing.read(key) == b"zskt"
+        probing.delete(key)
+    except OSError as error:
+        raise StorageError(f"storage {shown(config)} cannot be written to: {error}") from error
     if not intact:
-        raise StorageError(f"storage {shown(uri)} does not give back what was written")
+        raise StorageError(f"storage {shown(config)} does not give back what was written")
     return store
 
 
-def find_storage(uri: str) -> ObjectStore:
-    """Open a storage for reading; nothing is created or checked."""
-    return _locate(uri)
+def find_storage(storage: StorageConfig | str) -> ObjectStore:
+    """Open a storage for reading; nothing is created or checked.
+
+    Raises:
+        StorageError: the address is none.
+    """
+    config = _config(storage)
+    filesystem, root = _locate(config)
+    return ObjectStore(filesystem=filesystem, root=root.rstrip("/"), patience=config.patience_seconds)
+
+
+def find_object(address: str) -> tuple[ObjectStore, str]:
+    """The folder of one file, by path or address, and the file's name in it; nothing is checked.
+
+    Raises:
+        StorageError: the address is none.
+    """
+    place, separator, query = address.partition("?") if "://" in address else (address, "", "")
+    folder, _, name = place.rpartition("/")
+    return find_storage(f"{folder or '.'}{separator}{query}"), name
+
+
+def create_bucket(storage: StorageConfig | str) -> bool:
+    """Make the bucket of an S3 address, unless it is there; whether it was made.
+
+    Raises:
+        StorageError: it is not an S3 address, or the bucket cannot be made.
+    """
+    config = _config(storage)
+    store = find_storage(config)
+    if not isinstance(store.filesystem, S3Filesystem):
+        raise StorageError(f"storage {shown(config)}: --create-bucket is for s3:// addresses")
+    bucket, _ = split(store.root)
+    client = _preflight_client(store.filesystem)
+    region = client.meta.region_name
+    where = (
+        {}
+        if store.filesystem.endpoint or region == "us-east-1"
+        else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    )
+    if _ask(shown(config), lambda: client.list_objects_v2(Bucket=bucket, MaxKeys=1)) != "NoSuchBucket":
+        return False
+    refused = _ask(shown(config), lambda: client.create_bucket(Bucket=bucket, **where))
+    if refused:
+        raise StorageError(f"storage {shown(config)}: the bucket cannot be made ({refused}); it needs s3:CreateBucket")
+    return True
 
 
 def local_path(store: ObjectStore, key: str) -> Path | None:
     """Where an object lies on this machine's disk, or none for a storage elsewhere."""
-    return Path(store.path(key)) if isinstance(store.filesystem, fs.LocalFileSystem) else None
+    return Path(store.path(key)) if isinstance(store.filesystem, LocalFilesystem) else None
 
 
-def _locate(uri: str) -> ObjectStore:
-    if "://" not in uri:
-        return ObjectStore(filesystem=fs.LocalFileSystem(), root=str(Path(uri).expanduser().resolve()))
+def shown(storage: StorageConfig | str) -> str:
+    """A storage's address as it may be shown: without its query, which can hold more than the user wants to see."""
+    uri = storage if isinstance(storage, str) else storage.uri
+    return uri.partition("?")[0] if "://" in uri else uri
+
+
+def _config(storage: StorageConfig | str) -> StorageConfig:
+    return StorageConfig.model_validate(storage) if isinstance(storage, str) else storage
+
+
+def _locate(config: StorageConfig) -> tuple[Filesystem, str]:
+    parts = urlsplit(config.uri)
+    if "://" not in config.uri:
+        return LocalFilesystem(), str(Path(config.uri).expanduser().resolve())
+    if parts.scheme == "s3":
+        if not parts.netloc:
+            raise StorageError(f"storage {shown(config)}: expected s3://BUCKET/PREFIX")
+        region = config.region or config.query.get("region")
+        return S3Filesystem(endpoint=_endpoint(config), region=region), parts.netloc + parts.path.rstrip("/")
     try:
+        # Of gs:// the waiting is ours too, so pyarrow's own (15 minutes) is cut short.
+        uri = shown(config) + ("?retry_limit_seconds=5" if parts.scheme in {"gs", "gcs"} else "")
         filesystem, root = fs.FileSystem.from_uri(uri)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise StorageError(f"storage {shown(uri)} is not an address that can be opened: {error}") from error
-    return ObjectStore(filesystem=filesystem, root=root.rstrip("/"))
+        raise StorageError(f"storage {shown(config)} is not an address that can be opened: {error}") from error
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return LocalFilesystem(), root
+    return ArrowFilesystem(filesystem, parts.scheme), root
 
 
-def shown(uri: str) -> str:
-    """A storage's address as it may be shown: without its query, which can hold more than the user wants to see."""
-    return uri.partition("?")[0] if "://" in uri else uri
+def _endpoint(config: StorageConfig) -> str | None:
+    """The service's URL. Found here and not in each process: workers may have another environment."""
+    if config.endpoint:
+        return config.endpoint
+    override = config.query.get("endpoint_override")
+    if override:
+        return override if "://" in override else f"{config.query.get('scheme', 'https')}://{override}"
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _preflight_client(filesystem: S3Filesystem) -> Any:
+    return make_client(filesystem.endpoint, filesystem.region, attempts=_PREFLIGHT_ATTEMPTS)
+
+
+def _check_bucket(filesystem: S3Filesystem, root: str, place: str) -> None:
+    """Do once what a sweep does, and name all that is not allowed in one message."""
+    bucket, prefix = split(root)
+    client = _preflight_client(filesystem)
+    key = "/".join(part for part in (prefix, f"{_PROBE}-{uuid.uuid4().hex}") if part)
+    skew: list[float] = []
+
+    def look() -> None:
+        answer = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        skew.append(_clock_skew(answer["ResponseMetadata"]["HTTPHeaders"]))
+
+    def read() -> None:
+        if client.get_object(Bucket=bucket, Key=key)["Body"].read() != b"zskt":
+            raise StorageError(f"storage {place} does not give back what was written")
+
+    def begin_parts() -> None:
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+    listed = _ask(place, look)
+    if listed == "NoSuchBucket":
+        raise StorageError(
+            f"storage {place}: there is no bucket {bucket} at {client.meta.endpoint_url}; correct the name, or let "
+            "--create-bucket make it"
+        )
+    if skew and abs(skew[0]) > _LARGEST_SKEW_SECONDS:
+        raise StorageError(
+            f"storage {place}: this machine's clock is {skew[0]:+.0f} s off the service's; requests will be refused. Set "
+            "the clock (NTP)"
+        )
+    written = _ask(place, lambda: client.put_object(Bucket=bucket, Key=key, Body=b"zskt"))
+    missing = {
+        "list (s3:ListBucket on the bucket)": listed,
+        "write (s3:PutObject)": written,
+        "read (s3:GetObject)": None if written else _ask(place, read),
+        "write in parts (s3:PutObject, s3:AbortMultipartUpload)": None if written else _ask(place, begin_parts),
+        "delete (s3:DeleteObject)": None
+        if written
+        else _ask(place, lambda: client.delete_object(Bucket=bucket, Key=key)),
+    }
+    refused = {right: code for right, code in missing.items() if code}
+    if refused:
+        codes = ", ".join(sorted(set(refused.values())))
+        raise StorageError(
+            f"storage {place}: these credentials may not {'; may not '.join(refused)}. The service says {codes}; the rights "
+            "that a sweep needs are in cluster/iam/storage.json"
+        )
+
+
+_DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+
+
+def _ask(place: str, request: Callable[[], object]) -> str | None:
+    """Make a request; none if it was granted, else the code of its refusal.
+
+    Raises:
+        StorageError: it failed for a reason that concerns every request.
+    """
+    try:
+        request()
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _DENIED or code == "NoSuchBucket":
+            return code
+        raise StorageError(f"storage {place}: {refusal(error)}") from error
+    except NoCredentialsError as error:
+        raise StorageError(
+            f"storage {place}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or give the "
+            "machine a role"
+        ) from error
+    except EndpointConnectionError as error:
+        raise StorageError(
+            f"storage {place}: nothing answers at {error.kwargs.get('endpoint_url', 'its address')}; check the endpoint "
+            "(endpoint_override, AWS_ENDPOINT_URL) and the network"
+        ) from error
+    except BotoCoreError as error:
+        raise StorageError(f"storage {place}: {' '.join(str(error).split())}") from error
+    return None
+
+
+def _clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
+    """Seconds by which this machine's clock is ahead of the service's; 0 if it does not say."""
+    date = headers.get("date")
+    return now() - parsedate_to_datetime(date).timestamp() if date else 0.0

@@ -45,9 +45,8 @@ def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> op
     """
     folder = keys.study_folder(sweep_id)
     path = local_path(store, f"{folder}/journal.log")
-    journal = _file_backend(path) if path else ObjectJournal(store.below(folder))
     return optuna.create_study(
-        storage=JournalStorage(BatchedJournal(journal)),
+        storage=JournalStorage(BatchedJournal(_file_backend(path) if path else _gathered(store.below(folder)))),
         study_name=sweep_id,
         directions=["maximize" if mode == "max" else "minimize" for mode in modes] or ["maximize"],
         load_if_exists=True,
@@ -96,6 +95,12 @@ def past_reports(study: optuna.Study) -> list[PastReport]:
         for trial in study.get_trials(deepcopy=False)
         for done, value in trial.intermediate_values.items()
     ]
+
+
+def _gathered(store: ObjectStore) -> ObjectJournal:
+    journal = ObjectJournal(store)
+    journal.gather()
+    return journal
 
 
 def _file_backend(path: Path) -> JournalFileBackend:
@@ -160,23 +165,52 @@ def one_step(study: optuna.Study) -> Iterator[None]:
         yield
 
 
+_GATHERED_FROM = 100
+"""Objects of a journal from which it is worth gathering them in one."""
+
+
 class ObjectJournal(BaseJournalBackend):
-    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has, and any number of readers."""
+    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has, and any number of readers.
+
+    An object holds the entries of one write and is named after the first entry's number, so that writing it again, after an
+    answer that got lost, changes nothing.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._entries: list[dict[str, Any]] = []
-        self._next = 0
+        self._seen: dict[str, int] = {}
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from that number on, with those that another process has published meanwhile."""
-        for key in self._store.keys("journal")[self._next :]:
-            self._entries += json.loads(self._store.read(key))
-            self._next += 1
+        found = self._store.sizes("journal")
+        if any(found.get(key) != size for key, size in self._seen.items()):
+            self._entries, self._seen = [], {}  # the writer has gathered them
+        new = [key for key in found if key not in self._seen]
+        for key, data in zip(new, self._store.read_all(new), strict=True):
+            first, entries = int(key.rpartition("/")[2].partition(".")[0]), json.loads(data)
+            self._entries[first : first + len(entries)] = entries
+        self._seen = found
         yield from self._entries[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Publish entries as one object."""
-        self._store.write(f"journal/{self._next:08d}.json", json.dumps(logs).encode())
-        self._next += 1
+        self._write(len(self._entries), logs)
         self._entries += logs
+
+    def gather(self) -> None:
+        """Make one object of many, as the writer, before it goes on.
+
+        The new one is complete before the first old one goes; entries that are there twice have the same numbers.
+        """
+        entries = list(self.read_logs(0))
+        old = list(self._seen)
+        if len(old) >= _GATHERED_FROM:
+            self._write(0, entries)
+            self._store.delete_all(old[1:])
+            self._seen = {key: size for key, size in self._seen.items() if key == old[0]}
+
+    def _write(self, first: int, entries: list[dict[str, Any]]) -> None:
+        key, data = f"journal/{first:08d}.json", json.dumps(entries).encode()
+        self._store.write(key, data)
+        self._seen[key] = len(data)

@@ -24,7 +24,7 @@ from cluster.preemption import leaving
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
-from orchestrator.environment import terminate_like_interrupt, tune_environment
+from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
@@ -33,6 +33,7 @@ from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.recovery import rebuild_study
+from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
 from orchestrator.samplers import check_sampler
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
@@ -86,9 +87,10 @@ def run_sweep(
     sweep_id = sweep_id or sweep.default_sweep_id
     space, domains = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
-    say = partial((console or Console()).print, highlight=False, markup=False, soft_wrap=True)
+    console = console or Console()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
-    with sweep_lock(store, sweep_id), notifier.watching():
+    with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
         _check_same_sweep(store, sweep_id, sweep)
         driver = _Driver(
             sweep=sweep,
@@ -98,11 +100,12 @@ def run_sweep(
             store=store,
             study=open_study(store, sweep_id, modes=sweep.directions.values()),
             writer=ResultWriter(store, sweep_id),
-            console=console or Console(),
+            console=console,
             settled=dict(settled or {}),
         )
         driver.check_study()
         driver.check_checkpoints()
+        restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
         driver.say_start()
         if not driver.finished:
             try:
@@ -112,8 +115,8 @@ def run_sweep(
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
             except (OSError, pa.ArrowException) as error:
                 raise StorageError(
-                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost; once it works "
-                    "again (is the disk full?), the same command goes on"
+                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost and trials stay as "
+                    "they were; once storage works again (is the disk full?), the same command goes on"
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
@@ -225,12 +228,14 @@ class _Driver:
             event = "interrupted"
             raise
         finally:
-            with suppress(OSError, pa.ArrowException):  # the row about a failing storage may fail with it
-                self._write_session(number, event, session)
+            # The row about a failing storage may fail with it, and it is not worth another wait.
+            with suppress(OSError, pa.ArrowException):
+                patient = self.store if event == "finished" else replace(self.store, patience=0)
+                replace(self, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
 
     def _check_same_teachers(self, inputs: TrialInputs) -> None:
         """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        of_splits = ("dataset", "validation_fraction", "split_seed")
+        of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
         columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
         earlier = {
             tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
@@ -362,7 +367,7 @@ class _Driver:
 
     def _check_storage_is_shared(self, session: RaySession) -> None:
         """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it."""
-        if session.hosts > 1 and "://" not in self.sweep.storage:
+        if session.hosts > 1 and "://" not in self.sweep.storage.uri:
             raise ConfigError(
                 f"storage={self.sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
                 "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +11,44 @@ from typing import Any
 
 import pytest
 
+from tests.servers import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    CephMissingError,
+    FaultyProxy,
+    ceph_gateway,
+    moto_server,
+)
+
 # Read when Ray is imported: no usage reports, no token files, the loopback address for the node.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 
+# Tests have credentials of their own; whatever the user of this machine has is out of their reach.
+os.environ.update(
+    AWS_ACCESS_KEY_ID=ACCESS_KEY,
+    AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_EC2_METADATA_DISABLED="true",
+)
+os.environ.pop("AWS_SESSION_TOKEN", None)
+os.environ.pop("AWS_PROFILE", None)
+os.environ.pop("AWS_ENDPOINT_URL", None)
+os.environ.pop("AWS_ENDPOINT_URL_S3", None)
+
+import boto3
 import torch
-from pyarrow import fs
 
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import accuracy
+from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
 from trainables.object_store import ObjectStore
@@ -40,10 +65,15 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
     """A folder with a name that is hard on whoever forgets to quote."""
-    return ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path / "a store=with %odd & name"))
+    return ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path / "a store=with %odd & name"))
 
 
 def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:
@@ -144,3 +174,54 @@ def ray_local() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """URL of one moto server for all tests."""
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of one Ceph gateway for all tests."""
+    try:
+        with ceph_gateway(tmp_path_factory.mktemp("ceph")) as url:
+            yield url
+    except CephMissingError as error:
+        pytest.skip(str(error))
+
+
+def make_bucket(url: str) -> str:
+    """A new bucket at a server; its address."""
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    boto3.client("s3", endpoint_url=url).create_bucket(Bucket=name)
+    return f"s3://{name}?{query_of(url)}"
+
+
+def query_of(url: str) -> str:
+    """What an address says of a server."""
+    scheme, _, host = url.partition("://")
+    return f"scheme={scheme}&endpoint_override={host}"
+
+
+PLACES = ["local", "moto", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
+"""Where everything must work alike."""
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty storage's address; for tests parametrised over ``PLACES``."""
+    if request.param == "local":
+        return str(tmp_path / "runs")
+    bucket, _, query = make_bucket(request.getfixturevalue(request.param)).partition("?")
+    return f"{bucket}/a prefix/runs?{query}"
+
+
+@pytest.fixture
+def proxy(moto: str) -> Iterator[FaultyProxy]:
+    """moto behind a proxy that can fail."""
+    faulty = FaultyProxy(moto)
+    yield faulty
+    faulty.close()

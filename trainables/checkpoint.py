@@ -140,6 +140,11 @@ class CheckpointSaver:
         finally:
             self._writing = self._thread.submit(self._store.save, self._trial_id, done, take_snapshot(state))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is still being written: while storage is slow, training need not wait for it."""
+        return self._writing is not None and not self._writing.done()
+
     def wait(self) -> None:
         """Until the last checkpoint is written.
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.datasets import NORMALISATIONS, SPECS, DatasetName, NormalisationName
+from trainables.datasets import DATASET_NAMES, NORMALISATIONS, SPECS, DatasetName, NormalisationName
 from trainables.network_names import check_network_name
 
 NetworkName = Annotated[str, AfterValidator(check_network_name)]
@@ -50,7 +50,12 @@ class TrialConfig(Config):
     """What the budget of a trial is counted in, and the metric that counts it."""
 
     dataset: DatasetName = "cifar10"
-    """Data set the teacher was trained on; the student's accuracy is measured on it."""
+    """Data set the teacher was trained on; the student's accuracy is measured on it. The address of a Parquet file with
+    its name, ``s3://.../cifar10.parquet``, says at once where it is."""
+
+    dataset_file: str | None = None
+    """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
+    keeps in ``data_root``."""
 
     student: NetworkName = "wrn-16-1"
     """Architecture of the network that is trained: ``lenet`` or ``wrn-D-K``."""
@@ -104,10 +109,25 @@ class TrialConfig(Config):
     def scaled(self, fraction: float) -> Self:
         """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_address(cls, values: Any) -> Any:
+        """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``."""
+        address = values.get("dataset") if isinstance(values, Mapping) else None
+        if not isinstance(address, str) or not address.partition("?")[0].endswith(".parquet"):
+            return values
+        name = address.partition("?")[0].rpartition("/")[2].removesuffix(".parquet")
+        if name not in DATASET_NAMES:
+            raise ValueError(
+                f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "
+                f"known: {', '.join(DATASET_NAMES)}"
+            )
+        return {**values, "dataset": name, "dataset_file": address}
+
     @property
     def splits_key(self) -> SplitsKey:
         """Names the images: trials with equal keys share them."""
-        return self.dataset, self.validation_fraction, self.split_seed
+        return self.dataset, self.dataset_file, self.validation_fraction, self.split_seed
 
     @property
     def teacher_key(self) -> TeacherKey | None:
@@ -136,7 +156,7 @@ class TrialConfig(Config):
         return self
 
 
-SplitsKey = tuple[str, float, int]
+SplitsKey = tuple[str, str | None, float, int]
 TeacherKey = tuple[SplitsKey, str, str | None, str | None, int | None]
 
 

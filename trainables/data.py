@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.dataset_files import read_dataset_parquet
 from trainables.datasets import IMAGE_SIZE, SPECS, DatasetSpec, Normalisation
 from trainables.errors import DataUnavailableError
 from trainables.seeding import stream
@@ -71,13 +72,21 @@ def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype =
 
 
 def load_dataset(
-    name: str, *, data_root: Path, validation_fraction: float = 0.1, split_seed: int = 0, download: bool = True
+    name: str,
+    *,
+    data_root: Path,
+    file: Path | None = None,
+    validation_fraction: float = 0.1,
+    split_seed: int = 0,
+    download: bool = True,
 ) -> DatasetSplits:
     """Read a data set and split it.
 
     Args:
         name: One of ``trainables.datasets.DATASET_NAMES``. ``digits`` comes with a package; the others are looked for
             in ``data_root``, where torchvision keeps them.
+        data_root: See ``name``.
+        file: Parquet file with the data set, instead.
         validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
         split_seed: Chooses which images those are.
         download: Fetch a data set that is not there.
@@ -88,11 +97,14 @@ def load_dataset(
     """
     if name not in SPECS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(SPECS)}")
-    (train_images, train_labels), (test_images, test_labels) = (
-        _digits() if name == "digits" else _from_torchvision(name, data_root, download)
+    if file is not None:
+        splits = read_dataset_parquet(file, SPECS[name], origin=str(file))
+    else:
+        splits = _digits() if name == "digits" else _from_torchvision(name, data_root, download)
+    training, test = (
+        ImageSet(images=_as_images(images), labels=torch.as_tensor(labels, dtype=torch.int64))
+        for images, labels in splits
     )
-    training = ImageSet(images=_as_images(train_images), labels=torch.as_tensor(train_labels, dtype=torch.int64))
-    test = ImageSet(images=_as_images(test_images), labels=torch.as_tensor(test_labels, dtype=torch.int64))
     held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
     return DatasetSplits(spec=SPECS[name], train=training.subset(kept), validation=training.subset(held_out), test=test)
 

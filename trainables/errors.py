@@ -4,6 +4,8 @@
       |- DataUnavailableError    a data set is neither there nor to be had
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
       |- StudentError            a student to start from is not there, or damaged
+      |- StorageRefusedError     storage does not let us: no right, no bucket, wrong key; an OSError too
+      |- StorageOutageError      storage did not answer for longer than we wait; an OSError too
       `- CheckpointError         a checkpoint cannot be read
            `- DamagedCheckpointError   it is truncated or its checksum is wrong
 
@@ -27,6 +29,14 @@ class TeacherError(TrialError):
 
 class StudentError(TrialError):
     """A student that was kept cannot be used."""
+
+
+class StorageRefusedError(TrialError, OSError):
+    """Storage refuses what is asked of it, and would again."""
+
+
+class StorageOutageError(TrialError, OSError):
+    """Storage did not answer for as long as patience lasted. Nothing that was kept is lost."""
 
 
 class CheckpointError(TrialError):

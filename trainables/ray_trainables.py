@@ -254,7 +254,9 @@ class TrialTrainable(Trainable):
         seconds = self._checkpoint_seconds
         if self._leaving():
             seconds = min(seconds or math.inf, _SECONDS_WHEN_LEAVING)
-        if seconds and time.monotonic() - self._saved_at >= seconds:
+        due = seconds and time.monotonic() - self._saved_at >= seconds
+        # Where the last one still waits for storage, training goes on and the next one holds a later moment.
+        if due and not (self._saver and self._saver.busy):
             self._save()
 
     def _save(self) -> None:

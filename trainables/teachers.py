@@ -25,6 +25,7 @@ from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy, measure
 from trainables.networks import Network, build_network
+from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
 from trainables.seeding import seeded_initialisation
 
@@ -156,8 +157,15 @@ def load_published_checkpoint(
 class TeacherRegistry:
     """Teachers trained here, on storage."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, cache: NodeCache | None = None) -> None:
+        """Open a registry.
+
+        Args:
+            store: The storage's folder of teachers.
+            cache: Where copies of their weights are kept on this machine; none: in the user's cache folder.
+        """
         self._store = store
+        self._cache = cache or NodeCache()
 
     def find(self, config: SupervisedConfig) -> Teacher | None:
         """The teacher that this training gave, or none.
@@ -170,7 +178,7 @@ class TeacherRegistry:
         if not self._store.exists(f"{folder}/metadata.json"):
             return None
         metadata = TeacherMetadata(**json.loads(self._store.read(f"{folder}/metadata.json")))
-        data = self._store.read(f"{folder}/weights.safetensors")
+        data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
         try:
             weights = load_tensors(data)
         except SafetensorError as error:
@@ -189,12 +197,14 @@ class TeacherRegistry:
         return f"{config.dataset}/{config.student}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
-        return f"teacher {self._store.path(folder)} is damaged; delete that folder and it is trained again"
+        return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"
 
 
 def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
     """All that decides a trained teacher's weights, where it is not as published: settings added later change no key."""
-    return config.model_dump(exclude_defaults=True, exclude={"evaluation_interval", "transition_images"})
+    return config.model_dump(
+        exclude_defaults=True, exclude={"dataset_file", "evaluation_interval", "transition_images"}
+    )
 
 
 def recipe_key(config: SupervisedConfig) -> str:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-Table = Literal["sweeps", "trials", "reports", "transition_curves", "snapshots"]
+ReadableTable = Literal["sweeps", "trials", "reports"]
+Table = Literal[ReadableTable, "transition_curves", "snapshots"]
 
 RESULTS = "results/v1"
 TEACHERS = "teachers"
 STUDENTS = "students"
+_STUDIES = "studies"
+_CHECKPOINTS = "checkpoints"
+_TEACHERS_IN_TRAINING = f"{_CHECKPOINTS}/teachers"
+FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, "reports", TEACHERS)
+"""All that lies at the top of a storage."""
 
 
 def table_folder(table: Table) -> str:
@@ -23,6 +29,20 @@ def table_folder(table: Table) -> str:
 def sweep_folder(table: Table, sweep_id: str) -> str:
     """One sweep of one table."""
     return f"{table_folder(table)}/sweep_id={sweep_id}"
+
+
+def sweep_of(key: str) -> str:
+    """The sweep that an object of a table belongs to."""
+    return key.rpartition("/sweep_id=")[2].partition("/")[0]
+
+
+def owner(key: str) -> str | None:
+    """The sweep to which an object of a storage belongs; none for teachers, which sweeps share."""
+    if key.startswith(f"{RESULTS}/"):
+        return sweep_of(key) or None
+    if key.startswith((f"{TEACHERS}/", f"{_TEACHERS_IN_TRAINING}/")):
+        return None
+    return key.split("/")[1] if key.startswith(FOLDERS) and key.count("/") > 1 else None
 
 
 def trial_object(sweep_id: str, trial_id: str) -> str:
@@ -47,17 +67,17 @@ def compacted_object(table: Table, sweep_id: str, generation: int) -> str:
 
 def study_folder(sweep_id: str) -> str:
     """Optuna's history of a sweep."""
-    return f"studies/{sweep_id}"
+    return f"{_STUDIES}/{sweep_id}"
 
 
 def checkpoint_folder(sweep_id: str) -> str:
     """Checkpoints of a sweep's trials."""
-    return f"checkpoints/{sweep_id}"
+    return f"{_CHECKPOINTS}/{sweep_id}"
 
 
 def training_folder(dataset: str, network: str, recipe: str, report_interval: int) -> str:
     """Checkpoints of a teacher that is being trained. The interval changes no weight, but a checkpoint belongs to one."""
-    return f"checkpoints/teachers/{dataset}/{network}-{recipe}-{report_interval}"
+    return f"{_TEACHERS_IN_TRAINING}/{dataset}/{network}-{recipe}-{report_interval}"
 
 
 def confirming_sweep(sweep_id: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from orchestrator.results import keys
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
@@ -17,24 +19,77 @@ from trainables.object_store import ObjectStore
 Row = dict[str, Any]
 """One row of a table, by column."""
 
-_PARTITIONING = ds.partitioning(pa.schema([("sweep_id", pa.string())]), flavor="hive")
+_SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
+
+logger = logging.getLogger("zskt.results")
+"""Says what had to be left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table's columns, those that name a row, and the one that says which of two copies is newer."""
+
+    schema: pa.Schema
+    key: tuple[str, ...]
+    newest: str
+
+
+_TABLES: dict[keys.ReadableTable, _Table] = {
+    "sweeps": _Table(schema=SWEEPS, key=("session", "event"), newest="at"),
+    "trials": _Table(schema=TRIALS, key=("trial_number",), newest="ended_at"),
+    "reports": _Table(schema=REPORTS, key=("trial_id", "student_updates"), newest="reported_at"),
+}
+
+
+def read(store: ObjectStore, table: keys.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
+    """One table of one sweep, or of all sweeps of a storage; its schema's columns after ``sweep_id``, without double rows.
+
+    An object that is damaged is left out with a warning that names it: the others are worth reading.
+
+    Example: ``read(find_storage("s3://bucket/prefix"), "reports").to_pandas()``
+    """
+    rows, damaged = read_with_damages(store, table, sweep_id)
+    for name, reason in damaged.items():
+        logger.warning(
+            "%s cannot be read and is left out (%s): its rows are missing. Bring it back from a backup or an older version, "
+            "or delete it",
+            store.shown(name),
+            reason,
+        )
+    return rows
+
+
+def read_with_damages(
+    store: ObjectStore, table: keys.ReadableTable, sweep_id: str | None = None
+) -> tuple[pa.Table, dict[str, str]]:
+    """The same, and instead of warnings the reason for each object that is damaged, by key."""
+    below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
+    names = [name for name in store.keys(below) if name.endswith(".parquet")]
+    spec = _TABLES[table]
+    found: list[pa.Table] = [pa.schema([_SWEEP_ID, *spec.schema], metadata=spec.schema.metadata).empty_table()]
+    damaged: dict[str, str] = {}
+    # Those that are gone were compacted since we looked; the next look finds their rows.
+    for name, data in store.read_found(names).items():
+        try:
+            found.append(_fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name)))
+        except (OSError, pa.ArrowException) as error:
+            damaged[name] = str(error).splitlines()[0]
+    return _without_copies(pa.concat_tables(found), ["sweep_id", *spec.key], spec.newest), damaged
 
 
 def read_trials(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
     """Trials that have ended, ordered by sweep and number; columns of ``schema.TRIALS`` and ``sweep_id``."""
-    return _read(store, "trials", TRIALS, sweep_id, ["trial_number"], "ended_at")
+    return read(store, "trials", sweep_id)
 
 
 def read_reports(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
     """Reports, ordered by sweep, trial and student updates; columns of ``schema.REPORTS`` and ``sweep_id``."""
-    return _read(store, "reports", REPORTS, sweep_id, ["trial_id", "student_updates"], "reported_at")
+    return read(store, "reports", sweep_id)
 
 
 def read_sweeps(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
     """Starts and ends of sessions, ordered by sweep and time; columns of ``schema.SWEEPS`` and ``sweep_id``."""
-    return _read(store, "sweeps", SWEEPS, sweep_id, ["session", "event"], "at").sort_by(
-        [("sweep_id", "ascending"), ("at", "ascending")]
-    )
+    return read(store, "sweeps", sweep_id).sort_by([("sweep_id", "ascending"), ("at", "ascending")])
 
 
 def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
@@ -43,24 +98,14 @@ def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
     return model.model_construct(**{name: row[CONFIG_PREFIX + name] for name in model.model_fields})
 
 
-def _read(
-    store: ObjectStore, table: keys.Table, schema: pa.Schema, sweep_id: str | None, key: list[str], newest: str
-) -> pa.Table:
-    folder = keys.table_folder(table)
-    below = keys.sweep_folder(table, sweep_id) if sweep_id else folder
-    paths = [store.path(name) for name in store.keys(below) if name.endswith(".parquet")]
-    full_schema = pa.schema([pa.field("sweep_id", pa.string()), *schema], metadata=schema.metadata)
-    if not paths:
-        return full_schema.empty_table()
-    rows = ds.dataset(
-        paths,
-        schema=full_schema,
-        format="parquet",
-        filesystem=store.filesystem,
-        partitioning=_PARTITIONING,
-        partition_base_dir=store.path(folder),
-    ).to_table()
-    return _without_copies(rows, ["sweep_id", *key], newest)
+def _fitted(rows: pa.Table, schema: pa.Schema, sweep_id: str) -> pa.Table:
+    """Its columns as this version has them: one of an earlier version is null where it is missing, of a later left out."""
+    columns = [
+        rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    full = pa.schema([_SWEEP_ID, *schema], metadata=schema.metadata)
+    return pa.table([pa.array([sweep_id] * len(rows), pa.string()), *columns], schema=full)
 
 
 def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:

@@ -42,18 +42,19 @@ class ResultWriter:
         """Gather the small objects of trials and reports into one each.
 
         The new object is complete before the first old one goes; in between, and after a crash there, rows are double
-        and ``reader`` leaves the copies out.
+        and ``reader`` leaves the copies out. An object that cannot be read stays where it is, for whoever can mend it.
         """
-        tables: dict[keys.Table, Any] = {"trials": reader.read_trials, "reports": reader.read_reports}
-        for table, read in tables.items():
+        tables: tuple[keys.ReadableTable, ...] = ("trials", "reports")
+        for table in tables:
             old = self._store.keys(keys.sweep_folder(table, self._sweep_id))
             if len(old) < 2:
                 continue
-            rows: pa.Table = read(self._store, self._sweep_id).drop_columns(["sweep_id"])
+            rows, damaged = reader.read_with_damages(self._store, table, self._sweep_id)
             generation = 1 + max((int(key[-12:-8]) for key in old if "/part-" in key), default=-1)
-            self._store.write(keys.compacted_object(table, self._sweep_id, generation), _parquet(rows))
-            for key in old:
-                self._store.delete(key)
+            self._store.write(
+                keys.compacted_object(table, self._sweep_id, generation), _parquet(rows.drop_columns(["sweep_id"]))
+            )
+            self._store.delete_all(key for key in old if key not in damaged)
 
     def _write(self, key: str, schema: pa.Schema, row: Row) -> None:
         unknown = row.keys() - set(schema.names)

@@ -6,17 +6,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from pyarrow import fs
 
+from orchestrator.storage import find_storage
 from tests.orchestrator.report.synthetic import write_search
-from trainables.object_store import ObjectStore
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "docs" / "example.ipynb"
 
 
 def test_the_example_runs_from_its_first_cell_to_its_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one namespace, as a kernel would; what only a front end does, showing the last value of a cell, is left out."""
-    write_search(ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path / "runs")), "search-a", trials=24)
+    write_search(find_storage(str(tmp_path / "runs")), "search-a", trials=24)
     monkeypatch.chdir(tmp_path)
     content = json.loads(NOTEBOOK.read_text())
     names: dict[str, Any] = {}

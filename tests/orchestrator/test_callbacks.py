@@ -145,6 +145,21 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     ]
 
 
+@pytest.mark.parametrize("hook", ["on_trial_recover", "on_trial_error"])
+def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    trial.error_file = tmp_path / "error.txt"
+    trial.error_file.write_text(
+        "Traceback ...\ntrainables.errors.StorageOutageError: storage did not answer for 600 s\n"
+    )
+    getattr(session.recorder, hook)(0, [], trial)
+    assert StorageStopper(session.searcher).stop_all()
+    session.recorder.on_trial_error(0, [], trial)
+    assert session.rows() == []
+    assert session.states() == [TrialState.RUNNING]
+    assert session.searcher.suggest("x") is None, "nothing is asked of a storage that is away"
+
+
 def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from tests.conftest import query_of
 from tests.orchestrator.test_leaderboard import write
 from trainables.object_store import ObjectStore
 
@@ -79,6 +80,19 @@ def test_results_prints_the_leaderboard(store: ObjectStore) -> None:
     assert "2.5" in result.output
     missing = CliRunner().invoke(cli.app, ["results", "sweep-b", "--storage", store.root])
     assert missing.exit_code == 1
+
+
+def test_reading_from_a_place_that_is_not_there_is_one_message(moto: str) -> None:
+    place = f"s3://nowhere-at-all/runs?{query_of(moto)}"
+    for command in (["results", "sweep-a"], ["sweeps"], ["delete", "sweep-a"]):
+        result = CliRunner().invoke(cli.app, [*command, "--storage", place])
+        assert result.exit_code == 1
+        assert "error: s3://nowhere-at-all/runs" in result.output
+        assert "there is no such bucket" in result.output.replace("\n", " ")
+    refused = CliRunner().invoke(cli.app, ["sweeps", "--storage", "s3://id:private@bucket/x"])
+    assert refused.exit_code == 2
+    assert "the address holds a key" in refused.output.replace("\n", " ")
+    assert "private" not in refused.output
 
 
 def test_presets_are_listed_with_what_they_are_for() -> None:

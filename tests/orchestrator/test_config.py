@@ -29,7 +29,7 @@ def test_flags_win_over_the_file_and_assignments_over_its_trial(sweep_file: Path
         flags={"num_trials": 5, "seed": None, "storage": "/x"},
         assignments=["student_steps=3", "student_lr=0.5", "teacher_checkpoint=none"],
     )
-    assert (sweep.num_trials, sweep.seed, sweep.storage) == (5, 0, "/x")
+    assert (sweep.num_trials, sweep.seed, sweep.storage.uri) == (5, 0, "/x")
     assert sweep.trial == {"dataset": "digits", "student_lr": 0.5, "student_steps": 3, "teacher_checkpoint": None}
 
 

@@ -55,7 +55,7 @@ def test_the_best_few_and_the_published_settings_run_with_seeds_that_the_search_
         "t0003": {**published, "temperature": 2.0},
     }
     assert sweep.seeds == [8, 9, 10]
-    assert (sweep.scale, sweep.storage, sweep.teacher_recipe) == (0.5, "./elsewhere", {"full_data_epochs": 20})
+    assert (sweep.scale, sweep.storage.uri, sweep.teacher_recipe) == (0.5, "./elsewhere", {"full_data_epochs": 20})
     assert sweep.scheduler.name == "none"
     assert {config.seed for config in sweep.configs()} == {8, 9, 10}
     # But for its seed, a trial is the one that the search had.

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyarrow import fs
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.study import open_study
+from trainables.filesystems import LocalFilesystem
 from trainables.object_store import ObjectStore
 
 
@@ -39,7 +39,7 @@ def answer(url: str, process: subprocess.Popen[str]) -> Any:
 
 
 def test_a_search_is_shown_while_it_goes_on(tmp_path: Path) -> None:
-    study = open_study(ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path)), "sweep-a", modes=["max"])
+    study = open_study(ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path)), "sweep-a", modes=["max"])
     study.tell(study.ask(), 0.5)
     port = free_port()
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "dashboard", "sweep-a"]

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.loading import load_sweep
@@ -104,7 +105,7 @@ def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
 
 def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore) -> None:
     changes = {"config_generator_steps": 3, "config_temperature": 2.946289339659601, "config_seed": 4}
-    write(store, [changes], SWEEP.model_copy(update={"seed": 4, "storage": "/a b"}))
+    write(store, [changes], SWEEP.model_copy(update={"seed": 4, "storage": StorageConfig(uri="/a b")}))
     board = read_leaderboard(store, "sweep-a")
     command = board.rerun_command("python run_sweep.py", "quickstart")
     assert command and board.best

@@ -100,11 +100,11 @@ def test_a_wrong_address_is_refused_without_repeating_it() -> None:
     assert SECRET not in str(refusal.value)
 
 
-def test_the_environment_can_name_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_name_the_webhook(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZSKT_NOTIFY", raising=False)
     assert webhook(None) is None
     monkeypatch.setenv("ZSKT_NOTIFY", "https://a.example")
     monkeypatch.setenv("MY_HOOK", "https://b.example")
     assert webhook(None) == "https://a.example"
     assert webhook(load_sweep("quickstart", flags={"notify": "$MY_HOOK"}).notify) == "https://b.example"
-    Notifier(url=None, sweep_id="a", warn=pytest.fail).ended(ObjectStore(filesystem=None, root=""), finished=True)
+    Notifier(url=None, sweep_id="a", warn=pytest.fail).ended(store, finished=True)

@@ -25,7 +25,7 @@ def test_the_trial_runs_again_with_every_setting_that_it_had() -> None:
     assert {f"config_{name}": value for name, value in config.model_dump().items()} == {
         name: value for name, value in then.items() if name.startswith("config_")
     }
-    assert (sweep.storage, sweep.teacher_recipe) == ("./elsewhere", {"full_data_epochs": 20})
+    assert (sweep.storage.uri, sweep.teacher_recipe) == ("./elsewhere", {"full_data_epochs": 20})
 
 
 def test_a_trial_of_a_case_runs_again_too() -> None:

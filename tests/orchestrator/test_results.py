@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from trainables.config import CONFIGS, ZeroShotConfig
+from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 
@@ -78,9 +79,7 @@ states = st.sampled_from(["completed", "stopped_early", "diverged", "failed"])
     )
 )
 def test_what_is_written_is_read(rows: dict[int, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    from pyarrow import fs
-
-    store = ObjectStore(filesystem=fs.LocalFileSystem(), root=str(tmp_path_factory.mktemp("store")))
+    store = ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path_factory.mktemp("store")))
     writer = ResultWriter(store, "sweep-a")
     written = {f"t{number:04d}": trial(f"t{number:04d}", **row) for number, row in rows.items()}
     for row in written.values():

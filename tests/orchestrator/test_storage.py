@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+import uuid
 from pathlib import Path
 
+import boto3
 import pytest
 
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError, StorageError, SweepBusyError
 from orchestrator.loading import load_sweep
 from orchestrator.lock import sweep_lock
-from orchestrator.storage import find_storage, local_path, open_storage, shown
+from orchestrator.storage import _clock_skew, create_bucket, find_storage, local_path, open_storage, shown
+from tests.conftest import make_bucket, query_of
+from tests.servers import FaultyProxy, free_port
+from trainables.filesystems import S3Filesystem
 from trainables.object_store import ObjectStore
 
 
@@ -42,6 +50,152 @@ def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
         load_sweep("quickstart", flags={"storage": "s3://id:secret@bucket/prefix"})
     assert "secret" not in str(caught.value)
     load_sweep("quickstart", flags={"storage": "file:///data/me@host/runs"})
+    with pytest.raises(ConfigError, match="the address holds a key") as caught:
+        load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?secret_key=secret"})
+    assert "=secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"the address has regio; known after the \? are endpoint_override, "):
+        load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?regio=x"})
+
+
+def test_the_service_comes_from_the_block_the_address_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(storage: StorageConfig | str) -> object:
+        return find_storage(storage).filesystem
+
+    address = "s3://b/p?endpoint_override=127.0.0.1:5&scheme=http&region=eu-west-1"
+    assert of(address) == S3Filesystem(endpoint="http://127.0.0.1:5", region="eu-west-1")
+    assert of("s3://b/p?endpoint_override=https%3A%2F%2Fs3.example.org") == S3Filesystem(
+        endpoint="https://s3.example.org"
+    )
+    assert of("s3://b/p") == S3Filesystem()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:6")
+    assert of("s3://b/p") == S3Filesystem(endpoint="http://127.0.0.1:6")
+    assert of(address) == S3Filesystem(endpoint="http://127.0.0.1:5", region="eu-west-1")
+    block = StorageConfig(uri="s3://b/p/", endpoint="http://127.0.0.1:7", region="x", patience_seconds=7)
+    assert of(block) == S3Filesystem(endpoint="http://127.0.0.1:7", region="x")
+    assert (find_storage(block).root, find_storage(block).patience) == ("b/p", 7)
+    with pytest.raises(StorageError, match="expected s3://BUCKET/PREFIX"):
+        find_storage("s3:///prefix")
+
+
+SERVERS = ["moto", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_a_mistyped_bucket_is_known_in_a_second_and_made_on_request(server: str) -> None:
+    address = f"s3://no-{uuid.uuid4().hex}/p?{query_of(server)}"
+    open_storage(make_bucket(server))  # boto3's first client takes its time
+    start = time.monotonic()
+    with pytest.raises(
+        StorageError, match=r"there is no bucket no-\w+ at http://.*; correct the name, or let --create"
+    ):
+        open_storage(address)
+    assert time.monotonic() - start < 1.5
+    assert create_bucket(address)
+    assert not create_bucket(address)
+    open_storage(address)
+
+
+def test_a_folder_needs_no_bucket(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is for s3:// addresses"):
+        create_bucket(str(tmp_path))
+
+
+@pytest.mark.s3
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "the secret key does not belong to the access key"),
+        ("AWS_ACCESS_KEY_ID", "the service does not know the access key"),
+    ],
+)
+def test_wrong_keys_are_told_apart_and_not_shown(
+    variable: str, reason: str, ceph: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = make_bucket(ceph)
+    monkeypatch.setenv(variable, "wrong-and-private")
+    with pytest.raises(StorageError, match=reason) as caught:
+        open_storage(address)
+    assert "private" not in str(caught.value)
+
+
+def test_a_wrong_secret_is_one_message(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # moto takes any key, so the answer is what Ceph and AWS say.
+    proxy.refusal = "SignatureDoesNotMatch"
+    proxy.mode = "deny GET"
+    with pytest.raises(StorageError, match="the secret key does not belong to the access key"):
+        open_storage(f"s3://bucket/p?{query_of(proxy.url)}")
+
+
+def test_without_credentials_it_says_where_they_are_looked_for(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StorageError, match="no credentials; set AWS_ACCESS_KEY_ID"):
+        open_storage(f"s3://bucket/p?{query_of(moto)}")
+
+
+def test_an_address_where_nothing_answers_is_named() -> None:
+    port = free_port()
+    with pytest.raises(StorageError, match=f"nothing answers at http://127.0.0.1:{port}/bucket.*; check the endpoint"):
+        open_storage(f"s3://bucket/p?scheme=http&endpoint_override=127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("method", "rights"),
+    [
+        ("PUT", ["write (s3:PutObject)"]),
+        ("DELETE", ["delete (s3:DeleteObject)"]),
+        ("GET", ["list (s3:ListBucket on the bucket)", "read (s3:GetObject)"]),
+        ("POST", ["write in parts"]),
+    ],
+)
+def test_missing_rights_are_all_named_in_one_message(
+    method: str, rights: list[str], proxy: FaultyProxy, moto: str
+) -> None:
+    address = make_bucket(moto).partition("?")[0] + "/p?" + query_of(proxy.url)
+    proxy.mode = f"deny {method}"
+    with pytest.raises(StorageError, match="these credentials may not") as caught:
+        open_storage(address)
+    for right in rights:
+        assert right in str(caught.value)
+    assert "cluster/iam/storage.json" in str(caught.value)
+
+
+@pytest.mark.s3
+@pytest.mark.timeout(120)
+def test_a_bucket_that_may_be_read_only_is_known_before_anything_runs(ceph: str) -> None:
+    address = make_bucket(ceph)
+    bucket = address.removeprefix("s3://").partition("?")[0]
+    read_only = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["s3:PutObject"],
+                "Resource": [f"arn:aws:s3:::{bucket}/*"],
+            }
+        ],
+    }
+    boto3.client("s3", endpoint_url=ceph).put_bucket_policy(Bucket=bucket, Policy=json.dumps(read_only))
+    with pytest.raises(StorageError, match=r"may not write \(s3:PutObject\)\. The service says AccessDenied"):
+        open_storage(address)
+
+
+def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = make_bucket(moto)
+    monkeypatch.setattr(
+        "orchestrator.storage._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
+    )
+    with pytest.raises(StorageError, match=r"this machine's clock is \+(599|6\d\d) s off the service's"):
+        open_storage(address)
+    assert _clock_skew({}) == 0
 
 
 _HOLD = """

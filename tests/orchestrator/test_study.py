@@ -91,3 +91,33 @@ def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore)
     again.tell(again.ask(), 0.7)
     final = open_study(store, "sweep-a", modes=["max"])
     assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
+
+
+def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_nothing(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.study._GATHERED_FROM", 10)
+    journal = ObjectJournal(store)
+    entries = [{"number": number} for number in range(30)]
+    for entry in entries[:20]:
+        journal.append_logs([entry])
+
+    def delete_some(_: ObjectStore, keys: list[str]) -> None:
+        for key in keys[::3]:
+            store.delete(key)
+
+    with monkeypatch.context() as crashing:
+        # The new object is there, and most of the old ones still are.
+        crashing.setattr(ObjectStore, "delete_all", delete_some)
+        ObjectJournal(store).gather()
+    assert len(store.keys("journal")) == 13
+    reader = ObjectJournal(store)
+    assert list(reader.read_logs(0)) == entries[:20]
+    gathered = ObjectJournal(store)
+    gathered.gather()
+    assert list(gathered.read_logs(0)) == entries[:20]
+    assert store.keys("journal") == ["journal/00000000.json"]
+    gathered.append_logs(entries[20:25])
+    assert list(reader.read_logs(15)) == entries[15:25], "who was looking while it was gathered"
+    gathered.append_logs(entries[25:])
+    assert list(ObjectJournal(store).read_logs(18)) == entries[18:]

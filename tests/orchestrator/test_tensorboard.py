@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pyarrow import fs
 from tensorboardX.proto.event_pb2 import Event
 
+from orchestrator.storage import find_storage
 from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder
 from tests.conftest import tiny_settings
 from trainables.object_store import ObjectStore
@@ -39,5 +39,5 @@ def test_each_trial_is_a_run_with_a_curve_for_each_metric(tmp_path: Path) -> Non
 
 def test_files_lie_beside_the_results_where_these_are_on_this_machine(store: ObjectStore) -> None:
     assert tensorboard_folder(store, "sweep-a") == Path(store.root) / "tensorboard" / "sweep-a"
-    elsewhere = ObjectStore(filesystem=fs.SubTreeFileSystem("/", fs.LocalFileSystem()), root="bucket")
+    elsewhere = find_storage("s3://bucket/prefix")
     assert tensorboard_folder(elsewhere, "sweep-a") == Path("tensorboard/sweep-a")

@@ -360,6 +360,7 @@ BASES: dict[str, dict[str, Any]] = {
     "consistency_disturbance": {"consistency_weight": 5.0},
 }
 EXCEPTIONS = {
+    "dataset_file": "read before the loop: tests/trainables/test_dataset_files.py",
     "dataset": "chooses the images and the teacher: tests/orchestrator/test_sweep.py",
     "teacher": "chooses the teacher's weights: the same",
     "teacher_seed": "of the teacher's training: tests/orchestrator/test_sweep.py",

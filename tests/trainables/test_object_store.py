@@ -4,7 +4,6 @@ import pickle
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
 from trainables.object_store import ObjectStore
 
@@ -31,18 +30,32 @@ def test_it_travels_to_workers(store: ObjectStore) -> None:
     assert pickle.loads(pickle.dumps(store)).read("key") == b"value"
 
 
-def test_a_write_that_fails_leaves_the_old_object_and_no_remains(store: ObjectStore) -> None:
+def test_a_write_that_fails_leaves_the_old_object_and_no_remains(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.write("key", b"old")
 
-    class FullDisk(fs.LocalFileSystem):
-        def move(self, src: str, dest: str) -> None:
-            raise OSError(28, "No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    full = ObjectStore(filesystem=FullDisk(), root=store.root)
-    with pytest.raises(OSError, match="No space left"):
-        full.write("key", b"new")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write("key", b"new")
     assert store.read("key") == b"old"
     assert [path.name for path in Path(store.root).iterdir()] == ["key"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("folder" if path.is_dir() else f"file, object is there: {store.exists('key')}")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    store.write("key", b"value")
+    assert synced == ["file, object is there: False", "folder"]
 
 
 def test_an_unfinished_object_is_not_listed(store: ObjectStore) -> None:

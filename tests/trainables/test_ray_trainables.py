@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from ray.tune import PlacementGroupFactory
 
 from tests.conftest import make_inputs, tiny_settings
-from trainables.checkpoint import CheckpointStore
+from trainables.checkpoint import CheckpointStore, Snapshot
 from trainables.config import config_class
 from trainables.distiller import ZeroShotDistiller
 from trainables.object_store import ObjectStore
@@ -196,6 +198,7 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
 
     def five_seconds() -> None:
         pseudo_batch()
+        trainable._wait_for_checkpoint()  # in five seconds it would be written
         clock[0] += 5
 
     monkeypatch.setattr(distiller, "_pseudo_batch", five_seconds)
@@ -204,6 +207,7 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
         return [int(key[-22:-12]) for key in store.keys("t0001")]
 
     trainable.train()
+    trainable._wait_for_checkpoint()
     assert saved() == [2, 4]
     distiller.train(3, trainable._save_if_due)
     trainable._wait_for_checkpoint()  # and the process is lost here, three batches after the report
@@ -238,6 +242,33 @@ def test_a_gpu_that_is_not_there_means_the_cpu() -> None:
 def test_without_inputs_the_message_says_how_to_give_them() -> None:
     with pytest.raises(ValueError, match="tune.with_parameters"):
         TrialTrainable(config())
+
+
+def test_training_does_not_wait_for_storage_that_is_slow(prepared: type[Prepared]) -> None:
+    storage = prepared.storage
+    assert storage is not None
+    may_write = threading.Event()
+
+    class SlowStore(CheckpointStore):
+        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+            assert may_write.wait(20)
+            super().save(trial_id, done, snapshot)
+
+    class Impatient(Prepared):
+        def setup(self, config: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
+            super().setup(config)
+            self._checkpoint_seconds = 1e-9  # due after each pseudo batch
+
+    slow = SlowStore(storage.checkpoints._store)
+    trainable = type("Slow", (Impatient,), {"storage": replace(storage, checkpoints=slow)})(
+        config(total_pseudo_batches=6)
+    )
+    assert [trainable.train()["pseudo_batches"] for _ in range(2)] == [2, 4]  # nothing has been written yet
+    assert storage.checkpoints.load_newest("t0001", warn=print) is None
+    may_write.set()
+    assert trainable.train()["done"]
+    state = storage.checkpoints.load_newest("t0001", warn=print)
+    assert state is not None
 
 
 def test_pictures_of_the_generator_are_kept_and_change_no_number(prepared: type[Prepared], store: ObjectStore) -> None:

@@ -164,6 +164,7 @@ CHANGES: dict[str, Any] = {
 }
 EXCEPTIONS = {
     "dataset": "chooses the images: tests/orchestrator/test_sweep.py",
+    "dataset_file": "read before training: tests/trainables/test_dataset_files.py",
     "teacher_checkpoint": "read before training: tests/trainables/test_teachers.py",
     "teacher_seed": "of the teacher's training: tests/orchestrator/test_sweep.py",
     "normalisation": "the next test but two",

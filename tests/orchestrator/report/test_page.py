@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.cli_report import leave_report
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
@@ -153,9 +154,9 @@ def test_the_command_writes_to_the_storage_or_a_file(store: ObjectStore, tmp_pat
 
 
 def test_a_report_that_cannot_be_written_is_a_warning(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
-    leave_report(Console(width=200), store.root, "search-a")
+    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
     assert capsys.readouterr().out.startswith("warning: no report was written: no sweep search-a in this storage")
     write_search(store, "search-a", trials=3)
     assert write_report(store, "search-a") == "reports/search-a/index.html"
-    leave_report(Console(width=200), store.root, "search-a")
+    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
     assert "Report: " in capsys.readouterr().out

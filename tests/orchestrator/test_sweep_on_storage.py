@@ -1,0 +1,119 @@
+"""Whole sweeps on object storage: the numbers of a folder, whatever the network does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.errors import StorageError
+from orchestrator.results import read_reports
+from orchestrator.storage import find_storage
+from orchestrator.study import open_study
+from tests.conftest import make_bucket, query_of
+from tests.orchestrator.test_sweep import differences, run, start, sweep_of, trials, wait_for
+from tests.servers import FaultyProxy
+from trainables import object_store
+from trainables.object_store import ObjectStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+TRIAL = {"total_pseudo_batches": 40, "student_steps": 10, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def on_a_folder(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The sweep with which the others are compared."""
+    folder = str(tmp_path_factory.mktemp("runs"))
+    run(sweep_of(folder, trial=TRIAL, num_trials=4, checkpoint_seconds=0), "sweep-a")
+    return folder
+
+
+def check_same(ours: str, theirs: str) -> None:
+    """Every row, every value, and the study."""
+    assert differences(trials(ours, "sweep-a"), trials(theirs, "sweep-a")) == []
+    reports = [read_reports(find_storage(place), "sweep-a").to_pylist() for place in (ours, theirs)]
+    assert len(reports[0]) == len(reports[1]) > 0
+    assert differences(*reports) == []
+    studies = [open_study(find_storage(place), "sweep-a", modes=["max"]).trials for place in (ours, theirs)]
+    assert [(t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[0]] == [
+        (t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[1]
+    ]
+
+
+def wait_for_reports(store: ObjectStore) -> None:
+    deadline = time.monotonic() + 120
+    while not store.keys("results/v1/reports") and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.s3)])
+def test_a_driver_killed_on_a_bucket_goes_on_and_ends_as_on_a_folder(
+    server: str, on_a_folder: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    address = make_bucket(request.getfixturevalue(server)).replace("?", "/runs?")
+    sweep = sweep_of(address, trial=TRIAL, num_trials=4, checkpoint_seconds=0)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    store = find_storage(address)
+    process = start([str(file), "--sweep-id", "sweep-a"])
+    wait_for(lambda: len(store.keys("checkpoints/sweep-a")) >= 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    printed = run(sweep, "sweep-a")
+    assert "go on from their checkpoints" in printed
+    check_same(address, on_a_folder)
+
+
+def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(
+    on_a_folder: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_FIRST_WORD_SECONDS", 1.0)
+    address = make_bucket(proxy.url).replace("?", "/runs?")
+    store = find_storage(address)
+
+    def outage() -> None:
+        wait_for_reports(store)
+        proxy.share_503 = 0.1
+        for mode in ("reset", "503"):
+            proxy.fail_for(5, mode).join()
+            time.sleep(0.5)
+
+    away = threading.Thread(target=outage)
+    away.start()
+    printed = run(sweep_of(address, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0), "sweep-a")
+    away.join()
+    assert proxy.failed > 10
+    assert "does not answer; waiting (since" in printed
+    assert "answers again, after" in printed
+    check_same(address, on_a_folder)
+
+
+def test_when_patience_ends_the_session_ends_and_trials_go_on_later(on_a_folder: str, proxy: FaultyProxy) -> None:
+    address = make_bucket(proxy.url).partition("?")[0] + "/runs"
+    storage: Any = {"uri": f"{address}?{query_of(proxy.url)}", "patience_seconds": 2}
+    sweep = sweep_of(storage, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0)
+    store = find_storage(sweep.storage)
+
+    def outage() -> None:
+        wait_for_reports(store)
+        proxy.mode = "503"
+
+    away = threading.Thread(target=outage)
+    away.start()
+    with pytest.raises(StorageError, match=r"did not answer for .* the same command goes on"):
+        run(sweep, "sweep-a")
+    away.join()
+    proxy.mode = "up"
+    assert all(row["state"] == "completed" for row in trials(storage["uri"], "sweep-a"))
+    run(sweep, "sweep-a")
+    check_same(storage["uri"], on_a_folder)
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in "".join(
+        store.read(key).decode(errors="replace") for key in store.keys("") if "checkpoints" not in key
+    )

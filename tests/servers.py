@@ -1,0 +1,294 @@
+"""Object storage for tests: moto, Ceph's gateway, and a proxy that lets either fail as networks do. All on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ACCESS_KEY, SECRET_KEY = "test", "testsecret"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def wait_until_listening(port: int, process: subprocess.Popen[Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r} does not listen on port {port}")
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """moto in a process of its own; its URL. It accepts any credentials."""
+    port = free_port()
+    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_listening(port, process, 30)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+class CephMissingError(Exception):
+    """Ceph is not installed here, or does not start; the message says why."""
+
+
+_CEPH_CONFIG = """
+[global]
+fsid = {fsid}
+mon initial members = a
+mon host = v1:127.0.0.1:{mon_port}
+ms bind ipv4 = true
+ms bind ipv6 = false
+public network = 127.0.0.0/8
+cluster network = 127.0.0.0/8
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+auth cluster required = cephx
+auth service required = cephx
+auth client required = cephx
+keyring = {folder}/keyring
+mon data avail warn = 3
+mon data avail crit = 1
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 8
+osd crush chooseleaf type = 0
+mon allow pool size one = true
+mon warn on pool no redundancy = false
+auth allow insecure global id reclaim = true
+mon data = {folder}/mon
+mgr data = {folder}/mgr
+osd data = {folder}/osd
+osd journal = {folder}/osd/journal
+osd objectstore = memstore
+memstore device bytes = 2147483648
+log file = {folder}/out/$name.log
+admin socket = {folder}/run/$name.asok
+pid file = {folder}/run/$name.pid
+run dir = {folder}/run
+crash dir = {folder}/out
+mgr initial modules =
+mgr disabled modules = *
+[client.rgw.a]
+rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw data = {folder}/rgw
+rgw dns name =
+rgw s3 auth use keystone = false
+rgw crypt require ssl = false
+"""
+
+_CEPH_PROGRAMS = ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
+
+
+@contextmanager
+def ceph_gateway(folder: Path) -> Iterator[str]:
+    """A whole Ceph on loopback, everything in memory: one monitor, manager, store and S3 gateway; the gateway's URL.
+
+    Unlike moto it checks signatures, checksums and rights.
+
+    Raises:
+        CephMissingError: it is not installed, or may not be started here.
+    """
+    missing = [program for program in _CEPH_PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise CephMissingError(
+            f"{', '.join(missing)} not installed (Debian: radosgw ceph-mon ceph-osd ceph-mgr ceph-common)"
+        )
+    daemons: list[subprocess.Popen[Any]] = []
+    try:
+        yield _start_ceph(folder, daemons)
+    except (subprocess.SubprocessError, RuntimeError) as error:
+        raise CephMissingError(f"Ceph does not start here: {error}") from error
+    finally:
+        for daemon in reversed(daemons):
+            daemon.kill()
+            daemon.wait()
+
+
+def _start_ceph(folder: Path, daemons: list[subprocess.Popen[Any]]) -> str:
+    for name in ("mon", "mgr", "osd", "rgw", "out", "run"):
+        (folder / name).mkdir(parents=True)
+    config, keyring, port = folder / "ceph.conf", folder / "keyring", free_port()
+    fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
+    config.write_text(_CEPH_CONFIG.format(fsid=fsid, mon_port=free_port(), folder=folder, port=port))
+    mon_port = config.read_text().partition("v1:127.0.0.1:")[2].split()[0]
+
+    def call(*command: str, given: str | None = None) -> str:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]}: {done.stderr.strip().splitlines()[-1:]}")
+        return done.stdout
+
+    def start(*command: str) -> subprocess.Popen[Any]:
+        daemons.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return daemons[-1]
+
+    def key(*arguments: str) -> None:
+        call("ceph-authtool", str(keyring), "--gen-key", *arguments)
+
+    everything = ("--cap", "mon", "allow *", "--cap", "osd", "allow *", "--cap", "mgr", "allow *")
+    key("--create-keyring", "-n", "mon.", "--cap", "mon", "allow *")
+    key("-n", "client.admin", *everything)
+    key("-n", "client.rgw.a", *everything)
+    key("-n", "mgr.x", "--cap", "mon", "allow profile mgr", "--cap", "osd", "allow *")
+    key(
+        "-n",
+        "osd.0",
+        "--cap",
+        "mon",
+        "allow profile osd",
+        "--cap",
+        "mgr",
+        "allow profile osd",
+        "--cap",
+        "osd",
+        "allow *",
+    )
+    monmap = str(folder / "monmap")
+    call("monmaptool", "--create", "--clobber", "--fsid", fsid, "--addv", "a", f"[v1:127.0.0.1:{mon_port}]", monmap)
+    ceph = ("-c", str(config))
+    call("ceph-mon", *ceph, "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", str(keyring))
+    start("ceph-mon", *ceph, "-i", "a", "-f")
+    call("ceph", *ceph, "--connect-timeout", "30", "mon", "stat")
+    start("ceph-mgr", *ceph, "-i", "x", "-f")
+    secret = call("ceph-authtool", str(keyring), "-n", "osd.0", "-p").strip()
+    call("ceph", *ceph, "osd", "new", osd, "0", "-i", "-", given=json.dumps({"cephx_secret": secret}))
+    call("ceph-osd", *ceph, "-i", "0", "--mkfs", "--osd-uuid", osd)
+    start("ceph-osd", *ceph, "-i", "0", "-f")
+    deadline = time.monotonic() + 30
+    while "1 up" not in call("ceph", *ceph, "osd", "stat"):
+        if time.monotonic() > deadline:
+            raise RuntimeError("its store does not come up")
+        time.sleep(0.5)
+    gateway = start("radosgw", *ceph, "-n", "client.rgw.a", "-f")
+    user = ("--uid=test", "--display-name=test", f"--access-key={ACCESS_KEY}", f"--secret={SECRET_KEY}")
+    call("radosgw-admin", *ceph, "user", "create", *user)
+    wait_until_listening(port, gateway, 60)
+    return f"http://127.0.0.1:{port}"
+
+
+class FaultyProxy:
+    """An HTTP proxy in front of a server, which fails as it is told.
+
+    Attributes:
+        mode: ``up``; ``reset``: connections are cut without an answer; ``hang``: no answer until it is up again;
+            ``503``: every request is answered so; ``deny PUT``: requests of that method are refused with 403.
+        refusal: The code with which they are.
+        share_503: Share of requests that get 503 while it is up.
+        seen: Requests by method.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.mode = "up"
+        self.share_503 = 0.0
+        self.refusal = "AccessDenied"
+        self.seen: list[str] = []
+        self.failed = 0
+        self._random = random.Random(0)
+        proxy = self
+        host, _, port = target.removeprefix("http://").partition(":")
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+                """Nothing."""
+
+            def relay(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy.seen.append(self.command)
+                while proxy.mode == "hang":
+                    time.sleep(0.05)
+                if proxy.mode == "reset":
+                    proxy.failed += 1
+                    self.close_connection = True
+                    return
+                if proxy.mode == f"deny {self.command}":
+                    self.answer(403, f"<Error><Code>{proxy.refusal}</Code><Message>no</Message></Error>".encode())
+                elif proxy.mode == "503" or proxy._random.random() < proxy.share_503:
+                    proxy.failed += 1
+                    self.answer(503, b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")
+                else:
+                    self.forward(body)
+
+            def forward(self, body: bytes) -> None:
+                upstream = HTTPConnection(host, int(port), timeout=60)
+                try:
+                    upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                    for name, value in self.headers.items():
+                        if name.lower() not in {"expect", "connection"}:
+                            upstream.putheader(name, value)
+                    upstream.endheaders(body)
+                    answer = upstream.getresponse()
+                    content = answer.read()
+                    self.answer(answer.status, content, dict(answer.getheaders()))
+                except (OSError, HTTPException):
+                    self.close_connection = True
+                finally:
+                    upstream.close()
+
+            def answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+                self.send_response_only(status)
+                for name, value in (headers or {"Content-Type": "application/xml"}).items():
+                    if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
+                        self.send_header(name, value)
+                length = (headers or {}).get("Content-Length") if self.command == "HEAD" else None
+                self.send_header("Content-Length", length or str(len(content)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815 (the base class's names)
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # the client gave up
+                    super().handle()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.mode = "up"
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fail_for(self, seconds: float, mode: str) -> threading.Timer:
+        """Fail from now on for so long, in the background."""
+        self.mode = mode
+
+        def mend() -> None:
+            self.mode = "up"
+
+        timer = threading.Timer(seconds, mend)
+        timer.daemon = True
+        timer.start()
+        return timer

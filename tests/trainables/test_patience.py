@@ -1,0 +1,145 @@
+"""What happens when storage does not answer: first the waiting alone, then over real connections that fail."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.storage import find_storage, open_storage
+from tests.conftest import make_bucket, query_of
+from tests.servers import FaultyProxy
+from trainables import object_store
+from trainables.errors import StorageOutageError, StorageRefusedError
+from trainables.filesystems import LocalFilesystem, PassingError, s3
+from trainables.object_store import ObjectStore
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr("tenacity.nap.time.sleep", clock.sleep)
+    return clock
+
+
+class Flaky(LocalFilesystem):
+    """Fails as it is told, then works."""
+
+    def __init__(self, fails: Callable[[], Exception | None]) -> None:
+        object.__setattr__(self, "fails", fails)
+
+    def read(self, path: str) -> bytes:
+        error = self.fails()  # type: ignore[attr-defined]
+        if error:
+            raise error
+        return b"value"
+
+
+def until(clock: Clock, seconds: float) -> Callable[[], Exception | None]:
+    return lambda: PassingError("SlowDown (HTTP 503)") if clock.now < seconds else None
+
+
+def test_an_outage_of_two_minutes_costs_two_minutes_and_three_lines(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ObjectStore(filesystem=Flaky(until(clock, 120)), root="/bucket")
+    assert store.read("key") == b"value"
+    assert 120 <= clock.now < 131
+    lines = [record.getMessage() for record in caplog.records]
+    assert "storage /bucket does not answer; waiting (since" in lines[0]
+    assert "SlowDown (HTTP 503)" in lines[0]
+    assert "answers again, after 12" in lines[-1]
+    assert 3 <= len(lines) <= 7
+    assert len(set(clock.slept)) > len(clock.slept) / 2, "pauses differ, so that workers do not come back at once"
+    assert max(clock.slept) <= 10
+
+
+def test_a_short_outage_is_not_worth_a_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    ObjectStore(filesystem=Flaky(until(clock, 0.3)), root="/bucket").read("key")
+    assert not caplog.records
+
+
+def test_patience_ends(clock: Clock) -> None:
+    store = ObjectStore(filesystem=Flaky(until(clock, 10**6)), root="/bucket", patience=300)
+    with pytest.raises(StorageOutageError, match=r"did not answer for \d+ s .*SlowDown.*; the patience is 300 s"):
+        store.below("folder").read("key")
+    assert 280 < clock.now <= 300
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), FileNotFoundError("gone")])
+def test_what_waiting_does_not_mend_fails_at_once(error: Exception, clock: Clock) -> None:
+    with pytest.raises(type(error)):
+        ObjectStore(filesystem=Flaky(lambda: error), root="/bucket").read("key")
+    assert clock.slept == []
+
+
+@pytest.fixture
+def behind(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A bucket behind the proxy, with time-outs and pauses that suit a test."""
+    monkeypatch.setattr(s3, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(object_store, "_LONGEST_PAUSE_SECONDS", 0.2)
+    bucket = make_bucket(proxy.url).partition("?")[0]
+    return find_storage(f"{bucket}/runs?{query_of(proxy.url)}")
+
+
+@pytest.mark.parametrize("mode", ["reset", "hang", "503"])
+def test_every_request_survives_an_outage(mode: str, behind: ObjectStore, proxy: FaultyProxy) -> None:
+    behind.write("a", b"old")
+    requests: list[Callable[[], object]] = [
+        lambda: behind.write("a", b"new"),
+        lambda: behind.read("a"),
+        lambda: behind.keys(""),
+        lambda: behind.exists("a"),
+        lambda: behind.delete("b"),
+    ]
+    for request in requests:
+        outage = proxy.fail_for(0.7, mode)
+        start = time.monotonic()
+        request()
+        assert time.monotonic() - start > 0.6
+        outage.join()
+    assert behind.read("a") == b"new"
+
+
+def test_one_request_in_ten_refused_for_load_changes_nothing(behind: ObjectStore, proxy: FaultyProxy) -> None:
+    proxy.share_503 = 0.1
+    for number in range(60):
+        behind.write(f"many/{number:02d}", str(number).encode())
+    assert [int(data) for data in behind.read_all(behind.keys("many"))] == list(range(60))
+    assert proxy.failed >= 5
+
+
+def test_the_preflight_endures_a_busy_server(proxy: FaultyProxy, moto: str) -> None:
+    address = make_bucket(moto).partition("?")[0] + "?" + query_of(proxy.url)
+    proxy.share_503 = 0.1
+    for _ in range(3):
+        open_storage(address)
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+def test_a_right_that_is_taken_away_in_mid_run_is_not_waited_for(
+    method: str, behind: ObjectStore, proxy: FaultyProxy
+) -> None:
+    proxy.mode = f"deny {method}"
+    requests: dict[str, Callable[[], object]] = {
+        "PUT": lambda: behind.write("a", b""),
+        "GET": lambda: behind.read("a"),
+        "DELETE": lambda: behind.delete("a"),
+    }
+    with pytest.raises(StorageRefusedError, match=r"s3://bucket-\w+/runs/a: \w+Object is not allowed with these"):
+        requests[method]()
