@@ -176,6 +176,11 @@ def test_troubleshooting_quotes_what_the_code_says() -> None:
         assert any(re.search(pattern, text, flags=re.DOTALL) for text in said), heading
 
 
+def test_every_page_is_in_the_sites_navigation() -> None:
+    named = set(re.findall(r"[\w-]+\.md", text_of("mkdocs.yml")))
+    assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     # In a process of its own: mkdocs and its plugins warn of themselves when they are imported.
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
