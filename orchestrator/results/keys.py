@@ -17,7 +17,9 @@ STUDENTS = "students"
 _STUDIES = "studies"
 _CHECKPOINTS = "checkpoints"
 _TEACHERS_IN_TRAINING = f"{_CHECKPOINTS}/teachers"
-FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, "reports", TEACHERS)
+_REPORTS = "reports"
+_TENSORBOARD = "tensorboard"
+FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, _REPORTS, _TENSORBOARD, TEACHERS)
 """All that lies at the top of a storage."""
 
 
@@ -87,12 +89,12 @@ def confirming_sweep(sweep_id: str) -> str:
 
 def tensorboard_folder(sweep_id: str) -> str:
     """TensorBoard's files of a sweep, where they are asked for."""
-    return f"tensorboard/{sweep_id}"
+    return f"{_TENSORBOARD}/{sweep_id}"
 
 
 def report_page(sweep_id: str) -> str:
     """The page about a sweep that can be sent."""
-    return f"reports/{sweep_id}/index.html"
+    return f"{_REPORTS}/{sweep_id}/index.html"
 
 
 def trial_name(number: int) -> str:
