@@ -92,10 +92,11 @@ def check_sweep_arguments(words: list[str]) -> None:
 
 
 def test_the_sweeps_shown_in_the_docs_are_some() -> None:
-    search, cases = (
+    search, front, cases = (
         SweepConfig.model_validate(yaml.safe_load(example)) for example in fenced(ROOT / "docs" / "sweeps.md", "yaml")
     )
     survey_space(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
+    assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
 
 
