@@ -36,11 +36,12 @@ bench: .venv/.development
 
 docs: .venv/.development
 	$(bin)/python docs/make_reference.py
+	$(bin)/mkdocs build --strict --quiet
 
 # Resolve the newest versions that pyproject.toml allows, in an environment of its own, and write them down.
 lock:
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet '.[dev]'
+	.venv-lock/bin/python -m pip install --quiet '.[dev,docs]'
 	.venv-lock/bin/python -m pip freeze --exclude zskt > constraints.txt
 	rm -rf .venv-lock
 
@@ -58,5 +59,5 @@ clean:
 	@touch $@
 
 .venv/.development: .venv/.runtime
-	@$(pip) --editable '.[dev]'
+	@$(pip) --editable '.[dev,docs]'
 	@touch $@

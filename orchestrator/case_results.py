@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.progress import duration
 from orchestrator.results import Row, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.view import duration
 from trainables.config import AnyTrialConfig
 from trainables.object_store import ObjectStore
 

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli_evaluate import evaluate
+from orchestrator.cli_report import leave_report, report, status
 from orchestrator.cli_shared import (
     Address,
     Cpus,
@@ -48,18 +49,35 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_EXAMPLES = """\b
+Examples:
+  zskt sweep quickstart                    search step ratio and temperature on digits, in minutes
+  zskt status quickstart-1a2b3c4d --watch  how it stands, from another terminal
+  zskt report quickstart-1a2b3c4d          one page about it that can be sent
+  zskt confirm quickstart-1a2b3c4d         is the best really better? New seeds tell
+  zskt reproduce digits-table-1            a published experiment, and a verdict
+  zskt --install-completion                let the shell complete commands, presets and options
+"""
+
 app = typer.Typer(
     name="zskt",
-    help="Zero-shot knowledge transfer: sweeps over a cluster, and their results.",
+    help=f"Zero-shot knowledge transfer: sweeps over a cluster, and their results.\n\n{_EXAMPLES}",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text: frames break error messages in logs
     pretty_exceptions_enable=False,
 )
 
 
+def _presets(incomplete: str) -> list[str]:
+    """For the shell: presets that begin like this."""
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
 @app.command()
 def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
-    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    preset_or_file: Annotated[
+        str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=_presets)
+    ],
     storage: Storage = None,
     sweep_id: Annotated[
         str | None,
@@ -108,6 +126,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
         came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
+        leave_report(console, config.storage, outcome.sweep_id)
     if not outcome.finished:
         console.print(
             f"Stopped. The same command goes on with this sweep: {_same_command()}", highlight=False, soft_wrap=True
@@ -119,7 +138,9 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @app.command()
 def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="A preset of cases, such as paper-table-1.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A preset of cases, such as paper-table-1.", autocompletion=_presets)
+    ],
     scale: Annotated[
         float | None,
         typer.Option(help="Share of every training that is run, in (0, 1]; below 1 the verdict is by learning curve."),
@@ -165,6 +186,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
                 soft_wrap=True,
             )
         console.print(verdict_table(result.judgements))
+        if run:
+            leave_report(console, config.storage, result.sweep_id)
         if output:
             output.write_text(f"```sh\n{_same_command()}\n```\n\n{verdict_markdown(result.judgements)}")
             console.print(f"Table: {output}", highlight=False, soft_wrap=True)
@@ -175,7 +198,9 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @app.command()
 def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
-    preset_or_file: Annotated[str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.")],
+    preset_or_file: Annotated[
+        str, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=_presets)
+    ],
     scale: Annotated[float | None, typer.Option(help="Share of every training that would be run, in (0, 1].")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Count this case; may be given again.")] = None,
@@ -232,6 +257,7 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
         found = run_and_compare(board, top=top, seeds=seeds, address=address, console=console)
         console.print(found.table())
         console.print(found.conclusion(), highlight=False, markup=False, soft_wrap=True)
+        leave_report(console, board.sweep.storage, sweep_id)
     if not found.finished:
         console.print(f"Stopped. The same command goes on: {_same_command()}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
@@ -312,6 +338,8 @@ def presets() -> None:
         console.print(f"{name}: {load_sweep(name).description}", highlight=False)
 
 
+app.command()(report)
+app.command()(status)
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(dataset, name="dataset")
 app.command()(sweeps)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from orchestrator.budget import BudgetConfig
 from orchestrator.config_blocks import (
@@ -210,6 +211,15 @@ class SweepConfig(Config):
     storage: StorageConfig = StorageConfig()
     """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 
+    notify: Annotated[SecretStr | None, Field(exclude=True)] = None
+    """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
+    ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
+    results."""
+
+    tensorboard: bool = False
+    """Write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or where that is no local folder, below
+    ``./tensorboard/<id>``."""
+
     data_root: str = "./data"
     """Folder where torchvision keeps or puts its data sets."""
 
@@ -257,6 +267,14 @@ class SweepConfig(Config):
         for name in metrics:
             _check_metric(str(info.field_name), name, allow_test=bool(info.data.get("allow_test_selection")))
         return metrics
+
+    @field_validator("notify")
+    @classmethod
+    def _check_notify(cls, notify: SecretStr | None) -> SecretStr | None:
+        if notify and not notify.get_secret_value().startswith(("https://", "http://", "$")):
+            # Not repeated in the message: it would end up in logs.
+            raise PydanticCustomError("secret", "expected a webhook's address, https://..., or $NAME of a variable")
+        return notify
 
     @model_validator(mode="after")
     def _check_trials(self) -> Self:
@@ -458,6 +476,7 @@ class SweepConfig(Config):
                 "resources",
                 "max_failures",
                 "checkpoint_seconds",
+                "tensorboard",
                 "storage",
                 "data_root",
             }

@@ -23,10 +23,12 @@ from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.results import keys, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
 from trainables.metrics import METRICS
+from trainables.object_store import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             "seeds": [seed_of_search + 1 + number for number in range(seeds)],
         }
     )
-    return f"{board.sweep_id}-confirm", confirming
+    return keys.confirming_sweep(board.sweep_id), confirming
 
 
 def confirm(
@@ -165,6 +167,23 @@ def confirm(
         sweep_id=sweep_id,
         finished=finished,
         results=read_cases(open_storage(sweep.storage), sweep, sweep_id),
+        search=board.sweep,
+    )
+
+
+def read_confirmation(store: ObjectStore, board: Leaderboard) -> Confirmation | None:
+    """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
+    sweep_id = keys.confirming_sweep(board.sweep_id)
+    sessions = read_sweeps(store, sweep_id).to_pylist()
+    if not sessions or board.sweep.objective is None:
+        return None
+    sweep = SweepConfig.model_validate_json(sessions[-1]["config_json"])
+    results = read_cases(store, sweep, sweep_id)
+    return Confirmation(
+        sweep=sweep,
+        sweep_id=sweep_id,
+        finished=len(results.rows) + len(results.others) >= sweep.num_trials,
+        results=results,
         search=board.sweep,
     )
 

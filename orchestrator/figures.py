@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import plotly.graph_objects as go
-from torch import Tensor
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-"""Okabe and Ito's, told apart by most colour-blind readers; without yellow, which white paper swallows."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#E69F00")
+"""Okabe and Ito's, told apart by most colour-blind readers; without yellow, which white paper swallows, and with grey for
+black, which a dark page does."""
 
 _BAND = 2
 """Standard errors on each side of a line."""
@@ -55,7 +58,7 @@ def transition_figure(
         raise ValueError(f"last_step={last_step}; allowed: at least 1")
     figure = go.Figure()
     for number, (label, means) in enumerate(curves.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         for name, dash, mean, error in (
             (names[0], "solid", means.attacked, means.attacked_error),
             (names[1], "dash", means.other, means.other_error),
@@ -99,7 +102,7 @@ def _add_line(
             x=steps + steps[::-1],
             y=upper + lower[::-1],
             fill="toself",
-            fillcolor=_faint(colour),
+            fillcolor=faint(colour),
             line={"width": 0},
             mode="lines",
             name=name,
@@ -120,7 +123,7 @@ def _add_line(
     )
 
 
-def _faint(colour: str) -> str:
+def faint(colour: str) -> str:
     """``#rrggbb`` at 15 % opacity."""
     red, green, blue = bytes.fromhex(colour[1:])
     return f"rgba({red}, {green}, {blue}, 0.15)"

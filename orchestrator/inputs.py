@@ -10,9 +10,9 @@ import ray
 import torch
 
 from orchestrator.config import SweepConfig
-from orchestrator.progress import duration
 from orchestrator.results.keys import TEACHERS, training_folder
 from orchestrator.storage import find_object
+from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset

@@ -15,9 +15,9 @@ from rich.table import Table
 from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
-from orchestrator.progress import duration
 from orchestrator.results import Row, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.view import duration
 from trainables.object_store import ObjectStore
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
@@ -83,14 +83,14 @@ class Leaderboard:
                 *(_number(row[name]) for name in further),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
-                self._state(row),
+                self.ending(row),
                 ""
                 if row["training_seconds"] is None
                 else duration(row["training_seconds"] + row["evaluation_seconds"]),
             )
         return table
 
-    def _state(self, row: Row) -> str:
+    def ending(self, row: Row) -> str:
         """``completed``, or where in its budget a trial ended."""
         config = config_of(row)
         if row["state"] == "completed":

@@ -16,12 +16,11 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import Row, config_of, keys, read_reports, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.searcher import (
-    ASSIGNMENT_ATTRIBUTE,
-    CONFIG_ATTRIBUTE,
     told_state,
     told_values,
     told_violations,
 )
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE
 from trainables.checkpoint import CheckpointStore
 from trainables.config import AnyTrialConfig, config_class
 from trainables.object_store import ObjectStore

@@ -18,8 +18,8 @@ from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter, Row, keys, read_reports
 from orchestrator.results.reader import read_with_damages
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
-from orchestrator.searcher import CONFIG_ATTRIBUTE, assignment_of
-from orchestrator.study import ended_trials
+from orchestrator.searcher import assignment_of
+from orchestrator.study import CONFIG_ATTRIBUTE, ended_trials
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 

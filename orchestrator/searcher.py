@@ -29,19 +29,13 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
 from orchestrator.samplers import InformedSampler, contains, make_sampler
-from orchestrator.study import one_step
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.seeding import derive_seed
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
-
-CONFIG_ATTRIBUTE = "config"
-"""Under which the study keeps a trial's settings, as JSON."""
-
-ASSIGNMENT_ATTRIBUTE = "assignment"
-"""Under which it keeps what a trial of a sweep of cases is for."""
 
 _UNUSED = "unused_budget"
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -19,9 +19,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.results import keys
-from orchestrator.schedulers import PastReport
 from orchestrator.storage import local_path
 from trainables.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    from orchestrator.schedulers import PastReport  # brings Ray, which whoever only reads can do without
+
+CONFIG_ATTRIBUTE = "config"
+"""Under which the study keeps a trial's settings, as JSON."""
+
+ASSIGNMENT_ATTRIBUTE = "assignment"
+"""Under which it keeps what a trial of a sweep of cases is for."""
 
 
 def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> optuna.Study:
@@ -63,6 +71,21 @@ def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that will not run again, however they ended."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+
+
+def trials_so_far(store: ObjectStore, sweep_id: str) -> list[FrozenTrial]:
+    """All trials of a sweep, running or ended, without writing anything; empty where no study is."""
+    try:
+        study = optuna.load_study(study_name=sweep_id, storage=watched_storage(store, sweep_id))
+    except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
+        return []
+    return study.get_trials(deepcopy=False)
+
+
+def settings_of_trial(trial: FrozenTrial) -> dict[str, Any]:
+    """The config that a trial was given; empty of one that has none yet."""
+    settings: dict[str, Any] = json.loads(trial.user_attrs.get(CONFIG_ATTRIBUTE, "{}"))
+    return settings
 
 
 def past_reports(study: optuna.Study) -> list[PastReport]:

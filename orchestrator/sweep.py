@@ -28,6 +28,7 @@ from orchestrator.environment import terminate_like_interrupt, tune_environment,
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.lock import sweep_lock
+from orchestrator.notify import Notifier, webhook
 from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
@@ -87,7 +88,9 @@ def run_sweep(
     space, domains = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
     console = console or Console()
-    with sweep_lock(store, sweep_id), warnings_shown(console):
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
+    with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
         _check_same_sweep(store, sweep_id, sweep)
         driver = _Driver(
             sweep=sweep,
@@ -117,6 +120,7 @@ def run_sweep(
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
+            notifier.ended(store, finished=driver.finished)
         if driver.finished:
             driver.writer.compact()
         return SweepOutcome(sweep_id=sweep_id, finished=driver.finished)
@@ -310,7 +314,7 @@ class _Driver:
                     name=self.sweep_id,
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                    callbacks=[recorder],
+                    callbacks=[recorder, *self._watchers()],
                     stop=StorageStopper(searcher),
                     verbose=0,
                 ),
@@ -320,12 +324,23 @@ class _Driver:
         if searcher.storage_error:
             raise searcher.storage_error
 
+    def _watchers(self) -> list[tune.Callback]:
+        """What else follows the trials, if it is asked for."""
+        if not self.sweep.tensorboard:
+            return []
+        from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
+
+        folder = tensorboard_folder(self.store, self.sweep_id)
+        self.say(f"TensorBoard files: {folder}")
+        return [TensorBoardWriter(folder)]
+
     def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
         storage = TrialStorage(
             sweep_id=self.sweep_id,
             checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
             students=StudentStore(self.store.below(keys.STUDENTS)),
             curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
+            snapshots=self.store.below(keys.sweep_folder("snapshots", self.sweep_id)),
         )
         trainable = tune.with_parameters(
             TrialTrainable,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -108,7 +111,7 @@ def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:
 
 def test_tests_named_in_the_docs_exist() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    for name in re.findall(r"`(test_\w+)`", text_of("docs/reliability.md", "CONTRIBUTING.md")):
+    for name in re.findall(r"`(test_\w+)`", text_of("docs/reliability.md", "docs/report.md", "CONTRIBUTING.md")):
         assert f"def {name}(" in tests, name
 
 
@@ -149,3 +152,39 @@ def test_nothing_names_a_machine_or_an_index() -> None:
     # Locked versions come from wherever pip is told to look.
     for line in text_of("constraints.txt").splitlines():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
+
+
+def literals(folder: str) -> list[str]:
+    """Every text in the code, an f-string with ``...`` for its values, adjacent ones joined as Python does."""
+    found = []
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_troubleshooting_quotes_what_the_code_says() -> None:
+    said = [text for folder in ("orchestrator", "trainables", "cluster") for text in literals(folder)]
+    headings = re.findall(r"^### `(.*)`$", text_of("docs/troubleshooting.md"), flags=re.MULTILINE)
+    assert len(headings) > 20
+    for heading in headings:
+        pattern = ".*".join(re.escape(part.strip()) for part in heading.split("..."))
+        assert any(re.search(pattern, text, flags=re.DOTALL) for text in said), heading
+
+
+def test_every_page_is_in_the_sites_navigation() -> None:
+    named = set(re.findall(r"[\w-]+\.md", text_of("mkdocs.yml")))
+    assert named == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    # In a process of its own: mkdocs and its plugins warn of themselves when they are imported.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert pages <= {path.stem for path in (tmp_path / "site").glob("*.html")}

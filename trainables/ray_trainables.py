@@ -29,6 +29,7 @@ from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
 from trainables.guards import warnings
+from trainables.snapshots import is_due, take_snapshot
 from trainables.training import Report, Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
 
@@ -144,6 +145,7 @@ class TrialTrainable(Trainable):
             report = training.last_report
         else:
             report = training.advance(after_each=self._save_if_due)
+            self._look_at_images(report)
             if training.finished:
                 self._finish(report)
             if training.finished or self._checkpoint_seconds == 0:
@@ -210,6 +212,14 @@ class TrialTrainable(Trainable):
             self._keep("the student", lambda: storage.keep_student(self._key, training))
         if self._config.transition_images and training.teacher:
             self._measure_transitions(report)
+
+    def _look_at_images(self, report: Report) -> None:
+        """Keep a few pictures of the generator, once every fifth of the budget."""
+        training, storage = self._training, self._trial_storage
+        if storage is None or storage.snapshots is None or report["diverged"]:
+            return
+        if isinstance(training, ZeroShotDistiller) and is_due(training.config, training.done):
+            self._keep("pictures", lambda: storage.write_snapshot(self._key, take_snapshot(training)))
 
     def _measure_transitions(self, report: Report) -> None:
         storage = self._trial_storage

@@ -21,6 +21,7 @@ from trainables.distiller import ZeroShotDistiller
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error, transition_curves
 from trainables.object_store import ObjectStore
+from trainables.snapshots import Snapshot
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher
 from trainables.training import Report, Training
@@ -96,10 +97,17 @@ class TrialStorage:
     checkpoints: CheckpointStore
     students: StudentStore
     curves: ObjectStore
+    snapshots: ObjectStore | None = None
+    """Where pictures of the generators go; none: none are taken."""
 
     def keep_student(self, trial_id: str, training: Training) -> None:
         """Keep what has come out of a trial."""
         self.students.save(f"{self.sweep_id}/{trial_id}", training.student.state_dict(), training.config)
+
+    def write_snapshot(self, trial_id: str, snapshot: Snapshot) -> None:
+        """Keep a look at a trial's generator; the same one again changes nothing."""
+        assert self.snapshots is not None  # whoever took it asked
+        self.snapshots.write(f"{trial_id}-{snapshot.pseudo_batches:010d}.parquet", snapshot.to_parquet(trial_id))
 
     def write_curves(self, trial_id: str, curves: TransitionCurves) -> None:
         """Keep a trial's transition curves, one row for each image and target class."""

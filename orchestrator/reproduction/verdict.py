@@ -240,7 +240,7 @@ def judge_on_curve(
     )
 
 
-_HEADINGS = (
+HEADINGS = (
     "case",
     "ours (mean ± std, n)",
     "paper",
@@ -249,22 +249,23 @@ _HEADINGS = (
     "verdict",
     "note",
 )
+"""Of a table of judgements."""
 
 
 def verdict_table(judgements: Iterable[Judgement]) -> Table:
     """Judgements for a terminal, one a line. Accuracies in percent, transition errors as they are."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in _HEADINGS:
+    for heading in HEADINGS:
         table.add_column(heading)
     for judgement in judgements:
         # As text, so that rich does not take an interval's brackets for its markup.
-        table.add_row(*(Text(cell) for cell in _cells(judgement)))
+        table.add_row(*(Text(cell) for cell in cells(judgement)))
     return table
 
 
 def verdict_markdown(judgements: Iterable[Judgement]) -> str:
     """The same table in Markdown, ending in a newline."""
-    lines = [_HEADINGS, ("---",) * len(_HEADINGS), *(_cells(judgement) for judgement in judgements)]
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *(cells(judgement) for judgement in judgements)]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
@@ -352,7 +353,8 @@ def _runs_needed(missing: int) -> str:
     return f"{missing} more run{'' if missing == 1 else 's'} needed"
 
 
-def _cells(judgement: Judgement) -> tuple[str, ...]:
+def cells(judgement: Judgement) -> tuple[str, ...]:
+    """A judgement in words and figures, one for each heading."""
     metric, band = judgement.metric, judgement.band
     unit = _unit(metric)
     ours = f"{_spread(judgement.mean, judgement.std, metric)}{unit} (n={judgement.n})" if judgement.n else "no runs"

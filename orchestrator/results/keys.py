@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 ReadableTable = Literal["sweeps", "trials", "reports"]
-Table = Literal[ReadableTable, "transition_curves"]
+Table = Literal[ReadableTable, "transition_curves", "snapshots"]
 
 RESULTS = "results/v1"
 TEACHERS = "teachers"
@@ -78,6 +78,21 @@ def checkpoint_folder(sweep_id: str) -> str:
 def training_folder(dataset: str, network: str, recipe: str, report_interval: int) -> str:
     """Checkpoints of a teacher that is being trained. The interval changes no weight, but a checkpoint belongs to one."""
     return f"{_TEACHERS_IN_TRAINING}/{dataset}/{network}-{recipe}-{report_interval}"
+
+
+def confirming_sweep(sweep_id: str) -> str:
+    """Id of the sweep that confirms a search."""
+    return f"{sweep_id}-confirm"
+
+
+def tensorboard_folder(sweep_id: str) -> str:
+    """TensorBoard's files of a sweep, where they are asked for."""
+    return f"tensorboard/{sweep_id}"
+
+
+def report_page(sweep_id: str) -> str:
+    """The page about a sweep that can be sent."""
+    return f"reports/{sweep_id}/index.html"
 
 
 def trial_name(number: int) -> str:

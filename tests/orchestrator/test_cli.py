@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -98,3 +99,14 @@ def test_presets_are_listed_with_what_they_are_for() -> None:
     result = CliRunner().invoke(cli.app, ["presets"])
     assert result.exit_code == 0
     assert "quickstart: Step ratio and temperature" in result.output
+
+
+def test_help_shows_what_one_would_do_first() -> None:
+    shown = CliRunner().invoke(cli.app, ["--help"]).output
+    assert re.search(r"^ *zskt report quickstart-1a2b3c4d  +one page about it", shown, flags=re.MULTILINE), shown
+
+
+def test_the_shell_completes_presets() -> None:
+    complete = {"_ZSKT_COMPLETE": "complete_bash", "COMP_WORDS": "zskt sweep quick", "COMP_CWORD": "2"}
+    shown = CliRunner().invoke(cli.app, [], prog_name="zskt", env=complete)
+    assert shown.output.split() == ["quickstart"]

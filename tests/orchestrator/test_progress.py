@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
-from orchestrator.progress import Progress, duration
+from orchestrator.progress import Progress
+from orchestrator.view import duration
 from trainables.config import ZeroShotConfig
 
 

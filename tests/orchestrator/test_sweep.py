@@ -97,8 +97,8 @@ def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> lis
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
-    sweep = sweep_of(storage, space={"student_steps": {"type": "int", "low": 1, "high": 12}})
-    printed = run(sweep, "whole")
+    space = {"student_steps": {"type": "int", "low": 1, "high": 12}}
+    printed = run(sweep_of(storage, space=space, tensorboard=True), "whole")
     rows = trials(storage, "whole")
     assert [row["trial_id"] for row in rows] == ["t0000", "t0001", "t0002"]
     assert rows[0]["config_student_steps"] == 10
@@ -124,7 +124,13 @@ def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
     assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
     assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
     assert "training the teacher" in printed or "teacher lenet on digits" in printed
-    assert not [key for key in store.keys("results") if "/t0" in key], "compacted at the end"
+    assert {key.split("/")[2] for key in store.keys("tensorboard/whole")} == {row["trial_id"] for row in rows}
+    tables = [key for table in ("trials", "reports") for key in store.keys(f"results/v1/{table}")]
+    assert not [key for key in tables if "/t0" in key], "compacted at the end"
+    pictures = store.keys("results/v1/snapshots/sweep_id=whole")
+    assert [key[-24:] for key in pictures] == [
+        f"t000{number}-000000000{done}.parquet" for number in range(3) for done in (2, 4)
+    ]
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -58,6 +58,7 @@ def prepared(store: ObjectStore) -> type[Prepared]:
         checkpoints=CheckpointStore(store),
         students=StudentStore(store.below("students")),
         curves=store.below("curves"),
+        snapshots=store.below("snapshots"),
     )
     return type("WithStore", (Prepared,), {"storage": storage})
 
@@ -268,3 +269,11 @@ def test_training_does_not_wait_for_storage_that_is_slow(prepared: type[Prepared
     assert trainable.train()["done"]
     state = storage.checkpoints.load_newest("t0001", warn=print)
     assert state is not None
+
+
+def test_pictures_of_the_generator_are_kept_and_change_no_number(prepared: type[Prepared], store: ObjectStore) -> None:
+    watched, alone = prepared(config()), Prepared(config())
+    assert numbers(watched.train()) == numbers(alone.train())
+    assert numbers(watched.train()) == numbers(alone.train())
+    assert same(weights(watched), weights(alone))
+    assert store.keys("snapshots") == ["snapshots/t0001-0000000002.parquet", "snapshots/t0001-0000000004.parquet"]

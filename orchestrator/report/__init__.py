@@ -1,0 +1,62 @@
+"""One self-contained HTML page about sweeps, from the result store alone; and its figures, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import plotly.graph_objects as go
+
+from orchestrator.provenance import code_version
+from orchestrator.report.data import Comparison, SweepData, Trial, read_sweep
+from orchestrator.report.extras import read_extras
+from orchestrator.report.page import Figure, render
+from orchestrator.report.sections import chapter_of, comparison_of
+from orchestrator.results import keys
+from orchestrator.storage import find_storage
+from trainables.object_store import ObjectStore
+
+__all__ = ["Comparison", "SweepData", "Trial", "make_report", "read_sweep", "report_figures", "write_report"]
+
+
+def make_report(store: ObjectStore, sweep_ids: Sequence[str]) -> str:
+    """The page, about one sweep or several beside each other, running or ended.
+
+    Raises:
+        SweepNotFoundError: one of them is not there.
+    """
+    sweeps = [read_sweep(store, sweep_id) for sweep_id in dict.fromkeys(sweep_ids)]
+    extras = [read_extras(store, data) for data in sweeps]
+    chapters = [chapter_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
+    if len(sweeps) > 1:
+        chapters.insert(0, comparison_of(sweeps, extras))
+    title = f"{', '.join(data.sweep_id for data in sweeps)}: zskt report"
+    return render(title, chapters, made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by zskt {code_version()}.")
+
+
+def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
+    """The page's figures for a notebook, by title and tab, in the order of the page.
+
+    Args:
+        storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
+        sweep_id: The sweep.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    store = find_storage(storage)
+    data = read_sweep(store, sweep_id)
+    blocks = (block for section in chapter_of(data, read_extras(store, data)).sections for block in section.blocks)
+    figures = (block for block in blocks if isinstance(block, Figure))
+    return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
+
+
+def write_report(store: ObjectStore, sweep_id: str) -> str:
+    """Put a sweep's page on its storage, in place of an older one; returns its key.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    key = keys.report_page(sweep_id)
+    store.write(key, make_report(store, [sweep_id]).encode())
+    return key

@@ -1,0 +1,143 @@
+"""What was asked, and the answer in a sentence with its uncertainty. Plain text, from data alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report.data import SweepData, Trial, is_share, shown, words
+from orchestrator.report.figures.style import short
+from trainables.datasets import SPECS
+
+if TYPE_CHECKING:
+    from orchestrator.confirm import Confirmation
+    from orchestrator.reproduction import Judgement
+
+
+def question(data: SweepData) -> str:
+    """What the sweep asked."""
+    sweep, config = data.sweep, data.sweep.configs()[0]
+    pair = f"{config.student} taught by {config.teacher}" if config.teacher else config.student
+    where = f"{pair} on {config.dataset}"
+    if sweep.cases:
+        wanted = sweep.only or list(sweep.cases)
+        many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What comes of {wanted[0]}"
+        return f"{many} over {_count(len(sweep.seeds), 'seed')}{' each' if len(wanted) > 1 else ''}? {where}."
+    names = _listed([words(name) for name in data.searched])
+    amount, unit = (
+        (sweep.budget.amount, words(sweep.budget.unit)) if sweep.budget else (config.budget, words(config.unit))
+    )
+    stopping = (
+        "none is stopped early" if sweep.scheduler.name == "none" else f"early stopping by {sweep.scheduler.name}"
+    )
+    return (
+        f"Which {names} give the best {words(data.metric)}? {where}; {_count(sweep.num_trials, 'trial')} of {amount:,} "
+        f"{unit} each, proposed by {sweep.sampler.name}, {stopping}."
+    )
+
+
+def answer(data: SweepData, confirmation: Confirmation | None) -> str:
+    """What came out of a search, and how sure that is."""
+    if confirmation is not None and any(
+        confirmation.results.values(case, data.metric) for case in confirmation.sweep.cases
+    ):
+        return _confirmed(data, confirmation)
+    best, published = data.best, data.published
+    if best is None or best.row is None:
+        return "No trial has used its whole budget yet, so there is no answer."
+    value = best.row["objective"]
+    text = f"Best so far is {_named(best, data.searched)}, with {shown(value, data.metric)} {words(data.metric)}"
+    theirs = published.row["objective"] if published and published.row and published.state == "completed" else None
+    if published is not None and best.trial_id == published.trial_id:
+        text += ": these are the published settings"
+    elif theirs is not None:
+        text += f", {_difference(data.sign * (value - theirs), data.metric)} than the published settings"
+    return f"{text}. It is not confirmed: {_doubt(data, value)}"
+
+
+def advice(data: SweepData, confirmation: Confirmation | None) -> str:
+    """The command that makes the answer surer; empty if there is none."""
+    if data.sweep.cases or data.best is None:
+        return ""
+    seeds = len(confirmation.sweep.seeds) if confirmation else 0
+    return f"zskt confirm {data.sweep_id} --top 3 --seeds {5 if seeds < 5 else 2 * seeds}"
+
+
+def verdict_sentence(judgements: Sequence[Judgement], *, published: bool) -> str:
+    """How many results came out again, or of cases that are held against a baseline, what became of them.
+
+    Args:
+        judgements: One for each result.
+        published: Whether it is published numbers that they are held against.
+    """
+    verdicts = [judgement.verdict.value for judgement in judgements]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
+    of = f"Of {_count(len(verdicts), 'published result')}" if published else "Against the baseline"
+    return f"{of}: {_listed(counts)}."
+
+
+def cases_sentence(best: str, mean: str, n: int) -> str:
+    """Which case of a comparison has the best mean."""
+    return f"The best mean has {best}: {mean} test accuracy over {_count(n, 'seed')}."
+
+
+def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
+    from orchestrator.reproduction.baseline import BASELINE
+
+    best = confirmation.best
+    if best == BASELINE:
+        return "None of the settings that ran again with new seeds is better than the published ones on average."
+    found = confirmation.difference(best)
+    name = f"{best} ({_settings(confirmation.sweep.cases[best], data.searched)})"
+    by = _difference(found.mean, data.metric) if not math.isnan(found.mean) else "not yet compared"
+    if math.isnan(found.low):
+        seeds = _count(found.n, "new seed")
+        return f"Best so far is {name}, {by} than the published settings on {seeds}; more seeds are needed."
+    low, high = (_amount(end, data.metric, signed=True).removesuffix(" points") for end in (found.low, found.high))
+    sure = "" if found.low > 0 else " The interval holds 0: it may be no better than the published settings."
+    return (
+        f"The best setting is {name}: {by} than the published settings, 95 % interval {low} to {high}, over "
+        f"{_count(found.n, 'new seed')}; it is better with probability {found.probability_positive:.0%}.{sure}"
+    )
+
+
+def _doubt(data: SweepData, value: float) -> str:
+    """Why a single run of the best of many says less than its digits."""
+    count = len(data.board.rows)
+    text = f"the best of {_count(count, 'trial')} with one seed is partly the luckiest"
+    images = _validation_images(data)
+    if images and data.metric == "validation_accuracy":
+        error = 1.96 * math.sqrt(value * (1 - value) / images)
+        text += f", and {images:,} validation images alone leave ±{100 * error:.1f} points"
+    return text + "."
+
+
+def _validation_images(data: SweepData) -> int:
+    config = data.sweep.configs()[0]
+    return round(config.validation_fraction * SPECS[config.dataset].training_images)
+
+
+def _named(trial: Trial, searched: Sequence[str]) -> str:
+    return f"{trial.trial_id} ({_settings(trial.settings, searched)})"
+
+
+def _settings(settings: Mapping[str, Any], searched: Sequence[str]) -> str:
+    return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in searched)
+
+
+def _difference(better: float, metric: str) -> str:
+    return f"{_amount(abs(better), metric)} {'better' if better >= 0 else 'worse'}"
+
+
+def _amount(value: float, metric: str, *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.2f} points" if is_share(metric) else f"{value:{sign}.3g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

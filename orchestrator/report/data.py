@@ -1,0 +1,211 @@
+"""What a report is about, read from the result store: trials with their reports, comparable at equal budgets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.results import Row, config_of, read_reports, read_sweeps
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.metrics import METRICS
+from trainables.object_store import ObjectStore
+
+STEP_RATIO = "student steps per generator step"
+"""The quotient of the two integers that are stored."""
+
+_RATIO_FIELDS = ("generator_steps", "student_steps")
+_ENOUGH = 3
+"""Trials without which nothing is compared before the end of the budget."""
+
+_SAME = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial: its settings and what it has reported, in order."""
+
+    trial_id: str
+    number: int
+    state: str
+    """``running``, or how it ended."""
+
+    case: str | None
+    settings: Mapping[str, Any]
+    """All fields of its config; empty of a running one, whose row comes at its end."""
+
+    shares: Sequence[float]
+    """How much of its budget was used at each report, in (0, 1]; empty where the budget is not known."""
+
+    reports: Sequence[Row]
+    row: Row | None
+    """Its row in the table of trials; none while it runs."""
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether its numbers mean what they say."""
+        return self.state in {"completed", "stopped_early"}
+
+    def at(self, share: float, metric: str) -> float | None:
+        """A metric after this share of the budget; none if it never came so far or the metric is not finite."""
+        if not self.shares or self.shares[-1] < share - _SAME:
+            return None
+        last = max(number for number, used in enumerate(self.shares) if used <= share + _SAME or number == 0)
+        return finite(self.reports[last].get(metric))
+
+    def value(self, setting: str) -> Any:
+        """A setting, or the step ratio; none where it is not known."""
+        if setting == STEP_RATIO:
+            generator, student = (self.settings.get(name) for name in _RATIO_FIELDS)
+            return None if not generator or student is None else student / generator
+        return self.settings.get(setting)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Trials at one share of their budget."""
+
+    share: float
+    trials: Sequence[Trial]
+    values: Sequence[float]
+    """The objective of each."""
+
+    @property
+    def label(self) -> str:
+        """What a tab calls it."""
+        return f"at {self.share:.0%} of the budget (n={len(self.trials)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepData:
+    """One sweep as a report needs it."""
+
+    sweep_id: str
+    sweep: SweepConfig
+    board: Leaderboard
+    trials: list[Trial]
+    sessions: list[Row]
+    searched: list[str]
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by: the objective, or of cases the audit."""
+        return self.sweep.objective or TEST_ACCURACY
+
+    @property
+    def sign(self) -> int:
+        """1 where large is good, else -1."""
+        return 1 if self.sweep.mode == "max" else -1
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the objective is shown in percent."""
+        return is_share(self.metric)
+
+    @property
+    def axes(self) -> list[str]:
+        """What varies, the two step counts as their ratio first."""
+        ratio = [STEP_RATIO] if set(self.searched) & set(_RATIO_FIELDS) else []
+        return [*ratio, *(name for name in self.searched if name not in _RATIO_FIELDS)]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial that used its whole budget."""
+        row = self.board.best
+        return self.trial(row["trial_id"]) if row else None
+
+    @property
+    def worst(self) -> Trial | None:
+        """The one at the other end of the leaderboard that still has numbers."""
+        ranked = [row["trial_id"] for row in self.board.rows if row["state"] in {"completed", "stopped_early"}]
+        return self.trial(ranked[-1]) if len(ranked) > 1 else None
+
+    @property
+    def published(self) -> Trial | None:
+        """The trial with the published settings: of a search the first."""
+        return next((trial for trial in self.trials if trial.number == 0 and not self.sweep.cases), None)
+
+    def trial(self, trial_id: str) -> Trial:
+        """The trial of that id."""
+        return next(trial for trial in self.trials if trial.trial_id == trial_id)
+
+    def comparisons(self) -> list[Comparison]:
+        """Trials at equal shares of their budgets: those that used it up, and all where the first of them was stopped."""
+        well = [trial for trial in self.trials if trial.ended_well and trial.shares]
+        reached = [trial.shares[-1] for trial in well]
+        shares = {1.0} | ({min(reached)} if len(well) >= _ENOUGH else set())
+        found = [self._compared(share, well) for share in sorted(shares, reverse=True)]
+        return [comparison for comparison in found if comparison.trials]
+
+    def _compared(self, share: float, trials: Sequence[Trial]) -> Comparison:
+        values = [(trial, trial.at(share, self.metric)) for trial in trials]
+        there = [(trial, value) for trial, value in values if value is not None]
+        return Comparison(share=share, trials=[trial for trial, _ in there], values=[value for _, value in there])
+
+
+def read_sweep(store: ObjectStore, sweep_id: str) -> SweepData:
+    """Read a sweep, running or ended.
+
+    Raises:
+        SweepNotFoundError: there is none; the message names those that are there.
+    """
+    board = read_leaderboard(store, sweep_id)
+    reports: dict[str, list[Row]] = {}
+    for report in read_reports(store, sweep_id).to_pylist():
+        reports.setdefault(report["trial_id"], []).append(report)
+    rows = {row["trial_id"]: row for row in board.rows}
+    trials = [_trial(key, rows.get(key), reports.get(key, []), board.sweep) for key in sorted(rows.keys() | reports)]
+    return SweepData(
+        sweep_id=sweep_id,
+        sweep=board.sweep,
+        board=board,
+        trials=sorted(trials, key=lambda trial: trial.number),
+        sessions=read_sweeps(store, sweep_id).to_pylist(),
+        searched=board.searched,
+    )
+
+
+def finite(value: object) -> float | None:
+    """The number, if it is one that can be drawn."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of 1, shown in percent."""
+    return any(known.name == metric and known.unit.startswith("share") for known in METRICS)
+
+
+def words(name: str) -> str:
+    """A field's or metric's name as prose has it."""
+    return name.replace("_", " ")
+
+
+def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
+    """A metric's value as tables have it: shares in percent."""
+    if value is None:
+        return ""
+    return f"{value:.{digits}%}" if is_share(metric) else f"{value:.4g}"
+
+
+def _trial(trial_id: str, row: Row | None, reports: list[Row], sweep: SweepConfig) -> Trial:
+    if row is None:
+        # Its budget is that of all trials, unless it follows from settings that its row will tell.
+        config = None if sweep.cases or sweep.budget else sweep.configs()[0]
+        settings: dict[str, Any] = {}
+    else:
+        config = config_of(row)
+        settings = {name: row[CONFIG_PREFIX + name] for name in type(config).model_fields}
+    shares = [] if config is None else [sweep.share_used(config, report) for report in reports]
+    return Trial(
+        trial_id=trial_id,
+        number=int(trial_id[1:]),
+        state=row["state"] if row else "running",
+        case=row["case"] if row else None,
+        settings=settings,
+        shares=shares,
+        reports=reports,
+        row=row,
+    )

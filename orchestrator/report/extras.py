@@ -1,0 +1,112 @@
+"""What a report shows beside the tables of one sweep, if it is there: confirmation, verdict, pictures, curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.report.data import SweepData, read_sweep
+from orchestrator.results import keys, read_sweeps
+from trainables.object_store import ObjectStore
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from orchestrator.case_results import CaseResults
+    from orchestrator.confirm import Confirmation
+    from orchestrator.reproduction import Judgement
+    from trainables.snapshots import Snapshot
+
+PUBLISHED = "published settings"
+"""What the baseline of a confirmation is called."""
+
+_MOST_CURVES = 6
+"""Trials whose transition curves one figure can show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """Of one sweep."""
+
+    store: ObjectStore
+    data: SweepData
+    confirmation: Confirmation | None
+    confirming: SweepData | None
+    """The sweep that confirms it."""
+
+    cases: CaseResults | None
+    """Results by case, of a sweep of cases."""
+
+    judgements: list[Judgement]
+    """Verdicts, where something is published or a baseline is named."""
+
+    def case_labels(self) -> dict[str, str]:
+        """What the cases of the confirmation are called, in their order; empty without one."""
+        from orchestrator.reproduction.baseline import BASELINE
+
+        cases = self.confirmation.sweep.cases if self.confirmation else {}
+        return {case: PUBLISHED if case == BASELINE else case for case in cases}
+
+    def snapshots(self, trial_id: str) -> list[Snapshot]:
+        """A trial's pictures in order; empty where none were kept."""
+        folder = keys.sweep_folder("snapshots", self.data.sweep_id)
+        names = [name for name in self.store.keys(folder) if name.startswith(f"{folder}/{trial_id}-")]
+        if not names:
+            return []
+        from trainables.snapshots import Snapshot  # brings torch
+
+        return [Snapshot.from_parquet(self.store.read(name)) for name in names]
+
+    def transition_figure(self) -> go.Figure | None:
+        """Mean transition curves of the trials that have some, the best first."""
+        names = self.store.keys(keys.sweep_folder("transition_curves", self.data.sweep_id))
+        by_trial = {name.rpartition("/")[2].removesuffix(".parquet"): name for name in names}
+        ranked = [row for row in self.data.board.rows if row["trial_id"] in by_trial][:_MOST_CURVES]
+        if not ranked:
+            return None
+        from orchestrator.figures import transition_figure  # the curves are tensors, and torch is slow to import
+        from trainables.evaluation import TransitionCurves, mean_curves
+
+        curves = {}
+        for row in ranked:
+            table = pq.read_table(pa.BufferReader(self.store.read(by_trial[row["trial_id"]])))
+            label = row["trial_id"] if row["case"] is None else f"{row['case']}, seed {row['config_seed']}"
+            curves[label] = mean_curves(TransitionCurves.from_table(table.drop_columns(["trial_id"])))
+        made = transition_figure(curves, title="", names=("student", "teacher"))
+        made.update_layout(title=None, height=460, margin={"l": 10, "r": 10, "t": 10, "b": 110})
+        made.update_layout(legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0})
+        return made
+
+
+def read_extras(store: ObjectStore, data: SweepData) -> Extras:
+    """Look for what else there is of a sweep."""
+    confirmation, confirming = None, None
+    cases, judgements = None, []
+    if data.sweep.cases:
+        from orchestrator.case_results import read_cases
+
+        cases = read_cases(store, data.sweep, data.sweep_id)
+        judgements = _judgements(store, data)
+    elif read_sweeps(store, keys.confirming_sweep(data.sweep_id)).num_rows:
+        from orchestrator.confirm import read_confirmation
+
+        confirmation = read_confirmation(store, data.board)
+        if confirmation is not None:
+            confirming = read_sweep(store, confirmation.sweep_id)
+    return Extras(
+        store=store, data=data, confirmation=confirmation, confirming=confirming, cases=cases, judgements=judgements
+    )
+
+
+def _judgements(store: ObjectStore, data: SweepData) -> list[Judgement]:
+    from orchestrator.errors import ConfigError
+    from orchestrator.reproduce import check_target, judge_sweep
+
+    try:
+        check_target(data.sweep)
+    except ConfigError:
+        return []  # a comparison of one's own, with nothing to be held against
+    return judge_sweep(store, data.sweep, data.sweep_id)

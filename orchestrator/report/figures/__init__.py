@@ -1,0 +1,32 @@
+"""The report's figures: each function takes data and returns a plotly figure, or none where there is nothing to draw."""
+
+from __future__ import annotations
+
+from orchestrator.report.figures.costs import cost_figure
+from orchestrator.report.figures.curves import case_curves, comparison_figure, trial_curves
+from orchestrator.report.figures.front import front_figure
+from orchestrator.report.figures.images import class_histogram, health_figures
+from orchestrator.report.figures.map import accuracy_map
+from orchestrator.report.figures.search import (
+    history_figure,
+    importance_figure,
+    parallel_figure,
+    rank_figure,
+    slice_figures,
+)
+
+__all__ = [
+    "accuracy_map",
+    "case_curves",
+    "class_histogram",
+    "comparison_figure",
+    "cost_figure",
+    "front_figure",
+    "health_figures",
+    "history_figure",
+    "importance_figure",
+    "parallel_figure",
+    "rank_figure",
+    "slice_figures",
+    "trial_curves",
+]

@@ -1,0 +1,35 @@
+"""Where the time went."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from orchestrator.report.data import SweepData, finite, words
+from orchestrator.report.figures.style import STATE_COLOURS, figure, hover, metric_axis, value_format
+
+
+def cost_figure(data: SweepData) -> go.Figure | None:
+    """The last value of each trial over its computing time, by how it ended."""
+    made = figure(
+        x={"title": {"text": "computing time of the trial, seconds"}, "rangemode": "tozero"}, y=metric_axis(data.metric)
+    )
+    for state, colour in STATE_COLOURS.items():
+        rows = [
+            (trial, seconds, value)
+            for trial in data.trials
+            if trial.state == state
+            and trial.row is not None
+            and (seconds := finite(trial.row["training_seconds"])) is not None
+            and (value := finite(trial.row[data.metric])) is not None
+        ]
+        if rows:
+            made.add_scatter(
+                x=[seconds + (trial.row or {})["evaluation_seconds"] for trial, seconds, _ in rows],
+                y=[value for _, _, value in rows],
+                mode="markers",
+                marker={"color": colour, "size": 9, "opacity": 0.8},
+                name=words(state),
+                text=[hover(trial, data.searched) for trial, _, _ in rows],
+                hovertemplate=f"%{{text}}<br>%{{x:.0f}} s, {value_format(data.metric)}<extra></extra>",
+            )
+    return made if made.data else None

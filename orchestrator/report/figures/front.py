@@ -1,0 +1,64 @@
+"""The Pareto front: what cannot be had together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from orchestrator.report.data import SweepData, finite
+from orchestrator.report.figures.style import BLUE, GREY, VERMILION, figure, hover, metric_axis, value_format
+from orchestrator.results import Row
+
+
+def front_figure(data: SweepData, further: str) -> go.Figure | None:
+    """The objective over a further one, of trials that used their whole budget; those on the front of all objectives stand
+    out, and a star is the published settings."""
+    completed = [row for row in data.board.rows if row["state"] == "completed" and _known(row, data.metric, further)]
+    if not completed:
+        return None
+    made = figure(x=metric_axis(further), y=metric_axis(data.metric))
+    front = {row["trial_id"] for row in data.board.front}
+    candidates = {row["trial_id"] for row in data.board.candidates}
+    groups = (
+        ("out of bounds", [row for row in completed if row["trial_id"] not in candidates], GREY, "x"),
+        ("beaten", [row for row in completed if row["trial_id"] in candidates - front], GREY, "circle"),
+        ("on the Pareto front", [row for row in completed if row["trial_id"] in front], BLUE, "circle"),
+    )
+    for name, rows, colour, symbol in groups:
+        if rows:
+            _add_trials(made, data, rows, further, name=name, colour=colour, symbol=symbol)
+    published = [row for row in completed if row["trial_number"] == 0]
+    if published:
+        made.add_scatter(
+            x=[published[0][further]],
+            y=[published[0][data.metric]],
+            mode="markers",
+            marker={"symbol": "star-open", "size": 22, "color": VERMILION, "line": {"width": 2.5}},
+            name="published settings",
+            hoverinfo="skip",
+        )
+    return made
+
+
+def _add_trials(
+    made: go.Figure, data: SweepData, rows: Sequence[Row], further: str, *, name: str, colour: str, symbol: str
+) -> None:
+    ordered = sorted(rows, key=lambda row: float(row[further]))
+    texts = [hover(data.trial(row["trial_id"]), data.searched) for row in ordered]
+    # With more than two objectives a line through the front's shadow would be none.
+    on_line = name == "on the Pareto front" and len(data.sweep.directions) == 2
+    made.add_scatter(
+        x=[row[further] for row in ordered],
+        y=[row[data.metric] for row in ordered],
+        mode="lines+markers" if on_line else "markers",
+        line={"color": colour, "width": 1.5, "dash": "dot"},
+        marker={"color": colour, "size": 10, "symbol": symbol},
+        name=name,
+        text=texts,
+        hovertemplate=f"%{{text}}<br>{value_format(data.metric)}, {value_format(further, 'x')}<extra></extra>",
+    )
+
+
+def _known(row: Row, *metrics: str) -> bool:
+    return all(finite(row[name]) is not None for name in metrics)

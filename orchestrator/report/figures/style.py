@@ -1,0 +1,88 @@
+"""What the report's figures have in common: colours, axes, hover texts. Free of light and dark, which are the page's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from orchestrator.figures import COLOURS
+from orchestrator.report.data import STEP_RATIO, Trial, is_share, words
+
+BLUE, VERMILION, GREEN, PURPLE, GREY, SKY, ORANGE = COLOURS
+
+STATE_COLOURS = {
+    "completed": BLUE,
+    "stopped_early": ORANGE,
+    "running": GREEN,
+    "diverged": VERMILION,
+    "failed": VERMILION,
+}
+
+SCALE = [[0, "#414487"], [0.25, "#2a788e"], [0.5, "#22a884"], [0.75, "#7ad151"], [1, "#f0c808"]]
+"""Colours of accuracy: viridis, which survives grey printing, without the ends that a dark or a white page swallows."""
+
+LOGARITHMIC = {STEP_RATIO, "temperature", "student_lr", "generator_lr", "attention_weight", "learning_rate"}
+"""Settings whose factor counts and not whose difference."""
+
+
+def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: bool = True) -> go.Figure:
+    """An empty figure with titled axes; the legend lies below, where a narrow screen has room for it."""
+    made = go.Figure()
+    made.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 10, "r": 10, "t": 34, "b": 10},
+        font={"size": 13},
+        xaxis={"automargin": True, **x},
+        yaxis={"automargin": True, **y},
+        showlegend=legend,
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        hovermode="closest",
+    )
+    if legend:
+        made.update_layout(margin={"b": 96})
+    return made
+
+
+def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """The axis of a setting: logarithmic where its factor counts, categories where it is no number."""
+    title = {"title": {"text": words(name)}}
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return {**title, "type": "category"}
+    if name in LOGARITHMIC and numbers and min(numbers) > 0:
+        low, high = min(numbers), max(numbers)
+        return {**title, "type": "log", "tickvals": _ticks(low, high), "tickmode": "array"}
+    return title
+
+
+def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
+    """The axis of a metric, in percent where it is a share."""
+    return {"title": {"text": title or words(metric)}, **({"tickformat": ".2~%"} if is_share(metric) else {})}
+
+
+def hover(trial: Trial, searched: Sequence[str]) -> str:
+    """What a trial says of itself when pointed at."""
+    settings = "<br>".join(f"{words(name)} {short(trial.settings.get(name))}" for name in searched)
+    state = words(trial.state)
+    return f"<b>{trial.trial_id}</b>, {state}<br>{settings}"
+
+
+def value_format(metric: str, axis: str = "y") -> str:
+    """A metric in a hover template."""
+    return f"%{{{axis}:.2%}}" if is_share(metric) else f"%{{{axis}:.4g}}"
+
+
+def short(value: object) -> str:
+    """A setting's value in few characters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers of each power of ten around a range: plotly labels a short logarithmic axis with bare 2 and 5."""
+    factors = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5)
+    steps = [factor * 10.0**power for power in range(-9, 10) for factor in factors]
+    inside = [step for step in steps if low / 1.5 <= step <= high * 1.5]
+    return inside[:: max(1, len(inside) // 8)]

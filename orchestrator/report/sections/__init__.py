@@ -1,0 +1,86 @@
+"""What the page says of a sweep, in the order in which someone who knows nothing of it would ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.report import answer
+from orchestrator.report.data import SweepData, words
+from orchestrator.report.extras import Extras
+from orchestrator.report.page import Chapter, Section
+from orchestrator.report.sections.comparison import side_by_side
+from orchestrator.report.sections.costs import computing_seconds, costs_section, failures_section
+from orchestrator.report.sections.images import images_section, transitions_section
+from orchestrator.report.sections.provenance import provenance_section
+from orchestrator.report.sections.results import best_case_sentence, results_section, verdict_section
+from orchestrator.report.sections.search import (
+    curves_section,
+    front_section,
+    map_section,
+    scores_section,
+    settings_section,
+)
+from orchestrator.reproduction import published_targets
+from orchestrator.view import duration
+
+
+def chapter_of(data: SweepData, extras: Extras) -> Chapter:
+    """A sweep's part of the page; sections without data are left out."""
+    sections: list[Section] = [
+        results_section(data, extras),
+        map_section(data),
+        front_section(data),
+        curves_section(data, extras),
+        settings_section(data),
+        scores_section(data),
+        images_section(data, extras),
+        transitions_section(extras),
+        verdict_section(extras),
+        costs_section(data),
+        failures_section(data),
+        provenance_section(data),
+    ]
+    return Chapter(
+        title=data.sweep_id,
+        question=answer.question(data),
+        answer=_answer(data, extras),
+        advice=answer.advice(data, extras.confirmation),
+        facts=_facts(data),
+        sections=[section for section in sections if section.blocks],
+    )
+
+
+def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chapter:
+    """Several sweeps beside each other, before the part of each."""
+    answers = [_answer(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
+    return Chapter(
+        title="Comparison",
+        question=f"How do these sweeps compare: {', '.join(data.sweep_id for data in sweeps)}?",
+        answer="\n".join(f"{data.sweep_id}: {text}" for data, text in zip(sweeps, answers, strict=True)),
+        facts={},
+        sections=[side_by_side(sweeps)],
+    )
+
+
+def _answer(data: SweepData, extras: Extras) -> str:
+    if extras.judgements:
+        return answer.verdict_sentence(extras.judgements, published=data.sweep.name in published_targets())
+    if data.sweep.cases:
+        return best_case_sentence(data, extras)
+    return answer.answer(data, extras.confirmation)
+
+
+def _facts(data: SweepData) -> dict[str, str]:
+    states = ", ".join(f"{count} {words(state)}" for state, count in data.board.states().items())
+    running = sum(trial.state == "running" for trial in data.trials)
+    looks = [row["test_evaluations"] for row in data.board.rows if row["test_evaluations"] is not None]
+    last = data.sessions[-1]["event"]
+    facts = {
+        "trials": f"{len(data.board.rows)} of {data.sweep.num_trials}",
+        "ended": states,
+        "without an end yet": str(running) if running else "",
+        "computing time": duration(computing_seconds(data)),
+        "looks at the test split": f"{sum(looks):,}" if looks else "",
+        "sweep": "running, or stopped without a word" if last == "started" else str(last),
+    }
+    return {name: value for name, value in facts.items() if value}

@@ -1,0 +1,47 @@
+"""Several sweeps beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.config import TEST_ACCURACY
+from orchestrator.report import figures
+from orchestrator.report.data import SweepData, shown, words
+from orchestrator.report.page import Block, Figure, Section, Table
+from orchestrator.report.sections.costs import computing_seconds
+from orchestrator.view import duration
+
+_HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test (audit)", "published", "computing")
+
+
+def side_by_side(sweeps: Sequence[SweepData]) -> Section:
+    """A line for each sweep, and how the best of each came about."""
+    table = Table(
+        title="Sweeps", headings=_HEADINGS, rows=[_row(data) for data in sweeps], text_columns=frozenset({0, 2, 3})
+    )
+    blocks: list[Block] = [table]
+    searches = [data for data in sweeps if not data.sweep.cases]
+    for metric in dict.fromkeys(data.metric for data in searches):
+        made = figures.comparison_figure([data for data in searches if data.metric == metric], metric)
+        if made is not None:
+            caption = (
+                "In the order of suggestion, at the whole budget of each sweep; budgets may differ between sweeps."
+            )
+            blocks.append(Figure(title=f"Best {words(metric)} so far", tabs={"": made}, caption=caption))
+    return Section(title="Side by side", blocks=blocks)
+
+
+def _row(data: SweepData) -> list[str]:
+    best, published = (trial.row if trial else None for trial in (data.best, data.published))
+    if data.sweep.cases:
+        best = None  # nothing is selected
+    return [
+        data.sweep_id,
+        f"{len(data.board.rows)} of {data.sweep.num_trials}",
+        words(data.metric),
+        best["trial_id"] if best else "",
+        shown(best["objective"], data.metric) if best else "",
+        shown(best[TEST_ACCURACY], TEST_ACCURACY) if best else "",
+        shown(published["objective"], data.metric) if published else "",
+        duration(computing_seconds(data)),
+    ]

@@ -1,0 +1,96 @@
+"""Where the time went, and what went wrong."""
+
+from __future__ import annotations
+
+from orchestrator.report import figures
+from orchestrator.report.data import SweepData, Trial, words
+from orchestrator.report.page import Block, Figure, Section, Table
+from orchestrator.results import Row, config_of
+from orchestrator.view import duration
+from trainables.guards import warnings
+
+_NAMED = 8
+"""Trials that a warning names."""
+
+
+def computing_seconds(data: SweepData) -> float:
+    """Computing time of all trials, those included that have not ended."""
+    last = [trial.row or trial.reports[-1] for trial in data.trials if trial.row or trial.reports]
+    return sum((row["training_seconds"] or 0.0) + (row["evaluation_seconds"] or 0.0) for row in last)
+
+
+def costs_section(data: SweepData) -> Section:
+    """Computing time by how trials ended, and what early stopping saved."""
+    made = figures.cost_figure(data)
+    if made is None:
+        return Section(title="Where the time went", blocks=[])
+    groups: dict[str, list[Row]] = {}
+    for row in data.board.rows:
+        if row["training_seconds"] is not None:
+            groups.setdefault(words(row["state"]), []).append(row)
+    rows = [
+        [
+            state,
+            str(len(found)),
+            duration(sum(row["training_seconds"] for row in found)),
+            duration(sum(row["evaluation_seconds"] for row in found)),
+            f"{sum(row['student_updates'] or 0 for row in found):,}",
+            str(sum(row["recoveries"] for row in found)),
+        ]
+        for state, found in groups.items()
+    ]
+    headings = ("ended", "trials", "training", "measuring", "student updates", "continued after a loss")
+    saved = _saved_seconds(data)
+    lead = f"Early stopping saved about {duration(saved)}: what stopped trials would have gone on for at their pace."
+    title = f"{words(data.metric)} and computing time"
+    return Section(
+        title="Where the time went",
+        lead=lead if saved > 0 else "",
+        blocks=[
+            Table(title="Computing time", headings=headings, rows=rows),
+            Figure(title=title.capitalize(), tabs={"": made}, caption="Each point is a trial at its end."),
+        ],
+    )
+
+
+def failures_section(data: SweepData) -> Section:
+    """Trials that failed, diverged or were continued, and what was warned of."""
+    blocks: list[Block] = []
+    rows = [
+        [row["trial_id"], words(row["state"]), row["error"] or "", str(row["recoveries"])]
+        for row in data.board.rows
+        if row["state"] in {"failed", "diverged"} or row["recoveries"]
+    ]
+    if rows:
+        headings = ("trial", "state", "cause", "continued")
+        blocks.append(
+            Table(title="Failures and retries", headings=headings, rows=rows, text_columns=frozenset({0, 1, 2}))
+        )
+    found: dict[str, list[str]] = {}
+    for trial in data.trials:
+        for line in _warnings(trial):
+            found.setdefault(line, []).append(trial.trial_id)
+    if found:
+        lines = [[_names(ids), line] for line, ids in found.items()]
+        blocks.append(Table(title="Warnings", headings=("trials", "what"), rows=lines, text_columns=frozenset({0, 1})))
+    return Section(title="Failures and warnings", blocks=blocks)
+
+
+def _saved_seconds(data: SweepData) -> float:
+    stopped = [trial for trial in data.trials if trial.state == "stopped_early" and trial.row and trial.shares]
+    spent = (((trial.row or {})["training_seconds"] or 0.0, trial.shares[-1]) for trial in stopped)
+    return float(sum(seconds * (1 / share - 1) for seconds, share in spent))
+
+
+def _warnings(trial: Trial) -> list[str]:
+    """What guards see in a trial's reports; they read nothing else, so it is what was said while it ran."""
+    if trial.row is None:
+        return []
+    config, recorded = config_of(trial.row), trial.row["teacher_test_accuracy"]
+    found = (warnings(config, report, recorded_teacher_accuracy=recorded) for report in trial.reports)
+    return list(dict.fromkeys(line for lines in found for line in lines.values()))
+
+
+def _names(ids: list[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

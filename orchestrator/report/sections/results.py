@@ -1,0 +1,143 @@
+"""How the trials ended: leaderboard, cases, confirmation, verdict."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from orchestrator.config import TEST_ACCURACY
+from orchestrator.report import answer
+from orchestrator.report.data import SweepData, is_share, shown, words
+from orchestrator.report.extras import PUBLISHED, Extras
+from orchestrator.report.figures.style import short
+from orchestrator.report.page import Block, Section, Table
+from orchestrator.results import Row
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.view import duration
+from trainables.metrics import METRICS
+
+_AUDIT = {TEST_ACCURACY: "test (audit)", "validation_accuracy": "validation"}
+_DATA_FREE = "data_free"
+"""What the names of scores begin with that need no real image and that a search may select on."""
+
+
+def results_section(data: SweepData, extras: Extras) -> Section:
+    """Trials or cases in their order; of a search that was confirmed, first what new seeds say."""
+    trials = [_trial_table(data)] if data.board.rows else []
+    if data.sweep.cases:
+        return Section(title="Results", blocks=[_case_table(data, extras), *trials])
+    lead = (
+        "Trials that used their whole budget come first. Test accuracy is an audit: nothing is selected by it."
+        if data.metric != TEST_ACCURACY
+        else "This sweep was selected on test data, so its test accuracy is no audit."
+    )
+    if data.sweep.further_objectives:
+        lead += " A star marks trials on the Pareto front."
+    blocks: list[Block] = [*([_confirmation_table(data, extras)] if extras.confirmation else []), *trials]
+    return Section(title="Leaderboard", blocks=blocks, lead=lead)
+
+
+def verdict_section(extras: Extras) -> Section:
+    """Ours beside what is published, where something is."""
+    if not extras.judgements:
+        return Section(title="Against published numbers", blocks=[])
+    from orchestrator.reproduction.verdict import HEADINGS, cells
+
+    rows = [cells(judgement) for judgement in extras.judgements]
+    table = Table(title="Verdict", headings=HEADINGS, rows=rows, text_columns=frozenset({0, 5, 6}))
+    return Section(title="Against published numbers", blocks=[table])
+
+
+def best_case_sentence(data: SweepData, extras: Extras) -> str:
+    """Which case has the best mean."""
+    assert extras.cases is not None
+    values = {case: extras.cases.values(case, data.metric) for case in data.sweep.only or data.sweep.cases}
+    means = {case: statistics.fmean(found) for case, found in values.items() if found}
+    if not means:
+        return "No trial has ended yet, so there is no answer."
+    best = max(means, key=lambda case: means[case])
+    return answer.cases_sentence(best, _spread(values[best], data.metric), len(values[best]))
+
+
+def _trial_table(data: SweepData) -> Table:
+    """Every trial that has ended, best first; the accuracies apart."""
+    rows, cases = data.board.rows, bool(data.sweep.cases)
+    settings = ["seed"] if cases else data.searched
+    scores = [metric.name for metric in METRICS if metric.name.startswith(_DATA_FREE)]
+    of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints, *scores]
+    metrics = list(dict.fromkeys([*of_search, "validation_accuracy", TEST_ACCURACY]))
+    metrics = [name for name in metrics if any(row[name] is not None for row in rows)]
+    on_front = {row["trial_id"] for row in data.board.front} if data.sweep.further_objectives else set()
+
+    def front(row: Row) -> str:
+        return " *" if row["trial_id"] in on_front else ""
+
+    first = ["trial", "case"] if cases else ["#", "trial"]
+    headings = [*first, *map(words, settings), *(_AUDIT.get(name, words(name)) for name in metrics)]
+    return Table(
+        title="Trials",
+        headings=[*headings, "state", "student updates", "computing"],
+        rows=[
+            [
+                *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"] + front(row)]),
+                *(short(row[CONFIG_PREFIX + name]) for name in settings),
+                *(shown(row[name], name) for name in metrics),
+                data.board.ending(row),
+                "" if row["student_updates"] is None else f"{row['student_updates']:,}",
+                ""
+                if row["training_seconds"] is None
+                else duration(row["training_seconds"] + row["evaluation_seconds"]),
+            ]
+            for rank, row in enumerate(rows, start=1)
+        ],
+        text_columns=frozenset({0, 1} if cases else {1}) | {len(headings)},
+        filter_column=len(headings),
+    )
+
+
+def _case_table(data: SweepData, extras: Extras) -> Table:
+    cases = extras.cases
+    assert cases is not None
+    rows = []
+    for case in data.sweep.only or data.sweep.cases:
+        found = [row for assignment, row in cases.rows.items() if assignment.case == case]
+        seconds = sum(row["training_seconds"] + row["evaluation_seconds"] for row in found)
+        spreads = [_spread(cases.values(case, metric), metric) for metric in ("validation_accuracy", TEST_ACCURACY)]
+        rows.append([case, str(len(found)), *spreads, duration(seconds) if found else "", cases.unsuccessful(case)])
+    headings = ("case", "n", "validation, mean ± std", "test, mean ± std", "computing", "not successful")
+    return Table(title="Cases", headings=headings, rows=rows, text_columns=frozenset({0, 5}))
+
+
+def _confirmation_table(data: SweepData, extras: Extras) -> Table:
+    found = extras.confirmation
+    assert found is not None
+    rows = []
+    for case, label in extras.case_labels().items():
+        difference = found.difference(case)
+        factor = 100 if is_share(data.metric) else 1
+        interval, probability = "", ""
+        if label != PUBLISHED and difference.n > 1:
+            mean, low, high = (factor * value for value in (difference.mean, difference.low, difference.high))
+            interval, probability = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{difference.probability_positive:.0%}"
+        values = found.results.values(case, data.metric)
+        test = _spread(found.results.values(case, TEST_ACCURACY), TEST_ACCURACY)
+        settings = (short(found.sweep.cases[case].get(name)) for name in data.searched)
+        rows.append([label, *settings, str(len(values)), _spread(values, data.metric), interval, probability, test])
+    headings = (
+        "setting",
+        *map(words, data.searched),
+        "n",
+        f"{_AUDIT.get(data.metric, words(data.metric))}, mean ± std",
+        f"gain{' in points' if is_share(data.metric) else ''} [95 %]",
+        "P(better)",
+        "test (audit)",
+    )
+    return Table(title="Confirmed with new seeds", headings=headings, rows=rows)
+
+
+def _spread(values: Sequence[float], metric: str) -> str:
+    """Mean and population standard deviation."""
+    if not values:
+        return ""
+    deviation = f" ± {shown(statistics.pstdev(values), metric)}" if len(values) > 1 else ""
+    return f"{shown(statistics.fmean(values), metric)}{deviation}"

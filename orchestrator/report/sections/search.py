@@ -1,0 +1,165 @@
+"""What a search has found out: the map, curves, what the settings do, and what ranks trials without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import plotly.graph_objects as go
+
+from orchestrator.config import TEST_ACCURACY
+from orchestrator.report import figures
+from orchestrator.report.data import Comparison, SweepData, words
+from orchestrator.report.extras import Extras
+from orchestrator.report.page import Block, Figure, Section
+from orchestrator.report.statistics import ENOUGH_FOR_IMPORTANCE, importances, rank_correlation
+from trainables.metrics import METRICS
+
+_MAP = (
+    "Each point is a trial, compared with others at the same share of their budget. Colours between the points are "
+    "interpolated, not measured; what else varies is not shown, so neighbours may differ in it."
+)
+_FRONT = (
+    "Trials that used their whole budget. On the front are those that no other one equals in all objectives and beats in "
+    "one: to choose among them is to say what accuracy is worth."
+)
+_TRIALS = "Each line is a trial; a cross ends one that was stopped early, diverged, or failed."
+_NEW_SEEDS = (
+    "The best settings and the published ones again: means over seeds, bands of one standard deviation each way."
+)
+_CASES = "Lines are means over seeds, bands one population standard deviation each way."
+_IMPORTANCE = (
+    "Share of the variance of {metric} that a setting explains, {label} (fANOVA; whiskers: 95 % of repetitions on trials "
+    "drawn again). It is about the trials that were run: where a search looks at one region only, a setting can look "
+    "unimportant."
+)
+_PARALLEL = "Each line is a trial, yellow the best. Drag along an axis to pick a range; other lines fade."
+_HISTORY = (
+    "The blue line is the best so far; the grey band is what the same trials would have had by then in random order. Where "
+    "the line runs on the worse side of the band's middle at first, later suggestions were better: the search has learnt."
+)
+_RANKS = (
+    "How well a number that needs no real image orders the trials: 1 or -1 orders them as validation accuracy does, 0 says "
+    "nothing. Whiskers: 95 % over trials drawn again; of many rows some lie far from 0 by chance. Losses and divergences "
+    "depend on the settings themselves, and each trial measures them on its own images, so they are no fair score."
+)
+_NOT_SCORES = ("validation_accuracy", TEST_ACCURACY, "measured_teacher_accuracy")
+"""Metrics that need real images, as those of transition curves do."""
+
+_COSTS = {"s", "rate", "FLOP"}
+"""Units of metrics that say what a trial cost, or how it was set."""
+
+
+def map_section(data: SweepData) -> Section:
+    """Accuracy over step ratio and temperature."""
+    if data.sweep.cases:
+        return Section(title="Map", blocks=[])
+    names = " and ".join(words(name) for name in data.axes[:2])
+    return Section(
+        title="Map", blocks=list(_tabbed(data, f"{words(data.metric)} over {names}", figures.accuracy_map, _MAP))
+    )
+
+
+def front_section(data: SweepData) -> Section:
+    """What a search of several objectives found cannot be had together."""
+    names = {further: words(further) for further in data.sweep.further_objectives}
+    drawn = {label: figures.front_figure(data, further) for further, label in names.items()}
+    tabs = {label: made for label, made in drawn.items() if made is not None}
+    title = f"{words(data.metric)} against {' and '.join(names.values())}".capitalize()
+    blocks = [Figure(title=title, tabs=tabs, caption=_FRONT)] if tabs else []
+    return Section(title="Pareto front", blocks=blocks)
+
+
+def curves_section(data: SweepData, extras: Extras) -> Section:
+    """How trials learn; of cases, and of a search's confirmation, with bands over seeds."""
+    blocks: list[Block] = []
+    if data.sweep.cases:
+        tabs = {
+            words(metric): made
+            for metric in (TEST_ACCURACY, "validation_accuracy", "student_loss")
+            if (made := figures.case_curves(data.trials, metric)) is not None
+        }
+        if tabs:
+            blocks.append(Figure(title="Cases", tabs=tabs, caption=_CASES))
+        return Section(title="Learning curves", blocks=blocks)
+    made = figures.trial_curves(data)
+    if made is not None:
+        blocks.append(Figure(title="Trials of the search", tabs={"": made}, caption=_TRIALS))
+    if extras.confirming is not None:
+        bands = figures.case_curves(extras.confirming.trials, data.metric, labels=extras.case_labels())
+        if bands is not None:
+            blocks.append(Figure(title="New seeds", tabs={"": bands}, caption=_NEW_SEEDS))
+    return Section(title="Learning curves", blocks=blocks)
+
+
+def settings_section(data: SweepData) -> Section:
+    """Importances, slices, parallel coordinates and the history of the search."""
+    title = "What the settings do"
+    comparisons = data.comparisons()
+    if data.sweep.cases or not comparisons:
+        return Section(title=title, blocks=[])
+    widest = max(comparisons, key=lambda comparison: len(comparison.trials))
+    blocks: list[Block] = []
+    settings = [{name: trial.settings[name] for name in data.searched} for trial in widest.trials]
+    found = importances(settings, list(widest.values))
+    if found:
+        caption = _IMPORTANCE.format(metric=words(data.metric), label=widest.label)
+        blocks.append(
+            Figure(title="Importance of each setting", tabs={"": figures.importance_figure(found)}, caption=caption)
+        )
+    slices = {comparison.label: figures.slice_figures(data, comparison) for comparison in comparisons}
+    for name in dict.fromkeys(name for of in slices.values() for name in of):
+        tabs = {label: of[name] for label, of in slices.items() if name in of}
+        blocks.append(Figure(title=f"Over {words(name)}", tabs=_in_order(tabs, data), small=True))
+    blocks += _tabbed(data, "Parallel coordinates", figures.parallel_figure, _PARALLEL)
+    blocks += _tabbed(data, "Optimisation history", figures.history_figure, _HISTORY)
+    return Section(title=title, blocks=blocks)
+
+
+def scores_section(data: SweepData) -> Section:
+    """Rank correlation with validation accuracy of all that can be had without data."""
+    title = "What ranks trials without data"
+    if data.sweep.cases or data.metric != "validation_accuracy":
+        return Section(title=title, blocks=[])
+    return Section(
+        title=title, blocks=list(_tabbed(data, "Rank correlation with validation accuracy", _rank_figure, _RANKS))
+    )
+
+
+def _rank_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
+    found = {}
+    for name in _score_names():
+        scores = [trial.at(comparison.share, name) for trial in comparison.trials]
+        pairs = [(s, value) for s, value in zip(scores, comparison.values, strict=True) if s is not None]
+        estimate = rank_correlation([score for score, _ in pairs], [value for _, value in pairs])
+        if estimate is not None:
+            found[name] = estimate
+    ordered = dict(sorted(found.items(), key=lambda item: abs(item[1].value)))
+    return figures.rank_figure(ordered) if ordered else None
+
+
+def _score_names() -> list[str]:
+    return [
+        metric.name
+        for metric in METRICS
+        if metric.kind is float
+        and "zero_shot" in metric.methods
+        and metric.unit not in _COSTS
+        and metric.name not in _NOT_SCORES
+        and not metric.name.startswith("mean_transition_error")
+    ]
+
+
+def _tabbed(
+    data: SweepData, title: str, draw: Callable[[SweepData, Comparison], go.Figure | None], caption: str
+) -> Iterator[Figure]:
+    """A figure with a tab for each share of the budget at which there is something to draw."""
+    drawn = {comparison.label: draw(data, comparison) for comparison in data.comparisons()}
+    tabs = {label: made for label, made in drawn.items() if made is not None}
+    if tabs:
+        yield Figure(title=title[:1].upper() + title[1:], tabs=_in_order(tabs, data), caption=caption)
+
+
+def _in_order(tabs: Mapping[str, go.Figure], data: SweepData) -> dict[str, go.Figure]:
+    """The whole budget first, unless hardly a trial used it up."""
+    counts = {comparison.label: len(comparison.trials) for comparison in data.comparisons()}
+    return dict(sorted(tabs.items(), key=lambda tab: counts[tab[0]] < ENOUGH_FOR_IMPORTANCE))

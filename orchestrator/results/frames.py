@@ -1,0 +1,34 @@
+"""The tables as pandas frames, by the address of a storage: for notebooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.results.reader import read_reports, read_sweeps, read_trials
+from orchestrator.storage import find_storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
+    """One row for each trial that has ended, of one sweep or of all.
+
+    Args:
+        storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
+        sweep_id: One sweep; none: all that are there.
+    """
+    frame: pd.DataFrame = read_trials(find_storage(storage), sweep_id).to_pandas()
+    return frame
+
+
+def reports_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
+    """One row for each report; arguments as of ``trials_frame``."""
+    frame: pd.DataFrame = read_reports(find_storage(storage), sweep_id).to_pandas()
+    return frame
+
+
+def sweeps_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
+    """One row for each start and end of a session; arguments as of ``trials_frame``."""
+    frame: pd.DataFrame = read_sweeps(find_storage(storage), sweep_id).to_pandas()
+    return frame

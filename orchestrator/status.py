@@ -1,0 +1,135 @@
+"""``zskt status``: a sweep as it stands, from its storage alone; whoever runs it, and wherever, is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from orchestrator.config import SweepConfig
+from orchestrator.leaderboard import read_leaderboard
+from orchestrator.results import Row, config_of, keys, read_reports, read_sweeps
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, settings_of_trial, trials_so_far
+from orchestrator.view import SweepView, TrialView, duration
+from trainables.config import AnyTrialConfig, config_class
+from trainables.guards import warnings
+from trainables.object_store import ObjectStore
+
+_SILENT = 600.0
+"""Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A sweep at one moment."""
+
+    sweep_id: str
+    state: str
+    """``running``, ``silent``, ``finished``, ``interrupted`` or ``failed``."""
+
+    sentence: str
+    """The same, with what it rests on."""
+
+    view: SweepView
+    elapsed: float
+    """Seconds of the session that runs, or was the last."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in {"finished", "interrupted", "failed"}
+
+    def render(self, *, rows: int = 20) -> Group:
+        """For a terminal."""
+        return Group(Text(f"{self.sweep_id}: {self.sentence}"), self.view.render(self.elapsed, rows=rows))
+
+
+def read_status(store: ObjectStore, sweep_id: str, *, now: datetime | None = None) -> Status:
+    """How a sweep stands.
+
+    Raises:
+        SweepNotFoundError: there is none; the message names those that are there.
+    """
+    now = now or datetime.now(UTC)
+    board = read_leaderboard(store, sweep_id)
+    sessions = read_sweeps(store, sweep_id).to_pylist()
+    reports = read_reports(store, sweep_id).to_pylist()
+    started = max(row["at"] for row in sessions if row["event"] == "started")
+    last = sessions[-1]
+    heard = max([last["at"], *(report["reported_at"] for report in reports)])
+    until = now if last["event"] == "started" else last["at"]
+    view = _view(store, sweep_id, board.sweep, board.searched, board.rows, reports, started=started)
+    state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
+    return Status(
+        sweep_id=sweep_id,
+        state=state,
+        sentence=sentence,
+        view=view,
+        elapsed=max(0.0, (until - started).total_seconds()),
+    )
+
+
+def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> tuple[str, str]:
+    ago = duration((now - heard).total_seconds())
+    if event == "interrupted":
+        return event, f"interrupted {ago} ago; the command that began it goes on with it"
+    if event == "failed":
+        return event, f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
+    if event != "started":
+        return event, f"{event} {ago} ago"
+    if (now - heard).total_seconds() > max(_SILENT, (heard - started).total_seconds() / 2):
+        return "silent", f"no word for {ago}: the process that ran it may be gone, and the same command goes on with it"
+    return "running", f"running, last word {ago} ago"
+
+
+def _view(
+    store: ObjectStore,
+    sweep_id: str,
+    sweep: SweepConfig,
+    searched: list[str],
+    rows: list[Row],
+    reports: list[Row],
+    *,
+    started: datetime,
+) -> SweepView:
+    ended = {row["trial_id"]: row for row in rows}
+    view = SweepView(
+        sweep=sweep,
+        searched=["case", "seed"] if sweep.cases else searched,
+        num_trials=max(sweep.num_trials, len(rows)),
+    )
+    configs: dict[str, AnyTrialConfig] = {}
+    for trial in trials_so_far(store, sweep_id):
+        settings = settings_of_trial(trial)
+        if settings:
+            key = keys.trial_name(trial.number)
+            configs[key] = config_class(settings).model_construct(**settings)
+            case = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE, {}).get("case")
+            view.trials[key] = _trial_view(configs[key], {"case": case, **settings}, "running")
+    for key, row in ended.items():
+        configs[key] = config_of(row)
+        settings = {"case": row["case"], **configs[key].model_dump()}
+        state = row["state"] if row["ended_at"] >= started else "earlier"
+        view.trials[key] = _trial_view(configs[key], settings, state)
+    for report in sorted(reports, key=lambda report: report["reported_at"]):
+        key = report["trial_id"]
+        if key not in configs:
+            continue  # its settings are not on this storage
+        view.trials[key].report(
+            report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
+        )
+        recorded = ended[key]["teacher_test_accuracy"] if key in ended else None
+        for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
+            view.last_warning = f"{key}: {line}"
+    for row in sorted(rows, key=lambda row: row["ended_at"]):
+        if row["error"]:
+            view.last_warning = f"{row['trial_id']} {row['state']}: {row['error']}"
+    return view
+
+
+def _trial_view(config: AnyTrialConfig, settings: Mapping[str, Any], state: str) -> TrialView:
+    return TrialView(settings=settings, state=state, unit=config.unit, budget=config.budget)

@@ -1,0 +1,121 @@
+"""Sweeps that nobody ran, written as an ended sweep is: searches and cases with plausible curves."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.config import SweepConfig
+from orchestrator.loading import load_sweep
+from orchestrator.provenance import session_row
+from orchestrator.results import ResultWriter, keys
+from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
+from tests.orchestrator.test_results import NOW, report, trial
+from trainables.config import AnyTrialConfig
+from trainables.object_store import ObjectStore
+
+SEARCHED = ["generator_steps", "student_steps", "temperature"]
+
+
+def write_search(
+    store: ObjectStore, sweep_id: str, *, trials: int = 12, seed: int = 0, ended: bool = True, **changes: Any
+) -> SweepConfig:
+    """A search of the quick start: more student steps are better, and a third of the trials use up their budget."""
+    sweep = load_sweep("quickstart").model_copy(update={"num_trials": max(1, trials), **changes})
+    random = np.random.default_rng(seed)
+    rows, reports = [], []
+    for number in range(trials):
+        suggestion = {
+            "generator_steps": int(random.integers(1, 4)),
+            "student_steps": int(random.integers(5, 21)),
+            "temperature": float(np.exp(random.uniform(np.log(0.5), np.log(8)))),
+        }
+        config = sweep.trial_config(suggestion if number else {})
+        best = 0.6 + 0.015 * suggestion["student_steps"] + 0.02 * random.normal() if number else 0.8
+        stopped = number % 3 != 0
+        row, of_trial = _trial(number, config, best, random, stopped=stopped)
+        rows.append(row)
+        reports += of_trial
+    _write(store, sweep_id, sweep, SEARCHED, rows, reports, ended=ended)
+    return sweep
+
+
+def write_cases(store: ObjectStore, sweep_id: str, sweep: SweepConfig, means: dict[str, float]) -> None:
+    """Completed trials of each case and seed, around these accuracies."""
+    random = np.random.default_rng(1)
+    rows, reports = [], []
+    for number, assignment in enumerate(sweep.assignments()):
+        config = sweep.case_config(assignment)
+        row, of_trial = _trial(number, config, means[assignment.case], random, stopped=False, case=assignment.case)
+        rows.append(row)
+        reports += of_trial
+    _write(store, sweep_id, sweep, [], rows, reports, ended=True)
+
+
+def _trial(
+    number: int,
+    config: AnyTrialConfig,
+    accuracy: float,
+    random: np.random.Generator,
+    *,
+    stopped: bool,
+    case: str | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    key, interval = keys.trial_name(number), config.report_interval
+    last = 4 * interval if stopped else config.budget
+    reports = [
+        report(
+            key,
+            done,
+            reported_at=NOW + timedelta(seconds=10 * number + done),
+            validation_accuracy=float(
+                accuracy * (1 - 0.5 * np.exp(-5 * done / config.budget)) + 0.01 * random.normal()
+            ),
+            test_accuracy=float(accuracy * (1 - 0.5 * np.exp(-5 * done / config.budget))),
+            student_in_train_mode=True,
+            measured_teacher_accuracy=0.9,
+            student_class_entropy=float(accuracy * 0.9),
+            divergence=float(random.uniform()),
+            training_flops=1e9 * done * getattr(config, "student_steps", 1),
+            training_seconds=0.1 * done,
+            evaluation_seconds=0.01 * done,
+        )
+        for done in range(interval, last + 1, interval)
+    ]
+    settings = {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
+    metrics = {name: value for name, value in reports[-1].items() if name not in {"reported_at", "trial_id"}}
+    state = "stopped_early" if stopped else "completed"
+    ends = {"state": state, "objective": metrics["validation_accuracy"], "case": case}
+    return trial(key, **(metrics | settings | ends | {"ended_at": reports[-1]["reported_at"]})), reports
+
+
+def _write(
+    store: ObjectStore,
+    sweep_id: str,
+    sweep: SweepConfig,
+    searched: list[str],
+    rows: list[dict[str, Any]],
+    reports: list[dict[str, Any]],
+    *,
+    ended: bool,
+) -> None:
+    writer = ResultWriter(store, sweep_id)
+    for event in ("started", "finished") if ended else ("started",):
+        row = session_row(sweep, searched, number=0, event=event, cpus=2, gpus=0)
+        # Not the versions of the machine that runs the tests.
+        writer.write_session(
+            row | {"code_version": "0.1.0", "hostname": "driver", "at": NOW + timedelta(hours=event == "finished")}
+        )
+    tables: tuple[tuple[keys.Table, pa.Schema, list[dict[str, Any]]], ...] = (
+        ("trials", TRIALS, rows),
+        ("reports", REPORTS, reports),
+    )
+    for table, schema, content in tables:
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(content, schema=schema), buffer)
+        store.write(keys.compacted_object(table, sweep_id, 0), buffer.getvalue())

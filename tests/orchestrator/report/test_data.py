@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.report import read_sweep
+from orchestrator.report.answer import answer, question
+from orchestrator.report.data import STEP_RATIO
+from orchestrator.results import ResultWriter
+from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.test_results import report
+from trainables.object_store import ObjectStore
+
+
+def test_trials_are_compared_at_equal_shares_of_their_budget(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    whole, early = read_sweep(store, "search-a").comparisons()
+    assert (whole.share, len(whole.trials)) == (1.0, 4)
+    assert early.share == pytest.approx(40 / 140)
+    assert len(early.trials) == 12
+    first = early.trials[0]
+    assert early.values[0] == first.reports[3]["validation_accuracy"] == first.at(early.share, "validation_accuracy")
+    assert first.at(0.5, "validation_accuracy") == first.reports[6]["validation_accuracy"]
+    assert early.trials[1].at(0.5, "validation_accuracy") is None, "it was stopped before"
+
+
+def test_the_ratio_of_the_steps_is_an_axis(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    data = read_sweep(store, "search-a")
+    assert data.axes == [STEP_RATIO, "temperature"]
+    trial = data.trials[1]
+    assert trial.value(STEP_RATIO) == trial.settings["student_steps"] / trial.settings["generator_steps"]
+
+
+def test_a_trial_that_runs_has_reports_and_no_row(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3, ended=False)
+    ResultWriter(store, "search-a").write_report(report("t0007", 70))
+    running = read_sweep(store, "search-a").trial("t0007")
+    assert (running.state, running.row, running.shares) == ("running", None, [0.5])
+
+
+def test_a_sweep_that_is_not_there_is_named_with_those_that_are(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    with pytest.raises(SweepNotFoundError, match="no sweep search-b in this storage; there: search-a"):
+        read_sweep(store, "search-b")
+
+
+def test_the_answer_says_how_much_better_and_that_it_is_not_confirmed(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    data = read_sweep(store, "search-a")
+    best, published = data.best, data.published
+    assert best and best.row and published and published.row
+    text = answer(data, None)
+    gain = 100 * (best.row["objective"] - published.row["objective"])
+    assert gain > 0
+    assert text.startswith(f"Best so far is {best.trial_id} (generator steps {best.settings['generator_steps']}, ")
+    assert f"{gain:.2f} points better than the published settings" in text
+    assert "It is not confirmed: the best of 12 trials with one seed is partly the luckiest" in text
+    assert "1,000 validation images alone leave ±" in text
+    assert question(data).startswith(
+        "Which generator steps, student steps and temperature give the best validation accuracy?"
+    )
+
+
+def test_without_a_completed_trial_there_is_no_answer(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=0, ended=False)
+    assert (
+        answer(read_sweep(store, "search-a"), None) == "No trial has used its whole budget yet, so there is no answer."
+    )

@@ -1,0 +1,162 @@
+"""The page as a text: what is in it, how large it is, how long it takes."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.cli_report import leave_report
+from orchestrator.config_blocks import StorageConfig
+from orchestrator.confirm import confirmation_sweep
+from orchestrator.leaderboard import read_leaderboard
+from orchestrator.loading import load_sweep
+from orchestrator.report import make_report, write_report
+from orchestrator.results import ResultWriter
+from tests.orchestrator.report.synthetic import write_cases, write_search
+from tests.orchestrator.test_results import report, trial
+from trainables.object_store import ObjectStore
+
+
+def text_of(page: str) -> str:
+    """The page without its scripts and tags."""
+    body = page[page.index("<body>") : page.index("<script>")]
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page)
+
+
+def test_a_search_is_told_in_the_order_in_which_one_asks(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=24)
+    page = make_report(store, ["search-a"])
+    assert headings(page) == [
+        "Leaderboard",
+        "Map",
+        "Learning curves",
+        "What the settings do",
+        "What ranks trials without data",
+        "Pseudo images",
+        "Where the time went",
+        "Provenance",
+    ]
+    text = text_of(page)
+    assert "It is not confirmed" in text
+    assert "zskt confirm search-a --top 3 --seeds 5" in text
+    assert "24 of 24" in text
+
+
+def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    sweep_id, confirming = confirmation_sweep(read_leaderboard(store, "search-a"), top=1, seeds=4)
+    best = next(case for case in confirming.cases if case != "baseline")
+    write_cases(store, sweep_id, confirming, {"baseline": 0.80, best: 0.90})
+    text = text_of(make_report(store, ["search-a"]))
+    found = re.search(
+        r"The best setting is (t\d+) \(.*?\): (\d+\.\d\d) points better than the published settings, 95 % interval "
+        r"(\+\d+\.\d\d) to (\+\d+\.\d\d), over 4 new seeds; it is better with probability (\d+)%",
+        text,
+    )
+    assert found
+    assert found[1] == best
+    assert float(found[3]) < float(found[2]) < float(found[4])
+    assert "Confirmed with new seeds" in text
+    assert "New seeds" in text
+
+
+def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
+    sweep = load_sweep("digits-table-1")
+    write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
+    page = make_report(store, ["cases-a"])
+    assert {"Results", "Learning curves", "Against published numbers"} <= set(headings(page))
+    assert "Map" not in headings(page)
+    assert re.search(r"Of \d+ published results?:", text_of(page))
+
+
+def test_several_sweeps_are_compared_and_each_has_its_part(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    write_search(store, "search-b", seed=1)
+    page = make_report(store, ["search-a", "search-b", "search-a"])
+    assert re.findall(r"<h1>(.*?)</h1>", page) == ["Comparison", "search-a", "search-b"]
+    assert "How do these sweeps compare: search-a, search-b?" in page
+
+
+def test_several_objectives_have_a_front(store: ObjectStore) -> None:
+    write_search(store, "search-a", further_objectives={"training_flops": "min"})
+    page = make_report(store, ["search-a"])
+    assert headings(page)[:3] == ["Leaderboard", "Map", "Pareto front"]
+    assert "A star marks trials on the Pareto front" in page
+    board = read_leaderboard(store, "search-a")
+    starred = re.findall(r"<td[^>]*>(t\d+) \*</td>", page)
+    assert starred == [row["trial_id"] for row in board.rows if row in board.front]
+    assert 0 < len(starred) < len(board.candidates)
+
+
+def test_failures_and_warnings_are_told(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    writer = ResultWriter(store, "search-a")
+    writer.write_trial(trial("t0007", state="failed", error="RuntimeError: boom <&>", objective=None, recoveries=2))
+    writer.write_report(report("t0007", 10, image_diversity=0.0))
+    page = make_report(store, ["search-a"])
+    assert "Failures and warnings" in headings(page)
+    assert "RuntimeError: boom &lt;&amp;&gt;" in page
+    assert "the generator has collapsed" in text_of(page)
+
+
+def test_a_sweep_that_has_just_begun_has_a_page(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=0, ended=False)
+    page = make_report(store, ["search-a"])
+    assert headings(page) == ["Provenance"]
+    assert "running, or stopped without a word" in page
+
+
+def test_nothing_in_the_page_can_end_its_script_early(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    ResultWriter(store, "search-a").write_trial(trial("t0008", state="failed", error="</script><b>x", objective=None))
+    page = make_report(store, ["search-a"])
+    assert page.count("</script>") == 3
+    assert "<b>x" not in page
+
+
+def test_the_page_asks_for_nothing_from_a_network(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    page = make_report(store, ["search-a"])
+    assert not re.findall(r"<link[^>]+href=\"(?!data:)|<script[^>]*\ssrc=|<img[^>]+src=\"(?!data:)", page)
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_take_less_than_20_seconds_and_10_megabytes(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=1000)
+    start = time.monotonic()
+    page = make_report(store, ["search-a"])
+    assert time.monotonic() - start < 20
+    assert len(page.encode()) < 10e6
+
+
+def test_the_command_writes_to_the_storage_or_a_file(store: ObjectStore, tmp_path: Path) -> None:
+    write_search(store, "search-a", trials=3)
+    runner = CliRunner()
+    result = runner.invoke(app, ["report", "search-a", "--storage", store.root])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == f"Report: {store.root}/reports/search-a/index.html"
+    assert store.read("reports/search-a/index.html").startswith(b"<!DOCTYPE html>")
+    runner.invoke(app, ["report", "search-a", "--storage", store.root, "--output", str(tmp_path / "a.html")])
+    assert "search-a" in (tmp_path / "a.html").read_text()
+    missing = runner.invoke(app, ["report", "search-b", "--storage", store.root])
+    assert missing.exit_code == 1
+    assert "no sweep search-b in this storage; there: search-a" in " ".join(missing.output.split())
+
+
+def test_a_report_that_cannot_be_written_is_a_warning(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
+    assert capsys.readouterr().out.startswith("warning: no report was written: no sweep search-a in this storage")
+    write_search(store, "search-a", trials=3)
+    assert write_report(store, "search-a") == "reports/search-a/index.html"
+    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
+    assert "Report: " in capsys.readouterr().out

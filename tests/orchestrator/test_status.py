@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.loading import load_sweep
+from orchestrator.provenance import session_row
+from orchestrator.results import ResultWriter, keys
+from orchestrator.searcher import StudySearcher
+from orchestrator.status import Status, read_status
+from orchestrator.study import open_study
+from orchestrator.view import sparkline
+from search_spaces import resolve_space
+from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.test_results import NOW, report
+from trainables.object_store import ObjectStore
+
+
+def text_of(status: Status) -> str:
+    out = io.StringIO()
+    Console(file=out, width=160).print(status.render())
+    return out.getvalue()
+
+
+def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=24)
+    status = read_status(store, "search-a", now=NOW + timedelta(hours=3))
+    assert status.over
+    text = text_of(status)
+    assert "search-a: finished 2.0 h ago" in text.splitlines()[0]
+    assert "8 completed, 16 stopped early, 24 trials an hour" in text
+    assert "24 of 24 trials done; best validation_accuracy 0." in text
+    assert "left" not in text
+
+
+def running_sweep(store: ObjectStore) -> None:
+    """Two trials that its study has begun; the first has reported half of its budget."""
+    sweep = load_sweep("quickstart")
+    searcher = StudySearcher(
+        open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
+    )
+    assert searcher.suggest("a") and searcher.suggest("b")
+    writer = ResultWriter(store, "search-b")
+    row = session_row(sweep, ["student_steps", "temperature"], number=0, event="started", cpus=2, gpus=0)
+    writer.write_session(row | {"at": NOW})
+    healthy = {"student_in_train_mode": True, "measured_teacher_accuracy": 0.9}
+    for done in (10, 20, 70):
+        at = NOW + timedelta(seconds=done)
+        row = report("t0000", done, reported_at=at, validation_accuracy=0.01 * done, **healthy)
+        writer.write_report(row | {"image_diversity": 0.01 if done == 70 else 1.0})
+
+
+def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStore) -> None:
+    running_sweep(store)
+    before = store.keys("")
+    status = read_status(store, "search-b", now=NOW + timedelta(seconds=100))
+    assert (status.state, status.elapsed, status.over) == ("running", 100, False)
+    view = status.view
+    assert {key: (trial.state, trial.share) for key, trial in view.trials.items()} == {
+        "t0000": ("running", 0.5),
+        "t0001": ("running", 0.0),
+    }
+    assert view.trials["t0001"].settings["student_steps"] is not None
+    # Half a trial in 100 s; eleven and a half are left.
+    assert view.seconds_left(status.elapsed) == pytest.approx(2300)
+    text = text_of(status)
+    assert "running, last word 30 s ago" in text
+    assert "t0000 ▁▂█ 0.1000 to 0.7000" in text
+    assert "last warning: t0000: the generator has collapsed" in text
+    assert "18 trials an hour" in text
+    assert store.keys("") == before, "looking writes nothing"
+
+
+def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectStore) -> None:
+    running_sweep(store)
+    status = read_status(store, "search-b", now=NOW + timedelta(hours=2))
+    assert status.state == "silent"
+    assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
+
+
+@pytest.mark.parametrize("event", ["interrupted", "failed"])
+def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: str) -> None:
+    running_sweep(store)
+    row = session_row(load_sweep("quickstart"), [], number=0, event=event, cpus=2, gpus=0)
+    ResultWriter(store, "search-b").write_session(row | {"at": NOW + timedelta(minutes=5)})
+    status = read_status(store, "search-b", now=NOW + timedelta(minutes=15))
+    assert status.over and status.elapsed == 300
+    assert event in text_of(status) and "10 min ago" in text_of(status)
+    assert "goes on with it" in text_of(status)
+
+
+def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    result = CliRunner().invoke(app, ["status", "search-a", "--watch", "--storage", store.root])
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 trials done" in result.output
+    with pytest.raises(SweepNotFoundError, match="no sweep search-b"):
+        read_status(store, "search-b")
+    assert keys.study_folder("search-a") not in " ".join(store.keys("studies"))
+
+
+def test_a_sparkline_spans_its_values_and_stays_short() -> None:
+    assert sparkline([0, 1, 2, 3, 7]) == "▁▂▃▄█"
+    assert sparkline([1, 1]) == "▁▁"
+    long = sparkline(list(range(1000)))
+    assert len(long) <= 40
+    assert long[-1] == "█"
