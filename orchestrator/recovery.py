@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -72,7 +73,7 @@ def _ended(row: Row, reports: list[Row], sweep: SweepConfig, domains: Mapping[st
     params = _params(config, domains)
     state = told_state(row["state"])
     share = sweep.share_used(config, row) if row[config.unit] is not None else 0
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: json.dumps(config.model_dump())}
     if row["case"] is not None:
         attributes[ASSIGNMENT_ATTRIBUTE] = asdict(Assignment(case=row["case"], seed=row[CONFIG_PREFIX + "seed"]))
     values = None
