@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from botocore import exceptions
 
 from orchestrator.storage import find_storage, open_storage
 from tests.conftest import make_bucket, query_of
@@ -95,6 +96,19 @@ def behind(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setattr(object_store, "_LONGEST_PAUSE_SECONDS", 0.2)
     bucket = make_bucket(proxy.url).partition("?")[0]
     return find_storage(f"{bucket}/runs?{query_of(proxy.url)}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (exceptions.EndpointConnectionError, "Could not connect"),
+        (exceptions.ReadTimeoutError, "Read timeout"),
+        (exceptions.ConnectionClosedError, "Connection was closed before we received a valid response"),
+    ],
+)
+def test_what_the_network_did_is_said_in_few_words(error: Callable[..., Exception], said: str) -> None:
+    with pytest.raises(PassingError, match=f"^s3://b/k: {said}$"), s3._translated("s3://b/k"):
+        raise error(endpoint_url="http://host/b/k")
 
 
 @pytest.mark.parametrize("mode", ["reset", "hang", "503"])

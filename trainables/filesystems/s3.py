@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -191,7 +192,9 @@ def _translated(shown: str) -> Iterator[None]:
     except _LASTING as error:
         raise StorageRefusedError(f"{shown}: {error}") from error
     except exceptions.BotoCoreError as error:
-        raise PassingError(f"{shown}: {error}") from error
+        # Without the endpoint's URL, which repeats the path behind a host that the user knows.
+        reason = re.split(r"(?: (?:on|from|to))?(?: the)? endpoint URL", str(error))[0]
+        raise PassingError(f"{shown}: {reason}") from error
 
 
 def refusal(error: exceptions.ClientError) -> str:
