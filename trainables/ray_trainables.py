@@ -190,8 +190,9 @@ class TrialTrainable(Trainable):
             torch.cuda.empty_cache()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state into a folder of Tune's."""
-        Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self._training.state_dict()))
+        """Write the trial's state into a folder of Tune's; nothing of one that has failed before it began."""
+        if self.training is not None:
+            Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self.training.state_dict()))
 
     def load_checkpoint(self, checkpoint_dir: str | Mapping[str, Any] | None) -> None:
         """Continue from a folder that ``save_checkpoint`` wrote."""

@@ -277,3 +277,10 @@ def test_pictures_of_the_generator_are_kept_and_change_no_number(prepared: type[
     assert numbers(watched.train()) == numbers(alone.train())
     assert same(weights(watched), weights(alone))
     assert store.keys("snapshots") == ["snapshots/t0001-0000000002.parquet", "snapshots/t0001-0000000004.parquet"]
+
+
+def test_tune_can_save_a_trial_that_could_not_begin(tmp_path: Path) -> None:
+    """It does so before it lets go of one that is done; an exception would hide why the trial has failed."""
+    trainable = Prepared(config(student="wrn-10-1"))
+    assert trainable.train()["done"]
+    trainable.save(str(tmp_path))
