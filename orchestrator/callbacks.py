@@ -124,7 +124,14 @@ class SweepRecorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
         self._look_for_outage(trial)
-        self._end(trial, "failed", _cause(trial))
+        if _LOST_MACHINE in _last_failure(trial):
+            # Tune gives up on a trial whose machine is lost before the trial has begun there.
+            key = trial.config["trial_id"]
+            self._recoveries[key] = self._recoveries.get(key, 0) + 1
+            self._progress.recovering(key, _cause(trial))
+            self._searcher.run_again(key)
+        else:
+            self._end(trial, "failed", _cause(trial))
 
     def _look_for_outage(self, trial: Trial) -> None:
         """A trial that could not read its checkpoint because storage was away has not failed: the session has."""

@@ -114,8 +114,8 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial: ``trial_id``, ``case`` and the fields of its config; or ``FINISHED``.
 
-        None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, or
-        the next generation of a population from one that is.
+        None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, the
+        next generation of a population from one that is, or all that is left is running.
         """
         if self.storage_error:
             return None  # asking again would be to wait again
@@ -146,7 +146,8 @@ class StudySearcher(Searcher):
             self._seed_sampler(self.trials_started)
             trial = self._study.ask()
         else:
-            return str(Searcher.FINISHED)
+            # One that runs may come back: see run_again.
+            return None if self._trials else str(Searcher.FINISHED)
         key = trial_name(trial.number)
         config = self._config(trial)
         self._trials[key] = trial
@@ -204,6 +205,11 @@ class StudySearcher(Searcher):
         if done not in storage.get_trial(trial_id).intermediate_values:
             # What trial.report() does, which declines where there are several objectives.
             storage.set_trial_intermediate_value(trial_id, done, value)
+
+    def run_again(self, key: str) -> None:
+        """Suggest a trial once more, with its settings: it ended without having failed, as with a machine that was lost."""
+        trial = self._trials.pop(key)
+        self._unfinished.append(self._study._storage.get_trial(trial._trial_id))
 
     def tell(self, key: str, state: EndState, report: Mapping[str, Any], *, share: float = 1.0) -> None:
         """Tell the study how a trial ended.

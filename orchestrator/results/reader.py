@@ -21,6 +21,9 @@ Row = dict[str, Any]
 
 _SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
 
+_AT_ONCE = 256
+"""Objects whose rows are joined into one table at a time: thousands of tables of one row each would take gigabytes."""
+
 logger = logging.getLogger("zskt.results")
 """Says what had to be left out."""
 
@@ -68,12 +71,16 @@ def read_with_damages(
     spec = _TABLES[table]
     found: list[pa.Table] = [pa.schema([_SWEEP_ID, *spec.schema], metadata=spec.schema.metadata).empty_table()]
     damaged: dict[str, str] = {}
-    # Those that are gone were compacted since we looked; the next look finds their rows.
-    for name, data in store.read_found(names).items():
-        try:
-            found.append(_fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name)))
-        except (OSError, pa.ArrowException) as error:
-            damaged[name] = str(error).splitlines()[0]
+    for start in range(0, len(names), _AT_ONCE):
+        some: list[pa.Table] = []
+        # Those that are gone were compacted since we looked; the next look finds their rows.
+        for name, data in store.read_found(names[start : start + _AT_ONCE]).items():
+            try:
+                some.append(_fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name)))
+            except (OSError, pa.ArrowException) as error:
+                damaged[name] = str(error).splitlines()[0]
+        if some:
+            found.append(pa.concat_tables(some).combine_chunks())
     return _without_copies(pa.concat_tables(found), ["sweep_id", *spec.key], spec.newest), damaged
 
 

@@ -108,6 +108,28 @@ def test_a_failed_trial_says_which_exception(session: Session, tmp_path: Path) -
     )
 
 
+def test_a_trial_whose_machine_is_lost_before_it_began_is_run_again_and_has_not_failed(
+    session: Session, tmp_path: Path
+) -> None:
+    trial = session.start()
+    others = [session.start(), session.start()]
+    assert session.searcher.suggest("x") is None
+    trial.error_file = tmp_path / "error.txt"
+    trial.error_file.write_text(
+        "Failure # 1 (occurred at ...)\nThe actor is dead because its node has died. Node Id: 1\n"
+    )
+    session.recorder.on_trial_error(0, [], trial)
+    assert session.rows() == []
+    assert "its machine was lost" in session.out.getvalue()
+    again = session.start()
+    assert again.config == trial.config
+    for ending in (again, *others):
+        session.report(ending, 4)
+        session.recorder.on_trial_complete(0, [], ending)
+    assert session.searcher.suggest("x") == "FINISHED"
+    assert [(row["state"], row["recoveries"]) for row in session.rows()] == [("completed", n) for n in (1, 0, 0)]
+
+
 def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = session.start()
     session.report(trial, 4)

@@ -166,6 +166,9 @@ def test_seeds_come_in_turn_and_a_case_waits_for_the_student_that_it_starts_from
     searcher.tell("t0002", "failed", {})
     # Its student will never come; the trial says so when it is built.
     assert asked(searcher)["initial_student"] == "here/t0002"
+    for trial_id in ("t0001", "t0003", "t0004", "t0005"):
+        assert searcher.suggest("x") is None
+        searcher.tell(trial_id, "completed", {})
     assert searcher.suggest("x") == Searcher.FINISHED
 
 

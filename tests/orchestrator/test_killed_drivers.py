@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from orchestrator.schedulers import AshaScheduler
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study, past_reports
 from tests.conftest import tiny_settings
-from tests.orchestrator.test_sweep import ROOT, differences
+from tests.orchestrator.test_sweep import differences, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -48,13 +46,8 @@ def sweep_on(storage: Path) -> SweepConfig:
     )
 
 
-def start(file: Path, sweep_id: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "run_sweep.py"), str(file), "--sweep-id", sweep_id, "--address", "local"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def finish(file: Path, sweep_id: str) -> None:
-    process = start(file, sweep_id)
+    process = start([str(file), "--sweep-id", sweep_id])
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
 
@@ -75,6 +68,7 @@ def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
     return trials, [asha.entries(rung) for rung in asha.rungs]
 
 
+@pytest.mark.usefixtures("ray_local")
 def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     sweep = sweep_on(tmp_path / "runs")
     file = tmp_path / "killed.yaml"
@@ -85,7 +79,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     for _ in range(KILLS):
         entries = moments.randint(3, 15)  # a whole sweep writes some 170
         before = journal.stat().st_size if journal.exists() else 0
-        process = start(file, "killed")
+        process = start([str(file), "--sweep-id", "killed"])
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             written = journal.read_bytes()[before:].count(b"\n") if journal.exists() else 0

@@ -19,7 +19,6 @@ from orchestrator.study import open_study
 from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import differences, run, start, sweep_of, trials, wait_for
 from tests.servers import FaultyProxy
-from trainables import object_store
 from trainables.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -71,10 +70,7 @@ def test_a_driver_killed_on_a_bucket_goes_on_and_ends_as_on_a_folder(
     check_same(address, on_a_folder)
 
 
-def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(
-    on_a_folder: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(object_store, "_FIRST_WORD_SECONDS", 1.0)
+def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(on_a_folder: str, proxy: FaultyProxy) -> None:
     address = make_bucket(proxy.url).replace("?", "/runs?")
     store = find_storage(address)
 
@@ -87,11 +83,9 @@ def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(
 
     away = threading.Thread(target=outage)
     away.start()
-    printed = run(sweep_of(address, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0), "sweep-a")
+    run(sweep_of(address, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0), "sweep-a")
     away.join()
     assert proxy.failed > 10
-    assert "does not answer; waiting (since" in printed
-    assert "answers again, after" in printed
     check_same(address, on_a_folder)
 
 
