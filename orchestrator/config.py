@@ -326,9 +326,9 @@ class SweepConfig(Config):
         generations = self.scheduler.generations
         if not isinstance(config, ZeroShotConfig):
             raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
-        if self.budget is not None and self.budget.unit != "pseudo_batches":
+        if self.budget is not None:
             raise ValueError(
-                f"scheduler=pbt: settings change in mid-training, so budget.unit={self.budget.unit} does not fit"
+                "scheduler=pbt: settings change in mid-training, so budget: does not fit; allowed: trial: {total_pseudo_batches}"
             )
         if self.sampler.name == "grid":
             raise ValueError("scheduler=pbt explores on its own after the first generation; sampler=grid does not fit")
