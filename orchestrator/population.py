@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config import SweepConfig
 from orchestrator.results.keys import trial_name
+from orchestrator.samplers import IndependentSampler
 from trainables.config import ZeroShotConfig
 from trainables.seeding import derive_seed
 
@@ -108,23 +109,13 @@ class Population:
         return self.sweep.merit(float(np.mean(last)))
 
 
-class SuccessionSampler(BaseSampler):
+class SuccessionSampler(IndependentSampler):
     """Proposes the settings of a trial that takes over from another."""
 
     def __init__(self, succession: Succession, seed: int) -> None:
         self._succession = succession
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed % 2**32)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing is drawn jointly."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing is drawn jointly."""
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

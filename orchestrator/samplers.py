@@ -96,14 +96,8 @@ def contains(domain: BaseDistribution, value: Any) -> bool:
         return False
 
 
-class NumberedGrid(BaseSampler):
-    """Trial ``n`` has the ``n``-th combination, from trial 1 on: trial 0 has the published settings.
-
-    Optuna's own grid draws what is left at random, and ends a study in a way that only its own loop allows.
-    """
-
-    def __init__(self, grid: Mapping[str, Sequence[Any]]) -> None:
-        self._combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+class IndependentSampler(BaseSampler):
+    """Settles each setting by itself, in ``sample_independent``."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing is drawn jointly."""
@@ -114,6 +108,16 @@ class NumberedGrid(BaseSampler):
     ) -> dict[str, Any]:
         """Nothing is drawn jointly."""
         return {}
+
+
+class NumberedGrid(IndependentSampler):
+    """Trial ``n`` has the ``n``-th combination, from trial 1 on: trial 0 has the published settings.
+
+    Optuna's own grid draws what is left at random, and ends a study in a way that only its own loop allows.
+    """
+
+    def __init__(self, grid: Mapping[str, Sequence[Any]]) -> None:
+        self._combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
