@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
-from trainables.metrics import METRICS
+from trainables.metrics import METRICS, finite
 from trainables.ray_trainables import FAILURE, MACHINE_NOTES, NOTES
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
@@ -76,10 +75,10 @@ class SweepRecorder(Callback):
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
-        value = self._objective(report)
+        value = finite(self._objective(report))
         with self._searcher.watching_storage():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
-            if value is not None and math.isfinite(value):
+            if value is not None:
                 self._searcher.report(key, self._sweep.budget_used(parse_settings(trial.config), report), value)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
@@ -103,7 +102,7 @@ class SweepRecorder(Callback):
         else:
             config = parse_settings(trial.config)
             used_up = self._sweep.share_used(config, report) >= 1
-            missing = [name for name in self._sweep.directions if not _is_finite(report[name])]
+            missing = [name for name in self._sweep.directions if finite(report[name]) is None]
             if used_up and missing:
                 self._end(trial, "failed", f"ended without a value of {', '.join(missing)}, which the search optimises")
             else:
@@ -188,10 +187,6 @@ class StorageStopper(Stopper):
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
         return self._searcher.storage_error is not None
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:

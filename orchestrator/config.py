@@ -328,7 +328,8 @@ class SweepConfig(Config):
             raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
         if self.budget is not None:
             raise ValueError(
-                "scheduler=pbt: settings change in mid-training, so budget: does not fit; allowed: trial: {total_pseudo_batches}"
+                "scheduler=pbt: settings change in mid-training, so budget: does not fit; use "
+                "trial: {total_pseudo_batches: ...}"
             )
         if self.sampler.name == "grid":
             raise ValueError("scheduler=pbt explores on its own after the first generation; sampler=grid does not fit")

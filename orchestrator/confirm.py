@@ -27,7 +27,7 @@ from orchestrator.results import keys, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
-from trainables.metrics import METRICS
+from trainables.metrics import is_share
 from trainables.object_store import ObjectStore
 
 
@@ -194,7 +194,7 @@ def _settings(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 def _numbers(values: Sequence[float], metric: str) -> str:
     """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
-    if _is_share(metric) or not values:
+    if is_share(metric) or not values:
         return spread(values)
     return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.pstdev(values):.2g}" if len(values) > 1 else "")
 
@@ -203,13 +203,9 @@ def _interval(difference: PairedDifference, metric: str) -> str:
     """Of shares in percentage points."""
     if math.isnan(difference.mean):
         return ""
-    factor, digits = (100, "+.2f") if _is_share(metric) else (1, "+.3g")
+    factor, digits = (100, "+.2f") if is_share(metric) else (1, "+.3g")
     mean, low, high = (format(factor * value, digits) for value in (difference.mean, difference.low, difference.high))
     return mean if math.isnan(difference.low) else f"{mean} [{low}, {high}]"
-
-
-def _is_share(name: str) -> bool:
-    return any(metric.name == name and metric.unit.startswith("share") for metric in METRICS)
 
 
 def _share(value: float) -> str:

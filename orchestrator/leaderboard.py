@@ -17,7 +17,8 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.results import Row, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.view import duration
+from orchestrator.view import duration, short
+from trainables.metrics import finite
 from trainables.object_store import ObjectStore
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
@@ -79,8 +80,8 @@ class Leaderboard:
             table.add_row(
                 str(rank),
                 row["trial_id"] + "*" * (row["trial_id"] in front),
-                *(_number(row[CONFIG_PREFIX + name]) for name in self.searched),
-                *(_number(row[name]) for name in further),
+                *(short(row[CONFIG_PREFIX + name]) for name in self.searched),
+                *(short(row[name]) for name in further),
                 _percent(row["validation_accuracy"]),
                 _percent(row["test_accuracy"]),
                 self.ending(row),
@@ -142,8 +143,8 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
     sweep = SweepConfig.model_validate(json.loads(sessions[-1]["config_json"]))
 
     def place(row: Row) -> tuple[int, bool, float, int]:
-        value = row["objective"]
-        merit = sweep.merit(value) if value is not None and math.isfinite(value) else -math.inf
+        value = finite(row["objective"])
+        merit = -math.inf if value is None else sweep.merit(value)
         return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
 
     rows = sorted(read_trials(store, sweep_id).to_pylist(), key=place)
@@ -152,12 +153,6 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
 
 def _keeps_constraints(row: Row) -> bool:
     return row["feasible"] is not False  # unknown in rows of versions without constraints
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _percent(value: float | None) -> str:

@@ -10,10 +10,9 @@ from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
 from orchestrator.callbacks import parse_settings
-from orchestrator.report.data import finite
 from orchestrator.results import keys
 from orchestrator.storage import local_path
-from trainables.metrics import METRICS
+from trainables.metrics import METRICS, finite
 from trainables.object_store import ObjectStore
 
 

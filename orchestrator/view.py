@@ -101,7 +101,7 @@ class SweepView:
     def settings_of(self, trial_id: str) -> str:
         """What tells a trial from the others, in a line."""
         settings = self.trials[trial_id].settings
-        return ", ".join(f"{name}={_short(settings[name])}" for name in self.searched if name in settings)
+        return ", ".join(f"{name}={short(settings[name])}" for name in self.searched if name in settings)
 
     def summary(self, elapsed: float) -> str:
         """Trials done, best so far, time left."""
@@ -132,7 +132,7 @@ class SweepView:
             trial = self.trials[key]
             value = "" if trial.objective is None else f"{trial.objective:.4f}"
             state = Text(trial.state.replace("_", " "), style=_MARKS[trial.state])
-            settings = (_short(trial.settings.get(name)) for name in self.searched)
+            settings = (short(trial.settings.get(name)) for name in self.searched)
             table.add_row(key, state, f"{trial.share:.0%}", value, *settings)
         lines: list[Any] = [table] if shown else []
         if len(shown) > rows:
@@ -182,7 +182,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A setting or metric in few characters; empty for none."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ Free of torch, so that a reader of results need not install it. A metric that a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -225,3 +226,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(name="evaluation_seconds", kind=float, unit="s", description="Wall time in measuring accuracy so far."),
 )
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share, which tables show in percent."""
+    return any(metric.name == name and metric.unit.startswith("share") for metric in METRICS)
+
+
+def finite(value: object) -> float | None:
+    """A metric's value, if it is a number and neither infinite nor NaN."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.data import SweepData, Trial, is_share, shown, words
+from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import short
 from trainables.datasets import SPECS
+from trainables.metrics import is_share
 
 if TYPE_CHECKING:
     from orchestrator.confirm import Confirmation

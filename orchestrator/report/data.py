@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.results import Row, config_of, read_reports, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.metrics import METRICS
+from trainables.metrics import finite, is_share
 from trainables.object_store import ObjectStore
 
 STEP_RATIO = "student steps per generator step"
@@ -166,16 +165,6 @@ def read_sweep(store: ObjectStore, sweep_id: str) -> SweepData:
         sessions=read_sweeps(store, sweep_id).to_pylist(),
         searched=board.searched,
     )
-
-
-def finite(value: object) -> float | None:
-    """The number, if it is one that can be drawn."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of 1, shown in percent."""
-    return any(known.name == metric and known.unit.startswith("share") for known in METRICS)
 
 
 def words(name: str) -> str:

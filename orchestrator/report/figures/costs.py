@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from orchestrator.report.data import SweepData, finite, words
+from orchestrator.report.data import SweepData, words
 from orchestrator.report.figures.style import STATE_COLOURS, figure, hover, metric_axis, value_format
+from trainables.metrics import finite
 
 
 def cost_figure(data: SweepData) -> go.Figure | None:

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from orchestrator.figures import COLOURS, faint
-from orchestrator.report.data import SweepData, Trial, finite, words
+from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.figures.style import (
     BLUE,
     GREEN,
@@ -22,6 +22,7 @@ from orchestrator.report.figures.style import (
     short,
     value_format,
 )
+from trainables.metrics import finite
 
 _MOST_CURVES = 300
 """Trials drawn faintly; of more than that evenly spaced ones, which look the same."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from orchestrator.report.data import SweepData, finite
+from orchestrator.report.data import SweepData
 from orchestrator.report.figures.style import BLUE, GREY, VERMILION, figure, hover, metric_axis, value_format
 from orchestrator.results import Row
+from trainables.metrics import finite
 
 
 def front_figure(data: SweepData, further: str) -> go.Figure | None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from orchestrator.report.data import Trial, finite, words
+from orchestrator.report.data import Trial, words
 from orchestrator.report.figures.style import BLUE, VERMILION, figure
+from trainables.metrics import finite
 
 _METRICS = {
     "confidence": ("teacher_confidence", "student_confidence"),

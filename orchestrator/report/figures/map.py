@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from orchestrator.report.data import Comparison, SweepData, Trial, is_share, words
+from orchestrator.report.data import Comparison, SweepData, Trial, words
 from orchestrator.report.figures.style import SCALE, VERMILION, figure, hover, setting_axis, value_format
+from trainables.metrics import is_share
 
 _ENOUGH_FOR_A_SURFACE = 6
 _GRID = 40

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from orchestrator.figures import faint
-from orchestrator.report.data import Comparison, SweepData, is_share, words
+from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.figures.style import (
     BLUE,
     GREY,
@@ -25,6 +25,7 @@ from orchestrator.report.figures.style import (
     value_format,
 )
 from orchestrator.report.statistics import Estimate, best_in_random_order
+from trainables.metrics import is_share
 
 
 def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:

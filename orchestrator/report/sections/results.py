@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from orchestrator.config import TEST_ACCURACY
 from orchestrator.report import answer
-from orchestrator.report.data import SweepData, is_share, shown, words
+from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import short
 from orchestrator.report.page import Block, Section, Table
 from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
-from trainables.metrics import METRICS
+from trainables.metrics import METRICS, is_share
 
 _AUDIT = {TEST_ACCURACY: "test (audit)", "validation_accuracy": "validation"}
 _DATA_FREE = "data_free"
