@@ -75,11 +75,12 @@ def _usable(
             f"warm_start: {sweep_id} has budget={board.sweep.budget}, this sweep {sweep.budget}; equal ones are needed"
         )
     wanted = sweep.configs()[0].model_dump()
-    compared = set(wanted) & set(SHARED_FIELDS) - _MAY_DIFFER - (_OF_BUDGET if sweep.budget else set())
+    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - _MAY_DIFFER - (_OF_BUDGET if sweep.budget else set())
+    same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found = []
     for row in board.candidates:
-        reason = _why_not(row, {field: wanted[field] for field in sorted(compared)}, sweep, domains)
+        reason = _why_not(row, same, sweep, domains)
         if reason:
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
@@ -95,14 +96,10 @@ def _usable(
 
 
 def _why_not(
-    row: Row, wanted: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+    row: Row, same: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> str | None:
-    """Why a trial's values say nothing here; none if they do."""
-    for field, value in wanted.items():
-        if row[CONFIG_PREFIX + field] != value:
-            return f"{field}={row[CONFIG_PREFIX + field]}, here {value}"
-    fixed = {field: value for field, value in sweep.trial.items() if field not in {*wanted, *_MAY_DIFFER}}
-    for field, value in fixed.items():
+    """Why a trial's values say nothing here, none if they do: its fields must be the ``same`` or inside of what varies."""
+    for field, value in same.items():
         if row[CONFIG_PREFIX + field] != value:
             return f"{field}={row[CONFIG_PREFIX + field]}, here {value}"
     for field, domain in domains.items():
