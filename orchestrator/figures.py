@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import plotly.graph_objects as go
 
@@ -98,18 +98,7 @@ def _add_line(
     if finite:
         upper = [value + width for value, width in zip(mean, margin, strict=True)]
         lower = [value - width for value, width in zip(mean, margin, strict=True)]
-        figure.add_scatter(
-            x=steps + steps[::-1],
-            y=upper + lower[::-1],
-            fill="toself",
-            fillcolor=faint(colour),
-            line={"width": 0},
-            mode="lines",
-            name=name,
-            legendgroup=name,
-            showlegend=False,
-            hoverinfo="skip",
-        )
+        add_band(figure, steps, lower, upper, colour=colour, name=name, legendgroup=name, showlegend=False)
     spread = " ± %{customdata:.3f}" if finite else ""
     figure.add_scatter(
         x=steps,
@@ -120,6 +109,31 @@ def _add_line(
         name=name,
         legendgroup=name,
         hovertemplate=f"{name}: %{{y:.3f}}{spread}<extra></extra>",
+    )
+
+
+def add_band(
+    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, colour: str, **trace: Any
+) -> None:
+    """A faint area between two lines that says nothing when pointed at.
+
+    Args:
+        figure: Where it is drawn.
+        x: Places, ascending.
+        low: Its lower edge there.
+        high: Its upper edge there.
+        colour: ``#rrggbb``.
+        trace: What plotly is to know of it besides, such as its name.
+    """
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=faint(colour),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        **trace,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from orchestrator.figures import COLOURS, faint
+from orchestrator.figures import COLOURS, add_band
 from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.figures.style import (
     BLUE,
@@ -86,17 +86,7 @@ def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, st
         if len(seeds) > 1:
             upper = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
             lower = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-            made.add_scatter(
-                x=shares + shares[::-1],
-                y=upper + lower[::-1],
-                fill="toself",
-                fillcolor=faint(colour),
-                line={"width": 0},
-                mode="lines",
-                legendgroup=case,
-                showlegend=False,
-                hoverinfo="skip",
-            )
+            add_band(made, shares, lower, upper, colour=colour, legendgroup=case, showlegend=False)
         made.add_scatter(
             x=shares,
             y=means,

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from orchestrator.figures import faint
+from orchestrator.figures import add_band
 from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.figures.style import (
     BLUE,
@@ -36,16 +36,7 @@ def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
     counts = list(range(1, len(best) + 1))
     order = best_in_random_order(comparison.values, maximise=data.sign > 0)
     made = figure(x={"title": {"text": "trials, in the order of suggestion"}}, y=metric_axis(data.metric))
-    made.add_scatter(
-        x=counts + counts[::-1],
-        y=[*order.high.tolist(), *order.low.tolist()[::-1]],
-        fill="toself",
-        fillcolor=faint(GREY),
-        line={"width": 0},
-        mode="lines",
-        name="random order, 95 %",
-        hoverinfo="skip",
-    )
+    add_band(made, counts, order.low.tolist(), order.high.tolist(), colour=GREY, name="random order, 95 %")
     made.add_scatter(
         x=counts,
         y=order.mean.tolist(),
