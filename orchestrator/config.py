@@ -32,6 +32,7 @@ from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, Ze
 from trainables.metrics import METRICS
 
 SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
+"""Fields by which a trial draws its luck."""
 
 SHARED_FIELDS = (
     "method",

@@ -388,6 +388,7 @@ class _Driver:
 
 
 _SPEED = "flops_per_second"
+"""Attribute of the study under which the first session keeps what a budget in seconds is counted by."""
 
 
 def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:
