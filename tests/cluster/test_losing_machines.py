@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, tmp_
     file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
     checkpoints = tmp_path / "runs" / "checkpoints" / "disturbed" / "t0000"
 
-    def saved() -> int:
-        return max((int(path.stem) for path in checkpoints.glob("*.safetensors")), default=0)
+    def has_saved(pseudo_batches: int) -> bool:
+        return any(int(path.stem) >= pseudo_batches for path in checkpoints.glob("*.safetensors"))
 
     worker: Any = cluster.add_node(num_cpus=1)
     calm = run(file, "calm", cluster.address, tmp_path / "no-flag")
@@ -68,10 +69,10 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, tmp_
     flag = tmp_path / "leaving"
     process = run(file, "disturbed", cluster.address, flag)
     for place in (10, 20):  # twice without a word: as many losses as would use up the one retry, and one more
-        wait_for(lambda place=place: saved() >= place, process)  # type: ignore[misc]
+        wait_for(partial(has_saved, place), process)
         cluster.remove_node(worker, allow_graceful=False)
         worker = cluster.add_node(num_cpus=1)
-    wait_for(lambda: saved() >= 30, process)
+    wait_for(partial(has_saved, 30), process)
     server = HTTPServer(("127.0.0.1", 0), Service)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
