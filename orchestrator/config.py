@@ -313,6 +313,8 @@ class SweepConfig(Config):
         selects_on = {*self.directions, *self.constraints}
         if "validation_accuracy" in selects_on and config.validation_fraction == 0:
             raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        if not self.cases:
+            self._check_measured(selects_on, config)
         if self.cases and (self.further_objectives or self.constraints):
             raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
         if self.warm_start and (self.cases or self.sampler.name not in {"tpe", "gp"}):
@@ -322,6 +324,21 @@ class SweepConfig(Config):
             raise ValueError(f"further_objectives: {self.objective} is the objective already")
         if self.further_objectives and self.sampler.name == "cmaes":
             raise ValueError("sampler=cmaes has one objective; allowed with more: tpe, gp, nsgaii, qmc, grid, random")
+
+    def _check_measured(self, names: set[str], config: AnyTrialConfig) -> None:
+        """Refuse to select on what these trials do not report, or to compare in mid-trial what only its end tells."""
+        for metric in METRICS:
+            if metric.name not in names:
+                continue
+            if config.method not in metric.methods:
+                raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
+            if metric.at_end and not config.transition_images:
+                raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
+            if metric.at_end and metric.name == self.objective and self.scheduler.name != "none":
+                raise ValueError(
+                    f"objective={metric.name} is known at a trial's end only: scheduler={self.scheduler.name} has nothing "
+                    "to compare before; use scheduler: {name: none}"
+                )
 
     def _check_population(self, config: AnyTrialConfig) -> None:
         generations = self.scheduler.generations

@@ -53,7 +53,8 @@ class Progress:
         trial, metric = self.view.trials[trial_id], self.view.shown_metric
         trial.report(report[trial.unit], report[metric], feasible=self.view.sweep.keeps_constraints(report))
         unit = trial.unit.replace("_", " ")
-        self._say(f"{trial_id} {trial.done}/{trial.budget} {unit}, {metric} {trial.objective:.4f}")
+        value = "" if trial.objective is None else f", {metric} {trial.objective:.4f}"
+        self._say(f"{trial_id} {trial.done}/{trial.budget} {unit}{value}")
 
     def recovering(self, trial_id: str, cause: str) -> None:
         """A trial's process died or raised; it will be continued."""

@@ -121,8 +121,7 @@ def tiny_settings(**changes: Any) -> dict[str, Any]:
 
 def trained_metrics(method: Method) -> set[str]:
     """Metrics in every report of a training of this method; the others are measured once, by whoever ends the trial."""
-    named = {metric.name for metric in METRICS if method in metric.methods}
-    return {name for name in named if not name.startswith("mean_transition_error")}
+    return {metric.name for metric in METRICS if method in metric.methods and not metric.at_end}
 
 
 def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:

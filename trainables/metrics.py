@@ -21,6 +21,8 @@ class Metric:
     unit: str
     description: str
     methods: tuple[Method, ...] = ("zero_shot", "supervised")
+    at_end: bool = False
+    """Whether only a trial's last report has it, and that only with ``transition_images``."""
 
 
 _ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
@@ -82,18 +84,21 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Mean gap of student's and teacher's transition curves (section 4), student attacked, at the end of a "
         "trial with transition_images; else null.",
+        at_end=True,
     ),
     Metric(
         name="mean_transition_error_low",
         kind=float,
         unit="share in [0, 1]",
         description="Lower end of its 95 % interval over images.",
+        at_end=True,
     ),
     Metric(
         name="mean_transition_error_high",
         kind=float,
         unit="share in [0, 1]",
         description="Upper end of its 95 % interval over images.",
+        at_end=True,
     ),
     Metric(
         name="generator_loss",

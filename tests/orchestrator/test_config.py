@@ -68,6 +68,12 @@ def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
         ({"name": "Mine"}, "must begin with a small letter"),
         ({"objective": "test_accuracy"}, "test_accuracy is an audit and selects nothing; use validation_accuracy"),
         ({"objective": "validation_acuracy"}, "did you mean validation_accuracy?"),
+        ({"objective": "cross_entropy", "mode": "min"}, "cross_entropy is not of zero_shot trials"),
+        ({"constraints": {"mean_transition_error": {"at_most": 0.2}}}, "needs trial: {transition_images: ...} above 0"),
+        (
+            {"objective": "mean_transition_error", "trial": {"dataset": "digits", "transition_images": 9}},
+            "is known at a trial's end only: scheduler=asha",
+        ),
         ({"further_objectives": {"flops": "min"}}, "unknown metric of further_objectives 'flops'; Known: "),
         ({"further_objectives": {"validation_accuracy": "min"}}, "validation_accuracy is the objective already"),
         ({"further_objectives": {"test_accuracy": "max"}}, "test_accuracy is an audit"),

@@ -76,6 +76,13 @@ def test_the_best_is_the_best_of_all_sessions() -> None:
     assert "(t0002: student_steps=5, temperature=1.235)" in view.summary()
 
 
+def test_an_objective_that_only_the_end_tells_is_not_shown_before() -> None:
+    view, out = progress()
+    view.started("t0000", SETTINGS, CONFIG)
+    view.reported("t0000", {"pseudo_batches": 50, "validation_accuracy": None})
+    assert "t0000 50/100 pseudo batches\n" in out.getvalue()
+
+
 def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: clock[0])

@@ -145,7 +145,7 @@ def _score_names() -> list[str]:
         and "zero_shot" in metric.methods
         and metric.unit not in _COSTS
         and metric.name not in _NOT_SCORES
-        and not metric.name.startswith("mean_transition_error")
+        and not metric.at_end
     ]
 
 
