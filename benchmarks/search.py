@@ -19,7 +19,8 @@ import optuna
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import Confirmation, confirm
+from orchestrator.confirm import confirm
+from orchestrator.confirmation import Confirmation
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.paired import PairedDifference, paired_difference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -41,6 +46,14 @@ def test_packages_import_only_what_is_below_them(package: str) -> None:
     for path in files(package):
         ours = {name.split(".")[0] for name in imported(path)} & (PACKAGES | {"run_sweep", "tests", "benchmarks"})
         assert ours <= ALLOWED[package] | {package}, path
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {module_name(path): path for package in PACKAGES for path in files(package)}
+    below = {name: {other for other in imported(path) if other in modules} for name, path in modules.items()}
+    # What an __init__ offers lazily, or of its own parts, is no layer of its own.
+    order = TopologicalSorter({name: others for name, others in below.items() if modules[name].name != "__init__.py"})
+    order.prepare()
 
 
 def test_the_one_file_that_ray_submits_needs_the_installed_package_only() -> None:

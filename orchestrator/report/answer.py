@@ -12,7 +12,7 @@ from trainables.datasets import SPECS
 from trainables.metrics import is_share
 
 if TYPE_CHECKING:
-    from orchestrator.confirm import Confirmation
+    from orchestrator.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from orchestrator.case_results import CaseResults
-    from orchestrator.confirm import Confirmation
+    from orchestrator.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
     from trainables.snapshots import Snapshot
 
@@ -91,7 +91,7 @@ def read_extras(store: ObjectStore, data: SweepData) -> Extras:
         cases = read_cases(store, data.sweep, data.sweep_id)
         judgements = _judgements(store, data)
     elif read_sweeps(store, keys.confirming_sweep(data.sweep_id)).num_rows:
-        from orchestrator.confirm import read_confirmation
+        from orchestrator.confirmation import read_confirmation
 
         confirmation = read_confirmation(store, data.board)
         if confirmation is not None:

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from orchestrator.case_results import CaseResults
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import Confirmation, confirmation_sweep
+from orchestrator.confirm import confirmation_sweep
+from orchestrator.confirmation import Confirmation
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 

@@ -1,0 +1,132 @@
+"""What confirming a search came to: its best settings and the published ones, compared seed by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.case_results import CaseResults, read_cases, spread
+from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.leaderboard import Leaderboard
+from orchestrator.paired import PairedDifference, paired_difference
+from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.results import keys, read_sweeps
+from trainables.metrics import is_share
+from trainables.object_store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What confirming came to; ``finished`` is false if runs are missing because the session was interrupted."""
+
+    sweep: SweepConfig
+    sweep_id: str
+    finished: bool
+    results: CaseResults
+    search: SweepConfig
+    """What is confirmed."""
+
+    @property
+    def objective(self) -> str:
+        """The search's."""
+        assert self.search.objective is not None  # a search has one
+        return self.search.objective
+
+    def difference(self, case: str) -> PairedDifference:
+        """How much a case is better than the published settings, in the objective; above 0 is better."""
+        ours, theirs = (
+            {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
+            for name in (case, BASELINE)
+        )
+        return paired_difference(ours, theirs)
+
+    @property
+    def best(self) -> str:
+        """The case with the best mean; of the published settings alone if nothing else has run."""
+        means = {
+            case: self.search.merit(statistics.fmean(values))
+            for case in self.sweep.cases
+            if (values := self.results.values(case, self.objective))
+        }
+        return max(means, key=lambda case: means[case], default=BASELINE)
+
+    def table(self) -> Table:
+        """A line for each setting, for a terminal."""
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in (
+            "setting",
+            "n",
+            f"{self.objective}, mean ± std",
+            "better than published by [95 %]",
+            "P(better)",
+            "test, mean ± std (audit)",
+        ):
+            table.add_column(heading, justify="left" if heading == "setting" else "right")
+        for case in self.sweep.cases:
+            values = self.results.values(case, self.objective)
+            difference = self.difference(case)
+            of_published = case == BASELINE
+            table.add_row(
+                "published" if of_published else case,
+                str(len(values)),
+                _numbers(values, self.objective),
+                Text("" if of_published else _interval(difference, self.objective)),
+                "" if of_published else _share(difference.probability_positive),
+                spread(self.results.values(case, TEST_ACCURACY)),
+            )
+        return table
+
+    def conclusion(self) -> str:
+        """One sentence on whether the search has found something."""
+        if self.best == BASELINE:
+            return "None of these settings is better than the published ones on average."
+        found = self.difference(self.best)
+        settings = ", ".join(f"{field}={value}" for field, value in self.sweep.cases[self.best].items())
+        name = f"{self.best} ({settings})"
+        if math.isnan(found.low):
+            return f"{name} is best so far; more seeds are needed to say how surely."
+        if found.low > 0:
+            return f"{name} is better than the published settings: the whole interval lies above 0."
+        return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
+
+
+def read_confirmation(store: ObjectStore, board: Leaderboard) -> Confirmation | None:
+    """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
+    sweep_id = keys.confirming_sweep(board.sweep_id)
+    sessions = read_sweeps(store, sweep_id).to_pylist()
+    if not sessions or board.sweep.objective is None:
+        return None
+    sweep = SweepConfig.model_validate_json(sessions[-1]["config_json"])
+    results = read_cases(store, sweep, sweep_id)
+    return Confirmation(
+        sweep=sweep,
+        sweep_id=sweep_id,
+        finished=len(results.rows) + len(results.others) >= sweep.num_trials,
+        results=results,
+        search=board.sweep,
+    )
+
+
+def _numbers(values: Sequence[float], metric: str) -> str:
+    """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
+    if is_share(metric) or not values:
+        return spread(values)
+    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.pstdev(values):.2g}" if len(values) > 1 else "")
+
+
+def _interval(difference: PairedDifference, metric: str) -> str:
+    """Of shares in percentage points."""
+    if math.isnan(difference.mean):
+        return ""
+    factor, digits = (100, "+.2f") if is_share(metric) else (1, "+.3g")
+    mean, low, high = (format(factor * value, digits) for value in (difference.mean, difference.low, difference.high))
+    return mean if math.isnan(difference.low) else f"{mean} [{low}, {high}]"
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"
