@@ -67,16 +67,14 @@ def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
 
 def importance_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
     """Bars with intervals, the most important setting on top."""
-    made = _estimates_figure(
-        dict(reversed(list(estimates.items()))), title="share of the variance explained", percent=True
-    )
+    made = _estimates_figure(dict(reversed(list(estimates.items()))), title="share of variance", percent=True)
     made.update_xaxes(rangemode="tozero")
     return made
 
 
 def rank_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
     """Rank correlations of scores with a metric, each with its interval."""
-    made = _estimates_figure(estimates, title="Spearman's rank correlation", percent=False, bars=False)
+    made = _estimates_figure(estimates, title="Spearman's ρ", percent=False, bars=False)
     made.update_xaxes(range=[-1.05, 1.05])
     made.add_vline(x=0, line={"color": GREY, "width": 1})
     return made
