@@ -162,7 +162,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run what is missing of a published experiment, and print a verdict against the published numbers.
+    """Run a published experiment and judge it by its numbers. Only what is missing is run.
 
     Example: zskt reproduce paper-table-1 --scale 0.01 --teacher wrn-16-2=wrn-16-2.pt --only wrn-16-2-to-wrn-16-1
     """
@@ -210,7 +210,7 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
     gpus: Gpus = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a sweep would cost: trials, updates, and hours from a short probe on this machine.
+    """Say what a sweep would cost. Trials, updates, and hours from a short probe on this machine.
 
     Example: zskt plan paper-table-1 --scale 0.01
     """
@@ -244,7 +244,7 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run the best settings of a search again with new seeds, and say how surely they beat the published ones.
+    """Run the best settings of a search with new seeds. Says how surely they beat the published ones.
 
     Example: zskt confirm quickstart-1a2b3c4d --top 3 --seeds 5
     """
@@ -271,7 +271,7 @@ def rerun(
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run one trial of a sweep again, and say whether its numbers came out again. Exit code 1 if they did not.
+    """Run one trial again, and compare its numbers. Exit code 1 if they did not come out again.
 
     Example: zskt rerun quickstart-1a2b3c4d t0009
     """
@@ -315,7 +315,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens, on this machine alone.")] = 8080,
     verbose: Verbose = False,
 ) -> None:
-    """Show a search in optuna-dashboard, while it runs or afterwards. Needs: pip install 'zskt[dashboard]'.
+    """Show a search in optuna-dashboard. While it runs or afterwards; needs: pip install 'zskt[dashboard]'.
 
     Example: zskt dashboard quickstart-1a2b3c4d
     """

@@ -21,7 +21,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 
 evaluate = typer.Typer(
-    help="Measure trained networks: transition curves, noise, pseudo images.",
+    help="Measure trained networks: curves, noise, pseudo images.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -48,7 +48,8 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
-    """Transition curves and mean transition error between any two networks (section 4), with the published curves.
+    """Measure transition curves between any two networks. Their mean transition error, too, with the published curves
+    (section 4).
 
     Example: zskt evaluate transitions wrn-16-1=student.pt wrn-16-2=teacher.pt --images 100
     """
@@ -88,7 +89,7 @@ def curves(
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Draw the transition curves that a sweep has kept, with the published ones.
+    """Draw the transition curves that a sweep has kept. The published ones are beside them.
 
     Example: zskt evaluate curves paper-figure-4-1a2b3c4d
     """
@@ -109,7 +110,7 @@ def noise(
     data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
-    """Count which classes networks see in uniform noise (the paper's second supplement).
+    """Count which classes networks see in uniform noise. It is the paper's second supplement.
 
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
@@ -133,7 +134,7 @@ def images(
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Draw pseudo images of a trial's newest checkpoint, and say what its student makes of a thousand of them.
+    """Draw pseudo images of a trial's newest checkpoint. Says what its student makes of a thousand of them.
 
     Example: zskt evaluate images quickstart-1a2b3c4d/t0009
     """

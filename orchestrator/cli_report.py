@@ -31,7 +31,7 @@ def report(
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Make one HTML page about sweeps, running or ended, that opens anywhere without a network.
+    """Make one HTML page about sweeps. They may be running; the page opens anywhere, without a network.
 
     Example: zskt report quickstart-1a2b3c4d --output report.html
     """
@@ -59,7 +59,7 @@ def status(
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show how a sweep stands, from its storage alone: it may run elsewhere, or have ended long ago.
+    """Show how a sweep stands. Read from its storage alone: it may run elsewhere, or have ended long ago.
 
     Example: zskt status quickstart-1a2b3c4d --watch
     """

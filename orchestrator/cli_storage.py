@@ -24,7 +24,7 @@ def export(
     data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a data set as one Parquet file, for `dataset: ADDRESS` in sweeps on nodes that have nothing else.
+    """Write a data set as one Parquet file. For `dataset: ADDRESS` in sweeps on nodes that have nothing else.
 
     Example: zskt dataset export cifar10 s3://bucket/prefix/cifar10.parquet
     """
@@ -83,7 +83,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Delete all that a sweep has left: results, study, checkpoints, students. Teachers stay. Asks first.
+    """Delete what a sweep has left; asks first. Results, study, checkpoints, students; teachers stay.
 
     Example: zskt delete quickstart-1a2b3c4d --storage ./runs
     """
