@@ -13,8 +13,9 @@ pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 sweep: .venv/.runtime
 	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)
 
+# Two processes: one runs the tests that start Ray, one after another, the other those that do not.
 test: .venv/.development
-	$(bin)/python -m pytest $(ARGS)
+	$(bin)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/.development
 	$(bin)/ruff check .

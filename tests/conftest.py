@@ -59,6 +59,13 @@ from trainables.trial import TrialInputs
 DistillerFactory = Callable[..., ZeroShotDistiller]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of Ray and Ceph in one process where pytest has several: they share one session of each."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("ray", "s3")):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     # Tiny tensors gain nothing from threads, and bits depend on their number.

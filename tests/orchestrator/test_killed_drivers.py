@@ -1,8 +1,9 @@
-"""A sweep whose driver is killed ten times ends as one that nobody disturbed."""
+"""A sweep whose driver is killed again and again, or asked to stop, ends as one that nobody disturbed."""
 
 from __future__ import annotations
 
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,16 @@ import yaml
 from optuna.trial import TrialState
 
 from orchestrator.config import SweepConfig
-from orchestrator.results import read_reports, read_trials
+from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers import AshaScheduler
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study, past_reports
 from tests.conftest import tiny_settings
-from tests.orchestrator.test_sweep import differences, start
+from tests.orchestrator.test_sweep import ROOT, differences, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 10
+STOPS = [*[signal.SIGKILL] * 5, signal.SIGINT, *[signal.SIGKILL] * 5, signal.SIGTERM]
 
 
 def sweep_on(storage: Path) -> SweepConfig:
@@ -46,10 +47,17 @@ def sweep_on(storage: Path) -> SweepConfig:
     )
 
 
-def finish(file: Path, sweep_id: str) -> None:
+def finish(file: Path, sweep_id: str) -> str:
     process = start([str(file), "--sweep-id", sweep_id])
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
+    return printed
+
+
+def ended(storage: Path) -> dict[str, float]:
+    """When each row of the disturbed sweep was written."""
+    rows = (storage / "results" / "v1" / "trials" / "sweep_id=killed").glob("t*.parquet")
+    return {row.name: row.stat().st_mtime for row in rows}
 
 
 def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
@@ -69,15 +77,17 @@ def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
 
 
 @pytest.mark.usefixtures("ray_local")
-def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    sweep = sweep_on(tmp_path / "runs")
+def test_ten_kills_at_random_moments_and_two_requests_to_stop_change_nothing(tmp_path: Path) -> None:
+    sweep_folder = tmp_path / "runs"
+    sweep = sweep_on(sweep_folder)
     file = tmp_path / "killed.yaml"
     file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
-    finish(file, "calm")
-    journal = tmp_path / "runs" / "studies" / "killed" / "journal.log"
+    assert "run_sweep.py" in finish(file, "calm").partition("Best setting again: ")[2]
+    rows: dict[str, float] = {}
+    journal = sweep_folder / "studies" / "killed" / "journal.log"
     moments = random.Random(5)
-    for _ in range(KILLS):
-        entries = moments.randint(3, 15)  # a whole sweep writes some 170
+    for stop in STOPS:
+        entries = moments.randint(2, 10)  # a whole sweep writes some 170
         before = journal.stat().st_size if journal.exists() else 0
         process = start([str(file), "--sweep-id", "killed"])
         deadline = time.monotonic() + 60
@@ -87,10 +97,21 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
                 break
             time.sleep(0.002)
         assert process.poll() is None, process.communicate()[0]
-        process.kill()
-        process.communicate()
-    finish(file, "killed")
+        process.send_signal(stop)
+        printed, _ = process.communicate(timeout=60)
+        if stop is not signal.SIGKILL:
+            assert process.returncode == 130, printed
+            again = printed.partition("The same command goes on with this sweep: ")[2]
+            assert f"{ROOT / 'run_sweep.py'} {file} --sweep-id killed" in again
+        now = ended(sweep_folder)
+        assert now.items() >= rows.items(), "an ended trial was run again"
+        rows = now
+    assert f"{len(rows)} ended before" in finish(file, "killed")
     assert known(sweep, "killed") == known(sweep, "calm")
     store = find_storage(sweep.storage)
+    events = read_sweeps(store, "killed")["event"].to_pylist()
+    assert events.count("started") == len(STOPS) + 1
+    assert events.count("interrupted") == 2
+    assert events[-1] == "finished"
     for read in (read_trials, read_reports):
         assert differences(read(store, "killed").to_pylist(), read(store, "calm").to_pylist()) == []

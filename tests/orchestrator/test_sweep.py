@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -363,61 +362,6 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def has_at_least(folder: Path, count: int) -> bool:
-    return len(list(folder.glob("t*"))) >= count
-
-
-@pytest.mark.timeout(400)
-@pytest.mark.usefixtures("ray_local")
-def test_a_driver_that_is_asked_to_stop_ends_with_the_numbers_of_an_undisturbed_one(
-    tmp_path: Path, storage: str
-) -> None:
-    trial = {"total_pseudo_batches": 40, "student_steps": 10, "batch_size": 16}
-    sweep = sweep_of(storage, trial=trial, num_trials=6, checkpoint_seconds=0)
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
-    calm = start([str(file), "--sweep-id", "undisturbed"])
-    printed, _ = calm.communicate(timeout=120)
-    assert calm.returncode == 0, printed
-    assert "run_sweep.py" in printed.partition("Best setting again: ")[2]
-
-    ended = Path(storage, "results", "v1", "trials", "sweep_id=disturbed")
-    checkpoints = Path(storage, "checkpoints", "disturbed")
-    arguments = [str(file), "--sweep-id", "disturbed"]
-    ends: dict[str, float] = {}
-    for number, stop in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
-        process = start(arguments)
-        wait_for(partial(has_at_least, ended, number), process)
-        wait_for(partial(has_at_least, checkpoints, number + 1), process)
-        process.send_signal(stop)
-        printed, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, printed
-        again = printed.partition("The same command goes on with this sweep: ")[2]
-        assert f"{ROOT / 'run_sweep.py'} {file} --sweep-id disturbed" in again
-        now = {path.name: path.stat().st_mtime for path in ended.glob("t*.parquet")}
-        assert all(now[name] == ends[name] for name in ends), "a finished trial was run again"
-        ends = now
-    last = start(arguments)
-    printed, _ = last.communicate(timeout=120)
-    assert last.returncode == 0, printed
-    assert f"{len(ends)} ended before" in printed
-
-    reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("disturbed", "undisturbed")]
-    assert differences(*reports) == []
-    assert differences(trials(storage, "disturbed"), trials(storage, "undisturbed")) == []
-    studies = [open_study(find_storage(storage), name, modes=["max"]).trials for name in ("disturbed", "undisturbed")]
-    for ours, theirs in zip(*studies, strict=True):
-        assert (ours.number, ours.state, ours.params, ours.value) == (
-            theirs.number,
-            theirs.state,
-            theirs.params,
-            theirs.value,
-        )
-        assert ours.intermediate_values == theirs.intermediate_values
-    events = read_sweeps(find_storage(storage), "disturbed")["event"].to_pylist()
-    assert events == ["started", "interrupted", "started", "interrupted", "started", "finished"]
 
 
 @pytest.mark.usefixtures("ray_local")
