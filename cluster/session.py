@@ -69,7 +69,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
             # (address="auto" would join any Ray on this machine, another user's sweep included, and end with it.)
             local = False
     if not local:
-        _check_reachable(address or os.environ.get("RAY_ADDRESS"))
+        _check_reachable(address or os.environ.get("RAY_ADDRESS") or _joined_address())
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
@@ -80,6 +80,13 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         ray.shutdown()
 
 
+def _joined_address() -> str | None:
+    """The cluster that ``ray start`` made this machine part of: it may be gone by now."""
+    from ray._private.utils import read_ray_address  # Ray has no public way to ask without connecting
+
+    return read_ray_address()
+
+
 def _check_reachable(address: str | None) -> None:
     """Knock at ``host:port`` first, since Ray goes on trying a dead address for many minutes."""
     host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
@@ -88,7 +95,8 @@ def _check_reachable(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise NoClusterError(f"no Ray cluster answers at {address}: {error}") from error
+        forget = "; `ray stop` forgets a cluster that is gone" if address == _joined_address() else ""
+        raise NoClusterError(f"no Ray cluster answers at {address}: {error}{forget}") from error
 
 
 def _start_local(address: str | None) -> None:
