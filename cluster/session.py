@@ -84,7 +84,8 @@ def _joined_address() -> str | None:
     """The cluster that ``ray start`` made this machine part of: it may be gone by now."""
     from ray._private.utils import read_ray_address  # Ray has no public way to ask without connecting
 
-    return read_ray_address()
+    address: str | None = read_ray_address()
+    return address
 
 
 def _check_reachable(address: str | None) -> None:

@@ -63,7 +63,7 @@ def test_the_end_of_a_sweep_is_told_with_its_answer(store: ObjectStore) -> None:
 
 def test_a_failure_is_told_and_goes_on(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_cluster(address: str | None) -> Any:
-        raise NoClusterError("there is no Ray at 10.0.0.1")
+        raise NoClusterError("no Ray cluster answers at 10.0.0.1")
 
     monkeypatch.setattr(sweeps, "ray_session", no_cluster)
     with receiver() as (url, told):
@@ -71,7 +71,7 @@ def test_a_failure_is_told_and_goes_on(store: ObjectStore, monkeypatch: pytest.M
         with pytest.raises(ClusterError):
             sweeps.run_sweep(config, sweep_id="search-a")
     assert [message["text"].partition(":")[2] for message in told] == [
-        " sweep search-a failed: there is no Ray at 10.0.0.1; check --address and RAY_ADDRESS, or use --address local"
+        " sweep search-a failed: no Ray cluster answers at 10.0.0.1; check --address and RAY_ADDRESS, or use --address local"
     ]
 
 
