@@ -1,7 +1,7 @@
 """The grammar of network names, free of torch so that a config can check a name in milliseconds.
 
 ``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
-the published code.
+the published code; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016, with a stem for small images.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 
 _WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
-KNOWN_NETWORKS = "lenet, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
+RESNET_DEPTHS = (18, 34)
+KNOWN_NETWORKS = (
+    "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +25,18 @@ class WideResNetName:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResNetName:
+    """Depth of a ResNet."""
+
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeNetName:
     """LeNet has no size to choose."""
 
 
-def parse_network_name(name: str) -> WideResNetName | LeNetName:
+def parse_network_name(name: str) -> WideResNetName | ResNetName | LeNetName:
     """Read a network name.
 
     Raises:
@@ -34,6 +44,8 @@ def parse_network_name(name: str) -> WideResNetName | LeNetName:
     """
     if name == "lenet":
         return LeNetName()
+    if name in {f"resnet-{depth}" for depth in RESNET_DEPTHS}:
+        return ResNetName(depth=int(name.removeprefix("resnet-")))
     match = _WIDE_RESNET.fullmatch(name)
     if match:
         depth, width_factor = int(match[1]), int(match[2])

@@ -119,7 +119,7 @@ def describe_teacher(
 def load_published_checkpoint(
     path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits
 ) -> Teacher:
-    """Read weights published by others: ``{"state_dict": ...}`` or a bare state dict, with the authors' key names.
+    """Read weights published by others: ``{"state_dict": ...}`` or a bare state dict, with the names of ``Network.our_key``.
 
     Raises:
         TeacherError: the file is missing or unreadable, its tensors are not this architecture's, or its measured
@@ -136,7 +136,9 @@ def load_published_checkpoint(
     weights = content.get("state_dict", content)
     spec = SPECS[dataset]
     network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
-    named = {_our_key(str(key)): value for key, value in weights.items()} if isinstance(weights, Mapping) else {}
+    given = weights if isinstance(weights, Mapping) else {}
+    # DataParallel puts a prefix before each name.
+    named = {network.our_key(str(key).removeprefix("module.")): value for key, value in given.items()}
     mismatch = _mismatch(network.state_dict(), named)
     if mismatch:
         raise TeacherError(f"teacher_checkpoint={path} does not fit teacher={name} on {dataset}: {mismatch}")
@@ -234,8 +236,3 @@ def _mismatch(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) ->
         ],
     }
     return ", ".join(f"{len(keys)} tensors {what} ({keys[0]}, ...)" for what, keys in differences.items() if keys)
-
-
-def _our_key(key: str) -> str:
-    """The authors' name of a weight, or its name under DataParallel, to ours."""
-    return key.removeprefix("module.").replace(".convShortcut.", ".shortcut.")

@@ -78,8 +78,9 @@ def published_loop(*, dtype: torch.dtype = torch.float32, **changes: Any) -> Pub
         {"generator_steps": 3, "student_steps": 2, "temperature": 3.0},
         {"attention_weight": 0.0},
         {"dataset": "cifar10", "teacher": "wrn-10-2", "student": "wrn-10-1", "student_steps": 3},
+        {"dataset": "cifar10", "teacher": "resnet-18", "student": "resnet-18", "student_steps": 1},
     ],
-    ids=["plain", "many generator steps", "no attention", "wide resnets"],
+    ids=["plain", "many generator steps", "no attention", "wide resnets", "resnets"],
 )
 def test_networks_equal_those_of_the_published_loop_bit_for_bit(changes: dict[str, Any]) -> None:
     distiller = make_distiller(numerics="exact", **changes)

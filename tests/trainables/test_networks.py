@@ -28,6 +28,9 @@ def count(module: nn.Module) -> int:
         ("wrn-40-1", 100, 569_780),
         ("wrn-40-2", 100, 2_255_156),
         ("lenet", 10, 62_006),
+        ("resnet-18", 10, 11_173_962),
+        ("resnet-34", 10, 21_282_122),
+        ("resnet-34", 100, 21_328_292),
     ],
 )
 def test_published_parameter_counts(name: str, num_classes: int, parameters: int) -> None:
@@ -68,6 +71,13 @@ def test_lenet_activations_are_after_the_relu() -> None:
     assert all((a >= 0).all() for a in activations)
 
 
+def test_resnet_activations_are_what_its_groups_return() -> None:
+    logits, activations = build_network("resnet-18", num_classes=10)(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+    assert [tuple(a.shape[1:]) for a in activations] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+    assert all((a >= 0).all() for a in activations)
+
+
 def test_wide_resnet_initialisation_is_he_with_fan_out() -> None:
     torch.manual_seed(0)
     network = build_network("wrn-16-4", num_classes=10)
@@ -92,7 +102,7 @@ def test_pseudo_images_start_with_mean_0_and_variance_1_and_are_unbounded() -> N
     assert images.abs().max() > 1.5
 
 
-@pytest.mark.parametrize("name", ["wrn-15-1", "wrn-16-0", "wrn-16", "resnet", "", "wrn-4-1", "lenet5"])
+@pytest.mark.parametrize("name", ["wrn-15-1", "wrn-16-0", "wrn-16", "resnet-20", "", "wrn-4-1", "lenet5"])
 def test_unknown_names_are_refused_with_the_grammar(name: str) -> None:
     with pytest.raises(ValueError, match=r"unknown network .*wrn-D-K"):
         parse_network_name(name)
@@ -120,9 +130,10 @@ def test_a_generator_with_fused_upsampling_makes_the_same_images() -> None:
     assert torch.allclose(generator(latents), expected, rtol=1e-10, atol=1e-11)
 
 
-def test_folded_batch_norms_change_nothing_but_rounding() -> None:
+@pytest.mark.parametrize(("name", "folded_away"), [("wrn-16-2", 6), ("resnet-18", 20)])
+def test_folded_batch_norms_change_nothing_but_rounding(name: str, folded_away: int) -> None:
     torch.manual_seed(0)
-    network = build_network("wrn-16-2", num_classes=10).double()
+    network = build_network(name, num_classes=10).double()
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     network.train()(images)  # so that running statistics are not those of the beginning
     logits, activations = network.eval()(images)
@@ -134,4 +145,4 @@ def test_folded_batch_norms_change_nothing_but_rounding() -> None:
     for folded, activation in zip(folded_activations, activations, strict=True):
         assert torch.allclose(folded, activation, rtol=1e-10, atol=1e-11)
     after = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    assert after == before - 6  # one in each block
+    assert after == before - folded_away  # one in each block that has its BatchNorm first, else all

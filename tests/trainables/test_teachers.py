@@ -101,10 +101,20 @@ def test_a_published_checkpoint_is_measured(
     assert accuracy(loaded.build(), splits.test, NORMALISATIONS["digits"]) == teacher.metadata.test_accuracy
 
 
-def test_the_authors_key_names_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build_network("wrn-16-2", num_classes=10)
-    theirs = {key.replace(".shortcut.", ".convShortcut."): value for key, value in network.state_dict().items()}
-    assert "block1.layer.0.convShortcut.weight" in theirs
+@pytest.mark.parametrize(
+    ("name", "key", "published_key"),
+    [
+        ("wrn-16-2", "block1.layer.0.shortcut.weight", "block1.layer.0.convShortcut.weight"),
+        ("resnet-18", "layer2.0.downsample.0.weight", "layer2.0.shortcut.0.weight"),
+        ("resnet-18", "fc.weight", "linear.weight"),
+    ],
+)
+def test_the_names_under_which_others_publish_weights_are_understood(
+    name: str, key: str, published_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network(name, num_classes=10)
+    theirs = dict(network.state_dict())
+    theirs[published_key] = theirs.pop(key)
     data = make_images(10, channels=3)
     monkeypatch.setattr("trainables.teachers.accuracy", lambda *_: 0.9)
     monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
@@ -112,7 +122,7 @@ def test_the_authors_key_names_are_understood(tmp_path: Path, monkeypatch: pytes
         published(tmp_path / "net.pt", theirs),
         DatasetSplits(spec=SPECS["cifar10"], train=data, validation=data, test=data),
         dataset="cifar10",
-        name="wrn-16-2",
+        name=name,
         normalisation="cifar10",
     )
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.weights.items())

@@ -26,6 +26,11 @@ class Network(nn.Module):
         For networks that are never trained again.
         """
 
+    @staticmethod
+    def our_key(key: str) -> str:
+        """The name here of a weight that others have published under another."""
+        return key
+
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         result: tuple[Tensor, list[Tensor]] = super().__call__(images)
         return result

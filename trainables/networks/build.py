@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from trainables.network_names import LeNetName, parse_network_name
+from trainables.network_names import LeNetName, ResNetName, parse_network_name
 from trainables.networks.base import Network
 from trainables.networks.lenet import LeNet
+from trainables.networks.resnet import ResNet
 from trainables.networks.wide_resnet import WideResNet
 
 
@@ -12,7 +13,7 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
     """Build a network with fresh weights, drawn from torch's global random state.
 
     Args:
-        name: ``lenet`` or ``wrn-D-K``.
+        name: ``lenet``, ``resnet-D`` or ``wrn-D-K``.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
 
@@ -22,6 +23,8 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
     match parse_network_name(name):
         case LeNetName():
             return LeNet(num_classes=num_classes, channels=channels)
+        case ResNetName(depth=depth):
+            return ResNet(depth=depth, num_classes=num_classes, channels=channels)
         case wide:
             return WideResNet(
                 depth=wide.depth, width_factor=wide.width_factor, num_classes=num_classes, channels=channels

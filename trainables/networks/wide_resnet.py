@@ -1,7 +1,6 @@
 """WideResNet-d-k with pre-activation (Zagoruyko & Komodakis, 2016), as in the published code (section 1.2).
 
-Module names are those of the authors' published checkpoints, which therefore load as they are; only the shortcut
-convolution is spelled differently there, and ``teachers.py`` renames it on the way in.
+Module names are those of the authors' published checkpoints, but for the shortcut convolution's: see ``our_key``.
 """
 
 from __future__ import annotations
@@ -50,6 +49,11 @@ class WideResNet(Network):
             if isinstance(module, _BasicBlock) and isinstance(module.bn2, nn.BatchNorm2d):
                 module.conv1 = fuse_conv_bn_eval(module.conv1, module.bn2)
                 module.bn2 = nn.Identity()
+
+    @staticmethod
+    def our_key(key: str) -> str:
+        """The authors spell the shortcut otherwise."""
+        return key.replace(".convShortcut.", ".shortcut.")
 
 
 class _Group(nn.Module):

@@ -1,0 +1,63 @@
+"""ResNet-18 and ResNet-34 for 32x32 images, with which most other data-free methods are measured.
+
+He et al., 2016, with the stem that has become usual for small images: one 3x3 convolution without stride, and no pooling.
+The blocks are torchvision's, and so are the names of the weights.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import ResNet as TorchvisionResNet
+
+from trainables.networks.base import Network
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+"""Blocks in each of the four groups, by depth."""
+
+
+class ResNet(Network):
+    """Four groups of basic blocks, of width 64, 128, 256 and 512, at 32, 16, 8 and 4 pixels.
+
+    The four activations are what the groups return, after their last ReLU. ResNet-18 has 11,173,962 parameters for 10
+    classes, ResNet-34 has 21,282,122.
+    """
+
+    def __init__(self, *, depth: int, num_classes: int, channels: int = 3) -> None:
+        super().__init__()
+        body = TorchvisionResNet(BasicBlock, list(BLOCKS[depth]), num_classes=num_classes)
+        self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1: nn.Module = body.bn1
+        self.layer1, self.layer2, self.layer3, self.layer4 = body.layer1, body.layer2, body.layer3, body.layer4
+        self.fc = body.fc
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        first = self.layer1(F.relu(self.bn1(self.conv1(images)), inplace=True))  # (batch, 64, 32, 32)
+        second = self.layer2(first)  # (batch, 128, 16, 16)
+        third = self.layer3(second)  # (batch, 256, 8, 8)
+        fourth = self.layer4(third)  # (batch, 512, 4, 4)
+        return self.fc(fourth.mean((2, 3))), [first, second, third, fourth]
+
+    def fold_batch_norms(self) -> None:
+        self.conv1, self.bn1 = _folded(self.conv1, self.bn1)
+        for block in self.modules():
+            if isinstance(block, BasicBlock):
+                block.conv1, block.bn1 = _folded(block.conv1, block.bn1)
+                block.conv2, block.bn2 = _folded(block.conv2, block.bn2)
+                if block.downsample is not None:
+                    block.downsample = nn.Sequential(*_folded(*block.downsample))
+
+    @staticmethod
+    def our_key(key: str) -> str:
+        """Most published weights for CIFAR-10 come from an implementation that differs from torchvision in two names."""
+        return key.replace(".shortcut.", ".downsample.").replace("linear.", "fc.")
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    """A convolution with the BatchNorm after it folded in, and what takes the latter's place."""
+    if not isinstance(norm, nn.BatchNorm2d):
+        return convolution, norm
+    return fuse_conv_bn_eval(convolution, norm), nn.Identity()
