@@ -16,8 +16,10 @@ from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
+from trainables.datasets import SPECS
 from trainables.devices import claim_device
 from trainables.errors import DataUnavailableError, TeacherError
+from trainables.networks import check_network
 from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
 from trainables.supervised import SupervisedTrainer
@@ -42,8 +44,11 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
     Raises:
         DataUnavailableError: a data set is not to be had.
         TeacherError: a teacher is not what the config says.
+        NetworkError: a network of another package is not what the loop needs.
     """
     configs = sweep.configs()
+    for name, dataset in {(name, c.dataset) for c in configs for name in (c.student, c.teacher) if name}:
+        check_network(name, num_classes=SPECS[dataset].num_classes, channels=SPECS[dataset].channels)
     with_splits = {config.splits_key: config for config in configs}
     splits = {key: _load(config, sweep) for key, config in with_splits.items()}
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import SweepConfig
+from trainables.network_names import own_networks
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -43,6 +44,7 @@ def session_row(
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    versions |= {entry.dist.name: entry.dist.version for entry in own_networks().values() if entry.dist}
     return {
         "session": number,
         "event": event,

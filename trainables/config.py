@@ -58,10 +58,11 @@ class TrialConfig(Config):
     keeps in ``data_root``."""
 
     student: NetworkName = "wrn-16-1"
-    """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34`` or ``wrn-D-K``."""
+    """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
 
     teacher: NetworkName | None = None
-    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34`` or ``wrn-D-K``; none: there is none."""
+    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own; none: there is
+    none."""
 
     teacher_checkpoint: str | None = None
     """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
@@ -169,7 +170,7 @@ class ZeroShotConfig(TrialConfig):
     """Adversarial belief matching (section 2)."""
 
     teacher: NetworkName = "wrn-40-2"
-    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34`` or ``wrn-D-K``."""
+    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
 
     generator_seed: Seed | None = None
     """Seeds the generator's weights, latents and noise; none: ``seed``."""

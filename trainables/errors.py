@@ -3,6 +3,7 @@
     TrialError
       |- DataUnavailableError    a data set is neither there nor to be had
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
+      |- NetworkError            a network that another package brings is not what the loop needs
       |- StudentError            a student to start from is not there, or damaged
       |- StorageRefusedError     storage does not let us: no right, no bucket, wrong key; an OSError too
       |- StorageOutageError      storage did not answer for longer than we wait; an OSError too
@@ -25,6 +26,10 @@ class DataUnavailableError(TrialError):
 
 class TeacherError(TrialError):
     """A teacher's weights do not fit what the config says of them."""
+
+
+class NetworkError(TrialError):
+    """A network that another package brings cannot be used."""
 
 
 class StudentError(TrialError):

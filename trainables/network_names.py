@@ -1,15 +1,21 @@
 """The grammar of network names, free of torch so that a config can check a name in milliseconds.
 
 ``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
-the published code; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016, with a stem for small images.
+the published code; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016, with a stem for small images. Other names
+are those of entry points that installed packages have in the group ``zskt.networks``.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+OWN_NETWORKS = "zskt.networks"
+"""Group of the entry points by which other packages bring networks."""
 
 _WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
+_OWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 RESNET_DEPTHS = (18, 34)
 KNOWN_NETWORKS = (
     "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
@@ -36,7 +42,22 @@ class LeNetName:
     """LeNet has no size to choose."""
 
 
-def parse_network_name(name: str) -> WideResNetName | ResNetName | LeNetName:
+@dataclass(frozen=True, kw_only=True)
+class OwnNetworkName:
+    """A network that another package brings."""
+
+    entry: EntryPoint
+
+
+NetworkKind = WideResNetName | ResNetName | LeNetName | OwnNetworkName
+
+
+def own_networks() -> dict[str, EntryPoint]:
+    """Networks that installed packages bring, by name."""
+    return {entry.name: entry for entry in entry_points(group=OWN_NETWORKS) if _OWN_NAME.fullmatch(entry.name)}
+
+
+def parse_network_name(name: str) -> NetworkKind:
     """Read a network name.
 
     Raises:
@@ -51,7 +72,11 @@ def parse_network_name(name: str) -> WideResNetName | ResNetName | LeNetName:
         depth, width_factor = int(match[1]), int(match[2])
         if depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1:
             return WideResNetName(depth=depth, width_factor=width_factor)
-    raise ValueError(f"unknown network {name!r}; known: {KNOWN_NETWORKS}")
+    own = own_networks()
+    if name in own:
+        return OwnNetworkName(entry=own[name])
+    known = f"{KNOWN_NETWORKS}; from installed packages: {', '.join(sorted(own)) or 'none'}"
+    raise ValueError(f"unknown network {name!r}; known: {known}")
 
 
 def check_network_name(name: str) -> str:

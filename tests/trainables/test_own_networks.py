@@ -1,0 +1,110 @@
+"""Networks that other packages bring, by an entry point: here a package that lies on the path with its metadata."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import make_distiller
+from trainables.config import ZeroShotConfig
+from trainables.errors import NetworkError
+from trainables.networks import Network, build_network, check_network
+
+MODULE = """
+import torch
+from torch import nn
+from trainables.networks import Network
+
+class Small(Network):
+    def __init__(self, num_classes, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 6, 5)
+        self.second = nn.Conv2d(6, 16, 5, stride=2)
+        self.last = nn.Linear(16, num_classes)
+
+    def forward(self, images):
+        first = torch.relu(self.first(images))
+        second = torch.relu(self.second(first))
+        return self.last(second.mean((2, 3))), [first, second]
+
+def plain(num_classes, channels):
+    return nn.Linear(3, num_classes)
+
+def broken(num_classes, channels):
+    raise RuntimeError("no weights here")
+
+class OneTooMany(Small):
+    def __init__(self, num_classes, channels):
+        super().__init__(num_classes + 1, channels)
+
+class Blind(Small):
+    def forward(self, images):
+        return super().forward(images.flatten(1))
+"""
+NAMES = {"small-6": "Small", "plain": "plain", "broken": "broken", "one-too-many": "OneTooMany", "blind": "Blind"}
+
+
+@pytest.fixture(autouse=True)
+def installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_networks.py").write_text(MODULE)
+    metadata = tmp_path / "their_networks-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-networks\nVersion: 1.0\n")
+    entries = [f"{name} = their_networks:{attribute}" for name, attribute in NAMES.items()]
+    (metadata / "entry_points.txt").write_text(
+        "\n".join(["[zskt.networks]", *entries, "Not/A Folder = their_networks:Small"])
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "their_networks", raising=False)
+
+
+def test_it_is_named_in_a_config_and_trained_like_any_other() -> None:
+    distiller = make_distiller(teacher="small-6", student="small-6")
+    assert type(distiller.student).__name__ == "Small"
+    before = distiller.student.get_parameter("first.weight").clone()
+    distiller.train(2)
+    assert not torch.equal(distiller.student.get_parameter("first.weight"), before)
+
+
+def test_an_unknown_name_tells_which_packages_bring_networks() -> None:
+    with pytest.raises(ValueError, match="from installed packages: blind, broken, one-too-many, plain, small-6"):
+        ZeroShotConfig(student="small-7")
+
+
+def test_a_name_that_could_not_be_a_folder_is_not_taken() -> None:
+    with pytest.raises(ValueError, match="unknown network 'Not/A Folder'"):
+        ZeroShotConfig(student="Not/A Folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain", r"network plain \(their_networks:plain\) is a Linear; it must be a trainables.networks.Network"),
+        ("broken", "network broken .* cannot be built: .*no weights here"),
+        ("one-too-many", r"returns tensors of shape \[\(2, 11\), .*expected are logits \(2, 10\)"),
+        ("blind", "network blind fails on two images of 1x32x32"),
+    ],
+)
+def test_what_the_loop_cannot_use_is_refused_with_the_reason(name: str, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        check_network(name, num_classes=10, channels=1)
+
+
+def test_trying_one_out_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.randn(2)
+    torch.manual_seed(3)
+    check_network("small-6", num_classes=10, channels=1)
+    assert torch.equal(torch.randn(2), expected)
+
+
+def test_the_projects_own_networks_need_no_trying_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.networks.build.build_network", lambda *_, **__: pytest.fail("was built"))
+    check_network("wrn-16-1", num_classes=10, channels=3)
+
+
+def test_it_is_a_network_like_the_others() -> None:
+    assert isinstance(build_network("small-6", num_classes=10, channels=1), Network)
