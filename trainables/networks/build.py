@@ -9,7 +9,6 @@ from trainables.errors import NetworkError
 from trainables.network_names import LeNetName, OwnNetworkName, ResNetName, WideResNetName, parse_network_name
 from trainables.networks.base import Network
 from trainables.networks.lenet import LeNet
-from trainables.networks.resnet import ResNet
 from trainables.networks.wide_resnet import WideResNet
 from trainables.seeding import seeded_initialisation
 
@@ -31,6 +30,8 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
         case LeNetName():
             return LeNet(num_classes=num_classes, channels=channels)
         case ResNetName(depth=depth):
+            from trainables.networks.resnet import ResNet  # brings torchvision, more than a second for each process
+
             return ResNet(depth=depth, num_classes=num_classes, channels=channels)
         case WideResNetName(depth=depth, width_factor=width_factor):
             return WideResNet(depth=depth, width_factor=width_factor, num_classes=num_classes, channels=channels)
