@@ -114,9 +114,10 @@ def promised_capacity(config: Mapping[str, Any]) -> Capacity | None:
     )
 
 
-def read_promised_capacity(path: Path = BOOTSTRAP_CONFIG) -> Capacity | None:
-    """The same from the file on a head node; none elsewhere."""
+def read_description(path: Path = BOOTSTRAP_CONFIG) -> dict[str, Any] | None:
+    """The cluster's description from the file on a head node; none elsewhere."""
     file = path.expanduser()
     if not file.is_file():
         return None
-    return promised_capacity(yaml.safe_load(file.read_text()))
+    description: dict[str, Any] = yaml.safe_load(file.read_text())
+    return description

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from cluster.capacity import Capacity, capacity_of, read_promised_capacity
+from cluster.capacity import Capacity, capacity_of, promised_capacity, read_description
+from cluster.prices import Machine, described_machines, machine_of
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a local session: a data set's images and a teacher, with room to spare."""
@@ -38,6 +40,27 @@ class RaySession:
     hosts: int
     """Machines that are there or may be."""
 
+    description: Mapping[str, Any] | None = None
+    """The cluster's, where an autoscaler starts its machines."""
+
+    _known: dict[str, Machine] = field(default_factory=dict)
+
+    def machine(self, node_id: str) -> Machine | None:
+        """What a node is that is or was there; none if Ray does not know it."""
+        if node_id not in self._known:
+            import ray
+
+            self._known.update({node["NodeID"]: machine_of(node, self.description) for node in ray.nodes()})
+        return self._known.get(node_id)
+
+    def machines(self) -> set[Machine]:
+        """The kinds of machine on which trials may run: those that are there, and those that may be."""
+        import ray
+
+        there = [machine_of(node, self.description) for node in ray.nodes() if node["Alive"]]
+        promised = described_machines(self.description or {}).values()
+        return {machine for machine in (*there, *promised) if machine.cpus > 0}
+
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[RaySession]:
@@ -56,7 +79,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
     import ray
 
     if ray.is_initialized():
-        yield _describe(promised=None)
+        yield _describe(description=None)
         return
     local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
@@ -75,7 +98,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
     try:
-        yield _describe(promised=None if local else read_promised_capacity())
+        yield _describe(description=None if local else read_description())
     finally:
         ray.shutdown()
 
@@ -117,8 +140,10 @@ def _start_local(address: str | None) -> None:
     )
 
 
-def _describe(promised: Capacity | None) -> RaySession:
+def _describe(description: Mapping[str, Any] | None) -> RaySession:
     import ray
+
+    promised = promised_capacity(description) if description else None
 
     resources = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -127,4 +152,5 @@ def _describe(promised: Capacity | None) -> RaySession:
         gpus=resources.get("GPU", 0.0),
         capacity=promised or capacity_of(nodes),
         hosts=promised.max_nodes if promised else len({node["NodeManagerHostname"] for node in nodes}),
+        description=description if promised else None,
     )

@@ -11,6 +11,8 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from orchestrator.config import SweepConfig
+from orchestrator.expenses import Expenses
+from orchestrator.limit import spent_in_words
 from orchestrator.progress import Progress
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
@@ -18,7 +20,7 @@ from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS, finite
-from trainables.ray_trainables import FAILURE, MACHINE_NOTES, NOTES
+from trainables.ray_trainables import FAILURE, HOLD, MACHINE_NOTES, NOTES, Hold
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
 
@@ -46,6 +48,7 @@ class SweepRecorder(Callback):
         searcher: StudySearcher,
         inputs: TrialInputs,
         progress: Progress,
+        expenses: Expenses | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sweep = sweep
@@ -53,6 +56,7 @@ class SweepRecorder(Callback):
         self._searcher = searcher
         self._inputs = inputs
         self._progress = progress
+        self._expenses = expenses or Expenses()
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
@@ -61,6 +65,7 @@ class SweepRecorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook."""
+        self._expenses.started(trial.config["trial_id"])
         self._progress.started(trial.config["trial_id"], trial.config, parse_settings(trial.config))
 
     def on_trial_result(
@@ -70,16 +75,21 @@ class SweepRecorder(Callback):
         if self._searcher.storage_error:
             return
         key = trial.config["trial_id"]
+        config = parse_settings(trial.config)
+        hold = Hold(**result[HOLD])
         if FAILURE in result:
+            self._expenses.reported(key, hold, share=0.0)
             self._failures[key] = result[FAILURE]
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
+        costs = self._expenses.reported(key, hold, share=self._sweep.share_used(config, report))
         value = finite(self._objective(report))
         with self._searcher.watching_storage():
-            self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report})
+            self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})
             if value is not None:
-                self._searcher.report(key, self._sweep.budget_used(parse_settings(trial.config), report), value)
+                self._searcher.report(key, self._sweep.budget_used(config, report), value)
+        self._progress.view.spent = spent_in_words(self._expenses, self._sweep.budget)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
@@ -114,6 +124,7 @@ class SweepRecorder(Callback):
         The loss of a machine says nothing of the trial and uses up none of its ``max_failures``.
         """
         key = trial.config["trial_id"]
+        self._expenses.lost(key)
         if _LOST_MACHINE in _last_failure(trial):
             trial.run_metadata.num_failures -= 1
         self._recoveries[key] = self._recoveries.get(key, 0) + 1
@@ -127,6 +138,7 @@ class SweepRecorder(Callback):
             # Tune gives up on a trial whose machine is lost before the trial has begun there.
             key = trial.config["trial_id"]
             self._recoveries[key] = self._recoveries.get(key, 0) + 1
+            self._expenses.lost(key)
             self._progress.recovering(key, _cause(trial))
             self._searcher.run_again(key)
         else:
@@ -164,6 +176,7 @@ class SweepRecorder(Callback):
             **_teacher_columns(teacher),
             **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
             **report,
+            **self._expenses.ended(key),
         }
         with self._searcher.watching_storage():
             self._writer.write_trial(row)

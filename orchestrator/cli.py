@@ -23,6 +23,7 @@ from orchestrator.cli_shared import (
     CreateBucket,
     DataRoot,
     Gpus,
+    Prices,
     Storage,
     Teachers,
     Verbose,
@@ -95,6 +96,13 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
     ] = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
+    budget_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="What all trials may cost together; more later goes on.")
+    ] = None,
+    budget_gpu_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="GPU hours that all trials may take together, likewise.")
+    ] = None,
+    prices: Prices = None,
     data_root: DataRoot = None,
     address: Address = None,
     create_bucket: CreateBucket = False,
@@ -113,6 +121,13 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
                 "num_trials": num_trials,
                 "seed": seed,
                 "warm_start": warm_start,
+                "budget": {
+                    key: value
+                    for key, value in {"usd": budget_usd, "gpu_hours": budget_gpu_hours}.items()
+                    if value is not None
+                }
+                or None,
+                "prices": prices,
                 "data_root": data_root,
             },
             assignments=assignments or (),
@@ -127,7 +142,13 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
         came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
         leave_report(console, config.storage, outcome.sweep_id)
-    if not outcome.finished:
+    if outcome.out_of_budget:
+        console.print(
+            f"Budget reached: {outcome.out_of_budget}. With a larger one the same command goes on: {_same_command()}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif not outcome.finished:
         console.print(
             f"Stopped. The same command goes on with this sweep: {_same_command()}", highlight=False, soft_wrap=True
         )

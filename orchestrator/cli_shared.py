@@ -26,6 +26,12 @@ CreateBucket = Annotated[
 
 Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
 Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        "--prices", metavar="FILE", help="What machines cost, shaped as cluster/prices.yaml, before its prices."
+    ),
+]
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
 ]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.budget import BudgetConfig
+from orchestrator.budget import BudgetConfig, TrialBudget
 from orchestrator.config_blocks import (
     BoundConfig,
     ResourcesConfig,
@@ -157,8 +157,8 @@ class SweepConfig(Config):
     they lie on its learning curve; supervised training, of teachers too, is compressed."""
 
     budget: BudgetConfig | None = None
-    """What is held equal between the zero-shot trials of a search; none: their ``total_pseudo_batches``. A trial's own
-    ``total_pseudo_batches`` goes before it."""
+    """What the sweep may spend, and what is held equal between the zero-shot trials of a search; none: their
+    ``total_pseudo_batches``. A trial's own ``total_pseudo_batches`` goes before it."""
 
     allow_test_selection: bool = False
     """Lets ``objective`` be ``test_accuracy``, as papers do that have no validation part; the leaderboard then says so."""
@@ -216,6 +216,9 @@ class SweepConfig(Config):
     """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
     ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
     results."""
+
+    prices: str | None = None
+    """File with what machines cost, in the shape of ``cluster/prices.yaml``, whose prices its own go before; none: those."""
 
     tensorboard: bool = False
     """Write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or where that is no local folder, below
@@ -344,9 +347,9 @@ class SweepConfig(Config):
         generations = self.scheduler.generations
         if not isinstance(config, ZeroShotConfig):
             raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
-        if self.budget is not None:
+        if self.equal_budget is not None:
             raise ValueError(
-                "scheduler=pbt: settings change in mid-training, so budget: does not fit; use "
+                "scheduler=pbt: settings change in mid-training, so budget: {unit: ...} does not fit; use "
                 "trial: {total_pseudo_batches: ...}"
             )
         if self.sampler.name == "grid":
@@ -437,17 +440,18 @@ class SweepConfig(Config):
             raise config_error(error, model, origin) from error
         if config.teacher_checkpoint is None and config.teacher in self.teachers:
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
-        if self.budget is not None:
+        budget = self.equal_budget
+        if budget is not None:
             if not isinstance(config, ZeroShotConfig):
                 raise ConfigError(f"{origin}: budget is for zero-shot trials, and this one is {config.method}")
-            config = self.budget.applied_to(config)
+            config = budget.applied_to(config)
         return config.scaled(self.scale)
 
     def budget_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> int:
         """How much of its budget a trial has used by a report: what early stopping compares trials at."""
         done: int = report[config.unit]
-        if self.budget is not None and isinstance(config, ZeroShotConfig):
-            return self.budget.used(config, done)
+        if self.equal_budget is not None and isinstance(config, ZeroShotConfig):
+            return self.equal_budget.used(config, done)
         return done
 
     def share_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> float:
@@ -458,7 +462,18 @@ class SweepConfig(Config):
     @property
     def trial_budget(self) -> int:
         """The whole budget of a trial of a search, in the unit of ``budget_used``."""
-        return self.budget.amount if self.budget is not None else self.configs()[0].budget
+        return self.equal_budget.amount if self.equal_budget is not None else self.configs()[0].budget
+
+    @property
+    def equal_budget(self) -> TrialBudget | None:
+        """What is held equal between the trials; none: their own budgets."""
+        return self.budget.of_trial if self.budget is not None else None
+
+    def with_speed(self, flops_per_second: float) -> SweepConfig:
+        """The same sweep, its trials' budget in seconds told in operations."""
+        assert self.budget is not None  # nothing else is in seconds
+        known = self.budget.model_copy(update={"flops_per_second": flops_per_second})
+        return self.model_copy(update={"budget": known})
 
     def with_resources(self, **changes: float | str) -> SweepConfig:
         """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
@@ -486,7 +501,7 @@ class SweepConfig(Config):
     @property
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the sweep's numbers. More trials or another place are the same sweep."""
-        return self.model_dump(
+        return self._without_limits.model_dump(
             exclude={
                 "description",
                 "num_trials",
@@ -495,6 +510,7 @@ class SweepConfig(Config):
                 "resources",
                 "max_failures",
                 "checkpoint_seconds",
+                "prices",
                 "tensorboard",
                 "storage",
                 "data_root",
@@ -502,12 +518,18 @@ class SweepConfig(Config):
         )
 
     @property
+    def _without_limits(self) -> SweepConfig:
+        """The same without what decides how far the sweep comes and not what its trials are."""
+        budget = self.budget and self.budget.without_limits
+        return self.model_copy(update={"budget": budget})
+
+    @property
     def default_sweep_id(self) -> str:
         """``<name>-<hash of the identity>``: the same command means the same sweep.
 
         What has its default is left out, so that a field which a later version adds gives no other id.
         """
-        given = self.model_dump(exclude_defaults=True)
+        given = self._without_limits.model_dump(exclude_defaults=True)
         identity = {key: value for key, value in given.items() if key in self.identity}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"

@@ -50,7 +50,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             f"{board.sweep_id}: no trial but the one with the published settings has used its whole budget yet; let the "
             "sweep go on"
         )
-    fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.budget else [])]
+    fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.equal_budget else [])]
     cases = {BASELINE: _settings(first[0], fields)}
     cases |= {row["trial_id"]: _settings(row, fields) for row in completed[:top]}
     kept = ("trial", "scale", "teacher_recipe", "teachers", "resources", "max_failures", "checkpoint_seconds")

@@ -22,7 +22,7 @@ def load_sweep(
 
     Args:
         preset_or_file: Name of a preset or path of a YAML file.
-        flags: Fields of ``SweepConfig`` that win over the file; those that are ``None`` are left out.
+        flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
         assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
 
     Raises:
@@ -39,7 +39,10 @@ def load_sweep(
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
-    content |= {key: value for key, value in (flags or {}).items() if value is not None}
+    for key, value in (flags or {}).items():
+        before = content.get(key)
+        if value is not None:
+            content[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     assigned = _parse_assignments(assignments)
     trial = content.get("trial") or {}
     if content.get("cases"):

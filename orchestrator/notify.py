@@ -42,8 +42,14 @@ class Notifier:
             self._send(f"failed: {error if ours else type(error).__name__}")
             raise
 
-    def ended(self, store: ObjectStore, *, finished: bool) -> None:
-        """Tell how far the sweep has come, with its answer."""
+    def ended(self, store: ObjectStore, *, finished: bool, out_of_budget: str = "") -> None:
+        """Tell how far the sweep has come, with its answer.
+
+        Args:
+            store: The sweep's storage.
+            finished: Whether no trial is left.
+            out_of_budget: What has been spent, where that is why some are; else empty.
+        """
         if self.url is None:
             return
         try:
@@ -51,6 +57,8 @@ class Notifier:
         except (OSError, pa.ArrowException, ZsktError) as error:
             told = f"its results cannot be read: {error}"
         how = "finished" if finished else "stopped before its end; the same command goes on with it"
+        if out_of_budget:
+            how = f"budget reached: {out_of_budget}; with a larger one the same command goes on with it"
         self._send(f"{how}. {told}")
 
     def _send(self, text: str) -> None:

@@ -86,9 +86,9 @@ def make_plan(sweep: SweepConfig) -> Plan:
     """
     gpus = torch.cuda.device_count()
     sweep = sweep.on_cluster(gpus=gpus)
-    if sweep.budget is not None and not sweep.budget.is_known:
+    if sweep.equal_budget is not None and not sweep.equal_budget.is_known:
         speed = flops_per_second(sweep.configs()[0], cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
-        sweep = sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"flops_per_second": speed})})
+        sweep = sweep.with_speed(speed)
     device = claim_device(cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
     costs = []
     for config in _teachers_to_train(sweep):

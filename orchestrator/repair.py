@@ -17,14 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter, Row, keys, read_reports
 from orchestrator.results.reader import read_with_damages
-from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
+from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
 from orchestrator.searcher import assignment_of
 from orchestrator.study import CONFIG_ATTRIBUTE, ended_trials
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 
 _STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped_early", TrialState.FAIL: "failed"}
-_REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS]
+_REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS, *EXPENSE_COLUMNS]
 _TEACHER = ("teacher_sha256", "teacher_validation_accuracy", "teacher_test_accuracy")
 
 

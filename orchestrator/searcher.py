@@ -13,7 +13,7 @@ methods by which Tune would do so are empty here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
@@ -82,6 +82,7 @@ class StudySearcher(Searcher):
         first: Mapping[str, Any] | None = None,
         settled: Mapping[Assignment, str] | None = None,
         past: Sequence[FrozenTrial] = (),
+        may_start: Callable[[Collection[str]], bool] = lambda running: True,
     ) -> None:
         """Make the searcher of one session.
 
@@ -93,6 +94,7 @@ class StudySearcher(Searcher):
             first: Parameters of a search's very first trial; those not named are sampled.
             settled: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
             past: Trials of other sweeps that inform the sampler.
+            may_start: Whether what may be spent allows another trial beside those that run.
         """
         super().__init__()
         self._study = study
@@ -104,6 +106,7 @@ class StudySearcher(Searcher):
         self._sweep_id = sweep_id
         self._settled = dict(settled or {})
         self._past = past
+        self._may_start = may_start
         self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
         known = {assignment_of(trial) for trial in study.get_trials(deepcopy=False)}
         self._assignments = [a for a in sweep.assignments() if a not in known and a not in self._settled]
@@ -115,7 +118,8 @@ class StudySearcher(Searcher):
         """The config of the next trial: ``trial_id``, ``case`` and the fields of its config; or ``FINISHED``.
 
         None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, the
-        next generation of a population from one that is, or all that is left is running.
+        next generation of a population from one that is, what may be spent is foreseen for those that run, or all that is
+        left is running.
         """
         if self.storage_error:
             return None  # asking again would be to wait again
@@ -132,6 +136,8 @@ class StudySearcher(Searcher):
             self.storage_error = self.storage_error or error
 
     def _suggest(self) -> dict[str, Any] | str | None:
+        if self._has_more and not self._may_start(self._trials.keys()):
+            return self._nothing_more
         if self._unfinished:
             if self._has_nothing_for(self._unfinished[0]):
                 return None
@@ -140,19 +146,30 @@ class StudySearcher(Searcher):
             trial = optuna.Trial(self._study, left._trial_id)
         elif self._assignments and self._next_assignment() is None:
             return None
-        elif self._assignments or (not self._sweep.cases and self.trials_started < self._sweep.num_trials):
+        elif self._has_more:
             if self._population and not self._population.is_ready(self.trials_started, self._trials_asked_for):
                 return None
             self._seed_sampler(self.trials_started)
             trial = self._study.ask()
         else:
-            # One that runs may come back: see run_again.
-            return None if self._trials else str(Searcher.FINISHED)
+            return self._nothing_more
         key = trial_name(trial.number)
         config = self._config(trial)
         self._trials[key] = trial
         assignment = assignment_of(trial)
         return {"trial_id": key, "case": assignment.case if assignment else None, **config}
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether there are trials to be run that do not run."""
+        if self._unfinished or self._assignments:
+            return True
+        return not self._sweep.cases and self.trials_started < self._sweep.num_trials
+
+    @property
+    def _nothing_more(self) -> str | None:
+        # One that runs may come back: see run_again.
+        return None if self._trials else str(Searcher.FINISHED)
 
     def _has_nothing_for(self, trial: FrozenTrial) -> bool:
         """Whether a trial whose driver died before it was settled has to wait for an assignment that can run."""

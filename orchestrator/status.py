@@ -11,8 +11,11 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.config import SweepConfig
+from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import read_leaderboard
+from orchestrator.limit import spent_in_words
 from orchestrator.results import Row, config_of, keys, read_reports, read_sweeps
+from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, settings_of_trial, trials_so_far
 from orchestrator.view import SweepView, TrialView, duration
 from trainables.config import AnyTrialConfig, config_class
@@ -29,7 +32,7 @@ class Status:
 
     sweep_id: str
     state: str
-    """``running``, ``silent``, ``finished``, ``interrupted`` or ``failed``."""
+    """``running``, ``silent``, ``finished``, ``interrupted``, ``out of budget`` or ``failed``."""
 
     sentence: str
     """The same, with what it rests on."""
@@ -41,7 +44,7 @@ class Status:
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self.state in {"finished", "interrupted", "failed"}
+        return self.state in {"finished", "interrupted", OUT_OF_BUDGET, "failed"}
 
     def render(self, *, rows: int = 20) -> Group:
         """For a terminal."""
@@ -77,6 +80,8 @@ def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> 
     ago = duration((now - heard).total_seconds())
     if event == "interrupted":
         return event, f"interrupted {ago} ago; the command that began it goes on with it"
+    if event == OUT_OF_BUDGET:
+        return event, f"stopped {ago} ago with its budget used up; with a larger one the command that began it goes on"
     if event == "failed":
         return event, f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
     if event != "started":
@@ -102,6 +107,9 @@ def _view(
         searched=["case", "seed"] if sweep.cases else searched,
         num_trials=max(sweep.num_trials, len(rows)),
     )
+    expenses = Expenses()
+    expenses.recall(rows, reports)
+    view.spent = spent_in_words(expenses, sweep.budget)
     configs: dict[str, AnyTrialConfig] = {}
     for trial in trials_so_far(store, sweep_id):
         settings = settings_of_trial(trial)

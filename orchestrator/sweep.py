@@ -26,15 +26,19 @@ from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
+from orchestrator.expenses import Expenses
 from orchestrator.inputs import prepare_inputs
+from orchestrator.limit import SpendingLimit
 from orchestrator.lock import sweep_lock
+from orchestrator.market import prices_of
 from orchestrator.notify import Notifier, webhook
 from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.recovery import rebuild_study
 from orchestrator.repair import restore_rows
-from orchestrator.results import ResultWriter, keys, read_sweeps, read_trials
+from orchestrator.results import ResultWriter, keys, read_reports, read_sweeps, read_trials
+from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.samplers import check_sampler
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
 from orchestrator.searcher import StudySearcher, assignment_of, published_settings, running_trials, survey_space
@@ -51,10 +55,12 @@ from trainables.trial import StudentStore, TrialInputs, TrialStorage
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """How a session ended; ``finished`` is false if it was interrupted."""
+    """How a session ended; ``finished`` is false if it was interrupted or what it may spend is used up."""
 
     sweep_id: str
     finished: bool
+    out_of_budget: str = ""
+    """What has been spent, where no trial may start; else empty."""
 
 
 def run_sweep(
@@ -102,12 +108,14 @@ def run_sweep(
             writer=ResultWriter(store, sweep_id),
             console=console,
             settled=dict(settled or {}),
+            limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
         )
         driver.check_study()
         driver.check_checkpoints()
         restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
         driver.say_start()
-        if not driver.finished:
+        driver.recall_expenses()
+        if not driver.finished and driver.limit.allows_another(()):
             try:
                 with tune_environment(), ray_session(address) as session:
                     driver.on_cluster(session).run_session(session)
@@ -120,10 +128,10 @@ def run_sweep(
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
-            notifier.ended(store, finished=driver.finished)
+            notifier.ended(store, finished=driver.finished, out_of_budget=driver.out_of_budget)
         if driver.finished:
             driver.writer.compact()
-        return SweepOutcome(sweep_id=sweep_id, finished=driver.finished)
+        return SweepOutcome(sweep_id=sweep_id, finished=driver.finished, out_of_budget=driver.out_of_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +147,16 @@ class _Driver:
     writer: ResultWriter
     console: Console
     settled: dict[Assignment, str]
+    limit: SpendingLimit
 
     @property
     def finished(self) -> bool:
         return self._ended >= self._total
+
+    @property
+    def out_of_budget(self) -> str:
+        """What has been spent, where that is why trials are left; else empty."""
+        return self.limit.spent if self.limit.exhausted and not self.finished else ""
 
     @property
     def _total(self) -> int:
@@ -205,8 +219,23 @@ class _Driver:
             names = ", ".join(sorted(outside))
             self.say(f"the first trial has the published settings, but for {names}: outside of what is searched")
 
+    def recall_expenses(self) -> None:
+        """Count what earlier sessions have spent.
+
+        Raises:
+            ConfigError: there is a limit and they cannot be counted.
+        """
+        rows, reports = (read(self.store, self.sweep_id).to_pylist() for read in (read_trials, read_reports))
+        self.limit.expenses.recall(rows, reports)
+        if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.expenses.total.usd is None:
+            raise ConfigError(
+                "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave it out, or begin anew "
+                "with --sweep-id and prices:"
+            )
+
     def on_cluster(self, session: RaySession) -> _Driver:
         """The same with resources that fit the cluster, where they were left open."""
+        self.limit.expenses.machine = session.machine
         sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
         if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
             self.say("no GPU in this cluster: trials run on its CPUs")
@@ -216,6 +245,7 @@ class _Driver:
         """Everything between connecting to Ray and leaving it."""
         concurrency = self._concurrency(session)
         self._check_storage_is_shared(session)
+        self._check_countable(session)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         self._write_session(number, "started", session)
         event = "failed"
@@ -223,7 +253,7 @@ class _Driver:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
             self._check_same_teachers(inputs)
             self._with_known_budget()._fit(inputs, concurrency)
-            event = "finished" if self.finished else "interrupted"
+            event = "finished" if self.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
             raise
@@ -252,7 +282,7 @@ class _Driver:
 
     def _with_known_budget(self) -> _Driver:
         """The same, a budget in seconds told in operations: measured on the cluster by a sweep's first session."""
-        budget = self.sweep.budget
+        budget = self.sweep.equal_budget
         if budget is None or budget.is_known:
             return self
         speed = self.study.user_attrs.get(_SPEED)
@@ -265,8 +295,7 @@ class _Driver:
         self.say(
             f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
         )
-        known = budget.model_copy(update={"flops_per_second": speed})
-        return replace(self, sweep=self.sweep.model_copy(update={"budget": known}))
+        return replace(self, sweep=self.sweep.with_speed(speed))
 
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
@@ -280,6 +309,7 @@ class _Driver:
             first=self._published_settings(),
             settled=self.settled,
             past=past_trials(self.study, self.store, self.sweep, self.domains, say=self.say),
+            may_start=self.limit.allows_another,
         )
         progress = Progress(
             console=self.console,
@@ -297,6 +327,7 @@ class _Driver:
             searcher=searcher,
             inputs=inputs,
             progress=progress,
+            expenses=self.limit.expenses,
         )
         with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
@@ -371,6 +402,21 @@ class _Driver:
             raise ConfigError(
                 f"storage={self.sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
                 "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+            )
+
+    def _check_countable(self, session: RaySession) -> None:
+        """Refuse a limit that could not be kept."""
+        budget = self.sweep.budget
+        if budget is None:
+            return
+        if budget.gpu_hours is not None and not self.sweep.gpus_per_trial:
+            raise ConfigError("budget: {gpu_hours: ...}: these trials take no GPU; use usd, or --gpus")
+        prices = self.limit.expenses.prices
+        unknown = sorted({str(machine) for machine in session.machines() if prices.hour(machine) is None})
+        if budget.usd is not None and unknown:
+            raise ConfigError(
+                f"budget: {{usd: ...}}: no price is known of {', '.join(unknown)}; write a file with machines: {{NAME: "
+                "{on_demand: ...}} and name it as prices:, or limit gpu_hours"
             )
 
     def _concurrency(self, session: RaySession) -> int:

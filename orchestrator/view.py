@@ -66,6 +66,8 @@ class SweepView:
     num_trials: int
     trials: dict[str, TrialView] = field(default_factory=dict)
     last_warning: str = ""
+    spent: str = ""
+    """What the trials have cost, in words."""
 
     @property
     def shown_metric(self) -> str:
@@ -111,6 +113,8 @@ class SweepView:
             settings = self.settings_of(best)
             about = f"{best}: {settings}" if settings else best
             parts.append(f"best {self.sweep.objective} {self.trials[best].objective:.4f} ({about})")
+        if self.spent:
+            parts.append(self.spent)
         left = self.seconds_left(elapsed)
         if left is not None and self.ended_count < self.num_trials:
             parts.append(f"about {duration(left)} left")

@@ -70,12 +70,13 @@ def _usable(
     say: Callable[[str], None],
 ) -> list[PastTrial]:
     board = read_leaderboard(store, sweep_id)
-    if board.sweep.budget != sweep.budget:
+    if board.sweep.equal_budget != sweep.equal_budget:
         raise ConfigError(
-            f"warm_start: {sweep_id} has budget={board.sweep.budget}, this sweep {sweep.budget}; equal ones are needed"
+            f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
+            "needed"
         )
     wanted = sweep.configs()[0].model_dump()
-    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - _MAY_DIFFER - (_OF_BUDGET if sweep.budget else set())
+    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - _MAY_DIFFER - (_OF_BUDGET if sweep.equal_budget else set())
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found = []

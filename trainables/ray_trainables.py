@@ -14,10 +14,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 import torch
 from ray.tune import Trainable
 from ray.tune.result import DONE
@@ -42,6 +44,9 @@ MACHINE_NOTES = "machine_notes"
 FAILURE = "failure"
 """Key of a result that says why the trial has failed for good, as ``Kind: message``."""
 
+HOLD = "hold"
+"""Key of a result under which a trial's process says what it holds, as the fields of ``Hold``."""
+
 _FILE = "trial.safetensors"
 
 _SECONDS_WHEN_LEAVING = 5.0
@@ -49,6 +54,18 @@ _SECONDS_WHEN_LEAVING = 5.0
 
 _MAY_PASS = (OSError, pa.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError)
 """Errors of storage and devices: tried again from the last checkpoint. All others would come again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """The share of a node that was set aside for a trial's process, and for how long so far."""
+
+    node_id: str
+    """Ray's id of the node; empty without Ray."""
+
+    cpus: float
+    gpus: float
+    seconds: float
 
 
 class TrialTrainable(Trainable):
@@ -87,6 +104,7 @@ class TrialTrainable(Trainable):
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
         self._leaving = leaving
+        self._began_at = time.monotonic()
         with self._failing_for_good():
             self._begin(config, inputs, storage, checkpoint_seconds)
 
@@ -99,9 +117,8 @@ class TrialTrainable(Trainable):
         self._inputs = inputs
         self._trial_storage = storage  # Tune has a _storage of its own
         self._checkpoint_seconds = checkpoint_seconds
-        resources = self.trial_resources.required_resources if self.trial_resources else {}
-        gpus = resources.get("GPU", 0)
-        device = claim_device(cpus=resources.get("CPU", 1), gpus=gpus)
+        cpus, gpus = self._resources
+        device = claim_device(cpus=cpus, gpus=gpus)
         self._notes: list[str] = []
         self._machine_notes: list[str] = []
         self._warned: set[str] = set()
@@ -127,8 +144,19 @@ class TrialTrainable(Trainable):
         """
         with self._failing_for_good():
             if self._failure is None:
-                return self._report()
-        return {FAILURE: self._failure, DONE: True}
+                return self._report() | {HOLD: self._hold()}
+        return {FAILURE: self._failure, DONE: True, HOLD: self._hold()}
+
+    def _hold(self) -> dict[str, Any]:
+        node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+        cpus, gpus = self._resources
+        return asdict(Hold(node_id=node_id, cpus=cpus, gpus=gpus, seconds=time.monotonic() - self._began_at))
+
+    @property
+    def _resources(self) -> tuple[float, float]:
+        """CPU cores and GPUs that were set aside."""
+        resources = self.trial_resources.required_resources if self.trial_resources else {}
+        return resources.get("CPU", 1), resources.get("GPU", 0)
 
     @contextmanager
     def _failing_for_good(self) -> Iterator[None]:

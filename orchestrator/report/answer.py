@@ -26,9 +26,8 @@ def question(data: SweepData) -> str:
         many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What comes of {wanted[0]}"
         return f"{many} over {_count(len(sweep.seeds), 'seed')}{' each' if len(wanted) > 1 else ''}? {where}."
     names = _listed([words(name) for name in data.searched])
-    amount, unit = (
-        (sweep.budget.amount, words(sweep.budget.unit)) if sweep.budget else (config.budget, words(config.unit))
-    )
+    equal = sweep.equal_budget
+    amount, unit = (equal.amount, words(equal.unit)) if equal else (config.budget, words(config.unit))
     stopping = (
         "none is stopped early" if sweep.scheduler.name == "none" else f"early stopping by {sweep.scheduler.name}"
     )

@@ -182,7 +182,7 @@ def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
 def _trial(trial_id: str, row: Row | None, reports: list[Row], sweep: SweepConfig) -> Trial:
     if row is None:
         # Its budget is that of all trials, unless it follows from settings that its row will tell.
-        config = None if sweep.cases or sweep.budget else sweep.configs()[0]
+        config = None if sweep.cases or sweep.equal_budget else sweep.configs()[0]
         settings: dict[str, Any] = {}
     else:
         config = config_of(row)

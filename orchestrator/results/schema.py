@@ -15,6 +15,8 @@ from trainables.metrics import METRICS
 
 SCHEMA_VERSION = "1"
 CONFIG_PREFIX = "config_"
+OUT_OF_BUDGET = "out of budget"
+"""How a session ended that may not start more trials."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _KINDS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -55,12 +57,31 @@ _MACHINE_FIELDS = [
 MACHINE_COLUMNS = tuple(field.name for field in _MACHINE_FIELDS)
 """What a report says of where and how it was made, beside its metrics."""
 
+_EXPENSE_FIELDS = [
+    _field("node_type", pa.string(), "Type of that machine: the cloud's name, else the cluster's, else the host's."),
+    _field(
+        "gpu_seconds",
+        pa.float64(),
+        "Seconds for which GPUs were held so far, half a GPU counting half; summed over all processes that ran the trial.",
+        "s",
+    ),
+    _field(
+        "cost_usd",
+        pa.float64(),
+        "What the trial's share of its machines has cost so far, over all processes; null where one has no price.",
+        "USD",
+    ),
+]
+EXPENSE_COLUMNS = tuple(field.name for field in _EXPENSE_FIELDS)
+"""What the driver adds to a report and a trial: see ``orchestrator.expenses``."""
+
 REPORTS = pa.schema(
     [
         _field("trial_id", pa.string(), "The trial, unique in its sweep."),
         _field("reported_at", _TIME, "When the driver received the report.", "UTC"),
         *_METRIC_FIELDS,
         *_MACHINE_FIELDS,
+        *_EXPENSE_FIELDS,
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
@@ -87,6 +108,7 @@ TRIALS = pa.schema(
         *_CONFIG_FIELDS,
         *_METRIC_FIELDS,
         *_MACHINE_FIELDS,
+        *_EXPENSE_FIELDS,
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
@@ -95,7 +117,7 @@ TRIALS = pa.schema(
 SWEEPS = pa.schema(
     [
         _field("session", pa.int64(), "Number of the session, from 0; each start of a sweep is one."),
-        _field("event", pa.string(), "started, finished, interrupted or failed."),
+        _field("event", pa.string(), f"started, finished, interrupted, {OUT_OF_BUDGET} or failed."),
         _field("at", _TIME, "When.", "UTC"),
         _field("config_json", pa.string(), "The whole SweepConfig of the session."),
         _field("objective", pa.string(), "Metric that the search optimises."),

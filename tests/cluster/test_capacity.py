@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.capacity import Capacity, NodeType, capacity_of, promised_capacity, read_promised_capacity
+from cluster.capacity import Capacity, NodeType, capacity_of, promised_capacity, read_description
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +68,6 @@ def test_a_cluster_that_grows_is_filled_up_to_its_largest(file: str, trials: int
 
 def test_machines_that_are_there_already_are_counted_when_they_have_joined(tmp_path: Path) -> None:
     assert promised_capacity(yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())) is None
-    assert read_promised_capacity(tmp_path / "nothing.yaml") is None
+    assert read_description(tmp_path / "nothing.yaml") is None
     (tmp_path / "bootstrap.yaml").write_text((ROOT / "cluster.yaml").read_text())
-    assert read_promised_capacity(tmp_path / "bootstrap.yaml") is not None
+    assert promised_capacity(read_description(tmp_path / "bootstrap.yaml") or {}) is not None

@@ -104,3 +104,31 @@ def test_a_field_that_a_later_version_adds_gives_a_sweep_no_other_id() -> None:
     said = SweepConfig.model_validate({"name": "a", "trial": {"dataset": "digits"}, "budget": None, "seed": 0})
     other = SweepConfig.model_validate({"name": "a", "trial": {"dataset": "digits"}, "seed": 1})
     assert plain.default_sweep_id == said.default_sweep_id != other.default_sweep_id
+
+
+def test_what_a_sweep_may_spend_is_the_same_sweep_and_changes_no_trial() -> None:
+    plain = sweep_with({"unit": "student_updates", "amount": 40})
+    limited = sweep_with({"unit": "student_updates", "amount": 40, "usd": 50, "gpu_hours": 20})
+    assert limited.default_sweep_id == plain.default_sweep_id
+    assert limited.identity == plain.identity
+    assert limited.equal_budget == plain.equal_budget
+    without = SweepConfig.model_validate({**plain.model_dump(), "budget": None})
+    only_limited = SweepConfig.model_validate({**plain.model_dump(), "budget": {"usd": 50}})
+    assert only_limited.default_sweep_id == without.default_sweep_id != plain.default_sweep_id
+    assert only_limited.equal_budget is None
+    assert only_limited.trial_config({}) == without.trial_config({})
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"unit": "flops"}, "unit without amount"),
+        ({"amount": 3}, "amount without unit"),
+        ({"reports": 3}, "expected unit and amount for each trial, or usd or gpu_hours for all"),
+        ({"usd": 0}, "greater than 0"),
+        ({"gpu_hours": 1, "flops_per_second": 1e9}, "flops_per_second is for unit: seconds"),
+    ],
+)
+def test_a_budget_says_what_it_is_of(budget: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BudgetConfig.model_validate(budget)

@@ -59,6 +59,7 @@ class Session:
     def report(self, trial: Any, done: int, **changes: Any) -> None:
         result = report(trial.config["trial_id"], done, **changes)
         del result["reported_at"]
+        result["hold"] = {"node_id": "", "cpus": 1, "gpus": 0, "seconds": 1.0}
         self.recorder.on_trial_result(0, [], trial, result)
 
     def states(self) -> list[TrialState]:

@@ -88,7 +88,7 @@ def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
         (
             # Not even this unit: a generation's part of the budget would count as the whole.
             {"scheduler": {"name": "pbt"}, "num_trials": 80, "budget": {"unit": "pseudo_batches", "amount": 90}},
-            "budget: does not fit; use trial: {total_pseudo_batches",
+            "budget: {unit: ...} does not fit; use trial: {total_pseudo_batches",
         ),
         ({"budget": {"unit": "flops", "amount": 9, "flops_per_second": 1.0}}, "flops_per_second is for unit: seconds"),
         ({"trial": {"teacher_seed": 1, "teacher_checkpoint": "x.pt"}}, "teacher_checkpoint is trained already"),

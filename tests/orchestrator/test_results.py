@@ -28,7 +28,8 @@ def report(trial_id: str = "t0000", pseudo_batches: int = 10, **changes: Any) ->
     row: dict[str, Any] = {metric.name: values[metric.kind] for metric in METRICS}
     row |= {"trial_id": trial_id, "pseudo_batches": pseudo_batches, "student_updates": 10 * pseudo_batches}
     row |= {"reported_at": NOW}
-    return row | {"hostname": "here", "device": "cpu", "threads": 1, "compiled": False} | changes
+    row |= {"hostname": "here", "device": "cpu", "threads": 1, "compiled": False}
+    return row | {"node_type": "here", "gpu_seconds": 0.0, "cost_usd": None} | changes
 
 
 def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
@@ -54,7 +55,10 @@ def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
     assert configs == {CONFIG_PREFIX + name for model in CONFIGS.values() for name in model.model_fields}
     metrics = {metric.name for metric in METRICS}
     assert metrics <= set(TRIALS.names)
-    assert set(REPORTS.names) - metrics == {"trial_id", "reported_at", "hostname", "device", "threads", "compiled"}
+    assert set(REPORTS.names) - metrics == {
+        *("trial_id", "reported_at", "hostname", "device", "threads", "compiled"),
+        *("node_type", "gpu_seconds", "cost_usd"),
+    }
     assert TRIALS.field("config_student_steps").type == pa.int64()
     assert TRIALS.field("config_temperature").type == pa.float64()
     assert TRIALS.field("config_teacher_checkpoint").type == pa.string()

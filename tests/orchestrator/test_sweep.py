@@ -280,6 +280,41 @@ def test_a_budget_of_seconds_has_one_measure_for_all_trials_of_all_sessions(stor
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_a_budget_stops_a_sweep_in_time_and_a_larger_one_goes_on(tmp_path: Path, storage: str) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(yaml.safe_dump({"machines": {ray.nodes()[0]["NodeManagerHostname"]: {"on_demand": 3600}}}))
+    sweep = sweep_of(storage, prices=str(prices), budget={"usd": 1e-6})
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
+    command = ["sweep", str(file), "--sweep-id", "frugal"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert "budget reached: " in first.output
+    assert "With a larger one the same command goes on" in first.output
+    (row,) = trials(storage, "frugal")
+    assert row["state"] == "completed", "what runs comes to its end"
+    assert row["gpu_seconds"] == 0
+    # One of two cores, at a dollar a second for both, for as long as it trained at least.
+    assert row["cost_usd"] >= 0.5 * (row["training_seconds"] + row["evaluation_seconds"])
+    assert read_sweeps(find_storage(storage), "frugal")["event"].to_pylist()[-1] == "out of budget"
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0
+    assert len(trials(storage, "frugal")) == 1, "what earlier sessions have spent counts"
+    status = CliRunner().invoke(app, ["status", "frugal", "--storage", storage])
+    assert "with its budget used up" in status.output
+    assert CliRunner().invoke(app, [*command, "--budget-usd", "1000"]).exit_code == 0
+    assert [row["state"] for row in trials(storage, "frugal")] == ["completed"] * 3
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_limit_that_cannot_be_counted_is_refused(storage: str) -> None:
+    with pytest.raises(ConfigError, match="no price is known of .* name it as prices:, or limit gpu_hours"):
+        run(sweep_of(storage, budget={"usd": 5}), "unpriced")
+    with pytest.raises(ConfigError, match="these trials take no GPU"):
+        run(sweep_of(storage, budget={"gpu_hours": 5}), "no-gpu-hours")
+
+
+@pytest.mark.usefixtures("ray_local")
 def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
     sweep = sweep_of(storage, num_trials=2)
     run(sweep, "lost")

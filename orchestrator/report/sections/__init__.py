@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.expenses import Expenses
+from orchestrator.limit import spent_in_words
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, words
 from orchestrator.report.extras import Extras
@@ -75,11 +77,14 @@ def _facts(data: SweepData) -> dict[str, str]:
     running = sum(trial.state == "running" for trial in data.trials)
     looks = [row["test_evaluations"] for row in data.board.rows if row["test_evaluations"] is not None]
     last = data.sessions[-1]["event"]
+    expenses = Expenses()
+    expenses.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
     facts = {
         "trials": f"{len(data.board.rows)} of {data.sweep.num_trials}",
         "ended": states,
         "without an end yet": str(running) if running else "",
         "computing time": duration(computing_seconds(data)),
+        "GPUs and money": spent_in_words(expenses, data.sweep.budget),
         "looks at the test split": f"{sum(looks):,}" if looks else "",
         "sweep": "running, or stopped without a word" if last == "started" else str(last),
     }

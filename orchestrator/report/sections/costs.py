@@ -28,6 +28,7 @@ def costs_section(data: SweepData) -> Section:
     for row in data.board.rows:
         if row["training_seconds"] is not None:
             groups.setdefault(words(row["state"]), []).append(row)
+    counted = any(row["gpu_seconds"] or row["cost_usd"] for found in groups.values() for row in found)
     rows = [
         [
             state,
@@ -36,10 +37,12 @@ def costs_section(data: SweepData) -> Section:
             duration(sum(row["evaluation_seconds"] for row in found)),
             f"{sum(row['student_updates'] or 0 for row in found):,}",
             str(sum(row["recoveries"] for row in found)),
+            *(_money(found) if counted else ()),
         ]
         for state, found in groups.items()
     ]
-    headings = ("ended", "trials", "training", "measuring", "student updates", "continued after a loss")
+    headings = ["ended", "trials", "training", "measuring", "student updates", "continued after a loss"]
+    headings += ["GPU hours", "cost"] if counted else []
     saved = _saved_seconds(data)
     lead = f"Early stopping saved about {duration(saved)}: what stopped trials would have gone on for at their pace."
     title = f"{words(data.metric)} and computing time"
@@ -74,6 +77,14 @@ def failures_section(data: SweepData) -> Section:
         lines = [[_names(ids), line] for line, ids in found.items()]
         blocks.append(Table(title="Warnings", headings=("trials", "what"), rows=lines, text_columns=frozenset({0, 1})))
     return Section(title="Failures and warnings", blocks=blocks)
+
+
+def _money(rows: list[Row]) -> tuple[str, str]:
+    """GPU hours and cost of trials, where they are known; a cost of some of them says so."""
+    known = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
+    some = "" if len(known) == len(rows) else f" ({len(known)} of {len(rows)} trials)"
+    cost = f"{sum(known):.2f} USD{some}" if known else "no price"
+    return f"{sum(row['gpu_seconds'] or 0.0 for row in rows) / 3600:.3g}", cost
 
 
 def _saved_seconds(data: SweepData) -> float:

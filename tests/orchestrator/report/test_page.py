@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from orchestrator.confirm import confirmation_sweep
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.report import make_report, write_report
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, read_trials
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_results import report, trial
 from trainables.object_store import ObjectStore
@@ -160,3 +161,17 @@ def test_a_report_that_cannot_be_written_is_a_warning(store: ObjectStore, capsys
     assert write_report(store, "search-a") == "reports/search-a/index.html"
     leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
     assert "Report: " in capsys.readouterr().out
+
+
+def test_money_is_shown_beside_computing_time_where_it_is_known(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    assert "GPU hours" not in text_of(make_report(store, ["search-a"]))
+    for row, cost in zip(read_trials(store, "search-a").to_pylist(), (1.25, 2.5, None), strict=True):
+        row |= {"gpu_seconds": 3600.0, "cost_usd": cost, "ended_at": row["ended_at"] + timedelta(days=1)}
+        del row["sweep_id"]
+        ResultWriter(store, "search-a").write_trial(row)
+    text = text_of(make_report(store, ["search-a"]))
+    assert "GPU hours cost" in text
+    assert re.search(r"stopped early 2 .* 2 2\.50 USD \(1 of 2 trials\)", text)
+    assert re.search(r"completed 1 .* 1 1\.25 USD", text)
+    assert "3 GPU hours" in text

@@ -1,0 +1,142 @@
+"""What an hour of a machine costs, by its type: from a file with a date, since prices change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PRICES = Path(__file__).with_name("prices.yaml")
+"""The prices that come with the package."""
+
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A node, as far as its price goes."""
+
+    name: str
+    """The cloud's name of the type, else what the cluster calls its group, else the host's name."""
+
+    spot: bool
+    """Whether it is rented until somebody pays more."""
+
+    cpus: float
+    gpus: float
+
+    def share(self, *, cpus: float, gpus: float) -> float:
+        """How much of it a trial of that size takes: its part of the GPUs, or without GPUs, of the CPU cores. At most 1."""
+        wanted, there = (gpus, self.gpus) if gpus > 0 else (cpus, self.cpus)
+        return min(1.0, wanted / there) if there else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.name} ({'spot' if self.spot else 'on demand'})"
+
+
+class Price(BaseModel):
+    """Of one type of machine, in USD an hour."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 0
+    on_demand: Usd | None = None
+    spot: Usd | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    machines: dict[str, Price]
+    as_of: date | None = None
+    region: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriceList:
+    """Prices by type of machine."""
+
+    prices: Mapping[str, Price]
+
+    def hour(self, machine: Machine) -> float | None:
+        """What an hour of it costs, in USD; none where that is not known."""
+        price = self.prices.get(machine.name)
+        if price is None:
+            return None
+        return price.spot if machine.spot else price.on_demand
+
+    def machines(self) -> list[Machine]:
+        """Every type that has a price, once for each way to rent it."""
+        return [
+            Machine(name=name, spot=spot, cpus=price.cpus, gpus=price.gpus)
+            for name, price in self.prices.items()
+            for spot, usd in ((True, price.spot), (False, price.on_demand))
+            if usd is not None
+        ]
+
+
+def read_prices(path: Path | None = None) -> PriceList:
+    """The prices that come with the package, those of a file of the user's before them.
+
+    Raises:
+        ValueError: the file cannot be read or is not a price list; the message says which and what is wrong.
+    """
+    prices = _read(PRICES)
+    return PriceList(prices=prices | _read(path) if path else prices)
+
+
+def _read(path: Path) -> dict[str, Price]:
+    try:
+        return _File.model_validate(yaml.safe_load(path.read_text())).machines
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{path}: {where}: {first['msg']}. Expected machines: {{NAME: {{cpus: 4, gpus: 1, on_demand: 0.8, spot: 0.4}}}} "
+            "in USD an hour"
+        ) from error
+
+
+def machine_of(node: Mapping[str, Any], description: Mapping[str, Any] | None) -> Machine:
+    """What a node is.
+
+    Args:
+        node: One of ``ray.nodes()``.
+        description: The cluster's, as ``ray up`` takes it; none where there is none.
+    """
+    labels, resources = node.get("Labels", {}), node["Resources"]
+    group = labels.get("ray.io/node-group", "")
+    machine = described_machines(description or {}).get(group) or Machine(
+        name=group or node["NodeManagerHostname"],
+        spot="spot" in labels.get("ray.io/market-type", "").lower(),
+        cpus=0,
+        gpus=0,
+    )
+    return replace(machine, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+
+
+def described_machines(description: Mapping[str, Any]) -> dict[str, Machine]:
+    """The machines that a cluster may have, the head's among them, by the name of their type; empty where none are named."""
+    found = {}
+    for group, node in description.get("available_node_types", {}).items():
+        config, resources = node.get("node_config", {}), node.get("resources", {})
+        name = str(config.get("InstanceType") or config.get("machineType") or group).rpartition("/")[2]
+        found[group] = Machine(
+            name=name, spot=_is_spot(config), cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0)
+        )
+    return found
+
+
+def _is_spot(config: Mapping[str, Any]) -> bool:
+    market = config.get("InstanceMarketOptions", {}).get("MarketType")  # AWS
+    scheduling = config.get("scheduling", [])  # Google; Ray's examples have a list of single settings
+    settings = scheduling if isinstance(scheduling, list) else [scheduling]
+    return market == "spot" or any(s.get("preemptible") or s.get("provisioningModel") == "SPOT" for s in settings)

@@ -1,0 +1,191 @@
+"""What trials cost: the share of a GPU that each has held and what that was worth, summed over all processes that ran it.
+
+A trial's process says with each report how long it has had its share of which node. The driver adds what a process had
+when it was lost, and multiplies by the node's price. What was spent between a trial's last report and the death of the
+driver itself is known to nobody, and not counted; nor are machines that start, idle or train a teacher.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cluster.prices import Machine, PriceList
+from orchestrator.results import Row
+from orchestrator.results.schema import EXPENSE_COLUMNS
+
+if TYPE_CHECKING:
+    from trainables.ray_trainables import Hold  # brings Ray, which whoever only reads can do without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """So much, by a trial or by several."""
+
+    gpu_seconds: float = 0.0
+    usd: float | None = 0.0
+    """None: a machine had no price."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """The same in hours."""
+        return self.gpu_seconds / 3600
+
+    def __add__(self, other: Spent) -> Spent:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Spent(gpu_seconds=self.gpu_seconds + other.gpu_seconds, usd=usd)
+
+    def times(self, factor: float) -> Spent:
+        """So many times as much."""
+        return Spent(gpu_seconds=factor * self.gpu_seconds, usd=None if self.usd is None else factor * self.usd)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Spent:
+        """What a row of a trial or a report says; nothing where it is of a version that did not count."""
+        return cls(gpu_seconds=row["gpu_seconds"] or 0.0, usd=row["cost_usd"])
+
+
+NOTHING = Spent()
+
+
+@dataclass(kw_only=True)
+class _Session:
+    """One process that runs a trial."""
+
+    started: float
+    """By the driver's clock, as all its times."""
+
+    heard: float | None = None
+    hold: Hold | None = None
+    """What it said last."""
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """What is known of one trial."""
+
+    before: Spent = NOTHING
+    """By processes that are gone."""
+
+    unplaced: float = 0.0
+    """Seconds of processes that were lost before they said where they ran: they count as the next one's."""
+
+    share: float = 0.0
+    """Of its budget, used at its last report."""
+
+    session: _Session | None = None
+    ended: bool = False
+
+
+@dataclass(kw_only=True)
+class Expenses:
+    """The expenses of one sweep, earlier sessions counted in."""
+
+    prices: PriceList = field(default_factory=lambda: PriceList(prices={}))
+    machine: Callable[[str], Machine | None] = lambda node_id: None
+    """What a node is; none if it is not known."""
+
+    clock: Callable[[], float] = time.monotonic
+    unpriced: set[str] = field(default_factory=set)
+    """Machines that have run trials and have no price."""
+
+    _trials: dict[str, _Trial] = field(default_factory=dict)
+
+    def recall(self, rows: list[Row], reports: list[Row]) -> None:
+        """Take in what earlier sessions have spent.
+
+        Args:
+            rows: The trials that have ended.
+            reports: All reports; of trials that have not ended the dearest counts.
+        """
+        for report in reports:
+            trial = self._trial(report["trial_id"])
+            spent = Spent.of_row(report)
+            if (spent.gpu_seconds, spent.usd or 0) >= (trial.before.gpu_seconds, trial.before.usd or 0):
+                trial.before = spent
+        for row in rows:
+            trial = self._trial(row["trial_id"])
+            trial.before, trial.ended = Spent.of_row(row), True
+
+    def started(self, key: str) -> None:
+        """A process has begun to run a trial."""
+        self._trial(key).session = _Session(started=self.clock())
+
+    def reported(self, key: str, hold: Hold, *, share: float) -> dict[str, Any]:
+        """It has reported; the columns of the report, by name.
+
+        Args:
+            key: The trial.
+            hold: What its process holds.
+            share: Of the trial's budget, used by now.
+        """
+        trial = self._trial(key)
+        session = trial.session = trial.session or _Session(started=self.clock())
+        session.heard, session.hold, trial.share = self.clock(), hold, share
+        return self.columns(key)
+
+    def lost(self, key: str) -> None:
+        """Its process is gone, and another will go on."""
+        trial = self._trial(key)
+        trial.before, session = self._so_far(trial, now=True), trial.session
+        if session is not None:
+            trial.unplaced = 0.0 if session.hold else trial.unplaced + self.clock() - session.started
+        trial.session = None
+
+    def ended(self, key: str) -> dict[str, Any]:
+        """The trial has ended; the columns of its row, by name."""
+        columns = self.columns(key)
+        trial = self._trial(key)
+        trial.before, trial.session, trial.ended = self._so_far(trial), None, True
+        return columns
+
+    def columns(self, key: str) -> dict[str, Any]:
+        """What a trial has cost by its last report, for its row."""
+        trial = self._trial(key)
+        hold = trial.session.hold if trial.session else None
+        machine = self.machine(hold.node_id) if hold else None
+        spent = self._so_far(trial)
+        usd = None if hold is None and spent == NOTHING else spent.usd  # of a process that never said where it ran
+        return dict(zip(EXPENSE_COLUMNS, (machine and machine.name, spent.gpu_seconds, usd), strict=True))
+
+    @property
+    def total(self) -> Spent:
+        """What all trials have cost by now."""
+        return sum((self._so_far(trial, now=True) for trial in self._trials.values()), NOTHING)
+
+    def foreseen(self, running: Collection[str]) -> Spent:
+        """What these trials are going to cost until they end, should none be stopped early."""
+        each, left = self.of_a_trial or NOTHING, NOTHING
+        for trial in map(self._trial, running):
+            left += self._so_far(trial).times(1 / trial.share - 1) if trial.share else each
+        return left
+
+    @property
+    def of_a_trial(self) -> Spent | None:
+        """What a trial costs: the mean of those that have ended, else of what the others are on their way to; none as long
+        as nothing is known."""
+        ended = [trial.before for trial in self._trials.values() if trial.ended]
+        known = ended or [self._so_far(t).times(1 / t.share) for t in self._trials.values() if t.share]
+        return sum(known, NOTHING).times(1 / len(known)) if known else None
+
+    def _trial(self, key: str) -> _Trial:
+        return self._trials.setdefault(key, _Trial())
+
+    def _so_far(self, trial: _Trial, *, now: bool = False) -> Spent:
+        """What a trial has cost by its last report, or by now."""
+        session = trial.session
+        if session is None or session.hold is None or session.heard is None:
+            return trial.before
+        since = self.clock() - session.heard if now else 0.0
+        return trial.before + self._worth(session.hold, session.hold.seconds + since + trial.unplaced)
+
+    def _worth(self, hold: Hold, seconds: float) -> Spent:
+        machine = self.machine(hold.node_id)
+        hour = self.prices.hour(machine) if machine else None
+        if machine is None or hour is None:
+            self.unpriced.add(str(machine or hold.node_id))
+            return Spent(gpu_seconds=seconds * hold.gpus, usd=None)
+        share = machine.share(cpus=hold.cpus, gpus=hold.gpus)
+        return Spent(gpu_seconds=seconds * hold.gpus, usd=seconds / 3600 * share * hour)
