@@ -229,29 +229,36 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
     teachers: Teachers = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Storage with earlier sweeps, whose trials tell what one takes."),
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The cluster's description, such as cluster.yaml: its machines set the price."
+        ),
+    ] = None,
+    prices: Prices = None,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a sweep would cost. Trials, updates, and hours from a short probe on this machine.
+    """Say what a sweep would cost. Trials, updates, GPU hours and money: from earlier sweeps, or a short probe here.
 
-    Example: zskt plan paper-table-1 --scale 0.01
+    Example: zskt plan paper-table-1 --scale 0.01 --cluster cluster.yaml
     """
     console = make_console()
     with errors_as_messages(verbose):
+        from orchestrator.market import find_market
         from orchestrator.plan import make_plan
+        from orchestrator.storage import find_storage
 
-        config = load_sweep(
-            preset_or_file, flags=_case_flags(scale, seeds, only, teachers) | {"num_trials": num_trials}
-        )
-        costs = make_plan(_with_resources(config, cpus, gpus))
-        console.print(costs.table())
-        what = "GPU" if costs.device == "cuda" else f"CPU thread{'' if costs.threads == 1 else 's'}"
-        count = 1 if costs.device == "cuda" else costs.threads
-        console.print(
-            f"Hours of {count} {what} of this machine, one trial after the other; estimated from a probe of a few steps. "
-            "Transition curves, where asked for, are not counted.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        flags = {"num_trials": num_trials, "storage": storage, "prices": prices}
+        config = load_sweep(preset_or_file, flags=_case_flags(scale, seeds, only, teachers) | flags)
+        config = _with_resources(config, cpus, gpus)
+        found = make_plan(config, store=find_storage(config.storage), market=find_market(config, cluster))
+        console.print(found.table())
+        for line in found.sentences():
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()

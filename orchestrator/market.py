@@ -1,12 +1,38 @@
-"""What the machines cost on which a sweep runs."""
+"""The machines on which a sweep might run, and what they cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.prices import PriceList, read_prices
+import yaml
+
+from cluster.capacity import read_description
+from cluster.prices import Machine, PriceList, described_machines, read_prices
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market:
+    """The machines on which a sweep might run, and what they cost."""
+
+    machines: Iterable[Machine]
+    prices: PriceList
+
+    def range(self, seconds: float, *, cpus: float, gpus: float) -> tuple[float, float] | None:
+        """What so many seconds of a trial of that size cost, on the cheapest machine that holds one and on the dearest.
+
+        None where no such machine has a price.
+        """
+        fitting = [machine for machine in self.machines if machine.cpus >= cpus and machine.gpus >= gpus]
+        hours = [(machine.share(cpus=cpus, gpus=gpus), self.prices.hour(machine)) for machine in fitting]
+        costs = [seconds / 3600 * share * hour for share, hour in hours if hour is not None]
+        return (min(costs), max(costs)) if costs else None
+
+
+NO_MARKET = Market(machines=(), prices=PriceList(prices={}))
 
 
 def prices_of(sweep: SweepConfig) -> PriceList:
@@ -19,3 +45,20 @@ def prices_of(sweep: SweepConfig) -> PriceList:
         return read_prices(Path(sweep.prices).expanduser() if sweep.prices else None)
     except ValueError as error:
         raise ConfigError(f"prices: {error}") from error
+
+
+def find_market(sweep: SweepConfig, description: Path | None) -> Market:
+    """The machines of a cluster's description; without one those of the cluster whose head this is, else all with a price.
+
+    Raises:
+        ConfigError: one of the files cannot be read.
+    """
+    prices = prices_of(sweep)
+    try:
+        cluster = read_description(description) if description else read_description()
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"--cluster {description}: cannot be read: {error}") from error
+    if description and cluster is None:
+        raise ConfigError(f"--cluster {description}: there is no such file")
+    described = described_machines(cluster or {})
+    return Market(machines=tuple(described.values()) or prices.machines(), prices=prices)

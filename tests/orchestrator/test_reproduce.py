@@ -13,11 +13,9 @@ from orchestrator.cli import app
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
-from orchestrator.plan import make_plan
 from orchestrator.reproduce import check_target, judge_sweep
 from orchestrator.reproduction import Judgement, Verdict
 from orchestrator.reproduction.baseline import compare_with_baseline
-from tests.conftest import tiny_settings
 from tests.orchestrator.test_cases import write
 from trainables.object_store import ObjectStore
 
@@ -153,32 +151,6 @@ def test_wrong_options_are_named(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["reproduce", "paper-table-1", "--no-run", *arguments])
     assert result.exit_code == 2
     assert message in result.output.replace("\n", " ")
-
-
-def test_a_plan_counts_trials_updates_and_teachers() -> None:
-    sweep = SweepConfig.model_validate(
-        {
-            "name": "tiny",
-            "trial": {**tiny_settings(), "validation_fraction": 0},
-            "cases": {"plain": {}, "twice": {"student_steps": 4}},
-            "seeds": [0, 1, 2],
-            "teacher_recipe": {"full_data_epochs": 3, "batch_size": 64},
-        }
-    )
-    teacher, plain, twice = make_plan(sweep).costs
-    assert (teacher.name, teacher.trials, teacher.budget, teacher.student_updates) == (
-        "teacher lenet on digits",
-        1,
-        3,
-        189,
-    )
-    assert (plain.trials, plain.budget, plain.student_updates) == (3, 4, 8)
-    assert twice.student_updates == 16
-    assert make_plan(sweep).hours > 0
-    few_images = {"method": "supervised", "dataset": "digits", "student": "lenet", "images_per_class": 10}
-    supervised = SweepConfig.model_validate({"name": "tiny", "cases": {"few": few_images}})
-    (few,) = make_plan(supervised).costs
-    assert (few.unit, few.budget, few.student_updates) == ("epochs", 8000, 8000)
 
 
 @pytest.mark.ray
