@@ -105,11 +105,17 @@ class CheckpointStore:
     def load_newest(self, trial_id: str, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
         """The newest checkpoint of a trial that can be read, or none.
 
-        A damaged one is removed with a warning, since it would pass for newer than those that the trial saves next.
+        A damaged one is removed with a warning, since it would pass for newer than those that the trial saves next. One that
+        is gone was removed by a process that is lost but does not know it yet, and which has saved newer ones.
         """
-        for key in reversed(self._store.keys(trial_id)):
+        seen: set[str] = set()
+        while left := [key for key in self._store.keys(trial_id) if key not in seen]:
+            key = left[-1]
+            seen.add(key)
             try:
                 return parse(self._store.read(key), origin=self._store.path(key))
+            except FileNotFoundError:
+                continue
             except DamagedCheckpointError as error:
                 warn(f"{error}; removed it and went back to the one before, or to the start")
                 self._store.delete(key)

@@ -109,6 +109,24 @@ def test_damaged_checkpoints_do_not_crowd_out_those_saved_after_them(store: Obje
     assert checkpoints.load_newest("t0001", warn=lambda _: None) == {"done": 10}
 
 
+def test_a_process_that_is_lost_and_goes_on_saving_does_not_keep_the_next_from_its_checkpoint(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = CheckpointStore(store)
+    for done in (10, 20):
+        checkpoints.save("t0001", done, take_snapshot({"done": done}))
+    read = ObjectStore.read
+    moments = iter([30, 40])
+
+    def read_slowly(self: ObjectStore, key: str) -> bytes:
+        for done in moments:  # between the list and the first read
+            checkpoints.save("t0001", done, take_snapshot({"done": done}))
+        return read(self, key)
+
+    monkeypatch.setattr(ObjectStore, "read", read_slowly)
+    assert checkpoints.load_newest("t0001", warn=lambda _: None) == {"done": 40}
+
+
 class SlowStore(CheckpointStore):
     """Writes when it is told to."""
 
