@@ -20,7 +20,8 @@ from ray.cluster_utils import Cluster
 from orchestrator.results import read_reports, read_trials
 from orchestrator.storage import find_storage
 from tests.cluster.test_preemption import Service
-from tests.orchestrator.test_sweep import ROOT, differences, sweep_of
+from tests.comparison import differences
+from tests.orchestrator.test_sweep import ROOT, sweep_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 

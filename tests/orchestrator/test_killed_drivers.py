@@ -17,8 +17,9 @@ from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers import AshaScheduler
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study, past_reports
+from tests.comparison import differences
 from tests.conftest import tiny_settings
-from tests.orchestrator.test_sweep import ROOT, differences, start
+from tests.orchestrator.test_sweep import ROOT, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -31,6 +31,7 @@ from orchestrator.rerun import rerun
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
+from tests.comparison import TIMES, differences, own_trial_processes
 from tests.conftest import tiny_settings
 from trainables.data import DatasetSplits
 from trainables.errors import TeacherError
@@ -41,7 +42,6 @@ from trainables.trial import TrialInputs
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
-TIMES = {"training_seconds", "evaluation_seconds", "ended_at", "reported_at", "recoveries", "sweep_id"}
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +80,6 @@ def run(sweep: SweepConfig, sweep_id: str) -> str:
 def trials(storage: str, sweep_id: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = read_trials(find_storage(storage), sweep_id).to_pylist()
     return rows
-
-
-def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[tuple[object, ...]]:
-    """Where two runs of one sweep differ, but for times: (trial, pseudo batches, column, ours, theirs)."""
-    assert [(row["trial_id"], row["pseudo_batches"]) for row in ours] == [
-        (row["trial_id"], row["pseudo_batches"]) for row in theirs
-    ]
-    return [
-        (row["trial_id"], row["pseudo_batches"], column, row[column], other[column])
-        for row, other in zip(ours, theirs, strict=True)
-        for column in row.keys() - TIMES
-        if repr(row[column]) != repr(other[column])  # by repr, since NaN is not equal to itself
-    ]
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -330,27 +317,6 @@ def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
             theirs.values,
             theirs.intermediate_values,
         )
-
-
-def own_trial_processes() -> list[int]:
-    """Processes that hold a trial and descend from this one; other sweeps on the machine are left alone."""
-    parents, trials = {}, []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "status").read_text()
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        parents[int(folder.name)] = int(status.partition("PPid:")[2].split()[0])
-        if command.startswith((b"ray::TrialTrainable", b"ray::ResourceTrainable")):
-            trials.append(int(folder.name))
-
-    def is_ours(process: int) -> bool:
-        while process > 1 and process != os.getpid():
-            process = parents.get(process, 0)
-        return process == os.getpid()
-
-    return [process for process in trials if is_ours(process)]
 
 
 @pytest.mark.usefixtures("ray_local")

@@ -16,8 +16,9 @@ from orchestrator.errors import StorageError
 from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
+from tests.comparison import differences
 from tests.conftest import make_bucket, query_of
-from tests.orchestrator.test_sweep import differences, run, start, sweep_of, trials, wait_for
+from tests.orchestrator.test_sweep import run, start, sweep_of, trials, wait_for
 from tests.servers import FaultyProxy
 from trainables.object_store import ObjectStore
 
