@@ -88,15 +88,29 @@ def capacity_of(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
     return Capacity(fixed=[NodeType(count=1, cpus=r.get("CPU", 0.0), gpus=r.get("GPU", 0.0)) for r in alive])
 
 
-def promised_capacity(config: Mapping[str, Any]) -> Capacity | None:
+def machines_to_come(config: Mapping[str, Any], there: Capacity) -> int:
+    """How many machines that one already has, and named in the cluster's description, have not joined yet."""
+    provider = config.get("provider", {})
+    if provider.get("type") != "local":
+        return 0
+    return max(0, 1 + len(provider.get("worker_ips", ())) - there.max_nodes)
+
+
+def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | None:
     """What the autoscaler may start, workers and head; none where the description names no sizes.
+
+    Of machines that one already has, those that are still to come are taken to be as large as the largest that has.
 
     Args:
         config: The cluster's description, as ``ray up`` takes it.
+        there: What has joined.
     """
     types: Mapping[str, Any] = config.get("available_node_types", {})
-    if config.get("provider", {}).get("type") == "local" or not types:
-        return None  # those machines are there already
+    if config.get("provider", {}).get("type") == "local":
+        to_come = machines_to_come(config, there)
+        return Capacity(fixed=[*there.fixed, NodeType(count=to_come, cpus=there.largest_cpus, gpus=there.largest_gpus)])
+    if not types:
+        return None
     limit = int(config.get("max_workers", 2))
     head = config.get("head_node_type")
     nodes = {
@@ -114,10 +128,8 @@ def promised_capacity(config: Mapping[str, Any]) -> Capacity | None:
     )
 
 
-def read_description(path: Path = BOOTSTRAP_CONFIG) -> dict[str, Any] | None:
-    """The cluster's description from the file on a head node; none elsewhere."""
+def read_description(path: Path = BOOTSTRAP_CONFIG) -> dict[str, Any]:
+    """The cluster's description on its head node; empty elsewhere."""
     file = path.expanduser()
-    if not file.is_file():
-        return None
-    description: dict[str, Any] = yaml.safe_load(file.read_text())
+    description: dict[str, Any] = yaml.safe_load(file.read_text()) if file.is_file() else {}
     return description

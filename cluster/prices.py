@@ -105,16 +105,16 @@ def _read(path: Path) -> dict[str, Price]:
         ) from error
 
 
-def machine_of(node: Mapping[str, Any], description: Mapping[str, Any] | None) -> Machine:
+def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machine:
     """What a node is.
 
     Args:
         node: One of ``ray.nodes()``.
-        description: The cluster's, as ``ray up`` takes it; none where there is none.
+        description: The cluster's, as ``ray up`` takes it; empty where there is none.
     """
     labels, resources = node.get("Labels", {}), node["Resources"]
     group = labels.get("ray.io/node-group", "")
-    machine = described_machines(description or {}).get(group) or Machine(
+    machine = described_machines(description).get(group) or Machine(
         name=group or node["NodeManagerHostname"],
         spot="spot" in labels.get("ray.io/market-type", "").lower(),
         cpus=0,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.capacity import Capacity, capacity_of, promised_capacity, read_description
+from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity, read_description
 from cluster.prices import Machine, described_machines, machine_of
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -18,6 +19,12 @@ OBJECT_STORE_BYTES = 512 * 2**20
 
 CONNECT_SECONDS = 5
 """How long an address may take to answer a knock."""
+
+JOIN_SECONDS = 300
+"""How long machines that one already has may take to join after ``ray up``, which does not wait for them."""
+
+logger = logging.getLogger("zskt.cluster")
+"""Says when machines keep us waiting."""
 
 
 class NoClusterError(ConnectionError):
@@ -40,8 +47,8 @@ class RaySession:
     hosts: int
     """Machines that are there or may be."""
 
-    description: Mapping[str, Any] | None = None
-    """The cluster's, where an autoscaler starts its machines."""
+    description: Mapping[str, Any] = field(default_factory=dict)
+    """The cluster's, as ``ray up`` took it; empty where it did not."""
 
     _known: dict[str, Machine] = field(default_factory=dict)
 
@@ -58,7 +65,7 @@ class RaySession:
         import ray
 
         there = [machine_of(node, self.description) for node in ray.nodes() if node["Alive"]]
-        promised = described_machines(self.description or {}).values()
+        promised = described_machines(self.description).values()
         return {machine for machine in (*there, *promised) if machine.cpus > 0}
 
 
@@ -79,7 +86,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
     import ray
 
     if ray.is_initialized():
-        yield _describe(description=None)
+        yield _describe({})
         return
     local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
@@ -98,7 +105,9 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
     try:
-        yield _describe(description=None if local else read_description())
+        description = {} if local else read_description()
+        _wait_for_machines(description)
+        yield _describe(description)
     finally:
         ray.shutdown()
 
@@ -140,17 +149,38 @@ def _start_local(address: str | None) -> None:
     )
 
 
-def _describe(description: Mapping[str, Any] | None) -> RaySession:
+def _wait_for_machines(description: Mapping[str, Any]) -> None:
+    """What a sweep may use is settled when it starts; only then does it know whether there are GPUs."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    missing = machines_to_come(description, _capacity())
+    if missing:
+        logger.warning(
+            "%d of the cluster's machines %s not joined yet; waiting up to %d s (why: ray status)",
+            missing,
+            "has" if missing == 1 else "have",
+            JOIN_SECONDS,
+        )
+    while machines_to_come(description, _capacity()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def _capacity() -> Capacity:
     import ray
 
-    promised = promised_capacity(description) if description else None
+    return capacity_of(ray.nodes())
+
+
+def _describe(description: Mapping[str, Any]) -> RaySession:
+    """What is there, and what the cluster's description promises beside it."""
+    import ray
 
     resources = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
+    promised = promised_capacity(description, capacity_of(nodes)) if description else None
     return RaySession(
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
         capacity=promised or capacity_of(nodes),
         hosts=promised.max_nodes if promised else len({node["NodeManagerHostname"] for node in nodes}),
-        description=description if promised else None,
+        description=description,
     )

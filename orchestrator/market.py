@@ -54,11 +54,11 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
         ConfigError: one of the files cannot be read.
     """
     prices = prices_of(sweep)
+    if description and not description.is_file():
+        raise ConfigError(f"--cluster {description}: there is no such file")
     try:
         cluster = read_description(description) if description else read_description()
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"--cluster {description}: cannot be read: {error}") from error
-    if description and cluster is None:
-        raise ConfigError(f"--cluster {description}: there is no such file")
-    described = described_machines(cluster or {})
+    described = described_machines(cluster)
     return Market(machines=tuple(described.values()) or prices.machines(), prices=prices)

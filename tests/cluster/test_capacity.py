@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.capacity import Capacity, NodeType, capacity_of, promised_capacity, read_description
+from cluster.capacity import Capacity, NodeType, capacity_of, machines_to_come, promised_capacity, read_description
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,8 @@ def test_lost_nodes_do_not_count() -> None:
 @pytest.mark.parametrize(("file", "trials"), [("cluster.yaml", 8), ("cluster/gcp.yaml", 8)])
 def test_a_cluster_that_grows_is_filled_up_to_its_largest(file: str, trials: int) -> None:
     config = yaml.safe_load((ROOT / file).read_text())
-    capacity = promised_capacity(config)
+    capacity = promised_capacity(config, one(0, 0))
+    assert machines_to_come(config, one(0, 0)) == 0
     assert capacity is not None
     assert capacity.trials(cpus=1, gpus=1) == trials  # not 18: max_workers is for all kinds together
     assert capacity.trials(cpus=1, gpus=0.5) == 2 * trials
@@ -66,8 +67,15 @@ def test_a_cluster_that_grows_is_filled_up_to_its_largest(file: str, trials: int
     assert capacity.max_nodes == 9
 
 
-def test_machines_that_are_there_already_are_counted_when_they_have_joined(tmp_path: Path) -> None:
-    assert promised_capacity(yaml.safe_load((ROOT / "cluster" / "local.yaml").read_text())) is None
-    assert read_description(tmp_path / "nothing.yaml") is None
-    (tmp_path / "bootstrap.yaml").write_text((ROOT / "cluster.yaml").read_text())
-    assert promised_capacity(read_description(tmp_path / "bootstrap.yaml") or {}) is not None
+def test_machines_that_one_already_has_and_are_still_to_come_are_counted(tmp_path: Path) -> None:
+    assert read_description(tmp_path / "nothing.yaml") == {}
+    (tmp_path / "bootstrap.yaml").write_text((ROOT / "cluster" / "local.yaml").read_text())
+    config = read_description(tmp_path / "bootstrap.yaml")
+    for joined, to_come in ((1, 2), (3, 0), (4, 0)):
+        there = Capacity(fixed=[NodeType(count=1, cpus=4, gpus=1)] * joined)
+        assert machines_to_come(config, there) == to_come
+        capacity = promised_capacity(config, there)
+        assert capacity is not None
+        assert capacity.max_nodes == max(3, joined)
+        assert capacity.trials(cpus=2, gpus=0.5) == 2 * capacity.max_nodes
+    assert promised_capacity({}, one(2, 0)) is None

@@ -66,6 +66,6 @@ def test_a_node_is_known_by_its_group_or_else_by_its_host() -> None:
     node = {"Labels": {"ray.io/node-group": "spot_g6"}, "Resources": {"CPU": 4.0, "GPU": 1.0}}
     assert machine_of(node, description) == SPOT
     ours = {"Labels": {}, "Resources": {"CPU": 8.0}, "NodeManagerHostname": "our-box"}
-    assert machine_of(ours, None) == Machine(name="our-box", spot=False, cpus=8, gpus=0)
+    assert machine_of(ours, {}) == Machine(name="our-box", spot=False, cpus=8, gpus=0)
     pod = {"Labels": {"ray.io/node-group": "gpus", "ray.io/market-type": "spot"}, "Resources": {"GPU": 1.0}}
-    assert machine_of(pod, None) == Machine(name="gpus", spot=True, cpus=0, gpus=1)
+    assert machine_of(pod, {}) == Machine(name="gpus", spot=True, cpus=0, gpus=1)

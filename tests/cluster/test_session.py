@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster import session
+from cluster.capacity import Capacity, NodeType
 from cluster.session import NoClusterError, ray_session
 
 
@@ -35,3 +37,30 @@ def test_a_cluster_that_ray_start_joined_and_that_is_gone_is_known_in_seconds(
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         with pytest.raises(NoClusterError, match=f"{gone}.*`ray stop` forgets"), ray_session():
             pass
+
+
+def test_machines_that_ray_up_does_not_wait_for_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    description = {"provider": {"type": "local", "head_ip": "192.0.2.10", "worker_ips": ["192.0.2.11", "192.0.2.12"]}}
+    clock = {"now": 0.0}
+    joined = {"after": 3.0}
+
+    def there() -> Capacity:
+        return Capacity(fixed=[NodeType(count=3 if clock["now"] >= joined["after"] else 1, cpus=1, gpus=0)])
+
+    def sleep(seconds: float) -> None:
+        clock["now"] += seconds
+
+    monkeypatch.setattr(session, "_capacity", there)
+    monkeypatch.setattr("cluster.session.time.sleep", sleep)
+    monkeypatch.setattr("cluster.session.time.monotonic", lambda: clock["now"])
+    with caplog.at_level("WARNING", logger="zskt.cluster"):
+        session._wait_for_machines(description)
+    assert clock["now"] == 3.0
+    assert "2 of the cluster's machines have not joined yet; waiting up to 300 s" in caplog.text
+    joined["after"] = 1e9
+    session._wait_for_machines(description)
+    assert clock["now"] == 303.0  # one that never comes costs no more than that
+    session._wait_for_machines({"provider": {"type": "aws"}})
+    assert clock["now"] == 303.0
