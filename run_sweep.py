@@ -6,13 +6,18 @@ This file stands alone: Ray copies it to a cluster's head node and runs it there
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+IN_A_CHECKOUT = "Run `make sweep`, which sets up everything in .venv, or `. .venv/bin/activate` before this command."
+ALONE = (
+    "Ray has copied this file alone; the package must be installed on every node. Take file_mounts and setup_commands from "
+    "zskt's cluster.yaml into your cluster's file, give `ray up` again, and then this command."
+)
 
 if __name__ == "__main__":
     try:
         from orchestrator.cli import run_sweep_main
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"error: {error.name} is missing for {sys.executable}. In a checkout, `make sweep` sets up everything in .venv; "
-            "on a cluster, install the package on every node (pip install zskt)."
-        )
+        remedy = IN_A_CHECKOUT if Path(__file__).with_name("orchestrator").is_dir() else ALONE
+        sys.exit(f"error: {error.name} is missing for {sys.executable}. {remedy}")
     run_sweep_main()

@@ -204,7 +204,8 @@ class FaultyProxy:
         seen: Requests by method.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, listener: socket.socket | None = None) -> None:
+        """Args: listener: where it listens; none: on a free port of loopback."""
         self.mode = "up"
         self.share_503 = 0.0
         self.refusal = "AccessDenied"
@@ -271,9 +272,11 @@ class FaultyProxy:
                 with contextlib.suppress(OSError):  # the client gave up
                     super().handle()
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listener or socket.create_server(("127.0.0.1", 0))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = "http://{}:{}".format(*self._server.socket.getsockname())
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:

@@ -154,10 +154,10 @@ def test_nothing_names_a_machine_or_an_index() -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
 
 
-def literals(folder: str) -> list[str]:
+def literals(pattern: str) -> list[str]:
     """Every text in the code, an f-string with ``...`` for its values, adjacent ones joined as Python does."""
     found = []
-    for path in (ROOT / folder).rglob("*.py"):
+    for path in ROOT.glob(pattern):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.JoinedStr):
                 parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
@@ -168,7 +168,8 @@ def literals(folder: str) -> list[str]:
 
 
 def test_troubleshooting_quotes_what_the_code_says() -> None:
-    said = [text for folder in ("orchestrator", "trainables", "cluster") for text in literals(folder)]
+    code = ("run_sweep.py", *(f"{folder}/**/*.py" for folder in ("orchestrator", "trainables", "cluster")))
+    said = [text for pattern in code for text in literals(pattern)]
     headings = re.findall(r"^### `(.*)`$", text_of("docs/troubleshooting.md"), flags=re.MULTILINE)
     assert len(headings) > 20
     for heading in headings:
