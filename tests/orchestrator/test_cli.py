@@ -62,16 +62,6 @@ def test_storage_that_cannot_be_used_is_known_before_anything_runs(tmp_path: Pat
     assert "Traceback" not in result.stderr
 
 
-def test_without_the_package_the_submitted_file_says_what_to_do(tmp_path: Path) -> None:
-    lonely = tmp_path / "run_sweep.py"
-    lonely.write_text((ROOT / "run_sweep.py").read_text())
-    command = [sys.executable, "-S", "-E", str(lonely), "quickstart"]  # -S: no site-packages
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.returncode == 1
-    assert "error: orchestrator is missing" in result.stderr
-    assert "make sweep" in result.stderr
-
-
 def test_results_prints_the_leaderboard(store: ObjectStore) -> None:
     write(store, [{"config_temperature": 2.5}])
     result = CliRunner().invoke(cli.app, ["results", "sweep-a", "--storage", store.root])
