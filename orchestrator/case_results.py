@@ -84,8 +84,24 @@ def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseRes
                     found[assignment] = row
                     teachers[assignment.case] = row["teacher_sha256"]
     same = {a: found[a] for a in configs if a in found and found[a]["teacher_sha256"] == teachers[a.case]}
-    others = [row for row in rows if row["sweep_id"] == sweep_id and row["state"] in {"diverged", "failed"}]
+    ours = last_attempts([row for row in rows if row["sweep_id"] == sweep_id])
+    others = [row for row in ours if row["state"] in {"diverged", "failed"}]
     return CaseResults(sweep=sweep, rows=same, others=others)
+
+
+def last_attempts(rows: Sequence[Row]) -> list[Row]:
+    """Trials of one sweep without those that failed and whose case was run once more."""
+    last = {
+        (row["case"], row["config_seed"]): row["trial_number"]
+        for row in sorted(rows, key=lambda row: row["trial_number"])
+    }
+    return [
+        row
+        for row in rows
+        if row["case"] is None
+        or row["state"] != "failed"
+        or row["trial_number"] == last[row["case"], row["config_seed"]]
+    ]
 
 
 def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from rich.table import Table
 
+from orchestrator.case_results import last_attempts
 from orchestrator.config import TEST_ACCURACY, SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
@@ -147,7 +148,7 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
         merit = -math.inf if value is None else sweep.merit(value)
         return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
 
-    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=place)
+    rows = sorted(last_attempts(read_trials(store, sweep_id).to_pylist()), key=place)
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 

@@ -82,6 +82,7 @@ class StudySearcher(Searcher):
         first: Mapping[str, Any] | None = None,
         settled: Mapping[Assignment, str] | None = None,
         past: Sequence[FrozenTrial] = (),
+        failed: Collection[int] = (),
         may_start: Callable[[Collection[str]], bool] = lambda running: True,
     ) -> None:
         """Make the searcher of one session.
@@ -94,6 +95,7 @@ class StudySearcher(Searcher):
             first: Parameters of a search's very first trial; those not named are sampled.
             settled: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
             past: Trials of other sweeps that inform the sampler.
+            failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
             may_start: Whether what may be spent allows another trial beside those that run.
         """
         super().__init__()
@@ -108,7 +110,8 @@ class StudySearcher(Searcher):
         self._past = past
         self._may_start = may_start
         self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
-        known = {assignment_of(trial) for trial in study.get_trials(deepcopy=False)}
+        self._failed = failed
+        known = {assignment_of(trial) for trial in self._counted_trials}
         self._assignments = [a for a in sweep.assignments() if a not in known and a not in self._settled]
         self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
         if first and not study.get_trials(deepcopy=False):
@@ -192,8 +195,12 @@ class StudySearcher(Searcher):
         return Assignment(case=case, seed=assignment.seed) if case else None
 
     def _trial_of(self, assignment: Assignment) -> FrozenTrial | None:
-        trials = self._study.get_trials(deepcopy=False)
-        return next((trial for trial in trials if assignment_of(trial) == assignment), None)
+        return next((trial for trial in self._counted_trials if assignment_of(trial) == assignment), None)
+
+    @property
+    def _counted_trials(self) -> list[FrozenTrial]:
+        """All but those whose cases run once more."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.number not in self._failed]
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""

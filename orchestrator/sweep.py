@@ -113,6 +113,7 @@ def run_sweep(
         driver.check_study()
         driver.check_checkpoints()
         restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
+        driver = driver.with_failed_cases_again()
         driver.say_start()
         driver.recall_expenses()
         if not driver.finished and driver.limit.allows_another(()):
@@ -148,6 +149,8 @@ class _Driver:
     console: Console
     settled: dict[Assignment, str]
     limit: SpendingLimit
+    failed: frozenset[int] = frozenset()
+    """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
 
     @property
     def finished(self) -> bool:
@@ -166,7 +169,7 @@ class _Driver:
     @property
     def _ended(self) -> int:
         """Those of them that have ended."""
-        ended = ended_trials(self.study)
+        ended = [trial for trial in ended_trials(self.study) if trial.number not in self.failed]
         if not self.sweep.cases:
             return len(ended)
         wanted = set(self.sweep.assignments()) - self.settled.keys()
@@ -180,6 +183,14 @@ class _Driver:
             return len(running)
         return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
 
+    @property
+    def _failed_before(self) -> int:
+        """Those to be run of which a trial has failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        failed = {assignment_of(trial) for trial in trials if trial.number in self.failed}
+        others = {assignment_of(trial) for trial in trials if trial.number not in self.failed}
+        return len(set(self.sweep.assignments()) & failed - others)
+
     def check_study(self) -> None:
         """Make a lost study anew from what else the storage holds."""
         if self.study.get_trials(deepcopy=False):
@@ -187,6 +198,16 @@ class _Driver:
         found = rebuild_study(self.study, self.store, self.sweep, self.sweep_id, self.domains)
         if found:
             self.say(f"warning: the study of {self.sweep_id} was lost; made it anew from the rows of {found} trials")
+
+    def with_failed_cases_again(self) -> _Driver:
+        """The same, cases that an error has ended still to be run: what was wrong may have been mended since.
+
+        A search learns from failures, and goes on with other settings.
+        """
+        if not self.sweep.cases:
+            return self
+        rows = read_trials(self.store, self.sweep_id).to_pylist()
+        return replace(self, failed=frozenset(row["trial_number"] for row in rows if row["state"] == "failed"))
 
     def check_checkpoints(self) -> None:
         """Refuse a session whose trials could not be continued: they would fail one after the other.
@@ -210,9 +231,10 @@ class _Driver:
         if self.finished:
             more = "--seeds" if self.sweep.cases else "--num-trials"
             line += f"; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
-        elif ended or running:
+        elif ended or running or self.failed:
             new = max(0, total - ended - running)
             line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
+            line += f", {self._failed_before} of them because they failed before" if self._failed_before else ""
         self.say(line)
         outside = self.domains.keys() - self._published_settings().keys()
         if outside:
@@ -308,6 +330,7 @@ class _Driver:
             sweep_id=self.sweep_id,
             first=self._published_settings(),
             settled=self.settled,
+            failed=self.failed,
             past=past_trials(self.study, self.store, self.sweep, self.domains, say=self.say),
             may_start=self.limit.allows_another,
         )

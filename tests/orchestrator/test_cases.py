@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -39,8 +40,10 @@ def sweep_of(**changes: Any) -> SweepConfig:
     return SweepConfig.model_validate({"name": "few-shot", **FEW_SHOT, **changes})
 
 
-def searcher_on(study: optuna.Study, sweep: SweepConfig, settled: dict[Assignment, str] | None = None) -> StudySearcher:
-    return StudySearcher(study, sweep, resolve_space({}), sweep_id="here", settled=settled)
+def searcher_on(
+    study: optuna.Study, sweep: SweepConfig, settled: dict[Assignment, str] | None = None, failed: Collection[int] = ()
+) -> StudySearcher:
+    return StudySearcher(study, sweep, resolve_space({}), sweep_id="here", settled=settled, failed=failed)
 
 
 def new_study() -> optuna.Study:
@@ -185,6 +188,22 @@ def test_a_later_session_runs_what_is_left_and_more_seeds_extend_it() -> None:
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}
 
 
+def test_what_failed_runs_once_more_before_what_starts_from_it() -> None:
+    study = new_study()
+    first = searcher_on(study, sweep_of(seeds=[0]))
+    zero_shot, scratch = asked(first), asked(first)
+    first.tell(scratch["trial_id"], "completed", {})
+    first.tell(zero_shot["trial_id"], "failed", {})
+    first.tell(asked(first)["trial_id"], "failed", {})  # fine-tuned: there was no student to start from
+    assert first.suggest("x") == Searcher.FINISHED
+    second = searcher_on(study, sweep_of(seeds=[0]), failed={0, 2})
+    again = asked(second)
+    assert (again["case"], again["trial_id"]) == ("zero-shot", "t0003")
+    assert second.suggest("x") is None
+    second.tell("t0003", "completed", {})
+    assert asked(second)["initial_student"] == "here/t0003"
+
+
 def test_a_running_trial_of_a_case_that_is_not_wanted_now_stays_as_it_is() -> None:
     study = new_study()
     asked(searcher_on(study, sweep_of()))
@@ -268,6 +287,19 @@ def test_trials_that_came_to_nothing_are_counted(store: ObjectStore) -> None:
     write(store, "here", 1, config, case="plain", state="failed", error="CUDA out of memory")
     write(store, "other", 2, config, case="plain", state="failed", error="elsewhere")
     assert read_cases(store, sweep, "here").unsuccessful("plain") == "1 diverged, 1 failed: CUDA out of memory"
+
+
+def test_a_trial_that_failed_does_not_count_once_its_case_has_run_again(store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(
+        {"name": "pairs", "trial": tiny_settings(), "cases": {"plain": {}}, "seeds": [0, 1]}
+    )
+    first, second = sweep.configs()
+    write(store, "here", 0, first, case="plain", state="failed", error="CUDA out of memory", trial_number=0)
+    write(store, "here", 1, second, case="plain", state="failed", error="no such device", trial_number=1)
+    write(store, "here", 2, first, case="plain", trial_number=2)
+    found = read_cases(store, sweep, "here")
+    assert found.unsuccessful("plain") == "1 failed: no such device"
+    assert [row["trial_number"] for row in found.rows.values()] == [2]
 
 
 def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectStore) -> None:

@@ -28,7 +28,7 @@ from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.rerun import rerun
-from orchestrator.results import read_reports, read_sweeps, read_trials
+from orchestrator.results import keys, read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
 from tests.comparison import TIMES, differences, own_trial_processes
@@ -36,8 +36,9 @@ from tests.conftest import tiny_settings
 from trainables.data import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.metrics import METRICS
+from trainables.networks import build_network
 from trainables.teachers import Teacher
-from trainables.trial import TrialInputs
+from trainables.trial import StudentStore, TrialInputs
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -162,6 +163,28 @@ def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str,
         elif row["state"] == "diverged":
             assert row["diverged"]
             assert row["pseudo_batches"] == 2
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
+    start = {"method": "supervised", "images_per_class": 1, "full_data_epochs": 1, "initial_student": "elsewhere/t0000"}
+    sweep = SweepConfig.model_validate(
+        {
+            "name": "cases",
+            "trial": {"dataset": "digits", "student": "lenet", "validation_fraction": 0.5},
+            "cases": {"scratch": {**start, "initial_student": None}, "tuned": start},
+            "storage": storage,
+        }
+    )
+    run(sweep, "cases")
+    assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed"]
+    (config,) = [config for config in sweep.configs() if config.model_dump()["initial_student"]]
+    weights = build_network("lenet", num_classes=10, channels=1).state_dict()
+    StudentStore(find_storage(storage).below(keys.STUDENTS)).save("elsewhere/t0000", weights, config)
+    assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
+    assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
+    assert read_leaderboard(find_storage(storage), "cases").states() == {"completed": 2}
+    assert "all of them have ended" in run(sweep, "cases")
 
 
 @pytest.mark.usefixtures("ray_local")
