@@ -12,10 +12,10 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import Row, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
-from trainables.config import AnyTrialConfig
+from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.object_store import ObjectStore
 
-_NOT_COMPARED = {"evaluation_interval", "initial_student", "transition_images"}
+_NOT_COMPARED = {"evaluation_interval", "initial_student", "transition_images", "audited", "data_free_scores"}
 """Fields that change no weight (how often, and what, is measured), or name another trial of the same case."""
 
 
@@ -110,6 +110,10 @@ def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: s
     same = all(row[CONFIG_PREFIX + name] == value for name, value in wanted.items() if name not in _NOT_COMPARED)
     if not same or (config.transition_images and row["config_transition_images"] != config.transition_images):
         return False
+    if isinstance(config, ZeroShotConfig):
+        unmeasured = config.audited and row["test_accuracy"] is None
+        if unmeasured or (config.data_free_scores and row["data_free_score"] is None):
+            return False
     start = wanted.get("initial_student")
     if start is None or row["config_initial_student"] is None:
         return start is None and row["config_initial_student"] is None

@@ -29,7 +29,7 @@ from orchestrator.config_blocks import (
 )
 from orchestrator.errors import ConfigError, config_error, unknown_name
 from trainables.config import AnyTrialConfig, Config, Seed, SupervisedConfig, ZeroShotConfig, config_class
-from trainables.metrics import METRICS
+from trainables.metrics import DATA_FREE_METRICS, METRICS
 
 SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 """Fields by which a trial draws its luck."""
@@ -52,6 +52,8 @@ SHARED_FIELDS = (
     "initial_trial",
     "evaluation_interval",
     "transition_images",
+    "audited",
+    "data_free_scores",
     *SEEDS,
 )
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
@@ -258,6 +260,21 @@ class SweepConfig(Config):
             wanted = values["only"]
         return {**values, "num_trials": len(wanted) * len(values.get("seeds", [0]))}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_for_scores(cls, values: Any) -> Any:
+        """A search that selects on data-free scores needs them of every trial; so does whoever runs its trials again."""
+        if not isinstance(values, dict):
+            return values
+        selects_on = {
+            values.get("objective"),
+            *(values.get("further_objectives") or {}),
+            *(values.get("constraints") or {}),
+        }
+        if selects_on.isdisjoint(DATA_FREE_METRICS):
+            return values
+        return {**values, "trial": {"data_free_scores": True, **(values.get("trial") or {})}}
+
     @field_validator("objective")
     @classmethod
     def _check_objective(cls, objective: str | None, info: ValidationInfo) -> str | None:
@@ -316,6 +333,9 @@ class SweepConfig(Config):
         selects_on = {*self.directions, *self.constraints}
         if "validation_accuracy" in selects_on and config.validation_fraction == 0:
             raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        for name in ("validation_accuracy", TEST_ACCURACY):
+            if name in selects_on and not config.reads_images:
+                raise ValueError(f"{name} needs trial: {{audited: true}}; without images there is data_free_score")
         if not self.cases:
             self._check_measured(selects_on, config)
         if self.cases and (self.further_objectives or self.constraints):
@@ -335,6 +355,8 @@ class SweepConfig(Config):
                 continue
             if config.method not in metric.methods:
                 raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
+            if metric.data_free and isinstance(config, ZeroShotConfig) and not config.data_free_scores:
+                raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
             if metric.at_end and not config.transition_images:
                 raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
             if metric.at_end and metric.name == self.objective and self.scheduler.name != "none":

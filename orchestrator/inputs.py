@@ -1,4 +1,4 @@
-"""Makes ready what the trials of a sweep share: images, and teachers."""
+"""Makes ready what the trials of a sweep share: images, teachers, and images made from the teachers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from orchestrator.results.keys import TEACHERS, training_folder
 from orchestrator.storage import find_object
 from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
-from trainables.config import AnyTrialConfig, SupervisedConfig
+from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.datasets import SPECS
 from trainables.devices import claim_device
 from trainables.errors import DataUnavailableError, TeacherError
+from trainables.evaluation import ProbeSet
 from trainables.networks import check_network
 from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
+from trainables.probe import ProbeRegistry, make_probe
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
     Teacher,
@@ -37,7 +39,8 @@ Say = Callable[[str], None]
 
 
 def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> TrialInputs:
-    """Load the images and the teachers of a sweep; train each teacher that nobody has trained.
+    """Load the images and the teachers of a sweep; train each teacher that nobody has trained, and make the probe sets on
+    which students are scored without data. A sweep whose trials read no real image reads one to train a teacher only.
 
     Ray must be connected: training happens where trials will run.
 
@@ -46,30 +49,41 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
         TeacherError: a teacher is not what the config says.
         NetworkError: a network of another package is not what the loop needs.
     """
-    configs = sweep.configs()
+    # Those that read images last, so that of trials with one teacher these say how it is measured.
+    configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
     for name, dataset in {(name, c.dataset) for c in configs for name in (c.student, c.teacher) if name}:
         check_network(name, num_classes=SPECS[dataset].num_classes, channels=SPECS[dataset].channels)
-    with_splits = {config.splits_key: config for config in configs}
-    splits = {key: _load(config, sweep) for key, config in with_splits.items()}
+    images = _Images(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
-    teachers = {
-        key: _teacher(config, sweep, splits[config.splits_key], store, say) for key, config in with_teacher.items()
-    }
+    teachers = {key: _teacher(config, sweep, images, store, say) for key, config in with_teacher.items()}
+    splits = {config.splits_key: images.of(config) for config in configs if config.reads_images}
     learn_from_images = {config.splits_key for config in configs if isinstance(config, SupervisedConfig)}
+    scored = {c.teacher_key for c in configs if isinstance(c, ZeroShotConfig) and c.data_free_scores}
     return TrialInputs(
         splits={key: s if key in learn_from_images else s.without_training_images() for key, s in splits.items()},
         teachers=teachers,
+        probes={key: _probe(teacher, sweep, store, say) for key, teacher in teachers.items() if key in scored},
     )
 
 
-def _load(config: AnyTrialConfig, sweep: SweepConfig) -> DatasetSplits:
-    return load_dataset(
-        config.dataset,
-        data_root=Path(sweep.data_root).expanduser(),
-        file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
-        validation_fraction=config.validation_fraction,
-        split_seed=config.split_seed,
-    )
+class _Images:
+    """The data sets of a sweep, each read when it is first asked for: who needs none has none to have."""
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self._sweep = sweep
+        self._loaded: dict[SplitsKey, DatasetSplits] = {}
+
+    def of(self, config: AnyTrialConfig) -> DatasetSplits:
+        """The images that a config names."""
+        if config.splits_key not in self._loaded:
+            self._loaded[config.splits_key] = load_dataset(
+                config.dataset,
+                data_root=Path(self._sweep.data_root).expanduser(),
+                file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
+                validation_fraction=config.validation_fraction,
+                split_seed=config.split_seed,
+            )
+        return self._loaded[config.splits_key]
 
 
 def fetch_dataset(address: str) -> Path:
@@ -91,16 +105,14 @@ def fetch_dataset(address: str) -> Path:
     return file
 
 
-def _teacher(
-    config: AnyTrialConfig, sweep: SweepConfig, splits: DatasetSplits, store: ObjectStore, say: Say
-) -> Teacher:
+def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: _Images, store: ObjectStore, say: Say) -> Teacher:
     if config.teacher_checkpoint:
         teacher = load_published_checkpoint(
             Path(config.teacher_checkpoint).expanduser(),
             dataset=config.dataset,
             name=str(config.teacher),
             normalisation=config.normalisation or config.dataset,
-            splits=splits,
+            splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.dataset),
         )
     else:
         recipe = sweep.teacher_config(config)
@@ -109,18 +121,36 @@ def _teacher(
         if found is None:
             folder = training_folder(recipe.dataset, recipe.student, recipe_key(recipe), recipe.report_interval)
             progress = store.below(folder)
-            found = _trained(recipe, sweep, splits, CheckpointStore(progress), say)
+            found = _trained(recipe, sweep, images.of(config), CheckpointStore(progress), say)
             registry.add(found, recipe)
             for checkpoint in progress.keys(""):
                 progress.delete(checkpoint)
         teacher = found
     metadata = teacher.metadata
     validation = "" if metadata.validation_accuracy is None else f"{metadata.validation_accuracy:.2%} validation, "
+    test = "its accuracy unknown" if metadata.test_accuracy is None else f"{metadata.test_accuracy:.2%} test accuracy"
     say(
-        f"teacher {metadata.network} on {metadata.dataset}: {validation}{metadata.test_accuracy:.2%} test accuracy "
+        f"teacher {metadata.network} on {metadata.dataset}: {validation}{test} "
         f"({metadata.source}, sha256 {metadata.sha256[:12]})"
     )
     return teacher
+
+
+def _probe(teacher: Teacher, sweep: SweepConfig, store: ObjectStore, say: Say) -> ProbeSet:
+    """The teacher's probe set, made where trials will run if nobody has made it."""
+    registry = ProbeRegistry(store.below(TEACHERS))
+    found = registry.find(teacher.metadata)
+    if found is None:
+        say(f"making images from the teacher {teacher.metadata.network} alone, to score students on ...")
+        cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+        making = ray.remote(num_cpus=cpus, num_gpus=gpus)(_made_probe)
+        found = ray.get(making.remote(teacher, cpus=cpus, gpus=gpus))
+        registry.add(found, teacher.metadata)
+    return found
+
+
+def _made_probe(teacher: Teacher, *, cpus: float, gpus: float) -> ProbeSet:
+    return make_probe(teacher, device=claim_device(cpus=cpus, gpus=gpus))
 
 
 def _trained(

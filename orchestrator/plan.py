@@ -251,7 +251,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
         step = _seconds(trainer.update, device)
         measure, training = trainer.report, trainer
     validation = round(spec.training_images * config.validation_fraction)
-    share = (spec.test_images + validation) / PROBE_IMAGES
+    share = (spec.test_images + validation) / PROBE_IMAGES if config.reads_images else 0.0
     return step, _seconds(measure, device) * share, training
 
 

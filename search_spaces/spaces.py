@@ -78,6 +78,24 @@ def ablations(trial: Suggest) -> dict[str, object]:
     return found
 
 
+def everything(trial: Suggest) -> dict[str, object]:
+    """All that students differ by, in wide ranges and at sizes that a CPU trains in seconds: what a score is tried on, which
+    is to rank students whatever their settings."""
+    return {
+        "generator_steps": trial.suggest_int("generator_steps", 1, 3),
+        "student_steps": trial.suggest_int("student_steps", 2, 16),
+        "temperature": trial.suggest_float("temperature", 0.5, 8.0, log=True),
+        "student_lr": trial.suggest_float("student_lr", 3e-4, 1.5e-2, log=True),
+        "generator_lr": trial.suggest_float("generator_lr", 2e-4, 1e-2, log=True),
+        "attention_weight": trial.suggest_categorical("attention_weight", [0.0, 25.0, 250.0, 2500.0]),
+        "batch_size": trial.suggest_categorical("batch_size", [32, 64]),
+        "generator_width": trial.suggest_categorical("generator_width", [8, 16, 32]),
+    }
+
+
 _DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "l1")
 
-SPACES = {space.__name__: space for space in (step_ratio_temperature, optimisation, regularisation, losses, ablations)}
+SPACES = {
+    space.__name__: space
+    for space in (step_ratio_temperature, optimisation, regularisation, losses, ablations, everything)
+}

@@ -47,7 +47,8 @@ from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import NORMALISATIONS, SPECS
 from trainables.distiller import ZeroShotDistiller
-from trainables.evaluation import accuracy
+from trainables.evaluation import ProbeSet, accuracy
+from trainables.evaluation.data_free import PROBE_KINDS
 from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
@@ -142,6 +143,16 @@ def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) 
     )
 
 
+def make_probe_set(dataset: str = "digits", *, images: int = 8) -> ProbeSet:
+    """Noise in place of images that were made from a teacher."""
+    shape = (images, SPECS[dataset].channels, 32, 32)
+    generator = torch.Generator().manual_seed(3)
+    return ProbeSet(
+        images={kind: torch.randn(shape, generator=generator).half() for kind in PROBE_KINDS},
+        targets=torch.arange(images) % SPECS[dataset].num_classes,
+    )
+
+
 def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
     """What the trials of these configs share, with training images enough for a few steps."""
     splits = {config.splits_key: make_splits(config.dataset, train=40) for config in configs}
@@ -152,15 +163,18 @@ def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
             measured = accuracy(teacher.build(), splits[config.splits_key].test, NORMALISATIONS[config.dataset])
             metadata = replace(teacher.metadata, test_accuracy=measured)
             teachers[config.teacher_key] = replace(teacher, metadata=metadata)
-    return TrialInputs(splits=splits, teachers=teachers)
+    probes = {config.teacher_key: make_probe_set(config.dataset) for config in configs if config.teacher_key}
+    return TrialInputs(splits=splits, teachers=teachers, probes=probes)
 
 
 def make_distiller(*, dtype: torch.dtype = torch.float32, **changes: Any) -> ZeroShotDistiller:
+    probe = changes.pop("probe", make_probe_set(changes.get("dataset", "digits")))
     config = ZeroShotConfig.model_validate(tiny_settings(**changes))
     return ZeroShotDistiller(
         config,
         teacher=make_teacher(config.teacher, dataset=config.dataset),
         splits=make_splits(config.dataset),
+        probe=probe,
         dtype=dtype,
     )
 

@@ -110,6 +110,11 @@ class TrialConfig(Config):
     def scaled(self, fraction: float) -> Self:
         """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether real images or labels have any part in the trial, be it that the student is measured on them."""
+        return True
+
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, values: Any) -> Any:
@@ -256,6 +261,14 @@ class ZeroShotConfig(TrialConfig):
     """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
     layer; above 0 asks for images that differ."""
 
+    audited: bool = True
+    """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or
+    label is read, accuracies are null, and a published teacher is taken as it is."""
+
+    data_free_scores: bool = False
+    """Whether the student is scored at each report on images made from the teacher alone. A sweep whose objective is such a
+    score says so by itself."""
+
     initial_trial: str | None = None
     """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
     networks."""
@@ -278,6 +291,15 @@ class ZeroShotConfig(TrialConfig):
             raise ValueError(
                 f"numerics=exact excludes precision={self.precision} with compilation={self.compilation}; allowed: "
                 "precision=float32 and compilation auto or never"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_audit(self) -> Self:
+        if self.transition_images and not self.audited:
+            raise ValueError(
+                f"transition_images={self.transition_images} are real images and audited=false reads none; allowed: "
+                "transition_images=0, or audited=true"
             )
         return self
 
@@ -307,13 +329,17 @@ class ZeroShotConfig(TrialConfig):
         if self.evaluation_interval:
             return self.evaluation_interval
         spec = SPECS[self.dataset]
-        images = spec.test_images + round(spec.training_images * self.validation_fraction)
+        images = spec.test_images + round(spec.training_images * self.validation_fraction) if self.audited else 0
         # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
         # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.
         work = 3 * _PUBLISHED_STUDENT_STEPS * _PUBLISHED_BATCH_SIZE
         affordable = math.ceil(images / (_MEASURING * work))
         at_least_ten = max(1, self.budget // 10)  # or early stopping would have nothing to go by
-        return min(at_least_ten, max(self.budget // 100, affordable))
+        return min(at_least_ten, max(1, self.budget // 100, affordable))
+
+    @property
+    def reads_images(self) -> bool:
+        return self.audited
 
     @property
     def wants_compilation(self) -> bool:

@@ -59,6 +59,16 @@ class DatasetSplits:
         """The same splits with the images that students are measured on moved to ``device``."""
         return replace(self, validation=self.validation.to(device), test=self.test.to(device))
 
+    @classmethod
+    def without_images(cls, name: str) -> DatasetSplits:
+        """What a trial is given that reads no real image."""
+        spec = SPECS[name]
+        none = ImageSet(
+            images=torch.zeros(0, spec.channels, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8),
+            labels=torch.zeros(0, dtype=torch.int64),
+        )
+        return cls(spec=spec, train=none, validation=none, test=none)
+
     def without_training_images(self) -> DatasetSplits:
         """What a zero-shot trial is given: images to be measured on."""
         return replace(self, train=self.train.subset(torch.arange(0)))

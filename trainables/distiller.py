@@ -29,11 +29,13 @@ from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, NORMALISATIONS, SPECS
 from trainables.devices import tf32
+from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance
 from trainables.extra_terms import ExtraTerms
 from trainables.flops import pseudo_batch_flops
 from trainables.generator import Generator
 from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, beliefs, divergence
+from trainables.metrics import DATA_FREE_METRICS
 from trainables.networks import Network, build_network
 from trainables.schedules import cosine
 from trainables.seeding import seeded_initialisation, stream
@@ -79,6 +81,7 @@ class ZeroShotDistiller:
         *,
         teacher: Teacher,
         splits: DatasetSplits,
+        probe: ProbeSet | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -88,11 +91,13 @@ class ZeroShotDistiller:
             config: The trial's settings.
             teacher: Weights for ``config.teacher`` on ``config.dataset``.
             splits: Images to measure accuracies on. The training part is not touched.
+            probe: Images made from the teacher, on which ``data_free_scores`` are found.
             device: Where everything lives.
             dtype: Of weights and images; float64 serves comparisons between implementations.
 
         Raises:
-            ValueError: attention transfer is asked for between networks whose activations do not match.
+            ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
+                a probe.
         """
         spec = SPECS[config.dataset]
         self.config = config
@@ -110,6 +115,7 @@ class ZeroShotDistiller:
         self.generator = generator.to(self.device, dtype).train()
         self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
+        self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
             hasten(teacher=self.teacher, student=self.student, generator=self.generator)
         # Tensors, for a number would be compiled into the code and that be compiled anew for each.
@@ -162,7 +168,8 @@ class ZeroShotDistiller:
 
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
-        entry = self._logbook.report(self, self.student, self.generator)  # first, for it waits for the device
+        # First, for it waits for the device.
+        entry = self._logbook.report(self, self.student, self.generator, further=self._scores)
         teacher_classes, student_classes = self._class_counts
         self._class_counts = self._zero_counts()
         step = max(0, self.pseudo_batches - 1)
@@ -173,8 +180,8 @@ class ZeroShotDistiller:
             "training_flops": float(self.training_flops),
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
-            "teacher_class_entropy": _balance(teacher_classes),
-            "student_class_entropy": _balance(student_classes),
+            "teacher_class_entropy": class_balance(teacher_classes),
+            "student_class_entropy": class_balance(student_classes),
             **entry,
         }
         return self.last_report
@@ -359,6 +366,19 @@ class ZeroShotDistiller:
     def _rate(self, initial: float, pseudo_batch: int) -> float:
         return cosine(initial, pseudo_batch, self.config.horizon)
 
+    def _make_scorer(self, probe: ProbeSet | None) -> DataFreeScorer | None:
+        if not self.config.data_free_scores:
+            return None
+        if probe is None:
+            raise ValueError(
+                "data_free_scores=true: needs the teacher's probe set; trainables.probe.make_probe makes it"
+            )
+        return DataFreeScorer(probe, self.teacher)
+
+    def _scores(self) -> Report:
+        """Data-free scores, null where they are not asked for."""
+        return self._scorer.score(self.student) if self._scorer else dict.fromkeys(DATA_FREE_METRICS)
+
     def _zero_counts(self) -> Tensor:
         """Pseudo images by predicted class since the last report: (teacher and student, classes)."""
         return torch.zeros(2, SPECS[self.config.dataset].num_classes, dtype=torch.int64, device=self.device)
@@ -396,9 +416,3 @@ class ZeroShotDistiller:
 def _diversity(images: Tensor) -> Tensor:
     """How much of the images' variation lies between them, in [0, 1]: 0 where all are alike."""
     return images.std(0).mean() / images.std((0, 2, 3)).mean().clamp_min(1e-12)
-
-
-def _balance(counts: Tensor) -> float:
-    """Entropy of a class histogram over its largest possible value, in [0, 1]: 0 where there is one class."""
-    shares = counts / counts.sum().clamp_min(1)
-    return float(torch.special.entr(shares).sum()) / math.log(len(counts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ class Logbook:
         self._student_in_train_mode = all(module.training for module in student.modules())
         self._training_seconds += time.perf_counter() - start
 
-    def report(self, training: Training, *trained: nn.Module) -> Report:
+    def report(self, training: Training, *trained: nn.Module, further: Callable[[], Report] = dict) -> Report:
         """Measure the student and take what was noted since the last report. Leaves the networks as they were.
 
         The teacher is measured once, at the first report, to see that it is the one that was recorded.
@@ -83,6 +83,7 @@ class Logbook:
         Args:
             training: Whose logbook this is.
             trained: The networks whose numbers must be finite.
+            further: What else is measured, counted as evaluation.
         """
         start = time.perf_counter()
         if self._device.type == "cuda":
@@ -91,11 +92,13 @@ class Logbook:
         measuring = time.perf_counter()
         self._training_seconds += measuring - start
         accuracies = measure(training.student, training.splits, training.normalisation)
-        self._test_evaluations += 1
-        if training.teacher is not None and self._teacher_accuracy is None:
-            test = training.splits.test
+        test = training.splits.test
+        if len(test):
+            self._test_evaluations += 1
+        if len(test) and training.teacher is not None and self._teacher_accuracy is None:
             first = test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)), device=self._device))
             self._teacher_accuracy = accuracy(training.teacher, first, training.normalisation)
+        measured = further()
         self._evaluation_seconds += time.perf_counter() - measuring
         means = self.means.take()
         before, self._statistics = self._statistics, _running_statistics(training.student)
@@ -104,6 +107,7 @@ class Logbook:
             "test_accuracy": accuracies.test,
             "test_evaluations": self._test_evaluations,
             **means,
+            **measured,
             "running_statistics_shift": _relative_change(before, self._statistics),
             "student_in_train_mode": self._student_in_train_mode,
             "measured_teacher_accuracy": self._teacher_accuracy,

@@ -23,10 +23,17 @@ class Metric:
     methods: tuple[Method, ...] = ("zero_shot", "supervised")
     at_end: bool = False
     """Whether only a trial's last report has it, and that only with ``transition_images``."""
+    data_free: bool = False
+    """Whether it is found on images made from the teacher alone, and that only with ``data_free_scores``."""
 
 
 _ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
 _SUPERVISED: tuple[Method, ...] = ("supervised",)
+
+
+def _data_free(name: str, unit: str, description: str) -> Metric:
+    return Metric(name=name, kind=float, unit=unit, description=description, methods=_ZERO_SHOT, data_free=True)
+
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -64,19 +71,67 @@ METRICS: tuple[Metric, ...] = (
         kind=float,
         unit="share in [0, 1]",
         description="Student's top-1 accuracy on the validation part of the training split; what a study may select on. "
-        "Null where validation_fraction is 0.",
+        "Null where validation_fraction is 0 or audited is false.",
     ),
     Metric(
         name="test_accuracy",
         kind=float,
         unit="share in [0, 1]",
-        description="Student's top-1 accuracy on the test split: an audit that no search, early stopping or choice reads.",
+        description="Student's top-1 accuracy on the test split: an audit that no search, early stopping or choice reads. "
+        "Null where audited is false.",
     ),
     Metric(
         name="test_evaluations",
         kind=int,
         unit="count",
         description="How often the student has been measured on the test split so far.",
+    ),
+    _data_free(
+        "data_free_score",
+        "share in [0, 1]",
+        "Mean of confident_agreement, mixed_agreement and noisy_agreement: what a study without data may select on.",
+    ),
+    _data_free(
+        "confident_agreement",
+        "share in [0, 1]",
+        "Share of probe images on which student and teacher name the same class, of images that the teacher is sure of, "
+        "made by gradient descent, each class as often.",
+    ),
+    _data_free("mixed_agreement", "share in [0, 1]", "The same of two such images blended."),
+    _data_free("noisy_agreement", "share in [0, 1]", "The same of such images with noise on them."),
+    _data_free("noise_agreement", "share in [0, 1]", "The same of smooth noise alone."),
+    _data_free(
+        "probe_divergence",
+        "nats",
+        "KL(teacher || student) at temperature 1, summed over the classes, mean over the probe images of data_free_score.",
+    ),
+    _data_free(
+        "probe_overlap",
+        "share in [0, 1]",
+        "Share of the teacher's three likeliest classes that are among the student's three, mean over the same images.",
+    ),
+    _data_free(
+        "probe_calibration_error",
+        "share in [0, 1]",
+        "Absolute difference between the student's mean confidence on the same images and data_free_score.",
+    ),
+    _data_free(
+        "probe_class_entropy",
+        "share in [0, 1]",
+        "Entropy of the student's class histogram on the images that the teacher is sure of, over its largest possible "
+        "value; the teacher's is 1.",
+    ),
+    _data_free(
+        "probe_transition_error",
+        "share in [0, 1]",
+        "Mean gap of student's and teacher's probability of the class that an image is pushed to, on paths down the "
+        "teacher's gradient that start from images it is sure of.",
+    ),
+    _data_free(
+        "probe_statistics_distance",
+        "squared standard deviations",
+        "Distance of the probe images' statistics from the student's BatchNorm running statistics, mean over layers; null "
+        "without BatchNorm.",
     ),
     Metric(
         name="mean_transition_error",
@@ -231,6 +286,10 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(name="evaluation_seconds", kind=float, unit="s", description="Wall time in measuring accuracy so far."),
 )
+
+
+DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.data_free)
+"""Null in trials without ``data_free_scores``."""
 
 
 def is_share(name: str) -> bool:

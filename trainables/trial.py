@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, Teach
 from trainables.data import DatasetSplits
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import StudentError
-from trainables.evaluation import TransitionCurves, mean_transition_error, transition_curves
+from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
 from trainables.object_store import ObjectStore
 from trainables.snapshots import Snapshot
 from trainables.supervised import SupervisedTrainer
@@ -33,15 +33,21 @@ class TrialInputs:
 
     splits: Mapping[SplitsKey, DatasetSplits]
     teachers: Mapping[TeacherKey, Teacher]
+    probes: Mapping[TeacherKey, ProbeSet] = field(default_factory=dict)
+    """Images made from the teachers of those trials that want data-free scores."""
 
     def splits_of(self, config: AnyTrialConfig) -> DatasetSplits:
-        """The images of a trial."""
-        return self.splits[config.splits_key]
+        """The images of a trial: none for one that reads none, whatever others of its sweep have."""
+        return self.splits[config.splits_key] if config.reads_images else DatasetSplits.without_images(config.dataset)
 
     def teacher_of(self, config: AnyTrialConfig) -> Teacher | None:
         """The teacher of a trial, or none."""
         key = config.teacher_key
         return self.teachers[key] if key else None
+
+    def probe_of(self, config: ZeroShotConfig) -> ProbeSet | None:
+        """The probe set of a trial's teacher; none where no trial of it wants one."""
+        return self.probes.get(config.teacher_key) if config.teacher_key else None
 
 
 class StudentStore:
@@ -131,7 +137,8 @@ def build_training(
     match config:
         case ZeroShotConfig():
             assert teacher is not None  # its config always names one
-            return ZeroShotDistiller(config, teacher=teacher, splits=splits, device=device)
+            probe = inputs.probe_of(config)
+            return ZeroShotDistiller(config, teacher=teacher, splits=splits, probe=probe, device=device)
         case SupervisedConfig():
             weights = None
             if config.initial_student is not None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import short
+from orchestrator.report.statistics import rank_correlation
 from trainables.datasets import SPECS
-from trainables.metrics import is_share
+from trainables.metrics import DATA_FREE_METRICS, is_share
 
 if TYPE_CHECKING:
     from orchestrator.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
+
+_LABELS = "validation_accuracy"
 
 
 def question(data: SweepData) -> str:
@@ -38,7 +41,11 @@ def question(data: SweepData) -> str:
 
 
 def answer(data: SweepData, confirmation: Confirmation | None) -> str:
-    """What came out of a search, and how sure that is."""
+    """What came out of a search, and how sure that is; of one without data, what labels say of it where there are some."""
+    return f"{_found(data, confirmation)}{_audited(data)}"
+
+
+def _found(data: SweepData, confirmation: Confirmation | None) -> str:
     if confirmation is not None and any(
         confirmation.results.values(case, data.metric) for case in confirmation.sweep.cases
     ):
@@ -100,6 +107,35 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
         f"The best setting is {name}: {by} than the published settings, 95 % interval {low} to {high}, over "
         f"{_count(found.n, 'new seed')}; it is better with probability {found.probability_positive:.0%}.{sure}"
     )
+
+
+def _audited(data: SweepData) -> str:
+    """How a score that needs no labels has ranked the trials, by labels that nothing was chosen by; empty where none were
+    read."""
+    if data.metric not in DATA_FREE_METRICS or data.best is None:
+        return ""
+    both = {
+        trial.trial_id: (data.sign * score, value)
+        for trial in data.trials
+        if trial.state == "completed"
+        and (score := trial.at(1.0, data.metric)) is not None
+        and (value := trial.at(1.0, _LABELS)) is not None
+    }
+    if data.best.trial_id not in both:
+        return ""
+    ours, values = both[data.best.trial_id][1], [value for _, value in both.values()]
+    place = 1 + sum(value > ours for value in values)
+    text = (
+        f" Labels, by which nothing was chosen, put it in place {place} of {len(values)} that used their whole budget, "
+        f"{_amount(max(values) - ours, _LABELS)} of {words(_LABELS)} behind the best."
+    )
+    ranks = rank_correlation([score for score, _ in both.values()], values)
+    if ranks is not None:
+        text += (
+            f" Over these the rank correlation of score and labels is {ranks.value:.2f}, 95 % interval {ranks.low:.2f} to "
+            f"{ranks.high:.2f}."
+        )
+    return text
 
 
 def _doubt(data: SweepData, value: float) -> str:

@@ -50,21 +50,43 @@ class RandomOrder:
     high: Array
 
 
-def rank_correlation(scores: Sequence[float], values: Sequence[float], *, seed: int = 0) -> Estimate | None:
+def rank_correlation(
+    scores: Sequence[float], values: Sequence[float], *, by_pairs: bool = False, seed: int = 0
+) -> Estimate | None:
     """Spearman's correlation, in [-1, 1]; none for too few trials, or where one side is constant.
 
     Args:
         scores: What is to rank the trials.
         values: What they should be ranked by.
+        by_pairs: Kendall's tau-b instead: pairs in the same order less those in the other, as a share.
         seed: Of the bootstrap.
     """
     a, b = np.asarray(scores, dtype=float), np.asarray(values, dtype=float)
     if len(a) < ENOUGH_FOR_RANKS or not (np.ptp(a) and np.ptp(b)):
         return None
+    correlation = _kendall if by_pairs else _spearman
     drawn = np.random.default_rng(seed).integers(len(a), size=(_DRAWS, len(a)))
-    found = _spearman(a[drawn], b[drawn])
+    found = correlation(a[drawn], b[drawn])
     low, high = np.nanquantile(found, _ENDS)
-    return Estimate(value=float(_spearman(a[None], b[None])[0]), low=float(low), high=float(high))
+    return Estimate(value=float(correlation(a[None], b[None])[0]), low=float(low), high=float(high))
+
+
+def regret(
+    scores: Sequence[float], labels: Sequence[float], audit: Sequence[float], *, among: int = 1, seed: int = 0
+) -> Estimate:
+    """What choosing by a score costs against choosing by labels, in units of the audit; below 0 where it was luckier.
+
+    Args:
+        scores: What one trial is chosen by, the larger the better.
+        labels: What it would be chosen by if there were labels, likewise.
+        audit: What the choices are compared in. Not the labels, for the best of many is partly the luckiest.
+        among: The score chooses so many, of which labels choose one.
+        seed: Of the bootstrap.
+    """
+    a, b, c = (np.asarray(side, dtype=float) for side in (scores, labels, audit))
+    drawn = np.random.default_rng(seed).integers(len(a), size=(_DRAWS, len(a)))
+    low, high = np.quantile([_regret(a[rows], b[rows], c[rows], among) for rows in drawn], _ENDS)
+    return Estimate(value=_regret(a, b, c, among), low=float(low), high=float(high))
 
 
 def best_in_random_order(values: Sequence[float], *, maximise: bool) -> RandomOrder:
@@ -134,6 +156,21 @@ def _spearman(a: Array, b: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Array = (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return found
+
+
+def _kendall(a: Array, b: Array) -> Array:
+    """Tau-b of each row, shape (rows, trials); nan where one side is constant."""
+    first, second = np.triu_indices(a.shape[1], k=1)
+    orders = [np.sign(side[:, first] - side[:, second]) for side in (a, b)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        untied = [np.abs(order).sum(1) for order in orders]
+        found: Array = (orders[0] * orders[1]).sum(1) / np.sqrt(untied[0] * untied[1])
+    return found
+
+
+def _regret(scores: Array, labels: Array, audit: Array, among: int) -> float:
+    chosen = np.argsort(-scores, kind="stable")[:among]
+    return float(audit[np.argmax(labels)] - audit[chosen[np.argmax(labels[chosen])]])
 
 
 def _domains(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

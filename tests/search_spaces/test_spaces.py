@@ -61,7 +61,7 @@ def test_inline_domains() -> None:
         ({"batch_size": {"type": "categorical", "choices": []}}, "at least 1 item"),
         (
             "no_such_space",
-            "unknown space 'no_such_space'; known: ablations, losses, optimisation, regularisation, step_",
+            "unknown space 'no_such_space'; known: ablations, everything, losses, optimisation, regular",
         ),
         ("nowhere.py:space", "there is no file nowhere.py"),
     ],

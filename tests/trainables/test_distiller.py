@@ -280,7 +280,7 @@ def test_nothing_draws_from_the_global_random_state() -> None:
 
 
 def test_reports_count_what_was_done_and_name_every_metric() -> None:
-    distiller = make_distiller(generator_steps=3, student_steps=2, total_pseudo_batches=5)
+    distiller = make_distiller(generator_steps=3, student_steps=2, total_pseudo_batches=5, data_free_scores=True)
     reports: list[dict[str, Any]] = []
     while not distiller.finished:
         reports.append(distiller.advance())
@@ -292,9 +292,10 @@ def test_reports_count_what_was_done_and_name_every_metric() -> None:
         named = trained_metrics("zero_shot")
         assert set(report) == named
         for metric in METRICS:
-            if metric.name in named - {"running_statistics_shift"}:
+            if metric.name in named - {"running_statistics_shift", "probe_statistics_distance"}:
                 assert type(report[metric.name]) is metric.kind, metric.name
         assert report["running_statistics_shift"] is None  # a LeNet has none
+        assert report["probe_statistics_distance"] is None
     last_step = (1 + math.cos(math.pi * 4 / 5)) / 2
     assert reports[-1]["student_lr"] == pytest.approx(2e-3 * last_step)
     assert reports[-1]["generator_lr"] == pytest.approx(1e-3 * last_step)
@@ -352,6 +353,7 @@ CHANGES: dict[str, Any] = {
     "diversity_weight": 0.5,
     "numerics": "exact",
     "precision": "bfloat16",
+    "data_free_scores": True,
 }
 # Fields that need another to have a say.
 BASES: dict[str, dict[str, Any]] = {
@@ -372,6 +374,7 @@ EXCEPTIONS = {
     "method": "has one value here: tests/trainables/test_trial.py",
     "compilation": "changes bits of wide networks: the tests above",
     "transition_images": "measured after the loop: tests/trainables/test_trial.py",
+    "audited": "chooses the images: tests/trainables/test_trial.py",
     "initial_trial": "found among the checkpoints: tests/trainables/test_ray_trainables.py",
 }
 

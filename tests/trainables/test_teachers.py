@@ -48,6 +48,7 @@ def teacher(splits: DatasetSplits) -> Teacher:
 
 
 def test_supervised_training_learns_and_can_be_repeated(splits: DatasetSplits, teacher: Teacher) -> None:
+    assert teacher.metadata.test_accuracy is not None
     assert teacher.metadata.test_accuracy > 0.9
     again = trained(RECIPE, splits)
     assert all(torch.equal(value, teacher.weights[key]) for key, value in again.state_dict().items())

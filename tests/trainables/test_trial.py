@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -10,7 +12,8 @@ from pyarrow import BufferReader
 from tests.conftest import make_inputs, tiny_settings
 from tests.trainables.test_supervised import SMALL
 from trainables.checkpoint import CheckpointStore
-from trainables.config import SupervisedConfig, ZeroShotConfig, config_class
+from trainables.config import SplitsKey, SupervisedConfig, ZeroShotConfig, config_class
+from trainables.data import DatasetSplits
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
@@ -128,3 +131,31 @@ def test_a_student_that_never_agrees_with_its_teacher_is_a_result_too(
     assert result["done"]
     assert "mean_transition_error" not in result
     assert "no transition curves: the networks agree on no image" in str(result["notes"])
+
+
+class UnreadableSplits(dict[SplitsKey, DatasetSplits]):
+    """Images that nobody may ask for."""
+
+    def __getitem__(self, key: SplitsKey) -> DatasetSplits:
+        raise AssertionError(f"real images or labels were asked for: {key}")
+
+
+def test_a_trial_that_is_not_audited_reads_no_image_and_trains_as_one_that_is(storage: TrialStorage) -> None:
+    blind = ZeroShotConfig.model_validate(tiny_settings(audited=False, data_free_scores=True))
+    inputs = replace(make_inputs(blind), splits=UnreadableSplits())
+    training, audited = (
+        build_training(config, of, storage, CPU)
+        for config, of in ((blind, inputs), (ZERO_SHOT, make_inputs(ZERO_SHOT)))
+    )
+    with pytest.raises(AssertionError, match="real images or labels were asked for"):
+        build_training(ZERO_SHOT, inputs, storage, CPU)
+    while not training.finished:
+        report, other = training.advance(), audited.advance()
+    for name in ("validation_accuracy", "test_accuracy", "measured_teacher_accuracy"):
+        assert report[name] is None
+        assert other[name] is not None
+    assert report["test_evaluations"] == 0
+    assert report["data_free_score"] is not None
+    assert report["divergence"] == other["divergence"]
+    ours, theirs = training.student.state_dict(), audited.student.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from trainables.evaluation.accuracy import Accuracies, accuracy, measure
+from trainables.evaluation.balance import class_balance
+from trainables.evaluation.data_free import BatchNormDistance, DataFreeScorer, ProbeKind, ProbeSet
 from trainables.evaluation.noise import noise_predictions
 from trainables.evaluation.transition import (
     MeanCurves,
@@ -16,11 +18,16 @@ from trainables.evaluation.transition import (
 
 __all__ = [
     "Accuracies",
+    "BatchNormDistance",
+    "DataFreeScorer",
     "MeanCurves",
+    "ProbeKind",
+    "ProbeSet",
     "TargetRule",
     "TransitionCurves",
     "TransitionError",
     "accuracy",
+    "class_balance",
     "mean_curves",
     "mean_transition_error",
     "measure",

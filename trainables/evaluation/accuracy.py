@@ -36,15 +36,15 @@ def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracies:
-    """Top-1 shares in [0, 1]; no validation accuracy where no image was set aside."""
+    """Top-1 shares in [0, 1]; none where there is no image: where none was set aside, or none is read."""
 
     validation: float | None
-    test: float
+    test: float | None
 
 
 def measure(network: Network, splits: DatasetSplits, normalisation: Normalisation) -> Accuracies:
     """The network's accuracies on the validation part and on the test split."""
     return Accuracies(
         validation=accuracy(network, splits.validation, normalisation) if len(splits.validation) else None,
-        test=accuracy(network, splits.test, normalisation),
+        test=accuracy(network, splits.test, normalisation) if len(splits.test) else None,
     )

@@ -12,7 +12,7 @@ from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.extras import Extras
 from orchestrator.report.page import Block, Figure, Section
 from orchestrator.report.statistics import ENOUGH_FOR_IMPORTANCE, importances, rank_correlation
-from trainables.metrics import METRICS
+from trainables.metrics import DATA_FREE_METRICS, METRICS
 
 _MAP = (
     "Each point is a trial, compared with others at the same share of their budget. Colours between the points are "
@@ -40,9 +40,11 @@ _HISTORY = (
 _RANKS = (
     "How well a number that needs no real image orders the trials: 1 or -1 orders them as validation accuracy does, 0 says "
     "nothing. Whiskers: 95 % over trials drawn again; of many rows some lie far from 0 by chance. Losses and divergences "
-    "depend on the settings themselves, and each trial measures them on its own images, so they are no fair score."
+    "depend on the settings themselves, and each trial measures them on its own images, so they are no fair score; "
+    "agreements, and what begins with probe, are of images that are the same for all trials."
 )
-_NOT_SCORES = ("validation_accuracy", TEST_ACCURACY, "measured_teacher_accuracy")
+_LABELS = "validation_accuracy"
+_NOT_SCORES = (_LABELS, TEST_ACCURACY, "measured_teacher_accuracy")
 """Metrics that need real images, as those of transition curves do."""
 
 _COSTS = {"s", "rate", "FLOP"}
@@ -116,9 +118,9 @@ def settings_section(data: SweepData) -> Section:
 
 
 def scores_section(data: SweepData) -> Section:
-    """Rank correlation with validation accuracy of all that can be had without data."""
+    """Rank correlation with validation accuracy of all that can be had without data, where there are labels to tell."""
     title = "What ranks trials without data"
-    if data.sweep.cases or data.metric != "validation_accuracy":
+    if data.sweep.cases or data.metric not in {_LABELS, *DATA_FREE_METRICS}:
         return Section(title=title, blocks=[])
     return Section(
         title=title, blocks=list(_tabbed(data, "Rank correlation with validation accuracy", _rank_figure, _RANKS))
@@ -128,8 +130,8 @@ def scores_section(data: SweepData) -> Section:
 def _rank_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
     found = {}
     for name in _score_names():
-        scores = [trial.at(comparison.share, name) for trial in comparison.trials]
-        pairs = [(s, value) for s, value in zip(scores, comparison.values, strict=True) if s is not None]
+        both = ((trial.at(comparison.share, name), trial.at(comparison.share, _LABELS)) for trial in comparison.trials)
+        pairs = [(score, value) for score, value in both if score is not None and value is not None]
         estimate = rank_correlation([score for score, _ in pairs], [value for _, value in pairs])
         if estimate is not None:
             found[name] = estimate

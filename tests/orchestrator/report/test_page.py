@@ -71,6 +71,26 @@ def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectS
     assert "New seeds" in text
 
 
+def test_a_search_without_data_is_held_against_labels_where_there_are_some(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=24, objective="data_free_score")
+    page = make_report(store, ["search-a"])
+    assert "What ranks trials without data" in headings(page)
+    text = text_of(page)
+    assert re.search(r"Best so far is t\d+ \(.*\), with \d\d\.\d\d% data free score", text)
+    found = re.search(
+        r"Labels, by which nothing was chosen, put it in place (\d+) of 8 that used their whole budget, "
+        r"(\d\.\d\d) points of validation accuracy behind the best\. Over these the rank correlation of "
+        r"score and labels is (\d\.\d\d), 95 % interval (-?\d\.\d\d) to (\d\.\d\d)",
+        text,
+    )
+    assert found, text
+    assert (found[1] == "1") == (found[2] == "0.00")
+    assert float(found[4]) <= float(found[3]) <= float(found[5])
+    assert float(found[3]) > 0.8
+    write_search(store, "search-b", trials=24)
+    assert "by which nothing was chosen" not in make_report(store, ["search-b"])
+
+
 def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
     sweep = load_sweep("digits-table-1")
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from orchestrator.report.statistics import best_in_random_order, importances, rank_correlation
+from orchestrator.report.statistics import best_in_random_order, importances, rank_correlation, regret
 
 
 def test_a_score_that_orders_like_the_values_has_rank_correlation_one() -> None:
@@ -64,3 +64,25 @@ def test_importances_need_trials_and_something_that_varies() -> None:
     assert importances([{"a": 1}] * 9, list(range(9))) is None
     assert importances([{"a": number} for number in range(9)], [1.0] * 9) is None
     assert importances([], []) is None
+
+
+def test_kendalls_tau_counts_pairs() -> None:
+    # Of ten pairs one is in the other order.
+    found = rank_correlation([1, 2, 3, 5, 4], [1, 2, 3, 4, 5], by_pairs=True)
+    assert found
+    assert found.value == pytest.approx(0.8)
+    assert found.low < 0.8 <= found.high
+    # Tau-b: one of ten pairs is tied on one side.
+    tied = rank_correlation([1, 2, 3, 4, 4], [1, 2, 3, 4, 5], by_pairs=True)
+    assert tied
+    assert tied.value == pytest.approx(9 / np.sqrt(9 * 10))
+
+
+def test_regret_is_what_the_audit_loses_by_the_scores_choice() -> None:
+    labels, audit = [0.5, 0.9, 0.8, 0.7], [0.51, 0.88, 0.90, 0.69]
+    assert regret([1, 4, 2, 3], labels, audit).value == 0
+    assert regret([1, 2, 3, 4], labels, audit).value == pytest.approx(0.88 - 0.69)
+    assert regret([1, 2, 3, 4], labels, audit, among=2).value == pytest.approx(0.88 - 0.90), "it may be luckier"
+    assert regret([1, 2, 3, 4], labels, audit, among=3).value == 0
+    found = regret([1, 2, 3, 4], labels, audit)
+    assert found.low <= 0 < found.value <= found.high

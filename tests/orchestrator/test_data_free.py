@@ -1,0 +1,116 @@
+"""Searches that select without data: what they ask for, and that no real image or label is read on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+import orchestrator.inputs
+from orchestrator.config import SweepConfig
+from orchestrator.confirm import confirmation_sweep
+from orchestrator.inputs import prepare_inputs
+from orchestrator.leaderboard import read_leaderboard
+from orchestrator.loading import load_sweep
+from orchestrator.report import make_report
+from orchestrator.results import read_reports
+from orchestrator.storage import find_storage
+from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
+from trainables.config import ZeroShotConfig
+
+SPACE = {"student_steps": {"type": "int", "low": 1, "high": 4}}
+
+
+def zero_shot(sweep: SweepConfig) -> list[ZeroShotConfig]:
+    configs = sweep.configs()
+    assert configs
+    return [config for config in configs if isinstance(config, ZeroShotConfig)]
+
+
+def config_of(sweep: SweepConfig) -> ZeroShotConfig:
+    (config,) = zero_shot(sweep)
+    return config
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"objective": "data_free_score"},
+        {"further_objectives": {"probe_divergence": "min"}},
+        {"constraints": {"noise_agreement": {"at_least": 0.1}}},
+    ],
+)
+def test_whoever_selects_on_a_score_need_not_ask_for_it(selection: dict[str, Any]) -> None:
+    assert not config_of(load_sweep("quickstart")).data_free_scores
+    sweep = load_sweep("quickstart", flags=selection)
+    assert config_of(sweep).data_free_scores
+    with pytest.raises(ValidationError, match=r"needs trial: \{data_free_scores: true\}, or nothing said of it"):
+        SweepConfig.model_validate({**sweep.model_dump(), "trial": {**sweep.trial, "data_free_scores": False}})
+
+
+def test_what_needs_labels_is_no_objective_of_trials_that_read_none() -> None:
+    sweep = load_sweep("quickstart-zero-shot")
+    assert not config_of(sweep).reads_images
+    for selection in (
+        {"objective": "validation_accuracy"},
+        {"constraints": {"validation_accuracy": {"at_least": 0.5}}},
+    ):
+        with pytest.raises(ValidationError, match=r"validation_accuracy needs trial: \{audited: true\}"):
+            SweepConfig.model_validate({**sweep.model_dump(), **selection})
+    with pytest.raises(ValidationError, match=r"audited=false reads none; allowed: transition_images=0"):
+        ZeroShotConfig(audited=False, transition_images=10)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("ray_local")
+def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = str(tmp_path / "runs")
+    audited = sweep_of(storage, space=SPACE, objective="data_free_score")
+    blind = sweep_of(
+        storage,
+        space=SPACE,
+        trial={"audited": False, "evaluation_interval": 1},
+        objective="data_free_score",
+        scheduler={"name": "asha", "grace": 0.25, "reduction_factor": 2},
+        num_trials=4,
+    )
+    store = find_storage(storage)
+    teacher = teacher_in(prepare_inputs(audited, store, say=lambda _: None))
+    published = tmp_path / "published.pt"
+    torch.save(dict(teacher.weights), published)
+
+    def nothing_to_read(*_: object, **__: object) -> None:
+        raise AssertionError("real images or labels were asked for")
+
+    monkeypatch.setattr(orchestrator.inputs, "load_dataset", nothing_to_read)
+    with pytest.raises(AssertionError, match="real images or labels were asked for"):
+        prepare_inputs(audited, store, say=lambda _: None)
+
+    printed = run(blind, "blind")
+    assert "making images" not in printed, "they were made for the first sweep"
+    rows = trials(storage, "blind")
+    assert len(rows) == 4
+    for row in rows:
+        assert row["objective"] == row["data_free_score"]
+        assert row["objective"] is not None
+        assert row["validation_accuracy"] is row["test_accuracy"] is row["measured_teacher_accuracy"] is None
+        assert row["test_evaluations"] == 0
+    assert all(report["data_free_score"] is not None for report in read_reports(store, "blind").to_pylist())
+
+    confirming = confirmation_sweep(read_leaderboard(store, "blind"), top=1, seeds=2)[1]
+    assert all(config.data_free_scores and not config.reads_images for config in zero_shot(confirming))
+    assert "data free score" in make_report(store, ["blind"])
+
+    # A file with weights and nothing else: nobody can say how good it is, and nobody need.
+    from_a_file = {"audited": False, "teacher_checkpoint": str(published)}
+    inputs = prepare_inputs(
+        sweep_of(storage, space=SPACE, trial=from_a_file, objective="data_free_score"), store, say=lambda _: None
+    )
+    assert teacher_in(inputs).metadata.test_accuracy is None
+    assert not inputs.splits

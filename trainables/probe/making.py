@@ -1,0 +1,62 @@
+"""What a probe set consists of. All of it follows from the teacher's weights and a seed, the same for every teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.evaluation import ProbeKind, ProbeSet
+from trainables.probe.synthesis import confident_images, paths, smooth_noise
+from trainables.seeding import stream
+from trainables.teachers import Teacher
+
+RECIPE = 1
+"""Number of the recipe below. Whoever changes a number here or in ``synthesis.py`` raises it: then probe sets that were
+kept are made anew, and scores of before and after are not compared by mistake."""
+
+_IMAGES = 400
+"""Of each kind but ``path``. Three kinds make the score, so that a step of it is 1/1,200."""
+
+_NOISE = 0.5
+"""Standard deviation of the noise on ``noisy`` images, in normalised pixels."""
+
+_PATHS = 80
+_PATH_STEPS = 15
+_PATH_EVERY = 3
+"""80 images at 5 moments of a path of 15 steps: 400 images."""
+
+
+def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> ProbeSet:
+    """Make a teacher's probe set; seconds to a minute. No image of any data set is read.
+
+    Args:
+        teacher: Weights, and the normalisation and shapes that go with them.
+        device: Where it is computed. The images differ between devices by rounding, so they are made once and kept.
+    """
+    metadata = teacher.metadata
+    spec, normalisation = SPECS[metadata.dataset], NORMALISATIONS[metadata.normalisation]
+    network = teacher.build().to(device).requires_grad_(False).eval()
+    random = stream(0, "probe set")
+    confident = confident_images(network, normalisation, count=_IMAGES, random=random)
+    noise = smooth_noise(_IMAGES, spec.channels, random=random).to(device)
+    others = torch.randint(1, spec.num_classes, (_PATHS,), generator=random).to(device)
+    targets = (torch.arange(_PATHS, device=device) + others) % spec.num_classes
+    images: dict[ProbeKind, Tensor] = {
+        "confident": confident,
+        "mixed": _blended(confident, random),
+        "noisy": confident + _NOISE * torch.randn(confident.shape, generator=random).to(device),
+        "noise": noise,
+        "path": paths(network, confident[:_PATHS], targets, steps=_PATH_STEPS, every=_PATH_EVERY),
+    }
+    return ProbeSet(
+        images={kind: made.to("cpu", torch.float16) for kind, made in images.items()},
+        targets=targets.repeat(_PATH_STEPS // _PATH_EVERY).cpu(),
+    )
+
+
+def _blended(images: Tensor, random: torch.Generator) -> Tensor:
+    """Each image with another one, in proportions that are drawn evenly."""
+    partners = images[torch.randperm(len(images), generator=random).to(images.device)]
+    shares = torch.rand(len(images), 1, 1, 1, generator=random).to(images.device)
+    return shares * images + (1 - shares) * partners
