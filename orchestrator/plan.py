@@ -25,11 +25,11 @@ from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
 from trainables.datasets import SPECS
 from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
-from trainables.evaluation import transition_curves
+from trainables.evaluation import DataFreeScorer, transition_curves
 from trainables.flops import pseudo_batch_flops
 from trainables.networks import Network
 from trainables.object_store import ObjectStore
-from trainables.stand_ins import blank_splits, untrained_teacher
+from trainables.stand_ins import blank_probe, blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
 from trainables.training import Training
 
@@ -229,13 +229,14 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
     teacher = untrained_teacher(config) if config.teacher else None
     measure: Callable[[], object]
     training: Training
+    scoring = 0.0
     if isinstance(config, ZeroShotConfig):
         assert teacher is not None  # its config always names one
         # A whole pseudo batch can take a minute on a CPU, so the student's steps are counted from one and two of them.
         # Compiling would take longer than it saves here; a compiled trial will be a little cheaper than this says.
         one, two = (
             ZeroShotDistiller(
-                config.model_copy(update={"student_steps": steps, "compilation": "never"}),
+                config.model_copy(update={"student_steps": steps, "compilation": "never", "data_free_scores": False}),
                 teacher=teacher,
                 splits=splits,
                 device=device,
@@ -245,6 +246,9 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
         with_one, with_two = (_seconds(partial(distiller.train, 1), device) for distiller in (one, two))
         step = with_one + max(0.0, with_two - with_one) * (config.student_steps - 1)
         measure, training = two.report, two
+        if config.data_free_scores:
+            scorer = DataFreeScorer(blank_probe(config), two.teacher)
+            scoring = _seconds(partial(scorer.score, two.student), device)
     else:
         few = config.model_copy(update={"images_per_class": None, "initial_student": None})
         trainer = SupervisedTrainer(few, splits=splits, teacher=teacher, device=device)
@@ -252,7 +256,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
         measure, training = trainer.report, trainer
     validation = round(spec.training_images * config.validation_fraction)
     share = (spec.test_images + validation) / PROBE_IMAGES if config.reads_images else 0.0
-    return step, _seconds(measure, device) * share, training
+    return step, _seconds(measure, device) * share + scoring, training
 
 
 _CURVE_STEPS = 100

@@ -11,6 +11,7 @@ from torch import nn
 from trainables.config import AnyTrialConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import IMAGE_SIZE, SPECS
+from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
 from trainables.networks import build_network
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher, TeacherMetadata
@@ -51,6 +52,15 @@ def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSpl
     """So many black images in the training and test splits, labels in turn; none for validation."""
     return DatasetSplits(
         spec=SPECS[config.dataset], train=_blank(train, config), validation=_blank(0, config), test=_blank(test, config)
+    )
+
+
+def blank_probe(config: AnyTrialConfig) -> ProbeSet:
+    """As many grey images of each kind as a probe set has."""
+    shape = (PROBE_IMAGES, SPECS[config.dataset].channels, IMAGE_SIZE, IMAGE_SIZE)
+    return ProbeSet(
+        images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
+        targets=torch.zeros(PROBE_IMAGES, dtype=torch.int64),
     )
 
 

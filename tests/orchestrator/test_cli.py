@@ -99,4 +99,4 @@ def test_help_shows_what_one_would_do_first() -> None:
 def test_the_shell_completes_presets() -> None:
     complete = {"_ZSKT_COMPLETE": "complete_bash", "COMP_WORDS": "zskt sweep quick", "COMP_CWORD": "2"}
     shown = CliRunner().invoke(cli.app, [], prog_name="zskt", env=complete)
-    assert shown.output.split() == ["quickstart"]
+    assert shown.output.split() == ["quickstart", "quickstart-zero-shot"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import torch
 from pydantic import ValidationError
 
 import orchestrator.inputs
+import orchestrator.plan
 from orchestrator.config import SweepConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
+from orchestrator.plan import make_plan
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
@@ -62,6 +66,19 @@ def test_what_needs_labels_is_no_objective_of_trials_that_read_none() -> None:
             SweepConfig.model_validate({**sweep.model_dump(), **selection})
     with pytest.raises(ValidationError, match=r"audited=false reads none; allowed: transition_images=0"):
         ZeroShotConfig(audited=False, transition_images=10)
+
+
+def test_a_plan_counts_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(work: Callable[[], object], device: torch.device) -> float:
+        """A second for each look at a student that scores, nothing for all else."""
+        work()
+        function = work.func if isinstance(work, partial) else work
+        return float(getattr(function, "__name__", "") == "score")
+
+    monkeypatch.setattr(orchestrator.plan, "_seconds", seconds)
+    sweep = load_sweep("quickstart-zero-shot")
+    (_, trial) = make_plan(sweep).costs
+    assert trial.seconds == trial.budget / 10, "a score every ten pseudo batches"
 
 
 @pytest.mark.ray

@@ -26,7 +26,7 @@ CIFAR = NORMALISATIONS["cifar10"]
 @pytest.fixture(autouse=True)
 def _few_images() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(making, "_IMAGES", 20)
+        patch.setattr(making, "PROBE_IMAGES", 20)
         patch.setattr(making, "_PATHS", 4)
         patch.setattr(synthesis, "_BATCH", 20)
         yield
@@ -47,7 +47,7 @@ def opinionated() -> Network:
 def test_the_teacher_is_sure_of_the_images_and_sees_each_class_as_often() -> None:
     teacher, normalisation = opinionated(), NORMALISATIONS["digits"]
     start = smooth_noise(40, 1, random=stream(0, "test"))
-    images = confident_images(teacher, normalisation, count=40, random=stream(0, "test"))
+    images = confident_images(teacher, normalisation, count=40, channels=1, num_classes=10, random=stream(0, "test"))
     before, after = (teacher(batch)[0].softmax(1) for batch in (start, images))
     assert after.amax(1).mean() > before.amax(1).mean()
     assert (before.argmax(1) == torch.arange(40) % 10).float().mean() < 0.3
@@ -62,7 +62,7 @@ def test_a_teachers_batch_norm_draws_the_images_to_its_statistics(monkeypatch: p
 
     def distance(weight: float) -> float:
         monkeypatch.setattr(synthesis, "_STATISTICS", weight)
-        images = confident_images(teacher, CIFAR, count=20, random=stream(0, "test"))
+        images = confident_images(teacher, CIFAR, count=20, channels=3, num_classes=10, random=stream(0, "test"))
         with BatchNormDistance(teacher) as statistics:
             teacher(images)
         found = statistics.mean()

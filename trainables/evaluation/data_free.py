@@ -25,6 +25,9 @@ noise on them; ``noise``: smooth noise alone; ``path``: on the way from confiden
 
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 
+PROBE_IMAGES = 400
+"""Of each kind. Three kinds make the score, so that a step of it is 1/1,200."""
+
 SCORED_KINDS: tuple[ProbeKind, ...] = ("confident", "mixed", "noisy")
 """Those that ``data_free_score`` is the mean agreement over."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.datasets import NORMALISATIONS, SPECS
-from trainables.evaluation import ProbeKind, ProbeSet
+from trainables.evaluation.data_free import PROBE_IMAGES, ProbeKind, ProbeSet
 from trainables.probe.synthesis import confident_images, paths, smooth_noise
 from trainables.seeding import stream
 from trainables.teachers import Teacher
@@ -15,20 +15,17 @@ RECIPE = 1
 """Number of the recipe below. Whoever changes a number here or in ``synthesis.py`` raises it: then probe sets that were
 kept are made anew, and scores of before and after are not compared by mistake."""
 
-_IMAGES = 400
-"""Of each kind but ``path``. Three kinds make the score, so that a step of it is 1/1,200."""
-
 _NOISE = 0.5
 """Standard deviation of the noise on ``noisy`` images, in normalised pixels."""
 
 _PATHS = 80
 _PATH_STEPS = 15
 _PATH_EVERY = 3
-"""80 images at 5 moments of a path of 15 steps: 400 images."""
+"""80 images at 5 moments of a path of 15 steps are 400 images."""
 
 
 def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> ProbeSet:
-    """Make a teacher's probe set; seconds to a minute. No image of any data set is read.
+    """Make a teacher's probe set. No image of any data set is read.
 
     Args:
         teacher: Weights, and the normalisation and shapes that go with them.
@@ -38,8 +35,9 @@ def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> Probe
     spec, normalisation = SPECS[metadata.dataset], NORMALISATIONS[metadata.normalisation]
     network = teacher.build().to(device).requires_grad_(False).eval()
     random = stream(0, "probe set")
-    confident = confident_images(network, normalisation, count=_IMAGES, random=random)
-    noise = smooth_noise(_IMAGES, spec.channels, random=random).to(device)
+    shapes = {"channels": spec.channels, "num_classes": spec.num_classes}
+    confident = confident_images(network, normalisation, count=PROBE_IMAGES, **shapes, random=random)
+    noise = smooth_noise(PROBE_IMAGES, spec.channels, random=random).to(device)
     others = torch.randint(1, spec.num_classes, (_PATHS,), generator=random).to(device)
     targets = (torch.arange(_PATHS, device=device) + others) % spec.num_classes
     images: dict[ProbeKind, Tensor] = {

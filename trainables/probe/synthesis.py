@@ -32,7 +32,15 @@ _CELLS = 8
 """Side of the grid of random numbers that images start from."""
 
 
-def confident_images(teacher: Network, normalisation: Normalisation, *, count: int, random: torch.Generator) -> Tensor:
+def confident_images(
+    teacher: Network,
+    normalisation: Normalisation,
+    *,
+    count: int,
+    channels: int,
+    num_classes: int,
+    random: torch.Generator,
+) -> Tensor:
     """Images that the teacher takes for each class equally often, and surely.
 
     Adam lowers cross-entropy with the wanted class, total variation and, where the teacher has BatchNorm, the distance of
@@ -43,17 +51,18 @@ def confident_images(teacher: Network, normalisation: Normalisation, *, count: i
         teacher: In eval mode; it is not changed.
         normalisation: What it expects.
         count: How many, a multiple of 100.
+        channels: Of the images.
+        num_classes: Classes that are taken in turn.
         random: Where they start from, and how they are moved about; on the CPU.
 
     Returns:
         Normalised images (count, channels, 32, 32) on the teacher's device, classes in turn.
     """
-    parameters = list(teacher.parameters())
-    device, channels, classes = parameters[0].device, parameters[0].shape[1], len(parameters[-1])
+    device = next(teacher.parameters()).device
     darkest, brightest = _range_of(normalisation, channels, device)
     made = []
     for start in range(0, count, _BATCH):
-        wanted = (torch.arange(_BATCH, device=device) + start) % classes
+        wanted = (torch.arange(_BATCH, device=device) + start) % num_classes
         pixels = smooth_noise(_BATCH, channels, random=random).to(device).requires_grad_()
         optimizer = torch.optim.Adam([pixels], lr=_RATE)
         with BatchNormDistance(teacher) as statistics:
