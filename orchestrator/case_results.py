@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config import MEASURING_FIELDS, Assignment, SweepConfig
 from orchestrator.results import Row, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.object_store import ObjectStore
 
-_NOT_COMPARED = {"evaluation_interval", "initial_student", "transition_images", "audited", "data_free_scores"}
-"""Fields that change no weight (how often, and what, is measured), or name another trial of the same case."""
+_NOT_COMPARED = {*MEASURING_FIELDS, "initial_student"}
+"""Fields that change no weight, or name another trial of the same case."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ from trainables.metrics import DATA_FREE_METRICS, METRICS
 SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 """Fields by which a trial draws its luck."""
 
+MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data_free_scores")
+"""Fields that say what is measured of a trial, and how often, and change no weight."""
+
 SHARED_FIELDS = (
     "method",
     "dataset",
@@ -50,10 +53,7 @@ SHARED_FIELDS = (
     "iteration_scale",
     "initial_student",
     "initial_trial",
-    "evaluation_interval",
-    "transition_images",
-    "audited",
-    "data_free_scores",
+    *MEASURING_FIELDS,
     *SEEDS,
 )
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares

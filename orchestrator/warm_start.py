@@ -13,7 +13,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from orchestrator.config import SEEDS, SHARED_FIELDS, SweepConfig
+from orchestrator.config import MEASURING_FIELDS, SEEDS, SHARED_FIELDS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.results import Row
@@ -23,7 +23,7 @@ from trainables.object_store import ObjectStore
 
 _ATTRIBUTE = "warm_start"
 
-_MAY_DIFFER = {*SEEDS, "evaluation_interval", "transition_images"}
+_MAY_DIFFER = {*SEEDS, *MEASURING_FIELDS}
 _OF_BUDGET = {"total_pseudo_batches", "learning_rate_horizon"}
 
 PastTrial = dict[str, Any]

@@ -313,6 +313,20 @@ def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectSto
     assert len(read_cases(store, sweep, "here").rows) == 1
 
 
+def test_what_was_measured_of_a_trial_must_hold_what_is_wanted(store: ObjectStore) -> None:
+    trial = {**tiny_settings(), "data_free_scores": True}
+    sweep = SweepConfig.model_validate({"name": "scored", "trial": trial, "cases": {"a": {}}})
+    (wanted,) = sweep.configs()
+    write(store, "other", 0, wanted.model_copy(update={"audited": False}), test_accuracy=None)
+    write(store, "other", 1, wanted.model_copy(update={"data_free_scores": False}), data_free_score=None)
+    assert read_cases(store, sweep, "here").rows == {}
+    blind = SweepConfig.model_validate({"name": "scored", "trial": {**trial, "audited": False}, "cases": {"a": {}}})
+    assert [row["trial_id"] for row in read_cases(store, blind, "here").rows.values()] == ["t0000"]
+    write(store, "other", 2, wanted)
+    assert [row["trial_id"] for row in read_cases(store, sweep, "here").rows.values()] == ["t0002"]
+    assert len(read_cases(store, blind, "here").rows) == 1, "more than was wanted does no harm"
+
+
 def test_fine_tuned_students_are_taken_from_their_own_sweep_only(store: ObjectStore) -> None:
     sweep = sweep_of(seeds=[0])
     tuned = sweep.case_config(Assignment(case="fine-tuned", seed=0))

@@ -52,7 +52,8 @@ def test_completed_trials_of_the_same_kind_count_and_the_others_are_told(store: 
             {"config_temperature": 8.0},
             {"config_temperature": 2.0, "config_student_steps": 7},
             {"config_temperature": 2.5, "config_total_pseudo_batches": 99},
-            {"config_temperature": 1.5, "config_seed": 5, "validation_accuracy": 0.6},
+            # What was measured beside its value, and with which seed, makes no other trial.
+            {"config_temperature": 1.5, "config_seed": 5, "config_data_free_scores": None, "validation_accuracy": 0.6},
         ],
     )
     found, said = past(store, sweep_of())
