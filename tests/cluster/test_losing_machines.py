@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.results import read_reports, read_trials
 from orchestrator.storage import find_storage
-from tests.cluster.test_preemption import Service
+from tests.cluster.test_preemption import Service, metadata_service
 from tests.comparison import differences
 from tests.orchestrator.test_sweep import ROOT, sweep_of
 
@@ -27,7 +24,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the watcher raises, on the workers of this test alone."""
+    path = tmp_path / "leaving"
+    monkeypatch.setenv("ZSKT_LEAVING_FLAG", str(path))
+    return path
+
+
+@pytest.fixture
+def cluster(flag: Path) -> Iterator[Cluster]:
     """A head that takes no trials; workers are added by the test."""
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
     found = Cluster(
@@ -46,64 +51,54 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
         time.sleep(0.05)
 
 
-def run(file: Path, sweep_id: str, address: str, flag: Path) -> subprocess.Popen[str]:
+def run(file: Path, sweep_id: str, address: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "run_sweep.py"), str(file), "--sweep-id", sweep_id, "--address", address]
-    environment = os.environ | {"ZSKT_LEAVING_FLAG": str(flag)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, tmp_path: Path) -> None:
-    trial = {"total_pseudo_batches": 60, "student_steps": 10, "batch_size": 16, "evaluation_interval": 10}
-    sweep = sweep_of(str(tmp_path / "runs"), trial=trial, num_trials=2, checkpoint_seconds=0, max_failures=1)
+def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, flag: Path, tmp_path: Path) -> None:
+    trial = {"total_pseudo_batches": 250, "student_steps": 10, "batch_size": 16, "evaluation_interval": 25}
+    # With an hour between two checkpoints a trial saves when its machine is about to go, and at its end.
+    sweep = sweep_of(str(tmp_path / "runs"), trial=trial, num_trials=1, checkpoint_seconds=3600, max_failures=1)
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(sweep.model_dump(mode="json")))
-    checkpoints = tmp_path / "runs" / "checkpoints" / "disturbed" / "t0000"
+    store = find_storage(sweep.storage)
 
-    def has_saved(pseudo_batches: int) -> bool:
-        return any(int(path.stem) >= pseudo_batches for path in checkpoints.glob("*.safetensors"))
+    def has_reported(pseudo_batches: int) -> bool:
+        return any(row["pseudo_batches"] >= pseudo_batches for row in read_reports(store, "disturbed").to_pylist())
+
+    def has_saved() -> bool:
+        return bool(store.keys("checkpoints/disturbed"))
 
     worker: Any = cluster.add_node(num_cpus=1)
-    calm = run(file, "calm", cluster.address, tmp_path / "no-flag")
-    assert calm.wait(timeout=200) == 0, calm.communicate()[0]
-    calm.communicate()
+    calm = run(file, "calm", cluster.address)
+    printed, _ = calm.communicate(timeout=200)
+    assert calm.returncode == 0, printed
 
-    flag = tmp_path / "leaving"
-    process = run(file, "disturbed", cluster.address, flag)
-    for place in (10, 20):  # twice without a word: as many losses as would use up the one retry, and one more
-        wait_for(partial(has_saved, place), process)
+    process = run(file, "disturbed", cluster.address)
+    for place in (25, 50):  # twice without a word: as many losses as would use up the one retry, and one more
+        wait_for(partial(has_reported, place), process)
         cluster.remove_node(worker, allow_graceful=False)
         worker = cluster.add_node(num_cpus=1)
-    wait_for(partial(has_saved, 30), process)
-    server = HTTPServer(("127.0.0.1", 0), Service)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    Service.notice = True  # and once announced
-    watcher = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "cluster.preemption",
-                "aws",
-                "--endpoint",
-                f"http://127.0.0.1:{server.server_port}",
-            ),
-            *("--address", cluster.address, "--node-id", worker.node_id, "--deadline", "1"),
-        ],
-        env=os.environ | {"ZSKT_LEAVING_FLAG": str(flag)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    Service.notice = False
+    wait_for(partial(has_reported, 75), process)
+    assert not has_saved()
+    with metadata_service() as endpoint:  # and once announced
+        Service.notice = True
+        watcher = subprocess.run(
+            [
+                *(sys.executable, "-m", "cluster.preemption", "aws", "--endpoint", endpoint),
+                *("--address", cluster.address, "--node-id", worker.node_id, "--deadline", "1"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert watcher.returncode == 0, watcher.stderr
     assert "this machine is taken away: terminate at" in watcher.stderr
     assert flag.exists()
+    wait_for(has_saved, process)
     time.sleep(1.5)
     cluster.remove_node(worker, allow_graceful=False)
     flag.unlink()
@@ -111,11 +106,8 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, tmp_
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0, printed
     assert "its machine was lost" in printed
-    store = find_storage(sweep.storage)
     rows = read_trials(store, "disturbed").to_pylist()
-    assert [row["state"] for row in rows] == ["completed", "completed"]
-    # Two losses at least hit the first trial, and with one retry; where the third finds it ended, it hits the second.
-    assert rows[0]["recoveries"] >= 2
+    assert [(row["state"], row["recoveries"]) for row in rows] == [("completed", 3)]
     assert differences(rows, read_trials(store, "calm").to_pylist()) == []
     reports = [read_reports(store, name).to_pylist() for name in ("disturbed", "calm")]
     assert differences(*reports) == []

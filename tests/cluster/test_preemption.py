@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,16 +47,25 @@ class Service(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
+@contextmanager
+def metadata_service() -> Iterator[str]:
+    """The address of one; it gives no notice until told to."""
     Service.notice, Service.broken = False, False
     server = HTTPServer(("127.0.0.1", 0), Service)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    with metadata_service() as address:
+        yield address
 
 
 @pytest.mark.parametrize(("cloud", "said"), [("aws", "terminate at 2026-01-02T03:04:05Z"), ("gcp", "preempted")])
