@@ -17,6 +17,7 @@ from orchestrator.results import ResultWriter, keys
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.config import AnyTrialConfig
+from trainables.metrics import DATA_FREE_METRICS
 from trainables.object_store import ObjectStore
 
 SEARCHED = ["generator_steps", "student_steps", "temperature"]
@@ -92,13 +93,16 @@ def _trial(
     settings = {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
     metrics = {name: value for name, value in reports[-1].items() if name not in {"reported_at", "trial_id"}}
     state = "stopped_early" if stopped else "completed"
-    ends = {"state": state, "objective": metrics.get("data_free_score", metrics["validation_accuracy"]), "case": case}
+    ends = {"state": state, "objective": metrics["data_free_score"] or metrics["validation_accuracy"], "case": case}
     return trial(key, **(metrics | settings | ends | {"ended_at": reports[-1]["reported_at"]})), reports
 
 
-def _scores(config: AnyTrialConfig, accuracy: float) -> dict[str, float]:
+def _scores(config: AnyTrialConfig, accuracy: float) -> dict[str, float | None]:
     """A data-free score that ranks by accuracy, of trials that have one."""
-    return {"data_free_score": accuracy / 2} if getattr(config, "data_free_scores", False) else {}
+    found: dict[str, float | None] = dict.fromkeys(DATA_FREE_METRICS)
+    if getattr(config, "data_free_scores", False):
+        found["data_free_score"] = accuracy / 2
+    return found
 
 
 def _write(
