@@ -34,8 +34,9 @@ from orchestrator.cli_shared import (
     storage_config,
 )
 from orchestrator.cli_storage import dataset, delete, sweeps
-from orchestrator.config import SweepConfig, check_sweep_id
+from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
+from orchestrator.config_fields import check_sweep_id
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS

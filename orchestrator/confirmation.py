@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.case_results import CaseResults, read_cases, spread
-from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE

@@ -13,7 +13,8 @@ import numpy as np
 from rich.table import Table
 
 from orchestrator.case_results import last_attempts
-from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.results import Row, config_of, read_sweeps, read_trials

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_fields import TEST_ACCURACY
 
 _MARKS = {
     "earlier": "dim",

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.config import TEST_ACCURACY, SweepConfig
+from orchestrator.config import SweepConfig
+from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.results import Row, config_of, read_reports, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from orchestrator.config import TEST_ACCURACY
+from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import plotly.graph_objects as go
 
-from orchestrator.config import TEST_ACCURACY
+from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.report import figures
 from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.extras import Extras
