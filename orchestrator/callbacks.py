@@ -27,6 +27,9 @@ from trainables.trial import TrialInputs
 _LOST_MACHINE = "its node has died"
 """What Ray says of an actor whose machine is gone."""
 
+_LOST_PROCESS = "its worker process has died"
+"""What it says, with a paragraph of possible causes, of one whose process alone is gone."""
+
 _NEXT_FAILURE = "Failure # "
 """What Tune begins the account of each of a trial's failures with."""
 
@@ -230,5 +233,7 @@ def _cause(trial: Trial) -> str:
     told = _last_failure(trial)
     if _LOST_MACHINE in told:
         return "its machine was lost"
+    if _LOST_PROCESS in told:
+        return "its process crashed or was killed, perhaps because the machine ran out of memory"
     lines = told.splitlines()
     return lines[-1].strip() if lines else "unknown cause"

@@ -131,6 +131,24 @@ def test_a_trial_whose_machine_is_lost_before_it_began_is_run_again_and_has_not_
     assert [(row["state"], row["recoveries"]) for row in session.rows()] == [("completed", n) for n in (1, 0, 0)]
 
 
+def test_why_a_trial_is_tried_again_is_said_in_a_line(session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    trial.error_file = tmp_path / "error.txt"
+    causes = {
+        "Traceback ...\nOSError: no space left": "OSError: no space left",
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ...": (
+            "its process crashed or was killed, perhaps because the machine ran out of memory"
+        ),
+    }
+    for number, told in enumerate(causes, start=1):
+        with trial.error_file.open("a") as file:
+            file.write(f"Failure # {number} (occurred at ...)\n{told}\n")
+        session.recorder.on_trial_recover(0, [], trial)
+    assert [line.partition("after: ")[2] for line in session.out.getvalue().splitlines() if "after: " in line] == [
+        *causes.values()
+    ]
+
+
 def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = session.start()
     session.report(trial, 4)
