@@ -99,6 +99,12 @@ class Arena:
                 [*command, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
+    def stop(self) -> None:
+        """End the driver, if it still runs."""
+        if self.driver is not None:
+            self.driver.kill()
+            self.driver.wait()
+
     @property
     def log(self) -> Path:
         """What the sweep's drivers have printed."""
@@ -144,11 +150,11 @@ class Arena:
                 time.sleep(0.05)
         time.sleep(self.moments.uniform(0, 2))
 
-    def kill_trial(self) -> str:
-        """SIGKILL for the process of a trial."""
+    def kill_trial(self) -> str | None:
+        """SIGKILL for the process of a trial, if there is one."""
         found = own_trial_processes()
         if not found:
-            return "no trial runs"
+            return None
         os.kill(self.moments.choice(found), signal.SIGKILL)
         return "a trial's process killed"
 
@@ -160,9 +166,7 @@ class Arena:
 
     def kill_driver(self) -> str:
         """SIGKILL for the driver, and its command again."""
-        assert self.driver is not None
-        self.driver.kill()
-        self.driver.wait()
+        self.stop()
         self.start()
         return "the driver killed"
 
@@ -172,8 +176,8 @@ class Arena:
         self.proxy.fail_for(self.moments.uniform(1, 6), mode)
         return f"storage failing ({mode})"
 
-    def disturb(self) -> str:
-        """One round; what happened."""
+    def disturb(self) -> str | None:
+        """One round; what happened, none if there was nothing to break."""
         return self.moments.choice([self.kill_trial, self.lose_machine, self.kill_driver, self.fail_storage])()
 
     def compare(self) -> list[str]:
@@ -225,9 +229,10 @@ def run_rounds(arena: Arena, rounds: int, until: float) -> tuple[Counter[str], i
             if arena.is_over():
                 break
             what = arena.disturb()
-            if what != "no trial runs":
+            if what:
                 happened[what] += 1
-                print(f"round {sum(happened.values())}: {what}, after {arena.reports} reports of {arena.sweep_id}")
+                number = sum(happened.values())
+                print(f"round {number}: {what}, after {arena.reports} reports of {arena.sweep_id}", flush=True)
         arena.finish()
         found += arena.compare()
     return happened, sweeps, found
@@ -262,13 +267,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             moments=random.Random(chosen.seed),
             workers=[cluster.add_node(num_cpus=1) for _ in range(WORKERS)],
         )
+        stack.callback(arena.stop)
         write_sweep(folder, chosen.trials, chosen.rounds)
         started = time.monotonic()
-        arena.start()
-        arena.finish()
-        calm = time.monotonic() - started
-        print(f"undisturbed: {calm:.0f} s")
-        happened, sweeps, found = run_rounds(arena, chosen.rounds, started + 60 * chosen.minutes)
+        try:
+            arena.start()
+            arena.finish()
+            calm = time.monotonic() - started
+            print(f"undisturbed: {calm:.0f} s")
+            happened, sweeps, found = run_rounds(arena, chosen.rounds, started + 60 * chosen.minutes)
+        except ChaosError as error:
+            sys.exit(str(error))
         rows, reports = (len(read(arena.store, CALM)) for read in (read_trials, read_reports))
     print(f"\n{sum(happened.values())} rounds, seed {chosen.seed}, in {time.monotonic() - started - calm:.0f} s\n")
     print("| what happened | times |\n| --- | ---: |")
