@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from orchestrator.cli_doctor import doctor
 from orchestrator.cli_evaluate import evaluate
 from orchestrator.cli_report import leave_report, report, status
 from orchestrator.cli_shared import (
@@ -32,12 +33,12 @@ from orchestrator.cli_shared import (
     make_bucket,
     make_console,
     storage_config,
+    teachers_by_network,
 )
 from orchestrator.cli_storage import dataset, delete, sweeps
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.config_fields import check_sweep_id
-from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
@@ -373,6 +374,7 @@ app.add_typer(evaluate, name="evaluate")
 app.add_typer(dataset, name="dataset")
 app.command()(sweeps)
 app.command()(delete)
+app.command()(doctor)
 
 
 def main() -> None:
@@ -449,16 +451,8 @@ def _case_flags(
         "scale": scale,
         "seeds": list(range(seeds)) if seeds else None,
         "only": only or None,
-        "teachers": _teachers(teachers or []) or None,
+        "teachers": teachers_by_network(teachers or []) or None,
     }
-
-
-def _teachers(assignments: list[str]) -> dict[str, str]:
-    pairs = [assignment.partition("=") for assignment in assignments]
-    for network, _, file in pairs:
-        if not network or not file:
-            raise ConfigError(f"--teacher {network}: expected NETWORK=FILE, for example wrn-16-2=wrn-16-2.pt")
-    return {network: file for network, _, file in pairs}
 
 
 def _program(name: str, *arguments: str) -> str:

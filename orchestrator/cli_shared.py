@@ -75,6 +75,19 @@ def make_bucket(storage: StorageConfig, console: Console) -> None:
         console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)
 
 
+def teachers_by_network(assignments: list[str]) -> dict[str, str]:
+    """What ``--teacher`` names.
+
+    Raises:
+        ConfigError: one of them is not NETWORK=FILE.
+    """
+    pairs = [assignment.partition("=") for assignment in assignments]
+    for network, _, file in pairs:
+        if not network or not file:
+            raise ConfigError(f"--teacher {network}: expected NETWORK=FILE, for example wrn-16-2=wrn-16-2.pt")
+    return {network: file for network, _, file in pairs}
+
+
 def check_output(path: Path | None) -> None:
     """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
     if path is not None and not path.resolve().parent.is_dir():

@@ -53,7 +53,7 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
     configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
     for name, dataset in {(name, c.dataset) for c in configs for name in (c.student, c.teacher) if name}:
         check_network(name, num_classes=SPECS[dataset].num_classes, channels=SPECS[dataset].channels)
-    images = _Images(sweep)
+    images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
     teachers = {key: _teacher(config, sweep, images, store, say) for key, config in with_teacher.items()}
     splits = {config.splits_key: images.of(config) for config in configs if config.reads_images}
@@ -66,7 +66,7 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
     )
 
 
-class _Images:
+class SweepImages:
     """The data sets of a sweep, each read when it is first asked for: who needs none has none to have."""
 
     def __init__(self, sweep: SweepConfig) -> None:
@@ -74,7 +74,11 @@ class _Images:
         self._loaded: dict[SplitsKey, DatasetSplits] = {}
 
     def of(self, config: AnyTrialConfig) -> DatasetSplits:
-        """The images that a config names."""
+        """The images that a config names, fetched if this machine has none.
+
+        Raises:
+            DataUnavailableError: they are not to be had.
+        """
         if config.splits_key not in self._loaded:
             self._loaded[config.splits_key] = load_dataset(
                 config.dataset,
@@ -105,35 +109,44 @@ def fetch_dataset(address: str) -> Path:
     return file
 
 
-def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: _Images, store: ObjectStore, say: Say) -> Teacher:
-    if config.teacher_checkpoint:
-        teacher = load_published_checkpoint(
-            Path(config.teacher_checkpoint).expanduser(),
-            dataset=config.dataset,
-            name=str(config.teacher),
-            normalisation=config.normalisation or config.dataset,
-            splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.dataset),
-        )
-    else:
+def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore, say: Say) -> Teacher:
+    teacher = find_teacher(config, sweep, images, store)
+    if teacher is None:
         recipe = sweep.teacher_config(config)
-        registry = TeacherRegistry(store.below(TEACHERS))
-        found = registry.find(recipe)
-        if found is None:
-            folder = training_folder(recipe.dataset, recipe.student, recipe_key(recipe), recipe.report_interval)
-            progress = store.below(folder)
-            found = _trained(recipe, sweep, images.of(config), CheckpointStore(progress), say)
-            registry.add(found, recipe)
-            for checkpoint in progress.keys(""):
-                progress.delete(checkpoint)
-        teacher = found
+        folder = training_folder(recipe.dataset, recipe.student, recipe_key(recipe), recipe.report_interval)
+        progress = store.below(folder)
+        teacher = _trained(recipe, sweep, images.of(config), CheckpointStore(progress), say)
+        TeacherRegistry(store.below(TEACHERS)).add(teacher, recipe)
+        for checkpoint in progress.keys(""):
+            progress.delete(checkpoint)
+    say(f"teacher {teacher.metadata.network} on {teacher.metadata.dataset}: {in_words(teacher)}")
+    return teacher
+
+
+def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore) -> Teacher | None:
+    """The teacher of a trial, from its checkpoint or the storage's registry; none where it is still to be trained.
+
+    Raises:
+        DataUnavailableError: the images on which a checkpoint is measured are not to be had.
+        TeacherError: it is not what the config says.
+    """
+    if config.teacher_checkpoint is None:
+        return TeacherRegistry(store.below(TEACHERS)).find(sweep.teacher_config(config))
+    return load_published_checkpoint(
+        Path(config.teacher_checkpoint).expanduser(),
+        dataset=config.dataset,
+        name=str(config.teacher),
+        normalisation=config.normalisation or config.dataset,
+        splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.dataset),
+    )
+
+
+def in_words(teacher: Teacher) -> str:
+    """How good a teacher is, and where it comes from."""
     metadata = teacher.metadata
     validation = "" if metadata.validation_accuracy is None else f"{metadata.validation_accuracy:.2%} validation, "
     test = "its accuracy unknown" if metadata.test_accuracy is None else f"{metadata.test_accuracy:.2%} test accuracy"
-    say(
-        f"teacher {metadata.network} on {metadata.dataset}: {validation}{test} "
-        f"({metadata.source}, sha256 {metadata.sha256[:12]})"
-    )
-    return teacher
+    return f"{validation}{test} ({metadata.source}, sha256 {metadata.sha256[:12]})"
 
 
 def _probe(teacher: Teacher, sweep: SweepConfig, store: ObjectStore, say: Say) -> ProbeSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -54,11 +55,19 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
         ConfigError: one of the files cannot be read.
     """
     prices = prices_of(sweep)
+    described = described_machines(read_cluster(description))
+    return Market(machines=tuple(described.values()) or prices.machines(), prices=prices)
+
+
+def read_cluster(description: Path | None) -> dict[str, Any]:
+    """A cluster's description; where none is named, that of the cluster whose head this is; empty elsewhere.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     if description and not description.is_file():
         raise ConfigError(f"--cluster {description}: there is no such file")
     try:
-        cluster = read_description(description) if description else read_description()
+        return read_description(description) if description else read_description()
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"--cluster {description}: cannot be read: {error}") from error
-    described = described_machines(cluster)
-    return Market(machines=tuple(described.values()) or prices.machines(), prices=prices)

@@ -1,0 +1,63 @@
+"""``zskt doctor``: what would go wrong, before it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli_shared import (
+    Address,
+    DataRoot,
+    Storage,
+    Teachers,
+    Verbose,
+    errors_as_messages,
+    make_console,
+    storage_config,
+    teachers_by_network,
+)
+from orchestrator.loading import load_sweep
+
+
+def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
+    preset_or_file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PRESET_OR_FILE]", help="A sweep, whose data sets, teachers and resources are looked at."
+        ),
+    ] = None,
+    storage: Storage = None,
+    address: Address = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The cluster's description, for its spot quota. Default: the head's own."),
+    ] = None,
+    teachers: Teachers = None,
+    data_root: DataRoot = None,
+    verbose: Verbose = False,
+) -> None:
+    """Look for what would go wrong. Versions, GPUs, storage, data, teachers, clocks, quota; exit code 1 if something would.
+
+    Example: zskt doctor step-ratio-temperature --storage s3://bucket/prefix --address auto
+    """
+    console = make_console()
+    with errors_as_messages(verbose):
+        sweep = None
+        place = None if storage is None else storage_config(storage)
+        if preset_or_file is not None:
+            named = teachers_by_network(teachers or []) or None
+            flags = {"storage": storage, "data_root": data_root, "teachers": named}
+            sweep = load_sweep(preset_or_file, flags=flags)
+            place = sweep.storage
+        from orchestrator.doctor import examine
+
+        problems = 0
+        for finding in examine(place, sweep, address=address, cluster=cluster):
+            problems += finding.outcome == "problem"
+            style = {"ok": "green", "problem": "red", "skipped": "yellow"}[finding.outcome]
+            console.print(str(finding), style=style, highlight=False, markup=False, soft_wrap=True)
+    if problems:
+        console.print(f"{problems} problem{'' if problems == 1 else 's'}", highlight=False)
+        raise typer.Exit(1)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from cluster.capacity import Capacity, NodeType
+from orchestrator.cli import app
+from orchestrator.config_blocks import StorageConfig
+from orchestrator.doctor import (
+    Finding,
+    NodeFacts,
+    check_clocks,
+    check_gpus,
+    check_inputs,
+    check_nodes,
+    check_quota,
+    check_storage,
+    check_trials,
+    check_versions,
+)
+from tests.orchestrator.test_plan import tiny
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = {"Python": "3.11.2", "Ray": "2.60.0", "torch": "2.14.1", "CUDA": "13.0", "zskt": "0.1.0"}
+HEAD = NodeFacts(name="head", is_head=True, versions=VERSIONS | {"CUDA": "none"}, clock_ahead=100.0)
+WORKER = NodeFacts(name="worker", versions=VERSIONS, gpus=1, gpus_seen=1, clock_ahead=100.4)
+PLACE = StorageConfig(uri="s3://bucket/prefix?endpoint_override=secret:9000")
+
+
+def problems(*findings: Finding) -> list[str]:
+    return [str(finding) for finding in findings if finding.outcome != "ok"]
+
+
+def test_a_sound_cluster_has_no_problem_and_one_line_for_each_check() -> None:
+    nodes = [HEAD, WORKER]
+    found = [
+        check_nodes(nodes),
+        *check_versions(nodes),
+        check_gpus(nodes),
+        check_storage(nodes, PLACE),
+        check_clocks(nodes),
+    ]
+    assert [str(finding) for finding in found] == [
+        "ok       nodes: 2 answer",
+        "ok       Python: 3.11.2",
+        "ok       Ray: 2.60.0",
+        "ok       torch: 2.14.1",
+        "ok       CUDA: 13.0",
+        "ok       zskt: 0.1.0",
+        "ok       GPUs: 1",
+        "ok       storage: s3://bucket/prefix is written and read by every node",
+        "ok       clocks: within 0.4 s of the head's",
+    ]
+
+
+def test_another_version_on_one_node_is_named_with_both() -> None:
+    old = replace(WORKER, name="old", versions=VERSIONS | {"torch": "2.13.0"})
+    (finding,) = problems(*check_versions([HEAD, WORKER, old]))
+    assert finding.startswith(
+        "problem  torch: 2.14.1 on head, worker; 2.13.0 on old: use one image, or run ray up again"
+    )
+
+
+def test_a_gpu_that_torch_does_not_see_is_one() -> None:
+    (finding,) = problems(check_gpus([HEAD, replace(WORKER, gpus_seen=0)]))
+    assert finding.startswith(
+        "problem  GPUs: torch does not see those of worker (1 counted, 0 seen): check nvidia-smi there"
+    )
+    assert check_gpus([HEAD]).text == "none: trials run on CPUs"
+
+
+def test_a_node_that_may_not_write_is_named_with_the_reason() -> None:
+    refused = replace(WORKER, storage_error="these credentials may not write (s3:PutObject)")
+    assert problems(check_storage([HEAD, refused], PLACE)) == [
+        "problem  storage: from worker: these credentials may not write (s3:PutObject)"
+    ]
+    assert check_storage([HEAD], None).outcome == "skipped"
+
+
+def test_a_node_without_the_package_is_named_and_the_others_are_still_compared() -> None:
+    bare = NodeFacts(name="bare", failure="ModuleNotFoundError: No module named 'orchestrator'")
+    (finding,) = problems(check_nodes([HEAD, bare]), *check_versions([HEAD, bare]), check_clocks([HEAD, bare]))
+    assert (
+        "bare (ModuleNotFoundError: No module named 'orchestrator') cannot run our tasks: install the package"
+        in finding
+    )
+
+
+def test_clocks_are_held_against_the_heads() -> None:
+    late = replace(WORKER, name="late", clock_ahead=40.0)
+    assert problems(check_clocks([HEAD, WORKER, late])) == [
+        "problem  clocks: against the head: late -60.0 s: set them (NTP: chrony or systemd-timesyncd)"
+    ]
+
+
+def test_the_spot_quota_is_held_against_what_the_cluster_may_want() -> None:
+    description = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    asked: list[str] = []
+
+    def granted(cores: float) -> Any:
+        def ask(region: str) -> float:
+            asked.append(region)
+            return cores
+
+        return ask
+
+    def refused(region: str) -> float:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetServiceQuota")
+
+    assert check_quota(description, granted(32)).outcome == "ok"
+    (finding,) = problems(check_quota(description, granted(8)))
+    assert "8 CPU cores of spot machines with GPUs in us-west-2, and the cluster may want 32: ask for more" in finding
+    assert asked == ["us-west-2"] * 2
+    assert "may not be asked for in us-west-2" in check_quota(description, refused).text
+    elsewhere = [check_quota(None, granted(0)), check_quota({"provider": {"type": "gcp"}}, granted(0))]
+    assert {finding.outcome for finding in elsewhere} == {"skipped"}
+
+
+def test_a_trial_that_fits_nowhere_is_a_problem() -> None:
+    small = Capacity(fixed=[NodeType(count=1, cpus=2, gpus=0)])
+    assert check_trials(tiny(), small).text == "2 at once, each with 1 CPU cores and 0 GPUs"
+    assert "run with --gpus 0" in problems(check_trials(tiny().with_resources(gpu=1), small))[0]
+
+
+def test_data_and_teachers_are_looked_for(tmp_path: Path) -> None:
+    sweep = tiny().model_copy(update={"storage": StorageConfig(uri=str(tmp_path / "runs"))})
+    data, teacher = check_inputs(sweep)
+    assert str(data).startswith("ok       data set digits: ")
+    assert str(teacher).startswith("ok       teacher lenet: not there yet; the sweep trains it first, on ")
+    missing = tiny(teacher_checkpoint=str(tmp_path / "lenet.pt"))
+    assert "lenet.pt" in problems(*check_inputs(missing))[0]
+    elsewhere = tiny(dataset_file=str(tmp_path / "digits.parquet"))
+    for finding in problems(*check_inputs(elsewhere)):
+        assert "there is no such file; zskt dataset export" in finding
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.timeout(120)
+def test_this_machine_is_sound_and_a_storage_that_is_not_gives_exit_code_1(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny().model_dump(mode="json")))
+    result = CliRunner().invoke(app, ["doctor", str(file), "--storage", str(tmp_path / "runs")])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "ok       nodes: this machine answers"
+    assert "ok       trials: 2 at once, each with 1 CPU cores and 0 GPUs" in lines
+    assert any(line.startswith("ok       storage: ") for line in lines)
+    assert not list((tmp_path / "runs").iterdir()), "nothing stays of what was tried"
+    (tmp_path / "file").write_text("not a folder")
+    broken = CliRunner().invoke(app, ["doctor", "--storage", str(tmp_path / "file" / "runs")])
+    assert broken.exit_code == 1
+    assert "problem  storage: from " in broken.output
+    assert broken.output.splitlines()[-1] == "1 problem"
