@@ -12,7 +12,14 @@ from typer.core import TyperGroup
 from orchestrator.budget import BudgetConfig
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import BoundConfig, ResourcesConfig, SamplerConfig, SchedulerConfig, StorageConfig
+from orchestrator.config_blocks import (
+    BoundConfig,
+    HungConfig,
+    ResourcesConfig,
+    SamplerConfig,
+    SchedulerConfig,
+    StorageConfig,
+)
 from orchestrator.loading import load_sweep
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
@@ -111,6 +118,7 @@ def page() -> str:
         ("budget", BudgetConfig),
         ("constraints", BoundConfig),
         ("resources", ResourcesConfig),
+        ("hung", HungConfig),
         ("storage", StorageConfig),
     ):
         lines += [f"### `{key}:`", "", one_line(inspect.getdoc(model)), "", *fields(model)]

@@ -52,6 +52,7 @@ class SweepRecorder(Callback):
         inputs: TrialInputs,
         progress: Progress,
         expenses: Expenses | None = None,
+        explain: Callable[[str], str | None] = lambda key: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sweep = sweep
@@ -60,6 +61,7 @@ class SweepRecorder(Callback):
         self._inputs = inputs
         self._progress = progress
         self._expenses = expenses or Expenses()
+        self._explain = explain
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
@@ -131,7 +133,7 @@ class SweepRecorder(Callback):
         if _LOST_MACHINE in _last_failure(trial):
             trial.run_metadata.num_failures -= 1
         self._recoveries[key] = self._recoveries.get(key, 0) + 1
-        self._progress.recovering(key, _cause(trial))
+        self._progress.recovering(key, self._explain(key) or _cause(trial))
         self._look_for_outage(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -145,7 +147,7 @@ class SweepRecorder(Callback):
             self._progress.recovering(key, _cause(trial))
             self._searcher.run_again(key)
         else:
-            self._end(trial, "failed", _cause(trial))
+            self._end(trial, "failed", self._explain(trial.config["trial_id"]) or _cause(trial))
 
     def _look_for_outage(self, trial: Trial) -> None:
         """A trial that could not read its checkpoint because storage was away has not failed: the session has."""

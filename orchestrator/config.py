@@ -50,6 +50,9 @@ SHARED_FIELDS = (
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
 them, and seeds, for a lucky one is no finding. Cases may differ in them."""
 
+RUN_FIELDS = ("resources", "max_failures", "hung", "checkpoint_seconds", "prices", "storage", "data_root")
+"""Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
+
 CASE_PREFIX = "case:"
 """What ``initial_student`` begins with where it names a case of the same sweep."""
 
@@ -295,19 +298,7 @@ class SweepConfig(SweepFields):
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the sweep's numbers. More trials or another place are the same sweep."""
         return self._without_limits.model_dump(
-            exclude={
-                "description",
-                "num_trials",
-                "seeds",
-                "only",
-                "resources",
-                "max_failures",
-                "checkpoint_seconds",
-                "prices",
-                "tensorboard",
-                "storage",
-                "data_root",
-            }
+            exclude={"description", "num_trials", "seeds", "only", "tensorboard", *RUN_FIELDS}
         )
 
     @property

@@ -118,6 +118,17 @@ class ResourcesConfig(Config):
         return gpu
 
 
+class HungConfig(Config):
+    """When a trial counts as hung: its process is ended, and it goes on from its checkpoint."""
+
+    intervals: Annotated[float, Field(ge=1)] | None = 5.0
+    """A trial without a report for so many times the median of its intervals is looked at. If it has not finished a single
+    pseudo batch or update in that time, it hangs. None: nothing is looked at."""
+
+    at_least_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """But never before so many seconds without a report."""
+
+
 _QUERY = ("endpoint_override", "region", "scheme")
 """What may follow the ``?`` of a storage's address."""
 

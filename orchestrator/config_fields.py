@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.budget import BudgetConfig
 from orchestrator.config_blocks import (
     BoundConfig,
+    HungConfig,
     ResourcesConfig,
     SamplerConfig,
     Scalar,
@@ -156,6 +157,9 @@ class SweepFields(Config):
 
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a trial whose process died is continued from its last checkpoint before it counts as failed."""
+
+    hung: HungConfig = HungConfig()
+    """When a trial counts as hung, which uses up one of its ``max_failures``."""
 
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.case_results import read_cases
-from orchestrator.config import SweepConfig
+from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.confirmation import Confirmation
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
@@ -53,8 +53,8 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.equal_budget else [])]
     cases = {BASELINE: _settings(first[0], fields)}
     cases |= {row["trial_id"]: _settings(row, fields) for row in completed[:top]}
-    kept = ("trial", "scale", "teacher_recipe", "teachers", "resources", "max_failures", "checkpoint_seconds")
-    same = {field: getattr(sweep, field) for field in (*kept, "storage", "data_root")}
+    kept = ("trial", "scale", "teacher_recipe", "teachers", *RUN_FIELDS)
+    same = {field: getattr(sweep, field) for field in kept}
     seed_of_search = int(sweep.trial.get("seed") or sweep.seed)
     trial = {field: value for field, value in sweep.trial.items() if field != "seed"}
     confirming = SweepConfig.model_validate(

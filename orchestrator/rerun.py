@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.config import SweepConfig
+from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.results import Row, config_of, read_trials
@@ -74,9 +74,8 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
             "--sweep-id instead"
         )
     settings = config_of(row).model_dump()
-    kept = ("teacher_recipe", "resources", "max_failures", "checkpoint_seconds", "storage", "data_root")
     alone = SweepConfig.model_validate(
-        {field: getattr(sweep, field) for field in kept}
+        {field: getattr(sweep, field) for field in ("teacher_recipe", *RUN_FIELDS)}
         | {
             "name": "rerun",
             "description": f"{board.sweep_id}/{trial_id} again.",

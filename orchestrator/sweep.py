@@ -27,6 +27,7 @@ from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
 from orchestrator.expenses import Expenses
+from orchestrator.hung import HungWatch
 from orchestrator.inputs import prepare_inputs
 from orchestrator.limit import SpendingLimit
 from orchestrator.lock import sweep_lock
@@ -344,6 +345,7 @@ class _Driver:
             feasible = all(value <= 0 for value in trial.constraints.values())
             value = trial.values[0] if trial.values else None
             progress.recall(keys.trial_name(trial.number), trial.params, value, feasible=feasible)
+        hung = HungWatch(self.sweep.hung)
         recorder = SweepRecorder(
             sweep=self.sweep,
             writer=self.writer,
@@ -351,6 +353,7 @@ class _Driver:
             inputs=inputs,
             progress=progress,
             expenses=self.limit.expenses,
+            explain=hung.explain,
         )
         with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
             tuner = tune.Tuner(
@@ -368,7 +371,7 @@ class _Driver:
                     name=self.sweep_id,
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                    callbacks=[recorder, *self._watchers()],
+                    callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
                     stop=StorageStopper(searcher),
                     verbose=0,
                 ),

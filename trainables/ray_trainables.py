@@ -31,6 +31,7 @@ from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
 from trainables.guards import warnings
+from trainables.signs_of_life import SignsOfLife
 from trainables.snapshots import is_due, take_snapshot
 from trainables.training import Report, Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
@@ -126,6 +127,7 @@ class TrialTrainable(Trainable):
             self._machine_notes.append("a GPU was set aside, but torch finds none: trials run on the CPU, slowly")
         self._config = config_class(settings).model_validate(settings)
         self.training = build_training(self._config, inputs, storage, device)
+        self._signs = SignsOfLife(self._key)
         self._saver = CheckpointSaver(storage.checkpoints, self._key) if storage else None
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
@@ -172,7 +174,10 @@ class TrialTrainable(Trainable):
         if self._report_again and training.last_report is not None:
             report = training.last_report
         else:
-            report = training.advance(after_each=self._save_if_due)
+            try:
+                report = training.advance(after_each=self._after_each)
+            finally:
+                self._signs.withdraw()
             self._look_at_images(report)
             if training.finished:
                 self._finish(report)
@@ -278,6 +283,10 @@ class TrialTrainable(Trainable):
                 "from there"
             )
         training.inherit(state)
+
+    def _after_each(self) -> None:
+        self._signs.give()
+        self._save_if_due()
 
     def _save_if_due(self) -> None:
         seconds = self._checkpoint_seconds

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.budget import BudgetConfig
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
 from trainables.flops import pseudo_batch_flops
@@ -132,3 +135,13 @@ def test_what_a_sweep_may_spend_is_the_same_sweep_and_changes_no_trial() -> None
 def test_a_budget_says_what_it_is_of(budget: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BudgetConfig.model_validate(budget)
+
+
+def test_limits_by_flag_stand_beside_what_the_file_says_of_each_trial(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    trial = {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
+    space = {"temperature": {"type": "float", "low": 1, "high": 4}}
+    budget = {"unit": "flops", "amount": 10**13, "usd": 50}
+    file.write_text(yaml.safe_dump({"name": "mine", "trial": trial, "space": space, "budget": budget}))
+    found = load_sweep(str(file), flags={"budget": {"usd": 80.0, "gpu_hours": 20.0}}).budget
+    assert found == BudgetConfig(unit="flops", amount=10**13, usd=80, gpu_hours=20)

@@ -108,3 +108,13 @@ def test_the_environment_can_name_the_webhook(store: ObjectStore, monkeypatch: p
     assert webhook(None) == "https://a.example"
     assert webhook(load_sweep("quickstart", flags={"notify": "$MY_HOOK"}).notify) == "https://b.example"
     Notifier(url=None, sweep_id="a", warn=pytest.fail).ended(store, finished=True)
+
+
+def test_a_budget_that_is_used_up_is_told_as_such(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    with receiver() as (url, told):
+        notifier = Notifier(url=url, sweep_id="search-a", warn=pytest.fail)
+        notifier.ended(store, finished=False, out_of_budget="49.7 of 50 USD spent")
+    assert told[0]["text"].startswith(
+        "zskt: sweep search-a budget reached: 49.7 of 50 USD spent; with a larger one the same"
+    )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from orchestrator.confirm import confirm
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
+from orchestrator.loading import load_sweep
 from orchestrator.rerun import rerun
 from orchestrator.results import keys, read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
@@ -312,7 +314,7 @@ def test_a_budget_stops_a_sweep_in_time_and_a_larger_one_goes_on(tmp_path: Path,
     assert len(trials(storage, "frugal")) == 1, "what earlier sessions have spent counts"
     status = CliRunner().invoke(app, ["status", "frugal", "--storage", storage])
     assert "with its budget used up" in status.output
-    assert CliRunner().invoke(app, [*command, "--budget-usd", "1000"]).exit_code == 0
+    run(load_sweep(str(file), flags={"budget": {"usd": 1000.0}}), "frugal")
     assert [row["state"] for row in trials(storage, "frugal")] == ["completed"] * 3
 
 
@@ -369,6 +371,44 @@ def test_a_killed_worker_changes_no_number(storage: str) -> None:
     assert differences(rows, trials(storage, "calm")) == []
     reports = [read_reports(find_storage(storage), name).to_pylist() for name in ("killed", "calm")]
     assert differences(*reports) == []
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_hung_worker_is_ended_and_its_trial_goes_on_with_the_same_numbers(storage: str) -> None:
+    trial = {"total_pseudo_batches": 60, "student_steps": 10, "batch_size": 16, "evaluation_interval": 6}
+    sweep = sweep_of(
+        storage,
+        trial=trial,
+        num_trials=1,
+        checkpoint_seconds=0,
+        max_failures=1,
+        hung={"intervals": 1, "at_least_seconds": 3},
+    )
+    run(sweep, "lively")
+    folder = Path(storage, "checkpoints", "hanging", "t0000")
+    stopped: list[int] = []
+
+    def stop_once() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not stopped:
+            for process in own_trial_processes() if list(folder.glob("*.safetensors")) else ():
+                os.kill(process, signal.SIGSTOP)
+                # In mid-training, or nobody judges it: what it does otherwise may take its time.
+                if Path(tempfile.gettempdir(), f"zskt-alive-{process}-t0000").exists():
+                    stopped.append(process)
+                else:
+                    os.kill(process, signal.SIGCONT)
+            time.sleep(0.01)
+
+    stopper = threading.Thread(target=stop_once)
+    stopper.start()
+    printed = run(sweep, "hanging")
+    stopper.join()
+    assert stopped
+    assert "after: it hung: no sign of life for" in printed
+    rows = trials(storage, "hanging")
+    assert [(row["state"], row["recoveries"]) for row in rows] == [("completed", 1)]
+    assert differences(rows, trials(storage, "lively")) == []
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
