@@ -20,7 +20,15 @@ from orchestrator.searcher import EndState, StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS, finite
-from trainables.ray_trainables import FAILURE, HOLD, MACHINE_NOTES, NOTES, Hold
+from trainables.ray_trainables import (
+    FAILURE,
+    HOLD,
+    MACHINE_NOTES,
+    NOT_SETTINGS,
+    NOTES,
+    OUT_OF_MEMORY,
+    Hold,
+)
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
 
@@ -66,6 +74,8 @@ class SweepRecorder(Callback):
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
         self._failures: dict[str, str] = {}
+        self._short_of_memory: dict[str, float] = {}
+        self._grown: set[str] = set()
         self._said: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -85,6 +95,8 @@ class SweepRecorder(Callback):
         if FAILURE in result:
             self._expenses.reported(key, hold, share=0.0)
             self._failures[key] = result[FAILURE]
+            if result[OUT_OF_MEMORY]:
+                self._short_of_memory[key] = hold.gpus
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
@@ -109,7 +121,8 @@ class SweepRecorder(Callback):
         report = self._last.get(trial.config["trial_id"])
         failure = self._failures.pop(trial.config["trial_id"], None)
         if failure is not None:
-            self._end(trial, "failed", failure)
+            if not self._gets_more_memory(trial, failure):
+                self._end(trial, "failed", failure + self._memory_remedy(trial))
         elif report is None:
             self._end(trial, "failed", "ended without a report")
         elif report["diverged"]:
@@ -149,6 +162,26 @@ class SweepRecorder(Callback):
         else:
             self._end(trial, "failed", self._explain(trial.config["trial_id"]) or _cause(trial))
 
+    def _gets_more_memory(self, trial: Trial, failure: str) -> bool:
+        """Once, a trial that had part of a GPU and ran out of its memory goes on with twice as much of one."""
+        key = trial.config["trial_id"]
+        had = self._short_of_memory.get(key, 1.0)
+        if had >= 1 or key in self._grown:
+            return False
+        self._grown.add(key)
+        more = min(1.0, 2 * had)
+        self._recoveries[key] = self._recoveries.get(key, 0) + 1
+        self._expenses.lost(key)
+        self._progress.recovering(key, f"{failure}; it had {had:g} of a GPU and gets {more:g}")
+        self._searcher.run_again(key, gpus=more)
+        return True
+
+    def _memory_remedy(self, trial: Trial) -> str:
+        had = self._short_of_memory.pop(trial.config["trial_id"], None)
+        if had is None:
+            return ""
+        return f"; it had {had:g} of a GPU: lower batch_size, or give every trial more with --gpus"
+
     def _look_for_outage(self, trial: Trial) -> None:
         """A trial that could not read its checkpoint because storage was away has not failed: the session has."""
         cause = _cause(trial)
@@ -162,8 +195,8 @@ class SweepRecorder(Callback):
     def _end(self, trial: Trial, state: EndState, error: str) -> None:
         if self._searcher.storage_error:
             return  # still running, as far as the study knows: the next session continues it
-        settings = dict(trial.config)
-        key, case = settings.pop("trial_id"), settings.pop("case", None)
+        settings = {name: value for name, value in trial.config.items() if name not in NOT_SETTINGS}
+        key, case = trial.config["trial_id"], trial.config.get("case")
         report = self._last.pop(key, {})
         value = self._objective(report)
         config = parse_settings(trial.config)
@@ -209,7 +242,7 @@ class StorageStopper(Stopper):
 
 def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:
     """The trial's config in what Tune calls its config."""
-    settings = {name: value for name, value in tune_config.items() if name not in {"trial_id", "case"}}
+    settings = {name: value for name, value in tune_config.items() if name not in NOT_SETTINGS}
     return config_class(settings).model_validate(settings)
 
 

@@ -33,6 +33,7 @@ from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
 from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.ray_trainables import GPUS
 from trainables.seeding import derive_seed
 
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
@@ -105,6 +106,7 @@ class StudySearcher(Searcher):
         self.storage_error: Exception | None = None
         """Why the study or a row could not be written; the sweep stops then, and trials stay as they were."""
         self._trials: dict[str, optuna.Trial] = {}
+        self._gpus: dict[str, float] = {}
         self._sweep_id = sweep_id
         self._settled = dict(settled or {})
         self._past = past
@@ -160,7 +162,8 @@ class StudySearcher(Searcher):
         config = self._config(trial)
         self._trials[key] = trial
         assignment = assignment_of(trial)
-        return {"trial_id": key, "case": assignment.case if assignment else None, **config}
+        share = {GPUS: self._gpus[key]} if key in self._gpus else {}
+        return {"trial_id": key, "case": assignment.case if assignment else None, **share, **config}
 
     @property
     def _has_more(self) -> bool:
@@ -230,9 +233,16 @@ class StudySearcher(Searcher):
             # What trial.report() does, which declines where there are several objectives.
             storage.set_trial_intermediate_value(trial_id, done, value)
 
-    def run_again(self, key: str) -> None:
-        """Suggest a trial once more, with its settings: it ended without having failed, as with a machine that was lost."""
+    def run_again(self, key: str, *, gpus: float | None = None) -> None:
+        """Suggest a trial once more, with its settings: it ended without having failed, as with a machine that was lost.
+
+        Args:
+            key: The trial.
+            gpus: Another share of a GPU than it had; none: the same.
+        """
         trial = self._trials.pop(key)
+        if gpus is not None:
+            self._gpus[key] = gpus
         self._unfinished.append(self._study._storage.get_trial(trial._trial_id))
 
     def tell(self, key: str, state: EndState, report: Mapping[str, Any], *, share: float = 1.0) -> None:

@@ -50,7 +50,7 @@ from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
 from trainables.config import INHERITED_FIELDS
 from trainables.object_store import ObjectStore
-from trainables.ray_trainables import TrialTrainable
+from trainables.ray_trainables import GPUS, TrialTrainable
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
 
 
@@ -406,7 +406,11 @@ class _Driver:
             checkpoint_seconds=self.sweep.checkpoint_seconds,
             leaving=leaving,
         )
-        resources = {"cpu": self.sweep.resources.cpu, "gpu": self.sweep.gpus_per_trial}
+        cpus, gpus = self.sweep.resources.cpu, self.sweep.gpus_per_trial
+
+        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": config.get(GPUS, gpus)}])
+
         with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
         return with_resources
 

@@ -45,6 +45,15 @@ MACHINE_NOTES = "machine_notes"
 FAILURE = "failure"
 """Key of a result that says why the trial has failed for good, as ``Kind: message``."""
 
+OUT_OF_MEMORY = "out_of_memory"
+"""Key of a result with a ``FAILURE``: whether it is that the trial's share of a GPU has too little memory."""
+
+GPUS = "gpus"
+"""Key of a trial's ``config`` under which it has another share of a GPU than the sweep's other trials."""
+
+NOT_SETTINGS = frozenset({"trial_id", "case", GPUS})
+"""Keys of ``config`` that are no fields of the trial's config."""
+
 HOLD = "hold"
 """Key of a result under which a trial's process says what it holds, as the fields of ``Hold``."""
 
@@ -53,8 +62,9 @@ _FILE = "trial.safetensors"
 _SECONDS_WHEN_LEAVING = 5.0
 """Between two checkpoints on a machine that is about to be taken away."""
 
-_MAY_PASS = (OSError, pa.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError)
-"""Errors of storage and devices: tried again from the last checkpoint. All others would come again."""
+_MAY_PASS = (OSError, pa.ArrowException, torch.AcceleratorError)
+"""Errors of storage and devices: tried again from the last checkpoint. All others would come again; but too little memory
+may be enough with a larger share of the GPU, of which the driver decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +82,15 @@ class Hold:
 class TrialTrainable(Trainable):
     """A trial of any method that Tune can start, step, stop and whose process it can use for the next one.
 
-    ``config`` is a flat dict: ``trial_id``, perhaps ``case``, and the fields of the config that its ``method`` names.
+    ``config`` is a flat dict: ``trial_id``, perhaps ``case`` and ``gpus``, and the fields of the config that its ``method``
+    names.
     Each ``step`` trains up to the next report and returns it.
     """
 
     training: Training | None = None
     _saver: CheckpointSaver | None = None
     _failure: str | None = None
+    _out_of_memory = False
 
     def setup(
         self,
@@ -100,7 +112,7 @@ class TrialTrainable(Trainable):
             leaving: Whether this machine is about to be taken away.
 
         Raises:
-            OSError, pyarrow.ArrowException, torch.OutOfMemoryError, torch.AcceleratorError: what may pass.
+            OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
         """
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
@@ -112,9 +124,8 @@ class TrialTrainable(Trainable):
     def _begin(
         self, config: dict[str, Any], inputs: TrialInputs, storage: TrialStorage | None, checkpoint_seconds: float
     ) -> None:
-        settings = dict(config)
-        self._key = settings.pop("trial_id")
-        settings.pop("case", None)
+        self._key = config["trial_id"]
+        settings = {name: value for name, value in config.items() if name not in NOT_SETTINGS}
         self._inputs = inputs
         self._trial_storage = storage  # Tune has a _storage of its own
         self._checkpoint_seconds = checkpoint_seconds
@@ -147,7 +158,10 @@ class TrialTrainable(Trainable):
         with self._failing_for_good():
             if self._failure is None:
                 return self._report() | {HOLD: self._hold()}
-        return {FAILURE: self._failure, DONE: True, HOLD: self._hold()}
+        failure = {FAILURE: self._failure, OUT_OF_MEMORY: self._out_of_memory, DONE: True, HOLD: self._hold()}
+        if self._out_of_memory:
+            self.cleanup()  # others on this GPU need what it held, and this process may wait for its next trial
+        return failure
 
     def _hold(self) -> dict[str, Any]:
         node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
@@ -166,6 +180,9 @@ class TrialTrainable(Trainable):
             yield
         except _MAY_PASS:
             raise
+        except torch.OutOfMemoryError as error:
+            self._failure = f"OutOfMemoryError: {str(error).partition('. ')[0]}"
+            self._out_of_memory = True
         except Exception as error:
             self._failure = f"{type(error).__name__}: {error}"
 
@@ -218,6 +235,7 @@ class TrialTrainable(Trainable):
             if self._saver:
                 self._saver.close()
             self.training = self._saver = self._failure = None
+            self._out_of_memory = False
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -149,6 +149,38 @@ def test_why_a_trial_is_tried_again_is_said_in_a_line(session: Session, tmp_path
     ]
 
 
+def fail_for_memory(session: Session, trial: Any, gpus: float) -> None:
+    hold = {"node_id": "", "cpus": 1, "gpus": gpus, "seconds": 60.0}
+    failure = {"failure": "OutOfMemoryError: CUDA out of memory", "out_of_memory": True, "hold": hold}
+    session.recorder.on_trial_result(0, [], trial, failure)
+    session.recorder.on_trial_complete(0, [], trial)
+
+
+def test_too_little_memory_is_tried_once_with_a_larger_share_of_the_gpu(session: Session) -> None:
+    trial = session.start()
+    fail_for_memory(session, trial, 0.25)
+    assert session.rows() == []
+    said = "t0000 is tried again from its last checkpoint, after: OutOfMemoryError: CUDA out of memory; it had 0.25 of a GPU"
+    assert said in session.out.getvalue()
+    again = session.start()
+    assert again.config == trial.config | {"gpus": 0.5}
+    fail_for_memory(session, again, 0.5)
+    (row,) = session.rows()
+    assert (row["state"], row["recoveries"]) == ("failed", 1)
+    assert row["error"] == (
+        "OutOfMemoryError: CUDA out of memory; it had 0.5 of a GPU: lower batch_size, or give every trial more with --gpus"
+    )
+    assert row["gpu_seconds"] == pytest.approx(60 * 0.25 + 60 * 0.5, rel=1e-3)
+    assert session.states() == [TrialState.FAIL]
+
+
+def test_with_a_whole_gpu_there_is_no_larger_share(session: Session) -> None:
+    fail_for_memory(session, session.start(), 1)
+    (row,) = session.rows()
+    assert (row["state"], row["recoveries"]) == ("failed", 0)
+    assert "it had 1 of a GPU: lower batch_size" in row["error"]
+
+
 def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = session.start()
     session.report(trial, 4)

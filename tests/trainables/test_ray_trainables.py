@@ -85,7 +85,7 @@ def test_what_would_fail_again_is_said_and_not_raised(prepared: type[Prepared]) 
     assert trainable.train()["pseudo_batches"] == 2
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), torch.OutOfMemoryError("GPU")])
+@pytest.mark.parametrize("error", [OSError("disk"), torch.AcceleratorError("GPU")])
 def test_what_may_pass_is_raised_so_that_it_is_tried_again(
     error: Exception, prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +97,25 @@ def test_what_may_pass_is_raised_so_that_it_is_tried_again(
     monkeypatch.setattr(trainable.training, "advance", fail)
     with pytest.raises(type(error)):
         trainable.train()
+
+
+def test_too_little_memory_is_said_as_what_it_is_and_lets_go_of_it(
+    prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainable = prepared(config())
+
+    def fail(**_: object) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ..."
+        )
+
+    monkeypatch.setattr(trainable.training, "advance", fail)
+    result = trainable.train()
+    assert (result["failure"], result["out_of_memory"]) == ("OutOfMemoryError: CUDA out of memory", True)
+    assert result["done"]
+    assert trainable.training is None
+    assert trainable.reset(config("t0002")), "the process serves the next trial"
+    assert trainable.train()["pseudo_batches"] == 2
 
 
 def test_on_a_machine_that_is_taken_away_trials_save_more_often(

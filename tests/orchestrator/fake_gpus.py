@@ -1,0 +1,60 @@
+"""A sweep on four GPUs that Ray counts and nobody has: run as a program, since a process has one Ray.
+
+python -m tests.orchestrator.fake_gpus STORAGE
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import ray
+import torch
+from rich.console import Console
+
+from orchestrator.sweep import run_sweep
+from tests.orchestrator.test_sweep import sweep_of
+from trainables.ray_trainables import TrialTrainable
+
+TRIALS = 5
+"""More than there are GPUs."""
+
+
+class Meeting(TrialTrainable):
+    """Waits in its first step until all trials of the sweep run; the first one has too little memory with half of a GPU."""
+
+    folder: Path
+
+    def step(self) -> dict[str, Any]:
+        """As ``TrialTrainable`` does."""
+        (self.folder / self._key).touch()
+        deadline = time.monotonic() + 120
+        while len(list(self.folder.iterdir())) < TRIALS:
+            assert time.monotonic() < deadline, "the others do not run beside this one"
+            time.sleep(0.1)
+        return super().step()
+
+    def _report(self) -> dict[str, Any]:
+        if self._key == "t0000" and self._resources[1] < 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super()._report()
+
+
+def main(storage: str) -> None:
+    """Run it."""
+    Meeting.folder = Path(storage, "meeting")
+    Meeting.folder.mkdir(parents=True)
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20}
+    ray.init(address="local", num_cpus=2, num_gpus=4, logging_level="ERROR", **options)
+    sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
+    with patch("orchestrator.sweep.TrialTrainable", Meeting):
+        outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
+    assert outcome.finished
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
