@@ -100,7 +100,7 @@ class SweepRecorder(Callback):
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         self._last[key] = report
-        costs = self._expenses.reported(key, hold, share=self._sweep.share_used(config, report))
+        costs = self._expenses.reported(key, hold, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
         with self._searcher.watching_storage():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})

@@ -76,7 +76,6 @@ class _Trial:
     """Of its budget, used at its last report."""
 
     session: _Session | None = None
-    ended: bool = False
 
 
 @dataclass(kw_only=True)
@@ -92,6 +91,12 @@ class Expenses:
     """Machines that have run trials and have no price."""
 
     _trials: dict[str, _Trial] = field(default_factory=dict)
+    """Those that have not ended."""
+
+    _of_ended: Spent = NOTHING
+    """What the others have cost together: there may be thousands, and the sum is asked for at each report."""
+
+    _ended: int = 0
 
     def recall(self, rows: list[Row], reports: list[Row]) -> None:
         """Take in what earlier sessions have spent.
@@ -106,8 +111,8 @@ class Expenses:
             if (spent.gpu_seconds, spent.usd or 0) >= (trial.before.gpu_seconds, trial.before.usd or 0):
                 trial.before = spent
         for row in rows:
-            trial = self._trial(row["trial_id"])
-            trial.before, trial.ended = Spent.of_row(row), True
+            self._trials.pop(row["trial_id"], None)
+            self._count_ended(Spent.of_row(row))
 
     def started(self, key: str) -> None:
         """A process has begun to run a trial."""
@@ -137,8 +142,7 @@ class Expenses:
     def ended(self, key: str) -> dict[str, Any]:
         """The trial has ended; the columns of its row, by name."""
         columns = self.columns(key)
-        trial = self._trial(key)
-        trial.before, trial.session, trial.ended = self._so_far(trial), None, True
+        self._count_ended(self._so_far(self._trials.pop(key)))
         return columns
 
     def columns(self, key: str) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class Expenses:
     @property
     def total(self) -> Spent:
         """What all trials have cost by now."""
-        return sum((self._so_far(trial, now=True) for trial in self._trials.values()), NOTHING)
+        return sum((self._so_far(trial, now=True) for trial in self._trials.values()), self._of_ended)
 
     def foreseen(self, running: Collection[str]) -> Spent:
         """What these trials are going to cost until they end, should none be stopped early."""
@@ -166,9 +170,14 @@ class Expenses:
     def of_a_trial(self) -> Spent | None:
         """What a trial costs: the mean of those that have ended, else of what the others are on their way to; none as long
         as nothing is known."""
-        ended = [trial.before for trial in self._trials.values() if trial.ended]
-        known = ended or [self._so_far(t).times(1 / t.share) for t in self._trials.values() if t.share]
+        if self._ended:
+            return self._of_ended.times(1 / self._ended)
+        known = [self._so_far(trial).times(1 / trial.share) for trial in self._trials.values() if trial.share]
         return sum(known, NOTHING).times(1 / len(known)) if known else None
+
+    def _count_ended(self, spent: Spent) -> None:
+        self._of_ended += spent
+        self._ended += 1
 
     def _trial(self, key: str) -> _Trial:
         return self._trials.setdefault(key, _Trial())

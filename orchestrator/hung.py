@@ -85,11 +85,11 @@ class HungWatch(Callback):
             return
         now = self.clock()
         for key, process in self._processes.items():
-            if not process.pid:
+            silent = now - (process.heard if process.asked_at is None else process.asked_at)
+            if not process.pid or silent <= self.config.at_least_seconds:
                 continue
             allowed = self._allowed(process)
-            since = process.heard if process.asked_at is None else process.asked_at
-            if now - since > allowed:
+            if silent > allowed:
                 process.asked_at = now
                 process.answer = self.ask(process.node_id, process.pid, key, allowed)
 
