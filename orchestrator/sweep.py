@@ -22,10 +22,11 @@ from rich.console import Console
 
 from cluster.preemption import leaving
 from cluster.session import NoClusterError, RaySession, ray_session
+from orchestrator.agenda import Agenda, failed_cases
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
-from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepMismatchError
+from orchestrator.errors import ClusterError, ConfigError, StorageError
 from orchestrator.expenses import Expenses
 from orchestrator.hung import HungWatch
 from orchestrator.inputs import prepare_inputs
@@ -37,12 +38,19 @@ from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.recovery import rebuild_study
+from orchestrator.refusals import (
+    check_checkpoints,
+    check_countable,
+    check_same_sweep,
+    check_same_teachers,
+    check_shared_storage,
+)
 from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter, keys, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.samplers import check_sampler
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
-from orchestrator.searcher import StudySearcher, assignment_of, published_settings, running_trials, survey_space
+from orchestrator.searcher import StudySearcher, published_settings, survey_space
 from orchestrator.storage import open_storage, shown
 from orchestrator.study import ended_trials, open_study, past_reports
 from orchestrator.warm_start import past_trials
@@ -98,26 +106,27 @@ def run_sweep(
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
     with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
-        _check_same_sweep(store, sweep_id, sweep)
+        check_same_sweep(store, sweep_id, sweep)
+        study = open_study(store, sweep_id, modes=sweep.directions.values())
+        if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
+            say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")
+        check_checkpoints(store, sweep_id, study, say=say)
+        restore_rows(store, study, sweep, sweep_id, say=say)
         driver = _Driver(
             sweep=sweep,
             sweep_id=sweep_id,
             space=space,
             domains=domains,
             store=store,
-            study=open_study(store, sweep_id, modes=sweep.directions.values()),
+            study=study,
             writer=ResultWriter(store, sweep_id),
             console=console,
-            settled=dict(settled or {}),
+            agenda=Agenda(sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id)),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
         )
-        driver.check_study()
-        driver.check_checkpoints()
-        restore_rows(store, driver.study, sweep, sweep_id, say=driver.say)
-        driver = driver.with_failed_cases_again()
         driver.say_start()
         driver.recall_expenses()
-        if not driver.finished and driver.limit.allows_another(()):
+        if not driver.agenda.finished and driver.limit.allows_another(()):
             try:
                 with tune_environment(), ray_session(address) as session:
                     driver.on_cluster(session).run_session(session)
@@ -130,10 +139,10 @@ def run_sweep(
                 ) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
-            notifier.ended(store, finished=driver.finished, out_of_budget=driver.out_of_budget)
-        if driver.finished:
+            notifier.ended(store, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
+        if driver.agenda.finished:
             driver.writer.compact()
-        return SweepOutcome(sweep_id=sweep_id, finished=driver.finished, out_of_budget=driver.out_of_budget)
+        return SweepOutcome(sweep_id=sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,95 +157,19 @@ class _Driver:
     study: optuna.Study
     writer: ResultWriter
     console: Console
-    settled: dict[Assignment, str]
+    agenda: Agenda
     limit: SpendingLimit
-    failed: frozenset[int] = frozenset()
-    """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
-
-    @property
-    def finished(self) -> bool:
-        return self._ended >= self._total
 
     @property
     def out_of_budget(self) -> str:
         """What has been spent, where that is why trials are left; else empty."""
-        return self.limit.spent if self.limit.exhausted and not self.finished else ""
-
-    @property
-    def _total(self) -> int:
-        """Trials that this sweep is to have, in all sessions."""
-        return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
-
-    @property
-    def _ended(self) -> int:
-        """Those of them that have ended."""
-        ended = [trial for trial in ended_trials(self.study) if trial.number not in self.failed]
-        if not self.sweep.cases:
-            return len(ended)
-        wanted = set(self.sweep.assignments()) - self.settled.keys()
-        return len(wanted & {assignment_of(trial) for trial in ended})
-
-    @property
-    def _running(self) -> int:
-        """Those that an earlier session left before their end."""
-        running = running_trials(self.study)
-        if not self.sweep.cases:
-            return len(running)
-        return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
-
-    @property
-    def _failed_before(self) -> int:
-        """Those to be run of which a trial has failed."""
-        trials = self.study.get_trials(deepcopy=False)
-        failed = {assignment_of(trial) for trial in trials if trial.number in self.failed}
-        others = {assignment_of(trial) for trial in trials if trial.number not in self.failed}
-        return len(set(self.sweep.assignments()) & failed - others)
-
-    def check_study(self) -> None:
-        """Make a lost study anew from what else the storage holds."""
-        if self.study.get_trials(deepcopy=False):
-            return
-        found = rebuild_study(self.study, self.store, self.sweep, self.sweep_id, self.domains)
-        if found:
-            self.say(f"warning: the study of {self.sweep_id} was lost; made it anew from the rows of {found} trials")
-
-    def with_failed_cases_again(self) -> _Driver:
-        """The same, cases that an error has ended still to be run: what was wrong may have been mended since.
-
-        A search learns from failures, and goes on with other settings.
-        """
-        if not self.sweep.cases:
-            return self
-        rows = read_trials(self.store, self.sweep_id).to_pylist()
-        return replace(self, failed=frozenset(row["trial_number"] for row in rows if row["state"] == "failed"))
-
-    def check_checkpoints(self) -> None:
-        """Refuse a session whose trials could not be continued: they would fail one after the other.
-
-        One checkpoint tells of all: it is their format that may be another version's.
-
-        Raises:
-            CheckpointError: it is.
-        """
-        for trial in running_trials(self.study)[:1]:
-            checkpoints = CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id)))
-            checkpoints.load_newest(keys.trial_name(trial.number), warn=self.say)
+        return self.limit.spent if self.limit.exhausted and not self.agenda.finished else ""
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def say_start(self) -> None:
-        ended, total = self._ended, self._total
-        running = self._running
-        line = f"sweep {self.sweep_id}: {total} trials, kept in {shown(self.sweep.storage)}"
-        if self.finished:
-            more = "--seeds" if self.sweep.cases else "--num-trials"
-            line += f"; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
-        elif ended or running or self.failed:
-            new = max(0, total - ended - running)
-            line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
-            line += f", {self._failed_before} of them because they failed before" if self._failed_before else ""
-        self.say(line)
+        self.say(f"sweep {self.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")
         outside = self.domains.keys() - self._published_settings().keys()
         if outside:
             names = ", ".join(sorted(outside))
@@ -267,16 +200,16 @@ class _Driver:
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
         concurrency = self._concurrency(session)
-        self._check_storage_is_shared(session)
-        self._check_countable(session)
+        check_shared_storage(self.sweep, session)
+        check_countable(self.sweep, session, self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         self._write_session(number, "started", session)
         event = "failed"
         try:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
-            self._check_same_teachers(inputs)
+            check_same_teachers(self.store, self.sweep_id, inputs)
             self._with_known_budget()._fit(inputs, concurrency)
-            event = "finished" if self.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
+            event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
             raise
@@ -285,23 +218,6 @@ class _Driver:
             with suppress(OSError, pa.ArrowException):
                 patient = self.store if event == "finished" else replace(self.store, patience=0)
                 replace(self, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
-
-    def _check_same_teachers(self, inputs: TrialInputs) -> None:
-        """Refuse to go on with another teacher under the same name: a file that was overwritten, for example."""
-        of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
-        columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
-        earlier = {
-            tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
-            for row in read_trials(self.store, self.sweep_id).to_pylist()
-        }
-        for (splits, *of_teacher), teacher in inputs.teachers.items():
-            now = teacher.metadata
-            then = earlier.get((*splits, *of_teacher), now.sha256)
-            if then != now.sha256:
-                raise SweepMismatchError(
-                    f"sweep {self.sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
-                    "now); give this one a name of its own with --sweep-id"
-                )
 
     def _with_known_budget(self) -> _Driver:
         """The same, a budget in seconds told in operations: measured on the cluster by a sweep's first session."""
@@ -330,8 +246,8 @@ class _Driver:
             self.space,
             sweep_id=self.sweep_id,
             first=self._published_settings(),
-            settled=self.settled,
-            failed=self.failed,
+            settled=self.agenda.settled,
+            failed=self.agenda.failed,
             past=past_trials(self.study, self.store, self.sweep, self.domains, say=self.say),
             may_start=self.limit.allows_another,
         )
@@ -339,7 +255,7 @@ class _Driver:
             console=self.console,
             sweep=self.sweep,
             searched=["case", "seed"] if self.sweep.cases else list(self.domains),
-            num_trials=self._total,
+            num_trials=self.agenda.total,
         )
         for trial in ended_trials(self.study):
             feasible = all(value <= 0 for value in trial.constraints.values())
@@ -426,29 +342,6 @@ class _Driver:
             past_reports=past_reports(self.study),
         )
 
-    def _check_storage_is_shared(self, session: RaySession) -> None:
-        """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it."""
-        if session.hosts > 1 and "://" not in self.sweep.storage.uri:
-            raise ConfigError(
-                f"storage={self.sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
-                "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
-            )
-
-    def _check_countable(self, session: RaySession) -> None:
-        """Refuse a limit that could not be kept."""
-        budget = self.sweep.budget
-        if budget is None:
-            return
-        if budget.gpu_hours is not None and not self.sweep.gpus_per_trial:
-            raise ConfigError("budget: {gpu_hours: ...}: these trials take no GPU; use usd, or --gpus")
-        prices = self.limit.expenses.prices
-        unknown = sorted({str(machine) for machine in session.machines() if prices.hour(machine) is None})
-        if budget.usd is not None and unknown:
-            raise ConfigError(
-                f"budget: {{usd: ...}}: no price is known of {', '.join(unknown)}; write a file with machines: {{NAME: "
-                "{on_demand: ...}} and name it as prices:, or limit gpu_hours"
-            )
-
     def _concurrency(self, session: RaySession) -> int:
         try:
             return session.capacity.trials(cpus=self.sweep.resources.cpu, gpus=self.sweep.gpus_per_trial)
@@ -482,24 +375,3 @@ def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
         return space, domains
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
-    """Refuse to go on with other settings than the sweep began with, or with what another version began."""
-    earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
-    if not earlier:
-        return
-    # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
-    zero_shot = [row for row in read_trials(store, sweep_id).to_pylist() if row["config_method"] == "zero_shot"]
-    if any(row["config_numerics"] is None for row in zero_shot):
-        raise SweepMismatchError(
-            f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
-            "one a name of its own with --sweep-id"
-        )
-    then, now = SweepConfig.model_validate_json(earlier[-1]).identity, sweep.identity
-    different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
-    if different:
-        raise SweepMismatchError(
-            f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
-            "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
-        )

@@ -1,0 +1,84 @@
+"""Which trials a sweep is to have, and how many of them have ended, go on, or are still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.results import read_trials
+from orchestrator.searcher import assignment_of, running_trials
+from orchestrator.study import ended_trials
+from trainables.object_store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agenda:
+    """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
+
+    sweep: SweepConfig
+    study: optuna.Study
+    settled: Mapping[Assignment, str]
+    """Of a sweep of cases, what need not be run since another sweep has it."""
+
+    failed: frozenset[int]
+    """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
+
+    @property
+    def total(self) -> int:
+        """Trials that the sweep is to have."""
+        return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+
+    @property
+    def ended(self) -> int:
+        """Those of them that have ended."""
+        ended = ended_trials(self.study)
+        if not self.sweep.cases:
+            return len(ended)
+        wanted = set(self.sweep.assignments()) - self.settled.keys()
+        return len(wanted & {assignment_of(trial) for trial in ended if trial.number not in self.failed})
+
+    @property
+    def running(self) -> int:
+        """Those that run, or that an earlier session left before their end."""
+        running = running_trials(self.study)
+        if not self.sweep.cases:
+            return len(running)
+        return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left."""
+        return self.ended >= self.total
+
+    def sentence(self, *, kept_in: str) -> str:
+        """What a session that begins now will do."""
+        ended, running, again = self.ended, self.running, self._again
+        line = f"{self.total} trials, kept in {kept_in}"
+        if self.finished:
+            more = "--seeds" if self.sweep.cases else "--num-trials"
+            return f"{line}; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
+        if not (ended or running or again):
+            return line
+        new = max(0, self.total - ended - running)
+        line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
+        return f"{line}, {again} of them because they failed before" if again else line
+
+    @property
+    def _again(self) -> int:
+        """Cases to be run of which a trial has failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        failed = {assignment_of(trial) for trial in trials if trial.number in self.failed}
+        others = {assignment_of(trial) for trial in trials if trial.number not in self.failed}
+        return len(set(self.sweep.assignments()) & failed - others) if self.sweep.cases else 0
+
+
+def failed_cases(store: ObjectStore, sweep_id: str) -> frozenset[int]:
+    """Numbers of the trials of cases that an error has ended: what was wrong may have been mended since.
+
+    None of a search, which learns from failures and goes on with other settings.
+    """
+    rows = read_trials(store, sweep_id).to_pylist()
+    return frozenset(row["trial_number"] for row in rows if row["case"] is not None and row["state"] == "failed")

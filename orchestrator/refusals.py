@@ -1,0 +1,109 @@
+"""Why a session of a sweep does not begin: going on would mix results that do not belong together, or lose some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+
+from cluster.prices import PriceList
+from cluster.session import RaySession
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.results import keys, read_sweeps, read_trials
+from orchestrator.searcher import running_trials
+from trainables.checkpoint import CheckpointStore
+from trainables.object_store import ObjectStore
+from trainables.trial import TrialInputs
+
+
+def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
+    """Refuse other settings than the sweep began with, and what another version began.
+
+    Raises:
+        SweepMismatchError: with the difference.
+    """
+    earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    if not earlier:
+        return
+    # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
+    zero_shot = [row for row in read_trials(store, sweep_id).to_pylist() if row["config_method"] == "zero_shot"]
+    if any(row["config_numerics"] is None for row in zero_shot):
+        raise SweepMismatchError(
+            f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
+            "one a name of its own with --sweep-id"
+        )
+    then, now = SweepConfig.model_validate_json(earlier[-1]).identity, sweep.identity
+    different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
+    if different:
+        raise SweepMismatchError(
+            f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
+            "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
+        )
+
+
+def check_same_teachers(store: ObjectStore, sweep_id: str, inputs: TrialInputs) -> None:
+    """Refuse another teacher under the same name: a file that was overwritten, for example.
+
+    Raises:
+        SweepMismatchError: with both checksums.
+    """
+    of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
+    columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
+    earlier = {
+        tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
+        for row in read_trials(store, sweep_id).to_pylist()
+    }
+    for (splits, *of_teacher), teacher in inputs.teachers.items():
+        now = teacher.metadata
+        then = earlier.get((*splits, *of_teacher), now.sha256)
+        if then != now.sha256:
+            raise SweepMismatchError(
+                f"sweep {sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
+                "now); give this one a name of its own with --sweep-id"
+            )
+
+
+def check_checkpoints(store: ObjectStore, sweep_id: str, study: optuna.Study, *, say: Callable[[str], None]) -> None:
+    """Refuse a session whose trials could not be continued: they would fail one after the other.
+
+    One checkpoint tells of all: it is their format that may be another version's.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    for trial in running_trials(study)[:1]:
+        checkpoints = CheckpointStore(store.below(keys.checkpoint_folder(sweep_id)))
+        checkpoints.load_newest(keys.trial_name(trial.number), warn=say)
+
+
+def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
+    """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it.
+
+    Raises:
+        ConfigError: it is, and there may be several machines.
+    """
+    if session.hosts > 1 and "://" not in sweep.storage.uri:
+        raise ConfigError(
+            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
+            "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+        )
+
+
+def check_countable(sweep: SweepConfig, session: RaySession, prices: PriceList) -> None:
+    """Refuse a limit that could not be kept.
+
+    Raises:
+        ConfigError: trials take no GPU whose hours could be counted, or a machine has no price.
+    """
+    budget = sweep.budget
+    if budget is None:
+        return
+    if budget.gpu_hours is not None and not sweep.gpus_per_trial:
+        raise ConfigError("budget: {gpu_hours: ...}: these trials take no GPU; use usd, or --gpus")
+    unknown = sorted({str(machine) for machine in session.machines() if prices.hour(machine) is None})
+    if budget.usd is not None and unknown:
+        raise ConfigError(
+            f"budget: {{usd: ...}}: no price is known of {', '.join(unknown)}; write a file with machines: {{NAME: "
+            "{on_demand: ...}} and name it as prices:, or limit gpu_hours"
+        )
