@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
@@ -14,6 +14,7 @@ from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
+from trainables.config import ZeroShotConfig
 from trainables.metrics import METRICS
 
 _TIMES = {"training_seconds", "evaluation_seconds"}
@@ -29,9 +30,10 @@ class Rerun:
 
     @property
     def different(self) -> dict[str, tuple[Any, Any]]:
-        """Metrics that came out otherwise, each with its value then and now; times are left out."""
+        """Metrics that came out otherwise, each with its value then and now; times, and what was not measured then, are left
+        out."""
         assert self.now is not None
-        names = [metric.name for metric in METRICS if metric.name not in _TIMES]
+        names = [m.name for m in METRICS if m.name not in _TIMES and self.then[m.name] is not None]
         return {name: (self.then[name], self.now[name]) for name in names if self.then[name] != self.now[name]}
 
     @property
@@ -73,7 +75,7 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
             f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "
             "--sweep-id instead"
         )
-    settings = config_of(row).model_dump()
+    settings = _settings(row)
     alone = SweepConfig.model_validate(
         {field: getattr(sweep, field) for field in ("teacher_recipe", *RUN_FIELDS)}
         | {
@@ -84,6 +86,26 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
         }
     )
     return f"{board.sweep_id}-{trial_id}", alone, row
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    """All that the trial had; fields that came later have their defaults, under which it ran.
+
+    Raises:
+        ConfigError: it ran under none of today's.
+    """
+    config = config_of(row)
+    if isinstance(config, ZeroShotConfig) and row[CONFIG_PREFIX + "numerics"] is None:
+        raise ConfigError(
+            f"{row['trial_id']} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
+            "--set numerics=exact and another --sweep-id instead"
+        )
+    fields = type(config).model_fields
+    return {
+        name: value
+        for name, value in config.model_dump(warnings=False).items()
+        if value is not None or type(None) in get_args(fields[name].annotation)
+    }
 
 
 def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:

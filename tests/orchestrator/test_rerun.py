@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from orchestrator.leaderboard import Leaderboard
 from orchestrator.rerun import Rerun, rerun_sweep
 from tests.orchestrator.test_confirm import BOARD, SEARCH
 from tests.orchestrator.test_results import trial
+from trainables.config import ZeroShotConfig
 
 
 def board(**changes: Any) -> Leaderboard:
@@ -26,6 +28,17 @@ def test_the_trial_runs_again_with_every_setting_that_it_had() -> None:
         name: value for name, value in then.items() if name.startswith("config_")
     }
     assert (sweep.storage.uri, sweep.teacher_recipe) == ("./elsewhere", {"full_data_epochs": 20})
+
+
+def test_fields_that_came_after_the_trial_have_their_defaults() -> None:
+    rows = [{**row, "config_data_free_scores": None, "config_audited": None} for row in BOARD.rows]
+    earlier = replace(board(), rows=rows)
+    (config,) = rerun_sweep(earlier, "t0003")[1].configs()
+    assert isinstance(config, ZeroShotConfig)
+    assert (config.data_free_scores, config.audited, config.initial_trial) == (False, True, None)
+    rows = [{**row, "config_numerics": None} for row in BOARD.rows]
+    with pytest.raises(ConfigError, match="t0003 is of an earlier version, which computed as numerics=exact does"):
+        rerun_sweep(replace(board(), rows=rows), "t0003")
 
 
 def test_a_trial_of_a_case_runs_again_too() -> None:
@@ -53,6 +66,8 @@ def test_equal_numbers_and_others() -> None:
     slower = Rerun(sweep_id="a", then=then, now={**then, "training_seconds": 1e6, "hostname": "there"})
     assert not slower.different
     assert "bit for bit" in slower.conclusion()
+    measured_now = Rerun(sweep_id="a", then={**then, "data_free_score": None}, now={**then, "data_free_score": 0.5})
+    assert not measured_now.different
     other = Rerun(sweep_id="a", then=then, now={**then, "validation_accuracy": 0.6, "threads": 2})
     assert other.different == {"validation_accuracy": (0.5, 0.6)}
     assert "validation_accuracy: 0.5 then, 0.6 now" in other.conclusion()
