@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError, ZsktError, config_error
+from search_spaces.presets import preset_names
 from trainables.errors import TrialError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
 Storage = Annotated[
@@ -104,3 +112,43 @@ def errors_as_messages(verbose: bool) -> Iterator[None]:
             raise
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """For the shell: presets that begin like this."""
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def with_resources(config: SweepConfig, cpus: float | None, gpus: float | None) -> SweepConfig:
+    """The sweep with the resources that options name for each trial, where they do."""
+    changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
+    return config.with_resources(**changes) if changes else config
+
+
+def program(name: str, *arguments: str) -> str:
+    """How to call a program of this environment from here: by its name if that finds it, else by its path."""
+    ours = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found and Path(found) == ours:
+        return " ".join([name, *arguments])
+    inside = ours.is_relative_to(Path.cwd())
+    return " ".join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
+
+
+def this_command() -> str:
+    """How ``sweep`` was called, without its arguments."""
+    called = Path(sys.argv[0])
+    return program("zskt", "sweep") if called.name == "zskt" else program("python", str(called))
+
+
+def same_command() -> str:
+    """The command that runs, as one would type it again."""
+    called = Path(sys.argv[0])
+    how = program("zskt") if called.name == "zskt" else program("python", str(called))
+    return f"{how} {shlex.join(sys.argv[1:])}"
+
+
+def stop_here(console: Console) -> NoReturn:
+    """End a command that was interrupted, with how to go on."""
+    console.print(f"Stopped. The same command goes on: {same_command()}", highlight=False, soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
