@@ -11,6 +11,12 @@ from cluster.capacity import Capacity, NodeType
 from cluster.session import NoClusterError, ray_session
 
 
+@pytest.fixture(autouse=True)
+def _not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests of this process have left running."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
 def test_an_address_where_nobody_answers_is_known_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -25,6 +31,12 @@ def test_an_address_where_nobody_answers_is_known_in_seconds(monkeypatch: pytest
     assert time.monotonic() - start < 8
 
 
+def refuse_local_settings(address: str | None) -> None:
+    raise ValueError(
+        "When connecting to an existing cluster, num_cpus and num_gpus must not be provided."
+    )  # Ray's words
+
+
 def test_a_cluster_that_ray_start_joined_and_that_is_gone_is_known_in_seconds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -34,6 +46,7 @@ def test_a_cluster_that_ray_start_joined_and_that_is_gone_is_known_in_seconds(
         record = tmp_path / "ray_current_cluster"
         record.write_text(gone)
         monkeypatch.setattr("ray._private.utils.get_ray_address_file", lambda temp_dir: str(record))
+        monkeypatch.setattr(session, "_start_local", refuse_local_settings)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         with pytest.raises(NoClusterError, match=f"{gone}.*`ray stop` forgets"), ray_session():
             pass
