@@ -242,7 +242,7 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     if board.rows:
         console.print(_results_table(board, store))
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
-        console.print(f"{len(board.rows)} of {config.num_trials} trials ended: {counts}", highlight=False)
+        console.print(f"{board.ended_of_all} trials ended: {counts}", highlight=False)
     for error in board.errors():
         console.print(f"failed because of: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
     command = None if board.sweep.cases else board.rerun_command(this_command(), preset_or_file)

@@ -59,7 +59,12 @@ class Leaderboard:
 
     def errors(self) -> list[str]:
         """What the failed trials died of, each once."""
-        return list(dict.fromkeys(row["error"] for row in self.rows if row["error"]))
+        return list(dict.fromkeys(row["error"] for row in last_attempts(self.rows) if row["error"]))
+
+    @property
+    def ended_of_all(self) -> str:
+        """``17 of 18``: trials that have ended, of those there are to be; one that failed and the one after it are two."""
+        return f"{len(self.rows)} of {max(self.sweep.num_trials, len(self.rows))}"
 
     def states(self) -> dict[str, int]:
         """How many trials ended in each state."""
@@ -149,7 +154,7 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
         merit = -math.inf if value is None else sweep.merit(value)
         return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
 
-    rows = sorted(last_attempts(read_trials(store, sweep_id).to_pylist()), key=place)
+    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=place)
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 

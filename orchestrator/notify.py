@@ -90,5 +90,5 @@ def _result(store: ObjectStore, sweep_id: str) -> str:
 
     data = read_sweep(store, sweep_id)
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in data.board.states().items())
-    counts = f"{len(data.board.rows)} of {data.sweep.num_trials} trials ended ({states or 'none'})."
+    counts = f"{data.board.ended_of_all} trials ended ({states or 'none'})."
     return counts if data.sweep.cases else f"{counts} {answer(data, None)}"

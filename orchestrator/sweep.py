@@ -258,6 +258,8 @@ class _Driver:
             num_trials=self.agenda.total,
         )
         for trial in ended_trials(self.study):
+            if trial.number in self.agenda.failed:
+                continue  # the trial that takes its place is the one to be seen
             feasible = all(value <= 0 for value in trial.constraints.values())
             value = trial.values[0] if trial.values else None
             progress.recall(keys.trial_name(trial.number), trial.params, value, feasible=feasible)

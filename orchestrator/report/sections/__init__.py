@@ -80,7 +80,7 @@ def _facts(data: SweepData) -> dict[str, str]:
     expenses = Expenses()
     expenses.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
     facts = {
-        "trials": f"{len(data.board.rows)} of {data.sweep.num_trials}",
+        "trials": data.board.ended_of_all,
         "ended": states,
         "without an end yet": str(running) if running else "",
         "computing time": duration(computing_seconds(data)),

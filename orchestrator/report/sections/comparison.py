@@ -37,7 +37,7 @@ def _row(data: SweepData) -> list[str]:
         best = None  # nothing is selected
     return [
         data.sweep_id,
-        f"{len(data.board.rows)} of {data.sweep.num_trials}",
+        data.board.ended_of_all,
         words(data.metric),
         best["trial_id"] if best else "",
         shown(best["objective"], data.metric) if best else "",
