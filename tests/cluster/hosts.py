@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from ray._common.utils import get_default_ray_temp_dir
 
 ROOT = Path(__file__).parents[2]
 NETWORK = "10.99.0"
@@ -47,13 +48,13 @@ MaxStartups 50
 
 _BOOT = """
 set -e
-name=$1 folder=$2 home=$3; shift 3
+name=$1 folder=$2 home=$3 ray_folder=$4; shift 4
 mount --make-rprivate /
 hostname "$name"
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 mount -t tmpfs -o size=1g tmpfs /dev/shm
-mount --bind "$folder/ray" /tmp/ray
+mount --bind "$folder/ray" "$ray_folder"
 sed "s/^$(id -un):[^:]*:/$(id -un):*:/" /etc/shadow > "$folder/shadow"  # sshd lets in nobody whose password is locked
 mount --bind "$folder/shadow" /etc/shadow
 for path; do
@@ -243,14 +244,15 @@ def _build(folder: Path, names: Sequence[str], environment: dict[str, str], stac
 def _boot(folder: Path, address: str, environment: dict[str, str], stack: ExitStack) -> Host:
     for name in ("home", "ray"):
         (folder / name).mkdir(parents=True)
-    Path("/tmp/ray").mkdir(exist_ok=True)
+    ray_folder = Path(get_default_ray_temp_dir())
+    ray_folder.mkdir(exist_ok=True)
     programs = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     exports = [f"export {name}={shlex.quote(value)}" for name, value in {**programs, **environment}.items()]
     (folder / "home" / ".bashrc").write_text("\n".join(exports) + "\n")
     # What lies in this machine's home and must be there all the same.
     kept = [str(path) for path in {Path(sys.prefix), Path(sys.base_prefix)} if path.is_relative_to(HOME)]
     spaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    command = [*spaces, "bash", "-c", _BOOT, "boot", folder.name, str(folder), str(HOME), *kept]
+    command = [*spaces, "bash", "-c", _BOOT, "boot", folder.name, str(folder), str(HOME), str(ray_folder), *kept]
     return Host(name=folder.name, address=address, folder=folder, process=_start(stack, command))
 
 
