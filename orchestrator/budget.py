@@ -46,6 +46,8 @@ class BudgetConfig(Config):
             raise ValueError(f"{given} without {missing}: what each trial may use needs both")
         if self.unit is None and self.usd is None and self.gpu_hours is None:
             raise ValueError("expected unit and amount for each trial, or usd or gpu_hours for all, or both")
+        if self.unit is None and self.reports != type(self).model_fields["reports"].default:
+            raise ValueError("reports is for trials with unit and amount; without them it has no effect")
         if self.flops_per_second is not None and self.unit != "seconds":
             raise ValueError(f"flops_per_second is for unit: seconds; with {self.unit} it has no effect")
         return self

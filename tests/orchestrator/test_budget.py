@@ -130,6 +130,7 @@ def test_what_a_sweep_may_spend_is_the_same_sweep_and_changes_no_trial() -> None
         ({"reports": 3}, "expected unit and amount for each trial, or usd or gpu_hours for all"),
         ({"usd": 0}, "greater than 0"),
         ({"gpu_hours": 1, "flops_per_second": 1e9}, "flops_per_second is for unit: seconds"),
+        ({"gpu_hours": 1, "reports": 5}, "reports is for trials with unit and amount"),
     ],
 )
 def test_a_budget_says_what_it_is_of(budget: dict[str, Any], message: str) -> None:
