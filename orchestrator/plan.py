@@ -33,8 +33,8 @@ from trainables.stand_ins import blank_probe, blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
 from trainables.training import Training
 
-PROBE_IMAGES = 256
-"""Images on which the probe measures what evaluating costs."""
+_TIMED_IMAGES = 256
+"""Images on which it is timed what evaluating costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +225,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
     """Seconds of a pseudo batch, or of an update, and of measuring the student once; and the training that was probed."""
     spec = SPECS[config.dataset]
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
-    splits = blank_splits(config, train=train, test=PROBE_IMAGES)
+    splits = blank_splits(config, train=train, test=_TIMED_IMAGES)
     teacher = untrained_teacher(config) if config.teacher else None
     measure: Callable[[], object]
     training: Training
@@ -255,7 +255,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
         step = _seconds(trainer.update, device)
         measure, training = trainer.report, trainer
     validation = round(spec.training_images * config.validation_fraction)
-    share = (spec.test_images + validation) / PROBE_IMAGES if config.reads_images else 0.0
+    share = (spec.test_images + validation) / _TIMED_IMAGES if config.reads_images else 0.0
     return step, _seconds(measure, device) * share + scoring, training
 
 
