@@ -27,7 +27,7 @@ from orchestrator.results import keys
 from orchestrator.storage import find_storage
 from trainables.checkpoint import CheckpointStore
 from trainables.config import ZeroShotConfig
-from trainables.datasets import SPECS
+from trainables.datasets import find_spec
 from trainables.generator import Generator
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.networks import Network, build_network
@@ -155,7 +155,7 @@ def _teacher(store: ObjectStore, entry: Entry) -> Network:
 
 
 def _student(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Network:
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
     student.load_state_dict(dict(weights))
     return student.eval()
@@ -164,7 +164,7 @@ def _student(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Network:
 def _images(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Tensor:
     """Of a generator, with the statistics of the batch, as students see them."""
     generator = Generator(
-        latent_dim=config.latent_dim, width=config.generator_width, channels=SPECS[config.dataset].channels
+        latent_dim=config.latent_dim, width=config.generator_width, channels=find_spec(config.dataset).channels
     )
     generator.load_state_dict(dict(weights))
     images: Tensor = generator(torch.randn(POOL_IMAGES, config.latent_dim, generator=stream(0, "pool")))

@@ -19,7 +19,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.loading import load_sweep
 from trainables.config import ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.evaluation import accuracy
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher, describe_teacher, teacher_recipe
@@ -55,7 +55,7 @@ def plain_accuracy(config: ZeroShotConfig, teacher: Teacher, splits: DatasetSpli
     loop = PublishedLoop.beginning(config, teacher, splits.without_training_images())
     for _ in range(config.total_pseudo_batches):
         loop.pseudo_batch()
-    return accuracy(loop.student, splits.test, NORMALISATIONS[config.dataset])
+    return accuracy(loop.student, splits.test, find_normalisation(config.dataset))
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ from torchvision.transforms.functional import to_pil_image
 
 from benchmarks.training_loop import seconds
 from trainables.data import ImageSet
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.devices import keep_freed_memory
 from trainables.evaluation import accuracy
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded_initialisation, stream
 
-_NORMALISATION = NORMALISATIONS["cifar10"]
+_NORMALISATION = find_normalisation("cifar10")
 
 
 class PlainImages(Dataset[tuple[torch.Tensor, int]]):

@@ -18,14 +18,14 @@ import torch
 from torch.nn import functional as F
 
 from trainables.data import ImageSet, normalise
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.devices import keep_freed_memory
 from trainables.evaluation import transition_curves
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded_initialisation, stream
 
 _CLASSES = 10
-_NORMALISATION = NORMALISATIONS["cifar10"]
+_NORMALISATION = find_normalisation("cifar10")
 
 
 def one_at_a_time(attacked: Network, other: Network, data: ImageSet, steps: int) -> None:

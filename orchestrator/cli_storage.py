@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli_shared import DataRoot, Storage, Verbose, errors_as_messages, make_console, storage_config
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, unknown_name
-from trainables.datasets import DATASET_NAMES
+from trainables.datasets import dataset_names
 
 dataset = typer.Typer(
     help="Data sets as Parquet files.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -30,8 +30,8 @@ def export(
     """
     console = make_console()
     with errors_as_messages(verbose):
-        if name not in DATASET_NAMES:
-            raise ConfigError(unknown_name("data set", name, DATASET_NAMES))
+        if name not in dataset_names():
+            raise ConfigError(unknown_name("data set", name, dataset_names()))
         if address.partition("?")[0].rpartition("/")[2] != f"{name}.parquet":
             raise ConfigError(
                 f"{address.partition('?')[0]}: the file must be called {name}.parquet, after what it holds"

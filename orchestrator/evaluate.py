@@ -19,7 +19,7 @@ from orchestrator.storage import find_storage
 from trainables.checkpoint import CheckpointStore
 from trainables.config import ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet, load_dataset
-from trainables.datasets import DATASET_NAMES, NORMALISATIONS, SPECS
+from trainables.datasets import dataset_names, find_normalisation, find_spec
 from trainables.devices import claim_device
 from trainables.evaluation import (
     MeanCurves,
@@ -47,8 +47,8 @@ def test_images(dataset: str, data_root: str) -> DatasetSplits:
         ConfigError: no such data set.
         DataUnavailableError: it is not to be had.
     """
-    if dataset not in DATASET_NAMES:
-        raise ConfigError(f"--dataset {dataset}: allowed are {', '.join(DATASET_NAMES)}")
+    if dataset not in dataset_names():
+        raise ConfigError(f"--dataset {dataset}: allowed are {', '.join(dataset_names())}")
     return load_dataset(dataset, data_root=Path(data_root).expanduser(), validation_fraction=0)
 
 
@@ -68,7 +68,7 @@ def load_network(reference: str, dataset: str, storage: StorageConfig, splits: D
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(keys.STUDENTS))
-    weights, spec, config = students.load(reference), SPECS[dataset], students.load_config(reference)
+    weights, spec, config = students.load(reference), find_spec(dataset), students.load_config(reference)
     if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
         raise ConfigError(
             f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: "
@@ -101,7 +101,7 @@ def transition_page(
             student.to(device),
             teacher.to(device),
             test.to(device),
-            NORMALISATIONS[dataset],
+            find_normalisation(dataset),
             images=images,
             steps=steps,
             step_size=step_size,
@@ -140,9 +140,9 @@ def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
 
 def noise_counts(network: Network, dataset: str, images: int) -> list[int]:
     """How many images of uniform noise the network takes for each class."""
-    spec = SPECS[dataset]
+    spec = find_spec(dataset)
     counts = noise_predictions(
-        network, NORMALISATIONS[dataset], channels=spec.channels, num_classes=spec.num_classes, images=images
+        network, find_normalisation(dataset), channels=spec.channels, num_classes=spec.num_classes, images=images
     )
     return [int(count) for count in counts]
 
@@ -168,7 +168,7 @@ def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImage
     if state is None or "generator" not in state:
         raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")
     config = ZeroShotConfig.model_validate(state["config"])
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
     student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
     generator.load_state_dict(state["generator"])

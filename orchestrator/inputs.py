@@ -16,7 +16,7 @@ from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
-from trainables.datasets import SPECS
+from trainables.datasets import find_spec
 from trainables.devices import claim_device
 from trainables.errors import DataUnavailableError, TeacherError
 from trainables.evaluation import ProbeSet
@@ -52,7 +52,7 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
     # Those that read images last, so that of trials with one teacher these say how it is measured.
     configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
     for name, dataset in {(name, c.dataset) for c in configs for name in (c.student, c.teacher) if name}:
-        check_network(name, num_classes=SPECS[dataset].num_classes, channels=SPECS[dataset].channels)
+        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
     images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
     teachers = {key: _teacher(config, sweep, images, store, say) for key, config in with_teacher.items()}

@@ -22,7 +22,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.earlier import Earlier, earlier_trials
 from orchestrator.market import NO_MARKET, Market
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.datasets import SPECS
+from trainables.datasets import find_spec
 from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import DataFreeScorer, transition_curves
@@ -215,7 +215,7 @@ def _probed_seconds(config: AnyTrialConfig, device: torch.device) -> float:
 def _updates_per_unit(config: AnyTrialConfig) -> int:
     if isinstance(config, ZeroShotConfig):
         return config.student_steps
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     few = config.images_per_class and config.images_per_class * spec.num_classes
     images = few or round(spec.training_images * (1 - config.validation_fraction))
     return -(-images // config.batch_size)
@@ -223,7 +223,7 @@ def _updates_per_unit(config: AnyTrialConfig) -> int:
 
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
     """Seconds of a pseudo batch, or of an update, and of measuring the student once; and the training that was probed."""
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
     splits = blank_splits(config, train=train, test=_TIMED_IMAGES)
     teacher = untrained_teacher(config) if config.teacher else None

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import SweepConfig
-from trainables.network_names import own_networks
+from trainables.datasets import OWN_DATASETS
+from trainables.network_names import OWN_NETWORKS
+from trainables.plug_ins import installed
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -44,7 +46,8 @@ def session_row(
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-    versions |= {entry.dist.name: entry.dist.version for entry in own_networks().values() if entry.dist}
+    entries = [entry for group in (OWN_NETWORKS, OWN_DATASETS) for entry in installed(group).values()]
+    versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
     return {
         "session": number,
         "event": event,

@@ -45,7 +45,7 @@ import torch
 
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
-from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.datasets import find_normalisation, find_spec
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
@@ -94,9 +94,9 @@ def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:
 
 def make_teacher(name: str = "lenet", *, dataset: str = "digits", seed: int = 7) -> Teacher:
     """An untrained teacher: the loop does not care how good it is."""
-    channels = 1 if dataset == "digits" else 3
+    spec = find_spec(dataset)
     with seeded_initialisation(seed, "test teacher"):
-        network = build_network(name, num_classes=10, channels=channels)
+        network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
     metadata = TeacherMetadata(
         dataset=dataset,
         network=name,
@@ -134,7 +134,7 @@ def trained_metrics(method: Method) -> set[str]:
 
 def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:
     """Random images with labels in turn."""
-    spec = SPECS[dataset]
+    spec = find_spec(dataset)
     return DatasetSplits(
         spec=spec,
         train=make_images(train, channels=spec.channels, seed=2),
@@ -145,11 +145,11 @@ def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) 
 
 def make_probe_set(dataset: str = "digits", *, images: int = 8) -> ProbeSet:
     """Noise in place of images that were made from a teacher."""
-    shape = (images, SPECS[dataset].channels, 32, 32)
+    shape = (images, find_spec(dataset).channels, 32, 32)
     generator = torch.Generator().manual_seed(3)
     return ProbeSet(
         images={kind: torch.randn(shape, generator=generator).half() for kind in PROBE_KINDS},
-        targets=torch.arange(images) % SPECS[dataset].num_classes,
+        targets=torch.arange(images) % find_spec(dataset).num_classes,
     )
 
 
@@ -160,7 +160,7 @@ def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
     for config in configs:
         if config.teacher and config.teacher_key:
             teacher = make_teacher(config.teacher, dataset=config.dataset)
-            measured = accuracy(teacher.build(), splits[config.splits_key].test, NORMALISATIONS[config.dataset])
+            measured = accuracy(teacher.build(), splits[config.splits_key].test, find_normalisation(config.dataset))
             metadata = replace(teacher.metadata, test_accuracy=measured)
             teachers[config.teacher_key] = replace(teacher, metadata=metadata)
     probes = {config.teacher_key: make_probe_set(config.dataset) for config in configs if config.teacher_key}

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -26,6 +27,8 @@ from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.loading import load_sweep
 from orchestrator.searcher import survey_space
 from search_spaces import resolve_space
+from trainables.data import load_dataset
+from trainables.datasets import _SPECS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -101,6 +104,19 @@ def test_the_sweeps_shown_in_the_docs_are_some() -> None:
     survey_space(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
     assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
+
+
+def test_the_data_set_shown_in_the_docs_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = [block for block in fenced(ROOT / "docs" / "sweeps.md", "python") if "DatasetSpec(" in block]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    spec = names["BIRDS"]
+    for split, count in (("train", spec.training_images), ("test", spec.test_images)):
+        images, labels = np.zeros((count, 32, 32, 3), np.uint8), np.arange(count) % spec.num_classes
+        np.savez(tmp_path / f"birds-{split}.npz", images=images, labels=labels)
+    monkeypatch.setitem(_SPECS, "birds", spec)
+    splits = load_dataset("birds", data_root=tmp_path)
+    assert splits.test.images.shape == (spec.test_images, 3, 32, 32)
 
 
 def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:

@@ -15,9 +15,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from trainables.datasets import DATASET_NAMES, NORMALISATIONS, SPECS, DatasetName, NormalisationName
+from trainables.datasets import (
+    check_dataset_name,
+    check_normalisation_name,
+    dataset_names,
+    find_normalisation,
+    find_spec,
+    normalisation_names,
+)
 from trainables.network_names import check_network_name
 
+DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
+NormalisationName = Annotated[str, AfterValidator(check_normalisation_name)]
 NetworkName = Annotated[str, AfterValidator(check_network_name)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -50,8 +59,9 @@ class TrialConfig(Config):
     """What the budget of a trial is counted in, and the metric that counts it."""
 
     dataset: DatasetName = "cifar10"
-    """Data set the teacher was trained on; the student's accuracy is measured on it. The address of a Parquet file with
-    its name, ``s3://.../cifar10.parquet``, says at once where it is."""
+    """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
+    your own; the student's accuracy is measured on it. The address of a Parquet file with its name,
+    ``s3://.../cifar10.parquet``, says at once where it is."""
 
     dataset_file: str | None = None
     """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
@@ -69,8 +79,8 @@ class TrialConfig(Config):
     here if need be."""
 
     normalisation: NormalisationName | None = None
-    """Normalisation that the teacher expects of real images; none: the data set's own. ``half`` is (0.5, 0.5), ``unit``
-    leaves pixels in [0, 1]."""
+    """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), or ``unit``, which
+    leaves pixels in [0, 1]; none: the data set's own."""
 
     teacher_seed: Seed | None = None
     """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
@@ -123,10 +133,10 @@ class TrialConfig(Config):
         if not isinstance(address, str) or not address.partition("?")[0].endswith(".parquet"):
             return values
         name = address.partition("?")[0].rpartition("/")[2].removesuffix(".parquet")
-        if name not in DATASET_NAMES:
+        if name not in dataset_names():
             raise ValueError(
                 f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "
-                f"known: {', '.join(DATASET_NAMES)}"
+                f"known: {', '.join(dataset_names())}"
             )
         return {**values, "dataset": name, "dataset_file": address}
 
@@ -152,12 +162,12 @@ class TrialConfig(Config):
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
         if self.normalisation is not None:
-            channels = len(NORMALISATIONS[self.normalisation].mean)
-            if channels not in {1, SPECS[self.dataset].channels}:
-                fitting = [n for n, v in NORMALISATIONS.items() if len(v.mean) in {1, SPECS[self.dataset].channels}]
+            channels, expected = len(find_normalisation(self.normalisation).mean), find_spec(self.dataset).channels
+            if channels not in {1, expected}:
+                fitting = [n for n in normalisation_names() if len(find_normalisation(n).mean) in {1, expected}]
                 raise ValueError(
-                    f"normalisation={self.normalisation} has {channels} channels and {self.dataset} has "
-                    f"{SPECS[self.dataset].channels}; allowed: {', '.join(fitting)}, or none"
+                    f"normalisation={self.normalisation} has {channels} channels and {self.dataset} has {expected}; "
+                    f"allowed: {', '.join(fitting)}, or none"
                 )
         return self
 
@@ -328,7 +338,7 @@ class ZeroShotConfig(TrialConfig):
     def report_interval(self) -> int:
         if self.evaluation_interval:
             return self.evaluation_interval
-        spec = SPECS[self.dataset]
+        spec = find_spec(self.dataset)
         images = spec.test_images + round(spec.training_images * self.validation_fraction) if self.audited else 0
         # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
         # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.
@@ -426,7 +436,7 @@ class SupervisedConfig(TrialConfig):
         epochs = self.full_data_epochs * Fraction(str(self.iteration_scale))
         if self.images_per_class is None:
             return epochs
-        spec = SPECS[self.dataset]
+        spec = find_spec(self.dataset)
         return epochs * Fraction(spec.training_images, spec.num_classes * self.images_per_class)
 
     def scaled(self, fraction: float) -> Self:

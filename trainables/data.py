@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.dataset_files import read_dataset_parquet
-from trainables.datasets import IMAGE_SIZE, SPECS, DatasetSpec, Normalisation
-from trainables.errors import DataUnavailableError
+from trainables.datasets import IMAGE_SIZE, DatasetSpec, Normalisation, find_spec
+from trainables.errors import DatasetError, DataUnavailableError
 from trainables.seeding import stream
 
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -62,7 +62,7 @@ class DatasetSplits:
     @classmethod
     def without_images(cls, name: str) -> DatasetSplits:
         """What a trial is given that reads no real image."""
-        spec = SPECS[name]
+        spec = find_spec(name)
         none = ImageSet(
             images=torch.zeros(0, spec.channels, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8),
             labels=torch.zeros(0, dtype=torch.int64),
@@ -93,8 +93,8 @@ def load_dataset(
     """Read a data set and split it.
 
     Args:
-        name: One of ``trainables.datasets.DATASET_NAMES``. ``digits`` comes with a package; the others are looked for
-            in ``data_root``, where torchvision keeps them.
+        name: One of ``trainables.datasets.dataset_names()``. ``digits`` comes with a package; the others are looked for
+            in ``data_root``, where torchvision keeps them, or read by the package that brings them.
         data_root: See ``name``.
         file: Parquet file with the data set, instead.
         validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
@@ -103,20 +103,28 @@ def load_dataset(
 
     Raises:
         DataUnavailableError: not there and not to be had; the message says where to put it.
+        DatasetError: another package brings it, and it is not what its spec says.
         ValueError: unknown name.
     """
-    if name not in SPECS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(SPECS)}")
+    spec = find_spec(name)
     if file is not None:
-        splits = read_dataset_parquet(file, SPECS[name], origin=str(file))
+        splits = read_dataset_parquet(file, spec, origin=str(file))
+    elif name == "digits":
+        splits = _digits()
+    elif name in _TORCHVISION:
+        splits = _from_torchvision(name, data_root, download)
     else:
-        splits = _digits() if name == "digits" else _from_torchvision(name, data_root, download)
+        splits = _from_package(name, spec, data_root)
+    if name not in {"digits", *_TORCHVISION}:
+        _check(name, spec, splits)
     training, test = (
         ImageSet(images=_as_images(images), labels=torch.as_tensor(labels, dtype=torch.int64))
         for images, labels in splits
     )
     held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
-    return DatasetSplits(spec=SPECS[name], train=training.subset(kept), validation=training.subset(held_out), test=test)
+    return DatasetSplits(
+        spec=find_spec(name), train=training.subset(kept), validation=training.subset(held_out), test=test
+    )
 
 
 def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -165,6 +173,9 @@ def _digits() -> tuple[Split, Split]:
     return (images[~test], labels[~test]), (images[test], labels[test])
 
 
+_TORCHVISION = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
+
+
 def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:
     from torchvision import datasets
 
@@ -186,6 +197,48 @@ def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split
             f"{name} is not complete in {data_root.resolve()} and could not be fetched ({reason}). Put the files that "
             f"torchvision.datasets expects there, or name the folder that has them with --data-root"
         ) from error
+
+
+def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split, Split]:
+    """What another package's data set gives, if it is what its spec says."""
+    if spec.read is None:
+        raise DataUnavailableError(
+            f"the package that brings {name} brings no images; name a file with dataset_file, or set audited: false and "
+            "teacher_checkpoint"
+        )
+    try:
+        training, test = spec.read(data_root)
+        found = {
+            split: (np.asarray(images), np.asarray(labels))
+            for split, (images, labels) in (("training", training), ("test", test))
+        }
+    except Exception as error:  # whatever somebody else's code raises
+        raise DataUnavailableError(f"{name} cannot be read with data_root={data_root}: {error!r}") from error
+    layouts: list[tuple[int, ...]] = [(32, 32)] if spec.channels == 1 else [(3, 32, 32), (32, 32, 3)]
+    for split, (images, labels) in found.items():
+        if images.dtype != np.uint8 or images.shape[1:] not in layouts:
+            allowed = " or ".join(str(("count", *layout)).replace("'", "") for layout in layouts)
+            raise DatasetError(
+                f"{name}: {split} images are {images.dtype} {images.shape}; they must be uint8 {allowed}"
+            )
+        if labels.shape != images.shape[:1]:
+            raise DatasetError(f"{name}: {split} labels have shape {labels.shape} for {len(images)} images")
+    return found["training"], found["test"]
+
+
+def _check(name: str, spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
+    """Hold a data set of another package to its spec, from which reports and few-shot training take their lengths."""
+    sizes = tuple(len(labels) for _, labels in splits)
+    if sizes != (spec.training_images, spec.test_images):
+        raise DatasetError(
+            f"{name} has {sizes[0]} training and {sizes[1]} test images; its spec says {spec.training_images} and "
+            f"{spec.test_images}"
+        )
+    for _, labels in splits:
+        if labels.min() < 0 or labels.max() >= spec.num_classes:
+            raise DatasetError(
+                f"{name} has labels from {labels.min()} to {labels.max()}; expected are 0 to {spec.num_classes - 1}"
+            )
 
 
 def _arrays(dataset: object) -> Split:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from trainables.acceleration import compiled, forget_compiled, hasten, why_not_compiled
 from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
-from trainables.datasets import IMAGE_SIZE, NORMALISATIONS, SPECS
+from trainables.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.devices import tf32
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance
 from trainables.extra_terms import ExtraTerms
@@ -99,11 +99,11 @@ class ZeroShotDistiller:
             ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
                 a probe.
         """
-        spec = SPECS[config.dataset]
+        spec = find_spec(config.dataset)
         self.config = config
         self.device = torch.device(device)
         self.dtype = dtype
-        self.normalisation = NORMALISATIONS[config.normalisation or config.dataset]
+        self.normalisation = find_normalisation(config.normalisation or config.dataset)
         self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
         generator_seed = config.seed if config.generator_seed is None else config.generator_seed
         student_seed = config.seed if config.student_seed is None else config.student_seed
@@ -381,7 +381,7 @@ class ZeroShotDistiller:
 
     def _zero_counts(self) -> Tensor:
         """Pseudo images by predicted class since the last report: (teacher and student, classes)."""
-        return torch.zeros(2, SPECS[self.config.dataset].num_classes, dtype=torch.int64, device=self.device)
+        return torch.zeros(2, find_spec(self.config.dataset).num_classes, dtype=torch.int64, device=self.device)
 
     def _compile(self) -> None:
         """Compile the three parts with most of the work, if torch can."""

@@ -2,6 +2,7 @@
 
     TrialError
       |- DataUnavailableError    a data set is neither there nor to be had
+      |- DatasetError            a data set that another package brings is not what the loop needs
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
       |- NetworkError            a network that another package brings is not what the loop needs
       |- StudentError            a student to start from is not there, or damaged
@@ -22,6 +23,10 @@ class TrialError(Exception):
 
 class DataUnavailableError(TrialError):
     """A data set is neither in its folder nor can it be downloaded."""
+
+
+class DatasetError(TrialError):
+    """A data set that another package brings cannot be used."""
 
 
 class TeacherError(TrialError):

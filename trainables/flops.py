@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.config import ZeroShotConfig
-from trainables.datasets import IMAGE_SIZE, SPECS
+from trainables.datasets import IMAGE_SIZE, find_spec
 from trainables.generator import Generator
 from trainables.networks import build_network
 
@@ -22,7 +22,7 @@ def pseudo_batch_flops(config: ZeroShotConfig) -> int:
     generator and teacher look once at the updated images. The extra generator terms are not counted, nor are element-wise
     operations, which take time but hardly any work.
     """
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     generator = config.batch_size * _generator_forward(config.latent_dim, config.generator_width, spec.channels)
     student, teacher = (
         config.batch_size * _network_forward(name, spec.num_classes, spec.channels)

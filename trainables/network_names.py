@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
+
+from trainables.plug_ins import installed
 
 OWN_NETWORKS = "zskt.networks"
 """Group of the entry points by which other packages bring networks."""
 
 _WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
-_OWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 RESNET_DEPTHS = (18, 34)
 KNOWN_NETWORKS = (
     "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
@@ -52,11 +53,6 @@ class OwnNetworkName:
 NetworkKind = WideResNetName | ResNetName | LeNetName | OwnNetworkName
 
 
-def own_networks() -> dict[str, EntryPoint]:
-    """Networks that installed packages bring, by name."""
-    return {entry.name: entry for entry in entry_points(group=OWN_NETWORKS) if _OWN_NAME.fullmatch(entry.name)}
-
-
 def parse_network_name(name: str) -> NetworkKind:
     """Read a network name.
 
@@ -72,7 +68,7 @@ def parse_network_name(name: str) -> NetworkKind:
         depth, width_factor = int(match[1]), int(match[2])
         if depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1:
             return WideResNetName(depth=depth, width_factor=width_factor)
-    own = own_networks()
+    own = installed(OWN_NETWORKS)
     if name in own:
         return OwnNetworkName(entry=own[name])
     known = f"{KNOWN_NETWORKS}; from installed packages: {', '.join(sorted(own)) or 'none'}"

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainables.config import AnyTrialConfig
 from trainables.data import DatasetSplits, ImageSet
-from trainables.datasets import IMAGE_SIZE, SPECS
+from trainables.datasets import IMAGE_SIZE, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
 from trainables.networks import build_network
 from trainables.seeding import seeded_initialisation, stream
@@ -23,7 +23,7 @@ def untrained_teacher(config: AnyTrialConfig) -> Teacher:
     Without that a deep network's activations grow from block to block until its beliefs are 0, 1 and denormal numbers
     between them, in which a CPU computes many times slower than with any teacher that has been trained.
     """
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     with seeded_initialisation(0, "stand-in"):
         network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
     noise = torch.randn(64, spec.channels, IMAGE_SIZE, IMAGE_SIZE, generator=stream(0, "stand-in's noise"))
@@ -51,13 +51,16 @@ def untrained_teacher(config: AnyTrialConfig) -> Teacher:
 def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
     """So many black images in the training and test splits, labels in turn; none for validation."""
     return DatasetSplits(
-        spec=SPECS[config.dataset], train=_blank(train, config), validation=_blank(0, config), test=_blank(test, config)
+        spec=find_spec(config.dataset),
+        train=_blank(train, config),
+        validation=_blank(0, config),
+        test=_blank(test, config),
     )
 
 
 def blank_probe(config: AnyTrialConfig) -> ProbeSet:
     """As many grey images of each kind as a probe set has."""
-    shape = (PROBE_IMAGES, SPECS[config.dataset].channels, IMAGE_SIZE, IMAGE_SIZE)
+    shape = (PROBE_IMAGES, find_spec(config.dataset).channels, IMAGE_SIZE, IMAGE_SIZE)
     return ProbeSet(
         images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
         targets=torch.zeros(PROBE_IMAGES, dtype=torch.int64),
@@ -65,6 +68,6 @@ def blank_probe(config: AnyTrialConfig) -> ProbeSet:
 
 
 def _blank(count: int, config: AnyTrialConfig) -> ImageSet:
-    spec = SPECS[config.dataset]
+    spec = find_spec(config.dataset)
     shape = (count, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
     return ImageSet(images=torch.zeros(shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes)

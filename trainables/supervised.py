@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, ImageSet, normalise
-from trainables.datasets import IMAGE_SIZE, NORMALISATIONS
+from trainables.datasets import IMAGE_SIZE, find_normalisation
 from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.networks import Network, build_network
@@ -64,7 +64,7 @@ class SupervisedTrainer:
         self.config = config
         self.device = torch.device(device)
         self.dtype = dtype
-        self.normalisation = NORMALISATIONS[config.normalisation or config.dataset]
+        self.normalisation = find_normalisation(config.normalisation or config.dataset)
         with seeded_initialisation(config.seed, "supervised"):
             student = build_network(config.student, num_classes=splits.spec.num_classes, channels=splits.spec.channels)
         if initial_weights is not None:

@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits
-from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.datasets import find_normalisation, find_spec
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy, measure
 from trainables.networks import Network, build_network
@@ -67,7 +67,7 @@ class Teacher:
 
     def build(self) -> Network:
         """A fresh network with these weights."""
-        spec = SPECS[self.metadata.dataset]
+        spec = find_spec(self.metadata.dataset)
         with seeded_initialisation(0, "overwritten by the next line"):
             network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
         network.load_state_dict(dict(self.weights))
@@ -93,8 +93,8 @@ def describe_teacher(
     Raises:
         TeacherError: its test accuracy is too low to be a teacher's.
     """
-    accuracies = measure(network, splits, NORMALISATIONS[normalisation])
-    chance = 1 / SPECS[dataset].num_classes
+    accuracies = measure(network, splits, find_normalisation(normalisation))
+    chance = 1 / find_spec(dataset).num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
     if accuracies.test is not None and accuracies.test < threshold:
         raise TeacherError(
@@ -134,7 +134,7 @@ def load_published_checkpoint(
     if not isinstance(content, Mapping):
         raise TeacherError(f"teacher_checkpoint={path} holds {type(content).__name__}; expected a state dict")
     weights = content.get("state_dict", content)
-    spec = SPECS[dataset]
+    spec = find_spec(dataset)
     network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
     given = weights if isinstance(weights, Mapping) else {}
     # DataParallel puts a prefix before each name.
@@ -218,7 +218,9 @@ def recipe_key(config: SupervisedConfig) -> str:
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: Path, splits: DatasetSplits) -> None:
     """Refuse a normalisation if another one of the table suits the weights noticeably better."""
     probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
-    measured = {key: accuracy(network, probe, NORMALISATIONS[key]) for key in sorted({chosen, dataset, "half", "unit"})}
+    measured = {
+        key: accuracy(network, probe, find_normalisation(key)) for key in sorted({chosen, dataset, "half", "unit"})
+    }
     best = max(measured, key=lambda key: (measured[key], key == chosen))
     if measured[best] > measured[chosen] + NOTICEABLE_GAIN:
         raise TeacherError(

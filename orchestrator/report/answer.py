@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import short
 from orchestrator.report.statistics import rank_correlation
-from trainables.datasets import SPECS
+from trainables.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _doubt(data: SweepData, value: float) -> str:
 
 def _validation_images(data: SweepData) -> int:
     config = data.sweep.configs()[0]
-    return round(config.validation_fraction * SPECS[config.dataset].training_images)
+    return round(config.validation_fraction * find_spec(config.dataset).training_images)
 
 
 def _named(trial: Trial, searched: Sequence[str]) -> str:

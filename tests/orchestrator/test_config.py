@@ -46,7 +46,10 @@ def test_values_have_their_fields_types_however_they_are_written(sweep_file: Pat
         ("student_stepz=3", "--set: unknown field 'student_stepz'; did you mean student_steps?"),
         ("temperature=-1", "--set: temperature='-1': not allowed; temperature must be a number > 0"),
         ("student_steps=1.5", "student_steps='1.5': not allowed; student_steps must be a whole number >= 1"),
-        ("dataset=imagenet", "dataset must be one of cifar10, cifar100, svhn, mnist, fashion_mnist, digits"),
+        (
+            "dataset=imagenet",
+            "unknown data set 'imagenet'; known: cifar10, cifar100, svhn, mnist, fashion_mnist, digits",
+        ),
         ("teacher=resnet", "unknown network 'resnet'; known: lenet, resnet-18, resnet-34, or wrn-D-K"),
         ("learning_rate_horizon=70000", "lies before total_pseudo_batches=80000"),
         ("temperature", "expected FIELD=VALUE"),

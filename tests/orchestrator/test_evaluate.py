@@ -19,7 +19,7 @@ from tests.trainables.test_trial import run
 from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import load_dataset
-from trainables.datasets import NORMALISATIONS, Normalisation
+from trainables.datasets import Normalisation, find_normalisation
 from trainables.networks import build_network
 from trainables.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage
@@ -83,7 +83,7 @@ def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypat
     monkeypatch.setattr("orchestrator.evaluate.noise_predictions", noted)
     for dataset in ("mnist", "fashion_mnist"):
         noise_counts(network, dataset, 5)
-    assert seen == [NORMALISATIONS["mnist"], NORMALISATIONS["fashion_mnist"]]
+    assert seen == [find_normalisation("mnist"), find_normalisation("fashion_mnist")]
     seen.clear()
 
     def noted_curves(attacked: object, other: object, data: object, normalisation: Normalisation, **_: object) -> None:
@@ -95,7 +95,7 @@ def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypat
         transition_page(
             network, network, "fashion_mnist", make_images(2), images=1, steps=1, step_size=1.0, by_label=True
         )
-    assert seen == [NORMALISATIONS["fashion_mnist"]]
+    assert seen == [find_normalisation("fashion_mnist")]
 
 
 def test_curves_that_a_sweep_kept_are_drawn(storage: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from trainables.data import DatasetSplits, load_dataset, normalise
-from trainables.datasets import DATASET_NAMES, NORMALISATIONS, SPECS
+from trainables.datasets import dataset_names, find_normalisation, find_spec
 from trainables.errors import DataUnavailableError
 from trainables.supervised import crop_and_flip
 
@@ -57,14 +57,14 @@ def test_the_split_seed_moves_the_validation_part_and_never_the_test_part(
 
 def test_normalisation_by_hand() -> None:
     pixel = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1)
-    result = normalise(pixel, NORMALISATIONS["cifar10"]).flatten().tolist()
+    result = normalise(pixel, find_normalisation("cifar10")).flatten().tolist()
     assert result == pytest.approx([-0.4914 / 0.2023, (1 - 0.4822) / 0.1994, (0.2 - 0.4465) / 0.2010], rel=1e-5)
-    assert normalise(pixel, NORMALISATIONS["half"]).flatten().tolist() == pytest.approx([-1, 1, -0.6])
+    assert normalise(pixel, find_normalisation("half")).flatten().tolist() == pytest.approx([-1, 1, -0.6])
 
 
 def test_every_data_set_has_a_normalisation_of_its_own() -> None:
-    for name in DATASET_NAMES:
-        assert len(NORMALISATIONS[name].mean) == SPECS[name].channels
+    for name in dataset_names():
+        assert len(find_normalisation(name).mean) == find_spec(name).channels
 
 
 RNG = np.random.Generator(np.random.PCG64(0))
@@ -145,7 +145,7 @@ def test_the_mnists_are_read_from_their_folder_and_padded(name: str, folder: str
     assert np.array_equal(splits.test.images[-1, 0, 2:30, 2:30].numpy(), pixels[-1])
 
 
-@pytest.mark.parametrize("name", [name for name in DATASET_NAMES if name != "digits"])
+@pytest.mark.parametrize("name", [name for name in dataset_names() if name != "digits"])
 def test_a_missing_data_set_names_its_folder_and_the_remedy(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataUnavailableError, match=f"{name} is not complete in {tmp_path}.*--data-root"):
         load_dataset(name, data_root=tmp_path, download=False)

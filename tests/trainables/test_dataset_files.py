@@ -22,7 +22,7 @@ from tests.conftest import PLACES, make_images, tiny_settings
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.dataset_files import dataset_parquet, read_dataset_parquet
-from trainables.datasets import SPECS
+from trainables.datasets import find_spec
 from trainables.errors import DataUnavailableError
 from trainables.node_cache import NodeCache
 from trainables.teachers import recipe_key
@@ -76,7 +76,7 @@ def test_an_address_as_dataset_is_short_for_name_and_file() -> None:
     [
         ("s3://bucket/mine.parquet", "mine.parquet has none; known: cifar10, cifar100"),
         ("s3://id:secret@bucket/digits.parquet", "the address holds a key"),
-        ("s3://bucket/digits", "dataset='s3://bucket/digits': not allowed"),
+        ("s3://bucket/digits", "unknown data set 's3://bucket/digits'; known: cifar10, .* or FOLDER/NAME.parquet"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_said_before_anything_runs(dataset: str, reason: str) -> None:
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_such_data_set_says_what_is_missing(
     columns = {"image": [png(), png()], "label": [0, 1], "split": ["train", "test"], **changes}
     pq.write_table(pa.table({name: values for name, values in columns.items() if values}), tmp_path / "digits.parquet")
     with pytest.raises(DataUnavailableError, match=reason) as caught:
-        read_dataset_parquet(tmp_path / "digits.parquet", SPECS["digits"], origin="here")
+        read_dataset_parquet(tmp_path / "digits.parquet", find_spec("digits"), origin="here")
     assert "dataset here" in str(caught.value)
 
 

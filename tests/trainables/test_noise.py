@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.evaluation import noise_predictions
 from trainables.networks import Network, build_network
 
-UNIT = NORMALISATIONS["unit"]
+UNIT = find_normalisation("unit")
 
 
 class Quarter(Network):
@@ -53,7 +53,7 @@ def test_images_are_normalised() -> None:
     plain, shifted = Quarter(), Quarter()
     noise_predictions(plain, UNIT, channels=1, num_classes=4, images=2)
     with pytest.raises(RuntimeError, match="non-negative"):  # one_hot of a negative quarter
-        noise_predictions(shifted, NORMALISATIONS["half"], channels=1, num_classes=4, images=2)
+        noise_predictions(shifted, find_normalisation("half"), channels=1, num_classes=4, images=2)
     torch.testing.assert_close(shifted.shown[0] / 255, (plain.shown[0] / 255 - 0.5) / 0.5)
 
 

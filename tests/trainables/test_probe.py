@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import make_teacher
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.errors import TeacherError
 from trainables.evaluation import BatchNormDistance
 from trainables.evaluation.data_free import PROBE_KINDS
@@ -20,7 +20,7 @@ from trainables.probe import ProbeRegistry, make_probe, making, synthesis
 from trainables.probe.synthesis import confident_images, paths, smooth_noise
 from trainables.seeding import stream
 
-CIFAR = NORMALISATIONS["cifar10"]
+CIFAR = find_normalisation("cifar10")
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def opinionated() -> Network:
 
 
 def test_the_teacher_is_sure_of_the_images_and_sees_each_class_as_often() -> None:
-    teacher, normalisation = opinionated(), NORMALISATIONS["digits"]
+    teacher, normalisation = opinionated(), find_normalisation("digits")
     start = smooth_noise(40, 1, random=stream(0, "test"))
     images = confident_images(teacher, normalisation, count=40, channels=1, num_classes=10, random=stream(0, "test"))
     before, after = (teacher(batch)[0].softmax(1) for batch in (start, images))

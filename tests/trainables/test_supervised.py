@@ -13,7 +13,7 @@ from tests.trainables.test_distiller import assert_equal, changed, snapshot, wit
 from trainables import checkpoint
 from trainables.config import SupervisedConfig
 from trainables.data import normalise
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.metrics import METRICS
 from trainables.supervised import SupervisedTrainer, few_images
 
@@ -112,7 +112,7 @@ def test_the_loss_is_the_published_one(changes: dict[str, Any], layers: int) -> 
     """Written once more from the formula: probabilities instead of logarithms, a loop over layers."""
     trainer = make_trainer(dtype=torch.float64, **{"teacher": "lenet", **changes})
     images = make_images(6, channels=trainer._train.images.shape[1], seed=5)
-    pixels = normalise(images.images, NORMALISATIONS[trainer.config.dataset], torch.float64)
+    pixels = normalise(images.images, find_normalisation(trainer.config.dataset), torch.float64)
     loss = trainer._loss(pixels, images.labels)
     assert trainer.teacher is not None
     student_logits, student_activations = trainer.student(pixels)

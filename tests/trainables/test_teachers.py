@@ -9,7 +9,7 @@ import torch
 from tests.conftest import make_images
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
-from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.datasets import find_normalisation, find_spec
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies, accuracy
 from trainables.networks import Network, build_network
@@ -99,7 +99,7 @@ def test_a_published_checkpoint_is_measured(
     loaded = load(published(tmp_path / "net.pt", weights, bare=bare), splits)
     assert loaded.metadata.source == "net.pt"
     assert loaded.metadata.test_accuracy == teacher.metadata.test_accuracy
-    assert accuracy(loaded.build(), splits.test, NORMALISATIONS["digits"]) == teacher.metadata.test_accuracy
+    assert accuracy(loaded.build(), splits.test, find_normalisation("digits")) == teacher.metadata.test_accuracy
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_names_under_which_others_publish_weights_are_understood(
     monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     loaded = load(
         published(tmp_path / "net.pt", theirs),
-        DatasetSplits(spec=SPECS["cifar10"], train=data, validation=data, test=data),
+        DatasetSplits(spec=find_spec("cifar10"), train=data, validation=data, test=data),
         dataset="cifar10",
         name=name,
         normalisation="cifar10",
@@ -172,8 +172,8 @@ def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
 ) -> None:
     # What two real CIFAR-10 teachers lose under "half" is 8 to 10 points, under another set's constants a half.
     data = make_images(10)
-    few = DatasetSplits(spec=SPECS["digits"], train=data, validation=data, test=data)
-    right = NORMALISATIONS["digits"]
+    few = DatasetSplits(spec=find_spec("digits"), train=data, validation=data, test=data)
+    right = find_normalisation("digits")
 
     def measured(_: object, __: object, chosen: object) -> float:
         return 0.94 - (chosen != right) * loss

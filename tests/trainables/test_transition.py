@@ -16,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import make_images
 from trainables.data import ImageSet, normalise
-from trainables.datasets import NORMALISATIONS
+from trainables.datasets import find_normalisation
 from trainables.evaluation import TransitionCurves, mean_curves, mean_transition_error, transition_curves
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded_initialisation, stream
 
-DIGITS, UNIT = NORMALISATIONS["digits"], NORMALISATIONS["unit"]
+DIGITS, UNIT = find_normalisation("digits"), find_normalisation("unit")
 
 
 class FirstPixel(Network):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.datasets import NORMALISATIONS, SPECS
+from trainables.datasets import find_normalisation, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, ProbeKind, ProbeSet
 from trainables.probe.synthesis import confident_images, paths, smooth_noise
 from trainables.seeding import stream
@@ -32,7 +32,7 @@ def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> Probe
         device: Where it is computed. The images differ between devices by rounding, so they are made once and kept.
     """
     metadata = teacher.metadata
-    spec, normalisation = SPECS[metadata.dataset], NORMALISATIONS[metadata.normalisation]
+    spec, normalisation = find_spec(metadata.dataset), find_normalisation(metadata.normalisation)
     network = teacher.build().to(device).requires_grad_(False).eval()
     random = stream(0, "probe set")
     shapes = {"channels": spec.channels, "num_classes": spec.num_classes}
