@@ -7,7 +7,6 @@ depend on what the networks know. Teachers and data sets are not needed.
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from functools import partial
 
 import torch
 from rich.table import Table
-from torch import nn
+from torch import Tensor
 
 from orchestrator.config import SweepConfig
 from orchestrator.earlier import Earlier, earlier_trials
@@ -271,20 +270,25 @@ def _transition_seconds(training: Training, device: torch.device) -> float:
     images = min(training.config.transition_images, training.splits.spec.test_images)
     if not images or training.teacher is None:
         return 0.0
-    student, teacher = _agreeing(training.student), _agreeing(training.teacher)
+    student, teacher = _Agreeing(training.student), _Agreeing(training.teacher)
     curves = partial(transition_curves, student, teacher, training.splits.test, training.normalisation)
     seconds = _seconds(partial(curves, images=_PROBE_CURVES, steps=_PROBE_CURVES), device)
     return seconds * images * _CURVE_STEPS / _PROBE_CURVES**2
 
 
-def _agreeing(network: Network) -> Network:
-    """A copy that sees one class in everything: curves are of images on which two networks agree."""
-    network = copy.deepcopy(network)
-    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-    with torch.no_grad():
-        last.weight.zero_()
-        last.bias.copy_(-torch.arange(len(last.bias)))
-    return network
+class _Agreeing(Network):
+    """A network that sees one class in everything, for its usual work: curves are of images on which two networks agree."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        logits, activations = self.network(images)
+        return 0 * logits - torch.arange(logits.shape[1], device=logits.device), activations
+
+    def fold_batch_norms(self) -> None:
+        self.network.fold_batch_norms()
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
