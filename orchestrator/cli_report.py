@@ -8,14 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.live import Live
 
 from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console, storage_config
 from orchestrator.config_blocks import StorageConfig
-from orchestrator.errors import ZsktError
 
 
 def report(
@@ -87,7 +85,9 @@ def leave_report(console: Console, storage: StorageConfig, sweep_id: str) -> Non
 
     try:
         where = f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"
-    except (OSError, pa.ArrowException, ZsktError) as error:
-        console.print(f"warning: no report was written: {error}", style="yellow", highlight=False, markup=False)
+    except Exception as error:  # whatever a figure runs into: the sweep has ended well, and its results are safe
+        command = f"zskt report {sweep_id} --storage {storage.uri} --verbose"
+        line = f"warning: no report was written: {error or type(error).__name__}. Again, with the cause: {command}"
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
         return
     console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)

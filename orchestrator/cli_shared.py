@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -98,8 +99,14 @@ def teachers_by_network(assignments: list[str]) -> dict[str, str]:
 
 def check_output(path: Path | None) -> None:
     """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
-    if path is not None and not path.resolve().parent.is_dir():
+    if path is None:
+        return
+    if not path.resolve().parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"--output {path}: this is a folder; name a file in it")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise ConfigError(f"--output {path}: cannot be written there; name another place")
 
 
 @contextmanager

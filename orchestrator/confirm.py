@@ -1,14 +1,11 @@
 """After a search: its best settings again, with new seeds, against the published ones.
 
 The best of many trials is partly the luckiest. So the best few run again with seeds that the search has not seen, at full
-budget and without early stopping, beside the sweep's first trial, which has the published settings; and the differences are
+budget and without early stopping, beside the published settings; and the differences are
 taken seed by seed. It is a sweep of cases, so that it is continued, extended and kept like any other.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -43,16 +40,17 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             f"{board.sweep_id} is population-based training: what it finds is a sequence of settings, which cannot be "
             "confirmed as one setting can; run it again with other seeds (--seed)"
         )
-    completed = [row for row in board.candidates if row["trial_number"] != 0]
-    first = [row for row in board.rows if row["trial_number"] == 0]
-    if not completed or not first:
+    published = board.published["trial_id"] if board.published else None
+    completed = [row for row in board.candidates if row["trial_id"] != published]
+    if not completed:
         raise ConfigError(
             f"{board.sweep_id}: no trial but the one with the published settings has used its whole budget yet; let the "
             "sweep go on"
         )
     fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.equal_budget else [])]
-    cases = {BASELINE: _settings(first[0], fields)}
-    cases |= {row["trial_id"]: _settings(row, fields) for row in completed[:top]}
+    defaults = sweep.trial_config({})
+    cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
+    cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in completed[:top]}
     kept = ("trial", "scale", "teacher_recipe", "teachers", *RUN_FIELDS)
     same = {field: getattr(sweep, field) for field in kept}
     seed_of_search = int(sweep.trial.get("seed") or sweep.seed)
@@ -87,7 +85,3 @@ def confirm(
         results=read_cases(open_storage(sweep.storage), sweep, sweep_id),
         search=board.sweep,
     )
-
-
-def _settings(row: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    return {field: row[CONFIG_PREFIX + field] for field in fields}

@@ -46,6 +46,16 @@ class Leaderboard:
         """The best of the candidates, or none."""
         return next(iter(self.candidates), None)
 
+    @property
+    def published(self) -> Row | None:
+        """The trial with the published value of each searched field: a search's first, where its space holds them all."""
+        ours = self.sweep.trial_config({})
+        for row in self.rows:
+            if row["trial_number"] == 0 and not self.sweep.cases:
+                same = all(row[CONFIG_PREFIX + name] == getattr(ours, name) for name in self.searched)
+                return row if same else None
+        return None
+
     @cached_property
     def front(self) -> list[Row]:
         """The Pareto front: candidates that no other one equals in all objectives and beats in one."""

@@ -1,13 +1,16 @@
-"""What was asked, and the answer in a sentence with its uncertainty. Plain text, from data alone."""
+"""What was asked, and the answer in a sentence with its uncertainty. From data alone."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import short
+from orchestrator.report.page import Text
 from orchestrator.report.statistics import rank_correlation
 from trainables.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
@@ -60,15 +63,21 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
         text += ": these are the published settings"
     elif theirs is not None:
         text += f", {_difference(data.sign * (value - theirs), data.metric)} than the published settings"
+    elif published is None and any(trial.number == 0 and trial.row for trial in data.trials):
+        text += "; the published settings are outside of what was searched"
     return f"{text}. It is not confirmed: {_doubt(data, value)}"
 
 
-def advice(data: SweepData, confirmation: Confirmation | None) -> str:
-    """The command that makes the answer surer; empty if there is none."""
-    if data.sweep.cases or data.best is None:
-        return ""
+def advice(data: SweepData, confirmation: Confirmation | None) -> Text | None:
+    """The command that makes the answer surer; none if there is none."""
+    if data.sweep.cases or data.best is None or data.sweep.scheduler.name == "pbt":
+        return None
     seeds = len(confirmation.sweep.seeds) if confirmation else 0
-    return f"zskt confirm {data.sweep_id} --top 3 --seeds {5 if seeds < 5 else 2 * seeds}"
+    typed = ["zskt", "confirm", data.sweep_id, "--top", "3", "--seeds", str(5 if seeds < 5 else 2 * seeds)]
+    if data.sweep.storage.uri != StorageConfig().uri:
+        typed += ["--storage", data.sweep.storage.uri]
+    what = "More new seeds make this surer" if seeds else "New seeds tell whether the best settings are really better"
+    return Text(text=f"{what}:", command=shlex.join(typed))
 
 
 def verdict_sentence(judgements: Sequence[Judgement], *, published: bool) -> str:

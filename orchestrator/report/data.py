@@ -107,9 +107,10 @@ class SweepData:
 
     @property
     def axes(self) -> list[str]:
-        """What varies, the two step counts as their ratio first."""
+        """What varies: the two step counts as their ratio first, then the temperature, then the rest."""
         ratio = [STEP_RATIO] if set(self.searched) & set(_RATIO_FIELDS) else []
-        return [*ratio, *(name for name in self.searched if name not in _RATIO_FIELDS)]
+        others = [name for name in self.searched if name not in _RATIO_FIELDS]
+        return [*ratio, *sorted(others, key=lambda name: name != "temperature")]
 
     @property
     def best(self) -> Trial | None:
@@ -125,8 +126,9 @@ class SweepData:
 
     @property
     def published(self) -> Trial | None:
-        """The trial with the published settings: of a search the first."""
-        return next((trial for trial in self.trials if trial.number == 0 and not self.sweep.cases), None)
+        """The trial with the published settings, if there is one that has ended."""
+        row = self.board.published
+        return self.trial(row["trial_id"]) if row else None
 
     def trial(self, trial_id: str) -> Trial:
         """The trial of that id."""

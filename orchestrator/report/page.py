@@ -7,11 +7,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from plotly.offline import get_plotlyjs
+
+from orchestrator.view import duration
+
+
+class Measured(str):
+    """A cell whose text is rounded to a unit that fits: it is sorted by its number, which is also what CSV gets."""
+
+    __slots__ = ("unit", "value")
+    value: float
+    unit: str
+
+    def __new__(cls, text: str, value: float, unit: str) -> Self:
+        cell = super().__new__(cls, text)
+        cell.value, cell.unit = value, unit
+        return cell
+
+
+def time_cell(seconds: float | None) -> str:
+    """A duration as a table has it; empty if it is not known."""
+    return "" if seconds is None else Measured(duration(seconds), round(seconds, 1), "s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +133,7 @@ class Chapter:
     """Numbers that everyone asks for first, by what they are."""
 
     sections: Sequence[Section]
-    advice: str = ""
+    advice: Text | None = None
 
 
 @dataclass(kw_only=True)

@@ -71,12 +71,16 @@ document.querySelectorAll("[data-save]").forEach((button) => button.addEventList
 
 const fileName = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
 const bodyRows = (table) => [...table.querySelectorAll("tbody tr")];
-const cells = (row) => [...row.children].map((cell) => cell.textContent.trim());
+// A cell such as "12 min" says its number apart, so that seconds and hours of one column are compared and saved alike.
+const text = (cell) => cell.dataset.value ?? cell.textContent.trim();
+const cells = (row) => [...row.children].map(text);
 
 function csv(table) {
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
-  const shown = bodyRows(table).filter((row) => !row.hidden);
-  return [table.querySelector("thead tr"), ...shown].map((row) => cells(row).map(quoted).join(",")).join("\n") + "\n";
+  const rows = bodyRows(table);
+  const unit = (column) => rows.map((row) => row.children[column].dataset.unit).find(Boolean);
+  const headings = cells(table.querySelector("thead tr")).map((name, column) => (unit(column) ? `${name} (${unit(column)})` : name));
+  return [headings, ...rows.filter((row) => !row.hidden).map(cells)].map((row) => row.map(quoted).join(",")).join("\n") + "\n";
 }
 
 document.querySelectorAll("[data-csv]").forEach((button) => button.addEventListener("click", () => {
@@ -134,8 +138,19 @@ document.querySelectorAll("th").forEach((heading) => heading.addEventListener("c
 }));
 
 dark.addEventListener("change", drawVisible);
-// Paper is white: figures are drawn light for it, and anew afterwards.
-window.addEventListener("beforeprint", () => { window.printing = true; drawVisible(); });
-window.addEventListener("afterprint", () => { window.printing = false; drawVisible(); });
+// Paper is white and holds every chapter: figures are drawn light for it, and anew afterwards.
+const chapters = [...document.querySelectorAll(".chapter")];
+let unopened = [];
+window.addEventListener("beforeprint", () => {
+  window.printing = true;
+  unopened = chapters.filter((chapter) => chapter.hidden);
+  unopened.forEach((chapter) => { chapter.hidden = false; });
+  drawVisible();
+});
+window.addEventListener("afterprint", () => {
+  window.printing = false;
+  unopened.forEach((chapter) => { chapter.hidden = true; });
+  drawVisible();
+});
 drawVisible();
 document.documentElement.dataset.drawn = "yes";

@@ -76,11 +76,11 @@ def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
     ]
     board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
-    assert {trial.budget for trial in sweep.configs()} == {20}
+    assert {case: trial["total_pseudo_batches"] for case, trial in sweep.cases.items()} == {"baseline": 40, "t0000": 20}
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [row(0)], [row(0), row(1, "stopped_early")], [row(1)]], ids=["none", "first", "stopped", "no first"]
+    "rows", [[], [row(0)], [row(0), row(1, "stopped_early")]], ids=["none", "published", "stopped"]
 )
 def test_nothing_to_confirm_is_said(rows: list[dict[str, Any]]) -> None:
     board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)

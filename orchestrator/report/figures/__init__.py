@@ -6,7 +6,7 @@ from orchestrator.report.figures.costs import cost_figure
 from orchestrator.report.figures.curves import case_curves, comparison_figure, trial_curves
 from orchestrator.report.figures.front import front_figure
 from orchestrator.report.figures.images import class_histogram, health_figures
-from orchestrator.report.figures.map import accuracy_map
+from orchestrator.report.figures.map import accuracy_map, map_axes
 from orchestrator.report.figures.search import (
     history_figure,
     importance_figure,
@@ -25,6 +25,7 @@ __all__ = [
     "health_figures",
     "history_figure",
     "importance_figure",
+    "map_axes",
     "parallel_figure",
     "rank_figure",
     "slice_figures",

@@ -29,11 +29,11 @@ def front_figure(data: SweepData, further: str) -> go.Figure | None:
     for name, rows, colour, symbol in groups:
         if rows:
             _add_trials(made, data, rows, further, name=name, colour=colour, symbol=symbol)
-    published = [row for row in completed if row["trial_number"] == 0]
-    if published:
+    published = data.board.published
+    if published in completed:
         made.add_scatter(
-            x=[published[0][further]],
-            y=[published[0][data.metric]],
+            x=[published[further]],
+            y=[published[data.metric]],
             mode="markers",
             marker={"symbol": "star-open", "size": 22, "color": VERMILION, "line": {"width": 2.5}},
             name="published settings",

@@ -15,13 +15,19 @@ _FEW = 100
 """Trials that may be drawn large."""
 
 
+def map_axes(data: SweepData) -> tuple[str, str] | None:
+    """The first two settings that are numbers and differ between trials; none if there are no two."""
+    numeric = [name for name in data.axes if _numeric(data.trials, name)]
+    return (numeric[0], numeric[1]) if len(numeric) > 1 else None
+
+
 def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
-    """Trials as points over the first two numeric settings, coloured by the objective at one share of the budget.
+    """Trials as points over two settings (``map_axes``), coloured by the objective at one share of the budget.
 
     Between the points, within their hull, colours are interpolated; trials that did not come so far are crosses.
     """
-    axes = [name for name in data.axes if _numeric(data.trials, name)][:2]
-    if len(axes) < 2 or not comparison.trials:
+    axes = map_axes(data)
+    if axes is None or not comparison.trials:
         return None
     x, y = axes
     there = {trial.trial_id for trial in comparison.trials}

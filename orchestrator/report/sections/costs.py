@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, words
-from orchestrator.report.page import Block, Figure, Section, Table
+from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.results import Row, config_of
 from orchestrator.view import duration
 from trainables.guards import warnings
@@ -33,8 +33,8 @@ def costs_section(data: SweepData) -> Section:
         [
             state,
             str(len(found)),
-            duration(sum(row["training_seconds"] for row in found)),
-            duration(sum(row["evaluation_seconds"] for row in found)),
+            time_cell(sum(row["training_seconds"] for row in found)),
+            time_cell(sum(row["evaluation_seconds"] for row in found)),
             f"{sum(row['student_updates'] or 0 for row in found):,}",
             str(sum(row["recoveries"] for row in found)),
             *(_money(found) if counted else ()),

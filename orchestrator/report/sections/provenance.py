@@ -52,7 +52,7 @@ def _each(values: Iterable[str]) -> str:
 
 
 def _teacher(row: Row) -> str:
-    accuracy = shown(row["teacher_test_accuracy"], TEST_ACCURACY)
+    accuracy = shown(row["teacher_test_accuracy"], TEST_ACCURACY) or "unknown"
     return f"{row['config_teacher']}, test accuracy {accuracy}, sha256 {row['teacher_sha256']}"
 
 

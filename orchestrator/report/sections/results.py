@@ -10,10 +10,9 @@ from orchestrator.report import answer
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import short
-from orchestrator.report.page import Block, Section, Table
+from orchestrator.report.page import Block, Section, Table, time_cell
 from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.view import duration
 from trainables.metrics import METRICS, is_share
 
 _AUDIT = {TEST_ACCURACY: "test (audit)", "validation_accuracy": "validation"}
@@ -76,7 +75,7 @@ def _trial_table(data: SweepData) -> Table:
     headings = [*first, *map(words, settings), *(_AUDIT.get(name, words(name)) for name in metrics)]
     return Table(
         title="Trials",
-        headings=[*headings, "state", "student updates", "computing"],
+        headings=[*headings, "state", "student updates", "computing", "GPU hours", "USD"],
         rows=[
             [
                 *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"] + front(row)]),
@@ -84,9 +83,9 @@ def _trial_table(data: SweepData) -> Table:
                 *(shown(row[name], name) for name in metrics),
                 data.board.ending(row),
                 "" if row["student_updates"] is None else f"{row['student_updates']:,}",
-                ""
-                if row["training_seconds"] is None
-                else duration(row["training_seconds"] + row["evaluation_seconds"]),
+                time_cell(_seconds(row)),
+                f"{row['gpu_seconds'] / 3600:.3g}" if row["gpu_seconds"] else "",
+                "" if row["cost_usd"] is None else f"{row['cost_usd']:.2f}",
             ]
             for rank, row in enumerate(rows, start=1)
         ],
@@ -101,9 +100,11 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
     rows = []
     for case in data.sweep.only or data.sweep.cases:
         found = [row for assignment, row in cases.rows.items() if assignment.case == case]
-        seconds = sum(row["training_seconds"] + row["evaluation_seconds"] for row in found)
+        seconds = [_seconds(row) or 0.0 for row in found]
         spreads = [_spread(cases.values(case, metric), metric) for metric in ("validation_accuracy", TEST_ACCURACY)]
-        rows.append([case, str(len(found)), *spreads, duration(seconds) if found else "", cases.unsuccessful(case)])
+        rows.append(
+            [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]
+        )
     headings = ("case", "n", "validation, mean ± std", "test, mean ± std", "computing", "not successful")
     return Table(title="Cases", headings=headings, rows=rows, text_columns=frozenset({0, 5}))
 
@@ -133,6 +134,11 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
         "test (audit)",
     )
     return Table(title="Confirmed with new seeds", headings=headings, rows=rows)
+
+
+def _seconds(row: Row) -> float | None:
+    """Computing time of a trial, if it has trained."""
+    return None if row["training_seconds"] is None else float(row["training_seconds"] + row["evaluation_seconds"])
 
 
 def _spread(values: Sequence[float], metric: str) -> str:

@@ -53,9 +53,10 @@ _COSTS = {"s", "rate", "FLOP"}
 
 def map_section(data: SweepData) -> Section:
     """Accuracy over step ratio and temperature."""
-    if data.sweep.cases:
+    axes = figures.map_axes(data)
+    if data.sweep.cases or axes is None:
         return Section(title="Map", blocks=[])
-    names = " and ".join(words(name) for name in data.axes[:2])
+    names = " and ".join(words(name) for name in axes)
     return Section(
         title="Map", blocks=list(_tabbed(data, f"{words(data.metric)} over {names}", figures.accuracy_map, _MAP))
     )

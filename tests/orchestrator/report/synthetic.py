@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,21 @@ SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
 
 def write_search(
-    store: ObjectStore, sweep_id: str, *, trials: int = 12, seed: int = 0, ended: bool = True, **changes: Any
+    store: ObjectStore,
+    sweep_id: str,
+    *,
+    trials: int = 12,
+    seed: int = 0,
+    ended: bool = True,
+    first: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
 ) -> SweepConfig:
-    """A search of the quick start: more student steps are better, and a third of the trials use up their budget."""
+    """A search of the quick start: more student steps are better, and a third of the trials use up their budget.
+
+    Args:
+        first: Where the first trial's settings are not the published ones.
+        changes: Fields of the sweep.
+    """
     flags = {"objective": changes.pop("objective", None)}
     sweep = load_sweep("quickstart", flags=flags).model_copy(update={"num_trials": max(1, trials), **changes})
     random = np.random.default_rng(seed)
@@ -37,7 +51,7 @@ def write_search(
             "student_steps": int(random.integers(5, 21)),
             "temperature": float(np.exp(random.uniform(np.log(0.5), np.log(8)))),
         }
-        config = sweep.trial_config(suggestion if number else {})
+        config = sweep.trial_config(suggestion if number else first)
         best = 0.6 + 0.015 * suggestion["student_steps"] + 0.02 * random.normal() if number else 0.8
         stopped = number % 3 != 0
         row, of_trial = _trial(number, config, best, random, stopped=stopped)

@@ -41,14 +41,20 @@ def page_file(store: ObjectStore, tmp_path: Path) -> Path:
     return file
 
 
-def test_the_page_works_without_a_network(browser: Any, page_file: Path) -> None:
-    """One page for all: a browser takes seconds to start, and the page's scripts run once for each look."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+def listened_to(page: Any) -> tuple[list[str], list[str]]:
+    """Errors of the page and what it asks for, as they come."""
     errors: list[str] = []
     requests: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: requests.append(request.url))
+    return errors, requests
+
+
+def test_the_page_works_without_a_network(browser: Any, page_file: Path) -> None:
+    """One page for all: a browser takes seconds to start, and the page's scripts run once for each look."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    errors, requests = listened_to(page)
     page.goto(page_file.as_uri())
     page.wait_for_selector("html[data-drawn=yes]")
 
@@ -82,9 +88,24 @@ def test_the_page_works_without_a_network(browser: Any, page_file: Path) -> None
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0].startswith("#,trial,generator steps,student steps,temperature,validation,test (audit),state")
     assert len(lines) == 9
+    assert lines[0].endswith(",state,student updates,computing (s)")
+    # Times of several units are sorted as times.
+    table.get_by_role("button", name="all (24)").click()
+    table.locator("th", has_text="computing").click()
+    seconds = [
+        float(value) for value in table.locator("td[data-unit]").evaluate_all("x => x.map(td => td.dataset.value)")
+    ]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) > 1
     with page.expect_download() as download:
         section.get_by_role("button", name="SVG").click()
     assert Path(download.value.path()).read_text().startswith("<svg")
+
+    # On paper every chapter has its figures, whichever was open; afterwards the page is as before.
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".plot:not([hidden]):not(.js-plotly-plot)").count() == 0
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main:visible h1").all_inner_texts() == ["search-a"]
 
     # A phone: nothing is wider than the screen.
     page.set_viewport_size({"width": 390, "height": 844})

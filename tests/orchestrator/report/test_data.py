@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.config_blocks import StorageConfig
+from orchestrator.confirm import confirmation_sweep
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.report import read_sweep
-from orchestrator.report.answer import answer, question
+from orchestrator.report.answer import advice, answer, question
 from orchestrator.report.data import STEP_RATIO
+from orchestrator.report.figures import map_axes
 from orchestrator.results import ResultWriter
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import report
@@ -30,6 +35,43 @@ def test_the_ratio_of_the_steps_is_an_axis(store: ObjectStore) -> None:
     assert data.axes == [STEP_RATIO, "temperature"]
     trial = data.trials[1]
     assert trial.value(STEP_RATIO) == trial.settings["student_steps"] / trial.settings["generator_steps"]
+
+
+def test_the_map_is_of_step_ratio_and_temperature_whatever_else_varies(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    data = read_sweep(store, "search-a")
+    data = replace(data, searched=["attention_weight", *data.searched])
+    assert data.axes == [STEP_RATIO, "temperature", "attention_weight"]
+    # What is the same in all trials has no axis.
+    constant = replace(data, trials=[replace(t, settings={**t.settings, "temperature": 1.0}) for t in data.trials])
+    assert map_axes(data) == (STEP_RATIO, "temperature")
+    assert map_axes(constant) is None
+
+
+def test_a_first_trial_that_the_space_kept_from_the_published_settings_is_not_called_by_their_name(
+    store: ObjectStore,
+) -> None:
+    write_search(store, "search-a", first={"student_steps": 11})
+    data = read_sweep(store, "search-a")
+    assert data.published is None
+    text = answer(data, None)
+    assert "; the published settings are outside of what was searched. It is not confirmed" in text
+    assert "than the published settings" not in text
+    _, confirming = confirmation_sweep(data.board, top=3, seeds=2)
+    assert confirming.cases["baseline"] == {"generator_steps": 1, "student_steps": 10, "temperature": 1.0}
+    assert "t0000" in {*confirming.cases, *(row["trial_id"] for row in data.board.candidates[3:])}
+
+
+def test_the_advice_can_be_typed_as_it_is(store: ObjectStore) -> None:
+    storage = StorageConfig(uri="s3://bucket/my runs")
+    write_search(store, "search-a", storage=storage)
+    found = advice(read_sweep(store, "search-a"), None)
+    assert found
+    assert found.command == "zskt confirm search-a --top 3 --seeds 5 --storage 's3://bucket/my runs'"
+    write_search(store, "search-b")
+    found = advice(read_sweep(store, "search-b"), None)
+    assert found
+    assert "--storage" not in found.command
 
 
 def test_a_trial_that_runs_has_reports_and_no_row(store: ObjectStore) -> None:
