@@ -46,6 +46,30 @@ class ImageSet:
         return ImageSet(images=self.images[indices], labels=self.labels[indices])
 
 
+class UnreadImages(ImageSet):
+    """The images of a trial that does without: there are none, and asking for one is an error of this program."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return 0
+
+    def to(self, device: torch.device | str) -> UnreadImages:
+        return self
+
+    def subset(self, indices: Tensor) -> UnreadImages:
+        return self
+
+    @property
+    def images(self) -> Tensor:
+        raise AssertionError("a trial that reads no real image has asked for one")
+
+    @property
+    def labels(self) -> Tensor:
+        raise AssertionError("a trial that reads no label has asked for one")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetSplits:
     """One data set, split."""
@@ -61,13 +85,9 @@ class DatasetSplits:
 
     @classmethod
     def without_images(cls, name: str) -> DatasetSplits:
-        """What a trial is given that reads no real image."""
-        spec = find_spec(name)
-        none = ImageSet(
-            images=torch.zeros(0, spec.channels, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8),
-            labels=torch.zeros(0, dtype=torch.int64),
-        )
-        return cls(spec=spec, train=none, validation=none, test=none)
+        """What a trial is given that reads no real image: reading one all the same is an error."""
+        none = UnreadImages()
+        return cls(spec=find_spec(name), train=none, validation=none, test=none)
 
     def without_training_images(self) -> DatasetSplits:
         """What a zero-shot trial is given: images to be measured on."""

@@ -24,6 +24,7 @@ from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
+from trainables.trial import TrialInputs
 
 SPACE = {"student_steps": {"type": "int", "low": 1, "high": 4}}
 
@@ -131,3 +132,13 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
     )
     assert teacher_in(inputs).metadata.test_accuracy is None
     assert not inputs.splits
+
+
+def test_a_trial_without_data_is_given_images_that_cannot_be_read() -> None:
+    splits = TrialInputs(splits={}, teachers={}).splits_of(config_of(load_sweep("quickstart-zero-shot")))
+    for part in (splits.train, splits.validation, splits.test.subset(torch.arange(0)).to("cpu")):
+        assert len(part) == 0
+        with pytest.raises(AssertionError, match="reads no real image has asked for one"):
+            _ = part.images
+        with pytest.raises(AssertionError, match="reads no label has asked for one"):
+            _ = part.labels
