@@ -23,6 +23,7 @@ from orchestrator.cli_shared import (
     CreateBucket,
     DataRoot,
     Gpus,
+    Objective,
     Prices,
     Storage,
     Verbose,
@@ -87,6 +88,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
     ] = None,
+    objective: Objective = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(metavar="SWEEP", help="Let the sampler begin with what this sweep found; may be given again."),
@@ -117,6 +119,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
                 "storage": storage,
                 "num_trials": num_trials,
                 "seed": seed,
+                "objective": objective,
                 "warm_start": warm_start,
                 "budget": {
                     key: value

@@ -14,6 +14,7 @@ from orchestrator.cli_shared import (
     CreateBucket,
     DataRoot,
     Gpus,
+    Objective,
     Prices,
     Storage,
     Teachers,
@@ -103,6 +104,7 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Count this case; may be given again.")] = None,
     num_trials: Annotated[int | None, typer.Option(help="Trials in all, of a search.")] = None,
+    objective: Objective = None,
     teachers: Teachers = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
@@ -129,7 +131,7 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
         from orchestrator.plan import make_plan
         from orchestrator.storage import find_storage
 
-        flags = {"num_trials": num_trials, "storage": storage, "prices": prices}
+        flags = {"num_trials": num_trials, "objective": objective, "storage": storage, "prices": prices}
         config = load_sweep(preset_or_file, flags=_case_flags(scale, seeds, only, teachers) | flags)
         config = with_resources(config, cpus, gpus)
         found = make_plan(config, store=find_storage(config.storage), market=find_market(config, cluster))

@@ -25,6 +25,10 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
+Objective = Annotated[
+    str | None,
+    typer.Option(metavar="METRIC", help="What the search goes by, such as data_free_score. Default: the preset's."),
+]
 Storage = Annotated[
     str | None,
     typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),

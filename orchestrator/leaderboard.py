@@ -132,6 +132,7 @@ class Leaderboard:
         words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
         for flag, ours, theirs in (
             ("--storage", self.sweep.storage.uri, preset.storage.uri),
+            ("--objective", self.sweep.objective, preset.objective),
             ("--data-root", self.sweep.data_root, preset.data_root),
             ("--cpus", self.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
             ("--gpus", self.sweep.resources.gpu, preset.resources.gpu),

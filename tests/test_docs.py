@@ -94,7 +94,8 @@ def check_sweep_arguments(words: list[str]) -> None:
     context = command.make_context("sweep", list(words))
     preset = context.params["preset_or_file"]
     if preset in search_spaces.preset_names():
-        load_sweep(preset, assignments=context.params["assignments"] or ())
+        flags = {name: context.params[name] for name in ("objective", "num_trials")}
+        load_sweep(preset, flags=flags, assignments=context.params["assignments"] or ())
 
 
 def test_the_sweeps_shown_in_the_docs_are_some() -> None:

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
 from tests.conftest import query_of
 from tests.orchestrator.test_leaderboard import write
 from trainables.object_store import ObjectStore
@@ -101,3 +103,21 @@ def test_the_shell_completes_presets() -> None:
     complete = {"_ZSKT_COMPLETE": "complete_bash", "COMP_WORDS": "zskt sweep quick", "COMP_CWORD": "2"}
     shown = CliRunner().invoke(cli.app, [], prog_name="zskt", env=complete)
     assert shown.output.split() == ["quickstart", "quickstart-zero-shot"]
+
+
+def test_any_preset_can_be_searched_by_another_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SweepConfig] = []
+
+    def noted(config: SweepConfig, **_: object) -> None:
+        seen.append(config)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr("orchestrator.sweep.run_sweep", noted)
+    arguments = ["sweep", "step-ratio-temperature", "--objective", "data_free_score", "--set", "audited=false"]
+    assert "enough" in CliRunner().invoke(cli.app, arguments).output
+    (sweep,) = seen
+    assert sweep.objective == "data_free_score"
+    assert not sweep.configs()[0].reads_images
+    refused = CliRunner().invoke(cli.app, ["sweep", "quickstart", "--objective", "test_accuracy"])
+    assert refused.exit_code == 2
+    assert "allow_test_selection" in refused.output

@@ -105,13 +105,15 @@ def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
 
 def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore) -> None:
     changes = {"config_generator_steps": 3, "config_temperature": 2.946289339659601, "config_seed": 4}
-    write(store, [changes], SWEEP.model_copy(update={"seed": 4, "storage": StorageConfig(uri="/a b")}))
+    settings = {"seed": 4, "storage": StorageConfig(uri="/a b"), "objective": "data_free_score"}
+    write(store, [changes], SWEEP.model_copy(update=settings))
     board = read_leaderboard(store, "sweep-a")
     command = board.rerun_command("python run_sweep.py", "quickstart")
     assert command and board.best
     words = shlex.split(command)
     assert words[:3] == ["python", "run_sweep.py", "quickstart"]
     assert words[words.index("--storage") + 1] == "/a b"
+    assert words[words.index("--objective") + 1] == "data_free_score"
     assignments = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
     again = load_sweep("quickstart", assignments=assignments).trial_config({})
     row = {
