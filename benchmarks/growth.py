@@ -56,7 +56,7 @@ class Costless(tune.Trainable):
         done = round(BUDGET * share)
         report = {metric.name: metric.kind(0) for metric in METRICS if "zero_shot" in metric.methods}
         report |= {"pseudo_batches": done, "student_updates": done, "validation_accuracy": value, "diverged": False}
-        machine = {"hostname": "here", "device": "cpu", "threads": 1, "compiled": False}
+        machine = {"hostname": "here", "device": "cpu", "device_name": "", "threads": 1, "compiled": False}
         return {**report, **machine, "done": self._reports == REPORTS_EACH, NOTES: []}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

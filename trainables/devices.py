@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -20,6 +23,18 @@ def claim_device(*, cpus: float, gpus: float) -> torch.device:
     keep_freed_memory()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """What the maker calls the GPU, or the machine's CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    with suppress(OSError):  # there is no such file but on Linux
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):  # x86; ARM has none
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ray.tune.result import DONE
 from trainables import checkpoint
 from trainables.checkpoint import CheckpointSaver
 from trainables.config import ZeroShotConfig, config_class
-from trainables.devices import claim_device
+from trainables.devices import claim_device, device_name
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
 from trainables.guards import warnings
@@ -211,6 +211,7 @@ class TrialTrainable(Trainable):
             **report,
             DONE: finished,
             "device": training.device.type,
+            "device_name": device_name(training.device),
             "threads": torch.get_num_threads(),
             "compiled": training.compiled,
             NOTES: notes,

@@ -51,6 +51,7 @@ _CONFIG_FIELDS = _config_fields()
 _MACHINE_FIELDS = [
     _field("hostname", pa.string(), "Machine that made the last report."),
     _field("device", pa.string(), "cpu or cuda."),
+    _field("device_name", pa.string(), "What the maker calls that GPU or CPU."),
     _field("threads", pa.int64(), "Threads that torch used; bits on a CPU depend on it.", "count"),
     _field("compiled", pa.bool_(), "Whether torch compiled the loop; bits depend on it."),
 ]

@@ -28,7 +28,7 @@ def report(trial_id: str = "t0000", pseudo_batches: int = 10, **changes: Any) ->
     row: dict[str, Any] = {metric.name: values[metric.kind] for metric in METRICS}
     row |= {"trial_id": trial_id, "pseudo_batches": pseudo_batches, "student_updates": 10 * pseudo_batches}
     row |= {"reported_at": NOW}
-    row |= {"hostname": "here", "device": "cpu", "threads": 1, "compiled": False}
+    row |= {"hostname": "here", "device": "cpu", "device_name": "Abacus 9", "threads": 1, "compiled": False}
     return row | {"node_type": "here", "gpu_seconds": 0.0, "cost_usd": None} | changes
 
 
@@ -56,7 +56,7 @@ def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
     metrics = {metric.name for metric in METRICS}
     assert metrics <= set(TRIALS.names)
     assert set(REPORTS.names) - metrics == {
-        *("trial_id", "reported_at", "hostname", "device", "threads", "compiled"),
+        *("trial_id", "reported_at", "hostname", "device", "device_name", "threads", "compiled"),
         *("node_type", "gpu_seconds", "cost_usd"),
     }
     assert TRIALS.field("config_student_steps").type == pa.int64()

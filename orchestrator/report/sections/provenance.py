@@ -58,4 +58,5 @@ def _teacher(row: Row) -> str:
 
 def _machine(row: Row) -> str:
     compiled = ", compiled" if row["compiled"] else ""
-    return f"{row['hostname']}: {row['device']}, {row['threads']} thread{'' if row['threads'] == 1 else 's'}{compiled}"
+    device = row["device_name"] or row["device"]
+    return f"{row['hostname']}: {device}, {row['threads']} thread{'' if row['threads'] == 1 else 's'}{compiled}"

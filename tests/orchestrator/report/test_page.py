@@ -100,6 +100,11 @@ def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
     assert re.search(r"Of \d+ published results?:", text_of(page))
 
 
+def test_the_page_names_the_chips_that_computed(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    assert "here: Abacus 9, 1 thread" in text_of(make_report(store, ["search-a"]))
+
+
 def test_several_sweeps_are_compared_and_each_has_its_part(store: ObjectStore) -> None:
     write_search(store, "search-a")
     write_search(store, "search-b", seed=1)
