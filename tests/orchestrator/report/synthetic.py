@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from PIL import Image
 
 from orchestrator.config import SweepConfig
 from orchestrator.loading import load_sweep
@@ -19,8 +21,10 @@ from orchestrator.results import ResultWriter, keys
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.config import AnyTrialConfig
+from trainables.evaluation import TransitionCurves
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.object_store import ObjectStore
+from trainables.snapshots import Snapshot
 
 SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
@@ -59,6 +63,38 @@ def write_search(
         reports += of_trial
     _write(store, sweep_id, sweep, SEARCHED, rows, reports, ended=ended)
     return sweep
+
+
+def write_pictures(store: ObjectStore, sweep_id: str, trial_id: str) -> None:
+    """Two looks at a generator, and the transition curves of two images."""
+    folders: tuple[keys.Table, keys.Table] = ("snapshots", "transition_curves")
+    snapshots, curves = (keys.sweep_folder(table, sweep_id) for table in folders)
+    png = io.BytesIO()
+    Image.fromarray(np.full((67, 133), 128, np.uint8)).save(png, "PNG")
+    for done, share in ((70, 0.5), (140, 1.0)):
+        snapshot = Snapshot(
+            pseudo_batches=done,
+            share=share,
+            png=png.getvalue(),
+            teacher_classes=[50, 462, *[0] * 8],
+            student_classes=[512, *[0] * 9],
+        )
+        store.write(f"{snapshots}/{trial_id}-{done}.parquet", snapshot.to_parquet(trial_id))
+    targets = torch.arange(1, 10).expand(2, 9)
+    rising = torch.linspace(0, 1, 5).expand(2, 9, 5).contiguous()
+    made = TransitionCurves(
+        image_indices=torch.arange(2),
+        labels=torch.zeros(2, dtype=torch.int64),
+        targets=targets.contiguous(),
+        attacked=rising,
+        other=rising / 2,
+        step_size=1.0,
+        target_rule="label",
+        seed=0,
+    ).to_table()
+    buffer = io.BytesIO()
+    pq.write_table(made.append_column("trial_id", pa.array([trial_id] * len(made))), buffer)
+    store.write(f"{curves}/{trial_id}.parquet", buffer.getvalue())
 
 
 def write_cases(store: ObjectStore, sweep_id: str, sweep: SweepConfig, means: dict[str, float]) -> None:

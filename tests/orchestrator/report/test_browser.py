@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.report import make_report
-from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.report.synthetic import write_pictures, write_search
 from trainables.object_store import ObjectStore
 
 BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -35,6 +35,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page_file(store: ObjectStore, tmp_path: Path) -> Path:
     write_search(store, "search-a", trials=24)
+    write_pictures(store, "search-a", "t0000")
     write_search(store, "search-b", seed=1)
     file = tmp_path / "report.html"
     file.write_text(make_report(store, ["search-a", "search-b"]), encoding="utf-8")
@@ -107,12 +108,17 @@ def test_the_page_works_without_a_network(browser: Any, page_file: Path) -> None
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("main:visible h1").all_inner_texts() == ["search-a"]
 
-    # A phone: nothing is wider than the screen.
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.emulate_media(color_scheme="light")
-    page.wait_for_function("document.documentElement.scrollWidth <= 390")  # figures follow a resize a little later
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == "rgb(255, 255, 255)"
+    # Desk and phone, light and dark: nothing is wider than the screen, and figures are written in the page's ink.
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        # Figures follow a resize a little later.
+        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
+        for theme, background in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 27)")):
+            page.emulate_media(color_scheme=theme)
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background
+            ink = page.evaluate("getComputedStyle(document.body).color")
+            tick = page.locator("main:visible .plot:visible .xtick text").first
+            assert tick.evaluate("text => getComputedStyle(text).fill") == ink
 
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []

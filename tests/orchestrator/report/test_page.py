@@ -19,7 +19,7 @@ from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.report import make_report, write_report
 from orchestrator.results import ResultWriter, read_trials
-from tests.orchestrator.report.synthetic import write_cases, write_search
+from tests.orchestrator.report.synthetic import write_cases, write_pictures, write_search
 from tests.orchestrator.test_results import report, trial
 from trainables.object_store import ObjectStore
 
@@ -98,6 +98,21 @@ def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
     assert {"Results", "Learning curves", "Against published numbers"} <= set(headings(page))
     assert "Map" not in headings(page)
     assert re.search(r"Of \d+ published results?:", text_of(page))
+
+
+def test_pictures_and_transition_curves_are_shown_of_trials_that_have_some(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    assert "Transition curves" not in headings(make_report(store, ["search-a"]))
+    best = read_leaderboard(store, "search-a").best
+    assert best
+    write_pictures(store, "search-a", best["trial_id"])
+    page = make_report(store, ["search-a"])
+    assert {"Pseudo images", "Transition curves"} <= set(headings(page))
+    assert page.count('<img src="data:image/png;base64,') == 2
+    text = text_of(page)
+    assert f"Images of the generator, best ({best['trial_id']})" in text
+    assert "after 50% after 100%" in text
+    assert "Classes that both networks see in the same 512 images, after 100% of the budget." in text
 
 
 def test_the_page_names_the_chips_that_computed(store: ObjectStore) -> None:
