@@ -73,6 +73,8 @@ def test_commands_in_the_pages_are_valid(page: Path) -> None:
                 check_sweep_arguments(words[2:])
             elif words[:1] == ["zskt"] and len(words) > 1 and words[1].isalpha():
                 check_command(words[1:])
+            elif words[1:2] == ["-m"] and words[2].startswith("benchmarks."):
+                check_benchmark(words[2], words[3:])
             elif words[:1] == ["make"]:
                 assert re.search(rf"^{words[1]}:", text_of("Makefile"), flags=re.MULTILINE), line
 
@@ -85,6 +87,14 @@ def check_command(words: list[str]) -> None:
     command.make_context("zskt", list(words))
     if command.name in {"reproduce", "plan"} and not words[0].isupper():
         load_sweep(words[0])
+
+
+def check_benchmark(module: str, words: list[str]) -> None:
+    """Its options are declared; running it takes minutes."""
+    declared = text_of(f"{module.replace('.', '/')}.py")
+    assert declared
+    for option in (word for word in words if word.startswith("--")):
+        assert f'"{option}"' in declared, (module, option)
 
 
 def check_sweep_arguments(words: list[str]) -> None:
@@ -105,6 +115,14 @@ def test_the_sweeps_shown_in_the_docs_are_some() -> None:
     survey_space(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
     assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_parts_of_sweeps_shown_in_the_docs_are_valid(page: Path) -> None:
+    for example in fenced(page, "yaml"):
+        content = {"name": "part", **yaml.safe_load(example)}
+        sweep = SweepConfig.model_validate(content)
+        assert sweep.configs()
 
 
 def test_the_data_set_shown_in_the_docs_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

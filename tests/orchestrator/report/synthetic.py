@@ -79,7 +79,7 @@ def write_pictures(store: ObjectStore, sweep_id: str, trial_id: str) -> None:
             teacher_classes=[50, 462, *[0] * 8],
             student_classes=[512, *[0] * 9],
         )
-        store.write(f"{snapshots}/{trial_id}-{done}.parquet", snapshot.to_parquet(trial_id))
+        store.write(f"{snapshots}/{trial_id}-{done:010d}.parquet", snapshot.to_parquet(trial_id))
     targets = torch.arange(1, 10).expand(2, 9)
     rising = torch.linspace(0, 1, 5).expand(2, 9, 5).contiguous()
     made = TransitionCurves(
