@@ -66,7 +66,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     console = make_console()
     with errors_as_messages(verbose):
-        from orchestrator.reproduce import NOT_COMPARABLE
+        from orchestrator.judging import NOT_COMPARABLE
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import verdict_markdown, verdict_table
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from orchestrator.errors import ZsktError
+from orchestrator.results import keys
 from trainables.errors import TrialError
 from trainables.object_store import ObjectStore
 
@@ -85,10 +86,12 @@ def webhook(configured: SecretStr | None) -> str | None:
 
 
 def _result(store: ObjectStore, sweep_id: str) -> str:
-    from orchestrator.report.answer import answer
     from orchestrator.report.data import read_sweep
+    from orchestrator.report.extras import read_extras
+    from orchestrator.report.sections import answer_of
 
     data = read_sweep(store, sweep_id)
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in data.board.states().items())
-    counts = f"{data.board.ended_of_all} trials ended ({states or 'none'})."
-    return counts if data.sweep.cases else f"{counts} {answer(data, None)}"
+    report = store.shown(keys.report_page(sweep_id))  # the command writes it next
+    found = answer_of(data, read_extras(store, data))
+    return f"{data.board.ended_of_all} trials ended ({states or 'none'}). {found} Report: {report}"

@@ -103,7 +103,7 @@ def read_extras(store: ObjectStore, data: SweepData) -> Extras:
 
 def _judgements(store: ObjectStore, data: SweepData) -> list[Judgement]:
     from orchestrator.errors import ConfigError
-    from orchestrator.reproduce import check_target, judge_sweep
+    from orchestrator.judging import check_target, judge_sweep
 
     try:
         check_target(data.sweep)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.loading import load_sweep
 from orchestrator.notify import Notifier, webhook
 from orchestrator.provenance import session_row
-from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.report.synthetic import write_cases, write_search
 from trainables.object_store import ObjectStore
 
 SECRET = "T0K3N"
@@ -58,7 +59,16 @@ def test_the_end_of_a_sweep_is_told_with_its_answer(store: ObjectStore) -> None:
         "zskt: sweep search-a finished. 12 of 12 trials ended (4 completed, 8 stopped early)."
     )
     assert "Best so far is t0" in message["text"]
+    assert message["text"].endswith(f"Report: {store.shown('reports/search-a/index.html')}")
     assert said == []
+
+
+def test_of_cases_the_verdict_is_told(store: ObjectStore) -> None:
+    sweep = load_sweep("digits-table-1")
+    write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
+    with receiver() as (url, told):
+        Notifier(url=url, sweep_id="cases-a", warn=pytest.fail).ended(store, finished=True)
+    assert re.search(r"5 of 5 trials ended \(5 completed\)\. Of 1 published result: .* Report: ", told[0]["text"])
 
 
 def test_a_failure_is_told_and_goes_on(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:

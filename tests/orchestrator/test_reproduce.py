@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.judging import check_target, judge_sweep
 from orchestrator.loading import load_sweep
-from orchestrator.reproduce import check_target, judge_sweep
 from orchestrator.reproduction import Judgement, Verdict
 from orchestrator.reproduction.baseline import compare_with_baseline
 from tests.orchestrator.test_cases import write

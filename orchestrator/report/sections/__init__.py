@@ -45,7 +45,7 @@ def chapter_of(data: SweepData, extras: Extras) -> Chapter:
     return Chapter(
         title=data.sweep_id,
         question=answer.question(data),
-        answer=_answer(data, extras),
+        answer=answer_of(data, extras),
         advice=answer.advice(data, extras.confirmation),
         facts=_facts(data),
         sections=[section for section in sections if section.blocks],
@@ -54,7 +54,7 @@ def chapter_of(data: SweepData, extras: Extras) -> Chapter:
 
 def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chapter:
     """Several sweeps beside each other, before the part of each."""
-    answers = [_answer(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
+    answers = [answer_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
     return Chapter(
         title="Comparison",
         question=f"How do these sweeps compare: {', '.join(data.sweep_id for data in sweeps)}?",
@@ -64,7 +64,8 @@ def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chap
     )
 
 
-def _answer(data: SweepData, extras: Extras) -> str:
+def answer_of(data: SweepData, extras: Extras) -> str:
+    """What came of a sweep, in a sentence or two."""
     if extras.judgements:
         return answer.verdict_sentence(extras.judgements, published=data.sweep.name in published_targets())
     if data.sweep.cases:
