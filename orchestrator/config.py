@@ -271,6 +271,13 @@ class SweepConfig(SweepFields):
         known = self.budget.model_copy(update={"flops_per_second": flops_per_second})
         return self.model_copy(update={"budget": known})
 
+    def continuing(self, earlier: SweepConfig) -> SweepConfig:
+        """The same sweep as an earlier session of it ran: what it leaves open is as that one has settled it."""
+        ours, theirs = self.equal_budget, earlier.equal_budget
+        if ours is None or ours.is_known or theirs is None or theirs.flops_per_second is None:
+            return self
+        return self.with_speed(theirs.flops_per_second)
+
     def with_resources(self, **changes: float | str) -> SweepConfig:
         """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
         try:

@@ -40,6 +40,11 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             f"{board.sweep_id} is population-based training: what it finds is a sequence of settings, which cannot be "
             "confirmed as one setting can; run it again with other seeds (--seed)"
         )
+    if sweep.equal_budget is not None and not sweep.equal_budget.is_known:
+        raise ConfigError(
+            f"{board.sweep_id}: how fast its machines were, by which its budget in seconds is counted, was not kept by the "
+            "version that ran it; write budget: {flops_per_second: ...} and run it with another --sweep-id"
+        )
     published = board.published["trial_id"] if board.published else None
     completed = [row for row in board.candidates if row["trial_id"] != published]
     if not completed:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import SweepConfig
+from orchestrator.results import read_sweeps
 from trainables.datasets import OWN_DATASETS
 from trainables.network_names import OWN_NETWORKS
+from trainables.object_store import ObjectStore
 from trainables.plug_ins import installed
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
@@ -42,22 +45,48 @@ def code_version() -> str:
 
 
 def session_row(
-    sweep: SweepConfig, searched: list[str], *, number: int, event: str, cpus: float, gpus: float
+    sweep: SweepConfig,
+    searched: list[str],
+    *,
+    number: int,
+    event: str,
+    cpus: float,
+    gpus: float,
+    informed_by: Collection[str] | None = None,
+    at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The row of the ``sweeps`` table for one event of a session."""
+    """The row of the ``sweeps`` table for one event of a session.
+
+    Args:
+        sweep: What the session runs.
+        searched: Fields that vary.
+        number: The session's.
+        event: What has happened.
+        cpus: The cluster's.
+        gpus: The cluster's.
+        informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
+        at: When; none: now.
+    """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
     entries = [entry for group in (OWN_NETWORKS, OWN_DATASETS) for entry in installed(group).values()]
     versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
     return {
         "session": number,
         "event": event,
-        "at": datetime.now(UTC),
+        "at": at or datetime.now(UTC),
         "config_json": sweep.model_dump_json(),
         "objective": sweep.objective,
         "searched_json": json.dumps(searched),
+        "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
         "hostname": platform.node(),
         "cpus": cpus,
         "gpus": gpus,
     }
+
+
+def continued(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> SweepConfig:
+    """A sweep with what earlier sessions of it have settled, if there were any."""
+    configs = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    return sweep.continuing(SweepConfig.model_validate_json(configs[-1])) if configs else sweep

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import optuna
 import pyarrow as pa
 import ray
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 from ray import tune
 from rich.console import Console
 
@@ -36,7 +38,7 @@ from orchestrator.market import prices_of
 from orchestrator.notify import Notifier, webhook
 from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
-from orchestrator.provenance import session_row
+from orchestrator.provenance import continued, session_row
 from orchestrator.recovery import rebuild_study
 from orchestrator.refusals import (
     check_checkpoints,
@@ -106,6 +108,7 @@ def run_sweep(
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
     with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
+        sweep = continued(store, sweep_id, sweep)
         check_same_sweep(store, sweep_id, sweep)
         study = open_study(store, sweep_id, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
@@ -159,6 +162,8 @@ class _Driver:
     console: Console
     agenda: Agenda
     limit: SpendingLimit
+    past: Mapping[str, FrozenTrial] | None = None
+    """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; none: not settled yet."""
 
     @property
     def out_of_budget(self) -> str:
@@ -203,12 +208,16 @@ class _Driver:
         check_shared_storage(self.sweep, session)
         check_countable(self.sweep, session, self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
-        self._write_session(number, "started", session)
-        event = "failed"
+        started = datetime.now(UTC)
+        self._write_session(number, "started", session, at=started)
+        driver, event = self, "failed"
         try:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
             check_same_teachers(self.store, self.sweep_id, inputs)
-            self._with_known_budget()._fit(inputs, concurrency)
+            driver = self._settled()
+            # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
+            driver._write_session(number, "started", session, at=started)
+            driver._fit(inputs, concurrency)
             event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
@@ -217,24 +226,30 @@ class _Driver:
             # The row about a failing storage may fail with it, and it is not worth another wait.
             with suppress(OSError, pa.ArrowException):
                 patient = self.store if event == "finished" else replace(self.store, patience=0)
-                replace(self, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
+                replace(driver, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
 
-    def _with_known_budget(self) -> _Driver:
-        """The same, a budget in seconds told in operations: measured on the cluster by a sweep's first session."""
+    def _settled(self) -> _Driver:
+        """The same with what a sweep's first session settles and later ones keep: how fast its machines are, by which a
+        budget in seconds is told in operations, and what the sampler learns from beside the sweep's own trials."""
+        sweep = self._with_known_budget()
+        return replace(
+            self, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
+        )
+
+    def _with_known_budget(self) -> SweepConfig:
         budget = self.sweep.equal_budget
         if budget is None or budget.is_known:
-            return self
-        speed = self.study.user_attrs.get(_SPEED)
+            return self.sweep
+        speed = self.study.user_attrs.get("flops_per_second")  # where the first sessions of earlier versions kept it
         if speed is None:
             published = self.sweep.configs()[0]
             needs = {"cpus": self.sweep.resources.cpu, "gpus": self.sweep.gpus_per_trial}
             probe = ray.remote(num_cpus=needs["cpus"], num_gpus=needs["gpus"])(flops_per_second)
             speed = ray.get(probe.remote(published, **needs))
-            self.study.set_user_attr(_SPEED, speed)
         self.say(
             f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
         )
-        return replace(self, sweep=self.sweep.with_speed(speed))
+        return self.sweep.with_speed(speed)
 
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
@@ -248,7 +263,7 @@ class _Driver:
             first=self._published_settings(),
             settled=self.agenda.settled,
             failed=self.agenda.failed,
-            past=past_trials(self.study, self.store, self.sweep, self.domains, say=self.say),
+            past=list((self.past or {}).values()),
             may_start=self.limit.allows_another,
         )
         progress = Progress(
@@ -350,16 +365,19 @@ class _Driver:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def _write_session(self, number: int, event: str, session: RaySession) -> None:
+    def _write_session(self, number: int, event: str, session: RaySession, *, at: datetime | None = None) -> None:
         self.writer.write_session(
             session_row(
-                self.sweep, list(self.domains), number=number, event=event, cpus=session.cpus, gpus=session.gpus
+                self.sweep,
+                list(self.domains),
+                number=number,
+                event=event,
+                cpus=session.cpus,
+                gpus=session.gpus,
+                informed_by=self.past,
+                at=at,
             )
         )
-
-
-_SPEED = "flops_per_second"
-"""Attribute of the study under which the first session keeps what a budget in seconds is counted by."""
 
 
 def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:

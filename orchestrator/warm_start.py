@@ -1,65 +1,86 @@
 """Begins a search with what other sweeps have found: their completed trials inform the sampler from the first proposal on.
 
-The trials that were taken are kept with the study when a sweep begins, so that a later session proposes the same even if
-the other sweeps have gone on meanwhile. They are no trials of this sweep: they have no number, no row and no rung.
+Which trials were taken is kept with the sweep's first session, so that a later one proposes the same even if the other
+sweeps have gone on meanwhile, or the study was lost. They are no trials of this sweep: they have no number, no row and no
+rung.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from orchestrator.config import MEASURING_FIELDS, SEEDS, SHARED_FIELDS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import read_leaderboard
-from orchestrator.results import Row
+from orchestrator.results import Row, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.samplers import contains
 from trainables.object_store import ObjectStore
 
-_ATTRIBUTE = "warm_start"
-
 _MAY_DIFFER = {*SEEDS, *MEASURING_FIELDS}
 _OF_BUDGET = {"total_pseudo_batches", "learning_rate_horizon"}
 
-PastTrial = dict[str, Any]
-"""``params`` by field, and ``values`` of the objectives."""
-
 
 def past_trials(
-    study: Study,
     store: ObjectStore,
+    sweep_id: str,
     sweep: SweepConfig,
     domains: Mapping[str, BaseDistribution],
     *,
     say: Callable[[str], None],
-) -> list[FrozenTrial]:
-    """Completed trials of the sweeps that ``warm_start`` names, as the sampler takes them.
+) -> dict[str, FrozenTrial]:
+    """Completed trials of the sweeps that ``warm_start`` names, as the sampler takes them, by ``SWEEP/TRIAL``.
 
     Only trials count whose values can be compared with this sweep's: of the same data, networks and budget, with settings
-    inside of what is searched.
+    inside of what is searched. Once a session of the sweep has taken some, they stay the same.
+
+    Args:
+        store: Where all of these sweeps are.
+        sweep_id: The sweep that begins, or goes on.
+        sweep: Its config.
+        domains: What it varies.
+        say: Is told what was taken, and what was left out and why.
 
     Raises:
         ConfigError: a sweep has no such trial.
         SweepNotFoundError: there is no such sweep.
     """
-    kept: list[PastTrial] | None = study.user_attrs.get(_ATTRIBUTE)
-    if kept is None:
-        kept = [trial for sweep_id in sweep.warm_start for trial in _usable(store, sweep_id, sweep, domains, say)]
-        if kept:
-            study.set_user_attr(_ATTRIBUTE, kept)
-    return [
-        create_trial(
-            params=trial["params"],
-            distributions={field: domains[field] for field in trial["params"]},
-            values=trial["values"],
+    kept = [names for names in read_sweeps(store, sweep_id)["informed_by_json"].to_pylist() if names is not None]
+    if kept:
+        return _taken_before(store, json.loads(kept[-1]), sweep, domains)
+    return {
+        name: _as_trial(row, sweep, domains)
+        for other in sweep.warm_start
+        for name, row in _usable(store, other, sweep, domains, say).items()
+    }
+
+
+def _taken_before(
+    store: ObjectStore, names: list[str], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+) -> dict[str, FrozenTrial]:
+    others = dict.fromkeys(name.partition("/")[0] for name in names)
+    rows = {f"{other}/{row['trial_id']}": row for other in others for row in read_leaderboard(store, other).rows}
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ConfigError(
+            f"warm_start: this sweep began with {', '.join(missing)}, which the storage has no longer; bring the rows back, "
+            "or begin anew with --sweep-id"
         )
-        for trial in kept
-    ]
+    return {name: _as_trial(rows[name], sweep, domains) for name in names}
+
+
+def _as_trial(row: Row, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    params = {field: row[CONFIG_PREFIX + field] for field in domains if row[CONFIG_PREFIX + field] is not None}
+    return create_trial(
+        params=params,
+        distributions={field: domains[field] for field in params},
+        values=[row[name] for name in sweep.directions],
+    )
 
 
 def _usable(
@@ -68,7 +89,7 @@ def _usable(
     sweep: SweepConfig,
     domains: Mapping[str, BaseDistribution],
     say: Callable[[str], None],
-) -> list[PastTrial]:
+) -> dict[str, Row]:
     board = read_leaderboard(store, sweep_id)
     if board.sweep.equal_budget != sweep.equal_budget:
         raise ConfigError(
@@ -79,14 +100,13 @@ def _usable(
     compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - _MAY_DIFFER - (_OF_BUDGET if sweep.equal_budget else set())
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
-    found = []
+    found: dict[str, Row] = {}
     for row in board.candidates:
         reason = _why_not(row, same, sweep, domains)
         if reason:
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
-            params = {field: row[CONFIG_PREFIX + field] for field in domains if row[CONFIG_PREFIX + field] is not None}
-            found.append({"params": params, "values": [row[name] for name in sweep.directions]})
+            found[f"{sweep_id}/{row['trial_id']}"] = row
     left_out = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
     if not found:
         raise ConfigError(

@@ -120,9 +120,16 @@ SWEEPS = pa.schema(
         _field("session", pa.int64(), "Number of the session, from 0; each start of a sweep is one."),
         _field("event", pa.string(), f"started, finished, interrupted, {OUT_OF_BUDGET} or failed."),
         _field("at", _TIME, "When.", "UTC"),
-        _field("config_json", pa.string(), "The whole SweepConfig of the session."),
+        _field(
+            "config_json", pa.string(), "The whole SweepConfig of the session, with what it has settled or measured."
+        ),
         _field("objective", pa.string(), "Metric that the search optimises."),
         _field("searched_json", pa.string(), "Fields of the trial that the search varies, as a JSON list."),
+        _field(
+            "informed_by_json",
+            pa.string(),
+            "Trials of other sweeps that inform the sampler, a JSON list of their names.",
+        ),
         _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
         _field("versions_json", pa.string(), "Versions of Python and the main libraries."),
         _field("hostname", pa.string(), "Machine of the driver."),

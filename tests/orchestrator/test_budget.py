@@ -109,6 +109,17 @@ def test_a_field_that_a_later_version_adds_gives_a_sweep_no_other_id() -> None:
     assert plain.default_sweep_id == said.default_sweep_id != other.default_sweep_id
 
 
+def test_a_speed_that_was_measured_stays_with_the_sweep_and_one_that_is_given_is_kept_to() -> None:
+    asked = sweep_with({"unit": "seconds", "amount": 40})
+    measured = asked.with_speed(1e12)
+    assert asked.continuing(measured) == measured
+    assert asked.continuing(asked) == asked
+    given = asked.with_speed(2e12)
+    assert given.continuing(measured) == given
+    other = sweep_with({"unit": "student_updates", "amount": 40})
+    assert other.continuing(measured) == other
+
+
 def test_what_a_sweep_may_spend_is_the_same_sweep_and_changes_no_trial() -> None:
     plain = sweep_with({"unit": "student_updates", "amount": 40})
     limited = sweep_with({"unit": "student_updates", "amount": 40, "usd": 50, "gpu_hours": 20})

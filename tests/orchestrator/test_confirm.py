@@ -12,6 +12,8 @@ from orchestrator.confirm import confirmation_sweep
 from orchestrator.confirmation import Confirmation
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
+from trainables.config import ZeroShotConfig
+from trainables.flops import pseudo_batch_flops
 
 SEARCH = SweepConfig.model_validate(
     {
@@ -77,6 +79,23 @@ def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
     board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
     assert {case: trial["total_pseudo_batches"] for case, trial in sweep.cases.items()} == {"baseline": 40, "t0000": 20}
+
+
+def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_search_measured() -> None:
+    budget = {"unit": "seconds", "amount": 100}
+    values = {"name": "search", "trial": SEARCH.trial, "space": "step_ratio_temperature", "budget": budget}
+    unknown = SweepConfig.model_validate(values)
+    search = unknown.with_speed(1e12)
+    config = search.trial_config({"student_steps": 20})
+    columns = {f"config_{name}": value for name, value in config.model_dump().items()}
+    rows = [{"trial_id": "t0001", "trial_number": 1, "state": "completed", "feasible": True, **columns}]
+    board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
+    _, sweep = confirmation_sweep(board, top=1, seeds=2)
+    published, best = sweep.configs()[:2]
+    work = [c.budget * pseudo_batch_flops(c) for c in (published, best) if isinstance(c, ZeroShotConfig)]
+    assert work == pytest.approx([100e12, 100e12], rel=0.01)
+    with pytest.raises(ConfigError, match="how fast its machines were"):
+        confirmation_sweep(replace(board, sweep=unknown), top=1, seeds=2)
 
 
 @pytest.mark.parametrize(

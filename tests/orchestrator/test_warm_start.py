@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.provenance import session_row
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, keys
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.searcher import StudySearcher, survey_space
 from orchestrator.study import open_study
@@ -36,10 +36,13 @@ def write(store: ObjectStore, sweep_id: str, rows: list[dict[str, Any]], **chang
 
 
 def past(store: ObjectStore, sweep: SweepConfig, name: str = "new") -> tuple[list[FrozenTrial], list[str]]:
+    """What a session of a sweep begins with, and says of it; kept as a session keeps it."""
     said: list[str] = []
     domains = survey_space(resolve_space(sweep.space), sweep, forbidden=())
-    study = open_study(store, name, modes=sweep.directions.values())
-    return past_trials(study, store, sweep, domains, say=said.append), said
+    found = past_trials(store, name, sweep, domains, say=said.append)
+    row = session_row(sweep, list(domains), number=0, event="started", cpus=1, gpus=0, informed_by=found)
+    ResultWriter(store, name).write_session(row)
+    return list(found.values()), said
 
 
 def test_completed_trials_of_the_same_kind_count_and_the_others_are_told(store: ObjectStore) -> None:
@@ -72,6 +75,10 @@ def test_what_was_taken_stays_though_the_other_sweep_goes_on(store: ObjectStore)
     assert [t.params for t in again] == [t.params for t in first]
     assert said == []
     assert len(past(store, sweep_of(), "newer")[0]) == 2
+    for key in store.keys(keys.sweep_folder("trials", "earlier")):
+        store.delete(key)
+    with pytest.raises(ConfigError, match="began with earlier/t0000, which the storage has no longer"):
+        past(store, sweep_of())
 
 
 def test_nothing_to_begin_with_is_an_error(store: ObjectStore) -> None:
