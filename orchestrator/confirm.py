@@ -10,7 +10,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from orchestrator.case_results import read_cases
-from orchestrator.config import RUN_FIELDS, SweepConfig
+from orchestrator.config import RUN_FIELDS, SEEDS, SweepConfig
 from orchestrator.confirmation import Confirmation
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import Leaderboard
@@ -19,6 +19,10 @@ from orchestrator.results import keys
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
+
+_DRAWN_ANEW = tuple(field for field in SEEDS if field != "teacher_seed")
+"""Seeds of the search that no run keeps, lest all runs of a setting be one; the teacher stays the one that was searched
+with."""
 
 
 def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str, SweepConfig]:
@@ -58,8 +62,8 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in completed[:top]}
     kept = ("trial", "scale", "teacher_recipe", "teachers", *RUN_FIELDS)
     same = {field: getattr(sweep, field) for field in kept}
-    seed_of_search = int(sweep.trial.get("seed") or sweep.seed)
-    trial = {field: value for field, value in sweep.trial.items() if field != "seed"}
+    first = 1 + max(seed for field in _DRAWN_ANEW if (seed := getattr(defaults, field, None)) is not None)
+    trial = {field: value for field, value in sweep.trial.items() if field not in _DRAWN_ANEW}
     confirming = SweepConfig.model_validate(
         same
         | {
@@ -67,7 +71,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             "description": f"The best settings of {board.sweep_id} with new seeds, against the published ones.",
             "trial": trial,
             "cases": cases,
-            "seeds": [seed_of_search + 1 + number for number in range(seeds)],
+            "seeds": list(range(first, first + seeds)),
         }
     )
     return keys.confirming_sweep(board.sweep_id), confirming

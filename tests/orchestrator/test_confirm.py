@@ -68,6 +68,18 @@ def test_the_best_few_and_the_published_settings_run_with_seeds_that_the_search_
     }
 
 
+def test_seeds_that_the_search_fixed_apart_are_drawn_anew_but_for_the_teachers() -> None:
+    fixed = {**SEARCH.trial, "seed": 0, "generator_seed": 3, "student_seed": 5, "teacher_seed": 4}
+    search = SweepConfig.model_validate(
+        {"name": "search", "trial": fixed, "space": "step_ratio_temperature", "seed": 9}
+    )
+    _, sweep = confirmation_sweep(replace(BOARD, sweep=search), top=1, seeds=2)
+    assert sweep.seeds == [6, 7]
+    assert {c.teacher_seed for c in sweep.configs()} == {4}
+    zero_shot = [c for c in sweep.configs() if isinstance(c, ZeroShotConfig)]
+    assert {(c.generator_seed, c.student_seed) for c in zero_shot} == {(None, None)}
+
+
 def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
     budget = {"unit": "student_updates", "amount": 400}
     search = SweepConfig.model_validate({"name": "search", "trial": SEARCH.trial, "space": {}, "budget": budget})
