@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
@@ -52,6 +54,7 @@ def session_row(
     event: str,
     cpus: float,
     gpus: float,
+    domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
     at: datetime | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def session_row(
         event: What has happened.
         cpus: The cluster's.
         gpus: The cluster's.
+        domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
         at: When; none: now.
     """
@@ -77,6 +81,7 @@ def session_row(
         "config_json": sweep.model_dump_json(),
         "objective": sweep.objective,
         "searched_json": json.dumps(searched),
+        "domains_json": None if domains is None else _as_json(domains),
         "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
@@ -90,3 +95,12 @@ def continued(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> SweepCon
     """A sweep with what earlier sessions of it have settled, if there were any."""
     configs = read_sweeps(store, sweep_id)["config_json"].to_pylist()
     return sweep.continuing(SweepConfig.model_validate_json(configs[-1])) if configs else sweep
+
+
+def _as_json(domains: Mapping[str, BaseDistribution]) -> str:
+    return json.dumps({field: json.loads(distribution_to_json(domain)) for field, domain in sorted(domains.items())})
+
+
+def domains_from_json(text: str) -> dict[str, BaseDistribution]:
+    """The domains that a session kept."""
+    return {field: json_to_distribution(json.dumps(domain)) for field, domain in json.loads(text).items()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optuna
+from optuna.distributions import BaseDistribution
 
 from cluster.prices import PriceList
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.provenance import domains_from_json
 from orchestrator.results import keys, read_sweeps, read_trials
 from orchestrator.searcher import running_trials
 from trainables.checkpoint import CheckpointStore
@@ -39,6 +41,29 @@ def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> N
         raise SweepMismatchError(
             f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
             "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
+        )
+
+
+def check_same_space(store: ObjectStore, sweep_id: str, domains: Mapping[str, BaseDistribution]) -> None:
+    """Refuse another space under the same name: a function that was edited, for example. Versions that kept no domains with
+    their sessions began what cannot be compared.
+
+    Raises:
+        SweepMismatchError: with the difference.
+    """
+    kept = [text for text in read_sweeps(store, sweep_id)["domains_json"].to_pylist() if text is not None]
+    if not kept:
+        return
+    then, now = domains_from_json(kept[-1]), dict(domains)
+    different = [
+        f"{field}: {then.get(field, 'not searched')} then, {now.get(field, 'not searched')} now"
+        for field in sorted(then.keys() | now.keys())
+        if then.get(field) != now.get(field)
+    ]
+    if different:
+        raise SweepMismatchError(
+            f"sweep {sweep_id} began with another space:\n  " + "\n  ".join(different) + "\n"
+            "Give this one a name of its own with --sweep-id, or bring the space back as it was."
         )
 
 

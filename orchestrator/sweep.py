@@ -43,6 +43,7 @@ from orchestrator.recovery import rebuild_study
 from orchestrator.refusals import (
     check_checkpoints,
     check_countable,
+    check_same_space,
     check_same_sweep,
     check_same_teachers,
     check_shared_storage,
@@ -110,6 +111,7 @@ def run_sweep(
     with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
         sweep = continued(store, sweep_id, sweep)
         check_same_sweep(store, sweep_id, sweep)
+        check_same_space(store, sweep_id, domains)
         study = open_study(store, sweep_id, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
             say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")
@@ -374,6 +376,7 @@ class _Driver:
                 event=event,
                 cpus=session.cpus,
                 gpus=session.gpus,
+                domains=self.domains,
                 informed_by=self.past,
                 at=at,
             )

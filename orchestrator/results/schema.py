@@ -125,6 +125,7 @@ SWEEPS = pa.schema(
         ),
         _field("objective", pa.string(), "Metric that the search optimises."),
         _field("searched_json", pa.string(), "Fields of the trial that the search varies, as a JSON list."),
+        _field("domains_json", pa.string(), "What they are drawn from: each field's domain, as Optuna writes it."),
         _field(
             "informed_by_json",
             pa.string(),

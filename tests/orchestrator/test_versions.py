@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
 from orchestrator.provenance import session_row
+from orchestrator.refusals import check_same_space
 from orchestrator.results import ResultWriter, keys
+from orchestrator.searcher import survey_space
 from orchestrator.storage import open_storage
 from orchestrator.study import open_study
 from orchestrator.sweep import run_sweep
+from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
 from trainables import checkpoint
@@ -38,6 +42,27 @@ def test_trials_from_before_there_were_numerics_are_not_mixed_with_others(sweep:
     )
     with pytest.raises(SweepMismatchError, match="begun by an earlier version.*--sweep-id"):
         run_sweep(sweep, sweep_id="sweep-a")
+
+
+def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConfig, tmp_path: Path) -> None:
+    file = tmp_path / "my_space.py"
+    code = "def space(trial):\n    return {{'temperature': trial.suggest_float('temperature', 1, {}, log=True){}}}\n"
+    file.write_text(code.format(4.0, ""))
+    own = SweepConfig.model_validate({**sweep.model_dump(), "space": f"{file}:space"})
+    domains = survey_space(resolve_space(own.space), own, forbidden=())
+    store = open_storage(own.storage)
+    row = session_row(own, list(domains), number=0, event="started", cpus=2, gpus=0, domains=domains)
+    ResultWriter(store, "sweep-a").write_session(row)
+    check_same_space(store, "sweep-a", domains)
+    file.write_text(code.format(8.0, ", 'student_steps': trial.suggest_int('student_steps', 1, 9)"))
+    with pytest.raises(SweepMismatchError, match="began with another space") as refused:
+        run_sweep(own, sweep_id="sweep-a")
+    assert "temperature: FloatDistribution(high=4.0, log=True, low=1.0, step=None) then" in str(refused.value)
+    assert "student_steps" not in str(refused.value)  # it is fixed, then and now
+
+
+def test_a_sweep_from_before_domains_were_kept_is_accepted(sweep: SweepConfig) -> None:
+    check_same_space(open_storage(sweep.storage), "sweep-a", {"temperature": FloatDistribution(1, 9)})
 
 
 def test_checkpoints_of_another_format_end_the_session_and_no_trial(
