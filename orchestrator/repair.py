@@ -35,7 +35,8 @@ def restore_rows(
     table, damaged = read_with_damages(store, "trials", sweep_id)
     rows: list[Row] = table.to_pylist()
     known = {row["trial_id"] for row in rows}
-    lost = [trial for trial in ended_trials(study) if keys.trial_name(trial.number) not in known]
+    begun = [trial for trial in ended_trials(study) if CONFIG_ATTRIBUTE in trial.user_attrs]
+    lost = [trial for trial in begun if keys.trial_name(trial.number) not in known]
     if not lost or not damaged:
         return
     say(f"cannot be read: {', '.join(store.shown(key) for key in damaged)}")

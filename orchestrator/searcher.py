@@ -13,6 +13,7 @@ methods by which Tune would do so are empty here.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,12 +21,13 @@ from typing import Any, Literal
 
 import optuna
 import pyarrow as pa
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.errors import ConfigError
 from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
 from orchestrator.samplers import InformedSampler, contains, make_sampler
@@ -85,6 +87,7 @@ class StudySearcher(Searcher):
         past: Sequence[FrozenTrial] = (),
         failed: Collection[int] = (),
         may_start: Callable[[Collection[str]], bool] = lambda running: True,
+        warn: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Make the searcher of one session.
 
@@ -98,6 +101,7 @@ class StudySearcher(Searcher):
             past: Trials of other sweeps that inform the sampler.
             failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
             may_start: Whether what may be spent allows another trial beside those that run.
+            warn: Is told of a trial whose settings no config can have.
         """
         super().__init__()
         self._study = study
@@ -111,6 +115,7 @@ class StudySearcher(Searcher):
         self._settled = dict(settled or {})
         self._past = past
         self._may_start = may_start
+        self._warn = warn
         self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
         self._failed = failed
         known = {assignment_of(trial) for trial in self._counted_trials}
@@ -141,29 +146,37 @@ class StudySearcher(Searcher):
             self.storage_error = self.storage_error or error
 
     def _suggest(self) -> dict[str, Any] | str | None:
-        if self._has_more and not self._may_start(self._trials.keys()):
+        while isinstance(trial := self._next_trial(), optuna.Trial):
+            key = trial_name(trial.number)
+            try:
+                config = self._config(trial)
+            except ConfigError as error:
+                # Left running, it would be asked for again by every session, to the same end.
+                self._study.tell(trial, state=TrialState.FAIL)
+                self._warn(f"{key} failed before it began: {error}")
+                continue
+            self._trials[key] = trial
+            assignment = assignment_of(trial)
+            share = {GPUS: self._gpus[key]} if key in self._gpus else {}
+            return {"trial_id": key, "case": assignment.case if assignment else None, **share, **config}
+        return trial
+
+    def _next_trial(self) -> optuna.Trial | str | None:
+        """The trial to be run next; or what ``suggest`` answers where there is none."""
+        if not self._has_more or not self._may_start(self._trials.keys()):
             return self._nothing_more
         if self._unfinished:
             if self._has_nothing_for(self._unfinished[0]):
                 return None
             left = self._unfinished.pop(0)
             self._seed_sampler(left.number)  # it may have died before its settings were chosen
-            trial = optuna.Trial(self._study, left._trial_id)
-        elif self._assignments and self._next_assignment() is None:
+            return optuna.Trial(self._study, left._trial_id)
+        if self._assignments and self._next_assignment() is None:
             return None
-        elif self._has_more:
-            if self._population and not self._population.is_ready(self.trials_started, self._trials_asked_for):
-                return None
-            self._seed_sampler(self.trials_started)
-            trial = self._study.ask()
-        else:
-            return self._nothing_more
-        key = trial_name(trial.number)
-        config = self._config(trial)
-        self._trials[key] = trial
-        assignment = assignment_of(trial)
-        share = {GPUS: self._gpus[key]} if key in self._gpus else {}
-        return {"trial_id": key, "case": assignment.case if assignment else None, **share, **config}
+        if self._population and not self._population.is_ready(self.trials_started, self._trials_asked_for):
+            return None
+        self._seed_sampler(self.trials_started)
+        return self._study.ask()
 
     @property
     def _has_more(self) -> bool:
@@ -353,14 +366,18 @@ def survey_space(
 ) -> dict[str, BaseDistribution]:
     """Try a space out before a trial starts, and return the fields that it varies, each with its domain.
 
+    Random settings find the fields, those of a condition too; then each field is tried at the ends of its domain, or with
+    each of its choices, beside settings with which it was seen.
+
     Raises:
         ConfigError: a suggestion is not a valid config.
         ValueError: it sets a field that all trials of a sweep share, or a name differs from the field it sets.
     """
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     domains: dict[str, BaseDistribution] = {}
-    for _ in range(samples):
-        trial = study.ask()
+    seen_with: dict[str, dict[str, Any]] = {}
+
+    def try_out(trial: optuna.Trial) -> None:
         suggestion = space(PinnedTrial(trial, sweep.trial))
         sweep.trial_config(suggestion)
         shared = suggestion.keys() & set(forbidden)
@@ -369,8 +386,25 @@ def survey_space(
         misnamed = trial.params.keys() - suggestion.keys()
         if misnamed:
             raise ValueError(f"space: parameter {', '.join(sorted(misnamed))} sets no field of that name")
-        domains |= trial.distributions
+        domains.update(trial.distributions)
+        seen_with.update(dict.fromkeys(trial.distributions, trial.params))
+
+    for _ in range(samples):
+        try_out(study.ask())
+    ends = [(field, value) for field, domain in sorted(domains.items()) for value in _ends(domain)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Fixed parameter")  # of a domain that depends on the field at its end
+        for field, value in ends:
+            study.enqueue_trial({**seen_with[field], field: value})
+            try_out(study.ask())
     return dict(sorted(domains.items()))
+
+
+def _ends(domain: BaseDistribution) -> Sequence[Any]:
+    if isinstance(domain, CategoricalDistribution):
+        return domain.choices
+    assert isinstance(domain, IntDistribution | FloatDistribution)  # there are no others
+    return domain.low, domain.high
 
 
 def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:

@@ -267,6 +267,7 @@ class _Driver:
             failed=self.agenda.failed,
             past=list((self.past or {}).values()),
             may_start=self.limit.allows_another,
+            warn=lambda line: self.say(f"warning: {line}"),
         )
         progress = Progress(
             console=self.console,

@@ -218,6 +218,47 @@ def test_a_space_is_tried_out_before_a_trial_starts() -> None:
         check(lambda trial: {"student_steps": trial.suggest_int("ratio", 1, 3)})
 
 
+@pytest.mark.parametrize(
+    "domain",
+    [
+        {"student_steps": {"type": "int", "low": 0, "high": 10_000}},
+        {"validation_fraction": {"type": "float", "low": 0.0, "high": 1.0}},
+        {"latents": {"type": "categorical", "choices": [*["shared"] * 999, "stale"]}},
+    ],
+)
+def test_the_ends_of_each_domain_are_tried_out_too(domain: dict[str, Any]) -> None:
+    (field,) = domain
+    with pytest.raises(ConfigError, match=f"{field}=.* not allowed"):
+        survey_space(resolve_space(domain), SWEEP, forbidden=())
+
+
+def test_the_ends_of_a_field_that_depends_on_another_are_tried_out_where_it_is_there() -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        found = {"generator_steps": trial.suggest_int("generator_steps", 1, 10)}
+        if found["generator_steps"] > 8:
+            found["student_steps"] = trial.suggest_int("student_steps", 0, 10_000)
+        return found
+
+    with pytest.raises(ConfigError, match="student_steps=0: not allowed"):
+        survey_space(space, SWEEP, forbidden=())
+
+
+def test_a_trial_whose_settings_no_config_can_have_fails_and_the_next_one_is_asked_for(store: ObjectStore) -> None:
+    study, said = study_in(store), list[str]()
+
+    def space(trial: Any) -> dict[str, Any]:
+        steps = trial.suggest_int("student_steps", 1, 20)
+        return {"student_steps": 0 if trial._trial.number in {1, 2} else steps}
+
+    searcher = StudySearcher(study, SWEEP, space, sweep_id="sweep-a", warn=said.append)
+    assert [suggest(searcher)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "FAIL", "RUNNING"]
+    assert len(said) == 2
+    assert said[0].startswith("t0001 failed before it began: trial: student_steps=0: not allowed")
+    again = StudySearcher(study_in(store), SWEEP, space, sweep_id="sweep-a")
+    assert [suggest(again)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
+
+
 def test_settings_are_kept_as_json_that_reads_back(store: ObjectStore) -> None:
     study = study_in(store)
     suggestion = suggest(searcher_on(study))
