@@ -23,6 +23,7 @@ from orchestrator.searcher import (
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE
 from trainables.checkpoint import CheckpointStore
 from trainables.config import AnyTrialConfig, config_class
+from trainables.metrics import finite
 from trainables.object_store import ObjectStore
 
 
@@ -75,17 +76,18 @@ def _ended(row: Row, reports: list[Row], sweep: SweepConfig, domains: Mapping[st
     attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: json.dumps(config.model_dump())}
     if row["case"] is not None:
         attributes[ASSIGNMENT_ATTRIBUTE] = asdict(Assignment(case=row["case"], seed=row[CONFIG_PREFIX + "seed"]))
+    intermediate = _intermediate(config, reports, sweep)
     values = None
     if state is TrialState.COMPLETE:
         values = told_values(sweep, row)
-    elif state is TrialState.PRUNED and len(sweep.directions) == 1:
-        values = [row["objective"]]  # as Optuna keeps it
+    elif state is TrialState.PRUNED and len(sweep.directions) == 1 and intermediate:
+        values = [intermediate[max(intermediate)]]  # as Optuna keeps it
     return create_trial(
         state=state,
         values=values,
         params=params,
         distributions={field: domains[field] for field in params},
-        intermediate_values=_intermediate(config, reports, sweep),
+        intermediate_values=intermediate,
         user_attrs=attributes,
         constraints=told_violations(sweep, row["state"], row, share),
     )
@@ -123,9 +125,9 @@ def _intermediate(config: AnyTrialConfig, reports: list[Row], sweep: SweepConfig
     if sweep.objective is None:
         return {}
     return {
-        sweep.budget_used(config, report): report[sweep.objective]
+        sweep.budget_used(config, report): value
         for report in reports
-        if report[sweep.objective] is not None
+        if (value := finite(report[sweep.objective])) is not None
     }
 
 

@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from orchestrator.config_blocks import SchedulerConfig
+from trainables.metrics import finite
 
 PastReport = tuple[str, int, float]
 """Trial id, how much of the budget was used (in its unit), objective."""
@@ -62,8 +63,11 @@ class BudgetScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Tune's hook: CONTINUE or STOP."""
-        done = self._used(trial.config, result)
-        return self.decide(trial.config["trial_id"], done, result[self._objective])
+        value = finite(result.get(self._objective))
+        if value is None:
+            # Nothing to compare; and a NaN among the values of a rung would be above and below all others.
+            return str(TrialScheduler.CONTINUE)
+        return self.decide(trial.config["trial_id"], self._used(trial.config, result), value)
 
     def decide(self, trial_id: str, done: int, value: float) -> str:
         """CONTINUE or STOP for a trial that reports ``value`` after so much of its budget.

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
+from trainables.metrics import finite
 
 _MARKS = {
     "earlier": "dim",
@@ -50,7 +51,8 @@ class TrialView:
         return self.done / self.budget
 
     def report(self, done: int, value: float | None, *, feasible: bool) -> None:
-        """Take in what it has reported; the same report twice counts once."""
+        """Take in what it has reported; the same report twice counts once, and what is no number is none."""
+        value = finite(value)
         if value is not None and done != self.done:
             self.history.append(value)
         self.done, self.objective, self.feasible = done, value, feasible

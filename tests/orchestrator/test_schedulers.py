@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config_blocks import SchedulerConfig
-from orchestrator.schedulers import AshaScheduler, MedianScheduler, PastReport, make_scheduler, rung_budgets
+from orchestrator.schedulers import (
+    AshaScheduler,
+    BudgetScheduler,
+    MedianScheduler,
+    PastReport,
+    make_scheduler,
+    rung_budgets,
+)
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -101,6 +112,22 @@ def test_a_later_report_with_the_same_value_is_not_taken_for_the_first() -> None
     for name, value in (("b", 0.6), ("c", 0.7), ("d", 0.8)):
         scheduler.decide(name, 10, value)
     assert scheduler.decide("a", 12, 0.5) == GO
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_a_report_without_a_number_is_compared_with_nothing(value: float | None) -> None:
+    for scheduler in (asha(), median(OTHERS)):
+
+        def report(name: str, done: int, value: float | None, scheduler: BudgetScheduler = scheduler) -> str:
+            trial: Any = SimpleNamespace(config={"trial_id": name})
+            result = {"pseudo_batches": done, "validation_accuracy": value}
+            return scheduler.on_trial_result(None, trial, result)
+
+        undisturbed = {name: dict(reports) for name, reports in scheduler._values.items()}
+        assert report("broken", 40, value) == GO
+        assert scheduler._values == undisturbed
+        assert report("good", 40, 0.9) == GO
+        assert report("bad", 40, 0.1) == STOP
 
 
 def test_one_lucky_report_does_not_save_a_trial() -> None:
