@@ -1,4 +1,4 @@
-"""Shows a sweep's study in optuna-dashboard."""
+"""Shows a sweep's study in optuna-dashboard, whose buttons that would change it answer with an error."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, console: Co
         raise ConfigError("optuna-dashboard is not installed; pip install 'zskt[dashboard]' brings it") from error
     storage = watched_storage(store, sweep_id)
     console.print(f"optuna-dashboard of {sweep_id}: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
+    console.print("read only: notes, deletions and the like are refused", highlight=False)
     try:
         run_server(storage, host="127.0.0.1", port=port)
     except OSError as error:

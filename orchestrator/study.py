@@ -54,7 +54,7 @@ def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> op
 
 
 def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
-    """The storage of a sweep's study, for another process to look at while the sweep goes on.
+    """The storage of a sweep's study, for another process to look at while the sweep goes on; it writes nothing.
 
     Raises:
         SweepNotFoundError: there is no study of that sweep.
@@ -65,7 +65,8 @@ def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
             f"no study of {sweep_id} in this storage: has it begun? zskt results {sweep_id} tells more"
         )
     path = local_path(store, f"{folder}/journal.log")
-    return JournalStorage(JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder)))
+    journal = JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder))
+    return JournalStorage(WatchedJournal(journal, sweep_id))
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -163,6 +164,29 @@ def one_step(study: optuna.Study) -> Iterator[None]:
     journal = getattr(study._storage, "_backend", None)
     with journal.together() if isinstance(journal, BatchedJournal) else nullcontext():
         yield
+
+
+class WatchedJournal(BaseJournalBackend):
+    """A journal that is only read.
+
+    Its writer numbers entries without looking whether another process has written any: one more would be overwritten, or
+    all later ones be read with wrong numbers.
+    """
+
+    def __init__(self, backend: BaseJournalBackend, sweep_id: str) -> None:
+        self._backend = backend
+        self._sweep_id = sweep_id
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        """Entries from that number on, with those that the writer has published meanwhile."""
+        return self._backend.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Raises: PermissionError: always."""
+        raise PermissionError(
+            f"the study of {self._sweep_id} is read only here: the sweep alone writes it, and what another process changed "
+            "(a note, a trial's end, a deletion) would damage it"
+        )
 
 
 _GATHERED_FROM = 100

@@ -55,6 +55,11 @@ def test_a_search_is_shown_while_it_goes_on(tmp_path: Path) -> None:
         study.tell(study.ask(), 0.7)
         shown = answer(f"http://127.0.0.1:{port}/api/studies/{studies[0]['study_id']}?after=0", process)["trials"]
         assert [trial["values"] for trial in shown] == [[0.5], [0.7]]
+        deleting = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/studies/{studies[0]['study_id']}", method="DELETE"
+        )
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(deleting)
     finally:
         process.terminate()
         printed, _ = process.communicate(timeout=20)

@@ -75,6 +75,23 @@ def test_a_sweep_without_a_study_cannot_be_watched(store: ObjectStore) -> None:
         watched_storage(store, "sweep-b")
 
 
+def test_whoever_watches_changes_nothing(store: ObjectStore) -> None:
+    running = open_study(store, "sweep-a", modes=["max"])
+    first = running.ask()
+    watched = optuna.load_study(storage=watched_storage(store, "sweep-a"), study_name="sweep-a")
+    for change in (
+        lambda: watched.tell(0, 0.5),
+        lambda: watched.set_user_attr("note", "a lucky one"),
+        lambda: optuna.delete_study(study_name="sweep-a", storage=watched._storage),
+    ):
+        with pytest.raises(PermissionError, match="the study of sweep-a is read only here"):
+            change()
+    running.tell(first, 0.7)
+    for seen in (watched, open_study(store, "sweep-a", modes=["max"])):
+        assert [trial.value for trial in seen.trials] == [0.7]
+        assert seen.user_attrs == {}
+
+
 def test_sweeps_do_not_share_a_study(store: ObjectStore) -> None:
     open_study(store, "sweep-a", modes=["max"]).ask()
     assert not open_study(store, "sweep-b", modes=["max"]).trials
