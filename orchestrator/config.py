@@ -104,7 +104,7 @@ class SweepConfig(SweepFields):
         """What is optimised, within which bounds, and what is learnt from."""
         if self.objective is None and not self.cases:
             raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
-        selects_on = {*self.directions, *self.constraints}
+        selects_on = self.selects_on
         if "validation_accuracy" in selects_on and config.validation_fraction == 0:
             raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
         for name in ("validation_accuracy", TEST_ACCURACY):
@@ -159,6 +159,16 @@ class SweepConfig(SweepFields):
     def directions(self) -> dict[str, Mode]:
         """All objectives with their modes, the one that early stopping compares first; empty for a sweep of cases."""
         return {self.objective: self.mode, **self.further_objectives} if self.objective else {}
+
+    @property
+    def selects_on(self) -> set[str]:
+        """The metrics by which a search tells good trials from bad ones: all objectives, and what is constrained."""
+        return {*self.directions, *self.constraints}
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether test accuracy is among them, and so no audit."""
+        return TEST_ACCURACY in self.selects_on
 
     def merit(self, value: float) -> float:
         """A value of the objective such that larger is better."""

@@ -113,7 +113,8 @@ class SweepFields(Config):
     ``total_pseudo_batches``. A trial's own ``total_pseudo_batches`` goes before it."""
 
     allow_test_selection: bool = False
-    """Lets ``objective`` be ``test_accuracy``, as papers do that have no validation part; the leaderboard then says so."""
+    """Lets ``test_accuracy`` be an objective or a constraint, as papers do that have no validation part; leaderboard and
+    report then say so."""
 
     objective: str | None = "validation_accuracy"
     """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused unless

@@ -65,7 +65,7 @@ class Confirmation:
             f"{self.objective}, mean ± std",
             "better than published by [95 %]",
             "P(better)",
-            "test, mean ± std (audit)",
+            "test, mean ± std" + ("" if self.search.selects_on_test else " (audit)"),
         ):
             table.add_column(heading, justify="left" if heading == "setting" else "right")
         for case in self.sweep.cases:

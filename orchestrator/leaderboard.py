@@ -14,7 +14,6 @@ from rich.table import Table
 
 from orchestrator.case_results import last_attempts
 from orchestrator.config import SweepConfig
-from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.results import Row, config_of, read_sweeps, read_trials
@@ -83,7 +82,7 @@ class Leaderboard:
 
     def table(self) -> Table:
         """The leaderboard for a terminal."""
-        selected = ": selected on test data" if self.sweep.objective == TEST_ACCURACY else ""
+        selected = ": selected on test data" if self.sweep.selects_on_test else ""
         further = list(self.sweep.further_objectives)
         front = {row["trial_id"] for row in self.front} if further else set()
         marked = f"; *: on the Pareto front with {', '.join(further)}" if further else ""

@@ -80,10 +80,16 @@ def printed(board: Leaderboard) -> str:
     return out.getvalue()
 
 
-def test_a_choice_by_test_accuracy_says_so(store: ObjectStore) -> None:
-    sweep = SweepConfig.model_validate(
-        SWEEP.model_dump() | {"allow_test_selection": True, "objective": "test_accuracy"}
-    )
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"objective": "test_accuracy"},
+        {"further_objectives": {"test_accuracy": "max"}},
+        {"constraints": {"test_accuracy": {"at_least": 0.5}}},
+    ],
+)
+def test_a_choice_by_test_accuracy_says_so(selection: dict[str, Any], store: ObjectStore) -> None:
+    sweep = SweepConfig.model_validate(SWEEP.model_dump() | {"allow_test_selection": True, **selection})
     write(store, [{"objective": 0.9}], sweep)
     assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
 

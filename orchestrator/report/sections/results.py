@@ -15,7 +15,6 @@ from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.metrics import METRICS, is_share
 
-_AUDIT = {TEST_ACCURACY: "test (audit)", "validation_accuracy": "validation"}
 _DATA_FREE = "data_free"
 """What the names of scores begin with that need no real image and that a search may select on."""
 
@@ -27,7 +26,7 @@ def results_section(data: SweepData, extras: Extras) -> Section:
         return Section(title="Results", blocks=[_case_table(data, extras), *trials])
     lead = (
         "Trials that used their whole budget come first. Test accuracy is an audit: nothing is selected by it."
-        if data.metric != TEST_ACCURACY
+        if not data.sweep.selects_on_test
         else "This sweep was selected on test data, so its test accuracy is no audit."
     )
     if data.sweep.further_objectives:
@@ -72,7 +71,7 @@ def _trial_table(data: SweepData) -> Table:
         return " *" if row["trial_id"] in on_front else ""
 
     first = ["trial", "case"] if cases else ["#", "trial"]
-    headings = [*first, *map(words, settings), *(_AUDIT.get(name, words(name)) for name in metrics)]
+    headings = [*first, *map(words, settings), *(_heading(name, data) for name in metrics)]
     return Table(
         title="Trials",
         headings=[*headings, "state", "student updates", "computing", "GPU hours", "USD"],
@@ -128,12 +127,21 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
         "setting",
         *map(words, data.searched),
         "n",
-        f"{_AUDIT.get(data.metric, words(data.metric))}, mean ± std",
+        f"{_heading(data.metric, data)}, mean ± std",
         f"gain{' in points' if is_share(data.metric) else ''} [95 %]",
         "P(better)",
-        "test (audit)",
+        f"{_heading(TEST_ACCURACY, data)}, mean ± std",
     )
     return Table(title="Confirmed with new seeds", headings=headings, rows=rows)
+
+
+def _heading(metric: str, data: SweepData) -> str:
+    """A metric as a column's heading; of test accuracy, whether it is an audit."""
+    short_names = {
+        TEST_ACCURACY: "test" if data.sweep.selects_on_test else "test (audit)",
+        "validation_accuracy": "validation",
+    }
+    return short_names.get(metric, words(metric))
 
 
 def _seconds(row: Row) -> float | None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.cli_report import leave_report
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.config_blocks import BoundConfig, StorageConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
@@ -69,6 +69,15 @@ def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectS
     assert float(found[3]) < float(found[2]) < float(found[4])
     assert "Confirmed with new seeds" in text
     assert "New seeds" in text
+
+
+@pytest.mark.parametrize("selects_on_test", [False, True])
+def test_whether_test_accuracy_is_an_audit_is_said(selects_on_test: bool, store: ObjectStore) -> None:
+    more = {"allow_test_selection": True, "constraints": {"test_accuracy": BoundConfig(at_least=0.1)}}
+    write_search(store, "search-a", **(more if selects_on_test else {}))
+    text = text_of(make_report(store, ["search-a"]))
+    assert ("selected on test data" in text) == selects_on_test
+    assert ("test (audit)" in text) != selects_on_test
 
 
 def test_a_search_without_data_is_held_against_labels_where_there_are_some(store: ObjectStore) -> None:
