@@ -39,12 +39,25 @@ class Confirmation:
         return self.search.objective
 
     def difference(self, case: str) -> PairedDifference:
-        """How much a case is better than the published settings, in the objective; above 0 is better."""
+        """How much a case is better than the published settings, in the objective; above 0 is better.
+
+        The winner is judged on the seeds that it is chosen by, so the intervals are for all cases at once.
+        """
         ours, theirs = (
             {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
             for name in (case, BASELINE)
         )
-        return paired_difference(ours, theirs)
+        return paired_difference(ours, theirs, comparisons=self.comparisons)
+
+    @property
+    def comparisons(self) -> int:
+        """How many settings are held against the published ones."""
+        return max(1, len(self.sweep.cases) - 1)
+
+    @property
+    def confidence(self) -> str:
+        """That of the intervals, for headings and sentences."""
+        return "95 %" if self.comparisons == 1 else f"95 % for all {self.comparisons} at once"
 
     @property
     def best(self) -> str:
@@ -62,10 +75,10 @@ class Confirmation:
         for heading in (
             "setting",
             "n",
-            f"{self.objective}, mean ± std",
-            "better than published by [95 %]",
+            f"{self.objective}, mean ± std (population)",
+            f"better than published by [{self.confidence}]",
             "P(better)",
-            "test, mean ± std" + ("" if self.search.selects_on_test else " (audit)"),
+            "test, mean ± std (population)" + ("" if self.search.selects_on_test else ", audit"),
         ):
             table.add_column(heading, justify="left" if heading == "setting" else "right")
         for case in self.sweep.cases:

@@ -283,12 +283,12 @@ def _population_std(values: Sequence[float]) -> float:
 
 
 @cache
-def t_quantile(degrees_of_freedom: float) -> float:
-    """Half width of a 95 % interval, in standard errors."""
+def t_quantile(degrees_of_freedom: float, confidence: float = _CONFIDENCE) -> float:
+    """Half width of an interval, in standard errors."""
     # Here, because scipy takes longer to import than everything else in this package, and tables are often only shown.
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees_of_freedom, (1 + _CONFIDENCE) / 2))
+    return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
 def _welch_interval(values: Sequence[float], reference: PublishedValue | None) -> tuple[float, float, float]:

@@ -145,7 +145,7 @@ def confirmation(values: dict[str, list[float]], *, maximise: bool = True) -> Co
 
 
 def printed(found: Confirmation) -> str:
-    console = Console(width=160)
+    console = Console(width=200)
     with console.capture() as capture:
         console.print(found.table())
     return capture.get()
@@ -157,7 +157,9 @@ def test_a_winner_is_told_with_its_interval() -> None:
     assert "t0005 (generator_steps=1, student_steps=15, temperature=1.0) is better" in found.conclusion()
     lines = printed(found).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["published", "t0005", "t0003"]
-    assert "+9.83 [+9.12, +10.55]" in lines[2]
+    assert "better than published by [95 % for all 2 at once]" in lines[0]
+    assert "validation_accuracy, mean ± std (population)" in lines[0]
+    assert "+9.83 [+8.80, +10.87]" in lines[2]
     assert "100%" in lines[2]
     assert "-0.33 [" in lines[3]
 

@@ -19,6 +19,14 @@ def test_the_interval_and_the_probability_are_those_of_the_paired_t_test() -> No
     assert found.probability_positive == pytest.approx(1 - one_sided.pvalue)
 
 
+def test_of_several_differences_at_once_the_intervals_are_wider_and_the_rest_is_the_same() -> None:
+    ours, theirs = {1: 0.80, 2: 0.84, 3: 0.79, 4: 0.90}, {1: 0.78, 2: 0.80, 3: 0.80, 4: 0.85}
+    alone, one_of_five = paired_difference(ours, theirs), paired_difference(ours, theirs, comparisons=5)
+    interval = stats.ttest_rel(list(ours.values()), list(theirs.values())).confidence_interval(0.99)
+    assert [one_of_five.low, one_of_five.high] == pytest.approx([interval.low, interval.high])
+    assert (one_of_five.mean, one_of_five.probability_positive) == (alone.mean, alone.probability_positive)
+
+
 def test_only_seeds_that_both_have_are_compared() -> None:
     found = paired_difference({1: 0.5, 2: 0.9}, {2: 0.4, 3: 0.1})
     assert found.n == 1

@@ -104,7 +104,14 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
         rows.append(
             [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]
         )
-    headings = ("case", "n", "validation, mean ± std", "test, mean ± std", "computing", "not successful")
+    headings = (
+        "case",
+        "n",
+        "validation, mean ± std (population)",
+        "test, mean ± std (population)",
+        "computing",
+        "not successful",
+    )
     return Table(title="Cases", headings=headings, rows=rows, text_columns=frozenset({0, 5}))
 
 
@@ -127,10 +134,10 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
         "setting",
         *map(words, data.searched),
         "n",
-        f"{_heading(data.metric, data)}, mean ± std",
-        f"gain{' in points' if is_share(data.metric) else ''} [95 %]",
+        f"{_heading(data.metric, data)}, mean ± std (population)",
+        f"gain{' in points' if is_share(data.metric) else ''} [{found.confidence}]",
         "P(better)",
-        f"{_heading(TEST_ACCURACY, data)}, mean ± std",
+        f"{_heading(TEST_ACCURACY, data)}, mean ± std (population)",
     )
     return Table(title="Confirmed with new seeds", headings=headings, rows=rows)
 

@@ -6,6 +6,7 @@ import re
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -60,8 +61,8 @@ def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectS
     write_cases(store, sweep_id, confirming, {"baseline": 0.80, best: 0.90})
     text = text_of(make_report(store, ["search-a"]))
     found = re.search(
-        r"The best setting is (t\d+) \(.*?\): (\d+\.\d\d) points better than the published settings, 95 % interval "
-        r"(\+\d+\.\d\d) to (\+\d+\.\d\d), over 4 new seeds; it is better with probability (\d+)%",
+        r"The best setting is (t\d+) \(.*?\): (\d+\.\d\d) points better than the published settings, interval "
+        r"(\+\d+\.\d\d) to (\+\d+\.\d\d) \(95 %\), over 4 new seeds; it is better with probability (\d+)%",
         text,
     )
     assert found
@@ -73,7 +74,7 @@ def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectS
 
 @pytest.mark.parametrize("selects_on_test", [False, True])
 def test_whether_test_accuracy_is_an_audit_is_said(selects_on_test: bool, store: ObjectStore) -> None:
-    more = {"allow_test_selection": True, "constraints": {"test_accuracy": BoundConfig(at_least=0.1)}}
+    more: dict[str, Any] = {"allow_test_selection": True, "constraints": {"test_accuracy": BoundConfig(at_least=0.1)}}
     write_search(store, "search-a", **(more if selects_on_test else {}))
     text = text_of(make_report(store, ["search-a"]))
     assert ("selected on test data" in text) == selects_on_test
