@@ -513,12 +513,24 @@ def test_attention_between_networks_of_different_families_is_refused() -> None:
         make_distiller(student="wrn-10-1")
 
 
-def test_a_diverging_trial_says_so_and_ends() -> None:
-    distiller = make_distiller(student_lr=1e30, attention_weight=0.0)
+@pytest.mark.parametrize(
+    ("student_lr", "attention_weight"), [(1e3, 250.0), (1e4, 250.0), (1e4, 0.0), (1e30, 250.0), (1e30, 0.0)]
+)
+def test_a_diverging_trial_says_so_and_ends(student_lr: float, attention_weight: float) -> None:
+    distiller = make_distiller(student_lr=student_lr, attention_weight=attention_weight)
     report = distiller.advance()
     assert report["diverged"] is True
     assert distiller.finished
-    assert make_distiller().advance()["diverged"] is False
+    assert make_distiller(attention_weight=attention_weight).advance()["diverged"] is False
+
+
+def test_a_student_whose_units_are_all_off_has_not_diverged() -> None:
+    # What a rate of 1e3 also comes to: ReLUs that never open again, after which nothing can grow.
+    distiller = make_distiller(student_lr=1e3, attention_weight=0.0, total_pseudo_batches=20, evaluation_interval=10)
+    reports = [distiller.advance(), distiller.advance()]
+    assert not any(report["diverged"] for report in reports)
+    logits = distiller.student.eval()(make_images(16).images.float())[0]
+    assert (logits == logits[0]).all()
 
 
 def test_evaluation_images_never_reach_the_loop() -> None:
