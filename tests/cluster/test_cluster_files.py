@@ -17,7 +17,7 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from cluster.preemption import METADATA
+from cluster.preemption import FLAG, METADATA
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
@@ -76,18 +76,59 @@ def test_images_have_the_locked_ray() -> None:
         assert {version for pair in found for version in pair if version} == {locked[1]}, file
 
 
+KUBERAY_FIELDS = {
+    "RayJob": "entrypoint submissionMode shutdownAfterJobFinishes ttlSecondsAfterFinished backoffLimit rayClusterSpec",
+    "RayCluster": "rayVersion enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs",
+    "head": "rayStartParams template",
+    "group": "groupName priority minReplicas maxReplicas rayStartParams template",
+    "pod": "serviceAccountName terminationGracePeriodSeconds nodeSelector tolerations containers",
+    "container": "name image env lifecycle resources",
+}
+"""Of KubeRay 1.7 and Kubernetes, as far as we use them: kubectl refuses a file with any other."""
+
+ALLOCATABLE = {"cpu": 3.9 - 0.5, "memory": 12.9 - 1}
+"""Cores and GiB that a node with 4 and 16 has for pods, less what each node of a cluster runs besides."""
+
+
+def known(kind: str, fields: dict[str, Any]) -> None:
+    assert set(fields) <= set(KUBERAY_FIELDS[kind].split()), kind
+
+
 @pytest.mark.parametrize("name", ["raycluster", "rayjob"])
 def test_on_kubernetes_too(name: str) -> None:
     file = read(f"cluster/kuberay/{name}.yaml")
+    if name == "rayjob":
+        known("RayJob", file["spec"])
     spec = file["spec"].get("rayClusterSpec", file["spec"])
+    known("RayCluster", spec)
     assert spec["enableInTreeAutoscaling"]
-    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
-    for group in spec["workerGroupSpecs"]:
+    assert spec["autoscalerOptions"]["version"] == "v2", "the first knows no priority"
+    head = spec["headGroupSpec"]
+    known("head", head)
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    spot, on_demand = spec["workerGroupSpecs"]
+    assert spot["priority"] > on_demand["priority"]
+    for group in (spot, on_demand):
+        known("group", group)
         assert group["minReplicas"] == 0
         pod = group["template"]["spec"]
         assert pod["terminationGracePeriodSeconds"] >= 60  # in which `ray start --block` drains the node
         (container,) = pod["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        # `ray start --block` only drains; that trials save is ours to see to.
+        told = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert told == ["touch", f"/tmp/{FLAG.name}"]
+        market = {variable["name"]: variable["value"] for variable in container.get("env", ())}
+        assert market == ({"RAY_NODE_MARKET_TYPE": "spot"} if group is spot else {})
+    for group in (head, spot, on_demand):
+        pod = group["template"]["spec"]
+        known("pod", pod)
+        (container,) = pod["containers"]
+        known("container", container)
+        requests = container["resources"]["requests"]
+        assert float(requests["cpu"]) <= ALLOCATABLE["cpu"], "a pod that fits on no node waits for ever"
+        assert float(requests["memory"].removesuffix("Gi")) <= ALLOCATABLE["memory"]
+        assert container["resources"]["limits"]["memory"] == requests["memory"]
 
 
 def test_policies_are_least_privilege_and_well_formed() -> None:
