@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import yaml
-
-BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
-"""Where ``ray up`` leaves the cluster's description on its head node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +120,3 @@ def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | 
         added=[node for name, node in nodes.items() if name != head],
         max_added=limit,
     )
-
-
-def read_description(path: Path = BOOTSTRAP_CONFIG) -> dict[str, Any]:
-    """The cluster's description on its head node; empty elsewhere."""
-    file = path.expanduser()
-    description: dict[str, Any] = yaml.safe_load(file.read_text()) if file.is_file() else {}
-    return description

@@ -116,11 +116,12 @@ def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machi
     group = labels.get("ray.io/node-group", "")
     machine = described_machines(description).get(group) or Machine(
         name=group or node["NodeManagerHostname"],
-        spot="spot" in labels.get("ray.io/market-type", "").lower(),
+        spot=False,
         cpus=0,
         gpus=0,
     )
-    return replace(machine, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
+    spot = machine.spot or _says_spot(labels)
+    return replace(machine, spot=spot, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
 def described_machines(description: Mapping[str, Any]) -> dict[str, Machine]:
@@ -130,9 +131,16 @@ def described_machines(description: Mapping[str, Any]) -> dict[str, Machine]:
         config, resources = node.get("node_config", {}), node.get("resources", {})
         name = str(config.get("InstanceType") or config.get("machineType") or group).rpartition("/")[2]
         found[group] = Machine(
-            name=name, spot=_is_spot(config), cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0)
+            name=name,
+            spot=_is_spot(config) or _says_spot(node.get("labels", {})),
+            cpus=resources.get("CPU", 0.0),
+            gpus=resources.get("GPU", 0.0),
         )
     return found
+
+
+def _says_spot(labels: Mapping[str, str]) -> bool:
+    return "spot" in labels.get("ray.io/market-type", "").lower()
 
 
 def _is_spot(config: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity, read_description
+from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity
+from cluster.description import read_description
 from cluster.prices import Machine, described_machines, machine_of
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -48,7 +49,7 @@ class RaySession:
     """Machines that are there or may be."""
 
     description: Mapping[str, Any] = field(default_factory=dict)
-    """The cluster's, as ``ray up`` took it; empty where it did not."""
+    """What its autoscaler was told, as ``ray up`` takes it; empty where nothing is started for us."""
 
     _known: dict[str, Machine] = field(default_factory=dict)
 

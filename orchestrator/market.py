@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cluster.capacity import read_description
+from cluster.description import read_description
 from cluster.prices import Machine, PriceList, described_machines, read_prices
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
@@ -68,6 +68,6 @@ def read_cluster(description: Path | None) -> dict[str, Any]:
     if description and not description.is_file():
         raise ConfigError(f"--cluster {description}: there is no such file")
     try:
-        return read_description(description) if description else read_description()
+        return read_description(description)
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"--cluster {description}: cannot be read: {error}") from error

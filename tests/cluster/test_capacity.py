@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.capacity import Capacity, NodeType, capacity_of, machines_to_come, promised_capacity, read_description
+from cluster.capacity import Capacity, NodeType, capacity_of, machines_to_come, promised_capacity
+from cluster.description import read_description
 
 ROOT = Path(__file__).parents[2]
 
