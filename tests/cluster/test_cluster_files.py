@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.preemption import FLAG, METADATA
+from cluster.prices import described_machines
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
@@ -45,6 +48,44 @@ def test_rented_machines_come_and_go_and_are_watched(file: str) -> None:
     assert f"python -m cluster.preemption {config['provider']['type']}" in watcher
     assert config["provider"]["type"] in METADATA
     assert all("--dashboard-host=127.0.0.1" in line for line in config["head_start_ray_commands"][1:])
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster/gcp.yaml"])
+@pytest.mark.parametrize(("sees", "code"), [(True, 0), (False, 1)])
+def test_a_rented_gpu_that_torch_does_not_see_ends_the_set_up(file: str, sees: bool, code: int, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {sees})\n")
+    merged = prepare_config(copy.deepcopy(read(file)))["worker_setup_commands"]
+    assert "pip install" in merged[0], "ours comes after what it needs"
+    command = merged[-1].replace("python ", f"{sys.executable} ", 1)
+    ended = subprocess.run(
+        ["bash", "-c", command], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ("torch does not see the GPU" in ended.stderr) == (not sees)
+
+
+def test_on_google_cloud_the_driver_is_as_new_as_torch_wants_and_there_before_the_container() -> None:
+    cuda = re.search(r"^cuda-toolkit==(\d+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert cuda
+    needed = {"12": 525, "13": 580}[cuda[1]]  # NVIDIA's table of the oldest driver for each CUDA
+    config = read("cluster/gcp.yaml")
+    for name, node in config["available_node_types"].items():
+        image = node["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
+        assert int(image.rpartition("nvidia-")[2]) >= needed
+        if name != "head":
+            assert any("nvidia-smi" in line for line in node["initialization_commands"])
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster/gcp.yaml"])
+def test_spot_machines_come_first(file: str) -> None:
+    config = read(file)
+    machines = described_machines(config)
+    priorities = {
+        name: node["priority"] for name, node in config["available_node_types"].items() if node["resources"]["GPU"]
+    }
+    spot = {name for name in priorities if machines[name].spot}
+    assert spot and set(priorities) - spot
+    assert min(priorities[name] for name in spot) > max(priorities[name] for name in set(priorities) - spot)
 
 
 def test_on_aws_every_node_may_reach_the_bucket_and_no_metadata_without_a_token() -> None:
