@@ -186,6 +186,23 @@ def test_policies_are_least_privilege_and_well_formed() -> None:
                 assert statement["Resource"] != "*" or "Condition" in statement
 
 
+def test_the_head_can_neither_end_nor_tag_machines_of_others() -> None:
+    head = json.loads((ROOT / "cluster" / "iam" / "head.json").read_text())
+    name = read("cluster.yaml")["cluster_name"]
+    conditions: dict[str, list[dict[str, str]]] = {}
+    for statement in head["Statement"]:
+        said = statement["Action"]
+        for action in [said] if isinstance(said, str) else said:
+            conditions.setdefault(action, []).append(statement.get("Condition", {}).get("StringEquals", {}))
+    own = {"aws:ResourceTag/ray-cluster-name": name}  # Ray tags its machines again as they come up
+    # A head that could put this tag on any machine could end any machine.
+    tagging, tagging_again = conditions["ec2:CreateTags"]
+    assert tagging["ec2:CreateAction"] == "RunInstances"
+    assert [tagging_again] == conditions["ec2:TerminateInstances"] == [own]
+    # Ray stops and starts machines only with cache_stopped_nodes.
+    assert not {"ec2:StopInstances", "ec2:StartInstances"} & conditions.keys()
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes a new key into ~/.ssh
