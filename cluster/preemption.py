@@ -80,35 +80,54 @@ class Metadata:
 def watch(
     metadata: Metadata,
     *,
-    drain: Callable[[str], None],
+    drain: Callable[[str, float], None],
     interval: float,
     say: Callable[[str], None],
     flag: Path = FLAG,
 ) -> None:
     """Poll until the cloud gives notice; then raise the flag for the trials here and drain the node.
 
+    Nothing that goes wrong ends it before that: nobody would miss a watcher that is gone.
+
     Args:
         metadata: Whom to ask.
-        drain: Drains this node, with the notice as the reason.
+        drain: Drains this node, with the notice as the reason and how many seconds ago it was. Tried until it succeeds.
         interval: Seconds between two questions.
         say: Where to log.
         flag: The file that trials look for.
     """
     flag.unlink(missing_ok=True)  # of an earlier life of this machine
-    failing = False
+    said_last = ""
+
+    def trying_on(what: str, error: Exception) -> None:
+        nonlocal said_last
+        line = f"{what}, trying on: {error}"
+        if line != said_last:
+            say(line)
+        said_last = line
+
+    found = None
     while True:
         try:
             found = metadata.notice()
-            failing = False
-        except OSError as error:
-            if not failing:
-                say(f"metadata cannot be read, trying on: {error}")
-            failing, found = True, None
+            said_last = ""
+        except Exception as error:
+            trying_on("metadata cannot be read", error)
         if found:
-            flag.write_text(found)
-            say(f"this machine is taken away: {found}")
-            drain(found)
+            break
+        time.sleep(interval)
+    noticed_at = time.monotonic()
+    say(f"this machine is taken away: {found}")
+    try:
+        flag.write_text(found)
+    except OSError as error:  # a full disk; the drain may still succeed
+        say(f"trials here are not told to save: {error}")
+    while True:
+        try:
+            drain(found, time.monotonic() - noticed_at)
             return
+        except Exception as error:
+            trying_on("the node cannot be drained", error)
         time.sleep(interval)
 
 
@@ -165,7 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     watch(
         Metadata(cloud=options.cloud, endpoint=options.endpoint or METADATA[options.cloud]),
-        drain=lambda reason: drain_node(reason, deadline=deadline, node_id=options.node_id, address=options.address),
+        drain=lambda reason, ago: drain_node(
+            reason, deadline=max(1.0, deadline - ago), node_id=options.node_id, address=options.address
+        ),
         interval=options.interval,
         say=say,
     )

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
+from ray._private.state import state
 from ray.cluster_utils import Cluster
 
 from orchestrator.results import read_reports, read_trials
@@ -19,6 +21,9 @@ from orchestrator.storage import find_storage
 from tests.cluster.test_preemption import Service, metadata_service
 from tests.comparison import differences
 from tests.orchestrator.test_sweep import ROOT, sweep_of
+
+RENTED = {"rented": 1.0}
+"""What only the workers have, so that a task can ask for one."""
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -41,6 +46,12 @@ def cluster(flag: Path) -> Iterator[Cluster]:
     )
     yield found
     found.shutdown()
+
+
+def where() -> str:
+    """The node on which a task runs."""
+    node_id: str = ray.get_runtime_context().get_node_id()
+    return node_id
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
@@ -70,7 +81,7 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, flag
     def has_saved() -> bool:
         return bool(store.keys("checkpoints/disturbed"))
 
-    worker: Any = cluster.add_node(num_cpus=1)
+    worker: Any = cluster.add_node(num_cpus=1, resources=RENTED)
     calm = run(file, "calm", cluster.address)
     printed, _ = calm.communicate(timeout=200)
     assert calm.returncode == 0, printed
@@ -79,7 +90,7 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, flag
     for place in (25, 50):  # twice without a word: as many losses as would use up the one retry, and one more
         wait_for(partial(has_reported, place), process)
         cluster.remove_node(worker, allow_graceful=False)
-        worker = cluster.add_node(num_cpus=1)
+        worker = cluster.add_node(num_cpus=1, resources=RENTED)
     wait_for(partial(has_reported, 75), process)
     assert not has_saved()
     with metadata_service() as endpoint:  # and once announced
@@ -87,7 +98,7 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, flag
         watcher = subprocess.run(
             [
                 *(sys.executable, "-m", "cluster.preemption", "aws", "--endpoint", endpoint),
-                *("--address", cluster.address, "--node-id", worker.node_id, "--deadline", "1"),
+                *("--address", cluster.address, "--node-id", worker.node_id, "--deadline", "3"),
             ],
             cwd=ROOT,
             capture_output=True,
@@ -97,12 +108,18 @@ def test_lost_machines_cost_no_retry_and_change_no_number(cluster: Cluster, flag
         )
     assert watcher.returncode == 0, watcher.stderr
     assert "this machine is taken away: terminate at" in watcher.stderr
+    drained_at = time.monotonic()
     assert flag.exists()
-    wait_for(has_saved, process)
-    time.sleep(1.5)
-    cluster.remove_node(worker, allow_graceful=False)
-    flag.unlink()
-    cluster.add_node(num_cpus=1)
+    with ray.init(address=cluster.address, log_to_driver=False):
+        assert set(state.get_draining_nodes()) == {worker.node_id}
+        newcomer = ray.remote(num_cpus=0, resources={"rented": 0.1})(where).remote()
+        wait_for(has_saved, process)
+        assert ray.wait([newcomer], timeout=1)[0] == [], "the node was drained and took a task all the same"
+        time.sleep(max(0.0, drained_at + 3.5 - time.monotonic()))
+        cluster.remove_node(worker, allow_graceful=False)
+        flag.unlink()
+        fresh: Any = cluster.add_node(num_cpus=1, resources=RENTED)
+        assert ray.get(newcomer, timeout=60) == fresh.node_id
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0, printed
     assert "its machine was lost" in printed

@@ -18,6 +18,7 @@ class Service(BaseHTTPRequestHandler):
 
     notice = False
     broken = False
+    garbled = False
 
     def do_PUT(self) -> None:
         assert int(self.headers["X-aws-ec2-metadata-token-ttl-seconds"]) > 0
@@ -29,6 +30,8 @@ class Service(BaseHTTPRequestHandler):
         elif self.path == "/latest/meta-data/spot/instance-action":
             if self.headers["X-aws-ec2-metadata-token"] != "a-token":
                 self._answer(401, "IMDSv2 wants a token")
+            elif self.garbled:
+                self._answer(200, "<html>busy</html>")
             elif self.notice:
                 self._answer(200, '{"action": "terminate", "time": "2026-01-02T03:04:05Z"}')
             else:
@@ -50,7 +53,7 @@ class Service(BaseHTTPRequestHandler):
 @contextmanager
 def metadata_service() -> Iterator[str]:
     """The address of one; it gives no notice until told to."""
-    Service.notice, Service.broken = False, False
+    Service.notice, Service.broken, Service.garbled = False, False, False
     server = HTTPServer(("127.0.0.1", 0), Service)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -90,14 +93,48 @@ def test_the_node_is_drained_once_and_trials_see_the_flag(
         rounds.append(seconds)
         assert not preemption.leaving()
         Service.broken = len(rounds) in {2, 3}
+        Service.garbled = len(rounds) == 4
         Service.notice = len(rounds) == 6
 
     monkeypatch.setattr("cluster.preemption.time.sleep", sleep)
-    watch(Metadata(cloud="aws", endpoint=endpoint), drain=drained.append, interval=2, say=said.append, flag=flag)
+    watch(
+        Metadata(cloud="aws", endpoint=endpoint),
+        drain=lambda reason, ago: drained.append(reason),
+        interval=2,
+        say=said.append,
+        flag=flag,
+    )
     assert drained == ["terminate at 2026-01-02T03:04:05Z"]
     assert preemption.leaving()
     assert rounds == [2] * 6
     assert [line.partition(":")[0] for line in said] == [
         "metadata cannot be read, trying on",  # once for two failures in a row
+        "metadata cannot be read, trying on",  # what came was no JSON
         "this machine is taken away",
+    ]
+
+
+def test_a_drain_that_fails_is_tried_again_with_the_time_that_is_left(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"now": 100.0}
+    asked: list[float] = []
+    said: list[str] = []
+
+    def drain(reason: str, ago: float) -> None:
+        asked.append(ago)
+        if len(asked) < 4:
+            raise RuntimeError("the head does not answer")
+
+    def sleep(seconds: float) -> None:
+        clock["now"] += seconds
+
+    monkeypatch.setattr("cluster.preemption.time.sleep", sleep)
+    monkeypatch.setattr("cluster.preemption.time.monotonic", lambda: clock["now"])
+    Service.notice = True
+    watch(Metadata(cloud="gcp", endpoint=endpoint), drain=drain, interval=2, say=said.append, flag=tmp_path / "leaving")
+    assert asked == [0, 2, 4, 6]
+    assert said == [
+        "this machine is taken away: preempted",
+        "the node cannot be drained, trying on: the head does not answer",
     ]
