@@ -74,6 +74,7 @@ class SweepRecorder(Callback):
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: dict[str, int] = {}
         self._failures: dict[str, str] = {}
+        self._own_failures: dict[str, int] = {}  # by Tune's id: a trial that is run again begins with none
         self._short_of_memory: dict[str, float] = {}
         self._grown: set[str] = set()
         self._said: set[str] = set()
@@ -144,7 +145,10 @@ class SweepRecorder(Callback):
         key = trial.config["trial_id"]
         self._expenses.lost(key)
         if _LOST_MACHINE in _last_failure(trial):
-            trial.run_metadata.num_failures -= 1
+            # Not one less: Tune itself does not count a loss that was announced.
+            trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
+        else:
+            self._own_failures[trial.trial_id] = trial.run_metadata.num_failures
         self._recoveries[key] = self._recoveries.get(key, 0) + 1
         self._progress.recovering(key, self._explain(key) or _cause(trial))
         self._look_for_outage(trial)

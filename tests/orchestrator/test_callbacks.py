@@ -52,7 +52,9 @@ class Session:
     def start(self) -> Any:
         config = self.searcher.suggest("tune's id")
         assert isinstance(config, dict)
-        trial = SimpleNamespace(config=config, error_file=None)
+        trial = SimpleNamespace(
+            config=config, error_file=None, trial_id="tune's id", run_metadata=SimpleNamespace(num_failures=0)
+        )
         self.recorder.on_trial_start(0, [], trial)
         return trial
 
@@ -129,6 +131,21 @@ def test_a_trial_whose_machine_is_lost_before_it_began_is_run_again_and_has_not_
         session.recorder.on_trial_complete(0, [], ending)
     assert session.searcher.suggest("x") == "FINISHED"
     assert [(row["state"], row["recoveries"]) for row in session.rows()] == [("completed", n) for n in (1, 0, 0)]
+
+
+def test_lost_machines_use_up_no_retry_whether_tune_counts_them_or_not(session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    trial.error_file = tmp_path / "error.txt"
+    lost = "The actor is dead because its node has died."
+    left = []
+    # Tune counts a machine that vanishes, but none whose loss was announced.
+    for counted, told in [(1, lost), (0, lost), (1, "OSError: busy"), (0, lost), (1, lost), (1, "OSError: busy")]:
+        trial.run_metadata.num_failures += counted
+        with trial.error_file.open("a") as file:
+            file.write(f"Failure # {trial.run_metadata.num_failures} (occurred at ...)\n{told}\n")
+        session.recorder.on_trial_recover(0, [], trial)
+        left.append(trial.run_metadata.num_failures)
+    assert left == [0, 0, 1, 1, 1, 2]
 
 
 def test_why_a_trial_is_tried_again_is_said_in_a_line(session: Session, tmp_path: Path) -> None:
