@@ -24,6 +24,9 @@ CONNECT_SECONDS = 5
 JOIN_SECONDS = 300
 """How long machines that one already has may take to join after ``ray up``, which does not wait for them."""
 
+LOST_MACHINE = "its node has died"
+"""What Ray says of an actor whose machine is gone."""
+
 logger = logging.getLogger("zskt.cluster")
 """Says when machines keep us waiting."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
+from cluster.session import LOST_MACHINE
 from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.limit import spent_in_words
@@ -31,9 +32,6 @@ from trainables.ray_trainables import (
 )
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
-
-_LOST_MACHINE = "its node has died"
-"""What Ray says of an actor whose machine is gone."""
 
 _LOST_PROCESS = "its worker process has died"
 """What it says, with a paragraph of possible causes, of one whose process alone is gone."""
@@ -144,7 +142,7 @@ class SweepRecorder(Callback):
         """
         key = trial.config["trial_id"]
         self._expenses.lost(key)
-        if _LOST_MACHINE in _last_failure(trial):
+        if LOST_MACHINE in _last_failure(trial):
             # Not one less: Tune itself does not count a loss that was announced.
             trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
         else:
@@ -156,7 +154,7 @@ class SweepRecorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
         self._look_for_outage(trial)
-        if _LOST_MACHINE in _last_failure(trial):
+        if LOST_MACHINE in _last_failure(trial):
             # Tune gives up on a trial whose machine is lost before the trial has begun there.
             key = trial.config["trial_id"]
             self._recoveries[key] = self._recoveries.get(key, 0) + 1
@@ -270,7 +268,7 @@ def _last_failure(trial: Trial) -> str:
 def _cause(trial: Trial) -> str:
     """In a line: the last one of a stack trace names the exception."""
     told = _last_failure(trial)
-    if _LOST_MACHINE in told:
+    if LOST_MACHINE in told:
         return "its machine was lost"
     if _LOST_PROCESS in told:
         return "its process crashed or was killed, perhaps because the machine ran out of memory"

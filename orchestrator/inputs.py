@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import ray
 import torch
 
+from cluster.preemption import leaving
+from cluster.session import LOST_MACHINE
 from orchestrator.config import SweepConfig
 from orchestrator.results.keys import TEACHERS, training_folder
 from orchestrator.storage import find_object
@@ -24,6 +28,7 @@ from trainables.networks import check_network
 from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
 from trainables.probe import ProbeRegistry, make_probe
+from trainables.ray_trainables import SECONDS_WHEN_LEAVING
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
     Teacher,
@@ -173,7 +178,8 @@ def _trained(
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
     # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
-    for attempts_left in range(sweep.max_failures, -1, -1):
+    crashes = 0
+    while True:
         training = ray.remote(num_cpus=cpus, num_gpus=gpus)(_TeacherTraining).remote(
             recipe, splits, checkpoints, cpus=cpus, gpus=gpus
         )
@@ -182,15 +188,17 @@ def _trained(
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # the task's own error, without Ray's account of where it happened
         except ray.exceptions.RayActorError as error:
-            if not attempts_left:
+            lost = LOST_MACHINE in str(error)  # which says nothing of the training, as with trials
+            crashes += not lost
+            if crashes > sweep.max_failures:
                 raise TeacherError(
-                    f"training the teacher, {name}: its process died {sweep.max_failures + 1} times (out of memory?); the "
-                    "same command goes on from its last report"
+                    f"training the teacher, {name}: its process died {crashes} times (out of memory?); the same command "
+                    "goes on from its last checkpoint"
                 ) from error
-            say(f"teacher {name}: its process died; another goes on from its last report")
+            what = "machine was lost" if lost else "process died"
+            say(f"teacher {name}: its {what}; another goes on from its last checkpoint")
         finally:
             ray.kill(training)
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _followed(training: Any, name: str, recipe: SupervisedConfig, say: Say) -> Teacher:
@@ -206,14 +214,25 @@ def _followed(training: Any, name: str, recipe: SupervisedConfig, say: Say) -> T
 
 
 class _TeacherTraining:
-    """A teacher's training in a process of its own. Started again after a crash, it goes on from its last report."""
+    """A teacher's training in a process of its own. Started again after a loss, it goes on from its last checkpoint: that of
+    its last report, or a later one where the loss of the machine was announced.
+    """
 
     def __init__(
-        self, recipe: SupervisedConfig, splits: DatasetSplits, checkpoints: CheckpointStore, *, cpus: float, gpus: float
+        self,
+        recipe: SupervisedConfig,
+        splits: DatasetSplits,
+        checkpoints: CheckpointStore,
+        *,
+        cpus: float,
+        gpus: float,
+        leaving: Callable[[], bool] = leaving,
     ) -> None:
         self._recipe = recipe
         self._splits = splits
         self._checkpoints = checkpoints
+        self._leaving = leaving
+        self._saved_at = -math.inf
         device = claim_device(cpus=cpus, gpus=gpus)
         self._trainer = SupervisedTrainer(recipe, splits=splits, device=device)
         state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged one only costs time
@@ -222,12 +241,21 @@ class _TeacherTraining:
 
     def advance(self) -> dict[str, Any]:
         """Train up to the next report, and save."""
-        trainer = self._trainer
-        if trainer.finished and trainer.last_report is not None:
-            return trainer.last_report
-        report = trainer.advance()
-        self._checkpoints.save(_TEACHER, trainer.done, take_snapshot(trainer.state_dict()))
+        trainer, last = self._trainer, self._trainer.last_report
+        # A checkpoint taken right before the last report is finished, but that report is still owed.
+        if trainer.finished and last is not None and (last["diverged"] or last["epochs"] == trainer.done):
+            return last
+        report = trainer.advance(after_each=self._save_if_leaving)
+        self._save()
         return report
+
+    def _save_if_leaving(self) -> None:
+        if self._leaving() and time.monotonic() - self._saved_at >= SECONDS_WHEN_LEAVING:
+            self._save()
+
+    def _save(self) -> None:
+        self._checkpoints.save(_TEACHER, self._trainer.done, take_snapshot(self._trainer.state_dict()))
+        self._saved_at = time.monotonic()
 
     def describe(self) -> Teacher:
         """The teacher, once it is trained."""

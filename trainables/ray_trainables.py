@@ -59,7 +59,7 @@ HOLD = "hold"
 
 _FILE = "trial.safetensors"
 
-_SECONDS_WHEN_LEAVING = 5.0
+SECONDS_WHEN_LEAVING = 5.0
 """Between two checkpoints on a machine that is about to be taken away."""
 
 _MAY_PASS = (OSError, pa.ArrowException, torch.AcceleratorError)
@@ -310,7 +310,7 @@ class TrialTrainable(Trainable):
     def _save_if_due(self) -> None:
         seconds = self._checkpoint_seconds
         if self._leaving():
-            seconds = min(seconds or math.inf, _SECONDS_WHEN_LEAVING)
+            seconds = min(seconds or math.inf, SECONDS_WHEN_LEAVING)
         due = seconds and time.monotonic() - self._saved_at >= seconds
         # Where the last one still waits for storage, training goes on and the next one holds a later moment.
         if due and not (self._saver and self._saver.busy):

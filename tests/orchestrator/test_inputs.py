@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+import ray
 import torch
 
+from orchestrator import inputs
+from orchestrator.config import SweepConfig
 from orchestrator.inputs import _TeacherTraining
 from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig
-from trainables.data import load_dataset
+from trainables.data import DatasetSplits, load_dataset
+from trainables.errors import TeacherError
 from trainables.object_store import ObjectStore
 
 RECIPE = SupervisedConfig(
@@ -33,3 +41,70 @@ def test_teacher_training_goes_on_from_its_last_report(store: ObjectStore) -> No
     ours, theirs = continued.describe(), undisturbed.describe()
     assert ours.metadata == theirs.metadata
     assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
+
+
+def test_a_teacher_whose_machine_is_announced_to_go_loses_no_epoch(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "SECONDS_WHEN_LEAVING", 0)
+    splits = load_dataset("digits", data_root=Path("none"), validation_fraction=0.5)
+    updates = {"left": 0}
+
+    class Gone(BaseException):
+        """The machine is."""
+
+    def leaving() -> bool:
+        updates["left"] -= 1
+        if updates["left"] < 0:
+            raise Gone
+        return updates["left"] == 0
+
+    def training(folder: str, **more: Any) -> _TeacherTraining:
+        return _TeacherTraining(RECIPE, splits, CheckpointStore(store.below(folder)), cpus=1, gpus=0, **more)
+
+    undisturbed = training("one")
+    for _ in range(2):
+        undisturbed.advance()
+    in_all = undisturbed._trainer.student_updates
+    for announced_at in (5, in_all // 2 + 5, in_all):  # before the first report, after it, and right before the last
+        lost = training("two", leaving=leaving)
+        updates["left"] = announced_at - lost._trainer.student_updates
+        with suppress(Gone):
+            while lost.advance()["epochs"] < 4:
+                pass
+        assert training("two")._trainer.student_updates >= announced_at
+    continued = training("two")
+    assert continued.advance()["epochs"] == 4
+    ours, theirs = continued.describe(), undisturbed.describe()
+    assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
+
+
+class Died(ray.exceptions.RayActorError):
+    """As Ray tells it."""
+
+
+LOST = "The actor died because its node has died. Node Id: 1"
+CRASHED = "The actor died unexpectedly: its worker process has died."
+
+
+def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = SweepConfig.model_validate(
+        {"name": "tiny", "storage": {"uri": "unused"}, "max_failures": 1, "num_trials": 1}
+    )
+    ends = iter([LOST, CRASHED, LOST, LOST, CRASHED, LOST])
+    said: list[str] = []
+
+    def followed(*_: Any) -> Any:
+        raise Died("0" * 32, next(ends))
+
+    monkeypatch.setattr(inputs, "_followed", followed)
+    monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: actor))
+    monkeypatch.setattr("ray.kill", lambda actor: None)
+    with pytest.raises(TeacherError, match="its process died 2 times"):
+        inputs._trained(RECIPE, sweep, DatasetSplits.without_images("digits"), CheckpointStore(store), said.append)
+    assert [line.partition(": ")[2].partition(";")[0] for line in said[1:]] == [
+        "its machine was lost",
+        "its process died",
+        "its machine was lost",
+        "its machine was lost",
+    ]
