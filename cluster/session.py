@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +94,31 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
     if ray.is_initialized():
         yield _describe({})
         return
+    with _sigterm_as_it_was():
+        local = _connect(address)
+    try:
+        description = {} if local else read_description()
+        _wait_for_machines(description)
+        yield _describe(description)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _sigterm_as_it_was() -> Iterator[None]:
+    """Keep the caller's handler of SIGTERM, if there is one: ``ray.init`` puts its own in its place, which exits at once."""
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(previous) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _connect(address: str | None) -> bool:
+    """Start a Ray or join one, as ``ray_session`` says; whether it is one of our own."""
+    import ray
+
     local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
     if local:
         try:
@@ -108,12 +135,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
-    try:
-        description = {} if local else read_description()
-        _wait_for_machines(description)
-        yield _describe(description)
-    finally:
-        ray.shutdown()
+    return local
 
 
 def _joined_address() -> str | None:

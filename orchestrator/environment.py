@@ -67,6 +67,8 @@ def warnings_shown(console: Console) -> Iterator[None]:
 def terminate_like_interrupt() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C, which Tune handles by saving and stopping; for SIGTERM it has no handler.
 
+    What else runs in the block is interrupted, too.
+
     ``kubectl delete``, ``ray job stop`` and shutdowns send SIGTERM. Only the main thread may set handlers; elsewhere
     nothing is done.
     """

@@ -108,7 +108,7 @@ def run_sweep(
     console = console or Console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
-    with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching():
+    with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching(), terminate_like_interrupt():
         sweep = continued(store, sweep_id, sweep)
         check_same_sweep(store, sweep_id, sweep)
         check_same_space(store, sweep_id, domains)
@@ -312,7 +312,7 @@ class _Driver:
                     verbose=0,
                 ),
             )
-            with progress, terminate_like_interrupt():
+            with progress:
                 tuner.fit()
         if searcher.storage_error:
             raise searcher.storage_error
