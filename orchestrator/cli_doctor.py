@@ -34,6 +34,12 @@ def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
         Path | None,
         typer.Option(metavar="FILE", help="The cluster's description, for its spot quota. Default: the head's own."),
     ] = None,
+    start_worker: Annotated[
+        bool,
+        typer.Option(
+            "--start-worker", help="Have the autoscaler start a machine to be looked at, where it may start any."
+        ),
+    ] = False,
     teachers: Teachers = None,
     data_root: DataRoot = None,
     verbose: Verbose = False,
@@ -54,7 +60,7 @@ def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
         from orchestrator.doctor import examine
 
         problems = 0
-        for finding in examine(place, sweep, address=address, cluster=cluster):
+        for finding in examine(place, sweep, address=address, cluster=cluster, worker=start_worker):
             problems += finding.outcome == "problem"
             style = {"ok": "green", "problem": "red", "skipped": "yellow"}[finding.outcome]
             console.print(str(finding), style=style, highlight=False, markup=False, soft_wrap=True)

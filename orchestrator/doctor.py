@@ -36,6 +36,9 @@ LARGEST_SKEW_SECONDS = 5.0
 ANSWER_SECONDS = 120.0
 """How long a node may take to answer; importing torch on a cold disk takes a while."""
 
+START_SECONDS = 900.0
+"""How long a machine may take to come: to boot, to fetch an image of several GB, to install the package."""
+
 SPOT_QUOTA = "L-3819A6DF"
 """AWS's code for "All G and VT Spot Instance Requests", counted in CPU cores."""
 
@@ -62,7 +65,7 @@ class NodeFacts:
     name: str
     is_head: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of Python, Ray, torch, CUDA (``none`` in a build for CPUs) and this package."""
+    """Of Python, Ray, torch, CUDA (``none`` in a build for CPUs) and this package, with a hash of its code."""
 
     gpus: float = 0.0
     """GPUs that Ray counts."""
@@ -91,7 +94,7 @@ def local_facts(storage: StorageConfig | None, marker: str | None) -> dict[str, 
     import ray
     import torch
 
-    from orchestrator.provenance import code_version
+    from orchestrator.provenance import code_hash, package_version
 
     found: dict[str, Any] = {
         "versions": {
@@ -99,7 +102,7 @@ def local_facts(storage: StorageConfig | None, marker: str | None) -> dict[str, 
             "Ray": ray.__version__,
             "torch": version("torch").partition("+")[0],  # what follows is the build, which CUDA tells
             "CUDA": torch.version.cuda or "none",
-            "zskt": code_version(),
+            "zskt": f"{package_version()}, code {code_hash()}",
         },
         "gpus_seen": torch.cuda.device_count(),
     }
@@ -150,8 +153,20 @@ def check_versions(nodes: Sequence[NodeFacts]) -> list[Finding]:
     return findings
 
 
-def check_gpus(nodes: Sequence[NodeFacts]) -> Finding:
-    """Whether torch can use the GPUs that Ray counts."""
+def check_gpus(nodes: Sequence[NodeFacts], *, may_come: bool = False) -> Finding:
+    """Whether torch can use the GPUs that Ray counts.
+
+    Args:
+        nodes: Those that are there.
+        may_come: Whether an autoscaler starts others for a sweep.
+    """
+    if may_come and all(node.is_head for node in nodes):
+        return Finding(
+            outcome="skipped",
+            what="GPUs",
+            text="no worker is up, so none was looked at, for its versions and storage neither: a sweep starts them; "
+            "--start-worker starts one now",
+        )
     blind = [
         f"{n.name} ({n.gpus:g} counted, {n.gpus_seen} seen)" for n in nodes if not n.failure and n.gpus > n.gpus_seen
     ]
@@ -260,8 +275,32 @@ def check_trials(sweep: SweepConfig, capacity: Capacity) -> Finding:
     )
 
 
+def start_worker(capacity: Capacity) -> Finding | None:
+    """Have the autoscaler start a machine, one with a GPU where it may, and wait for it; what went wrong.
+
+    The machine goes when it has been idle for as long as the cluster's description says.
+    """
+    import ray
+
+    waiting = ray.remote(num_cpus=1, num_gpus=min(1.0, capacity.largest_gpus), max_retries=0)(_clock).remote()
+    ready, _ = ray.wait([waiting], timeout=START_SECONDS)
+    if ready:
+        return None
+    ray.cancel(waiting, force=True)
+    return _problem(
+        "worker",
+        f"none has come in {START_SECONDS:g} s: `ray status` and `ray monitor FILE` say why (no capacity? no quota? set-up "
+        "commands that fail?)",
+    )
+
+
 def examine(
-    storage: StorageConfig | None, sweep: SweepConfig | None, *, address: str | None = None, cluster: Path | None = None
+    storage: StorageConfig | None,
+    sweep: SweepConfig | None,
+    *,
+    address: str | None = None,
+    cluster: Path | None = None,
+    worker: bool = False,
 ) -> Iterator[Finding]:
     """All checks, each as it is made.
 
@@ -270,6 +309,7 @@ def examine(
         sweep: Whose data sets, teachers and resources are looked at; none: nobody's.
         address: See ``cluster.session.ray_session``.
         cluster: Description of the cluster, for its spot quota; none: that of the cluster whose head this is.
+        worker: Whether a machine is started first where none is up yet.
 
     Raises:
         ClusterError: there is no Ray at the address.
@@ -278,13 +318,16 @@ def examine(
     description = read_cluster(cluster)
     try:
         with ray_session(address) as session:
+            may_come = bool(session.capacity.added)
+            if worker and may_come and (trouble := start_worker(session.capacity)):
+                yield trouble
             marker = None if storage is None else _leave_marker(storage)
             nodes = gather(storage, marker)
             if storage is not None and marker is not None:
                 find_storage(storage).delete(marker)
             yield check_nodes(nodes)
             yield from check_versions(nodes)
-            yield check_gpus(nodes)
+            yield check_gpus(nodes, may_come=may_come)
             yield check_clocks(nodes)
             yield check_storage(nodes, storage)
             if sweep is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -23,13 +24,34 @@ from trainables.plug_ins import installed
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
 
+_PACKAGES = ("cluster", "orchestrator", "search_spaces", "trainables")
+_FOLDER = Path(__file__).parent.parent
+
+
+def package_version() -> str:
+    """The version under which the package is installed."""
+    try:
+        return version("zskt")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def code_hash() -> str:
+    """Of the package's modules and presets as they lie here: the same on two machines that would compute the same.
+
+    Clusters get their code without the history that tells a commit, and a version outlives many changes.
+    """
+    digest = hashlib.sha256()
+    files = [file for name in _PACKAGES for file in (_FOLDER / name).rglob("*.py")]
+    for file in sorted([*files, *(_FOLDER / "search_spaces" / "presets").glob("*.yaml")]):
+        data = file.read_bytes()
+        digest.update(f"{file.relative_to(_FOLDER).as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:12]
+
+
 def code_version() -> str:
     """The package's version, and the commit if it runs from a checkout; ``+changed`` if that has been edited since."""
-    try:
-        ours = version("zskt")
-    except PackageNotFoundError:
-        ours = "unknown"
-    folder = Path(__file__).parent.parent
+    ours, folder = package_version(), _FOLDER
     if not (folder / ".git").exists():
         return ours
     try:

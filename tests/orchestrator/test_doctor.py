@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from cluster.capacity import Capacity, NodeType
+from orchestrator import provenance
 from orchestrator.cli import app
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.doctor import (
@@ -23,6 +25,7 @@ from orchestrator.doctor import (
     check_storage,
     check_trials,
     check_versions,
+    start_worker,
 )
 from tests.orchestrator.test_plan import tiny
 
@@ -73,6 +76,55 @@ def test_a_gpu_that_torch_does_not_see_is_one() -> None:
         "problem  GPUs: torch does not see those of worker (1 counted, 0 seen): check nvidia-smi there"
     )
     assert check_gpus([HEAD]).text == "none: trials run on CPUs"
+
+
+def test_workers_that_are_not_up_yet_are_not_called_sound() -> None:
+    finding = check_gpus([HEAD], may_come=True)
+    assert finding.outcome == "skipped"
+    assert "no worker is up, so none was looked at" in finding.text
+    assert "--start-worker" in finding.text
+    assert check_gpus([HEAD, WORKER], may_come=True).text == "1"
+
+
+@pytest.mark.parametrize(("comes", "gpus"), [(True, 1), (True, 0), (False, 1)])
+def test_a_worker_is_started_to_be_looked_at(comes: bool, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, float]] = []
+    cancelled: list[str] = []
+
+    def remote(**wanted: float) -> Any:
+        asked.append(wanted)
+        return lambda function: SimpleNamespace(remote=lambda: "waiting")
+
+    monkeypatch.setattr("ray.remote", remote)
+    monkeypatch.setattr("ray.wait", lambda tasks, timeout: (tasks, []) if comes else ([], tasks))
+    monkeypatch.setattr("ray.cancel", lambda task, force: cancelled.append(task))
+    growing = Capacity(fixed=[], added=[NodeType(count=8, cpus=4, gpus=gpus)], max_added=8)
+    trouble = start_worker(growing)
+    assert asked == [{"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}]
+    assert (trouble is None) == comes
+    if trouble:
+        assert "none has come in 900 s: `ray status`" in problems(trouble)[0]
+        assert cancelled == ["waiting"]
+
+
+def test_code_is_compared_and_not_only_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nodes_code(text: str) -> str:
+        module = tmp_path / "trainables" / "losses.py"
+        module.parent.mkdir(exist_ok=True)
+        module.write_text(text)
+        return provenance.code_hash()
+
+    ours = provenance.code_hash()
+    monkeypatch.setattr(provenance, "_FOLDER", tmp_path)
+    head, stale = nodes_code("TEMPERATURE = 1\n"), nodes_code("TEMPERATURE = 2\n")
+    assert len({ours, head, stale}) == 3
+    assert nodes_code("TEMPERATURE = 1\n") == head
+    facts = [
+        replace(node, versions=VERSIONS | {"zskt": f"0.1.0, code {code}"})
+        for node, code in ((HEAD, head), (WORKER, stale))
+    ]
+    (finding,) = problems(*check_versions(facts))
+    assert finding.startswith(f"problem  zskt: 0.1.0, code {head} on head; 0.1.0, code {stale} on worker: ")
 
 
 def test_a_node_that_may_not_write_is_named_with_the_reason() -> None:
