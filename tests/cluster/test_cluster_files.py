@@ -64,7 +64,7 @@ def test_a_rented_gpu_that_torch_does_not_see_ends_the_set_up(file: str, sees: b
     assert ("torch does not see the GPU" in ended.stderr) == (not sees)
 
 
-def test_on_google_cloud_the_driver_is_as_new_as_torch_wants_and_there_before_the_container() -> None:
+def test_google_cloud_has_a_driver_as_new_as_torch_wants_before_the_container_and_two_accounts() -> None:
     cuda = re.search(r"^cuda-toolkit==(\d+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert cuda
     needed = {"12": 525, "13": 580}[cuda[1]]  # NVIDIA's table of the oldest driver for each CUDA
@@ -72,6 +72,8 @@ def test_on_google_cloud_the_driver_is_as_new_as_torch_wants_and_there_before_th
     for name, node in config["available_node_types"].items():
         image = node["node_config"]["disks"][0]["initializeParams"]["sourceImage"]
         assert int(image.rpartition("nvidia-")[2]) >= needed
+        (account,) = node["node_config"]["serviceAccounts"]
+        assert account["email"].partition("@")[0] == ("zskt-head" if name == "head" else "zskt-worker")
         if name != "head":
             assert any("nvidia-smi" in line for line in node["initialization_commands"])
 
