@@ -4,7 +4,7 @@
 
 Runs on every worker of a cluster of rented machines, beside Ray. AWS announces a loss two minutes ahead, Google thirty
 seconds. From then on Ray places nothing new on the node and does not count its end as a failure of the trials there, which
-save at once and every few seconds until the end (``leaving``).
+save at once (``leaving``) and go on elsewhere once Ray drains the node (``draining``).
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "z
 def leaving() -> bool:
     """Whether this machine is about to be taken away."""
     return FLAG.exists()
+
+
+def draining() -> bool:
+    """Whether Ray places nothing new on the node of this process any more, so that what leaves it goes on elsewhere."""
+    import ray
+    from ray._private.state import state  # no public way
+
+    try:
+        return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
+    except Exception:  # the head does not answer; then nobody would go on with what leaves
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from cluster.session import LOST_MACHINE
+from cluster.session import LEFT_MACHINE, LOST_MACHINE
 from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.limit import spent_in_words
@@ -142,7 +142,7 @@ class SweepRecorder(Callback):
         """
         key = trial.config["trial_id"]
         self._expenses.lost(key)
-        if LOST_MACHINE in _last_failure(trial):
+        if _is_without_machine(trial):
             # Not one less: Tune itself does not count a loss that was announced.
             trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
         else:
@@ -154,8 +154,8 @@ class SweepRecorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
         self._look_for_outage(trial)
-        if LOST_MACHINE in _last_failure(trial):
-            # Tune gives up on a trial whose machine is lost before the trial has begun there.
+        if _is_without_machine(trial):
+            # Tune gives up on a trial whose machine is lost before it has begun there, or that has no retry left.
             key = trial.config["trial_id"]
             self._recoveries[key] = self._recoveries.get(key, 0) + 1
             self._expenses.lost(key)
@@ -265,11 +265,19 @@ def _last_failure(trial: Trial) -> str:
     return Path(trial.error_file).read_text(errors="replace").rpartition(_NEXT_FAILURE)[2].strip()
 
 
+def _is_without_machine(trial: Trial) -> bool:
+    """Whether it has lost its machine, or left one that is about to go: nothing that it has done."""
+    told = _last_failure(trial)
+    return LOST_MACHINE in told or LEFT_MACHINE in told
+
+
 def _cause(trial: Trial) -> str:
     """In a line: the last one of a stack trace names the exception."""
     told = _last_failure(trial)
     if LOST_MACHINE in told:
         return "its machine was lost"
+    if LEFT_MACHINE in told:
+        return "its machine is about to be taken away"
     if _LOST_PROCESS in told:
         return "its process crashed or was killed, perhaps because the machine ran out of memory"
     lines = told.splitlines()

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 from ray import tune
 from rich.console import Console
 
-from cluster.preemption import leaving
+from cluster.preemption import draining, leaving
 from cluster.session import NoClusterError, RaySession, ray_session
 from orchestrator.agenda import Agenda, failed_cases
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
@@ -341,6 +341,7 @@ class _Driver:
             storage=storage,
             checkpoint_seconds=self.sweep.checkpoint_seconds,
             leaving=leaving,
+            draining=draining,
         )
         cpus, gpus = self.sweep.resources.cpu, self.sweep.gpus_per_trial
 

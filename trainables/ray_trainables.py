@@ -99,6 +99,7 @@ class TrialTrainable(Trainable):
         storage: TrialStorage | None = None,
         checkpoint_seconds: float = 60.0,
         leaving: Callable[[], bool] = lambda: False,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
 
@@ -110,6 +111,7 @@ class TrialTrainable(Trainable):
             storage: Where the sweep's checkpoints, students and curves are; none: keep none.
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
             leaving: Whether this machine is about to be taken away.
+            draining: Whether Ray would place the trial elsewhere if it left.
 
         Raises:
             OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
@@ -117,6 +119,7 @@ class TrialTrainable(Trainable):
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
         self._leaving = leaving
+        self._draining = draining
         self._began_at = time.monotonic()
         with self._failing_for_good():
             self._begin(config, inputs, storage, checkpoint_seconds)
@@ -308,13 +311,30 @@ class TrialTrainable(Trainable):
         self._save_if_due()
 
     def _save_if_due(self) -> None:
-        seconds = self._checkpoint_seconds
-        if self._leaving():
+        seconds, leaving = self._checkpoint_seconds, self._leaving()
+        if leaving:
             seconds = min(seconds or math.inf, SECONDS_WHEN_LEAVING)
         due = seconds and time.monotonic() - self._saved_at >= seconds
         # Where the last one still waits for storage, training goes on and the next one holds a later moment.
         if due and not (self._saver and self._saver.busy):
             self._save()
+            if leaving and self._draining():
+                self._leave()
+
+    def _leave(self) -> None:
+        """End this process once its checkpoint is written: the driver has the trial go on where Ray places it, not here.
+
+        Were it to end the trial instead, Tune would keep the process and give it the next one.
+        """
+        saver = self._saver
+        if saver is None:
+            return
+        try:
+            saver.wait()
+        except (OSError, pa.ArrowException) as error:
+            self._notes.append(f"stays on a machine that is taken away, as nothing can be kept: {error}")
+        else:
+            ray.actor.exit_actor()
 
     def _save(self) -> None:
         saver, training = self._saver, self._training

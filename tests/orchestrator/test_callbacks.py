@@ -138,14 +138,17 @@ def test_lost_machines_use_up_no_retry_whether_tune_counts_them_or_not(session: 
     trial.error_file = tmp_path / "error.txt"
     lost = "The actor is dead because its node has died."
     left = []
-    # Tune counts a machine that vanishes, but none whose loss was announced.
-    for counted, told in [(1, lost), (0, lost), (1, "OSError: busy"), (0, lost), (1, lost), (1, "OSError: busy")]:
+    gone = "The actor is dead because its worker process has died. Worker exit detail: exit_actor() is called."
+    # Tune counts a machine that vanishes or that the trial has left, but none whose loss was announced.
+    events = [(1, lost), (0, lost), (1, "OSError: busy"), (0, lost), (1, gone), (1, lost), (1, "OSError: busy")]
+    for counted, told in events:
         trial.run_metadata.num_failures += counted
         with trial.error_file.open("a") as file:
             file.write(f"Failure # {trial.run_metadata.num_failures} (occurred at ...)\n{told}\n")
         session.recorder.on_trial_recover(0, [], trial)
         left.append(trial.run_metadata.num_failures)
-    assert left == [0, 0, 1, 1, 1, 2]
+    assert left == [0, 0, 1, 1, 1, 1, 2]
+    assert session.out.getvalue().count("its machine is about to be taken away") == 1
 
 
 def test_why_a_trial_is_tried_again_is_said_in_a_line(session: Session, tmp_path: Path) -> None:

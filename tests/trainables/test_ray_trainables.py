@@ -134,6 +134,49 @@ def test_on_a_machine_that_is_taken_away_trials_save_more_often(
     assert saves == [1031, 1037, 1100]
 
 
+class Left(BaseException):
+    """The process has ended itself."""
+
+
+def leave() -> None:
+    raise Left
+
+
+def test_a_trial_leaves_a_machine_that_is_drained_with_all_that_it_has_done(
+    prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.actor.exit_actor", leave)
+    monkeypatch.setattr("trainables.ray_trainables.SECONDS_WHEN_LEAVING", 1e-9)
+    undisturbed = Prepared(config())
+    expected = [numbers(undisturbed.train()) for _ in range(2)]
+    drained = iter([False, False, True])  # the watcher tells trials first, and Ray then
+    first = prepared(config())
+    first._leaving, first._draining = (lambda: True), (lambda: next(drained))
+    assert numbers(first.train()) == expected[0]
+    with pytest.raises(Left):
+        first.train()
+    second = prepared(config())
+    assert second._training.done == 3
+    assert [numbers(second.train()) for _ in range(2)] == expected  # the first again: the driver may have missed it
+
+
+def test_a_trial_that_cannot_save_does_not_leave(prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.actor.exit_actor", leave)
+    monkeypatch.setattr("trainables.ray_trainables.SECONDS_WHEN_LEAVING", 1e-9)
+    trainable = prepared(config())
+    assert trainable._saver
+
+    def fail() -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(trainable._saver, "wait", fail)
+    trainable._leaving = trainable._draining = lambda: True
+    notes = trainable.train()["notes"]
+    assert any(
+        note.startswith("stays on a machine that is taken away, as nothing can be kept: no space") for note in notes
+    )
+
+
 def test_steps_end_with_done() -> None:
     trainable = Prepared(config())
     results = [trainable.train(), trainable.train()]
