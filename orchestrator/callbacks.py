@@ -187,8 +187,10 @@ class SweepRecorder(Callback):
     def _look_for_outage(self, trial: Trial) -> None:
         """A trial that could not read its checkpoint because storage was away has not failed: the session has."""
         cause = _cause(trial)
-        if any(error.__name__ in cause for error in (StorageOutageError, StorageRefusedError)):
-            self._searcher.storage_error = self._searcher.storage_error or OSError(cause)
+        for error in (StorageOutageError, StorageRefusedError):
+            if error.__name__ in cause:
+                told = cause.partition(f"{error.__name__}: ")[2] or cause
+                self._searcher.storage_error = self._searcher.storage_error or error(told)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into a file that nobody reads; see StudySearcher.

@@ -151,7 +151,11 @@ class StorageConfig(Config):
 
     patience_seconds: Annotated[float, Field(ge=0)] = 600.0
     """How long a request that storage does not answer is made again before the session ends, in seconds. Trials then stay
-    as they were."""
+    as they were, and the sweep is paused."""
+
+    pause_seconds: Annotated[float, Field(ge=0)] | None = 86400.0
+    """How long a paused sweep waits for storage to answer again, in seconds; it then goes on by itself. 0: it does not wait,
+    and the same command goes on later. None: without end."""
 
     @model_validator(mode="before")
     @classmethod

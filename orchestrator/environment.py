@@ -64,19 +64,24 @@ def warnings_shown(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def terminate_like_interrupt() -> Iterator[None]:
+def terminate_like_interrupt() -> Iterator[Callable[[], bool]]:
     """Treat SIGTERM as Ctrl-C, which Tune handles by saving and stopping; for SIGTERM it has no handler.
 
     What else runs in the block is interrupted, too.
 
     ``kubectl delete``, ``ray job stop`` and shutdowns send SIGTERM. Only the main thread may set handlers; elsewhere
-    nothing is done.
+    nothing is done. Gives a function that says, after a run of Tune, whether that was interrupted.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    on_terminate = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    ran_undisturbed = False
     try:
-        yield
+        yield lambda: not ran_undisturbed
+        # Tune puts a handler of its own in place, takes it away at the first Ctrl-C, and otherwise forgets it there.
+        ran_undisturbed = signal.getsignal(signal.SIGINT) is not on_interrupt
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, on_terminate)
+        signal.signal(signal.SIGINT, on_interrupt)

@@ -6,6 +6,7 @@
       |- ClusterError           Ray cannot be reached
       |- SweepBusyError         another process is running this sweep
       |- SweepNotFoundError     no results under this id
+      |- SweepStoppedError      exit code 130: Ctrl-C while storage was away
       `- StorageError           storage cannot be used: address, rights, or the folder is not ours
 
 ``trainables.errors.TrialError`` is the tree's other half. The command line prints the message of either without a
@@ -48,6 +49,12 @@ class SweepBusyError(ZsktError):
 
 class SweepNotFoundError(ZsktError):
     """There is nothing to show."""
+
+
+class SweepStoppedError(ZsktError):
+    """The user did not want to wait for storage. An error, since what a stopped sweep has found cannot be read and shown."""
+
+    exit_code = 130
 
 
 class StorageError(ZsktError):

@@ -43,6 +43,10 @@ class Notifier:
             self._send(f"failed: {error if ours else type(error).__name__}")
             raise
 
+    def paused(self, place: str) -> None:
+        """Tell that storage is away, which nobody sees who is not watching."""
+        self._send(f"paused: storage {place} does not answer; it goes on by itself when storage does")
+
     def ended(self, store: ObjectStore, *, finished: bool, out_of_budget: str = "") -> None:
         """Tell how far the sweep has come, with its answer.
 

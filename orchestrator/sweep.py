@@ -28,7 +28,7 @@ from orchestrator.agenda import Agenda, failed_cases
 from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
 from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
 from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
-from orchestrator.errors import ClusterError, ConfigError, StorageError
+from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.expenses import Expenses
 from orchestrator.hung import HungWatch
 from orchestrator.inputs import prepare_inputs
@@ -36,6 +36,7 @@ from orchestrator.limit import SpendingLimit
 from orchestrator.lock import sweep_lock
 from orchestrator.market import prices_of
 from orchestrator.notify import Notifier, webhook
+from orchestrator.outage import stopped, storage_failed, wait_for_storage
 from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import continued, session_row
@@ -60,6 +61,7 @@ from orchestrator.warm_start import past_trials
 from search_spaces import SearchSpace, resolve_space
 from trainables.checkpoint import CheckpointStore
 from trainables.config import INHERITED_FIELDS
+from trainables.errors import StorageOutageError
 from trainables.object_store import ObjectStore
 from trainables.ray_trainables import GPUS, TrialTrainable
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
@@ -85,6 +87,8 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
 
+    When storage is away for longer than patience lasts, the session ends, and another begins once storage is back.
+
     Args:
         sweep: What to run.
         sweep_id: Name of the sweep on its storage; none: made from the config.
@@ -99,16 +103,47 @@ def run_sweep(
         CheckpointError: trials were left running by a version whose checkpoints this one cannot read.
         SweepBusyError: another process is running the sweep.
         ClusterError: there is no Ray at the address.
+        SweepStoppedError: it was interrupted while storage was away.
         StorageError, DataUnavailableError, TeacherError: what they say.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep_id = sweep_id or sweep.default_sweep_id
-    space, domains = _surveyed_space(sweep)
+    surveyed = _surveyed_space(sweep)
     store = open_storage(sweep.storage)
     console = console or Console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
-    with sweep_lock(store, sweep_id), warnings_shown(console), notifier.watching(), terminate_like_interrupt():
+    with sweep_lock(store, sweep_id), notifier.watching(), terminate_like_interrupt():
+        while True:
+            try:
+                return _run_session(
+                    sweep, sweep_id, store, surveyed, notifier, address=address, console=console, settled=settled
+                )
+            except StorageOutageError as error:
+                if sweep.storage.pause_seconds != 0:
+                    notifier.paused(shown(sweep.storage))
+                wait_for_storage(store, sweep.storage, error, say=say)
+
+
+def _run_session(
+    sweep: SweepConfig,
+    sweep_id: str,
+    store: ObjectStore,
+    surveyed: tuple[SearchSpace, dict[str, BaseDistribution]],
+    notifier: Notifier,
+    *,
+    address: str | None,
+    console: Console,
+    settled: Mapping[Assignment, str] | None,
+) -> SweepOutcome:
+    """One session of a sweep that is locked.
+
+    Raises:
+        StorageOutageError: storage was away for too long; and whatever ``run_sweep`` raises.
+    """
+    space, domains = surveyed
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with warnings_shown(console):
         sweep = continued(store, sweep_id, sweep)
         check_same_sweep(store, sweep_id, sweep)
         check_same_space(store, sweep_id, domains)
@@ -137,11 +172,10 @@ def run_sweep(
                     driver.on_cluster(session).run_session(session)
             except NoClusterError as error:
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+            except StorageOutageError:
+                raise
             except (OSError, pa.ArrowException) as error:
-                raise StorageError(
-                    f"storage {shown(sweep.storage)} failed: {error}. Nothing that was written is lost and trials stay as "
-                    "they were; once storage works again (is the disk full?), the same command goes on"
-                ) from error
+                raise storage_failed(sweep.storage, error) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
             notifier.ended(store, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
@@ -312,9 +346,11 @@ class _Driver:
                     verbose=0,
                 ),
             )
-            with progress:
+            with progress, terminate_like_interrupt() as interrupted:
                 tuner.fit()
         if searcher.storage_error:
+            if interrupted():
+                raise stopped(self.sweep.storage) from searcher.storage_error
             raise searcher.storage_error
 
     def _watchers(self) -> list[tune.Callback]:

@@ -20,6 +20,7 @@ from orchestrator.study import open_study
 from search_spaces import resolve_space
 from tests.conftest import make_inputs, tiny_settings
 from tests.orchestrator.test_results import report
+from trainables.errors import StorageOutageError
 from trainables.object_store import ObjectStore
 
 SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
@@ -247,6 +248,8 @@ def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session:
     )
     getattr(session.recorder, hook)(0, [], trial)
     assert StorageStopper(session.searcher).stop_all()
+    assert isinstance(session.searcher.storage_error, StorageOutageError), "what a sweep is paused for"
+    assert str(session.searcher.storage_error) == "storage did not answer for 600 s"
     session.recorder.on_trial_error(0, [], trial)
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import threading
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
-from orchestrator.errors import StorageError
-from orchestrator.results import read_reports
+from orchestrator import outage
+from orchestrator.results import read_reports, read_sweeps
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
+from orchestrator.sweep import run_sweep
 from tests.comparison import differences
 from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import run, start, sweep_of, trials, wait_for
@@ -75,14 +78,14 @@ def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(on_a_folder: st
     address = make_bucket(proxy.url).replace("?", "/runs?")
     store = find_storage(address)
 
-    def outage() -> None:
+    def be_away() -> None:
         wait_for_reports(store)
         proxy.share_503 = 0.1
         for mode in ("reset", "503"):
             proxy.fail_for(5, mode).join()
             time.sleep(0.5)
 
-    away = threading.Thread(target=outage)
+    away = threading.Thread(target=be_away)
     away.start()
     run(sweep_of(address, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0), "sweep-a")
     away.join()
@@ -90,24 +93,34 @@ def test_an_outage_and_a_busy_server_cost_no_trial_and_no_number(on_a_folder: st
     check_same(address, on_a_folder)
 
 
-def test_when_patience_ends_the_session_ends_and_trials_go_on_later(on_a_folder: str, proxy: FaultyProxy) -> None:
+def test_a_sweep_that_an_outage_has_paused_goes_on_by_itself(
+    on_a_folder: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(outage, "_LINE_SECONDS", 0.5)
     address = make_bucket(proxy.url).partition("?")[0] + "/runs"
     storage: Any = {"uri": f"{address}?{query_of(proxy.url)}", "patience_seconds": 2}
     sweep = sweep_of(storage, trial=TRIAL, num_trials=4, checkpoint_seconds=0, max_failures=0)
     store = find_storage(sweep.storage)
+    out = io.StringIO()
 
-    def outage() -> None:
+    def be_away() -> None:
         wait_for_reports(store)
         proxy.mode = "503"
+        deadline = time.monotonic() + 60
+        while "paused since" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        proxy.mode = "up"
 
-    away = threading.Thread(target=outage)
+    away = threading.Thread(target=be_away)
     away.start()
-    with pytest.raises(StorageError, match=r"did not answer for .* the same command goes on"):
-        run(sweep, "sweep-a")
+    assert run_sweep(sweep, sweep_id="sweep-a", console=Console(file=out, width=200)).finished
     away.join()
-    proxy.mode = "up"
+    printed = out.getvalue()
+    assert printed.index("did not answer for") < printed.index("Paused: nothing that was written is lost")
+    assert printed.index("answers again after a pause of") < printed.index("go on from their checkpoints")
+    assert read_sweeps(store, "sweep-a")["session"].to_pylist()[-1] == 1
     assert all(row["state"] == "completed" for row in trials(storage["uri"], "sweep-a"))
-    run(sweep, "sweep-a")
     check_same(storage["uri"], on_a_folder)
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in "".join(
         store.read(key).decode(errors="replace") for key in store.keys("") if "checkpoints" not in key
