@@ -11,14 +11,19 @@ from trainables.filesystems import LocalFilesystem
 from trainables.object_store import ObjectStore
 
 
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``; it need not be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zskt"
+
+
 class NodeCache:
-    """A folder of copies, by default ``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``. It may be deleted at any time.
+    """A folder of copies, by default ``cache_folder()``. It may be deleted at any time.
 
     An object that changes gets another copy. Of several processes that ask at once one downloads and the others wait.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zskt"
+        self._folder = folder or cache_folder()
 
     def fetch(self, store: ObjectStore, key: str) -> Path:
         """A file with the object's bytes: the object itself where it lies on this machine anyway.

@@ -201,15 +201,18 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
 _HOLD = """
 import sys
 from orchestrator.lock import sweep_lock
-from orchestrator.storage import open_storage
-with sweep_lock(open_storage(sys.argv[1]), "sweep-a"):
+from orchestrator.storage import find_storage
+with sweep_lock(find_storage(sys.argv[1]), "sweep-a"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_sweep_has_one_driver_until_it_dies(store: ObjectStore) -> None:
-    command = [sys.executable, "-c", _HOLD, store.root]
+@pytest.mark.parametrize("place", ["folder", "s3://bucket/runs?region=eu-west-1"])
+def test_a_sweep_has_one_driver_until_it_dies(place: str, store: ObjectStore) -> None:
+    """On a bucket: on one machine, and nothing is asked of the bucket."""
+    command = [sys.executable, "-c", _HOLD, store.root if place == "folder" else place]
+    store = store if place == "folder" else find_storage("s3://bucket/runs/?region=eu-west-2")
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout
     assert holder.stdout.readline() == "held\n"
@@ -224,3 +227,18 @@ def test_a_sweep_has_one_driver_until_it_dies(store: ObjectStore) -> None:
     holder.communicate()
     with sweep_lock(store, "sweep-a"):
         pass
+
+
+def test_sweeps_of_the_same_name_elsewhere_do_not_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sweep_lock(find_storage("s3://bucket/a"), "sweep-a"):
+        for address in ("s3://bucket/b", "s3://bucket/a?endpoint_override=s3.example.org", "gs://bucket/a"):
+            with sweep_lock(find_storage(address), "sweep-a"):
+                pass
+    assert not caplog.records
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with sweep_lock(find_storage("s3://bucket/a"), "sweep-a"):
+        pass
+    assert "sweep sweep-a is not guarded against a second driver" in caplog.text
