@@ -23,6 +23,9 @@ from trainables.filesystems.s3 import make_client, refusal, split
 from trainables.object_store import ObjectStore
 
 _PROBE = ".zskt-probe"
+_GOOGLE = ("gs", "gcs")
+"""Schemes of Google Cloud Storage."""
+
 _PREFLIGHT_ATTEMPTS = 4
 """Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
 _PREFLIGHT_PATIENCE = 5.0
@@ -123,15 +126,17 @@ def _locate(config: StorageConfig) -> tuple[Filesystem, str]:
     parts = urlsplit(config.uri)
     if "://" not in config.uri:
         return LocalFilesystem(), str(Path(config.uri).expanduser().resolve())
+    if parts.scheme in {"s3", *_GOOGLE} and not parts.netloc:
+        raise StorageError(f"storage {shown(config)}: expected {parts.scheme}://BUCKET/PREFIX")
     if parts.scheme == "s3":
-        if not parts.netloc:
-            raise StorageError(f"storage {shown(config)}: expected s3://BUCKET/PREFIX")
         region = config.region or config.query.get("region")
         return S3Filesystem(endpoint=_endpoint(config), region=region), parts.netloc + parts.path.rstrip("/")
+    if parts.scheme in _GOOGLE:
+        # The waiting is ours, so pyarrow's own (15 minutes) is cut short. The prefix may hold what no URI may.
+        filesystem, bucket = fs.FileSystem.from_uri(f"gs://{parts.netloc}?retry_limit_seconds=5")
+        return ArrowFilesystem(filesystem, parts.scheme), bucket + shown(config).partition(parts.netloc)[2].rstrip("/")
     try:
-        # Of gs:// the waiting is ours too, so pyarrow's own (15 minutes) is cut short.
-        uri = shown(config) + ("?retry_limit_seconds=5" if parts.scheme in {"gs", "gcs"} else "")
-        filesystem, root = fs.FileSystem.from_uri(uri)
+        filesystem, root = fs.FileSystem.from_uri(shown(config))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StorageError(f"storage {shown(config)} is not an address that can be opened: {error}") from error
     if isinstance(filesystem, fs.LocalFileSystem):

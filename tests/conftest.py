@@ -17,7 +17,9 @@ from tests.servers import (
     CephMissingError,
     FaultyProxy,
     ceph_gateway,
+    google_storage,
     moto_server,
+    tell,
 )
 
 # Read when Ray is imported: no usage reports, no token files, the loopback address for the node.
@@ -226,7 +228,21 @@ def query_of(url: str) -> str:
     return f"scheme={scheme}&endpoint_override={host}"
 
 
-PLACES = ["local", "moto", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
+@pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of one stand-in for Google Cloud Storage for all tests."""
+    with google_storage(tmp_path_factory.mktemp("google")) as url:
+        yield url
+
+
+def make_google_bucket(url: str) -> str:
+    """A new bucket there; its address."""
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    tell(url, f"buckets/{name}")
+    return f"gs://{name}"
+
+
+PLACES = ["local", "moto", "google", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
 """Where everything must work alike."""
 
 
@@ -235,6 +251,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty storage's address; for tests parametrised over ``PLACES``."""
     if request.param == "local":
         return str(tmp_path / "runs")
+    if request.param == "google":
+        return f"{make_google_bucket(request.getfixturevalue('google'))}/a prefix/runs"
     bucket, _, query = make_bucket(request.getfixturevalue(request.param)).partition("?")
     return f"{bucket}/a prefix/runs?{query}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import socket
@@ -18,6 +19,7 @@ from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 ACCESS_KEY, SECRET_KEY = "test", "testsecret"
 
@@ -191,6 +193,36 @@ def _start_ceph(folder: Path, daemons: list[subprocess.Popen[Any]]) -> str:
     call("radosgw-admin", *ceph, "user", "create", *user)
     wait_until_listening(port, gateway, 60)
     return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def google_storage(folder: Path) -> Iterator[str]:
+    """A stand-in for Google Cloud Storage in a process of its own, since pyarrow waits for answers with the interpreter's
+    lock held; its URL. Applications find it, and credentials, by the environment that is set meanwhile.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "tests.google_storage"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    credentials = folder / "credentials.json"
+    names = ("client_id", "client_secret", "refresh_token")
+    credentials.write_text(
+        json.dumps({"type": "authorized_user", "token_uri": f"{url}/token"} | dict.fromkeys(names, SECRET_KEY))
+    )
+    found = {"GOOGLE_APPLICATION_CREDENTIALS": str(credentials), "CLOUD_STORAGE_EMULATOR_ENDPOINT": url}
+    os.environ.update(found)
+    try:
+        yield url
+    finally:
+        for name in found:
+            del os.environ[name]
+        process.kill()
+        process.communicate()
+
+
+def tell(url: str, what: str) -> None:
+    """What ``tests.google_storage`` is to do."""
+    with urlopen(Request(f"{url}/{what}", method="POST")):
+        pass
 
 
 class FaultyProxy:

@@ -1,4 +1,4 @@
-"""What every storage must do alike: a folder, moto, and Ceph's S3 gateway (marked ``s3``)."""
+"""What every storage must do alike: a folder, moto, a stand-in for Google's, and Ceph's S3 gateway (marked ``s3``)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def test_write_read_list_delete(opened: ObjectStore) -> None:
     assert opened.keys("") == []
     assert opened.keys("nothing") == []
     opened.write("a/b=1/x y+%.bin", b"one")
+    before = opened.version("a/b=1/x y+%.bin")
+    opened.write("a/b=1/x y+%.bin", b"two")
+    assert opened.version("a/b=1/x y+%.bin") != before
     opened.write("a/b=1/x y+%.bin", b"two!")
     opened.write("a/z", b"")
     opened.write("ab", b"1")
@@ -56,6 +59,8 @@ def test_write_read_list_delete(opened: ObjectStore) -> None:
     for missing in ("a/z", "nothing/at/all"):
         with pytest.raises(FileNotFoundError):
             opened.read(missing)
+        with pytest.raises(FileNotFoundError):
+            opened.version(missing)
 
 
 def test_it_travels_to_workers_without_a_secret(opened: ObjectStore) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from botocore import exceptions
 
+from orchestrator.errors import StorageError
 from orchestrator.storage import find_storage, open_storage
-from tests.conftest import make_bucket, query_of
-from tests.servers import FaultyProxy
+from tests.conftest import make_bucket, make_google_bucket, query_of
+from tests.servers import FaultyProxy, tell
 from trainables import object_store
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.filesystems import LocalFilesystem, PassingError, s3
@@ -157,3 +159,34 @@ def test_a_right_that_is_taken_away_in_mid_run_is_not_waited_for(
     }
     with pytest.raises(StorageRefusedError, match=r"s3://bucket-\w+/runs/a: \w+Object is not allowed with these"):
         requests[method]()
+
+
+@pytest.fixture
+def at_google(google: str) -> Iterator[ObjectStore]:
+    store = replace(find_storage(f"{make_google_bucket(google)}/runs"), patience=0)
+    store.write("a", b"there")
+    yield store
+    tell(google, "answer/0")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 412])
+def test_what_google_refuses_is_not_waited_for(status: int, at_google: ObjectStore, google: str) -> None:
+    tell(google, f"answer/{status}")
+    requests: list[Callable[[], object]] = [lambda: at_google.read("a"), lambda: at_google.write("a", b"")]
+    for request in requests:
+        with pytest.raises(StorageRefusedError, match="gs://bucket-.*as told"):
+            request()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_google_cannot_do_now_is_an_outage(status: int, at_google: ObjectStore, google: str) -> None:
+    tell(google, f"answer/{status}")
+    with pytest.raises(StorageOutageError, match="as told"):
+        at_google.exists("a")
+    tell(google, "answer/0")
+    assert at_google.read("a") == b"there"
+
+
+def test_a_bucket_that_google_does_not_know_is_said_before_anything_runs(google: str) -> None:
+    with pytest.raises(StorageError, match="storage gs://no-such-bucket/runs cannot be written to: .*404"):
+        open_storage("gs://no-such-bucket/runs")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
 from pyarrow import fs
 
 from trainables.errors import StorageRefusedError
@@ -68,6 +69,8 @@ class ArrowFilesystem:
             yield
         except FileNotFoundError:
             raise
+        except pa.ArrowInvalid as error:  # INVALID_ARGUMENT, which is no OSError
+            raise StorageRefusedError(f"{self.shown(path)}: {error}") from error
         except OSError as error:
             if error.errno is not None or _LASTING.search(str(error)):
                 raise StorageRefusedError(f"{self.shown(path)}: {error}") from error
