@@ -102,16 +102,37 @@ def fetch_dataset(address: str) -> Path:
         DataUnavailableError: there is none.
         StorageError, StorageRefusedError: its storage cannot be used.
     """
+    file, shown = _fetch(address)
+    if file is None:
+        raise DataUnavailableError(
+            f"dataset {shown}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
+        )
+    return file
+
+
+def _fetch(address: str) -> tuple[Path | None, str]:
+    """A file on this machine, none where there is none, and its address as it may be shown."""
     store, key = find_object(address)
     try:
         file = NodeCache().fetch(store, key)
     except FileNotFoundError:
-        file = None
-    if file is None or not file.exists():
-        raise DataUnavailableError(
-            f"dataset {store.shown(key)}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
-        )
-    return file
+        return None, store.shown(key)
+    return file if file.exists() else None, store.shown(key)
+
+
+def published_teacher(address: str, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits) -> Teacher:
+    """Weights published by others, from a file or an address; from elsewhere they are fetched once.
+
+    Raises:
+        TeacherError: there are none, or they are not what the config says.
+        StorageError, StorageRefusedError: their storage cannot be used.
+    """
+    file, shown = _fetch(address) if "://" in address else (Path(address).expanduser(), address)
+    if file is None:
+        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
+    return load_published_checkpoint(
+        file, dataset=dataset, name=name, normalisation=normalisation, splits=splits, shown=shown
+    )
 
 
 def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore, say: Say) -> Teacher:
@@ -137,8 +158,8 @@ def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages
     """
     if config.teacher_checkpoint is None:
         return TeacherRegistry(store.below(TEACHERS)).find(sweep.teacher_config(config))
-    return load_published_checkpoint(
-        Path(config.teacher_checkpoint).expanduser(),
+    return published_teacher(
+        config.teacher_checkpoint,
         dataset=config.dataset,
         name=str(config.teacher),
         normalisation=config.normalisation or config.dataset,

@@ -117,22 +117,31 @@ def describe_teacher(
 
 
 def load_published_checkpoint(
-    path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits
+    path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits, shown: str | None = None
 ) -> Teacher:
     """Read weights published by others: ``{"state_dict": ...}`` or a bare state dict, with the names of ``Network.our_key``.
+
+    Args:
+        path: The file.
+        dataset: What the network was trained on.
+        name: Its architecture.
+        normalisation: What its pixels are normalised by.
+        splits: Images on which it is measured.
+        shown: Where the file comes from, if ``path`` is a copy; its last part becomes the teacher's source.
 
     Raises:
         TeacherError: the file is missing or unreadable, its tensors are not this architecture's, or its measured
             accuracy says that something is wrong.
     """
+    shown = shown or str(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise TeacherError(f"teacher_checkpoint={path}: there is no such file") from error
+        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file") from error
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
-        raise TeacherError(f"teacher_checkpoint={path} is not a torch file of plain tensors: {error}") from error
+        raise TeacherError(f"teacher_checkpoint={shown} is not a torch file of plain tensors: {error}") from error
     if not isinstance(content, Mapping):
-        raise TeacherError(f"teacher_checkpoint={path} holds {type(content).__name__}; expected a state dict")
+        raise TeacherError(f"teacher_checkpoint={shown} holds {type(content).__name__}; expected a state dict")
     weights = content.get("state_dict", content)
     spec = find_spec(dataset)
     network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
@@ -141,16 +150,16 @@ def load_published_checkpoint(
     named = {network.our_key(str(key).removeprefix("module.")): value for key, value in given.items()}
     mismatch = _mismatch(network.state_dict(), named)
     if mismatch:
-        raise TeacherError(f"teacher_checkpoint={path} does not fit teacher={name} on {dataset}: {mismatch}")
+        raise TeacherError(f"teacher_checkpoint={shown} does not fit teacher={name} on {dataset}: {mismatch}")
     network.load_state_dict(named)
     if len(splits.test):
-        _check_normalisation(network, normalisation, dataset=dataset, path=path, splits=splits)
+        _check_normalisation(network, normalisation, dataset=dataset, shown=shown, splits=splits)
     return describe_teacher(
         network,
         dataset=dataset,
         name=name,
         normalisation=normalisation,
-        source=path.name,
+        source=shown.rpartition("/")[2],
         recipe={},
         splits=splits,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -215,7 +224,7 @@ def recipe_key(config: SupervisedConfig) -> str:
     return hashlib.sha256(json.dumps(teacher_recipe(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: Path, splits: DatasetSplits) -> None:
+def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: str, splits: DatasetSplits) -> None:
     """Refuse a normalisation if another one of the table suits the weights noticeably better."""
     probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
     measured = {
@@ -224,7 +233,7 @@ def _check_normalisation(network: Network, chosen: str, *, dataset: str, path: P
     best = max(measured, key=lambda key: (measured[key], key == chosen))
     if measured[best] > measured[chosen] + NOTICEABLE_GAIN:
         raise TeacherError(
-            f"teacher_checkpoint={path} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
+            f"teacher_checkpoint={shown} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
             f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
         )
 

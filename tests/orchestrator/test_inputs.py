@@ -1,7 +1,9 @@
-"""The part of preparing inputs that needs no Ray: a teacher's training, lost and found again."""
+"""The part of preparing inputs that needs no Ray: a teacher's training, lost and found again, and published teachers."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +14,16 @@ import ray
 import torch
 
 from orchestrator import inputs
+from orchestrator.cli_shared import teachers_by_network
 from orchestrator.config import SweepConfig
-from orchestrator.inputs import _TeacherTraining
+from orchestrator.inputs import SweepImages, _TeacherTraining, find_teacher
+from orchestrator.storage import find_storage
+from tests.conftest import make_bucket, make_teacher, tiny_settings
 from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
+from trainables.filesystems import S3Filesystem
 from trainables.object_store import ObjectStore
 
 RECIPE = SupervisedConfig(
@@ -108,3 +114,31 @@ def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, mo
         "its machine was lost",
         "its machine was lost",
     ]
+
+
+def test_published_weights_are_fetched_from_a_bucket_once(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, _, query = make_bucket(moto).partition("?")
+    content = io.BytesIO()
+    torch.save({"state_dict": dict(make_teacher().weights)}, content)
+    find_storage(f"{bucket}?{query}").write("ours/lenet.pt", content.getvalue())
+    (flag,) = teachers_by_network([f"lenet={bucket}/ours/lenet.pt?{query}"]).items()
+    config = SweepConfig.model_validate({"name": "a", "trial": tiny_settings(), "teachers": dict([flag])})
+    (trial,) = config.configs()
+    images = SweepImages(config)
+    monkeypatch.setattr(images, "of", lambda _: DatasetSplits.without_images("digits"))
+    store = find_storage("./none")
+    teacher = find_teacher(trial, config, images, store)
+    assert teacher is not None
+    assert teacher.metadata.source == "lenet.pt"
+    assert teacher.metadata.sha256 == hashlib.sha256(content.getvalue()).hexdigest()
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Filesystem, "read", lambda *_: pytest.fail("fetched again"))
+        find_teacher(trial, config, images, store)
+    missing = trial.model_copy(update={"teacher_checkpoint": f"{bucket}/ours/other.pt?{query}"})
+    with pytest.raises(
+        TeacherError, match=r"^teacher_checkpoint=s3://bucket-\w+/ours/other.pt: there is no such file$"
+    ):
+        find_teacher(missing, config, images, store)
+    wrong = trial.model_copy(update={"teacher": "wrn-10-1"})
+    with pytest.raises(TeacherError, match=r"^teacher_checkpoint=s3://bucket-\w+/ours/lenet.pt does not fit"):
+        find_teacher(wrong, config, images, store)
