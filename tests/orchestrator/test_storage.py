@@ -6,12 +6,17 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
+from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
-from orchestrator.errors import ConfigError, StorageError, SweepBusyError
+from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepBusyError
 from orchestrator.loading import load_sweep
 from orchestrator.lock import sweep_lock
 from orchestrator.storage import _clock_skew, create_bucket, find_storage, local_path, open_storage, shown
@@ -138,6 +143,51 @@ def test_without_credentials_it_says_where_they_are_looked_for(moto: str, monkey
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StorageError, match="no credentials; set AWS_ACCESS_KEY_ID"):
         open_storage(f"s3://bucket/p?{query_of(moto)}")
+
+
+WRONG_REGION: list[tuple[dict[str, str], dict[str, str]]] = [
+    ({"Code": "PermanentRedirect", "Endpoint": "b.s3-eu-west-1.amazonaws.com"}, {"x-amz-bucket-region": "eu-west-1"}),
+    ({"Code": "AuthorizationHeaderMalformed", "Region": "eu-west-1"}, {}),
+    ({"Code": "301"}, {"x-amz-bucket-region": "eu-west-1"}),
+    ({"Code": "IllegalLocationConstraintException"}, {}),
+]
+
+
+@pytest.mark.parametrize(("told", "headers"), WRONG_REGION)
+def test_a_wrong_region_is_said_with_the_right_one(
+    told: dict[str, str], headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere:
+        def list_objects_v2(self, **_: Any) -> None:
+            raise ClientError({"Error": told, "ResponseMetadata": {"HTTPHeaders": headers}}, "ListObjectsV2")
+
+    monkeypatch.setattr("orchestrator.storage.make_client", lambda *_, **__: Elsewhere())
+    with pytest.raises(StorageError) as caught:
+        open_storage("s3://bucket/p")
+    if told["Code"] == "IllegalLocationConstraintException":
+        assert "the bucket is in another region than is asked" in str(caught.value)
+        assert "aws s3api get-bucket-location" in str(caught.value)
+    else:
+        assert "the bucket is in another region, eu-west-1, than is asked" in str(caught.value)
+        assert "set AWS_DEFAULT_REGION=eu-west-1, or add ?region=eu-west-1 to the address" in str(caught.value)
+
+
+def test_the_command_line_makes_a_bucket_before_the_sweep(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(sweep: SweepConfig, **_: Any) -> None:
+        open_storage(sweep.storage)
+        raise ClusterError("the sweep began")
+
+    monkeypatch.setattr("orchestrator.sweep.run_sweep", nothing)
+    bucket = f"made-{uuid.uuid4().hex[:8]}"
+    command = ["sweep", "quickstart", "--storage", f"s3://{bucket}/p?{query_of(moto)}"]
+    without = CliRunner().invoke(app, command)
+    assert "let --create-bucket make it" in without.output
+    made = CliRunner().invoke(app, [*command, "--create-bucket"])
+    assert f"made the bucket of s3://{bucket}/p" in made.output
+    assert "the sweep began" in made.output
+    again = CliRunner().invoke(app, [*command, "--create-bucket"])
+    assert "made the bucket" not in again.output
+    assert "the sweep began" in again.output
 
 
 def test_an_address_where_nothing_answers_is_named() -> None:

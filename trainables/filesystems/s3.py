@@ -212,4 +212,20 @@ def refusal(error: exceptions.ClientError) -> str:
         "AccessDenied": f"{operation} is not allowed with these credentials",
         "403": f"{operation} is not allowed with these credentials",
     }
+    if code in _WRONG_REGION:
+        region = _right_region(error)
+        remedy = f"set AWS_DEFAULT_REGION={region}, or add ?region={region} to the address"
+        if region is None:
+            remedy = "find out which (aws s3api get-bucket-location), and set AWS_DEFAULT_REGION"
+        return f"the bucket is in another region{f', {region},' if region else ''} than is asked ({code}): {remedy}"
     return meanings.get(code, f"{operation} was refused: {error}")
+
+
+_WRONG_REGION = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+
+
+def _right_region(error: exceptions.ClientError) -> str | None:
+    """The bucket's region, where the refusal tells it: in its body, or in a header where it has none."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region")
+    return str(region) if region else None
