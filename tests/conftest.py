@@ -258,8 +258,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def proxy(moto: str) -> Iterator[FaultyProxy]:
-    """moto behind a proxy that can fail."""
-    faulty = FaultyProxy(moto)
+def proxy(request: pytest.FixtureRequest) -> Iterator[FaultyProxy]:
+    """moto, or the server that a test names, behind a proxy that can fail."""
+    faulty = FaultyProxy(request.getfixturevalue(getattr(request, "param", "moto")))
     yield faulty
     faulty.close()

@@ -113,6 +113,10 @@ def test_what_the_network_did_is_said_in_few_words(error: Callable[..., Exceptio
         raise error(endpoint_url="http://host/b/k")
 
 
+SERVERS = ["moto", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
+
+
+@pytest.mark.parametrize("proxy", SERVERS, indirect=True)
 @pytest.mark.parametrize("mode", ["reset", "hang", "503"])
 def test_every_request_survives_an_outage(mode: str, behind: ObjectStore, proxy: FaultyProxy) -> None:
     behind.write("a", b"old")
@@ -132,6 +136,7 @@ def test_every_request_survives_an_outage(mode: str, behind: ObjectStore, proxy:
     assert behind.read("a") == b"new"
 
 
+@pytest.mark.parametrize("proxy", SERVERS, indirect=True)
 def test_one_request_in_ten_refused_for_load_changes_nothing(behind: ObjectStore, proxy: FaultyProxy) -> None:
     proxy.share_503 = 0.1
     for number in range(60):
