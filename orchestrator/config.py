@@ -50,7 +50,16 @@ SHARED_FIELDS = (
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
 them, and seeds, for a lucky one is no finding. Cases may differ in them."""
 
-RUN_FIELDS = ("resources", "max_failures", "hung", "checkpoint_seconds", "prices", "storage", "data_root")
+RUN_FIELDS = (
+    "resources",
+    "max_failures",
+    "hung",
+    "checkpoint_seconds",
+    "checkpoints_kept",
+    "prices",
+    "storage",
+    "data_root",
+)
 """Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
 
 CASE_PREFIX = "case:"

@@ -165,6 +165,9 @@ class SweepFields(Config):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
     """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
 
+    checkpoints_kept: Annotated[int, Field(ge=2)] = 2
+    """Checkpoints of each trial that are kept, the newest ones: at least 2, so that a damaged one has a predecessor."""
+
     storage: StorageConfig = StorageConfig()
     """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 

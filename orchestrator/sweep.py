@@ -364,9 +364,10 @@ class _Driver:
         return [TensorBoardWriter(folder)]
 
     def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
+        kept_in = self.store.below(keys.checkpoint_folder(self.sweep_id))
         storage = TrialStorage(
             sweep_id=self.sweep_id,
-            checkpoints=CheckpointStore(self.store.below(keys.checkpoint_folder(self.sweep_id))),
+            checkpoints=CheckpointStore(kept_in, keep=self.sweep.checkpoints_kept),
             students=StudentStore(self.store.below(keys.STUDENTS)),
             curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
             snapshots=self.store.below(keys.sweep_folder("snapshots", self.sweep_id)),

@@ -173,3 +173,14 @@ def test_resources_are_checked() -> None:
         base.with_resources(gpu=1.5)
     with pytest.raises(ConfigError, match="cpu=0.*must be a number > 0"):
         base.with_resources(cpu=0)
+
+
+def test_a_trial_keeps_a_checkpoint_to_fall_back_on(sweep_file: Path) -> None:
+    sweep = load_sweep(str(sweep_file))
+    assert sweep.checkpoints_kept == 2
+    assert sweep.model_copy(update={"checkpoints_kept": 9}).default_sweep_id == sweep.default_sweep_id
+    sweep_file.write_text(sweep_file.read_text() + "checkpoints_kept: 1\n")
+    with pytest.raises(
+        ConfigError, match="checkpoints_kept=1: not allowed; checkpoints_kept must be a whole number >= 2"
+    ):
+        load_sweep(str(sweep_file))

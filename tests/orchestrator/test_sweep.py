@@ -352,8 +352,10 @@ def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
 @pytest.mark.usefixtures("ray_local")
 def test_a_killed_worker_changes_no_number(storage: str) -> None:
     trial = {"total_pseudo_batches": 60, "student_steps": 10, "batch_size": 16}
-    sweep = sweep_of(storage, trial=trial, num_trials=2, checkpoint_seconds=0)
+    sweep = sweep_of(storage, trial=trial, num_trials=2, checkpoint_seconds=0, checkpoints_kept=3)
     run(sweep, "calm")
+    kept = find_storage(storage).below(keys.checkpoint_folder("calm")).keys("t0000")
+    assert [int(Path(key).stem) for key in kept] == [56, 58, 60]
     folder = Path(storage, "checkpoints", "killed")
     killed = threading.Event()
 
