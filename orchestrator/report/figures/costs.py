@@ -10,7 +10,9 @@ from trainables.metrics import finite
 
 
 def cost_figure(data: SweepData) -> go.Figure | None:
-    """The last value of each trial over its computing time, by how it ended."""
+    """The last value of each trial over its computing time, by how it ended; none of a single trial."""
+    if len(data.board.rows) < 2:
+        return None
     made = figure(
         x={"title": {"text": "computing time of the trial, seconds"}, "rangemode": "tozero"}, y=metric_axis(data.metric)
     )

@@ -22,8 +22,6 @@ def computing_seconds(data: SweepData) -> float:
 def costs_section(data: SweepData) -> Section:
     """Computing time by how trials ended, and what early stopping saved."""
     made = figures.cost_figure(data)
-    if made is None:
-        return Section(title="Where the time went", blocks=[])
     groups: dict[str, list[Row]] = {}
     for row in data.board.rows:
         if row["training_seconds"] is not None:
@@ -46,14 +44,10 @@ def costs_section(data: SweepData) -> Section:
     saved = _saved_seconds(data)
     lead = f"Early stopping saved about {duration(saved)}: what stopped trials would have gone on for at their pace."
     title = f"{words(data.metric)} and computing time"
-    return Section(
-        title="Where the time went",
-        lead=lead if saved > 0 else "",
-        blocks=[
-            Table(title="Computing time", headings=headings, rows=rows),
-            Figure(title=title.capitalize(), tabs={"": made}, caption="Each point is a trial at its end."),
-        ],
-    )
+    table = [Table(title="Computing time", headings=headings, rows=rows)] if rows else []
+    caption = "Each point is a trial at its end."
+    drawn = [] if made is None else [Figure(title=title.capitalize(), tabs={"": made}, caption=caption)]
+    return Section(title="Where the time went", lead=lead if saved > 0 else "", blocks=[*table, *drawn])
 
 
 def failures_section(data: SweepData) -> Section:
