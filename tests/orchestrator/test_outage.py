@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -30,10 +29,13 @@ AWAY = StorageOutageError("storage did not answer for 600 s (SlowDown); the pati
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only while the module sleeps. Not the process's: other threads of a test session sleep, too."""
 
     def __init__(self) -> None:
         self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -42,8 +44,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(outage, "time", clock)
     return clock
 
 
@@ -104,10 +105,10 @@ def test_storage_that_is_back_and_refuses_is_not_waited_for(store: ObjectStore, 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_pause_ends_like_a_sweep_on_ctrl_c(
-    how: signal.Signals, store: ObjectStore, back_after: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    how: signal.Signals, store: ObjectStore, back_after: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back_after["seconds"] = 10**6
-    monkeypatch.setattr(time, "sleep", lambda seconds: os.kill(os.getpid(), how))
+    monkeypatch.setattr(clock, "sleep", lambda seconds: os.kill(os.getpid(), how))
     with pytest.raises(SweepStoppedError, match="stopped while storage .* did not answer; .* the same command goes on"):
         wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=lambda line: None)
 
@@ -130,14 +131,14 @@ def test_a_session_that_an_outage_ends_is_followed_by_another(
 
 
 def test_stopping_a_paused_sweep_has_the_exit_code_of_ctrl_c(
-    store: ObjectStore, back_after: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, back_after: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def session(*_: Any, **__: Any) -> Any:
         back_after["seconds"] = 10**6
         raise AWAY
 
     monkeypatch.setattr(sweeps, "_run_session", session)
-    monkeypatch.setattr(time, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(clock, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
     result = CliRunner().invoke(app, ["sweep", "quickstart", "--storage", store.root])
     assert result.exit_code == 130
     assert "the same command goes on with this sweep" in result.output
