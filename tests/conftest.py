@@ -62,6 +62,7 @@ from trainables.trial import TrialInputs
 DistillerFactory = Callable[..., ZeroShotDistiller]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests of Ray and Ceph in one process where pytest has several: they share one session of each."""
     for item in items:

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,6 +40,15 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_as_in_a_new_process() -> Iterator[None]:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests that ran Tune itself may leave its handler
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
