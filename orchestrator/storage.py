@@ -13,13 +13,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
 from pyarrow import fs
 
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import StorageError
 from trainables.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
-from trainables.filesystems.s3 import make_client, refusal, split
+from trainables.filesystems.s3 import is_passing, make_client, refusal, split
 from trainables.object_store import ObjectStore
 
 _PROBE = ".zskt-probe"
@@ -28,6 +34,9 @@ _GOOGLE = ("gs", "gcs")
 
 _PREFLIGHT_ATTEMPTS = 4
 """Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
+_PREFLIGHT_SECONDS = 20.0
+"""How long a service that is there but in trouble is asked again, as it is when a driver begins anew in an outage."""
+
 _PREFLIGHT_PATIENCE = 5.0
 _LARGEST_SKEW_SECONDS = 300.0
 """S3 refuses requests that are dated 15 minutes off; a clock that is a third as wrong is on its way there."""
@@ -216,8 +225,16 @@ def _ask(place: str, request: Callable[[], object]) -> str | None:
     Raises:
         StorageError: it failed for a reason that concerns every request.
     """
+    deadline = time.monotonic() + _PREFLIGHT_SECONDS
     try:
-        request()
+        while True:
+            try:
+                request()
+                break
+            except (ClientError, ConnectionClosedError) as error:
+                if time.monotonic() >= deadline or (isinstance(error, ClientError) and not is_passing(error)):
+                    raise
+            time.sleep(1)
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _DENIED or code == "NoSuchBucket":

@@ -130,6 +130,21 @@ def test_wrong_keys_are_told_apart_and_not_shown(
     assert "private" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mode", ["reset", "503"])
+def test_a_driver_may_begin_while_storage_is_away_for_a_moment(
+    mode: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = make_bucket(proxy.url)
+    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_ATTEMPTS", 1)
+    away = proxy.fail_for(2, mode)
+    assert open_storage(address).filesystem
+    away.join()
+    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_SECONDS", 0.5)
+    proxy.mode = mode
+    with pytest.raises(StorageError, match="storage s3://"):
+        open_storage(address)
+
+
 def test_a_wrong_secret_is_one_message(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     # moto takes any key, so the answer is what Ceph and AWS say.
     proxy.refusal = "SignatureDoesNotMatch"

@@ -178,10 +178,9 @@ def _translated(shown: str) -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        answer = error.response
-        code = str(answer.get("Error", {}).get("Code", ""))
-        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if is_passing(error):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             raise PassingError(f"{shown}: {code or 'error'} (HTTP {status})") from error
         if code in {"NoSuchKey", "404", "NotFound"}:
             raise FileNotFoundError(f"{shown}: no such object") from error
@@ -195,6 +194,13 @@ def _translated(shown: str) -> Iterator[None]:
         # Without the endpoint's URL, which repeats the path behind a host that the user knows.
         reason = re.split(r"(?: (?:on|from|to))?(?: the)? endpoint URL", str(error))[0]
         raise PassingError(f"{shown}: {reason}") from error
+
+
+def is_passing(error: exceptions.ClientError) -> bool:
+    """Whether the same request may succeed later: the service is busy or in trouble."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
 
 
 def refusal(error: exceptions.ClientError) -> str:
