@@ -26,7 +26,9 @@ from orchestrator.cli import app
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.loading import load_sweep
 from orchestrator.searcher import survey_space
+from orchestrator.storage import find_storage
 from search_spaces import resolve_space
+from tests.orchestrator.report.synthetic import write_search
 from trainables.data import load_dataset
 from trainables.datasets import _SPECS
 
@@ -106,6 +108,26 @@ def check_sweep_arguments(words: list[str]) -> None:
     if preset in search_spaces.preset_names():
         flags = {name: context.params[name] for name in ("objective", "num_trials")}
         load_sweep(preset, flags=flags, assignments=context.params["assignments"] or ())
+
+
+def commands_that_read() -> list[str]:
+    """Documented commands that look at sweeps on this machine, each once, as they are typed."""
+    lines = [line for page in PAGES for block in fenced(page, "sh") for line in block.splitlines()]
+    pattern = r"zskt (results|report|status|sweeps|presets)\b"
+    return sorted({line.partition("#")[0].strip() for line in lines if re.match(pattern, line) and "://" not in line})
+
+
+def test_commands_that_read_do_what_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = commands_that_read()
+    assert {command.split()[1] for command in commands} == {"presets", "report", "results", "status"}
+    monkeypatch.chdir(tmp_path)
+    for sweep_id in {word for command in commands for word in command.split() if re.search(r"-[0-9a-f]{8}$", word)}:
+        write_search(find_storage("./runs"), sweep_id, trials=6)
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert result.exit_code == 0, (command, result.output)
+        assert result.output
+    assert (tmp_path / "report.html").stat().st_size > 10**6
 
 
 def test_the_sweeps_shown_in_the_docs_are_some() -> None:
