@@ -163,7 +163,7 @@ def test_a_user_types_one_command_and_gets_a_verdict(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = table.read_text().splitlines()
     assert re.match(r"```sh", lines[0])
-    assert "(n=5)" in lines[-1]
+    assert "(n=4)" in lines[-1]
     assert "reproduced" in lines[-1]
     # Everything is there: the same command runs nothing and says the same.
     again = CliRunner().invoke(app, [*arguments[:-2], "--no-run"])
