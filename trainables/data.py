@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.dataset_files import read_dataset_parquet
-from trainables.datasets import IMAGE_SIZE, DatasetSpec, Normalisation, find_spec
+from trainables.datasets import IMAGE_SIZE, DatasetSpec, Normalisation, find_spec, is_own
 from trainables.errors import DatasetError, DataUnavailableError
 from trainables.seeding import stream
 
-Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+if TYPE_CHECKING:
+    from trainables.datasets import Split
 
 DIGITS_TEST_PER_CLASS = 100
 """The 5,000 packaged digits have no official test split: the first 100 of each class in a fixed order are taken as one."""
@@ -131,20 +133,18 @@ def load_dataset(
         splits = read_dataset_parquet(file, spec, origin=str(file))
     elif name == "digits":
         splits = _digits()
-    elif name in _TORCHVISION:
-        splits = _from_torchvision(name, data_root, download)
-    else:
+    elif is_own(name):
         splits = _from_package(name, spec, data_root)
-    if name not in {"digits", *_TORCHVISION}:
+    else:
+        splits = _from_torchvision(name, data_root, download)
+    if is_own(name):
         _check(name, spec, splits)
     training, test = (
         ImageSet(images=_as_images(images), labels=torch.as_tensor(labels, dtype=torch.int64))
         for images, labels in splits
     )
     held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
-    return DatasetSplits(
-        spec=find_spec(name), train=training.subset(kept), validation=training.subset(held_out), test=test
-    )
+    return DatasetSplits(spec=spec, train=training.subset(kept), validation=training.subset(held_out), test=test)
 
 
 def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -191,9 +191,6 @@ def _digits() -> tuple[Split, Split]:
         rank[members] = np.arange(members.sum())
     test = rank < DIGITS_TEST_PER_CLASS
     return (images[~test], labels[~test]), (images[test], labels[test])
-
-
-_TORCHVISION = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
 
 
 def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:

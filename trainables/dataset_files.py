@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,8 @@ from torch import Tensor
 from trainables.datasets import IMAGE_SIZE, DatasetSpec
 from trainables.errors import DataUnavailableError
 
-Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images (count, 32, 32) or (count, 32, 32, 3), and labels (count,)."""
+if TYPE_CHECKING:
+    from trainables.datasets import Split
 
 _SCHEMA = pa.schema(
     [

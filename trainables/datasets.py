@@ -24,6 +24,11 @@ OWN_DATASETS = "zskt.datasets"
 """Group of the entry points by which other packages bring data sets."""
 
 
+if TYPE_CHECKING:
+    Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+    """Images and labels (count,): as they are read, (count, h, w), (count, h, w, 3) or (count, 3, h, w)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
     """``(pixel / 255 - mean) / std`` per channel; a single value serves every channel."""
@@ -53,9 +58,6 @@ class DatasetSpec:
     augment: bool = False
     read: Callable[[Path], tuple[Split, Split]] | None = None
 
-
-if TYPE_CHECKING:
-    Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 IMAGE_SIZE = 32
 """Height and width of every image, in pixels; the 28x28 sets are padded with their background (0)."""
@@ -109,6 +111,11 @@ def dataset_names() -> tuple[str, ...]:
 def normalisation_names() -> tuple[str, ...]:
     """The data sets, each with its own normalisation, and those of no data set."""
     return (*dataset_names(), *_OTHER_NORMALISATIONS)
+
+
+def is_own(name: str) -> bool:
+    """Whether another package brings the data set."""
+    return name not in _SPECS
 
 
 def find_spec(name: str) -> DatasetSpec:
