@@ -21,6 +21,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 from pyarrow import fs
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import StorageError
@@ -34,10 +35,8 @@ _GOOGLE = ("gs", "gcs")
 
 _PREFLIGHT_ATTEMPTS = 4
 """Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
-_PREFLIGHT_SECONDS = 20.0
-"""How long a service that is there but in trouble is asked again, as it is when a driver begins anew in an outage."""
-
-_PREFLIGHT_PATIENCE = 5.0
+_PREFLIGHT_PATIENCE = 20.0
+"""Seconds for which a service that is there but in trouble is asked again: a driver may begin anew in an outage."""
 _LARGEST_SKEW_SECONDS = 300.0
 """S3 refuses requests that are dated 15 minutes off; a clock that is a third as wrong is on its way there."""
 
@@ -225,16 +224,14 @@ def _ask(place: str, request: Callable[[], object]) -> str | None:
     Raises:
         StorageError: it failed for a reason that concerns every request.
     """
-    deadline = time.monotonic() + _PREFLIGHT_SECONDS
+    retrying = Retrying(
+        retry=retry_if_exception(_is_in_trouble),
+        wait=wait_fixed(1),
+        stop=stop_after_delay(_PREFLIGHT_PATIENCE),
+        reraise=True,
+    )
     try:
-        while True:
-            try:
-                request()
-                break
-            except (ClientError, ConnectionClosedError) as error:
-                if time.monotonic() >= deadline or (isinstance(error, ClientError) and not is_passing(error)):
-                    raise
-            time.sleep(1)
+        retrying(request)
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _DENIED or code == "NoSuchBucket":
@@ -253,6 +250,11 @@ def _ask(place: str, request: Callable[[], object]) -> str | None:
     except BotoCoreError as error:
         raise StorageError(f"storage {place}: {' '.join(str(error).split())}") from error
     return None
+
+
+def _is_in_trouble(error: BaseException) -> bool:
+    """Whether a service is there that may answer later; an address at which nothing answers is told at once."""
+    return isinstance(error, ConnectionClosedError) or (isinstance(error, ClientError) and is_passing(error))
 
 
 def _clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:

@@ -139,7 +139,7 @@ def test_a_driver_may_begin_while_storage_is_away_for_a_moment(
     away = proxy.fail_for(2, mode)
     assert open_storage(address).filesystem
     away.join()
-    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_SECONDS", 0.5)
+    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_PATIENCE", 0.5)
     proxy.mode = mode
     with pytest.raises(StorageError, match="storage s3://"):
         open_storage(address)
