@@ -25,8 +25,9 @@ from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE
-from orchestrator.searcher import StudySearcher, published_settings, survey_space
+from orchestrator.searcher import StudySearcher
 from orchestrator.storage import find_storage
+from orchestrator.survey import published_settings, survey_space
 from orchestrator.sweep import run_sweep
 from search_spaces import resolve_space
 from trainables.config import ZeroShotConfig

@@ -1,8 +1,8 @@
 """After a search: its best settings again, with new seeds, against the published ones.
 
 The best of many trials is partly the luckiest. So the best few run again with seeds that the search has not seen, at full
-budget and without early stopping, beside the published settings; and the differences are
-taken seed by seed. It is a sweep of cases, so that it is continued, extended and kept like any other.
+budget and without early stopping, beside the published settings; and the differences are taken seed by seed. It is a sweep
+of cases, so that it is continued, extended and kept like any other.
 """
 
 from __future__ import annotations

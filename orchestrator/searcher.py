@@ -13,7 +13,6 @@ methods by which Tune would do so are empty here.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,8 +20,6 @@ from typing import Any, Literal
 
 import optuna
 import pyarrow as pa
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
@@ -30,7 +27,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
-from orchestrator.samplers import InformedSampler, contains, make_sampler
+from orchestrator.samplers import InformedSampler, make_sampler
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
@@ -359,58 +356,3 @@ def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
     """Which case and seed a trial is for; none in a search, or if its driver died before it was settled."""
     kept = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE)
     return Assignment(**kept) if kept else None
-
-
-def survey_space(
-    space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50
-) -> dict[str, BaseDistribution]:
-    """Try a space out before a trial starts, and return the fields that it varies, each with its domain.
-
-    Random settings find the fields, those of a condition too; then each field is tried at the ends of its domain, or with
-    each of its choices, beside settings with which it was seen.
-
-    Raises:
-        ConfigError: a suggestion is not a valid config.
-        ValueError: it sets a field that all trials of a sweep share, or a name differs from the field it sets.
-    """
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    domains: dict[str, BaseDistribution] = {}
-    seen_with: dict[str, dict[str, Any]] = {}
-
-    def try_out(trial: optuna.Trial) -> None:
-        suggestion = space(PinnedTrial(trial, sweep.trial))
-        sweep.trial_config(suggestion)
-        shared = suggestion.keys() & set(forbidden)
-        if shared:
-            raise ValueError(f"space: {', '.join(sorted(shared))} cannot vary within a sweep; fix it under trial:")
-        misnamed = trial.params.keys() - suggestion.keys()
-        if misnamed:
-            raise ValueError(f"space: parameter {', '.join(sorted(misnamed))} sets no field of that name")
-        domains.update(trial.distributions)
-        seen_with.update(dict.fromkeys(trial.distributions, trial.params))
-
-    for _ in range(samples):
-        try_out(study.ask())
-    ends = [(field, value) for field, domain in sorted(domains.items()) for value in _ends(domain)]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Fixed parameter")  # of a domain that depends on the field at its end
-        for field, value in ends:
-            study.enqueue_trial({**seen_with[field], field: value})
-            try_out(study.ask())
-    return dict(sorted(domains.items()))
-
-
-def _ends(domain: BaseDistribution) -> Sequence[Any]:
-    if isinstance(domain, CategoricalDistribution):
-        return domain.choices
-    assert isinstance(domain, IntDistribution | FloatDistribution)  # there are no others
-    return domain.low, domain.high
-
-
-def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:
-    """The published value of each searched field, where its domain holds it.
-
-    They are the first trial of a sweep, whatever the sampler would say: they are what others compare with.
-    """
-    defaults = {name: model.model_fields[name].default for name in domains}
-    return {name: value for name, value in defaults.items() if contains(domains[name], value)}

@@ -6,65 +6,42 @@ that must outlive the driver is on the sweep's storage; Tune's own folder is scr
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import optuna
 import pyarrow as pa
-import ray
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
-from ray import tune
 from rich.console import Console
 
-from cluster.preemption import draining, leaving
-from cluster.session import NoClusterError, RaySession, ray_session
+from cluster.session import NoClusterError, ray_session
 from orchestrator.agenda import Agenda, failed_cases
-from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
-from orchestrator.config import SHARED_FIELDS, Assignment, SweepConfig
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.driver import Driver
 from orchestrator.environment import terminate_like_interrupt, tune_environment, warnings_shown
-from orchestrator.errors import ClusterError, ConfigError
+from orchestrator.errors import ClusterError
 from orchestrator.expenses import Expenses
-from orchestrator.hung import HungWatch
-from orchestrator.inputs import prepare_inputs
 from orchestrator.limit import SpendingLimit
 from orchestrator.lock import sweep_lock
 from orchestrator.market import prices_of
 from orchestrator.notify import Notifier, webhook
-from orchestrator.outage import stopped, storage_failed, wait_for_storage
-from orchestrator.plan import flops_per_second
-from orchestrator.progress import Progress
-from orchestrator.provenance import continued, session_row
+from orchestrator.outage import storage_failed, wait_for_storage
+from orchestrator.provenance import continued
 from orchestrator.recovery import rebuild_study
 from orchestrator.refusals import (
     check_checkpoints,
-    check_countable,
     check_same_space,
     check_same_sweep,
-    check_same_teachers,
-    check_shared_storage,
 )
 from orchestrator.repair import restore_rows
-from orchestrator.results import ResultWriter, keys, read_reports, read_sweeps, read_trials
-from orchestrator.results.schema import OUT_OF_BUDGET
-from orchestrator.samplers import check_sampler
-from orchestrator.schedulers import BudgetScheduler, make_scheduler
-from orchestrator.searcher import StudySearcher, published_settings, survey_space
+from orchestrator.results import ResultWriter
 from orchestrator.storage import open_storage, shown
-from orchestrator.study import ended_trials, open_study, past_reports
-from orchestrator.warm_start import past_trials
-from search_spaces import SearchSpace, resolve_space
-from trainables.checkpoint import CheckpointStore
-from trainables.config import INHERITED_FIELDS
+from orchestrator.study import open_study
+from orchestrator.survey import surveyed_space
+from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
 from trainables.object_store import ObjectStore
-from trainables.ray_trainables import GPUS, TrialTrainable
-from trainables.trial import StudentStore, TrialInputs, TrialStorage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +85,7 @@ def run_sweep(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sweep_id = sweep_id or sweep.default_sweep_id
-    surveyed = _surveyed_space(sweep)
+    surveyed = surveyed_space(sweep)
     store = open_storage(sweep.storage)
     console = console or Console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
@@ -152,7 +129,7 @@ def _run_session(
             say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")
         check_checkpoints(store, sweep_id, study, say=say)
         restore_rows(store, study, sweep, sweep_id, say=say)
-        driver = _Driver(
+        driver = Driver(
             sweep=sweep,
             sweep_id=sweep_id,
             space=space,
@@ -182,258 +159,3 @@ def _run_session(
         if driver.agenda.finished:
             driver.writer.compact()
         return SweepOutcome(sweep_id=sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Driver:
-    """A checked sweep with its places open."""
-
-    sweep: SweepConfig
-    sweep_id: str
-    space: SearchSpace
-    domains: dict[str, BaseDistribution]
-    store: ObjectStore
-    study: optuna.Study
-    writer: ResultWriter
-    console: Console
-    agenda: Agenda
-    limit: SpendingLimit
-    past: Mapping[str, FrozenTrial] | None = None
-    """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; none: not settled yet."""
-
-    @property
-    def out_of_budget(self) -> str:
-        """What has been spent, where that is why trials are left; else empty."""
-        return self.limit.spent if self.limit.exhausted and not self.agenda.finished else ""
-
-    def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def say_start(self) -> None:
-        self.say(f"sweep {self.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")
-        outside = self.domains.keys() - self._published_settings().keys()
-        if outside:
-            names = ", ".join(sorted(outside))
-            self.say(f"the first trial has the published settings, but for {names}: outside of what is searched")
-
-    def recall_expenses(self) -> None:
-        """Count what earlier sessions have spent.
-
-        Raises:
-            ConfigError: there is a limit and they cannot be counted.
-        """
-        rows, reports = (read(self.store, self.sweep_id).to_pylist() for read in (read_trials, read_reports))
-        self.limit.expenses.recall(rows, reports)
-        if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.expenses.total.usd is None:
-            raise ConfigError(
-                "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave it out, or begin anew "
-                "with --sweep-id and prices:"
-            )
-
-    def on_cluster(self, session: RaySession) -> _Driver:
-        """The same with resources that fit the cluster, where they were left open."""
-        self.limit.expenses.machine = session.machine
-        sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
-        if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
-            self.say("no GPU in this cluster: trials run on its CPUs")
-        return replace(self, sweep=sweep)
-
-    def run_session(self, session: RaySession) -> None:
-        """Everything between connecting to Ray and leaving it."""
-        concurrency = self._concurrency(session)
-        check_shared_storage(self.sweep, session)
-        check_countable(self.sweep, session, self.limit.expenses.prices)
-        number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
-        started = datetime.now(UTC)
-        self._write_session(number, "started", session, at=started)
-        driver, event = self, "failed"
-        try:
-            inputs = prepare_inputs(self.sweep, self.store, say=self.say)
-            check_same_teachers(self.store, self.sweep_id, inputs)
-            driver = self._settled()
-            # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
-            driver._write_session(number, "started", session, at=started)
-            driver._fit(inputs, concurrency)
-            event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
-        except KeyboardInterrupt:
-            event = "interrupted"
-            raise
-        finally:
-            # The row about a failing storage may fail with it, and it is not worth another wait.
-            with suppress(OSError, pa.ArrowException):
-                patient = self.store if event == "finished" else replace(self.store, patience=0)
-                replace(driver, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
-
-    def _settled(self) -> _Driver:
-        """The same with what a sweep's first session settles and later ones keep: how fast its machines are, by which a
-        budget in seconds is told in operations, and what the sampler learns from beside the sweep's own trials."""
-        sweep = self._with_known_budget()
-        return replace(
-            self, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
-        )
-
-    def _with_known_budget(self) -> SweepConfig:
-        budget = self.sweep.equal_budget
-        if budget is None or budget.is_known:
-            return self.sweep
-        speed = self.study.user_attrs.get("flops_per_second")  # where the first sessions of earlier versions kept it
-        if speed is None:
-            published = self.sweep.configs()[0]
-            needs = {"cpus": self.sweep.resources.cpu, "gpus": self.sweep.gpus_per_trial}
-            probe = ray.remote(num_cpus=needs["cpus"], num_gpus=needs["gpus"])(flops_per_second)
-            speed = ray.get(probe.remote(published, **needs))
-        self.say(
-            f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
-        )
-        return self.sweep.with_speed(speed)
-
-    def _published_settings(self) -> dict[str, Any]:
-        return published_settings(self.domains, type(self.sweep.configs()[0]))
-
-    def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
-        searcher = StudySearcher(
-            self.study,
-            self.sweep,
-            self.space,
-            sweep_id=self.sweep_id,
-            first=self._published_settings(),
-            settled=self.agenda.settled,
-            failed=self.agenda.failed,
-            past=list((self.past or {}).values()),
-            may_start=self.limit.allows_another,
-            warn=lambda line: self.say(f"warning: {line}"),
-        )
-        progress = Progress(
-            console=self.console,
-            sweep=self.sweep,
-            searched=["case", "seed"] if self.sweep.cases else list(self.domains),
-            num_trials=self.agenda.total,
-        )
-        for trial in ended_trials(self.study):
-            if trial.number in self.agenda.failed:
-                continue  # the trial that takes its place is the one to be seen
-            feasible = all(value <= 0 for value in trial.constraints.values())
-            value = trial.values[0] if trial.values else None
-            progress.recall(keys.trial_name(trial.number), trial.params, value, feasible=feasible)
-        hung = HungWatch(self.sweep.hung)
-        recorder = SweepRecorder(
-            sweep=self.sweep,
-            writer=self.writer,
-            searcher=searcher,
-            inputs=inputs,
-            progress=progress,
-            expenses=self.limit.expenses,
-            explain=hung.explain,
-        )
-        with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
-            tuner = tune.Tuner(
-                self._trainable(inputs),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=self._scheduler(),
-                    num_samples=-1,  # the searcher says when it is finished
-                    max_concurrent_trials=concurrency,  # so many also wait for machines that an autoscaler starts
-                    reuse_actors=True,
-                    trial_name_creator=lambda trial: trial.config["trial_id"],
-                    trial_dirname_creator=lambda trial: trial.config["trial_id"],
-                ),
-                run_config=tune.RunConfig(
-                    name=self.sweep_id,
-                    storage_path=scratch,
-                    failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                    callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
-                    stop=StorageStopper(searcher),
-                    verbose=0,
-                ),
-            )
-            with progress, terminate_like_interrupt() as interrupted:
-                tuner.fit()
-        if searcher.storage_error:
-            if interrupted():
-                raise stopped(self.sweep.storage) from searcher.storage_error
-            raise searcher.storage_error
-
-    def _watchers(self) -> list[tune.Callback]:
-        """What else follows the trials, if it is asked for."""
-        if not self.sweep.tensorboard:
-            return []
-        from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
-
-        folder = tensorboard_folder(self.store, self.sweep_id)
-        self.say(f"TensorBoard files: {folder}")
-        return [TensorBoardWriter(folder)]
-
-    def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
-        kept_in = self.store.below(keys.checkpoint_folder(self.sweep_id))
-        storage = TrialStorage(
-            sweep_id=self.sweep_id,
-            checkpoints=CheckpointStore(kept_in, keep=self.sweep.checkpoints_kept),
-            students=StudentStore(self.store.below(keys.STUDENTS)),
-            curves=self.store.below(keys.sweep_folder("transition_curves", self.sweep_id)),
-            snapshots=self.store.below(keys.sweep_folder("snapshots", self.sweep_id)),
-        )
-        trainable = tune.with_parameters(
-            TrialTrainable,
-            inputs=inputs,
-            storage=storage,
-            checkpoint_seconds=self.sweep.checkpoint_seconds,
-            leaving=leaving,
-            draining=draining,
-        )
-        cpus, gpus = self.sweep.resources.cpu, self.sweep.gpus_per_trial
-
-        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": config.get(GPUS, gpus)}])
-
-        with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
-        return with_resources
-
-    def _scheduler(self) -> BudgetScheduler | None:
-        if self.sweep.objective is None:
-            return None
-        return make_scheduler(
-            self.sweep.scheduler,
-            objective=self.sweep.objective,
-            mode=self.sweep.mode,
-            used=partial(_budget_used, self.sweep),  # Tune pickles schedulers, and the driver holds locks
-            budget=self.sweep.trial_budget,
-            past_reports=past_reports(self.study),
-        )
-
-    def _concurrency(self, session: RaySession) -> int:
-        try:
-            return session.capacity.trials(cpus=self.sweep.resources.cpu, gpus=self.sweep.gpus_per_trial)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-    def _write_session(self, number: int, event: str, session: RaySession, *, at: datetime | None = None) -> None:
-        self.writer.write_session(
-            session_row(
-                self.sweep,
-                list(self.domains),
-                number=number,
-                event=event,
-                cpus=session.cpus,
-                gpus=session.gpus,
-                domains=self.domains,
-                informed_by=self.past,
-                at=at,
-            )
-        )
-
-
-def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:
-    return sweep.budget_used(parse_settings(settings), result)
-
-
-def _surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
-    if sweep.cases:
-        return resolve_space({}), {}
-    try:
-        space = resolve_space(sweep.space)
-        fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.name == "pbt" else SHARED_FIELDS
-        domains = survey_space(space, sweep, forbidden=fixed)
-        check_sampler(sweep.sampler, domains)
-        return space, domains
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

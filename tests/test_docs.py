@@ -25,8 +25,8 @@ import trainables
 from orchestrator.cli import app
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.loading import load_sweep
-from orchestrator.searcher import survey_space
 from orchestrator.storage import find_storage
+from orchestrator.survey import survey_space
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from trainables.data import load_dataset

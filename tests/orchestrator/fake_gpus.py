@@ -50,7 +50,7 @@ def main(storage: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20}
     ray.init(address="local", num_cpus=2, num_gpus=4, logging_level="ERROR", **options)
     sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
-    with patch("orchestrator.sweep.TrialTrainable", Meeting):
+    with patch("orchestrator.driver.TrialTrainable", Meeting):
         outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
     assert outcome.finished
     ray.shutdown()

@@ -8,8 +8,9 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.population import explored
-from orchestrator.searcher import EndState, StudySearcher, survey_space
+from orchestrator.searcher import EndState, StudySearcher
 from orchestrator.study import open_study
+from orchestrator.survey import survey_space
 from search_spaces import resolve_space
 from trainables.config import INHERITED_FIELDS
 from trainables.object_store import ObjectStore

@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.recovery import rebuild_study
 from orchestrator.results import keys
-from orchestrator.searcher import assignment_of, survey_space
+from orchestrator.searcher import assignment_of
 from orchestrator.study import open_study
+from orchestrator.survey import survey_space
 from search_spaces import resolve_space
 from tests.conftest import make_distiller
 from tests.orchestrator.test_callbacks import SPACE, SWEEP, Session

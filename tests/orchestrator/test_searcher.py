@@ -12,8 +12,9 @@ from ray.tune.search import Searcher
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.searcher import PinnedTrial, StudySearcher, published_settings, survey_space
+from orchestrator.searcher import PinnedTrial, StudySearcher
 from orchestrator.study import ended_trials, open_study, past_reports
+from orchestrator.survey import published_settings, survey_space
 from search_spaces import resolve_space
 from trainables.config import ZeroShotConfig
 from trainables.object_store import ObjectStore

@@ -17,7 +17,6 @@ from rich.console import Console
 from cluster import session as cluster_session
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
-from orchestrator import sweep as driver
 from orchestrator.results import read_sweeps
 from orchestrator.storage import find_storage
 from orchestrator.sweep import run_sweep
@@ -52,8 +51,8 @@ def there(address: str | None) -> Iterator[RaySession]:
 def test_sigterm_ends_every_phase_as_ctrl_c_does(
     session: Any, prepare: Callable[..., Any], events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "ray_session", session)
-    monkeypatch.setattr(driver, "prepare_inputs", prepare)
+    monkeypatch.setattr("orchestrator.sweep.ray_session", session)
+    monkeypatch.setattr("orchestrator.driver.prepare_inputs", prepare)
     before = signal.getsignal(signal.SIGTERM)
     sweep = sweep_of(str(tmp_path))
     outcome = run_sweep(sweep, sweep_id="ended", console=Console(file=io.StringIO()))

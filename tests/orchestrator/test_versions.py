@@ -12,9 +12,9 @@ from orchestrator.errors import SweepMismatchError
 from orchestrator.provenance import session_row
 from orchestrator.refusals import check_same_space
 from orchestrator.results import ResultWriter, keys
-from orchestrator.searcher import survey_space
 from orchestrator.storage import open_storage
 from orchestrator.study import open_study
+from orchestrator.survey import survey_space
 from orchestrator.sweep import run_sweep
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings

@@ -10,8 +10,9 @@ from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.searcher import StudySearcher, survey_space
+from orchestrator.searcher import StudySearcher
 from orchestrator.study import open_study
+from orchestrator.survey import survey_space
 from orchestrator.warm_start import past_trials
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings

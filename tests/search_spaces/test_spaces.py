@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config import SHARED_FIELDS
 from orchestrator.loading import load_sweep
-from orchestrator.searcher import survey_space
+from orchestrator.survey import survey_space
 from search_spaces import preset_names, resolve_space, space_names
 from trainables.config import ZeroShotConfig
 
