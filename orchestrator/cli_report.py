@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -86,7 +87,7 @@ def leave_report(console: Console, storage: StorageConfig, sweep_id: str) -> Non
     try:
         where = f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"
     except Exception as error:  # whatever a figure runs into: the sweep has ended well, and its results are safe
-        command = f"zskt report {sweep_id} --storage {storage.uri} --verbose"
+        command = shlex.join(["zskt", "report", sweep_id, "--storage", storage.uri, "--verbose"])
         line = f"warning: no report was written: {error or type(error).__name__}. Again, with the cause: {command}"
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
         return

@@ -170,6 +170,11 @@ def read_sweep(store: ObjectStore, sweep_id: str) -> SweepData:
     )
 
 
+def computing_seconds(row: Row) -> float | None:
+    """Computing time of a trial, training and measuring; none if it has not trained."""
+    return None if row["training_seconds"] is None else float(row["training_seconds"] + row["evaluation_seconds"])
+
+
 def words(name: str) -> str:
     """A field's or metric's name as prose has it."""
     return name.replace("_", " ")

@@ -11,7 +11,7 @@ from orchestrator.report.data import SweepData, words
 from orchestrator.report.extras import Extras
 from orchestrator.report.page import Chapter, Section
 from orchestrator.report.sections.comparison import side_by_side
-from orchestrator.report.sections.costs import computing_seconds, costs_section, failures_section
+from orchestrator.report.sections.costs import costs_section, failures_section, total_seconds
 from orchestrator.report.sections.images import images_section, transitions_section
 from orchestrator.report.sections.provenance import provenance_section
 from orchestrator.report.sections.results import best_case_sentence, results_section, verdict_section
@@ -84,7 +84,7 @@ def _facts(data: SweepData) -> dict[str, str]:
         "trials": data.board.ended_of_all,
         "ended": states,
         "without an end yet": str(running) if running else "",
-        "computing time": duration(computing_seconds(data)),
+        "computing time": duration(total_seconds(data)),
         "GPUs and money": spent_in_words(expenses, data.sweep.budget),
         "looks at the test split": f"{sum(looks):,}" if looks else "",
         "sweep": "running, or stopped without a word" if last == "started" else str(last),

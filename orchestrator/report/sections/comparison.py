@@ -8,7 +8,7 @@ from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
-from orchestrator.report.sections.costs import computing_seconds
+from orchestrator.report.sections.costs import total_seconds
 
 _HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test (audit)", "published", "computing")
 
@@ -42,5 +42,5 @@ def _row(data: SweepData) -> list[str]:
         shown(best["objective"], data.metric) if best else "",
         shown(best[TEST_ACCURACY], TEST_ACCURACY) if best else "",
         shown(published["objective"], data.metric) if published else "",
-        time_cell(computing_seconds(data)),
+        time_cell(total_seconds(data)),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.report import figures
-from orchestrator.report.data import SweepData, Trial, words
+from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.results import Row, config_of
 from orchestrator.view import duration
@@ -13,10 +13,10 @@ _NAMED = 8
 """Trials that a warning names."""
 
 
-def computing_seconds(data: SweepData) -> float:
+def total_seconds(data: SweepData) -> float:
     """Computing time of all trials, those included that have not ended."""
     last = [trial.row or trial.reports[-1] for trial in data.trials if trial.row or trial.reports]
-    return sum((row["training_seconds"] or 0.0) + (row["evaluation_seconds"] or 0.0) for row in last)
+    return sum(computing_seconds(row) or 0.0 for row in last)
 
 
 def costs_section(data: SweepData) -> Section:

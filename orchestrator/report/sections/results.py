@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.report import answer
-from orchestrator.report.data import SweepData, shown, words
+from orchestrator.report.data import SweepData, computing_seconds, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import short
 from orchestrator.report.page import Block, Section, Table, time_cell
@@ -82,7 +82,7 @@ def _trial_table(data: SweepData) -> Table:
                 *(shown(row[name], name) for name in metrics),
                 data.board.ending(row),
                 "" if row["student_updates"] is None else f"{row['student_updates']:,}",
-                time_cell(_seconds(row)),
+                time_cell(computing_seconds(row)),
                 f"{row['gpu_seconds'] / 3600:.3g}" if row["gpu_seconds"] else "",
                 "" if row["cost_usd"] is None else f"{row['cost_usd']:.2f}",
             ]
@@ -99,7 +99,7 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
     rows = []
     for case in data.sweep.only or data.sweep.cases:
         found = [row for assignment, row in cases.rows.items() if assignment.case == case]
-        seconds = [_seconds(row) or 0.0 for row in found]
+        seconds = [computing_seconds(row) or 0.0 for row in found]
         spreads = [_spread(cases.values(case, metric), metric) for metric in ("validation_accuracy", TEST_ACCURACY)]
         rows.append(
             [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]
@@ -149,11 +149,6 @@ def _heading(metric: str, data: SweepData) -> str:
         "validation_accuracy": "validation",
     }
     return short_names.get(metric, words(metric))
-
-
-def _seconds(row: Row) -> float | None:
-    """Computing time of a trial, if it has trained."""
-    return None if row["training_seconds"] is None else float(row["training_seconds"] + row["evaluation_seconds"])
 
 
 def _spread(values: Sequence[float], metric: str) -> str:

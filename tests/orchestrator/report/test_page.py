@@ -225,3 +225,28 @@ def test_money_is_shown_beside_computing_time_where_it_is_known(store: ObjectSto
     assert re.search(r"stopped early 2 .* 2 2\.50 USD \(1 of 2 trials\)", text)
     assert re.search(r"completed 1 .* 1 1\.25 USD", text)
     assert "3 GPU hours" in text
+
+
+def test_a_figure_that_fails_does_not_fail_the_sweep(
+    store: ObjectStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise ValueError("no such axis")
+
+    monkeypatch.setattr("orchestrator.report.write_report", broken)
+    leave_report(Console(width=300), StorageConfig(uri="s3://bucket/my runs"), "search-a")
+    printed = capsys.readouterr().out
+    assert printed.startswith("warning: no report was written: no such axis. Again, with the cause: ")
+    assert "zskt report search-a --storage 's3://bucket/my runs' --verbose" in printed
+
+
+def test_where_a_page_cannot_go_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(output: Path) -> str:
+        result = CliRunner().invoke(app, ["report", "search-a", "--output", str(output)])
+        assert result.exit_code == 2
+        return result.output
+
+    assert "there is no folder" in refused(tmp_path / "nowhere" / "page.html")
+    assert "this is a folder; name a file in it" in refused(tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "cannot be written there; name another place" in refused(tmp_path / "page.html")
