@@ -25,6 +25,13 @@ def claim_device(*, cpus: float, gpus: float) -> torch.device:
     return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
+def send(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Numbers made on the CPU, where they are needed; a GPU fetches them without anybody waiting."""
+    if device.type == "cuda":
+        return numbers.pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
+
+
 @cache
 def device_name(device: torch.device) -> str:
     """What the maker calls the GPU, or the machine's CPU."""

@@ -22,13 +22,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trainables.acceleration import compiled, forget_compiled, hasten, why_not_compiled
 from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, find_normalisation, find_spec
-from trainables.devices import tf32
+from trainables.devices import send, tf32
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance
 from trainables.extra_terms import ExtraTerms
 from trainables.flops import pseudo_batch_flops
@@ -130,7 +129,8 @@ class ZeroShotDistiller:
         self.generator_updates = 0
         self.student_updates = 0
         self.training_flops = 0
-        self._class_counts = self._zero_counts()
+        # Pseudo images by predicted class since the last report: (teacher and student, classes).
+        self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
         self._logbook = Logbook(_MEANS, self.student)
         self.last_report: Report | None = None
         if config.attention_weight > 0:
@@ -170,8 +170,8 @@ class ZeroShotDistiller:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
         # First, for it waits for the device.
         entry = self._logbook.report(self, self.student, self.generator, further=self._scores)
-        teacher_classes, student_classes = self._class_counts
-        self._class_counts = self._zero_counts()
+        teacher_balance, student_balance = map(class_balance, self._class_counts)
+        self._class_counts.zero_()
         step = max(0, self.pseudo_batches - 1)
         self.last_report = {
             "pseudo_batches": self.pseudo_batches,
@@ -180,8 +180,8 @@ class ZeroShotDistiller:
             "training_flops": float(self.training_flops),
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
-            "teacher_class_entropy": class_balance(teacher_classes),
-            "student_class_entropy": class_balance(student_classes),
+            "teacher_class_entropy": teacher_balance,
+            "student_class_entropy": student_balance,
             **entry,
         }
         return self.last_report
@@ -232,7 +232,7 @@ class ZeroShotDistiller:
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
             self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
         self._extra_terms.load_state_dict(state["extra_terms"])
-        self._class_counts = state["class_counts"].to(self.device)
+        self._class_counts.copy_(state["class_counts"])
         self._logbook.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
@@ -245,25 +245,47 @@ class ZeroShotDistiller:
         config = self.config
         set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
         set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
-        latents = self._draw_latents()
+        self._learn(*self._draw())
+        self.pseudo_batches += 1
+        self.generator_updates += config.generator_steps
+        self.student_updates += config.student_steps
+        self.training_flops += pseudo_batch_flops(config)
+
+    def _draw(self) -> list[Tensor]:
+        """A pseudo batch's random numbers, as ``_learn`` takes them."""
+        config = self.config
+        further = config.student_steps if config.latents == "fresh" else 0
+        shape = (config.batch_size, config.latent_dim)
+        # One draw after the other: a single larger one gives other numbers.
+        latents = [torch.randn(shape, generator=self._latent_stream, dtype=self.dtype) for _ in range(1 + further)]
+        noise = [self._extra_terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
+        return [send(numbers, self.device) for numbers in (torch.stack(latents), *noise) if numbers is not None]
+
+    def _learn(self, latents: Tensor, *noise: Tensor) -> None:
+        """The device's part of a pseudo batch. All that it changes are tensors that stay where they are.
+
+        Args:
+            latents: (draws, batch, latent_dim): of the generator's steps, then of each student step that has its own.
+            noise: For each generator step where an extra term adds noise to images, in their shape.
+        """
+        config = self.config
         self.student.requires_grad_(False)  # its gradients in the generator's step were never used
         self.student.train(config.student_mode_in_generator_step == "train")
         generator_losses, generator_norms, scored = zip(
-            *(self._generator_step(latents) for _ in range(config.generator_steps)), strict=True
+            *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
+            strict=True,
         )
         self.student.train().requires_grad_(True)
 
         if config.latents == "shared":
-            images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents)
+            images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents[0])
             lesson = self._teach(images)
-        for _ in range(config.student_steps):
+        for number in range(config.student_steps):
             if config.latents == "fresh":
-                images = self._updated_images(self._draw_latents())
+                images = self._updated_images(latents[1 + number])
                 lesson = self._teach(images)
             step, student_norm = self._student_step(images, lesson)
 
-        self.pseudo_batches += 1
-        self.training_flops += pseudo_batch_flops(config)
         self._logbook.means.add(
             torch.stack(generator_losses).mean(),
             step.loss,
@@ -275,20 +297,14 @@ class ZeroShotDistiller:
             student_norm,
             _diversity(images),
         )
-        classes = self._class_counts.shape[1]
         predicted = torch.stack([lesson.logits.argmax(1), step.logits.argmax(1)])
-        self._class_counts += F.one_hot(predicted, classes).sum(1)
+        classes = torch.arange(self._class_counts.shape[1], device=self.device)
+        self._class_counts += (predicted.unsqueeze(2) == classes).sum(1)
 
-    def _draw_latents(self) -> Tensor:
-        shape = (self.config.batch_size, self.config.latent_dim)
-        return torch.randn(shape, generator=self._latent_stream, dtype=self.dtype).to(self.device)
-
-    def _generator_step(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
-        noise = self._extra_terms.draw(self._image_shape, self.dtype, self.device)
         loss, images = self._find_generator_loss(latents, noise)
         norm = self._update(self.generator, self.generator_optimizer, loss)
-        self.generator_updates += 1
         return loss.detach(), norm, images.detach()
 
     def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -319,7 +335,6 @@ class ZeroShotDistiller:
         """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
         found = self._find_student_loss(images, lesson)
         norm = self._update(self.student, self.student_optimizer, found.loss)
-        self.student_updates += 1
         return _StudentLoss(*(value.detach() for value in found)), norm
 
     def _student_loss(self, images: Tensor, lesson: _Lesson) -> _StudentLoss:
@@ -378,10 +393,6 @@ class ZeroShotDistiller:
     def _scores(self) -> Report:
         """Data-free scores, null where they are not asked for."""
         return self._scorer.score(self.student) if self._scorer else dict.fromkeys(DATA_FREE_METRICS)
-
-    def _zero_counts(self) -> Tensor:
-        """Pseudo images by predicted class since the last report: (teacher and student, classes)."""
-        return torch.zeros(2, find_spec(self.config.dataset).num_classes, dtype=torch.int64, device=self.device)
 
     def _compile(self) -> None:
         """Compile the three parts with most of the work, if torch can."""

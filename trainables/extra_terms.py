@@ -43,15 +43,18 @@ class ExtraTerms:
         self._look = look
         self._noise_stream = noise_stream
         self._features: Tensor | None = None
+        line = torch.tensor([0.25, 0.5, 0.25])
+        # Made here, since making it in the loop would wait for a GPU.
+        self._blur = torch.outer(line, line).to(next(teacher.parameters()))
         if config.diversity_weight:
             last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
             last.register_forward_pre_hook(self._keep_features)
 
-    def draw(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """The noise that one call of ``terms`` will add to images, if it does; drawn outside of what torch compiles."""
+    def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+        """The noise that one call of ``terms`` will add to images, if it does: made on the CPU."""
         if not self._config.consistency_weight or self._config.consistency_disturbance != "noise":
             return None
-        return torch.randn(shape, generator=self._noise_stream, dtype=dtype).to(device)
+        return torch.randn(shape, generator=self._noise_stream, dtype=dtype)
 
     def terms(
         self, images: Tensor, student_logits: Tensor, teacher_logits: Tensor, noise: Tensor | None
@@ -83,9 +86,8 @@ class ExtraTerms:
     def _disturbed(self, images: Tensor, noise: Tensor | None) -> Tensor:
         if noise is not None:
             return images + _NOISE * noise
-        line = images.new_tensor([0.25, 0.5, 0.25])
         channels = images.shape[1]
-        kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
+        kernel = self._blur.expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
 
     def _keep_features(self, module: nn.Module, inputs: tuple[Tensor]) -> None:

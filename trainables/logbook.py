@@ -20,12 +20,13 @@ TEACHER_CHECK_IMAGES = 1000
 
 
 class RunningMeans:
-    """Means of scalars since they were last taken, summed on the device so that no step waits for it."""
+    """Means of scalars since they were last taken, summed and counted on the device, so that no step waits for it and a
+    recording of it does all that it should (``trainables.graphs``)."""
 
     def __init__(self, names: tuple[str, ...], *, device: torch.device, dtype: torch.dtype) -> None:
         self._names = names
         self._sums = torch.zeros(len(names), dtype=dtype, device=device)
-        self._count = 0
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, *values: Tensor) -> None:
         """One scalar for each name."""
@@ -34,8 +35,9 @@ class RunningMeans:
 
     def take(self) -> dict[str, float]:
         """The means, 0 where nothing was added; begins anew."""
-        means = (self._sums / max(1, self._count)).tolist()
-        self._sums, self._count = torch.zeros_like(self._sums), 0
+        means = (self._sums / self._count.clamp_min(1)).tolist()
+        self._sums.zero_()
+        self._count.zero_()
         return dict(zip(self._names, means, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,7 +46,8 @@ class RunningMeans:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
-        self._sums, self._count = state["sums"].to(self._sums.device), state["count"]
+        self._sums.copy_(state["sums"])
+        self._count.fill_(state["count"])
 
 
 class Logbook:
