@@ -34,11 +34,16 @@ class PublishedLoop:
 
     @classmethod
     def beginning(
-        cls, config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits, dtype: torch.dtype = torch.float32
+        cls,
+        config: ZeroShotConfig,
+        teacher: Teacher,
+        splits: DatasetSplits,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
     ) -> PublishedLoop:
         """The loop with the initial networks that a trial of this config has, as published and not made fast."""
         plain = config.model_copy(update={"numerics": "exact", "precision": "float32", "compilation": "never"})
-        start = ZeroShotDistiller(plain, teacher=teacher, splits=splits, dtype=dtype)
+        start = ZeroShotDistiller(plain, teacher=teacher, splits=splits, dtype=dtype, device=device)
         return cls(
             config=config,
             teacher=start.teacher.requires_grad_(True),  # the published code leaves gradients on

@@ -43,10 +43,20 @@ class Side:
     dtype: torch.dtype = torch.float32
 
 
-def make_distiller(pair: str, **changes: object) -> ZeroShotDistiller:
+def make_distiller(
+    pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **changes: object
+) -> ZeroShotDistiller:
     """A distiller with the published settings between untrained networks."""
     config = make_config(pair, **changes)
-    return ZeroShotDistiller(config, teacher=untrained_teacher(config), splits=blank_splits(config, train=0, test=1))
+    splits = blank_splits(config, train=0, test=1)
+    return ZeroShotDistiller(config, teacher=untrained_teacher(config), splits=splits, device=device, dtype=dtype)
+
+
+def make_published(pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> PublishedLoop:
+    """The published loop between the same networks."""
+    config = make_config(pair)
+    splits = blank_splits(config, train=0, test=1)
+    return PublishedLoop.beginning(config, untrained_teacher(config), splits, dtype, device=device)
 
 
 def make_config(pair: str, **changes: object) -> ZeroShotConfig:
@@ -57,8 +67,7 @@ def make_config(pair: str, **changes: object) -> ZeroShotConfig:
 
 def sides(pair: str, *, with_compiled: bool) -> list[Side]:
     """From the published loop to the fastest, each step upon the one before."""
-    config = make_config(pair)
-    plain = PublishedLoop.beginning(config, untrained_teacher(config), blank_splits(config, train=0, test=1))
+    plain = make_published(pair)
     last, fused = make_distiller(pair, numerics="exact"), make_distiller(pair, numerics="exact")
     for distiller in (last, fused):
         for network in (distiller.teacher, distiller.student, distiller.generator):

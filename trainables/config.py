@@ -285,7 +285,8 @@ class ZeroShotConfig(TrialConfig):
 
     numerics: Literal["exact", "fast"] = "fast"
     """``exact``: on a CPU bit-identical to the published loop; ``fast``: the same computation in another order (channels
-    last, upsampling fused into convolutions, the teacher's BatchNorm folded), which differs by rounding."""
+    last, upsampling fused into convolutions, the teacher's BatchNorm folded, on a GPU Adam as one kernel), which differs by
+    rounding."""
 
     precision: Precision = "float32"
     """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
@@ -295,12 +296,19 @@ class ZeroShotConfig(TrialConfig):
     """Whether torch compiles the loop, which changes rounding and takes one to five minutes once for each machine and pair
     of networks. ``auto``: on a CPU with ``fast``, for wide ResNets and at least 500 pseudo batches."""
 
+    cuda_graphs: bool = False
+    """Whether a pseudo batch is recorded on a GPU and launched as one CUDA graph, so that the GPU does not wait for Python.
+    Nothing is computed otherwise by that; it takes some more GPU memory. On a CPU it means nothing."""
+
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:
-        if self.numerics == "exact" and (self.precision != "float32" or self.compilation == "always"):
+        if self.numerics == "exact" and (
+            self.precision != "float32" or self.compilation == "always" or self.cuda_graphs
+        ):
             raise ValueError(
-                f"numerics=exact excludes precision={self.precision} with compilation={self.compilation}; allowed: "
-                "precision=float32 and compilation auto or never"
+                f"numerics=exact excludes precision={self.precision} with compilation={self.compilation} and "
+                f"cuda_graphs={str(self.cuda_graphs).lower()}; allowed: precision=float32, compilation auto or never, and "
+                "cuda_graphs=false"
             )
         return self
 

@@ -25,6 +25,11 @@ def claim_device(*, cpus: float, gpus: float) -> torch.device:
     return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
 
 
+def runs_ahead(device: torch.device) -> bool:
+    """Whether Python only queues work for the device, as for a GPU, and need not wait for it."""
+    return device.type == "cuda"
+
+
 def send(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Numbers made on the CPU, where they are needed; a GPU fetches them without anybody waiting."""
     if device.type == "cuda":

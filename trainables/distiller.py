@@ -23,15 +23,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainables.acceleration import compiled, forget_compiled, hasten, why_not_compiled
+from trainables.acceleration import compiled, forget_compiled, hasten, queued_adam, why_not_compiled
 from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, find_normalisation, find_spec
-from trainables.devices import send, tf32
+from trainables.devices import runs_ahead, send, tf32
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance
 from trainables.extra_terms import ExtraTerms
 from trainables.flops import pseudo_batch_flops
 from trainables.generator import Generator
+from trainables.graphs import Recorded
 from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, beliefs, divergence
 from trainables.metrics import DATA_FREE_METRICS
@@ -112,8 +113,9 @@ class ZeroShotDistiller:
             generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
         self.student = student.to(self.device, dtype).train()
         self.generator = generator.to(self.device, dtype).train()
-        self.student_optimizer = torch.optim.Adam(self.student.parameters(), lr=config.student_lr)
-        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), lr=config.generator_lr)
+        adam = queued_adam if config.numerics == "fast" and runs_ahead(self.device) else torch.optim.Adam
+        self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
+        self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
             hasten(teacher=self.teacher, student=self.student, generator=self.generator)
@@ -140,11 +142,14 @@ class ZeroShotDistiller:
         self._find_generator_loss = self._generator_loss
         self._find_student_loss = self._student_loss
         self._teach = self._lesson
+        self._launch = self._recorded()
         # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
         if config.wants_compilation and (self.device.type == "cpu" or config.compilation == "always"):
             self._compile()
         if config.precision == "tf32" and self.device.type != "cuda":
             self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
+        if config.cuda_graphs and not runs_ahead(self.device):
+            self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
 
     @property
     def done(self) -> int:
@@ -227,6 +232,7 @@ class ZeroShotDistiller:
         self.generator.load_state_dict(state["generator"])
         load_optimizer(self.student_optimizer, state["student_optimizer"])
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
+        self._launch = self._recorded()  # the moments are elsewhere now
         self._latent_stream.set_state(state["latent_stream"])
         if state["compiled"] != self.compiled:
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
@@ -245,7 +251,7 @@ class ZeroShotDistiller:
         config = self.config
         set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
         set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
-        self._learn(*self._draw())
+        self._launch(*self._draw())
         self.pseudo_batches += 1
         self.generator_updates += config.generator_steps
         self.student_updates += config.student_steps
@@ -380,6 +386,10 @@ class ZeroShotDistiller:
 
     def _rate(self, initial: float, pseudo_batch: int) -> float:
         return cosine(initial, pseudo_batch, self.config.horizon)
+
+    def _recorded(self) -> Callable[..., None]:
+        """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
+        return Recorded(self._learn) if self.config.cuda_graphs and runs_ahead(self.device) else self._learn
 
     def _make_scorer(self, probe: ProbeSet | None) -> DataFreeScorer | None:
         if not self.config.data_free_scores:

@@ -6,6 +6,7 @@
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
       |- NetworkError            a network that another package brings is not what the loop needs
       |- StudentError            a student to start from is not there, or damaged
+      |- RecordingError          the loop cannot be recorded as a CUDA graph
       |- StorageRefusedError     storage does not let us: no right, no bucket, wrong key; an OSError too
       |- StorageOutageError      storage did not answer for longer than we wait; an OSError too
       `- CheckpointError         a checkpoint cannot be read
@@ -39,6 +40,10 @@ class NetworkError(TrialError):
 
 class StudentError(TrialError):
     """A student that was kept cannot be used."""
+
+
+class RecordingError(TrialError):
+    """The loop does something that a CUDA graph cannot hold."""
 
 
 class StorageRefusedError(TrialError, OSError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from trainables.config import AnyTrialConfig
 from trainables.data import DatasetSplits
@@ -111,6 +112,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate of all parameters; in place where it is a tensor, which a recording may have looked at."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -1,0 +1,175 @@
+"""What a pseudo batch takes on a GPU: the published loop, and this project's step by step.
+
+    python -m benchmarks.gpu --pairs wrn-40-2:wrn-16-1
+
+Needs torch, an NVIDIA GPU and nothing of a sweep. First it holds the fastest form that computes the same against the
+published loop in float64, and ends there if they differ. Kernels are what ran on the GPU in a pseudo batch, launches what
+the host called for them; the GPU is busy for the time that kernels took, of that between two pseudo batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.training_loop import PAIRS, make_distiller, make_published
+
+PUBLISHED_BATCHES = 80_000
+"""Pseudo batches of a published run, for the projected hours."""
+
+COMPARED_BATCHES = 5
+"""Of which a recording does the last two. Few, for the loop is chaotic: later, rounding alone would show."""
+
+TOLERANCE = 1e-5
+"""Largest difference that passes, relative to the largest number of a tensor. Rounding in float64 would be far less, but one
+side has its learning rates in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One way to do pseudo batches."""
+
+    name: str
+    numerics: str
+    train: Callable[[int], None]
+    """Does so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Of one pseudo batch."""
+
+    milliseconds: float
+    kernels: int
+    launches: int
+    busy: float
+    """Share of the time that kernels took, in [0, 1]."""
+
+
+def sides(pair: str, device: str, *, with_compiled: bool) -> list[Callable[[], Side]]:
+    """From the published loop to the fastest. Each is made when it is its turn, so that one at a time holds memory."""
+    graphs: dict[str, Any] = {"cuda_graphs": True}
+    compiled: dict[str, Any] = {"cuda_graphs": True, "compilation": "always"}
+    same = "float rounding"
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("exact", same, {"numerics": "exact"}),
+        ("fast", same, {}),
+        ("fast, graphs", same, graphs),
+        ("fast, graphs, compiled", same, compiled),
+        ("tf32, graphs", "differs", {**graphs, "precision": "tf32"}),
+        ("tf32, graphs, compiled", "differs", {**compiled, "precision": "tf32"}),
+        ("bfloat16, graphs", "differs", {**graphs, "precision": "bfloat16"}),
+        ("bfloat16, graphs, compiled", "differs", {**compiled, "precision": "bfloat16"}),
+    ]
+
+    def published() -> Side:
+        loop = make_published(pair, device=device)
+        return Side(name="published loop", numerics="", train=lambda batches: _repeat(loop.pseudo_batch, batches))
+
+    def ours(name: str, numerics: str, changes: dict[str, Any]) -> Callable[[], Side]:
+        return lambda: Side(name=name, numerics=numerics, train=make_distiller(pair, device=device, **changes).train)
+
+    wanted = [way for way in ways if with_compiled or "compilation" not in way[2]]
+    return [published, *(ours(*way) for way in wanted)]
+
+
+def difference(pair: str, device: str) -> float:
+    """Largest relative difference of a student's weights and statistics, fast with graphs against published, in float64."""
+    ours = make_distiller(pair, device=device, dtype=torch.float64, cuda_graphs=True)
+    theirs = make_published(pair, device=device, dtype=torch.float64)
+    ours.train(COMPARED_BATCHES)
+    _repeat(theirs.pseudo_batch, COMPARED_BATCHES)
+    found = ours.student.state_dict()
+    return max(
+        float((found[name] - value).abs().max() / value.abs().max().clamp_min(1e-12))
+        for name, value in theirs.student.state_dict().items()
+    )
+
+
+def measure(side: Side, batches: int) -> Measured:
+    """Time so many pseudo batches after the first few, then look closely at one more."""
+    side.train(5)  # compiles, and records
+    _wait()
+    start = time.perf_counter()
+    side.train(batches)
+    _wait()
+    seconds = (time.perf_counter() - start) / batches
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    with profile(activities=activities) as profiler:
+        side.train(1)
+        _wait()
+    events = list(profiler.events())
+    on_gpu = [event for event in events if event.device_type.name == "CUDA"]
+    launches = [event for event in events if event.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch"))]
+    return Measured(
+        milliseconds=1000 * seconds,
+        kernels=len(on_gpu),
+        launches=len(launches),
+        busy=sum(event.time_range.elapsed_us() for event in on_gpu) / 1e6 / seconds,
+    )
+
+
+def table(pair: str, device: str, batches: int, *, with_compiled: bool) -> list[str]:
+    """Lines of one Markdown table."""
+    lines = [
+        f"{pair.replace(':', ' to ')}, batch 128, 10 student steps, {_name(device)}, torch {torch.__version__}",
+        "",
+        "| | ms per pseudo batch | times the published loop | kernels | launches | GPU busy | hours for 80,000 | numerics |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    published = 0.0
+    for make in sides(pair, device, with_compiled=with_compiled):
+        side = make()
+        found = measure(side, batches)
+        published = published or found.milliseconds
+        lines.append(
+            f"| {side.name} | {found.milliseconds:.1f} | {published / found.milliseconds:.2f} | {found.kernels:,} | "
+            f"{found.launches:,} | {found.busy:.0%} | {found.milliseconds * PUBLISHED_BATCHES / 3.6e6:.2f} | "
+            f"{side.numerics} |"
+        )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table for each pair of networks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="TEACHER:STUDENT")
+    parser.add_argument("--batches", type=int, default=50, help="pseudo batches that are timed")
+    parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
+    chosen = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        sys.exit("torch finds no GPU here; on a CPU: python -m benchmarks.training_loop")
+    for pair in chosen.pairs:
+        found = difference(pair, "cuda")
+        print(
+            f"{pair}: after {COMPARED_BATCHES} pseudo batches in float64, students differ by {found:.1e}\n", flush=True
+        )
+        if not found < TOLERANCE:
+            sys.exit(f"more than {TOLERANCE:.0e}: this is not the published loop")
+        lines = table(pair, "cuda", chosen.batches, with_compiled=not chosen.no_compile)
+        print("\n".join(lines), end="\n\n", flush=True)
+
+
+def _repeat(work: Callable[[], None], times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+if __name__ == "__main__":
+    main()
