@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from orchestrator.config import MEASURING_FIELDS, Assignment, SweepConfig
+from orchestrator.config import WEIGHTLESS_FIELDS, Assignment, SweepConfig
 from orchestrator.results import Row, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.object_store import ObjectStore
 
-_NOT_COMPARED = {*MEASURING_FIELDS, "initial_student"}
+_NOT_COMPARED = {*WEIGHTLESS_FIELDS, "initial_student"}
 """Fields that change no weight, or name another trial of the same case."""
 
 

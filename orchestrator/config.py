@@ -26,7 +26,10 @@ SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 """Fields by which a trial draws its luck."""
 
 MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data_free_scores")
-"""Fields that say what is measured of a trial, and how often, and change no weight."""
+"""Fields that say what is measured of a trial, and how often."""
+
+WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs")
+"""Fields that change no weight: what else they change, a trial's students are the same."""
 
 SHARED_FIELDS = (
     "method",

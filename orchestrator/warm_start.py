@@ -14,7 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from orchestrator.config import MEASURING_FIELDS, SEEDS, SHARED_FIELDS, SweepConfig
+from orchestrator.config import SEEDS, SHARED_FIELDS, WEIGHTLESS_FIELDS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.results import Row, read_sweeps
@@ -22,7 +22,7 @@ from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.samplers import contains
 from trainables.object_store import ObjectStore
 
-_MAY_DIFFER = {*SEEDS, *MEASURING_FIELDS}
+_MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
 _OF_BUDGET = {"total_pseudo_batches", "learning_rate_horizon"}
 
 

@@ -252,12 +252,13 @@ def test_results_are_found_by_their_settings_in_any_sweep(store: ObjectStore) ->
     plain, hot, plain_1, _ = sweep.configs()
     write(store, "other", 0, plain, test_accuracy=0.1)
     write(store, "other", 1, plain, test_accuracy=0.2, ended_at=NOW + timedelta(seconds=1))
-    write(store, "other", 2, hot.model_copy(update={"evaluation_interval": 1}), test_accuracy=0.3)
+    same = hot.model_copy(update={"evaluation_interval": 1})
+    write(store, "other", 2, same, test_accuracy=0.3, config_cuda_graphs=None)  # of a version that had no graphs
     write(store, "other", 3, plain_1, test_accuracy=0.9, state="stopped_early")
     write(store, "other", 4, plain_1.model_copy(update={"student_lr": 0.1}), test_accuracy=0.9)
     results = read_cases(store, sweep, "here")
     assert results.values("plain", "test_accuracy") == [0.2]  # the newest
-    assert results.values("hot", "test_accuracy") == [0.3]  # how often it was measured makes no other trial
+    assert results.values("hot", "test_accuracy") == [0.3]  # how it is measured and launched makes no other trial
     assert settled_elsewhere(results, "here") == {
         Assignment(case="plain", seed=0): "other/t0001",
         Assignment(case="hot", seed=0): "other/t0002",
