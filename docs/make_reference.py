@@ -9,6 +9,7 @@ import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
+from orchestrator.allowed import allowed_values
 from orchestrator.budget import BudgetConfig
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
@@ -24,7 +25,7 @@ from orchestrator.loading import load_sweep
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
-from trainables.config import SupervisedConfig, ZeroShotConfig, allowed_values
+from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.guards import GUARDS
 from trainables.metrics import METRICS
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ValidationError
 
-from trainables.config import allowed_values
+from orchestrator.allowed import allowed_values
 
 
 class ZsktError(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import SupervisedConfig, ZeroShotConfig, allowed_values
+from trainables.config import SupervisedConfig, ZeroShotConfig
 
 
 def test_defaults_are_the_published_cifar10_settings() -> None:
@@ -57,21 +57,6 @@ def test_any_step_ratio_is_allowed(steps: int) -> None:
 def test_configs_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         ZeroShotConfig().seed = 1
-
-
-@pytest.mark.parametrize(
-    ("field", "words"),
-    [
-        ("temperature", "a number > 0"),
-        ("generator_steps", "a whole number >= 1"),
-        ("generator_width", "a whole number >= 2, a multiple of 2"),
-        ("validation_fraction", "a number >= 0, < 1"),
-        ("learning_rate_horizon", "a whole number >= 1 or none"),
-        ("seed", "a whole number >= 0, < 2^63"),
-    ],
-)
-def test_allowed_values_in_words(field: str, words: str) -> None:
-    assert allowed_values(ZeroShotConfig, field) == words
 
 
 def test_every_field_is_described() -> None:
