@@ -14,7 +14,7 @@ import ray
 import torch
 
 from orchestrator import inputs
-from orchestrator.cli_shared import teachers_by_network
+from orchestrator.cli.shared import teachers_by_network
 from orchestrator.config import SweepConfig
 from orchestrator.inputs import SweepImages, _TeacherTraining, find_teacher
 from orchestrator.storage import find_storage

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.cli_report import leave_report
+from orchestrator.cli.report import leave_report
 from orchestrator.config_blocks import BoundConfig, StorageConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.leaderboard import read_leaderboard

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli_confirm import confirm, rerun
-from orchestrator.cli_doctor import doctor
-from orchestrator.cli_evaluate import evaluate
-from orchestrator.cli_report import leave_report, report, status
-from orchestrator.cli_reproduce import plan, reproduce
-from orchestrator.cli_shared import (
+from orchestrator.cli.confirm import confirm, rerun
+from orchestrator.cli.doctor import doctor
+from orchestrator.cli.evaluate import evaluate
+from orchestrator.cli.report import leave_report, report, status
+from orchestrator.cli.reproduce import plan, reproduce
+from orchestrator.cli.shared import (
     INTERRUPTED,
     Address,
     Cpus,
@@ -37,7 +37,7 @@ from orchestrator.cli_shared import (
     this_command,
     with_resources,
 )
-from orchestrator.cli_storage import dataset, delete, sweeps
+from orchestrator.cli.storage import dataset, delete, sweeps
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.config_fields import check_sweep_id

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.cli_shared import Storage, Verbose, check_output, errors_as_messages, make_console, storage_config
+from orchestrator.cli.shared import Storage, Verbose, check_output, errors_as_messages, make_console, storage_config
 from orchestrator.config_blocks import StorageConfig
 
 

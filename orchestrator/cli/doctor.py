@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_shared import (
+from orchestrator.cli.shared import (
     Address,
     DataRoot,
     Storage,

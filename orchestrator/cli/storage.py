@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_shared import DataRoot, Storage, Verbose, errors_as_messages, make_console, storage_config
+from orchestrator.cli.shared import DataRoot, Storage, Verbose, errors_as_messages, make_console, storage_config
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, unknown_name
 from trainables.datasets import dataset_names

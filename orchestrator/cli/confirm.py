@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_report import leave_report
-from orchestrator.cli_shared import (
+from orchestrator.cli.report import leave_report
+from orchestrator.cli.shared import (
     Address,
     Cpus,
     Gpus,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from orchestrator.cli_shared import (
+from orchestrator.cli.shared import (
     DataRoot,
     Storage,
     Verbose,
