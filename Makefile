@@ -13,7 +13,7 @@ pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 sweep: .venv/.runtime
 	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)
 
-# Two processes: one runs the tests that start Ray, one after another, the other those that do not.
+# Two processes: each begins with its group of the tests that start Ray (tests/conftest.py), one after another.
 test: .venv/.development
 	$(bin)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 

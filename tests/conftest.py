@@ -64,9 +64,12 @@ DistillerFactory = Callable[..., ZeroShotDistiller]
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of Ray and Ceph in one process where pytest has several: they share one session of each."""
+    """Keep tests of Ray and Ceph in one process where pytest has several, as they share one session of each; and in another
+    one those whose sweeps are processes of their own."""
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("ray", "s3")):
+        if item.get_closest_marker("own_processes"):
+            item.add_marker(pytest.mark.xdist_group("own processes"))
+        elif any(item.get_closest_marker(name) for name in ("ray", "s3")):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 

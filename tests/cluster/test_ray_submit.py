@@ -98,6 +98,7 @@ def test_without_the_package_the_message_says_what_to_do(alone: bool, tmp_path: 
 
 
 @pytest.mark.ray
+@pytest.mark.own_processes
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_one_host_from_up_to_down(moto: str, tmp_path: Path) -> None:
@@ -148,6 +149,7 @@ def test_one_host_from_up_to_down(moto: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.own_processes
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 @pytest.mark.usefixtures("ray_local")

@@ -83,6 +83,7 @@ def test_a_plan_counts_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.ray
+@pytest.mark.own_processes
 @pytest.mark.timeout(180)
 @pytest.mark.usefixtures("ray_local")
 def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teacher(

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.ray
+@pytest.mark.own_processes
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_trials_share_gpus_fall_back_to_the_cpu_and_get_more_of_one_when_memory_is_short(tmp_path: Path) -> None:

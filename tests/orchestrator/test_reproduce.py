@@ -154,6 +154,7 @@ def test_wrong_options_are_named(arguments: list[str], message: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.own_processes
 @pytest.mark.usefixtures("ray_local")
 @pytest.mark.timeout(300)
 def test_a_user_types_one_command_and_gets_a_verdict(tmp_path: Path) -> None:
