@@ -16,9 +16,8 @@ from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE
-from orchestrator.results import keys, read_sweeps
+from orchestrator.results import Source, keys, read_sweeps
 from trainables.metrics import is_share
-from trainables.object_store import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +108,14 @@ class Confirmation:
         return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
 
 
-def read_confirmation(store: ObjectStore, board: Leaderboard) -> Confirmation | None:
+def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None:
     """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
     sweep_id = keys.confirming_sweep(board.sweep_id)
-    sessions = read_sweeps(store, sweep_id).to_pylist()
+    sessions = read_sweeps(source, sweep_id).to_pylist()
     if not sessions or board.sweep.objective is None:
         return None
     sweep = SweepConfig.model_validate_json(sessions[-1]["config_json"])
-    results = read_cases(store, sweep, sweep_id)
+    results = read_cases(source, sweep, sweep_id)
     return Confirmation(
         sweep=sweep,
         sweep_id=sweep_id,
