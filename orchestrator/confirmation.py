@@ -40,7 +40,7 @@ class Confirmation:
     def difference(self, case: str) -> PairedDifference:
         """How much a case is better than the published settings, in the objective; above 0 is better.
 
-        The winner is judged on the seeds that it is chosen by, so the intervals are for all cases at once.
+        The winner is judged on the seeds that it is chosen by, so interval and confidence are for all cases at once.
         """
         ours, theirs = (
             {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
@@ -57,6 +57,11 @@ class Confirmation:
     def confidence(self) -> str:
         """That of the intervals, for headings and sentences."""
         return "95 %" if self.comparisons == 1 else f"95 % for all {self.comparisons} at once"
+
+    @property
+    def sureness(self) -> str:
+        """Heading of how sure it is that a setting is better, which like the intervals allows for the choice among all."""
+        return "sure it is better" + ("" if self.comparisons == 1 else f" ({self.comparisons} at once)")
 
     @property
     def best(self) -> str:
@@ -76,7 +81,7 @@ class Confirmation:
             "n",
             f"{self.objective}, mean ± std (population)",
             f"better than published by [{self.confidence}]",
-            "P(better)",
+            self.sureness,
             "test, mean ± std (population)" + ("" if self.search.selects_on_test else ", audit"),
         ):
             table.add_column(heading, justify="left" if heading == "setting" else "right")
@@ -89,7 +94,7 @@ class Confirmation:
                 str(len(values)),
                 _numbers(values, self.objective),
                 Text("" if of_published else _interval(difference, self.objective)),
-                "" if of_published else _share(difference.probability_positive),
+                "" if of_published else _share(difference.confidence_above),
                 spread(self.results.values(case, TEST_ACCURACY)),
             )
         return table
