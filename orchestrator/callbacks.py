@@ -12,9 +12,11 @@ from ray.tune.experiment import Trial
 
 from cluster.session import LEFT_MACHINE, LOST_MACHINE
 from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
 from orchestrator.expenses import Expenses
 from orchestrator.limit import spent_in_words
 from orchestrator.progress import Progress
+from orchestrator.refusals import check_first_report
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
@@ -86,7 +88,7 @@ class SweepRecorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Tune's hook; the result includes Tune's own entries."""
-        if self._searcher.storage_error:
+        if self._searcher.ended_by:
             return
         key = trial.config["trial_id"]
         config = parse_settings(trial.config)
@@ -98,6 +100,12 @@ class SweepRecorder(Callback):
                 self._short_of_memory[key] = hold.gpus
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
+        if key not in self._last:
+            try:
+                check_first_report(self._sweep, key, report)
+            except ConfigError as error:
+                self._searcher.ended_by = error
+                return
         self._last[key] = report
         costs = self._expenses.reported(key, hold, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
@@ -190,14 +198,14 @@ class SweepRecorder(Callback):
         for error in (StorageOutageError, StorageRefusedError):
             if error.__name__ in cause:
                 told = cause.partition(f"{error.__name__}: ")[2] or cause
-                self._searcher.storage_error = self._searcher.storage_error or error(told)
+                self._searcher.ended_by = self._searcher.ended_by or error(told)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into a file that nobody reads; see StudySearcher.
         return {}
 
     def _end(self, trial: Trial, state: EndState, error: str) -> None:
-        if self._searcher.storage_error:
+        if self._searcher.ended_by:
             return  # still running, as far as the study knows: the next session continues it
         settings = {name: value for name, value in trial.config.items() if name not in NOT_SETTINGS}
         key, case = trial.config["trial_id"], trial.config.get("case")
@@ -229,8 +237,8 @@ class SweepRecorder(Callback):
         return report.get(self._sweep.objective) if self._sweep.objective else None
 
 
-class StorageStopper(Stopper):
-    """Ends the session once storage has failed: going on would cost compute and keep nothing."""
+class SessionStopper(Stopper):
+    """Ends the session where going on would cost compute and come to nothing."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         self._searcher = searcher
@@ -241,7 +249,7 @@ class StorageStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
-        return self._searcher.storage_error is not None
+        return self._searcher.ended_by is not None
 
 
 def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:

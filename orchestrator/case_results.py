@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from orchestrator.config import WEIGHTLESS_FIELDS, Assignment, SweepConfig
-from orchestrator.results import Row, read_trials
+from orchestrator.results import Row, Source, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration
 from trainables.config import AnyTrialConfig, ZeroShotConfig
-from trainables.object_store import ObjectStore
 
 _NOT_COMPARED = {*WEIGHTLESS_FIELDS, "initial_student"}
 """Fields that change no weight, or name another trial of the same case."""
@@ -67,13 +66,13 @@ class CaseResults:
         return table
 
 
-def read_cases(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> CaseResults:
+def read_cases(source: Source, sweep: SweepConfig, sweep_id: str) -> CaseResults:
     """The completed trials of any sweep on the storage whose settings are those of a case.
 
     Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
     sweep's own runs, or of the newest.
     """
-    rows = sorted(read_trials(store).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
+    rows = sorted(read_trials(source).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
     configs = {assignment: sweep.case_config(assignment) for assignment in sweep.assignments()}
     found: dict[Assignment, Row] = {}
     teachers: dict[str, str | None] = {}

@@ -16,9 +16,8 @@ from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard
 from orchestrator.paired import PairedDifference, paired_difference
 from orchestrator.reproduction.baseline import BASELINE
-from orchestrator.results import keys, read_sweeps
+from orchestrator.results import Source, keys, read_sweeps
 from trainables.metrics import is_share
-from trainables.object_store import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Confirmation:
     def difference(self, case: str) -> PairedDifference:
         """How much a case is better than the published settings, in the objective; above 0 is better.
 
-        The winner is judged on the seeds that it is chosen by, so the intervals are for all cases at once.
+        The winner is judged on the seeds that it is chosen by, so interval and confidence are for all cases at once.
         """
         ours, theirs = (
             {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
@@ -58,6 +57,11 @@ class Confirmation:
     def confidence(self) -> str:
         """That of the intervals, for headings and sentences."""
         return "95 %" if self.comparisons == 1 else f"95 % for all {self.comparisons} at once"
+
+    @property
+    def sureness(self) -> str:
+        """Heading of how sure it is that a setting is better, which like the intervals allows for the choice among all."""
+        return "sure it is better" + ("" if self.comparisons == 1 else f" ({self.comparisons} at once)")
 
     @property
     def best(self) -> str:
@@ -77,7 +81,7 @@ class Confirmation:
             "n",
             f"{self.objective}, mean ± std (population)",
             f"better than published by [{self.confidence}]",
-            "P(better)",
+            self.sureness,
             "test, mean ± std (population)" + ("" if self.search.selects_on_test else ", audit"),
         ):
             table.add_column(heading, justify="left" if heading == "setting" else "right")
@@ -90,7 +94,7 @@ class Confirmation:
                 str(len(values)),
                 _numbers(values, self.objective),
                 Text("" if of_published else _interval(difference, self.objective)),
-                "" if of_published else _share(difference.probability_positive),
+                "" if of_published else _share(difference.confidence_above),
                 spread(self.results.values(case, TEST_ACCURACY)),
             )
         return table
@@ -109,14 +113,14 @@ class Confirmation:
         return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
 
 
-def read_confirmation(store: ObjectStore, board: Leaderboard) -> Confirmation | None:
+def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None:
     """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
     sweep_id = keys.confirming_sweep(board.sweep_id)
-    sessions = read_sweeps(store, sweep_id).to_pylist()
+    sessions = read_sweeps(source, sweep_id).to_pylist()
     if not sessions or board.sweep.objective is None:
         return None
     sweep = SweepConfig.model_validate_json(sessions[-1]["config_json"])
-    results = read_cases(store, sweep, sweep_id)
+    results = read_cases(source, sweep, sweep_id)
     return Confirmation(
         sweep=sweep,
         sweep_id=sweep_id,

@@ -21,7 +21,7 @@ from rich.console import Console
 from cluster.preemption import draining, leaving
 from cluster.session import RaySession
 from orchestrator.agenda import Agenda
-from orchestrator.callbacks import StorageStopper, SweepRecorder, parse_settings
+from orchestrator.callbacks import SessionStopper, SweepRecorder, parse_settings
 from orchestrator.config import SweepConfig
 from orchestrator.environment import terminate_like_interrupt
 from orchestrator.errors import ConfigError
@@ -210,16 +210,16 @@ class Driver:
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
                     callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
-                    stop=StorageStopper(searcher),
+                    stop=SessionStopper(searcher),
                     verbose=0,
                 ),
             )
             with progress, terminate_like_interrupt() as interrupted:
                 tuner.fit()
-        if searcher.storage_error:
-            if interrupted():
-                raise stopped(self.sweep.storage) from searcher.storage_error
-            raise searcher.storage_error
+        if searcher.ended_by:
+            if interrupted() and not isinstance(searcher.ended_by, ConfigError):
+                raise stopped(self.sweep.storage) from searcher.ended_by
+            raise searcher.ended_by
 
     def _watchers(self) -> list[tune.Callback]:
         """What else follows the trials, if it is asked for."""

@@ -8,18 +8,20 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import ValidationError
 from torchvision.utils import save_image
 
 from orchestrator.config_blocks import StorageConfig
-from orchestrator.errors import ConfigError, SweepNotFoundError
+from orchestrator.errors import ConfigError, SweepNotFoundError, config_error
+from orchestrator.fetching import load_images, published_teacher
 from orchestrator.figures import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
 from orchestrator.results import keys, read_trials
 from orchestrator.storage import find_storage
 from trainables.checkpoint import CheckpointStore
-from trainables.config import ZeroShotConfig
-from trainables.data import DatasetSplits, ImageSet, load_dataset
-from trainables.datasets import dataset_names, find_normalisation, find_spec
+from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.data import DatasetSplits, ImageSet
+from trainables.datasets import find_normalisation, find_spec
 from trainables.devices import claim_device
 from trainables.evaluation import (
     MeanCurves,
@@ -33,38 +35,37 @@ from trainables.evaluation import (
 from trainables.generator import Generator
 from trainables.networks import Network, build_network
 from trainables.seeding import stream
-from trainables.teachers import load_published_checkpoint
 from trainables.trial import StudentStore
 
 SHOWN_IMAGES = 64
 COUNTED_IMAGES = 1000
 
 
-def test_images(dataset: str, data_root: str) -> DatasetSplits:
-    """The data set, nothing set aside.
+def named_images(dataset: str, data_root: str) -> tuple[str, DatasetSplits]:
+    """The name of a data set, which is given by that or by the address of its Parquet file, and its images, none set aside.
 
     Raises:
         ConfigError: no such data set.
         DataUnavailableError: it is not to be had.
     """
-    if dataset not in dataset_names():
-        raise ConfigError(f"--dataset {dataset}: allowed are {', '.join(dataset_names())}")
-    return load_dataset(dataset, data_root=Path(data_root).expanduser(), validation_fraction=0)
+    try:
+        config = SupervisedConfig.model_validate({"dataset": dataset, "validation_fraction": 0})
+    except ValidationError as error:
+        raise config_error(error, SupervisedConfig, "--dataset") from error
+    return config.dataset, load_images(config, data_root)
 
 
 def load_network(reference: str, dataset: str, storage: StorageConfig, splits: DatasetSplits) -> Network:
-    """A network from ``NETWORK=FILE`` or ``SWEEP/TRIAL``, in eval mode.
+    """A network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
 
     Raises:
         ConfigError: neither of the two.
         TeacherError, StudentError: what they say.
+        StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     name, separator, file = reference.partition("=")
     if separator:
-        published = load_published_checkpoint(
-            Path(file).expanduser(), dataset=dataset, name=name, normalisation=dataset, splits=splits
-        )
-        return published.build().eval()
+        return published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits).build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(keys.STUDENTS))

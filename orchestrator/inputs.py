@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,18 +13,17 @@ import torch
 from cluster.preemption import leaving
 from cluster.session import LOST_MACHINE
 from orchestrator.config import SweepConfig
+from orchestrator.fetching import load_images, published_teacher
 from orchestrator.results.keys import TEACHERS, training_folder
-from orchestrator.storage import find_object
 from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits, load_dataset
+from trainables.data import DatasetSplits
 from trainables.datasets import find_spec
 from trainables.devices import claim_device
-from trainables.errors import DataUnavailableError, TeacherError
+from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
 from trainables.networks import check_network
-from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
 from trainables.probe import ProbeRegistry, make_probe
 from trainables.ray_trainables import SECONDS_WHEN_LEAVING
@@ -34,7 +32,6 @@ from trainables.teachers import (
     Teacher,
     TeacherRegistry,
     describe_teacher,
-    load_published_checkpoint,
     recipe_key,
     teacher_recipe,
 )
@@ -85,54 +82,8 @@ class SweepImages:
             DataUnavailableError: they are not to be had.
         """
         if config.splits_key not in self._loaded:
-            self._loaded[config.splits_key] = load_dataset(
-                config.dataset,
-                data_root=Path(self._sweep.data_root).expanduser(),
-                file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
-                validation_fraction=config.validation_fraction,
-                split_seed=config.split_seed,
-            )
+            self._loaded[config.splits_key] = load_images(config, self._sweep.data_root)
         return self._loaded[config.splits_key]
-
-
-def fetch_dataset(address: str) -> Path:
-    """A data set's Parquet file on this machine; from elsewhere it is fetched once.
-
-    Raises:
-        DataUnavailableError: there is none.
-        StorageError, StorageRefusedError: its storage cannot be used.
-    """
-    file, shown = _fetch(address)
-    if file is None:
-        raise DataUnavailableError(
-            f"dataset {shown}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
-        )
-    return file
-
-
-def _fetch(address: str) -> tuple[Path | None, str]:
-    """A file on this machine, none where there is none, and its address as it may be shown."""
-    store, key = find_object(address)
-    try:
-        file = NodeCache().fetch(store, key)
-    except FileNotFoundError:
-        return None, store.shown(key)
-    return file if file.exists() else None, store.shown(key)
-
-
-def published_teacher(address: str, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits) -> Teacher:
-    """Weights published by others, from a file or an address; from elsewhere they are fetched once.
-
-    Raises:
-        TeacherError: there are none, or they are not what the config says.
-        StorageError, StorageRefusedError: their storage cannot be used.
-    """
-    file, shown = _fetch(address) if "://" in address else (Path(address).expanduser(), address)
-    if file is None:
-        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
-    return load_published_checkpoint(
-        file, dataset=dataset, name=name, normalisation=normalisation, splits=splits, shown=shown
-    )
 
 
 def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore, say: Say) -> Teacher:

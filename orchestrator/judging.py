@@ -21,8 +21,8 @@ from orchestrator.reproduction import (
     spread_between_seeds,
 )
 from orchestrator.reproduction.baseline import BASELINE, compare_with_baseline
+from orchestrator.results import Source
 from trainables.config import ZeroShotConfig
-from trainables.object_store import ObjectStore
 
 AVERAGE_DROP = "average-drop"
 """Row of the attention ablation that is a mean over pairs of networks and not a case of its own."""
@@ -50,9 +50,9 @@ def check_target(sweep: SweepConfig) -> None:
         )
 
 
-def judge_sweep(store: ObjectStore, sweep: SweepConfig, sweep_id: str) -> list[Judgement]:
+def judge_sweep(source: Source, sweep: SweepConfig, sweep_id: str) -> list[Judgement]:
     """The verdict on each published row of a target, or on each case against the baseline."""
-    results = read_cases(store, sweep, sweep_id)
+    results = read_cases(source, sweep, sweep_id)
     if sweep.name not in published_targets():
         accuracies = {case: results.by_seed(case, "test_accuracy") for case in _wanted(sweep)}
         return [_with_notes(judgement, results) for judgement in compare_with_baseline(accuracies)]

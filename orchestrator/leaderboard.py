@@ -16,11 +16,10 @@ from orchestrator.case_results import last_attempts
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
-from orchestrator.results import Row, config_of, read_sweeps, read_trials
+from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration, short
 from trainables.metrics import finite
-from trainables.object_store import ObjectStore
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
 
@@ -147,15 +146,15 @@ class Leaderboard:
         return f"{program} {shlex.join(words)}"
 
 
-def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
+def read_leaderboard(source: Source, sweep_id: str) -> Leaderboard:
     """Read a sweep from the result store.
 
     Raises:
         SweepNotFoundError: there is no such sweep; the message names those that are there.
     """
-    sessions = read_sweeps(store, sweep_id).to_pylist()
+    sessions = read_sweeps(source, sweep_id).to_pylist()
     if not sessions:
-        known = sorted(set(read_sweeps(store)["sweep_id"].to_pylist()))
+        known = sorted(set(read_sweeps(source)["sweep_id"].to_pylist()))
         raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
     sweep = SweepConfig.model_validate(json.loads(sessions[-1]["config_json"]))
 
@@ -164,7 +163,7 @@ def read_leaderboard(store: ObjectStore, sweep_id: str) -> Leaderboard:
         merit = -math.inf if value is None else sweep.merit(value)
         return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
 
-    rows = sorted(read_trials(store, sweep_id).to_pylist(), key=place)
+    rows = sorted(read_trials(source, sweep_id).to_pylist(), key=place)
     return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
 
 

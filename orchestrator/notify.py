@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from orchestrator.errors import ZsktError
-from orchestrator.results import keys
+from orchestrator.results import ResultReader, keys
 from trainables.errors import TrialError
 from trainables.object_store import ObjectStore
 
@@ -94,8 +94,9 @@ def _result(store: ObjectStore, sweep_id: str) -> str:
     from orchestrator.report.extras import read_extras
     from orchestrator.report.sections import answer_of
 
-    data = read_sweep(store, sweep_id)
+    results = ResultReader(store)
+    data = read_sweep(results, sweep_id)
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in data.board.states().items())
     report = store.shown(keys.report_page(sweep_id))  # the command writes it next
-    found = answer_of(data, read_extras(store, data))
+    found = answer_of(data, read_extras(results, data))
     return f"{data.board.ended_of_all} trials ended ({states or 'none'}). {found} Report: {report}"

@@ -1,8 +1,10 @@
-"""Why a session of a sweep does not begin: going on would mix results that do not belong together, or lose some."""
+"""Why a session of a sweep does not begin, or ends with its first report: going on would mix results that do not belong
+together, lose some, or come to nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -15,6 +17,7 @@ from orchestrator.provenance import domains_from_json
 from orchestrator.results import keys, read_sweeps, read_trials
 from orchestrator.searcher import running_trials
 from trainables.checkpoint import CheckpointStore
+from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 from trainables.trial import TrialInputs
 
@@ -100,6 +103,24 @@ def check_checkpoints(store: ObjectStore, sweep_id: str, study: optuna.Study, *,
     for trial in running_trials(study)[:1]:
         checkpoints = CheckpointStore(store.below(keys.checkpoint_folder(sweep_id)))
         checkpoints.load_newest(keys.trial_name(trial.number), warn=say)
+
+
+def check_first_report(sweep: SweepConfig, trial_id: str, report: Mapping[str, Any]) -> None:
+    """Refuse to go on where a trial does not measure what the search needs of every one: what its first report lacks, no
+    later one has. What is known at a trial's end only is awaited.
+
+    Raises:
+        ConfigError: with what is said of the metric, which is when it is null.
+    """
+    if sweep.cases or report["diverged"]:
+        return
+    for metric in METRICS:
+        if metric.name in sweep.selects_on and not metric.at_end and report[metric.name] is None:
+            use = "optimised" if metric.name in sweep.directions else "constrained"
+            raise ConfigError(
+                f"{metric.name} is {use}, and the first report of {trial_id} is without it. {metric.description} Choose "
+                "another metric, or settings under which every trial measures this one"
+            )
 
 
 def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:

@@ -15,8 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config import SweepConfig
-from orchestrator.results import ResultWriter, Row, keys, read_reports
-from orchestrator.results.reader import read_with_damages
+from orchestrator.results import ResultReader, ResultWriter, Row, keys, read_reports
 from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
 from orchestrator.searcher import assignment_of
 from orchestrator.study import CONFIG_ATTRIBUTE, ended_trials
@@ -32,7 +31,7 @@ def restore_rows(
     store: ObjectStore, study: optuna.Study, sweep: SweepConfig, sweep_id: str, *, say: Callable[[str], None]
 ) -> None:
     """Write the missing rows of trials that have ended, if there are any."""
-    table, damaged = read_with_damages(store, "trials", sweep_id)
+    table, damaged = ResultReader(store).read_with_damages("trials", sweep_id)
     rows: list[Row] = table.to_pylist()
     known = {row["trial_id"] for row in rows}
     begun = [trial for trial in ended_trials(study) if CONFIG_ATTRIBUTE in trial.user_attrs]

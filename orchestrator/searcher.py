@@ -104,8 +104,9 @@ class StudySearcher(Searcher):
         self._study = study
         self._sweep = sweep
         self._space = space
-        self.storage_error: Exception | None = None
-        """Why the study or a row could not be written; the sweep stops then, and trials stay as they were."""
+        self.ended_by: Exception | None = None
+        """Why the session cannot go on: the study or a row could not be written, or trials do not measure what the search
+        needs. Trials stay as they were."""
         self._trials: dict[str, optuna.Trial] = {}
         self._gpus: dict[str, float] = {}
         self._sweep_id = sweep_id
@@ -124,11 +125,11 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial: ``trial_id``, ``case`` and the fields of its config; or ``FINISHED``.
 
-        None if nothing can be run now: storage has failed, the next case starts from a student that is being trained, the
-        next generation of a population from one that is, what may be spent is foreseen for those that run, or all that is
-        left is running.
+        None if nothing can be run now: the session is at its end, the next case starts from a student that is being
+        trained, the next generation of a population from one that is, what may be spent is foreseen for those that run, or
+        all that is left is running.
         """
-        if self.storage_error:
+        if self.ended_by:
             return None  # asking again would be to wait again
         with self.watching_storage(), one_step(self._study):
             return self._suggest()
@@ -140,7 +141,7 @@ class StudySearcher(Searcher):
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            self.storage_error = self.storage_error or error
+            self.ended_by = self.ended_by or error
 
     def _suggest(self) -> dict[str, Any] | str | None:
         while isinstance(trial := self._next_trial(), optuna.Trial):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Group
 from rich.text import Text
 
@@ -14,9 +15,9 @@ from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.limit import spent_in_words
-from orchestrator.results import Row, config_of, keys, read_reports, read_sweeps
+from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
 from orchestrator.results.schema import OUT_OF_BUDGET
-from orchestrator.study import ASSIGNMENT_ATTRIBUTE, settings_of_trial, trials_so_far
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, WatchedStudy, settings_of_trial
 from orchestrator.view import SweepView, TrialView, duration
 from trainables.config import AnyTrialConfig, config_class
 from trainables.guards import warnings
@@ -51,29 +52,37 @@ class Status:
         return Group(Text(f"{self.sweep_id}: {self.sentence}"), self.view.render(self.elapsed, rows=rows))
 
 
-def read_status(store: ObjectStore, sweep_id: str, *, now: datetime | None = None) -> Status:
-    """How a sweep stands.
+class SweepWatch:
+    """Looks at a sweep, once or again and again; each look reads what has come since the last."""
 
-    Raises:
-        SweepNotFoundError: there is none; the message names those that are there.
-    """
-    now = now or datetime.now(UTC)
-    board = read_leaderboard(store, sweep_id)
-    sessions = read_sweeps(store, sweep_id).to_pylist()
-    reports = read_reports(store, sweep_id).to_pylist()
-    started = max(row["at"] for row in sessions if row["event"] == "started")
-    last = sessions[-1]
-    heard = max([last["at"], *(report["reported_at"] for report in reports)])
-    until = now if last["event"] == "started" else last["at"]
-    view = _view(store, sweep_id, board.sweep, board.searched, board.rows, reports, started=started)
-    state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
-    return Status(
-        sweep_id=sweep_id,
-        state=state,
-        sentence=sentence,
-        view=view,
-        elapsed=max(0.0, (until - started).total_seconds()),
-    )
+    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._results = ResultReader(store)
+        self._study = WatchedStudy(store, sweep_id)
+
+    def look(self, *, now: datetime | None = None) -> Status:
+        """How the sweep stands.
+
+        Raises:
+            SweepNotFoundError: there is none; the message names those that are there.
+        """
+        now = now or datetime.now(UTC)
+        board = read_leaderboard(self._results, self._sweep_id)
+        sessions = read_sweeps(self._results, self._sweep_id).to_pylist()
+        reports = read_reports(self._results, self._sweep_id).to_pylist()
+        started = max(row["at"] for row in sessions if row["event"] == "started")
+        last = sessions[-1]
+        heard = max([last["at"], *(report["reported_at"] for report in reports)])
+        until = now if last["event"] == "started" else last["at"]
+        view = _view(self._study.trials(), board.sweep, board.searched, board.rows, reports, started=started)
+        state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
+        return Status(
+            sweep_id=self._sweep_id,
+            state=state,
+            sentence=sentence,
+            view=view,
+            elapsed=max(0.0, (until - started).total_seconds()),
+        )
 
 
 def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> tuple[str, str]:
@@ -92,8 +101,7 @@ def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> 
 
 
 def _view(
-    store: ObjectStore,
-    sweep_id: str,
+    known: Sequence[FrozenTrial],
     sweep: SweepConfig,
     searched: list[str],
     rows: list[Row],
@@ -111,7 +119,7 @@ def _view(
     expenses.recall(rows, reports)
     view.spent = spent_in_words(expenses, sweep.budget)
     configs: dict[str, AnyTrialConfig] = {}
-    for trial in trials_so_far(store, sweep_id):
+    for trial in known:
         settings = settings_of_trial(trial)
         if settings:
             key = keys.trial_name(trial.number)

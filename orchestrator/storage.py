@@ -21,10 +21,11 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 from pyarrow import fs
+from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from orchestrator.config_blocks import StorageConfig
-from orchestrator.errors import StorageError
+from orchestrator.errors import StorageError, config_error
 from trainables.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
 from trainables.filesystems.s3 import is_passing, make_client, refusal, split
 from trainables.object_store import ObjectStore
@@ -71,6 +72,7 @@ def find_storage(storage: StorageConfig | str) -> ObjectStore:
     """Open a storage for reading; nothing is created or checked.
 
     Raises:
+        ConfigError: the address holds what it must not.
         StorageError: the address is none.
     """
     config = _config(storage)
@@ -82,6 +84,7 @@ def find_object(address: str) -> tuple[ObjectStore, str]:
     """The folder of one file, by path or address, and the file's name in it; nothing is checked.
 
     Raises:
+        ConfigError: the address holds what it must not.
         StorageError: the address is none.
     """
     place, separator, query = address.partition("?") if "://" in address else (address, "", "")
@@ -127,7 +130,10 @@ def shown(storage: StorageConfig | str) -> str:
 
 
 def _config(storage: StorageConfig | str) -> StorageConfig:
-    return StorageConfig.model_validate(storage) if isinstance(storage, str) else storage
+    try:
+        return StorageConfig.model_validate(storage)
+    except ValidationError as error:
+        raise config_error(error, StorageConfig, "address") from error
 
 
 def _locate(config: StorageConfig) -> tuple[Filesystem, str]:

@@ -74,13 +74,23 @@ def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
 
 
-def trials_so_far(store: ObjectStore, sweep_id: str) -> list[FrozenTrial]:
-    """All trials of a sweep, running or ended, without writing anything; empty where no study is."""
-    try:
-        study = optuna.load_study(study_name=sweep_id, storage=watched_storage(store, sweep_id))
-    except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
-        return []
-    return study.get_trials(deepcopy=False)
+class WatchedStudy:
+    """A sweep's study as it stands, without writing anything. Kept, it reads each time what has come since."""
+
+    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
+        self._store = store
+        self._sweep_id = sweep_id
+        self._study: optuna.Study | None = None
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials so far, running or ended; empty where no study is."""
+        try:
+            self._study = self._study or optuna.load_study(
+                study_name=self._sweep_id, storage=watched_storage(self._store, self._sweep_id)
+            )
+        except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
+            return []
+        return self._study.get_trials(deepcopy=False)
 
 
 def settings_of_trial(trial: FrozenTrial) -> dict[str, Any]:

@@ -27,8 +27,8 @@ evaluate = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_NETWORK_HELP = "NETWORK=FILE of published weights, or SWEEP/TRIAL of a student on the storage."
-Dataset = Annotated[str, typer.Option(help="Data set of the networks.")]
+_NETWORK_HELP = "NETWORK=FILE of published weights, a path or s3://..., or SWEEP/TRIAL of a student on the storage."
+Dataset = Annotated[str, typer.Option(help="Data set of the networks, or the address of its Parquet file.")]
 Output = Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")]
 
 
@@ -55,13 +55,13 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     console = make_console()
     with errors_as_messages(verbose):
-        from orchestrator.evaluate import load_network, test_images, transition_page
+        from orchestrator.evaluate import load_network, named_images, transition_page
 
         check_output(output)
         if targets not in {"label", "prediction"}:
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
         place = storage_config(storage)
-        splits = test_images(dataset, data_root or _default("data_root"))
+        dataset, splits = named_images(dataset, data_root or _default("data_root"))
         pair = [load_network(reference, dataset, place, splits) for reference in (student, teacher)]
         error, html = transition_page(
             pair[0],
@@ -115,9 +115,9 @@ def noise(
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
     with errors_as_messages(verbose):
-        from orchestrator.evaluate import load_network, noise_counts, test_images
+        from orchestrator.evaluate import load_network, named_images, noise_counts
 
-        splits = test_images(dataset, data_root or _default("data_root"))
+        dataset, splits = named_images(dataset, data_root or _default("data_root"))
         table = Table(box=None, pad_edge=False)
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")

@@ -64,17 +64,17 @@ def status(
     """
     console = make_console()
     with errors_as_messages(verbose):
-        from orchestrator.status import read_status
+        from orchestrator.status import SweepWatch
         from orchestrator.storage import find_storage
 
-        store = find_storage(storage_config(storage))
-        now = read_status(store, sweep_id)
+        sweep = SweepWatch(find_storage(storage_config(storage)), sweep_id)
+        now = sweep.look()
         room = max(4, console.size.height - 9) if console.is_terminal else sys.maxsize
         if watch and console.is_terminal:
             with Live(now.render(rows=room), console=console, transient=True) as live, suppress(KeyboardInterrupt):
                 while not now.over:
                     time.sleep(every)
-                    now = read_status(store, sweep_id)
+                    now = sweep.look()
                     live.update(now.render(rows=room))
         console.print(now.render(rows=room))
 

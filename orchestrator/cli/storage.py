@@ -36,7 +36,6 @@ def export(
             raise ConfigError(
                 f"{address.partition('?')[0]}: the file must be called {name}.parquet, after what it holds"
             )
-        storage_config(address)
         from orchestrator.housekeeping import readable
         from orchestrator.storage import find_object
         from trainables.data import load_dataset

@@ -12,7 +12,7 @@ from orchestrator.report.data import Comparison, SweepData, Trial, read_sweep
 from orchestrator.report.extras import read_extras
 from orchestrator.report.page import Figure, render
 from orchestrator.report.sections import chapter_of, comparison_of
-from orchestrator.results import keys
+from orchestrator.results import ResultReader, keys
 from orchestrator.storage import find_storage
 from trainables.object_store import ObjectStore
 
@@ -25,8 +25,9 @@ def make_report(store: ObjectStore, sweep_ids: Sequence[str]) -> str:
     Raises:
         SweepNotFoundError: one of them is not there.
     """
-    sweeps = [read_sweep(store, sweep_id) for sweep_id in dict.fromkeys(sweep_ids)]
-    extras = [read_extras(store, data) for data in sweeps]
+    results = ResultReader(store)
+    sweeps = [read_sweep(results, sweep_id) for sweep_id in dict.fromkeys(sweep_ids)]
+    extras = [read_extras(results, data) for data in sweeps]
     chapters = [chapter_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
     if len(sweeps) > 1:
         chapters.insert(0, comparison_of(sweeps, extras))
@@ -44,9 +45,9 @@ def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    store = find_storage(storage)
-    data = read_sweep(store, sweep_id)
-    blocks = (block for section in chapter_of(data, read_extras(store, data)).sections for block in section.blocks)
+    results = ResultReader(find_storage(storage))
+    data = read_sweep(results, sweep_id)
+    blocks = (block for section in chapter_of(data, read_extras(results, data)).sections for block in section.blocks)
     figures = (block for block in blocks if isinstance(block, Figure))
     return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
 

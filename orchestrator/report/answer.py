@@ -112,10 +112,11 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
         return f"Best so far is {name}, {by} than the published settings on {seeds}; more seeds are needed."
     low, high = (_amount(end, data.metric, signed=True).removesuffix(" points") for end in (found.low, found.high))
     certainty = confirmation.confidence
-    sure = "" if found.low > 0 else " The interval holds 0: it may be no better than the published settings."
+    counted = "" if confirmation.comparisons == 1 else f", the choice among {confirmation.comparisons} counted in"
+    doubt = "" if found.low > 0 else " The interval holds 0: it may be no better than the published settings."
     return (
         f"The best setting is {name}: {by} than the published settings, interval {low} to {high} ({certainty}), "
-        f"over {_count(found.n, 'new seed')}; it is better with probability {found.probability_positive:.0%}.{sure}"
+        f"over {_count(found.n, 'new seed')}; it is better with {found.confidence_above:.0%} confidence{counted}.{doubt}"
     )
 
 

@@ -9,10 +9,9 @@ from typing import Any
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.results import Row, config_of, read_reports, read_sweeps
+from orchestrator.results import Row, Source, config_of, read_reports, read_sweeps, reader_of
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.metrics import finite, is_share
-from trainables.object_store import ObjectStore
 
 STEP_RATIO = "student steps per generator step"
 """The quotient of the two integers that are stored."""
@@ -148,15 +147,16 @@ class SweepData:
         return Comparison(share=share, trials=[trial for trial, _ in there], values=[value for _, value in there])
 
 
-def read_sweep(store: ObjectStore, sweep_id: str) -> SweepData:
+def read_sweep(source: Source, sweep_id: str) -> SweepData:
     """Read a sweep, running or ended.
 
     Raises:
         SweepNotFoundError: there is none; the message names those that are there.
     """
-    board = read_leaderboard(store, sweep_id)
+    results = reader_of(source)
+    board = read_leaderboard(results, sweep_id)
     reports: dict[str, list[Row]] = {}
-    for report in read_reports(store, sweep_id).to_pylist():
+    for report in read_reports(results, sweep_id).to_pylist():
         reports.setdefault(report["trial_id"], []).append(report)
     rows = {row["trial_id"]: row for row in board.rows}
     trials = [_trial(key, rows.get(key), reports.get(key, []), board.sweep) for key in sorted(rows.keys() | reports)]
@@ -165,7 +165,7 @@ def read_sweep(store: ObjectStore, sweep_id: str) -> SweepData:
         sweep=board.sweep,
         board=board,
         trials=sorted(trials, key=lambda trial: trial.number),
-        sessions=read_sweeps(store, sweep_id).to_pylist(),
+        sessions=read_sweeps(results, sweep_id).to_pylist(),
         searched=board.searched,
     )
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.report.data import SweepData, read_sweep
-from orchestrator.results import keys, read_sweeps
+from orchestrator.results import ResultReader, keys, read_sweeps
 from trainables.object_store import ObjectStore
 
 if TYPE_CHECKING:
@@ -81,27 +81,32 @@ class Extras:
         return made
 
 
-def read_extras(store: ObjectStore, data: SweepData) -> Extras:
+def read_extras(results: ResultReader, data: SweepData) -> Extras:
     """Look for what else there is of a sweep."""
     confirmation, confirming = None, None
     cases, judgements = None, []
     if data.sweep.cases:
         from orchestrator.case_results import read_cases
 
-        cases = read_cases(store, data.sweep, data.sweep_id)
-        judgements = _judgements(store, data)
-    elif read_sweeps(store, keys.confirming_sweep(data.sweep_id)).num_rows:
+        cases = read_cases(results, data.sweep, data.sweep_id)
+        judgements = _judgements(results, data)
+    elif read_sweeps(results, keys.confirming_sweep(data.sweep_id)).num_rows:
         from orchestrator.confirmation import read_confirmation
 
-        confirmation = read_confirmation(store, data.board)
+        confirmation = read_confirmation(results, data.board)
         if confirmation is not None:
-            confirming = read_sweep(store, confirmation.sweep_id)
+            confirming = read_sweep(results, confirmation.sweep_id)
     return Extras(
-        store=store, data=data, confirmation=confirmation, confirming=confirming, cases=cases, judgements=judgements
+        store=results.store,
+        data=data,
+        confirmation=confirmation,
+        confirming=confirming,
+        cases=cases,
+        judgements=judgements,
     )
 
 
-def _judgements(store: ObjectStore, data: SweepData) -> list[Judgement]:
+def _judgements(results: ResultReader, data: SweepData) -> list[Judgement]:
     from orchestrator.errors import ConfigError
     from orchestrator.judging import check_target, judge_sweep
 
@@ -109,4 +114,4 @@ def _judgements(store: ObjectStore, data: SweepData) -> list[Judgement]:
         check_target(data.sweep)
     except ConfigError:
         return []  # a comparison of one's own, with nothing to be held against
-    return judge_sweep(store, data.sweep, data.sweep_id)
+    return judge_sweep(results, data.sweep, data.sweep_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ Row = dict[str, Any]
 """One row of a table, by column."""
 
 _SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
+
+_OBJECT = pa.field("object", pa.string())
+"""The key of the object that a row is from, while it is kept."""
 
 _AT_ONCE = 256
 """Objects whose rows are joined into one table at a time: thousands of tables of one row each would take gigabytes."""
@@ -44,59 +47,114 @@ _TABLES: dict[keys.ReadableTable, _Table] = {
 }
 
 
-def read(store: ObjectStore, table: keys.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
+class ResultReader:
+    """Reads the tables of one storage, and reads no object twice: at a later look only what has come since.
+
+    An object that is gone, compacted or deleted, is forgotten, and one with another size is read anew. With the same size
+    its times alone may be others: those of a trial that was continued and reported again.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self._known: dict[keys.ReadableTable, _Known] = {}
+        self._told: set[str] = set()
+
+    def read(self, table: keys.ReadableTable, sweep_id: str | None = None) -> pa.Table:
+        """See the function of this name; of a damaged object is warned once."""
+        rows, damaged = self.read_with_damages(table, sweep_id)
+        for name in sorted(damaged.keys() - self._told):
+            logger.warning(
+                "%s cannot be read and is left out (%s): its rows are missing. Bring it back from a backup or an older "
+                "version, or delete it",
+                self.store.shown(name),
+                damaged[name],
+            )
+        self._told |= damaged.keys()
+        return rows
+
+    def read_with_damages(
+        self, table: keys.ReadableTable, sweep_id: str | None = None
+    ) -> tuple[pa.Table, dict[str, str]]:
+        """The same, and instead of warnings the reason for each object that is damaged, by key."""
+        below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
+        there = {name: size for name, size in self.store.sizes(below).items() if name.endswith(".parquet")}
+        spec = _TABLES[table]
+        known = self._known.setdefault(table, _Known(_full(spec.schema).append(_OBJECT).empty_table()))
+        known.forget(
+            {key for key, size in known.sizes.items() if key.startswith(f"{below}/") and there.get(key) != size}
+        )
+        new = [name for name in there if name not in known.sizes]
+        damaged: dict[str, str] = {}
+        for start in range(0, len(new), _AT_ONCE):
+            some: dict[str, pa.Table] = {}
+            # Those that are gone were compacted since we looked; the next look finds their rows.
+            for name, data in self.store.read_found(new[start : start + _AT_ONCE]).items():
+                try:
+                    some[name] = _fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name))
+                except (OSError, pa.ArrowException) as error:
+                    damaged[name] = str(error).splitlines()[0]
+            known.add(some, there)
+        rows = known.rows.drop_columns([_OBJECT.name])
+        if sweep_id:
+            rows = rows.filter(pc.equal(rows["sweep_id"], sweep_id))
+        return _without_copies(rows, ["sweep_id", *spec.key], spec.newest), damaged
+
+
+class _Known:
+    """What has been read of one table: each row with the object it is from, copies among them."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self.rows = rows
+        self.sizes: dict[str, int] = {}
+
+    def add(self, objects: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> None:
+        if not objects:
+            return
+        named = [
+            rows.append_column(_OBJECT, pa.array([key] * len(rows), _OBJECT.type)) for key, rows in objects.items()
+        ]
+        self.rows = pa.concat_tables([self.rows, *named]).combine_chunks()
+        self.sizes |= {key: sizes[key] for key in objects}
+
+    def forget(self, objects: Collection[str]) -> None:
+        if objects:
+            gone = pa.array(list(objects), _OBJECT.type)
+            self.rows = self.rows.filter(pc.invert(pc.is_in(self.rows[_OBJECT.name], gone)))
+            self.sizes = {key: size for key, size in self.sizes.items() if key not in objects}
+
+
+Source = ObjectStore | ResultReader
+"""Where tables are read from: a storage, or a reader that knows a part of it."""
+
+
+def reader_of(source: Source) -> ResultReader:
+    """The reader, or a new one of the storage."""
+    return source if isinstance(source, ResultReader) else ResultReader(source)
+
+
+def read(source: Source, table: keys.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
     """One table of one sweep, or of all sweeps of a storage; its schema's columns after ``sweep_id``, without double rows.
 
     An object that is damaged is left out with a warning that names it: the others are worth reading.
 
     Example: ``read(find_storage("s3://bucket/prefix"), "reports").to_pandas()``
     """
-    rows, damaged = read_with_damages(store, table, sweep_id)
-    for name, reason in damaged.items():
-        logger.warning(
-            "%s cannot be read and is left out (%s): its rows are missing. Bring it back from a backup or an older version, "
-            "or delete it",
-            store.shown(name),
-            reason,
-        )
-    return rows
+    return reader_of(source).read(table, sweep_id)
 
 
-def read_with_damages(
-    store: ObjectStore, table: keys.ReadableTable, sweep_id: str | None = None
-) -> tuple[pa.Table, dict[str, str]]:
-    """The same, and instead of warnings the reason for each object that is damaged, by key."""
-    below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
-    names = [name for name in store.keys(below) if name.endswith(".parquet")]
-    spec = _TABLES[table]
-    found: list[pa.Table] = [pa.schema([_SWEEP_ID, *spec.schema], metadata=spec.schema.metadata).empty_table()]
-    damaged: dict[str, str] = {}
-    for start in range(0, len(names), _AT_ONCE):
-        some: list[pa.Table] = []
-        # Those that are gone were compacted since we looked; the next look finds their rows.
-        for name, data in store.read_found(names[start : start + _AT_ONCE]).items():
-            try:
-                some.append(_fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name)))
-            except (OSError, pa.ArrowException) as error:
-                damaged[name] = str(error).splitlines()[0]
-        if some:
-            found.append(pa.concat_tables(some).combine_chunks())
-    return _without_copies(pa.concat_tables(found), ["sweep_id", *spec.key], spec.newest), damaged
-
-
-def read_trials(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
+def read_trials(source: Source, sweep_id: str | None = None) -> pa.Table:
     """Trials that have ended, ordered by sweep and number; columns of ``schema.TRIALS`` and ``sweep_id``."""
-    return read(store, "trials", sweep_id)
+    return read(source, "trials", sweep_id)
 
 
-def read_reports(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
+def read_reports(source: Source, sweep_id: str | None = None) -> pa.Table:
     """Reports, ordered by sweep, trial and student updates; columns of ``schema.REPORTS`` and ``sweep_id``."""
-    return read(store, "reports", sweep_id)
+    return read(source, "reports", sweep_id)
 
 
-def read_sweeps(store: ObjectStore, sweep_id: str | None = None) -> pa.Table:
+def read_sweeps(source: Source, sweep_id: str | None = None) -> pa.Table:
     """Starts and ends of sessions, ordered by sweep and time; columns of ``schema.SWEEPS`` and ``sweep_id``."""
-    return read(store, "sweeps", sweep_id).sort_by([("sweep_id", "ascending"), ("at", "ascending")])
+    return read(source, "sweeps", sweep_id).sort_by([("sweep_id", "ascending"), ("at", "ascending")])
 
 
 def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
@@ -111,8 +169,11 @@ def _fitted(rows: pa.Table, schema: pa.Schema, sweep_id: str) -> pa.Table:
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
         for field in schema
     ]
-    full = pa.schema([_SWEEP_ID, *schema], metadata=schema.metadata)
-    return pa.table([pa.array([sweep_id] * len(rows), pa.string()), *columns], schema=full)
+    return pa.table([pa.array([sweep_id] * len(rows), pa.string()), *columns], schema=_full(schema))
+
+
+def _full(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([_SWEEP_ID, *schema], metadata=schema.metadata)
 
 
 def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:

@@ -49,7 +49,7 @@ class ResultWriter:
             old = self._store.keys(keys.sweep_folder(table, self._sweep_id))
             if len(old) < 2:
                 continue
-            rows, damaged = reader.read_with_damages(self._store, table, self._sweep_id)
+            rows, damaged = reader.ResultReader(self._store).read_with_damages(table, self._sweep_id)
             generation = 1 + max((int(key[-12:-8]) for key in old if "/part-" in key), default=-1)
             self._store.write(
                 keys.compacted_object(table, self._sweep_id, generation), _parquet(rows.drop_columns(["sweep_id"]))

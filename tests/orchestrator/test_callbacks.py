@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +13,11 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.callbacks import StorageStopper, SweepRecorder
+from orchestrator.callbacks import SessionStopper, SweepRecorder
 from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
 from orchestrator.progress import Progress
+from orchestrator.refusals import check_first_report
 from orchestrator.results import ResultWriter, read_reports, read_trials
 from orchestrator.searcher import StudySearcher
 from orchestrator.study import open_study
@@ -216,7 +220,7 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     failing: str, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = session.start(), session.start()
-    stopper = StorageStopper(session.searcher)
+    stopper = SessionStopper(session.searcher)
     session.report(first, 2)
     assert not stopper.stop_all()
 
@@ -227,7 +231,7 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     session.report(first, 4)
     session.recorder.on_trial_complete(0, [], first)
     assert stopper.stop_all()
-    assert "No space left" in str(session.searcher.storage_error)
+    assert "No space left" in str(session.searcher.ended_by)
     # Tune now ends what runs; none of it may be taken for a trial's own end.
     monkeypatch.undo()
     session.recorder.on_trial_complete(0, [], second)
@@ -247,9 +251,9 @@ def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session:
         "Traceback ...\ntrainables.errors.StorageOutageError: storage did not answer for 600 s\n"
     )
     getattr(session.recorder, hook)(0, [], trial)
-    assert StorageStopper(session.searcher).stop_all()
-    assert isinstance(session.searcher.storage_error, StorageOutageError), "what a sweep is paused for"
-    assert str(session.searcher.storage_error) == "storage did not answer for 600 s"
+    assert SessionStopper(session.searcher).stop_all()
+    assert isinstance(session.searcher.ended_by, StorageOutageError), "what a sweep is paused for"
+    assert str(session.searcher.ended_by) == "storage did not answer for 600 s"
     session.recorder.on_trial_error(0, [], trial)
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING]
@@ -262,7 +266,7 @@ def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monke
 
     monkeypatch.setattr(session.study, "ask", full)
     assert session.searcher.suggest("x") is None
-    assert StorageStopper(session.searcher).stop_all()
+    assert SessionStopper(session.searcher).stop_all()
 
 
 def test_a_number_that_is_none_is_a_row_but_not_for_the_study(session: Session) -> None:
@@ -270,6 +274,40 @@ def test_a_number_that_is_none_is_a_row_but_not_for_the_study(session: Session) 
     session.report(trial, 2, validation_accuracy=float("nan"))
     assert len(read_reports(session.store, "sweep-a")) == 1
     assert session.study.trials[0].intermediate_values == {}
+
+
+def test_the_first_report_without_what_is_searched_by_ends_the_session(session: Session) -> None:
+    first, second = session.start(), session.start()
+    session.report(first, 2)
+    assert not SessionStopper(session.searcher).stop_all()
+    session.report(second, 2, validation_accuracy=None)
+    assert SessionStopper(session.searcher).stop_all()
+    assert isinstance(session.searcher.ended_by, ConfigError)
+    assert "validation_accuracy is optimised, and the first report of t0001 is without it. Student's top-1" in str(
+        session.searcher.ended_by
+    )
+    for trial in (first, second):  # Tune ends them
+        session.recorder.on_trial_complete(0, [], trial)
+    assert session.rows() == []
+    assert session.states() == [TrialState.RUNNING] * 2
+
+
+@pytest.mark.parametrize(
+    ("selection", "changes", "refused"),
+    [
+        ({"constraints": {"running_statistics_shift": {"at_most": 1}}}, {"running_statistics_shift": None}, True),
+        ({"further_objectives": {"training_flops": "min"}}, {"training_flops": None}, True),
+        ({"further_objectives": {"training_flops": "min"}}, {"training_flops": math.nan}, False),
+        ({"further_objectives": {"training_flops": "min"}}, {"training_flops": None, "diverged": True}, False),
+        ({}, {"running_statistics_shift": None, "data_free_score": None, "test_accuracy": None}, False),
+        ({"further_objectives": {"mean_transition_error": "min"}}, {"mean_transition_error": None}, False),
+    ],
+)
+def test_what_a_first_report_may_be_without(selection: dict[str, Any], changes: dict[str, Any], refused: bool) -> None:
+    settings = tiny_settings() | {"transition_images": 10}
+    sweep = SweepConfig(name="test", trial=settings, space=SPACE, **selection)
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))} is") if refused else nullcontext():
+        check_first_report(sweep, "t0000", report(**changes))
 
 
 def test_notes_of_a_trial_are_shown(session: Session) -> None:

@@ -157,7 +157,7 @@ def test_a_winner_is_told_with_its_interval() -> None:
     assert "t0005 (generator_steps=1, student_steps=15, temperature=1.0) is better" in found.conclusion()
     lines = printed(found).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["published", "t0005", "t0003"]
-    assert "better than published by [95 % for all 2 at once]" in lines[0]
+    assert "better than published by [95 % for all 2 at once] sure it is better (2 at once)" in lines[0]
     assert "validation_accuracy, mean ± std (population)" in lines[0]
     assert "+9.83 [+8.80, +10.87]" in lines[2]
     assert "100%" in lines[2]
@@ -168,6 +168,17 @@ def test_a_lucky_trial_is_not_taken_for_a_better_one() -> None:
     found = confirmation({"baseline": [0.80, 0.90, 0.85], "t0005": [0.90, 0.82, 0.87], "t0003": [0.7, 0.7, 0.7]})
     assert found.best == "t0005"
     assert "may be no better" in found.conclusion()
+
+
+def test_how_sure_a_winner_is_allows_for_the_choice_among_all_that_ran() -> None:
+    values = {"baseline": [0.80, 0.82, 0.81], "t0005": [0.90, 0.92, 0.86], "t0003": [0.79, 0.80, 0.83]}
+    both = confirmation(values)
+    alone = replace(
+        both, sweep=both.sweep.model_copy(update={"cases": {c: both.sweep.cases[c] for c in values if c != "t0003"}})
+    )
+    assert alone.sureness == "sure it is better"
+    doubt, of_one = (1 - found.difference("t0005").confidence_above for found in (both, alone))
+    assert doubt == pytest.approx(2 * of_one)
 
 
 def test_where_nothing_beats_the_published_settings_that_is_said() -> None:

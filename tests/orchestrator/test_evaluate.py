@@ -9,17 +9,20 @@ import torch
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError
-from orchestrator.evaluate import noise_counts, transition_page
+from orchestrator.evaluate import load_network, named_images, noise_counts, transition_page
 from orchestrator.results import keys
 from orchestrator.storage import find_storage
-from tests.conftest import make_images, tiny_settings
+from tests.conftest import make_bucket, make_images, tiny_settings
 from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
 from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.data import load_dataset
+from trainables.data import DatasetSplits, load_dataset
+from trainables.dataset_files import dataset_parquet
 from trainables.datasets import Normalisation, find_normalisation
+from trainables.errors import TeacherError
 from trainables.networks import build_network
 from trainables.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage
@@ -69,6 +72,27 @@ def test_transitions_between_a_kept_student_and_a_file(network: Path, storage: P
     assert "plotly" in page.read_text()
     other = zskt("transitions", "sweep-a/t0000", f"lenet={network}", *settings)
     assert "mean transition error 0.0000" not in other
+
+
+def test_networks_may_lie_in_a_bucket(moto: str, tmp_path: Path) -> None:
+    bucket, _, query = make_bucket(moto).partition("?")
+    weights = build_network("lenet", num_classes=10, channels=1).state_dict()
+    torch.save(weights, tmp_path / "lenet.pt")
+    find_storage(f"{bucket}?{query}").write("ours/lenet.pt", (tmp_path / "lenet.pt").read_bytes())
+    storage, images = StorageConfig(), DatasetSplits.without_images("digits")
+    loaded = load_network(f"lenet={bucket}/ours/lenet.pt?{query}", "digits", storage, images)
+    assert all(torch.equal(weights[name], value) for name, value in loaded.state_dict().items())
+    with pytest.raises(TeacherError, match=r"s3://bucket-\w+/ours/other.pt: there is no such file$"):
+        load_network(f"lenet={bucket}/ours/other.pt?{query}", "digits", storage, images)
+
+
+def test_images_may_be_named_by_the_address_of_their_file(tmp_path: Path) -> None:
+    pixels = make_images(4)
+    file = dataset_parquet(dict.fromkeys(("train", "test"), (pixels.images, pixels.labels)), name="digits")
+    (tmp_path / "digits.parquet").write_bytes(file)
+    name, splits = named_images(str(tmp_path / "digits.parquet"), "none")
+    assert (name, len(splits.train), len(splits.validation)) == ("digits", 4, 0)
+    assert torch.equal(splits.test.images, pixels.images)
 
 
 def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +148,10 @@ def test_pseudo_images_of_a_trial_are_drawn(storage: Path, tmp_path: Path) -> No
         (["images", "sweep-a/t0009"], "no checkpoint of a zero-shot trial"),
         (["images", "sweep-a"], "expected SWEEP/TRIAL"),
         (["noise", "lenet", "--dataset", "digits"], "expected NETWORK=FILE"),
-        (["noise", "lenet=a.pt", "--dataset", "imagenet"], "allowed are cifar10"),
+        (["noise", "lenet=a.pt", "--dataset", "imagenet"], "unknown data set 'imagenet'; known: cifar10"),
         (["noise", "sweep-a/t0007", "--dataset", "digits"], "there is no student sweep-a/t0007"),
         (["noise", "lenet=missing.pt", "--dataset", "digits"], "there is no such file"),
+        (["noise", "lenet=s3://id:secret@b/a.pt", "--dataset", "digits"], "error: address: the address holds a key"),
         (["transitions", "a/b", "a/b", "--targets", "all"], "--targets all: allowed are label and prediction"),
     ],
 )

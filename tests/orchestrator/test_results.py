@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
+from orchestrator.results import ResultReader, ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from trainables.config import CONFIGS, ZeroShotConfig
 from trainables.filesystems import LocalFilesystem
@@ -138,6 +138,24 @@ def test_of_two_rows_of_a_trial_the_newer_counts(store: ObjectStore) -> None:
     writer.compact()
     writer.write_trial(trial("t0000", state="completed", ended_at=NOW + timedelta(hours=1)))
     assert read_trials(store)["state"].to_pylist() == ["completed", "completed"]
+
+
+def test_a_reader_follows_what_comes_changes_and_goes(store: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
+    ResultWriter(store, "sweep-b").write_trial(trial("t0000"))
+    writer = ResultWriter(store, "sweep-a")
+    writer.write_trial(trial("t0000", state="failed", error="a long story of what went wrong, and why"))
+    reader = ResultReader(store)
+    assert read_trials(reader, "sweep-a")["state"].to_pylist() == ["failed"]
+    writer.write_trial(trial("t0000", ended_at=NOW - timedelta(hours=1)))
+    writer.write_trial(trial("t0001"))
+    assert read_trials(reader, "sweep-a")["state"].to_pylist() == ["completed", "completed"]
+    assert read_trials(reader)["sweep_id"].to_pylist() == ["sweep-a", "sweep-a", "sweep-b"]
+    store.delete("results/v1/trials/sweep_id=sweep-a/t0001.parquet")
+    store.write("results/v1/trials/sweep_id=sweep-b/t0000.parquet", b"not what it was")
+    assert read_trials(reader)["sweep_id"].to_pylist() == read_trials(store)["sweep_id"].to_pylist() == ["sweep-a"]
+    caplog.clear()
+    assert len(read_trials(reader)) == 1
+    assert not caplog.records, "named once"
 
 
 def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -13,12 +15,13 @@ from orchestrator.loading import load_sweep
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys
 from orchestrator.searcher import StudySearcher
-from orchestrator.status import Status, read_status
+from orchestrator.status import Status, SweepWatch
 from orchestrator.study import open_study
 from orchestrator.view import sparkline
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import NOW, report
+from trainables.filesystems import LocalFilesystem
 from trainables.object_store import ObjectStore
 
 
@@ -30,7 +33,7 @@ def text_of(status: Status) -> str:
 
 def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
-    status = read_status(store, "search-a", now=NOW + timedelta(hours=3))
+    status = SweepWatch(store, "search-a").look(now=NOW + timedelta(hours=3))
     assert status.over
     text = text_of(status)
     assert "search-a: finished 2.0 h ago" in text.splitlines()[0]
@@ -39,7 +42,7 @@ def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> 
     assert "left" not in text
 
 
-def running_sweep(store: ObjectStore) -> None:
+def running_sweep(store: ObjectStore) -> StudySearcher:
     """Two trials that its study has begun; the first has reported half of its budget."""
     sweep = load_sweep("quickstart")
     searcher = StudySearcher(
@@ -54,12 +57,13 @@ def running_sweep(store: ObjectStore) -> None:
         at = NOW + timedelta(seconds=done)
         row = report("t0000", done, reported_at=at, validation_accuracy=0.01 * done, **healthy)
         writer.write_report(row | {"image_diversity": 0.01 if done == 70 else 1.0})
+    return searcher
 
 
 def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStore) -> None:
     running_sweep(store)
     before = store.keys("")
-    status = read_status(store, "search-b", now=NOW + timedelta(seconds=100))
+    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(seconds=100))
     assert (status.state, status.elapsed, status.over) == ("running", 100, False)
     view = status.view
     assert {key: (trial.state, trial.share) for key, trial in view.trials.items()} == {
@@ -77,9 +81,64 @@ def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStor
     assert store.keys("") == before, "looking writes nothing"
 
 
+@dataclass
+class CountingBucket:
+    """A place that is no disk of this machine, and keeps account of what is read there."""
+
+    disk: LocalFilesystem = field(default_factory=LocalFilesystem)
+    reads: list[str] = field(default_factory=list)
+
+    def read(self, path: str) -> bytes:
+        self.reads.append(path)
+        return self.disk.read(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self.disk.write(path, data)
+
+    def exists(self, path: str) -> bool:
+        return self.disk.exists(path)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        return self.disk.sizes(folder)
+
+    def version(self, path: str) -> str:
+        return self.disk.version(path)
+
+    def delete(self, path: str) -> None:
+        self.disk.delete(path)
+
+    def shown(self, path: str) -> str:
+        return path
+
+
+def test_watching_reads_each_object_once(tmp_path: Path) -> None:
+    bucket = CountingBucket()
+    store = ObjectStore(filesystem=bucket, root=str(tmp_path))
+    searcher = running_sweep(store)
+    watch = SweepWatch(store, "search-b")
+    bucket.reads.clear()
+
+    first = watch.look(now=NOW)
+    assert sorted(bucket.reads) == sorted(f"{tmp_path}/{key}" for key in store.keys("")), "no object twice"
+    bucket.reads.clear()
+    assert text_of(watch.look(now=NOW)) == text_of(first)
+    assert bucket.reads == []
+
+    assert searcher.suggest("c")
+    writer = ResultWriter(store, "search-b")
+    writer.write_report(report("t0001", 35, reported_at=NOW, validation_accuracy=0.1))
+    before = set(bucket.reads)
+    later = watch.look(now=NOW)
+    assert len(set(bucket.reads) - before) == 2, "one report, one step of the study"
+    assert (later.view.trials["t0001"].share, later.view.trials["t0002"].state) == (0.25, "running")
+
+    writer.compact()
+    assert text_of(watch.look(now=NOW)) == text_of(later) == text_of(SweepWatch(store, "search-b").look(now=NOW))
+
+
 def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectStore) -> None:
     running_sweep(store)
-    status = read_status(store, "search-b", now=NOW + timedelta(hours=2))
+    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(hours=2))
     assert status.state == "silent"
     assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
 
@@ -89,7 +148,7 @@ def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: str) -> No
     running_sweep(store)
     row = session_row(load_sweep("quickstart"), [], number=0, event=event, cpus=2, gpus=0)
     ResultWriter(store, "search-b").write_session(row | {"at": NOW + timedelta(minutes=5)})
-    status = read_status(store, "search-b", now=NOW + timedelta(minutes=15))
+    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(minutes=15))
     assert status.over and status.elapsed == 300
     assert event in text_of(status) and "10 min ago" in text_of(status)
     assert "goes on with it" in text_of(status)
@@ -101,7 +160,7 @@ def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) 
     assert result.exit_code == 0, result.output
     assert "3 of 3 trials done" in result.output
     with pytest.raises(SweepNotFoundError, match="no sweep search-b"):
-        read_status(store, "search-b")
+        SweepWatch(store, "search-b").look()
     assert keys.study_folder("search-a") not in " ".join(store.keys("studies"))
 
 

@@ -31,7 +31,7 @@ from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.rerun import rerun
 from orchestrator.results import keys, read_reports, read_sweeps, read_trials
-from orchestrator.status import read_status
+from orchestrator.status import SweepWatch
 from orchestrator.storage import find_storage
 from orchestrator.study import open_study
 from tests.comparison import TIMES, differences, own_trial_processes
@@ -188,7 +188,7 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(find_storage(storage), "cases")
     assert (board.states(), board.ended_of_all, board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
-    states = {key: trial.state for key, trial in read_status(find_storage(storage), "cases").view.trials.items()}
+    states = {key: trial.state for key, trial in SweepWatch(find_storage(storage), "cases").look().view.trials.items()}
     assert states == {"t0000": "earlier", "t0001": "earlier", "t0002": "completed"}
     assert "all of them have ended" in run(sweep, "cases")
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.errors import ConfigError
-from orchestrator.inputs import fetch_dataset
+from orchestrator.fetching import fetch_dataset
 from orchestrator.loading import load_sweep
 from orchestrator.storage import find_object
 from tests.conftest import PLACES, make_images, tiny_settings

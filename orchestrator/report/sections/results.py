@@ -122,21 +122,21 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
     for case, label in extras.case_labels().items():
         difference = found.difference(case)
         factor = 100 if is_share(data.metric) else 1
-        interval, probability = "", ""
+        interval, sure = "", ""
         if label != PUBLISHED and difference.n > 1:
             mean, low, high = (factor * value for value in (difference.mean, difference.low, difference.high))
-            interval, probability = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{difference.probability_positive:.0%}"
+            interval, sure = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{difference.confidence_above:.0%}"
         values = found.results.values(case, data.metric)
         test = _spread(found.results.values(case, TEST_ACCURACY), TEST_ACCURACY)
         settings = (short(found.sweep.cases[case].get(name)) for name in data.searched)
-        rows.append([label, *settings, str(len(values)), _spread(values, data.metric), interval, probability, test])
+        rows.append([label, *settings, str(len(values)), _spread(values, data.metric), interval, sure, test])
     headings = (
         "setting",
         *map(words, data.searched),
         "n",
         f"{_heading(data.metric, data)}, mean ± std (population)",
         f"gain{' in points' if is_share(data.metric) else ''} [{found.confidence}]",
-        "P(better)",
+        found.sureness,
         f"{_heading(TEST_ACCURACY, data)}, mean ± std (population)",
     )
     return Table(title="Confirmed with new seeds", headings=headings, rows=rows)

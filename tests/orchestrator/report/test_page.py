@@ -54,7 +54,7 @@ def test_a_search_is_told_in_the_order_in_which_one_asks(store: ObjectStore) -> 
     assert "24 of 24" in text
 
 
-def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectStore) -> None:
+def test_a_confirmed_search_answers_with_interval_and_confidence(store: ObjectStore) -> None:
     write_search(store, "search-a")
     sweep_id, confirming = confirmation_sweep(read_leaderboard(store, "search-a"), top=1, seeds=4)
     best = next(case for case in confirming.cases if case != "baseline")
@@ -62,7 +62,7 @@ def test_a_confirmed_search_answers_with_interval_and_probability(store: ObjectS
     text = text_of(make_report(store, ["search-a"]))
     found = re.search(
         r"The best setting is (t\d+) \(.*?\): (\d+\.\d\d) points better than the published settings, interval "
-        r"(\+\d+\.\d\d) to (\+\d+\.\d\d) \(95 %\), over 4 new seeds; it is better with probability (\d+)%",
+        r"(\+\d+\.\d\d) to (\+\d+\.\d\d) \(95 %\), over 4 new seeds; it is better with (\d+)% confidence",
         text,
     )
     assert found
