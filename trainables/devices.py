@@ -54,6 +54,18 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def peak_memory(device: torch.device) -> int:
+    """Bytes of a GPU that this process has needed at most, with what CUDA takes beside torch's allocator; 0 on a CPU.
+
+    What others have taken of the GPU by now counts as if it were ours.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    beside = max(0, total - free - torch.cuda.memory_reserved(device))
+    return int(torch.cuda.max_memory_reserved(device) + beside)
+
+
 @contextmanager
 def tf32(*, allowed: bool) -> Iterator[None]:
     """Within the block, whether a GPU may round the factors of float32 convolutions and matrix products to 10 bits.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.devices import claim_device, device_name
+from trainables.devices import claim_device, device_name, peak_memory
 
 
 def test_the_cpu_has_a_name_for_people() -> None:
@@ -26,3 +26,11 @@ def test_a_gpu_that_torch_does_not_see_is_the_cpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert claim_device(cpus=1, gpus=0.5).type == "cpu"
+
+
+def test_memory_that_a_process_needs_is_torchs_highest_and_what_lies_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peak_memory(torch.device("cpu")) == 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 16_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5_500)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 7_000)
+    assert peak_memory(torch.device("cuda")) == 7_000 + 500
