@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks import gpu_sharing
+from benchmarks.training_loop import make_config
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
 from orchestrator import neighbours
@@ -237,3 +239,22 @@ def test_a_budget_in_seconds_counts_on_what_a_trial_has_beside_others(
     budget = Driver._with_known_budget(driver).budget
     assert budget
     assert budget.flops_per_second == pytest.approx(factor * 1e9)
+
+
+def test_the_benchmark_goes_on_as_long_as_memory_lasts() -> None:
+    config = make_config("wrn-40-2:wrn-16-1")
+    *head, one, two, four, _, why = gpu_sharing.table(config, Invented({1: 10, 2: 15, 4: 12}), [1, 2, 4, 8])
+    assert head[0].startswith("wrn-40-2 to wrn-16-1, batch 128, 10 student steps, NVIDIA A10G with 24.0 GB, of which a")
+    assert (one, two, four) == (
+        "| 1 | 10.00 | 1.00 | 0.450 | 2.0 GB |",
+        "| 2 | 15.00 | 1.50 | 0.675 | 4.0 GB |",
+        "| 4 | 12.00 | 1.20 | 0.540 | 8.0 GB |",
+    )
+    assert why == "8 processes could not be measured: OutOfMemoryError: CUDA out of memory"
+    assert len(gpu_sharing.table(config, Invented({1: 10}), [1])) == len([*head, one])
+
+
+def test_the_benchmark_says_that_it_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch finds no GPU on this machine"):
+        gpu_sharing.main(["--pair", "lenet:lenet"])
