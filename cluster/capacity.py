@@ -48,6 +48,12 @@ class Capacity:
         """CPU cores of the machine that has most; 0 without machines."""
         return max((node.cpus for node in (*self.fixed, *self.added)), default=0.0)
 
+    def trials_on_a_gpu(self, *, cpus: float) -> int:
+        """Trials with so many CPU cores each that can share a GPU, on the machine with the fewest cores for a GPU; 0 without
+        GPUs."""
+        with_gpus = [node for node in (*self.fixed, *self.added) if node.count and node.gpus >= 1]
+        return min((int(node.cpus / (cpus * node.gpus)) for node in with_gpus), default=0)
+
     def trials(self, *, cpus: float, gpus: float) -> int:
         """Trials of that size that run at once, with the machines added that hold most of them.
 

@@ -309,7 +309,8 @@ class SweepConfig(SweepFields):
         return self.model_copy(update={"resources": resources})
 
     def on_cluster(self, *, gpus: float) -> SweepConfig:
-        """The same sweep with ``gpu: auto`` settled for a cluster that has so many."""
+        """The same sweep with ``gpu: auto`` settled for a cluster that has so many, as far as it can be before it has
+        been measured how many trials should share one."""
         return self.with_resources(gpu=1.0 if gpus >= 1 else 0.0) if self.resources.gpu == "auto" else self
 
     @property

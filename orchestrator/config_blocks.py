@@ -108,7 +108,8 @@ class ResourcesConfig(Config):
     """CPU cores; torch uses as many threads."""
 
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
-    """GPUs; a fraction lets several trials share one. ``auto``: one where the cluster has any, else none."""
+    """GPUs; a fraction lets several trials share one. ``auto``: none where the cluster has none, else one or the part of one
+    that a short measurement finds best."""
 
     @field_validator("gpu")
     @classmethod

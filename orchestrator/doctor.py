@@ -270,8 +270,11 @@ def check_trials(sweep: SweepConfig, capacity: Capacity) -> Finding:
         trials = capacity.trials(cpus=settled.resources.cpu, gpus=settled.gpus_per_trial)
     except ValueError as error:
         return _problem("trials", str(error))
+    may_share = sweep.resources.gpu == "auto" and settled.gpus_per_trial
+    more = ", or more where the sweep finds that trials should share a GPU" if may_share else ""
     return _ok(
-        "trials", f"{trials} at once, each with {settled.resources.cpu:g} CPU cores and {settled.gpus_per_trial:g} GPUs"
+        "trials",
+        f"{trials} at once, each with {settled.resources.cpu:g} CPU cores and {settled.gpus_per_trial:g} GPUs{more}",
     )
 
 

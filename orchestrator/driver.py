@@ -28,6 +28,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.hung import HungWatch
 from orchestrator.inputs import prepare_inputs
 from orchestrator.limit import SpendingLimit
+from orchestrator.neighbours import settle_sharing
 from orchestrator.outage import stopped
 from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
@@ -41,6 +42,7 @@ from orchestrator.results import ResultWriter, keys, read_reports, read_sweeps, 
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
 from orchestrator.searcher import StudySearcher
+from orchestrator.sharing import Sharing
 from orchestrator.storage import shown
 from orchestrator.study import ended_trials, past_reports
 from orchestrator.survey import published_settings
@@ -68,6 +70,12 @@ class Driver:
     limit: SpendingLimit
     past: Mapping[str, FrozenTrial] | None = None
     """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; none: not settled yet."""
+
+    may_share: bool = False
+    """Whether ``gpu: auto`` leaves open how many trials share a GPU."""
+
+    sharing: Sharing | None = None
+    """What was measured of trials that share one; none: nothing, or not settled yet."""
 
     @property
     def out_of_budget(self) -> str:
@@ -102,13 +110,14 @@ class Driver:
         """The same with resources that fit the cluster, where they were left open."""
         self.limit.expenses.machine = session.machine
         sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
-        if self.sweep.resources.gpu == "auto" and not sweep.gpus_per_trial:
+        was_open = self.sweep.resources.gpu == "auto"
+        if was_open and not sweep.gpus_per_trial:
             self.say("no GPU in this cluster: trials run on its CPUs")
-        return replace(self, sweep=sweep)
+        return replace(self, sweep=sweep, may_share=was_open and sweep.gpus_per_trial > 0)
 
     def run_session(self, session: RaySession) -> None:
         """Everything between connecting to Ray and leaving it."""
-        concurrency = self._concurrency(session)
+        self._concurrency(session)  # what fits nowhere is refused before anything is done
         check_shared_storage(self.sweep, session)
         check_countable(self.sweep, session, self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
@@ -118,10 +127,10 @@ class Driver:
         try:
             inputs = prepare_inputs(self.sweep, self.store, say=self.say)
             check_same_teachers(self.store, self.sweep_id, inputs)
-            driver = self._settled()
+            driver = self._settled(session)
             # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
             driver._write_session(number, "started", session, at=started)
-            driver._fit(inputs, concurrency)
+            driver._fit(inputs, driver._concurrency(session))
             event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
@@ -132,13 +141,22 @@ class Driver:
                 patient = self.store if event == "finished" else replace(self.store, patience=0)
                 replace(driver, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
 
-    def _settled(self) -> Driver:
-        """The same with what a sweep's first session settles and later ones keep: how fast its machines are, by which a
-        budget in seconds is told in operations, and what the sampler learns from beside the sweep's own trials."""
-        sweep = self._with_known_budget()
+    def _settled(self, session: RaySession) -> Driver:
+        """The same with what a sweep's first session settles and later ones keep: what sharing a GPU brings, how fast its
+        machines are, by which a budget in seconds is told in operations, and what the sampler learns from beside the
+        sweep's own trials."""
+        driver = self._with_shared_gpus(session) if self.may_share else self
+        sweep = driver._with_known_budget()
         return replace(
-            self, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
+            driver, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
         )
+
+    def _with_shared_gpus(self, session: RaySession) -> Driver:
+        left = self.agenda.total - self.agenda.ended
+        sharing, trials = settle_sharing(
+            self.sweep, session, store=self.store, sweep_id=self.sweep_id, trials=left, say=self.say
+        )
+        return replace(self, sweep=self.sweep.with_resources(gpu=1 / trials), sharing=sharing)
 
     def _with_known_budget(self) -> SweepConfig:
         budget = self.sweep.equal_budget
@@ -150,6 +168,9 @@ class Driver:
             needs = {"cpus": self.sweep.resources.cpu, "gpus": self.sweep.gpus_per_trial}
             probe = ray.remote(num_cpus=needs["cpus"], num_gpus=needs["gpus"])(flops_per_second)
             speed = ray.get(probe.remote(published, **needs))
+            if self.sharing is not None:  # the probe had nobody beside it
+                together = round(1 / self.sweep.gpus_per_trial)
+                speed *= self.sharing.ratio(together) / together
         self.say(
             f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
         )
@@ -285,6 +306,7 @@ class Driver:
                 gpus=session.gpus,
                 domains=self.domains,
                 informed_by=self.past,
+                sharing=self.sharing,
                 at=at,
             )
         )

@@ -132,11 +132,16 @@ def _probe(teacher: Teacher, sweep: SweepConfig, store: ObjectStore, say: Say) -
     found = registry.find(teacher.metadata)
     if found is None:
         say(f"making images from the teacher {teacher.metadata.network} alone, to score students on ...")
-        cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+        cpus, gpus = _resources(sweep)
         making = ray.remote(num_cpus=cpus, num_gpus=gpus)(_made_probe)
         found = ray.get(making.remote(teacher, cpus=cpus, gpus=gpus))
         registry.add(found, teacher.metadata)
     return found
+
+
+def _resources(sweep: SweepConfig) -> tuple[float, float]:
+    """CPU cores and GPUs for what is made before any trial runs: the whole of a GPU that trials will share."""
+    return sweep.resources.cpu, math.ceil(sweep.gpus_per_trial)
 
 
 def _made_probe(teacher: Teacher, *, cpus: float, gpus: float) -> ProbeSet:
@@ -148,7 +153,7 @@ def _trained(
 ) -> Teacher:
     name = f"{recipe.student} on {recipe.dataset}"
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
-    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    cpus, gpus = _resources(sweep)
     # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
     crashes = 0
     while True:

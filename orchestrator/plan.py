@@ -15,7 +15,6 @@ from functools import partial
 
 import torch
 from rich.table import Table
-from torch import Tensor
 
 from orchestrator.config import SweepConfig
 from orchestrator.earlier import Earlier, earlier_trials
@@ -26,9 +25,8 @@ from trainables.devices import claim_device
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import DataFreeScorer, transition_curves
 from trainables.flops import pseudo_batch_flops
-from trainables.networks import Network
 from trainables.object_store import ObjectStore
-from trainables.stand_ins import blank_probe, blank_splits, untrained_teacher
+from trainables.stand_ins import Agreeing, blank_probe, blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
 from trainables.training import Training
 
@@ -207,8 +205,12 @@ def _probed_seconds(config: AnyTrialConfig, device: torch.device) -> float:
     """For a whole trial, from a few steps of it."""
     step, evaluation, training = _probe(config, device)
     reports = config.budget / config.report_interval
-    steps = config.budget if isinstance(config, ZeroShotConfig) else config.budget * _updates_per_unit(config)
-    return steps * step + reports * evaluation + _transition_seconds(training, device)
+    return training_steps(config) * step + reports * evaluation + _transition_seconds(training, device)
+
+
+def training_steps(config: AnyTrialConfig) -> int:
+    """Pseudo batches of a whole trial, or updates of a supervised one."""
+    return config.budget if isinstance(config, ZeroShotConfig) else config.budget * _updates_per_unit(config)
 
 
 def _updates_per_unit(config: AnyTrialConfig) -> int:
@@ -270,25 +272,10 @@ def _transition_seconds(training: Training, device: torch.device) -> float:
     images = min(training.config.transition_images, training.splits.spec.test_images)
     if not images or training.teacher is None:
         return 0.0
-    student, teacher = _Agreeing(training.student), _Agreeing(training.teacher)
+    student, teacher = Agreeing(training.student), Agreeing(training.teacher)
     curves = partial(transition_curves, student, teacher, training.splits.test, training.normalisation)
     seconds = _seconds(partial(curves, images=_PROBE_CURVES, steps=_PROBE_CURVES), device)
     return seconds * images * _CURVE_STEPS / _PROBE_CURVES**2
-
-
-class _Agreeing(Network):
-    """A network that sees one class in everything, for its usual work: curves are of images on which two networks agree."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        logits, activations = self.network(images)
-        return 0 * logits - torch.arange(logits.shape[1], device=logits.device), activations
-
-    def fold_batch_norms(self) -> None:
-        self.network.fold_batch_norms()
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
+from orchestrator.sharing import Sharing
 from trainables.datasets import OWN_DATASETS
 from trainables.network_names import OWN_NETWORKS
 from trainables.object_store import ObjectStore
@@ -78,6 +79,7 @@ def session_row(
     gpus: float,
     domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
+    sharing: Sharing | None = None,
     at: datetime | None = None,
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session.
@@ -91,6 +93,7 @@ def session_row(
         gpus: The cluster's.
         domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
+        sharing: What was measured of trials that share a GPU; none: nothing, or not yet.
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
@@ -105,6 +108,7 @@ def session_row(
         "searched_json": json.dumps(searched),
         "domains_json": None if domains is None else _as_json(domains),
         "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
+        "sharing_json": sharing and sharing.model_dump_json(),
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
         "hostname": platform.node(),

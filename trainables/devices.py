@@ -17,12 +17,17 @@ def claim_device(*, cpus: float, gpus: float) -> torch.device:
     """Set torch up for so many CPU cores and GPUs, and say where to compute.
 
     Bits depend on the number of threads, so it follows from the share and not from the machine. TF32 is off, but
-    in a ``tf32`` block.
+    in a ``tf32`` block. Of a GPU's memory torch may take as large a part as of the GPU, so that a trial which grows runs
+    out of its own and not of its neighbours'; what CUDA itself takes in each process comes on top.
     """
     torch.set_num_threads(max(1, int(cpus)))
     keep_freed_memory()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+    if gpus <= 0 or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # For a whole GPU too: the process may have served a trial with a part of one.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
+    return torch.device("cuda")
 
 
 def runs_ahead(device: torch.device) -> bool:
@@ -47,6 +52,18 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):  # x86; ARM has none
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes of a GPU that this process has needed at most, with what CUDA takes beside torch's allocator; 0 on a CPU.
+
+    What others have taken of the GPU by now counts as if it were ours.
+    """
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    beside = max(0, total - free - torch.cuda.memory_reserved(device))
+    return int(torch.cuda.max_memory_reserved(device) + beside)
 
 
 @contextmanager

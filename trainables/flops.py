@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config import ZeroShotConfig
+from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.datasets import IMAGE_SIZE, find_spec
 from trainables.generator import Generator
 from trainables.networks import build_network
@@ -36,6 +36,13 @@ def pseudo_batch_flops(config: ZeroShotConfig) -> int:
         + looks * teacher
         + config.student_steps * 3 * student
     )
+
+
+def look_flops(config: AnyTrialConfig) -> int:
+    """Operations of student and teacher, if any, for one look at a batch: by that, trials of all methods compare."""
+    spec = find_spec(config.dataset)
+    networks = [name for name in (config.student, config.teacher) if name]
+    return config.batch_size * sum(_network_forward(name, spec.num_classes, spec.channels) for name in networks)
 
 
 @cache

@@ -6,13 +6,13 @@ What a trial takes in time does not depend on what its networks know, so neither
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.config import AnyTrialConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import IMAGE_SIZE, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
-from trainables.networks import build_network
+from trainables.networks import Network, build_network
 from trainables.seeding import seeded_initialisation, stream
 from trainables.teachers import Teacher, TeacherMetadata
 
@@ -65,6 +65,24 @@ def blank_probe(config: AnyTrialConfig) -> ProbeSet:
         images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
         targets=torch.zeros(PROBE_IMAGES, dtype=torch.int64),
     )
+
+
+class Agreeing(Network):
+    """A network that sees one class in everything, for its usual work: curves are of images on which two networks agree."""
+
+    def __init__(self, network: Network) -> None:
+        """Args: network: Whose work it does."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits that say the same of every image, and the network's activations."""
+        logits, activations = self.network(images)
+        return 0 * logits - torch.arange(logits.shape[1], device=logits.device), activations
+
+    def fold_batch_norms(self) -> None:
+        """The network's."""
+        self.network.fold_batch_norms()
 
 
 def _blank(count: int, config: AnyTrialConfig) -> ImageSet:

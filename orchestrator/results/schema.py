@@ -131,6 +131,11 @@ SWEEPS = pa.schema(
             pa.string(),
             "Trials of other sweeps that inform the sampler, a JSON list of their names.",
         ),
+        _field(
+            "sharing_json",
+            pa.string(),
+            "Where `gpu: auto` let trials share GPUs: what was measured of several processes on one, as JSON.",
+        ),
         _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
         _field("versions_json", pa.string(), "Versions of Python and the main libraries."),
         _field("hostname", pa.string(), "Machine of the driver."),

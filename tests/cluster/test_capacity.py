@@ -32,6 +32,19 @@ def test_how_many_trials_fit(cpus: float, gpus: float, cpus_per_trial: float, gp
     assert one(cpus, gpus).trials(cpus=cpus_per_trial, gpus=gpus_per_trial) == fit
 
 
+def test_cores_limit_how_many_trials_share_a_gpu_on_the_machine_that_has_fewest() -> None:
+    assert one(4, 1).trials_on_a_gpu(cpus=1) == 4
+    assert one(48, 8).trials_on_a_gpu(cpus=1) == 6
+    assert one(4, 0).trials_on_a_gpu(cpus=1) == 0
+    mixed = Capacity(
+        fixed=[NodeType(count=1, cpus=2, gpus=0), NodeType(count=1, cpus=16, gpus=1)],
+        added=[NodeType(count=4, cpus=6, gpus=1), NodeType(count=0, cpus=1, gpus=1)],
+        max_added=4,
+    )
+    assert mixed.trials_on_a_gpu(cpus=1) == 6
+    assert mixed.trials_on_a_gpu(cpus=2) == 3
+
+
 def test_a_trial_does_not_span_machines() -> None:
     two = Capacity(fixed=[NodeType(count=2, cpus=3, gpus=0)])
     assert two.trials(cpus=2, gpus=0) == 2

@@ -1,4 +1,4 @@
-"""A sweep on four GPUs that Ray counts and nobody has: run as a program, since a process has one Ray.
+"""Two sweeps on three GPUs that Ray counts and nobody has: run as a program, since a process has one Ray.
 
 python -m tests.orchestrator.fake_gpus STORAGE
 """
@@ -44,15 +44,21 @@ class Meeting(TrialTrainable):
 
 
 def main(storage: str) -> None:
-    """Run it."""
+    """Run them."""
     Meeting.folder = Path(storage, "meeting")
     Meeting.folder.mkdir(parents=True)
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20}
-    ray.init(address="local", num_cpus=2, num_gpus=4, logging_level="ERROR", **options)
+    ray.init(address="local", num_cpus=2, num_gpus=3, logging_level="ERROR", **options)
     sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
     with patch("orchestrator.driver.TrialTrainable", Meeting):
         outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
     assert outcome.finished
+    with (
+        patch("orchestrator.neighbours.MEASURED_SECONDS", 0.5),
+        patch("orchestrator.neighbours.LEAST_WORK_SECONDS", 0.0),
+    ):
+        sweep = sweep_of(storage, num_trials=4, resources={"cpu": 0.25, "gpu": "auto"})
+        assert run_sweep(sweep, sweep_id="measured", console=Console(width=200)).finished
     ray.shutdown()
 
 

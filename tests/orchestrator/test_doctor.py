@@ -178,6 +178,11 @@ def test_a_trial_that_fits_nowhere_is_a_problem() -> None:
     small = Capacity(fixed=[NodeType(count=1, cpus=2, gpus=0)])
     assert check_trials(tiny(), small).text == "2 at once, each with 1 CPU cores and 0 GPUs"
     assert "run with --gpus 0" in problems(check_trials(tiny().with_resources(gpu=1), small))[0]
+    with_gpu = Capacity(fixed=[NodeType(count=1, cpus=2, gpus=1)])
+    assert check_trials(tiny().with_resources(gpu="auto"), with_gpu).text == (
+        "1 at once, each with 1 CPU cores and 1 GPUs, or more where the sweep finds that trials should share a GPU"
+    )
+    assert check_trials(tiny().with_resources(gpu=1), with_gpu).text.endswith("1 GPUs")
 
 
 def test_data_and_teachers_are_looked_for(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""What several processes on one GPU come to together, measured as a sweep with ``resources: {gpu: auto}`` does.
+
+    python -m benchmarks.gpu_sharing --pair wrn-40-2:wrn-16-1 --processes 1 2 4 8
+
+All train the published settings at once, on stand-ins for teacher and images, each with a thread of its own. A sweep stops
+trying more processes where they bring little; this goes on as long as the GPU's memory lasts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.training_loop import make_config
+from cluster.session import ray_session
+from orchestrator.housekeeping import readable
+from orchestrator.neighbours import ray_neighbours
+from orchestrator.sharing import PROCESSES, Neighbours, SharingError
+from trainables.config import ZeroShotConfig
+
+PATIENCE_SECONDS = 1800.0
+"""For all processes to start, to compile if they do, and to be measured."""
+
+
+def table(config: ZeroShotConfig, neighbours: Neighbours, processes: Sequence[int]) -> list[str]:
+    """Lines of one Markdown table; the last one says why it ends early, if it does.
+
+    Args:
+        config: What is trained.
+        neighbours: None yet.
+        processes: How many there are to be, from few to many, 1 first.
+
+    Raises:
+        SharingError: not even one could be measured.
+    """
+    beginning = neighbours.grow(1)
+    needs, one = neighbours.needs(), neighbours.rate()
+    lines = [
+        f"{config.teacher} to {config.student}, batch {config.batch_size}, {config.student_steps} student steps, "
+        f"{beginning.device_name} with {readable(beginning.gpu_bytes)}, of which a process needs {readable(needs)}; torch "
+        f"{torch.__version__}",
+        "",
+        "| processes | pseudo batches a second in all | times one process | students a GPU hour | memory in all |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for number in processes:
+        try:
+            if number > 1:
+                neighbours.grow(number)
+            rate = one if number == 1 else neighbours.rate()
+        except SharingError as error:
+            return [*lines, "", f"{number} processes could not be measured: {error}"]
+        students = 3600 * rate / config.total_pseudo_batches
+        lines.append(f"| {number} | {rate:.2f} | {rate / one:.2f} | {students:.3f} | {readable(number * needs)} |")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", default="wrn-40-2:wrn-16-1", metavar="TEACHER:STUDENT")
+    parser.add_argument("--processes", nargs="+", type=int, default=PROCESSES, choices=PROCESSES)
+    parser.add_argument("--seconds", type=float, default=20, help="for which each number of processes is counted")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="other fields of the trial")
+    chosen = parser.parse_args(arguments)
+    config = make_config(chosen.pair, **dict(assignment.split("=", 1) for assignment in chosen.set))
+    if not torch.cuda.is_available():
+        sys.exit("torch finds no GPU on this machine, and this measures nothing else")
+    processes = sorted({1, *chosen.processes})
+    most = processes[-1]
+    with ray_session("local") as session:
+        cpus = min(1.0, session.cpus / most)  # Ray's account of cores; a process has one thread whatever it says
+        try:
+            with ray_neighbours(
+                config, cpus=cpus, most=most, seconds=chosen.seconds, patience=PATIENCE_SECONDS
+            ) as neighbours:
+                print("\n".join(table(config, neighbours, processes)))
+        except SharingError as error:
+            sys.exit(f"not even one process could be measured: {error}")
+
+
+if __name__ == "__main__":
+    main()
