@@ -173,7 +173,9 @@ def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
     return TrialInputs(splits=splits, teachers=teachers, probes=probes)
 
 
-def make_distiller(*, dtype: torch.dtype = torch.float32, **changes: Any) -> ZeroShotDistiller:
+def make_distiller(
+    *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **changes: Any
+) -> ZeroShotDistiller:
     probe = changes.pop("probe", make_probe_set(changes.get("dataset", "digits")))
     config = ZeroShotConfig.model_validate(tiny_settings(**changes))
     return ZeroShotDistiller(
@@ -181,6 +183,7 @@ def make_distiller(*, dtype: torch.dtype = torch.float32, **changes: Any) -> Zer
         teacher=make_teacher(config.teacher, dataset=config.dataset),
         splits=make_splits(config.dataset),
         probe=probe,
+        device=device,
         dtype=dtype,
     )
 

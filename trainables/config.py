@@ -298,7 +298,8 @@ class ZeroShotConfig(TrialConfig):
 
     cuda_graphs: bool = False
     """Whether a pseudo batch is recorded on a GPU and launched as one CUDA graph, so that the GPU does not wait for Python.
-    Nothing is computed otherwise by that; it takes some more GPU memory. On a CPU it means nothing."""
+    Nothing is computed otherwise by that. It keeps the loop's memory to itself, which measuring cannot use then. On a CPU it
+    means nothing."""
 
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:

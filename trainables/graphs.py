@@ -1,11 +1,14 @@
-"""CUDA graphs (``cuda_graphs``): the hundreds of kernels of a pseudo batch recorded once, and launched as one.
+"""CUDA graphs (``cuda_graphs``): the thousands of kernels of a pseudo batch recorded once, and launched as one.
 
 The host needs longer to launch the loop's small kernels than a GPU to run them; a recording is launched in one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -53,29 +56,56 @@ class Recorded:
 
 
 def warm_up(work: Callable[[], None]) -> None:
-    """Do the work on a stream of its own, as torch asks for before a recording."""
-    stream = torch.cuda.Stream()
+    """Do the work on the stream of later recordings, as torch asks for, so that workspaces and memory are made for it."""
+    stream = _stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         work()
     torch.cuda.current_stream().wait_stream(stream)
 
 
-def record(work: Callable[[], None]) -> Callable[[], None]:
+def record(work: Callable[[], object]) -> Callable[[], None]:
     """Record the kernels that the work launches, without running them; the result runs them.
 
     Raises:
         RecordingError: the work waits for the GPU, or does what else cannot be recorded.
+        torch.OutOfMemoryError: there is no room for it.
     """
+    torch.cuda.synchronize()  # what went wrong before is no fault of the recording
+    before = torch.cuda.current_stream()
     graph = torch.cuda.CUDAGraph()
     try:
-        # Of this thread alone: another may be writing a checkpoint meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with _without_collections(), torch.cuda.graph(graph, stream=_stream(), capture_error_mode="thread_local"):
             work()
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
-        first_line = str(error).partition("\n")[0]
+        # The end of a recording that has failed fails as well, and says less.
+        cause = error.__context__ or error
+        first_line = str(cause).partition("\n")[0]
         raise RecordingError(
             f"cuda_graphs=true: the loop cannot be recorded here ({first_line}); allowed: false"
         ) from error
+    finally:
+        torch.cuda.set_stream(before)  # which torch leaves undone where a recording fails
     replay: Callable[[], None] = graph.replay
     return replay
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """One for the process: memory and workspaces are kept for each stream."""
+    return torch.cuda.Stream()
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage is collected in the block: an older recording that is freed during a new one spoils it."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

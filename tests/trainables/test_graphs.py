@@ -1,4 +1,4 @@
-"""CUDA graphs without a GPU: the tape of ``tests.tape`` stands for torch's recording, and is as strict."""
+"""CUDA graphs, mostly without a GPU: the tape of ``tests.tape`` stands for torch's recording."""
 
 from __future__ import annotations
 
@@ -142,3 +142,21 @@ def test_the_tape_sees_what_a_graph_cannot_hold() -> None:
 def test_exact_numerics_exclude_a_recording() -> None:
     with pytest.raises(ValueError, match=r"numerics=exact excludes .* cuda_graphs=true; allowed: .* cuda_graphs=false"):
         ZeroShotConfig(teacher="wrn-16-2", student="wrn-16-1", numerics="exact", cuda_graphs=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_records_and_says_why_where_it_cannot() -> None:
+    gpu = torch.device("cuda")
+    settings: dict[str, Any] = {"total_pseudo_batches": BATCHES, "evaluation_interval": BATCHES, "numerics": "fast"}
+    plain, recorded = make_distiller(**settings, device=gpu), make_distiller(**settings, device=gpu, cuda_graphs=True)
+    plain.advance()
+    recorded.advance()
+    for name, value in bits(plain).items():
+        assert torch.allclose(bits(recorded)[name].double(), value.double(), rtol=1e-3, atol=1e-5), name
+    values, stream = torch.ones(3, device=gpu), torch.cuda.current_stream()
+    with pytest.raises(RecordingError, match="cannot be recorded here"):
+        graphs.record(lambda: values.mul_(float(values.sum())))
+    assert torch.cuda.current_stream() == stream
+    add = graphs.record(lambda: values.add_(1))
+    add()
+    assert values.tolist() == [2.0] * 3
