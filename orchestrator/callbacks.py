@@ -238,14 +238,21 @@ class SweepRecorder(Callback):
 
 
 class SessionStopper(Stopper):
-    """Ends the session where going on would cost compute and come to nothing."""
+    """Ends the session where going on would cost compute and come to nothing, and a trial where no more of it is wanted."""
 
-    def __init__(self, searcher: StudySearcher) -> None:
+    def __init__(self, searcher: StudySearcher, until: Mapping[str, int] | None = None) -> None:
+        """Make the stopper of one session.
+
+        Args:
+            searcher: Knows why the session cannot go on.
+            until: Values of metrics at which a trial ends; none: at the end of its budget.
+        """
         self._searcher = searcher
+        self._until = until or {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's hook for one trial: never."""
-        return False
+        """Tune's hook for one trial, which may have failed and have no metrics."""
+        return any(result.get(name, 0) >= value for name, value in self._until.items())
 
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""

@@ -260,6 +260,14 @@ def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session:
     assert session.searcher.suggest("x") is None, "nothing is asked of a storage that is away"
 
 
+def test_a_trial_of_which_no_more_is_wanted_ends_there(session: Session) -> None:
+    stopper = SessionStopper(session.searcher, {"pseudo_batches": 70})
+    assert [stopper("x", {"pseudo_batches": done}) for done in (60, 70, 80)] == [False, True, True]
+    assert not stopper("x", {"failure": "ValueError: no"})
+    assert not SessionStopper(session.searcher)("x", {"pseudo_batches": 70})
+    assert not stopper.stop_all()
+
+
 def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
