@@ -15,6 +15,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.limit import spent_in_words
+from orchestrator.recoveries import causes_of
 from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, WatchedStudy, settings_of_trial
@@ -142,6 +143,7 @@ def _view(
         for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
             view.last_warning = f"{key}: {line}"
     for row in sorted(rows, key=lambda row: row["ended_at"]):
+        view.losses += causes_of(row)
         if row["error"]:
             view.last_warning = f"{row['trial_id']} {row['state']}: {row['error']}"
     return view
