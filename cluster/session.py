@@ -26,12 +26,6 @@ CONNECT_SECONDS = 5
 JOIN_SECONDS = 300
 """How long machines that one already has may take to join after ``ray up``, which does not wait for them."""
 
-LOST_MACHINE = "its node has died"
-"""What Ray says of an actor whose machine is gone."""
-
-LEFT_MACHINE = "exit_actor()"
-"""What it says of one that has ended itself, as trials do on a machine that is about to go."""
-
 logger = logging.getLogger("zskt.cluster")
 """Says when machines keep us waiting."""
 

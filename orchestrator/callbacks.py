@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from cluster.session import LEFT_MACHINE, LOST_MACHINE
+from cluster.losses import cause_of_loss, is_without_machine
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.expenses import Expenses
 from orchestrator.limit import spent_in_words
 from orchestrator.progress import Progress
+from orchestrator.recoveries import CAUSES, causes_json
 from orchestrator.refusals import check_first_report
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
@@ -34,9 +36,6 @@ from trainables.ray_trainables import (
 )
 from trainables.teachers import Teacher
 from trainables.trial import TrialInputs
-
-_LOST_PROCESS = "its worker process has died"
-"""What it says, with a paragraph of possible causes, of one whose process alone is gone."""
 
 _NEXT_FAILURE = "Failure # "
 """What Tune begins the account of each of a trial's failures with."""
@@ -72,7 +71,7 @@ class SweepRecorder(Callback):
         self._explain = explain
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
-        self._recoveries: dict[str, int] = {}
+        self._recoveries: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._failures: dict[str, str] = {}
         self._own_failures: dict[str, int] = {}  # by Tune's id: a trial that is run again begins with none
         self._short_of_memory: dict[str, float] = {}
@@ -149,28 +148,29 @@ class SweepRecorder(Callback):
         The loss of a machine says nothing of the trial and uses up none of its ``max_failures``.
         """
         key = trial.config["trial_id"]
-        self._expenses.lost(key)
-        if _is_without_machine(trial):
+        if is_without_machine(_last_failure(trial)):
             # Not one less: Tune itself does not count a loss that was announced.
             trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
         else:
             self._own_failures[trial.trial_id] = trial.run_metadata.num_failures
-        self._recoveries[key] = self._recoveries.get(key, 0) + 1
-        self._progress.recovering(key, self._explain(key) or _cause(trial))
+        self._recover(key, self._explain(key) or _cause(trial))
         self._look_for_outage(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
         self._look_for_outage(trial)
-        if _is_without_machine(trial):
+        key = trial.config["trial_id"]
+        if is_without_machine(_last_failure(trial)):
             # Tune gives up on a trial whose machine is lost before it has begun there, or that has no retry left.
-            key = trial.config["trial_id"]
-            self._recoveries[key] = self._recoveries.get(key, 0) + 1
-            self._expenses.lost(key)
-            self._progress.recovering(key, _cause(trial))
+            self._recover(key, _cause(trial))
             self._searcher.run_again(key)
         else:
-            self._end(trial, "failed", self._explain(trial.config["trial_id"]) or _cause(trial))
+            self._end(trial, "failed", self._explain(key) or _cause(trial))
+
+    def _recover(self, key: str, cause: str) -> None:
+        self._expenses.lost(key)
+        self._recoveries[key][cause] += 1
+        self._progress.recovering(key, cause)
 
     def _gets_more_memory(self, trial: Trial, failure: str) -> bool:
         """Once, a trial that had part of a GPU and ran out of its memory goes on with twice as much of one."""
@@ -180,9 +180,7 @@ class SweepRecorder(Callback):
             return False
         self._grown.add(key)
         more = min(1.0, 2 * had)
-        self._recoveries[key] = self._recoveries.get(key, 0) + 1
-        self._expenses.lost(key)
-        self._progress.recovering(key, f"{failure}; it had {had:g} of a GPU and gets {more:g}")
+        self._recover(key, f"{failure}; it had {had:g} of a GPU and gets {more:g}")
         self._searcher.run_again(key, gpus=more)
         return True
 
@@ -210,6 +208,7 @@ class SweepRecorder(Callback):
         settings = {name: value for name, value in trial.config.items() if name not in NOT_SETTINGS}
         key, case = trial.config["trial_id"], trial.config.get("case")
         report = self._last.pop(key, {})
+        causes = self._recoveries.pop(key, Counter())
         value = self._objective(report)
         config = parse_settings(trial.config)
         teacher = self._inputs.teacher_of(config)
@@ -221,7 +220,8 @@ class SweepRecorder(Callback):
             "error": error,
             "objective": value,
             "feasible": self._sweep.keeps_constraints(report),
-            "recoveries": self._recoveries.pop(key, 0),
+            "recoveries": causes.total(),
+            CAUSES: causes_json(causes),
             "ended_at": self._now(),
             **_teacher_columns(teacher),
             **{CONFIG_PREFIX + name: setting for name, setting in settings.items()},
@@ -238,14 +238,21 @@ class SweepRecorder(Callback):
 
 
 class SessionStopper(Stopper):
-    """Ends the session where going on would cost compute and come to nothing."""
+    """Ends the session where going on would cost compute and come to nothing, and a trial where no more of it is wanted."""
 
-    def __init__(self, searcher: StudySearcher) -> None:
+    def __init__(self, searcher: StudySearcher, until: Mapping[str, int] | None = None) -> None:
+        """Make the stopper of one session.
+
+        Args:
+            searcher: Knows why the session cannot go on.
+            until: Values of metrics at which a trial ends; none: at the end of its budget.
+        """
         self._searcher = searcher
+        self._until = until or {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's hook for one trial: never."""
-        return False
+        """Tune's hook for one trial, which may have failed and have no metrics."""
+        return any(result.get(name, 0) >= value for name, value in self._until.items())
 
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
@@ -275,20 +282,8 @@ def _last_failure(trial: Trial) -> str:
     return Path(trial.error_file).read_text(errors="replace").rpartition(_NEXT_FAILURE)[2].strip()
 
 
-def _is_without_machine(trial: Trial) -> bool:
-    """Whether it has lost its machine, or left one that is about to go: nothing that it has done."""
-    told = _last_failure(trial)
-    return LOST_MACHINE in told or LEFT_MACHINE in told
-
-
 def _cause(trial: Trial) -> str:
     """In a line: the last one of a stack trace names the exception."""
     told = _last_failure(trial)
-    if LOST_MACHINE in told:
-        return "its machine was lost"
-    if LEFT_MACHINE in told:
-        return "its machine is about to be taken away"
-    if _LOST_PROCESS in told:
-        return "its process crashed or was killed, perhaps because the machine ran out of memory"
-    lines = told.splitlines()
-    return lines[-1].strip() if lines else "unknown cause"
+    lines = told.splitlines() or ["unknown cause"]
+    return cause_of_loss(told) or lines[-1].strip()

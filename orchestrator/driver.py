@@ -68,6 +68,9 @@ class Driver:
     console: Console
     agenda: Agenda
     limit: SpendingLimit
+    until: Mapping[str, int] | None = None
+    """See ``run_sweep``."""
+
     past: Mapping[str, FrozenTrial] | None = None
     """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; none: not settled yet."""
 
@@ -231,7 +234,7 @@ class Driver:
                     storage_path=scratch,
                     failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
                     callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
-                    stop=SessionStopper(searcher),
+                    stop=SessionStopper(searcher, self.until),
                     verbose=0,
                 ),
             )

@@ -10,8 +10,8 @@ from typing import Any
 import ray
 import torch
 
+from cluster.losses import LOST_MACHINE
 from cluster.preemption import leaving
-from cluster.session import LOST_MACHINE
 from orchestrator.config import SweepConfig
 from orchestrator.fetching import load_images, published_teacher
 from orchestrator.results.keys import TEACHERS, training_folder
@@ -164,7 +164,7 @@ def _trained(
             return _followed(training, name, recipe, say)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # the task's own error, without Ray's account of where it happened
-        except ray.exceptions.RayActorError as error:
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
             lost = LOST_MACHINE in str(error)  # which says nothing of the training, as with trials
             crashes += not lost
             if crashes > sweep.max_failures:

@@ -58,6 +58,7 @@ class Progress:
 
     def recovering(self, trial_id: str, cause: str) -> None:
         """A trial's process died or raised; it will be continued."""
+        self.view.losses[cause] += 1
         # Comes before `started` where a trial fails while it is set up.
         self.warn(f"{trial_id} is tried again from its last checkpoint, after: {cause}")
 

@@ -30,9 +30,12 @@ class Rerun:
 
     @property
     def different(self) -> dict[str, tuple[Any, Any]]:
-        """Metrics that came out otherwise, each with its value then and now; times, and what was not measured then, are left
-        out."""
+        """What came out otherwise, each with what it was then and is now: whether it failed, or else its metrics. Times, and
+        what was not measured then, are left out."""
         assert self.now is not None
+        states = self.then["state"], self.now["state"]
+        if "failed" in states:
+            return {} if states[0] == states[1] else {"state": states}
         names = [m.name for m in METRICS if m.name not in _TIMES and self.then[m.name] is not None]
         return {name: (self.then[name], self.now[name]) for name in names if self.then[name] != self.now[name]}
 
@@ -45,13 +48,27 @@ class Rerun:
         }
 
     def conclusion(self) -> str:
-        """One or two lines."""
+        """A few lines."""
+        assert self.now is not None
+        if "failed" in {self.then["state"], self.now["state"]}:
+            return self._of_failures(self.now)
         if not self.different:
-            return "All of its numbers came out again, bit for bit."
+            stopped = self.then["state"] == "stopped_early"
+            unit = config_of(self.then).unit
+            up_to = f", up to where it was stopped ({self.then[unit]} {unit.replace('_', ' ')})" if stopped else ""
+            return f"All of its numbers came out again, bit for bit{up_to}."
         lines = [f"{name}: {then} then, {now} now" for name, (then, now) in self.different.items()]
         causes = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.other_machine.items())
         said = f"\nNumbers of a CPU are equal bit for bit under equal conditions; here {causes}" if causes else ""
         return "Other numbers:\n  " + "\n  ".join(lines) + said
+
+    def _of_failures(self, now: Row) -> str:
+        if self.then["state"] != "failed":
+            return f"It failed this time: {now['error']}"
+        if now["state"] != "failed":
+            return f"It did not fail again: {now['state'].replace('_', ' ')} now, but then: {self.then['error']}"
+        same = self.then["error"] == now["error"]
+        return f"It failed again: {now['error']}" + ("" if same else f"\nThen: {self.then['error']}")
 
 
 def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Row]:
@@ -65,8 +82,6 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
     if row is None:
         known = ", ".join(sorted(row["trial_id"] for row in board.rows)[:10])
         raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
-    if row["state"] not in {"completed", "diverged"}:
-        raise ConfigError(f"{trial_id} ended as {row['state']}: only a trial that ended by itself can be compared")
     parent = row[CONFIG_PREFIX + "initial_trial"]
     if parent is not None:
         raise ConfigError(f"{trial_id} went on from the state of {parent}: it cannot run alone")
@@ -109,12 +124,16 @@ def _settings(row: Row) -> dict[str, Any]:
 
 
 def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:
-    """Run one trial of a sweep again, and compare.
+    """Run one trial of a sweep again, and compare: one that was stopped early up to where it was stopped.
 
     Raises:
         ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
     """
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
-    run_sweep(sweep, sweep_id=sweep_id, address=address, console=console)
+    unit = config_of(then).unit
+    until = {unit: then[unit]} if then["state"] == "stopped_early" else None
+    finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, until=until).finished
     rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
-    return Rerun(sweep_id=sweep_id, then=then, now=rows[0] if rows else None)
+    return Rerun(
+        sweep_id=sweep_id, then=then, now=rows[-1] if finished else None
+    )  # one that failed runs anew each time

@@ -15,9 +15,10 @@ from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.limit import spent_in_words
+from orchestrator.recoveries import causes_of
 from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
 from orchestrator.results.schema import OUT_OF_BUDGET
-from orchestrator.study import ASSIGNMENT_ATTRIBUTE, WatchedStudy, settings_of_trial
+from orchestrator.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.view import SweepView, TrialView, duration
 from trainables.config import AnyTrialConfig, config_class
 from trainables.guards import warnings
@@ -124,8 +125,7 @@ def _view(
         if settings:
             key = keys.trial_name(trial.number)
             configs[key] = config_class(settings).model_construct(**settings)
-            case = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE, {}).get("case")
-            view.trials[key] = _trial_view(configs[key], {"case": case, **settings}, "running")
+            view.trials[key] = _trial_view(configs[key], {"case": case_of_trial(trial), **settings}, "running")
     for key, row in ended.items():
         configs[key] = config_of(row)
         settings = {"case": row["case"], **configs[key].model_dump()}
@@ -142,6 +142,7 @@ def _view(
         for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
             view.last_warning = f"{key}: {line}"
     for row in sorted(rows, key=lambda row: row["ended_at"]):
+        view.losses += causes_of(row)
         if row["error"]:
             view.last_warning = f"{row['trial_id']} {row['state']}: {row['error']}"
     return view

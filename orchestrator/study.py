@@ -99,6 +99,12 @@ def settings_of_trial(trial: FrozenTrial) -> dict[str, Any]:
     return settings
 
 
+def case_of_trial(trial: FrozenTrial) -> str | None:
+    """The case that a trial is for; none in a search."""
+    case: str | None = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE, {}).get("case")
+    return case
+
+
 def past_reports(study: optuna.Study) -> list[PastReport]:
     """All that the study's trials have reported."""
     return [

@@ -61,6 +61,7 @@ def run_sweep(
     address: str | None = None,
     console: Console | None = None,
     settled: Mapping[Assignment, str] | None = None,
+    until: Mapping[str, int] | None = None,
 ) -> SweepOutcome:
     """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
 
@@ -73,6 +74,7 @@ def run_sweep(
         console: Where progress is shown; none: standard output.
         settled: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
             ``SWEEP/TRIAL``.
+        until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
 
     Raises:
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
@@ -94,7 +96,15 @@ def run_sweep(
         while True:
             try:
                 return _run_session(
-                    sweep, sweep_id, store, surveyed, notifier, address=address, console=console, settled=settled
+                    sweep,
+                    sweep_id,
+                    store,
+                    surveyed,
+                    notifier,
+                    address=address,
+                    console=console,
+                    settled=settled,
+                    until=until,
                 )
             except StorageOutageError as error:
                 if sweep.storage.pause_seconds != 0:
@@ -112,6 +122,7 @@ def _run_session(
     address: str | None,
     console: Console,
     settled: Mapping[Assignment, str] | None,
+    until: Mapping[str, int] | None,
 ) -> SweepOutcome:
     """One session of a sweep that is locked.
 
@@ -140,6 +151,7 @@ def _run_session(
             console=console,
             agenda=Agenda(sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id)),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
+            until=until,
         )
         driver.say_start()
         driver.recall_expenses()

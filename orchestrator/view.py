@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.recoveries import in_words
 from trainables.metrics import finite
 
 _MARKS = {
@@ -69,6 +71,9 @@ class SweepView:
     num_trials: int
     trials: dict[str, TrialView] = field(default_factory=dict)
     last_warning: str = ""
+    losses: Counter[str] = field(default_factory=Counter)
+    """Of what trials had to be continued, and how often; of trials that run only those of this process are known."""
+
     spent: str = ""
     """What the trials have cost, in words."""
 
@@ -145,6 +150,8 @@ class SweepView:
         if len(shown) > rows:
             lines.append(f"and {len(shown) - rows} more")
         lines += [Text(line) for line in (self._counts(elapsed), self._best_curve()) if line]
+        if self.losses:
+            lines.append(Text(f"trials were continued after: {in_words(self.losses)}"))
         if self.last_warning:
             lines.append(Text(f"last warning: {self.last_warning}", style="yellow"))
         lines.append(Text(self.summary(elapsed), style="bold"))

@@ -6,7 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-TIMES = {"training_seconds", "evaluation_seconds", "ended_at", "reported_at", "recoveries", "sweep_id"}
+TIMES = {
+    "training_seconds",
+    "evaluation_seconds",
+    "ended_at",
+    "reported_at",
+    "recoveries",
+    "recovery_causes_json",
+    "sweep_id",
+}
 """Columns in which two runs of one sweep may differ."""
 
 

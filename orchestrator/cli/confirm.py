@@ -60,7 +60,7 @@ def rerun(
     address: Address = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run one trial again, and compare its numbers. Exit code 1 if they did not come out again.
+    """Run one trial again, and compare its numbers, or whether it fails. Exit code 1 if it came out otherwise.
 
     Example: zskt rerun quickstart-1a2b3c4d t0009
     """

@@ -9,9 +9,10 @@ from typing import Any
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.results import Row, Source, config_of, read_reports, read_sweeps, reader_of
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results import Row, Source, config_of, keys, read_reports, read_sweeps, reader_of
+from trainables.config import AnyTrialConfig, config_class
 from trainables.metrics import finite, is_share
+from trainables.object_store import ObjectStore
 
 STEP_RATIO = "student steps per generator step"
 """The quotient of the two integers that are stored."""
@@ -34,7 +35,7 @@ class Trial:
 
     case: str | None
     settings: Mapping[str, Any]
-    """All fields of its config; empty of a running one, whose row comes at its end."""
+    """All fields of its config; empty of a running one whose study is not there to tell them."""
 
     shares: Sequence[float]
     """How much of its budget was used at each report, in (0, 1]; empty where the budget is not known."""
@@ -159,7 +160,11 @@ def read_sweep(source: Source, sweep_id: str) -> SweepData:
     for report in read_reports(results, sweep_id).to_pylist():
         reports.setdefault(report["trial_id"], []).append(report)
     rows = {row["trial_id"]: row for row in board.rows}
-    trials = [_trial(key, rows.get(key), reports.get(key, []), board.sweep) for key in sorted(rows.keys() | reports)]
+    running = _running(results.store, sweep_id) if reports.keys() - rows.keys() else {}
+    trials = [
+        _trial(key, rows.get(key), running.get(key), reports.get(key, []), board.sweep)
+        for key in sorted(rows.keys() | reports)
+    ]
     return SweepData(
         sweep_id=sweep_id,
         sweep=board.sweep,
@@ -187,22 +192,36 @@ def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
     return f"{value:.{digits}%}" if is_share(metric) else f"{value:.4g}"
 
 
-def _trial(trial_id: str, row: Row | None, reports: list[Row], sweep: SweepConfig) -> Trial:
-    if row is None:
-        # Its budget is that of all trials, unless it follows from settings that its row will tell.
-        config = None if sweep.cases or sweep.equal_budget else sweep.configs()[0]
-        settings: dict[str, Any] = {}
-    else:
-        config = config_of(row)
-        settings = {name: row[CONFIG_PREFIX + name] for name in type(config).model_fields}
-    shares = [] if config is None else [sweep.share_used(config, report) for report in reports]
+def _running(store: ObjectStore, sweep_id: str) -> dict[str, tuple[AnyTrialConfig, str | None]]:
+    """Config and case of each trial by its study; of those that have ended too."""
+    from orchestrator.study import WatchedStudy, case_of_trial, settings_of_trial  # brings optuna
+
+    found = {}
+    for trial in WatchedStudy(store, sweep_id).trials():
+        if settings := settings_of_trial(trial):
+            config = config_class(settings).model_construct(**settings)
+            found[keys.trial_name(trial.number)] = config, case_of_trial(trial)
+    return found
+
+
+def _trial(
+    trial_id: str,
+    row: Row | None,
+    begun: tuple[AnyTrialConfig, str | None] | None,
+    reports: list[Row],
+    sweep: SweepConfig,
+) -> Trial:
+    config, case = (config_of(row), row["case"]) if row is not None else begun or (None, None)
+    settings = {} if config is None else {name: getattr(config, name) for name in type(config).model_fields}
+    if config is None and not sweep.cases and not sweep.equal_budget:
+        config = sweep.configs()[0]  # whose budget is that of all trials
     return Trial(
         trial_id=trial_id,
         number=int(trial_id[1:]),
         state=row["state"] if row else "running",
-        case=row["case"] if row else None,
+        case=case,
         settings=settings,
-        shares=shares,
+        shares=[] if config is None else [sweep.share_used(config, report) for report in reports],
         reports=reports,
         row=row,
     )

@@ -100,6 +100,9 @@ TRIALS = pa.schema(
         _field(
             "recoveries", pa.int64(), "How often it was continued after its process died, in its last session.", "count"
         ),
+        _field(
+            "recovery_causes_json", pa.string(), "Of what: a JSON object of causes with how often each; null if never."
+        ),
         _field("ended_at", _TIME, "When the driver learnt that it had ended.", "UTC"),
         _field("teacher_sha256", pa.string(), "Checksum of the teacher's weights."),
         _field(

@@ -17,6 +17,7 @@ from orchestrator.callbacks import SessionStopper, SweepRecorder
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.progress import Progress
+from orchestrator.recoveries import causes_of, in_words
 from orchestrator.refusals import check_first_report
 from orchestrator.results import ResultWriter, read_reports, read_trials
 from orchestrator.searcher import StudySearcher
@@ -156,22 +157,52 @@ def test_lost_machines_use_up_no_retry_whether_tune_counts_them_or_not(session: 
     assert session.out.getvalue().count("its machine is about to be taken away") == 1
 
 
-def test_why_a_trial_is_tried_again_is_said_in_a_line(session: Session, tmp_path: Path) -> None:
+NODE = "The actor died because its node has died. Node Id: 1\n\tthe actor's node was "
+PROCESS = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ("Traceback ...\nOSError: no space left", "OSError: no space left"),
+        (NODE + "preempted: Node was forcibly preempted", "its machine was lost (taken away, as announced)"),
+        (NODE + "terminated expectedly: received SIGTERM", "its machine was lost (shut down)"),
+        (NODE + "terminated unexpectedly: health check failed", "its machine was lost (it stopped answering)"),
+        (NODE + "terminated: ", "its machine was lost"),
+        (PROCESS + "exit_actor() is called.", "its machine is about to be taken away"),
+        (PROCESS, "its process crashed or was killed, perhaps because the machine ran out of memory"),
+        (
+            "1 worker(s) were killed due to the node running low on memory. Memory on ...\nTop 10 memory users: ...\n61",
+            "its process was ended, as the machine ran low on memory",
+        ),
+    ],
+)
+def test_why_a_trial_is_tried_again_is_said_in_a_line_and_kept(
+    told: str, cause: str, session: Session, tmp_path: Path
+) -> None:
     trial = session.start()
     trial.error_file = tmp_path / "error.txt"
-    causes = {
-        "Traceback ...\nOSError: no space left": "OSError: no space left",
-        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: ...": (
-            "its process crashed or was killed, perhaps because the machine ran out of memory"
-        ),
-    }
-    for number, told in enumerate(causes, start=1):
+    trial.error_file.write_text("Failure # 1 (occurred at ...)\nOSError: busy\n")
+    session.recorder.on_trial_recover(0, [], trial)
+    for number in (2, 3):
         with trial.error_file.open("a") as file:
             file.write(f"Failure # {number} (occurred at ...)\n{told}\n")
         session.recorder.on_trial_recover(0, [], trial)
-    assert [line.partition("after: ")[2] for line in session.out.getvalue().splitlines() if "after: " in line] == [
-        *causes.values()
-    ]
+    after = [line.partition("after: ")[2] for line in session.out.getvalue().splitlines() if "tried again" in line]
+    assert after == ["OSError: busy", cause, cause]
+    session.report(trial, 4)
+    session.recorder.on_trial_complete(0, [], trial)
+    (row,) = session.rows()
+    assert (row["recoveries"], causes_of(row)) == (3, {"OSError: busy": 1, cause: 2})
+    assert in_words(causes_of(row)) == f"{cause} (2 times); OSError: busy"
+
+
+def test_of_a_trial_that_was_never_continued_nothing_is_kept(session: Session) -> None:
+    trial = session.start()
+    session.report(trial, 4)
+    session.recorder.on_trial_complete(0, [], trial)
+    (row,) = session.rows()
+    assert (row["recoveries"], row["recovery_causes_json"], causes_of(row)) == (0, None, {})
 
 
 def fail_for_memory(session: Session, trial: Any, gpus: float) -> None:
@@ -258,6 +289,14 @@ def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session:
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING]
     assert session.searcher.suggest("x") is None, "nothing is asked of a storage that is away"
+
+
+def test_a_trial_of_which_no_more_is_wanted_ends_there(session: Session) -> None:
+    stopper = SessionStopper(session.searcher, {"pseudo_batches": 70})
+    assert [stopper("x", {"pseudo_batches": done}) for done in (60, 70, 80)] == [False, True, True]
+    assert not stopper("x", {"failure": "ValueError: no"})
+    assert not SessionStopper(session.searcher)("x", {"pseudo_batches": 70})
+    assert not stopper.stop_all()
 
 
 def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,23 +85,20 @@ def test_a_teacher_whose_machine_is_announced_to_go_loses_no_epoch(
     assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
 
 
-class Died(ray.exceptions.RayActorError):
-    """As Ray tells it."""
-
-
-LOST = "The actor died because its node has died. Node Id: 1"
-CRASHED = "The actor died unexpectedly: its worker process has died."
+LOST = ray.exceptions.RayActorError("0" * 32, "The actor died because its node has died. Node Id: 1")
+CRASHED = ray.exceptions.RayActorError("0" * 32, "The actor died unexpectedly: its worker process has died.")
+STARVED = ray.exceptions.OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
 
 
 def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = SweepConfig.model_validate(
         {"name": "tiny", "storage": {"uri": "unused"}, "max_failures": 1, "num_trials": 1}
     )
-    ends = iter([LOST, CRASHED, LOST, LOST, CRASHED, LOST])
+    ends = iter([LOST, CRASHED, LOST, LOST, STARVED, LOST])
     said: list[str] = []
 
     def followed(*_: Any) -> Any:
-        raise Died("0" * 32, next(ends))
+        raise next(ends)
 
     monkeypatch.setattr(inputs, "_followed", followed)
     monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: actor))

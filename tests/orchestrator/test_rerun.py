@@ -55,8 +55,6 @@ def test_a_trial_of_a_case_runs_again_too() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ConfigError, match="has no ended trial t0099; there: t0000, t0003"):
         rerun_sweep(board(), "t0099")
-    with pytest.raises(ConfigError, match="t0006 ended as stopped_early"):
-        rerun_sweep(board(), "t0006")
     with pytest.raises(ConfigError, match=r"ran at scale 0\.5"):
         rerun_sweep(BOARD, "t0003")
 
@@ -72,3 +70,25 @@ def test_equal_numbers_and_others() -> None:
     assert other.different == {"validation_accuracy": (0.5, 0.6)}
     assert "validation_accuracy: 0.5 then, 0.6 now" in other.conclusion()
     assert "threads 1 then, 2 now" in other.conclusion()
+
+
+def test_of_a_stopped_trial_the_part_that_ran_is_compared() -> None:
+    then = trial("t0003", pseudo_batches=70, state="stopped_early")
+    same = Rerun(sweep_id="a", then=then, now={**then, "trial_id": "t0000"})
+    assert same.different == {}
+    assert same.conclusion().endswith("bit for bit, up to where it was stopped (70 pseudo batches).")
+
+
+def test_whether_a_trial_fails_again_is_said() -> None:
+    fine = trial("t0003")
+    failed = trial("t0003", state="failed", error="OSError: no route", validation_accuracy=None)
+    again = Rerun(sweep_id="a", then=failed, now={**failed, "validation_accuracy": 0.5})
+    assert (again.different, again.conclusion()) == ({}, "It failed again: OSError: no route")
+    otherwise = Rerun(sweep_id="a", then=failed, now={**failed, "error": "ValueError: no"})
+    assert otherwise.conclusion() == "It failed again: ValueError: no\nThen: OSError: no route"
+    mended = Rerun(sweep_id="a", then=failed, now=fine)
+    assert mended.different == {"state": ("failed", "completed")}
+    assert mended.conclusion() == "It did not fail again: completed now, but then: OSError: no route"
+    broken = Rerun(sweep_id="a", then=fine, now=failed)
+    assert broken.different == {"state": ("completed", "failed")}
+    assert broken.conclusion() == "It failed this time: OSError: no route"

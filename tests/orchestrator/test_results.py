@@ -45,6 +45,7 @@ def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
         "objective": 0.5,
         "feasible": True,
         "recoveries": 0,
+        "recovery_causes_json": None,
     }
     row |= {"ended_at": NOW, "teacher_sha256": "ab", "teacher_validation_accuracy": 0.9, "teacher_test_accuracy": 0.9}
     return row | changes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from orchestrator.study import open_study
 from orchestrator.view import sparkline
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
-from tests.orchestrator.test_results import NOW, report
+from tests.orchestrator.test_results import NOW, report, trial
 from trainables.filesystems import LocalFilesystem
 from trainables.object_store import ObjectStore
 
@@ -152,6 +153,15 @@ def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: str) -> No
     assert status.over and status.elapsed == 300
     assert event in text_of(status) and "10 min ago" in text_of(status)
     assert "goes on with it" in text_of(status)
+
+
+def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    for number, lost in enumerate(({"machine gone": 2}, {"machine gone": 1, "process died": 1}), start=3):
+        row = trial(f"t000{number}", recoveries=sum(lost.values()), recovery_causes_json=json.dumps(lost))
+        ResultWriter(store, "search-a").write_trial(row)
+    text = text_of(SweepWatch(store, "search-a").look(now=NOW + timedelta(hours=3)))
+    assert "trials were continued after: machine gone (3 times); process died" in text
 
 
 def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) -> None:

@@ -216,6 +216,11 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
     for row, told in zip(rows, study.trials, strict=True):
         assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
         assert max(told.intermediate_values) == row["pseudo_batches"]
+    board = read_leaderboard(find_storage(storage), "halving")
+    again = rerun(board, stopped[0]["trial_id"], console=Console(file=io.StringIO()))
+    assert again.now is not None
+    assert (again.now["state"], again.now["pseudo_batches"]) == ("stopped_early", stopped[0]["pseudo_batches"])
+    assert again.different == {}
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -469,6 +474,11 @@ def test_a_sweep_whose_trials_all_fail_says_why_and_fails(tmp_path: Path, storag
     result = CliRunner().invoke(app, ["sweep", str(file), "--sweep-id", "hopeless"])
     assert result.exit_code == 1
     assert "failed because of: ValueError: attention_weight=250" in result.output
+    board = read_leaderboard(find_storage(storage), "hopeless")
+    for _ in range(2):  # it runs each time
+        again = rerun(board, "t0000", console=Console(file=io.StringIO()))
+        assert again.conclusion().startswith("It failed again: ValueError: attention_weight=250")
+    assert len(trials(storage, "hopeless-t0000")) == 2
 
 
 def teacher_in(inputs: TrialInputs) -> Teacher:

@@ -59,7 +59,8 @@ def trial_curves(data: SweepData) -> go.Figure | None:
 
 
 def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, str] | None = None) -> go.Figure | None:
-    """The mean of each case over its seeds, with a band of one population standard deviation on each side.
+    """The mean of each case over its seeds, with a band of one population standard deviation on each side. Trials that run
+    are dotted lines of their own.
 
     Args:
         trials: Trials that have a case.
@@ -73,8 +74,14 @@ def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, st
     if not cases:
         return None
     made = figure(x=_BUDGET_AXIS, y=metric_axis(metric))
-    for number, (case, seeds) in enumerate(cases.items()):
+    for number, (case, of_case) in enumerate(cases.items()):
         colour = COLOURS[number % len(COLOURS)]
+        running = [trial for trial in of_case if trial.state == "running"]
+        for trial in running:
+            _add_running(made, trial, metric, case=(labels or {}).get(case, case), colour=colour, group=case)
+        seeds = [trial for trial in of_case if trial not in running]
+        if not seeds:
+            continue
         by_share: dict[float, list[float]] = {}
         for trial in seeds:
             for share, value in _points(trial, metric):
@@ -99,6 +106,21 @@ def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, st
             hovertemplate=f"{name}: {value_format(metric)} ± {value_format(metric, 'customdata')}<extra></extra>",
         )
     return made
+
+
+def _add_running(made: go.Figure, trial: Trial, metric: str, *, case: str, colour: str, group: str) -> None:
+    points = _points(trial, metric)
+    name = f"{case}, {trial.trial_id} runs"
+    made.add_scatter(
+        x=[share for share, _ in points],
+        y=[value for _, value in points],
+        mode="lines+markers",
+        marker={"size": 4},
+        line={"color": colour, "width": 1.5, "dash": "dot"},
+        name=name,
+        legendgroup=group,
+        hovertemplate=f"{name}: {value_format(metric)}<extra></extra>",
+    )
 
 
 def _points(trial: Trial, metric: str) -> list[tuple[float, float]]:

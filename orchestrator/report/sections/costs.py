@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.recoveries import causes_of, in_words
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
@@ -34,7 +35,7 @@ def costs_section(data: SweepData) -> Section:
             time_cell(sum(row["training_seconds"] for row in found)),
             time_cell(sum(row["evaluation_seconds"] for row in found)),
             f"{sum(row['student_updates'] or 0 for row in found):,}",
-            str(sum(row["recoveries"] for row in found)),
+            str(sum(row["recoveries"] or 0 for row in found)),  # not known of a row that was lost and written anew
             *(_money(found) if counted else ()),
         ]
         for state, found in groups.items()
@@ -54,14 +55,20 @@ def failures_section(data: SweepData) -> Section:
     """Trials that failed, diverged or were continued, and what was warned of."""
     blocks: list[Block] = []
     rows = [
-        [row["trial_id"], words(row["state"]), row["error"] or "", str(row["recoveries"])]
+        [
+            row["trial_id"],
+            words(row["state"]),
+            row["error"] or "",
+            str(row["recoveries"] or 0),
+            in_words(causes_of(row)),
+        ]
         for row in data.board.rows
         if row["state"] in {"failed", "diverged"} or row["recoveries"]
     ]
     if rows:
-        headings = ("trial", "state", "cause", "continued")
+        headings = ("trial", "state", "cause", "continued", "after")
         blocks.append(
-            Table(title="Failures and retries", headings=headings, rows=rows, text_columns=frozenset({0, 1, 2}))
+            Table(title="Failures and retries", headings=headings, rows=rows, text_columns=frozenset({0, 1, 2, 4}))
         )
     found: dict[str, list[str]] = {}
     for trial in data.trials:

@@ -26,7 +26,9 @@ _TRIALS = "Each line is a trial; a cross ends one that was stopped early, diverg
 _NEW_SEEDS = (
     "The best settings and the published ones again: means over seeds, bands of one standard deviation each way."
 )
-_CASES = "Lines are means over seeds, bands one population standard deviation each way."
+_CASES = (
+    "Lines are means over seeds, bands one population standard deviation each way; dotted lines are trials that run."
+)
 _IMPORTANCE = (
     "Share of the variance of {metric} that a setting explains, {label} (fANOVA; whiskers: 95 % of repetitions on trials "
     "drawn again). It is about the trials that were run: where a search looks at one region only, a setting can look "

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.provenance import session_row
 from orchestrator.report import read_sweep
 from orchestrator.report.answer import advice, answer, question
 from orchestrator.report.data import STEP_RATIO
 from orchestrator.report.figures import map_axes
 from orchestrator.results import ResultWriter
+from orchestrator.searcher import StudySearcher
+from orchestrator.study import open_study
+from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import report
 from trainables.object_store import ObjectStore
@@ -79,6 +84,25 @@ def test_a_trial_that_runs_has_reports_and_no_row(store: ObjectStore) -> None:
     ResultWriter(store, "search-a").write_report(report("t0007", 70))
     running = read_sweep(store, "search-a").trial("t0007")
     assert (running.state, running.row, running.shares) == ("running", None, [0.5])
+
+
+def test_the_settings_and_the_budget_of_a_trial_that_runs_are_those_of_the_study(store: ObjectStore) -> None:
+    trial = {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
+    budget = {"unit": "student_updates", "amount": 1000}
+    sweep = SweepConfig.model_validate(
+        {"name": "a", "trial": trial, "space": "step_ratio_temperature", "budget": budget}
+    )
+    searcher = StudySearcher(
+        open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
+    )
+    config = searcher.suggest("a")
+    assert isinstance(config, dict)
+    writer = ResultWriter(store, "search-b")
+    writer.write_session(session_row(sweep, ["student_steps"], number=0, event="started", cpus=2, gpus=0))
+    writer.write_report(report("t0000", config["total_pseudo_batches"] // 2))
+    running = read_sweep(store, "search-b").trial("t0000")
+    assert running.settings["student_steps"] == config["student_steps"]
+    assert list(running.shares) == pytest.approx([0.5], abs=0.02)
 
 
 def test_a_sweep_that_is_not_there_is_named_with_those_that_are(store: ObjectStore) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from orchestrator.loading import load_sweep
+from orchestrator.provenance import session_row
 from orchestrator.report import SweepData, figures, read_sweep
 from orchestrator.report.data import STEP_RATIO
 from orchestrator.report.page import Table
 from orchestrator.results import ResultWriter
+from orchestrator.searcher import StudySearcher
+from orchestrator.study import open_study
+from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_results import report
 from trainables.object_store import ObjectStore
@@ -86,6 +91,41 @@ def test_cases_are_means_with_a_band_of_one_standard_deviation(store: ObjectStor
     assert line.name == "baseline (n=3)"
     assert line.y[-1] == pytest.approx(np.mean(ends))
     assert band.y[len(line.y) - 1] == pytest.approx(np.mean(ends) + np.std(ends))
+
+
+def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
+    sweep = load_sweep("numerics-digits")
+    writer = ResultWriter(store, "cases-b")
+    writer.write_session(session_row(sweep, [], number=0, event="started", cpus=2, gpus=0))
+    study = open_study(store, "cases-b", modes=[])
+    searcher = StudySearcher(study, sweep, resolve_space(sweep.space), sweep_id="cases-b")
+    begun = [searcher.suggest(str(number)) for number in range(2)]
+    cases = []
+    for config in begun:
+        assert isinstance(config, dict)
+        cases.append(config["case"])
+        for done in (35, 70):
+            writer.write_report(report(config["trial_id"], done, epochs=None, test_accuracy=0.01 * done))
+    data = read_sweep(store, "cases-b")
+    assert [(trial.state, trial.case) for trial in data.trials] == [("running", case) for case in cases]
+    made = figures.case_curves(data.trials, "test_accuracy")
+    assert made is not None
+    line = trace(made, f"{cases[0]}, t0000 runs")
+    assert list(line.y) == pytest.approx([0.35, 0.7])
+    assert line.x[1] == pytest.approx(2 * line.x[0])
+    assert line.line.dash == "dot"
+
+
+def test_a_case_that_runs_once_more_does_not_shorten_the_mean_of_its_seeds(store: ObjectStore) -> None:
+    sweep = load_sweep("numerics-digits").model_copy(update={"seeds": [0, 1, 2], "num_trials": 9})
+    write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
+    data = read_sweep(store, "cases-a")
+    first = data.trials[0]
+    running = replace(first, trial_id="t0009", state="running", shares=first.shares[:1], reports=first.reports[:1])
+    made = figures.case_curves([*data.trials, running], "validation_accuracy")
+    assert made is not None
+    assert trace(made, "baseline (n=3)").x[-1] == 1
+    assert len(trace(made, "baseline, t0009 runs").x) == 1
 
 
 def test_the_history_is_the_best_so_far_beside_random_order(data: SweepData) -> None:

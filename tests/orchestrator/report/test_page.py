@@ -152,11 +152,14 @@ def test_several_objectives_have_a_front(store: ObjectStore) -> None:
 def test_failures_and_warnings_are_told(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
     writer = ResultWriter(store, "search-a")
-    writer.write_trial(trial("t0007", state="failed", error="RuntimeError: boom <&>", objective=None, recoveries=2))
+    lost = {"recoveries": 2, "recovery_causes_json": '{"its machine was lost (shut down)": 2}'}
+    writer.write_trial(trial("t0007", state="failed", error="RuntimeError: boom <&>", objective=None, **lost))
+    writer.write_trial(trial("t0008", recoveries=None))  # a row that was lost itself
     writer.write_report(report("t0007", 10, image_diversity=0.0))
     page = make_report(store, ["search-a"])
     assert "Failures and warnings" in headings(page)
     assert "RuntimeError: boom &lt;&amp;&gt;" in page
+    assert "its machine was lost (shut down) (2 times)" in page
     assert "the generator has collapsed" in text_of(page)
 
 
