@@ -17,8 +17,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.expenses import Expenses
 from orchestrator.limit import spent_in_words
 from orchestrator.progress import Progress
-from orchestrator.recoveries import CAUSES, causes_json
 from orchestrator.refusals import check_first_report
+from orchestrator.results.causes import CAUSES, causes_json
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher

@@ -15,8 +15,8 @@ from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.limit import spent_in_words
-from orchestrator.recoveries import causes_of
 from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
+from orchestrator.results.causes import causes_of
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.view import SweepView, TrialView, duration

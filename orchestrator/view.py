@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
-from orchestrator.recoveries import in_words
+from orchestrator.results.causes import in_words
 from trainables.metrics import finite
 
 _MARKS = {

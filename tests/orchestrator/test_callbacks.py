@@ -17,9 +17,9 @@ from orchestrator.callbacks import SessionStopper, SweepRecorder
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.progress import Progress
-from orchestrator.recoveries import causes_of, in_words
 from orchestrator.refusals import check_first_report
 from orchestrator.results import ResultWriter, read_reports, read_trials
+from orchestrator.results.causes import causes_of, in_words
 from orchestrator.searcher import StudySearcher
 from orchestrator.study import open_study
 from search_spaces import resolve_space

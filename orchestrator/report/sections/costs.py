@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.recoveries import causes_of, in_words
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.results import Row, config_of
+from orchestrator.results.causes import causes_of, in_words
 from orchestrator.view import duration
 from trainables.guards import warnings
 
