@@ -46,6 +46,7 @@ from orchestrator.sharing import Sharing
 from orchestrator.storage import shown
 from orchestrator.study import ended_trials, past_reports
 from orchestrator.survey import published_settings
+from orchestrator.waiting import WaitingWatch
 from orchestrator.warm_start import past_trials
 from search_spaces import SearchSpace
 from trainables.checkpoint import CheckpointStore
@@ -246,14 +247,19 @@ class Driver:
             raise searcher.ended_by
 
     def _watchers(self) -> list[tune.Callback]:
-        """What else follows the trials, if it is asked for."""
+        """What else follows the trials."""
+        waiting = WaitingWatch(
+            cpus=self.sweep.resources.cpu,
+            gpus=self.sweep.gpus_per_trial,
+            warn=lambda line: self.say(f"warning: {line}"),
+        )
         if not self.sweep.tensorboard:
-            return []
+            return [waiting]
         from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
 
         folder = tensorboard_folder(self.store, self.sweep_id)
         self.say(f"TensorBoard files: {folder}")
-        return [TensorBoardWriter(folder)]
+        return [waiting, TensorBoardWriter(folder)]
 
     def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
         kept_in = self.store.below(keys.checkpoint_folder(self.sweep_id))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from orchestrator.waiting import PATIENCE_SECONDS, WaitingWatch
+
+
+@dataclass
+class Session:
+    now: float = 0.0
+    said: list[str] = field(default_factory=list)
+
+    def watch(self) -> WaitingWatch:
+        return WaitingWatch(
+            cpus=1,
+            gpus=0.5,
+            warn=self.said.append,
+            there=lambda: {"CPU": 8.0, "GPU": 1.0},
+            free=lambda: {"GPU": 0.25},  # Ray leaves out what is all in use
+            clock=lambda: self.now,
+        )
+
+
+def step(watch: WaitingWatch, *states: str) -> None:
+    trials: list[Any] = [SimpleNamespace(status=state) for state in states]
+    watch.on_step_end(0, trials)
+
+
+def test_a_sweep_that_finds_no_room_says_so_once() -> None:
+    session = Session()
+    watch = session.watch()
+    for session.now in (0.0, PATIENCE_SECONDS - 1):
+        step(watch, "TERMINATED", "PENDING")
+    assert session.said == []
+    for session.now in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS):
+        step(watch, "TERMINATED", "PENDING")
+    (line,) = session.said
+    assert line.startswith(
+        "no trial could begin for 60 s: each needs 1 CPU cores and 0.5 GPUs; free are 0 of 8 cores and "
+    )
+    assert "0.25 of 1 GPUs" in line
+
+
+def test_waiting_beside_a_trial_that_runs_is_no_waiting() -> None:
+    session = Session()
+    watch = session.watch()
+    for session.now in (0.0, PATIENCE_SECONDS - 1):
+        step(watch, "PENDING")
+    step(watch, "RUNNING", "PENDING")
+    for session.now in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS - 1):
+        step(watch, "PENDING")
+    step(watch)
+    assert session.said == []
+    for session.now in (2 * PATIENCE_SECONDS, 3 * PATIENCE_SECONDS):
+        step(watch, "PENDING")
+    assert len(session.said) == 1
