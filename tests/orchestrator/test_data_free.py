@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import orchestrator.inputs
+import orchestrator.fetching
 import orchestrator.plan
 from orchestrator.config import SweepConfig
 from orchestrator.confirm import confirmation_sweep
@@ -107,7 +107,7 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
     def nothing_to_read(*_: object, **__: object) -> None:
         raise AssertionError("real images or labels were asked for")
 
-    monkeypatch.setattr(orchestrator.inputs, "load_dataset", nothing_to_read)
+    monkeypatch.setattr(orchestrator.fetching, "load_dataset", nothing_to_read)
     with pytest.raises(AssertionError, match="real images or labels were asked for"):
         prepare_inputs(audited, store, say=lambda _: None)
 
