@@ -21,7 +21,7 @@ from tests.comparison import differences
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_sweep import ROOT, start
 
-pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STOPS = [*[signal.SIGKILL] * 5, signal.SIGINT, *[signal.SIGKILL] * 5, signal.SIGTERM]
 
