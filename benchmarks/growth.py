@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import optuna
+import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
@@ -32,7 +33,7 @@ from orchestrator.results import read_trials
 from orchestrator.storage import open_storage
 from orchestrator.sweep import run_sweep
 from trainables.metrics import METRICS
-from trainables.ray_trainables import NOTES
+from trainables.ray_trainables import HOLD, MACHINE_NOTES, NOTES
 from trainables.stand_ins import blank_splits, untrained_teacher
 from trainables.trial import TrialInputs
 
@@ -57,7 +58,8 @@ class Costless(tune.Trainable):
         report = {metric.name: metric.kind(0) for metric in METRICS if "zero_shot" in metric.methods}
         report |= {"pseudo_batches": done, "student_updates": done, "validation_accuracy": value, "diverged": False}
         machine = {"hostname": "here", "device": "cpu", "device_name": "", "threads": 1, "compiled": False}
-        return {**report, **machine, "done": self._reports == REPORTS_EACH, NOTES: []}
+        hold = {"node_id": ray.get_runtime_context().get_node_id(), "cpus": 1, "gpus": 0, "seconds": self._reports}
+        return {**report, **machine, HOLD: hold, "done": self._reports == REPORTS_EACH, NOTES: [], MACHINE_NOTES: []}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial in the same process."""
@@ -135,10 +137,10 @@ def ours(trials: int) -> tuple[list[float], int]:
     with tempfile.TemporaryDirectory() as storage:
         sweep = make_sweep(storage, trials)
         with (
-            patch("orchestrator.sweep.TrialTrainable", Costless),
-            patch("orchestrator.sweep.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
-            patch("orchestrator.sweep.tune.with_parameters", lambda trainable, **kwargs: trainable),
-            patch("orchestrator.sweep.SweepRecorder", Recorder),
+            patch("orchestrator.driver.TrialTrainable", Costless),
+            patch("orchestrator.driver.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
+            patch("orchestrator.driver.tune.with_parameters", lambda trainable, **kwargs: trainable),
+            patch("orchestrator.driver.SweepRecorder", Recorder),
         ):
             start = time.perf_counter()
             run_sweep(sweep, sweep_id="growth", console=Console(quiet=True))
