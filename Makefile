@@ -26,7 +26,7 @@ format: .venv/.development
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-# Tables of docs/performance.md, in about a quarter of an hour on an otherwise idle machine.
+# Tables of docs/performance.md, in eleven minutes on an otherwise idle machine of 2 cores.
 bench: .venv/.development
 	$(bin)/python -m benchmarks.training_loop --pairs wrn-16-2:wrn-16-1 --threads 1 --repeats 2
 	$(bin)/python -m benchmarks.training_loop --no-compile --threads 2 --repeats 2
