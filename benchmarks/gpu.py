@@ -23,11 +23,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.training_loop import PAIRS, make_distiller, make_published
 from trainables.devices import claim_device
+from trainables.graphs import WARM_UPS
 
 PUBLISHED_BATCHES = 80_000
 """Pseudo batches of a published run, for the projected hours."""
 
-COMPARED_BATCHES = 5
+COMPARED_BATCHES = WARM_UPS + 2
 """Of which a recording does the last two. Few, for the loop is chaotic: later, rounding alone would show."""
 
 TOLERANCE = 1e-5
@@ -101,7 +102,7 @@ def difference(pair: str, device: str) -> float:
 
 def measure(side: Side, batches: int) -> Measured:
     """Time so many pseudo batches after the first few, then look closely at one more."""
-    side.train(5)  # compiles, and records
+    side.train(WARM_UPS + 1)  # compiles, and records
     _wait()
     start = time.perf_counter()
     side.train(batches)

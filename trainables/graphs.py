@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.errors import RecordingError
 
-_WARM_UPS = 3
+WARM_UPS = 3
 """Calls before the recording. They make what must not be made in it: Adam's moments, workspaces, compiled code."""
 
 
@@ -43,7 +43,7 @@ class Recorded:
         Raises:
             RecordingError: it does what cannot be recorded.
         """
-        if self._replay is None and self._calls < _WARM_UPS:
+        if self._replay is None and self._calls < WARM_UPS:
             self._calls += 1
             warm_up(lambda: self._function(*inputs))
             return

@@ -17,12 +17,10 @@ from trainables.datasets import find_spec
 from trainables.devices import claim_device, device_name, peak_memory
 from trainables.distiller import ZeroShotDistiller
 from trainables.evaluation import transition_curves
+from trainables.graphs import WARM_UPS
 from trainables.stand_ins import Agreeing, blank_probe, blank_splits, untrained_teacher
 from trainables.supervised import SupervisedTrainer
 from trainables.trial import TrialInputs, build_training
-
-_WARM_UPS = 4
-"""Pseudo batches, or updates, before one is timed: the fourth of a loop with ``cuda_graphs`` is recorded."""
 
 _CURVE_IMAGES = 256
 """Images on which transition curves are tried: more than a GPU takes at once, so that memory is at its highest."""
@@ -54,7 +52,7 @@ class Neighbour:
         device = claim_device(cpus=self._cpus, gpus=1)
         self._training = stand_in_training(self._config, device)
         self._device = device
-        for _ in range(_WARM_UPS):
+        for _ in range(WARM_UPS + 1):  # behind them a loop with ``cuda_graphs`` is recorded
             self.rate(0)
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
         return Beginning(device_name=device_name(device), gpu_bytes=total, seconds_each=1 / self.rate(0))
