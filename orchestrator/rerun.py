@@ -134,6 +134,5 @@ def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, cons
     until = {unit: then[unit]} if then["state"] == "stopped_early" else None
     finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, until=until).finished
     rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
-    return Rerun(
-        sweep_id=sweep_id, then=then, now=rows[-1] if finished else None
-    )  # one that failed runs anew each time
+    newest = rows[-1] if finished else None  # one that failed runs anew each time
+    return Rerun(sweep_id=sweep_id, then=then, now=newest)
