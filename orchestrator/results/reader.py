@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,21 +80,23 @@ class ResultReader:
         below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
         there = {name: size for name, size in self.store.sizes(below).items() if name.endswith(".parquet")}
         spec = _TABLES[table]
-        known = self._known.setdefault(table, _Known(_full(spec.schema).append(_OBJECT).empty_table()))
+        known = self._known.setdefault(table, _Known(spec.schema))
         known.forget(
             {key for key, size in known.sizes.items() if key.startswith(f"{below}/") and there.get(key) != size}
         )
         new = [name for name in there if name not in known.sizes]
         damaged: dict[str, str] = {}
         for start in range(0, len(new), _AT_ONCE):
-            some: dict[str, pa.Table] = {}
+            some: dict[pa.Schema, dict[str, pa.Table]] = defaultdict(dict)
             # Those that are gone were compacted since we looked; the next look finds their rows.
             for name, data in self.store.read_found(new[start : start + _AT_ONCE]).items():
                 try:
-                    some[name] = _fitted(pq.read_table(pa.BufferReader(data)), spec.schema, keys.sweep_of(name))
+                    rows = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+                    some[rows.schema][name] = rows
                 except (OSError, pa.ArrowException) as error:
-                    damaged[name] = str(error).splitlines()[0]
-            known.add(some, there)
+                    damaged[name] = _in_a_line(error)
+            for alike in some.values():
+                damaged |= known.add(alike, there)
         rows = known.rows.drop_columns([_OBJECT.name])
         if sweep_id:
             rows = rows.filter(pc.equal(rows["sweep_id"], sweep_id))
@@ -103,18 +106,26 @@ class ResultReader:
 class _Known:
     """What has been read of one table: each row with the object it is from, copies among them."""
 
-    def __init__(self, rows: pa.Table) -> None:
-        self.rows = rows
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self.rows = _with_origin(schema).empty_table()
         self.sizes: dict[str, int] = {}
 
-    def add(self, objects: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> None:
-        if not objects:
-            return
-        named = [
-            rows.append_column(_OBJECT, pa.array([key] * len(rows), _OBJECT.type)) for key, rows in objects.items()
-        ]
-        self.rows = pa.concat_tables([self.rows, *named]).combine_chunks()
+    def add(self, objects: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> dict[str, str]:
+        """Objects with equal columns, which are fitted together: that takes as long for one row as for hundreds.
+
+        Returns:
+            Why an object does not fit, by key.
+        """
+        try:
+            fitted = _fitted(objects, self._schema)
+        except pa.ArrowException as error:
+            if len(objects) == 1:
+                return dict.fromkeys(objects, _in_a_line(error))
+            return {k: v for key, rows in objects.items() for k, v in self.add({key: rows}, sizes).items()}
+        self.rows = pa.concat_tables([self.rows, fitted]).combine_chunks()
         self.sizes |= {key: sizes[key] for key in objects}
+        return {}
 
     def forget(self, objects: Collection[str]) -> None:
         if objects:
@@ -163,17 +174,32 @@ def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
     return model.model_construct(**{name: row[CONFIG_PREFIX + name] for name in model.model_fields})
 
 
-def _fitted(rows: pa.Table, schema: pa.Schema, sweep_id: str) -> pa.Table:
-    """Its columns as this version has them: one of an earlier version is null where it is missing, of a later left out."""
+def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
+    """The rows of all, which have the same columns, with those that this version has: one of an earlier version is null
+    where it is missing, of a later left out."""
+    rows = pa.concat_tables(objects.values())
     columns = [
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
         for field in schema
     ]
-    return pa.table([pa.array([sweep_id] * len(rows), pa.string()), *columns], schema=_full(schema))
+    origins = [key for key, own in objects.items() for _ in range(len(own))]
+    sweeps = [keys.sweep_of(key) for key in origins]
+    return pa.table(
+        [pa.array(sweeps, _SWEEP_ID.type), *columns, pa.array(origins, _OBJECT.type)],
+        schema=_with_origin(schema),
+    )
+
+
+def _in_a_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _full(schema: pa.Schema) -> pa.Schema:
     return pa.schema([_SWEEP_ID, *schema], metadata=schema.metadata)
+
+
+def _with_origin(schema: pa.Schema) -> pa.Schema:
+    return _full(schema).append(_OBJECT)
 
 
 def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -60,10 +61,18 @@ class ResultWriter:
         unknown = row.keys() - set(schema.names)
         if unknown:
             raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")
-        self._store.write(key, _parquet(pa.Table.from_pylist([dict(row)], schema=schema)))
+        table = pa.Table.from_pylist([dict(row)], schema=_without_descriptions(schema))
+        # Of one row a dictionary and the largest value tell nothing, and there are thousands of such objects.
+        self._store.write(key, _parquet(table, use_dictionary=False, write_statistics=False))
 
 
-def _parquet(table: pa.Table) -> bytes:
+@cache
+def _without_descriptions(schema: pa.Schema) -> pa.Schema:
+    """They would be more than half of an object of one row; ``compact`` brings them back."""
+    return pa.schema([pa.field(field.name, field.type) for field in schema], metadata=schema.metadata)
+
+
+def _parquet(table: pa.Table, **how: bool) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, **how)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,30 @@ def test_a_reader_follows_what_comes_changes_and_goes(store: ObjectStore, caplog
     caplog.clear()
     assert len(read_trials(reader)) == 1
     assert not caplog.records, "named once"
+
+
+def test_descriptions_are_in_what_is_read_and_in_what_is_gathered(store: ObjectStore) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    for done in (10, 20):
+        writer.write_report(report(pseudo_batches=done))
+    assert max(store.sizes("results").values()) < 12_000, "a row of 52 values"
+    assert read_reports(store).schema.remove(0).equals(REPORTS, check_metadata=True)
+    writer.compact()
+    (key,) = store.keys("results/v1/reports")
+    gathered = pq.read_schema(pa.BufferReader(store.read(key)))
+    assert gathered.equals(REPORTS, check_metadata=True)
+
+
+def test_an_object_that_does_not_fit_takes_no_other_with_it(store: ObjectStore) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    for done in (10, 20, 30):
+        writer.write_report(report(pseudo_batches=done, hostname="here"))
+    odd = pa.table({"trial_id": ["t0000", "t0000"], "student_updates": ["40", "forty"]})
+    for name, rows in {"good": odd.slice(0, 1), "bad": odd.slice(1)}.items():
+        pq.write_table(rows, str(Path(store.root, f"results/v1/reports/sweep_id=sweep-a/{name}.parquet")))
+    rows, damaged = ResultReader(store).read_with_damages("reports", "sweep-a")
+    assert rows["student_updates"].to_pylist() == [40, 100, 200, 300]  # digits in a text are a number
+    assert [key.rpartition("/")[2] for key in damaged] == ["bad.parquet"]
 
 
 def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:
