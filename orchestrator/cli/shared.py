@@ -38,7 +38,24 @@ CreateBucket = Annotated[
 ]
 
 Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
-Gpus = Annotated[float | None, typer.Option("--gpus", help="GPUs for each trial; a fraction shares one.")]
+
+
+def _parse_gpus(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto") from error
+
+
+Gpus = Annotated[
+    float | None,  # typer's own parser would take no auto
+    typer.Option(
+        "--gpus",
+        parser=_parse_gpus,
+        metavar="GPUS",
+        help="GPUs for each trial; a fraction shares one, auto takes what there is.",
+    ),
+]
 Prices = Annotated[
     str | None,
     typer.Option(
@@ -130,7 +147,7 @@ def complete_preset(incomplete: str) -> list[str]:
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
-def with_resources(config: SweepConfig, cpus: float | None, gpus: float | None) -> SweepConfig:
+def with_resources(config: SweepConfig, cpus: float | None, gpus: float | str | None) -> SweepConfig:
     """The sweep with the resources that options name for each trial, where they do."""
     changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
     return config.with_resources(**changes) if changes else config
