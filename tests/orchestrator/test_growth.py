@@ -10,5 +10,6 @@ from benchmarks.growth import ours
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
 def test_trials_that_cost_nothing_are_rows() -> None:
-    ends, rows = ours(3)
-    assert (len(ends), rows) == (3, 3)
+    side, rows = ours(3)
+    assert (len(side.ends), rows) == (3, 3)
+    assert 0 < side.ends[0] < side.ends[-1] < side.seconds

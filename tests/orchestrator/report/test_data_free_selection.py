@@ -1,10 +1,14 @@
-"""The tables of ``benchmarks/data_free_selection.py``, from sweeps that nobody ran."""
+"""The tables of ``benchmarks/data_free_selection.py`` and what ``data_free_picks`` chooses, from sweeps that nobody ran."""
 
 from __future__ import annotations
 
 import pytest
 
+from benchmarks.data_free_picks import finalists, pick
 from benchmarks.data_free_selection import completed, table_of_moments, table_of_scores
+from orchestrator.case_results import CaseResults
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.leaderboard import read_leaderboard
 from orchestrator.results import ResultWriter
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import trial
@@ -44,3 +48,24 @@ def test_what_cannot_be_compared_is_refused(store: ObjectStore) -> None:
     writer.write_trial(trial("t0090", teacher_sha256="cd"))
     with pytest.raises(SystemExit, match="2 teachers; scores of one teacher's students compare"):
         completed(store, ["search-a"])
+
+
+def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=12)
+    board = read_leaderboard(store, "search-a")
+    chosen = finalists(board, "validation_accuracy", 3)
+    values = [row["validation_accuracy"] for row in board.candidates if row is not board.published]
+    assert [row["validation_accuracy"] for row in chosen] == sorted(values, reverse=True)[:3]
+    few, many = (row["trial_id"] for row in chosen[:2])
+    cases = {few: {"student_steps": 2}, many: {"student_steps": 9}}
+    sweep = SweepConfig.model_validate({"name": "again", "cases": cases, "seeds": [1, 2]})
+    found = {(few, 1): (0.5, 0.9), (few, 2): (0.9, 0.5), (many, 1): (0.6, 0.6), (many, 2): (0.6, 0.7)}
+    rows = {
+        Assignment(case=case, seed=seed): {"data_free_score": score, "validation_accuracy": accuracy}
+        for (case, seed), (score, accuracy) in found.items()
+    }
+    results = CaseResults(sweep=sweep, rows=rows, others=[])
+    assert pick(results, chosen[:2], "data_free_score") == few
+    assert pick(results, chosen[:2], "validation_accuracy") == few
+    rows[Assignment(case=many, seed=2)]["validation_accuracy"] = 0.9
+    assert pick(results, chosen[:2], "validation_accuracy") == many
