@@ -5,52 +5,72 @@
 
 Of each sweep the best trials by ``data_free_score`` and the best by validation accuracy run again with new seeds, at full
 budget, as ``zskt confirm`` does. Each side then picks among its own by the mean of what it goes by, so that the score's side
-has seen no label. Regret is how much test accuracy the score's pick lacks, over the same seeds. The storage keeps all, so
-that the same command goes on after an interruption.
+has seen no label; a setting of which a run has not come to its end is nobody's pick. What was picked, and what had the
+highest score to begin with, runs with as many further seeds, and these alone are in the table: those by which something was
+picked flatter it. Regret is how much test accuracy the score's choice lacks against that of labels, with the 95 % interval
+over these seeds, for the picks as they are. The storage keeps all, so that the same command goes on after an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from benchmarks.search import points
 from orchestrator.case_results import CaseResults, read_cases
+from orchestrator.config import SweepConfig
+from orchestrator.config_blocks import StorageConfig
 from orchestrator.confirm import confirmation_sweep
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.paired import paired_difference
-from orchestrator.results import Row
+from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.storage import find_storage
 from orchestrator.sweep import run_sweep
 
 SCORE, LABELS, AUDIT = "data_free_score", "validation_accuracy", "test_accuracy"
 
 
-def finalists(board: Leaderboard, metric: str, top: int) -> list[Row]:
-    """The best completed trials by a metric, but for the one with the published settings."""
+def finalists(board: Leaderboard, metric: str, top: int) -> list[str]:
+    """Of the best completed trials by a metric the case that each is in ``rerun_sweep``, best first.
+
+    Raises:
+        SystemExit: the sweep has not measured it.
+    """
+    rows = [row for row in board.candidates if row[metric] is not None]
+    if not rows:
+        raise SystemExit(f"{board.sweep_id}: no completed trial has a {metric}")
+    rows.sort(key=lambda row: (-row[metric], row["trial_number"]))
     published = board.published
-    rows = [row for row in board.candidates if row is not published and row[metric] is not None]
-    return sorted(rows, key=lambda row: (-row[metric], row["trial_number"]))[:top]
+    return [BASELINE if row is published else row["trial_id"] for row in rows[:top]]
 
 
-def run_again(board: Leaderboard, rows: Sequence[Row], *, seeds: int, console: Console) -> CaseResults:
-    """The results of these trials' settings with new seeds."""
-    _, sweep = confirmation_sweep(replace(board, rows=list(rows)), top=len(rows), seeds=seeds)
-    sweep = sweep.model_copy(update={"only": [row["trial_id"] for row in rows]})
-    sweep_id = f"{board.sweep_id}-picks"
+def rerun_sweep(board: Leaderboard, cases: Iterable[str], *, seeds: int) -> SweepConfig:
+    """The sweep in which these cases run with so many new seeds; another call with more of either goes on with it."""
+    _, sweep = confirmation_sweep(board, top=len(board.rows), seeds=seeds)
+    return SweepConfig.model_validate(sweep.model_dump() | {"only": list(cases)})
+
+
+def results_of(board: Leaderboard, cases: Sequence[str], *, seeds: int, console: Console) -> CaseResults:
+    """Run what is missing of these cases with so many new seeds."""
+    sweep, sweep_id = rerun_sweep(board, cases, seeds=seeds), f"{board.sweep_id}-picks"
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
         raise KeyboardInterrupt
     return read_cases(find_storage(sweep.storage), sweep, sweep_id)
 
 
-def pick(results: CaseResults, among: Sequence[Row], metric: str) -> str:
-    """The trial whose settings have the highest mean of a metric over the new seeds."""
-    cases: list[str] = [row["trial_id"] for row in among]
-    return max(cases, key=lambda case: statistics.fmean(results.values(case, metric)))
+def pick(results: CaseResults, among: Sequence[str], metric: str) -> str:
+    """The case with the highest mean of a metric over all seeds."""
+
+    def mean(case: str) -> float:
+        values = results.values(case, metric)
+        return statistics.fmean(values) if len(values) == len(results.sweep.seeds) else -math.inf
+
+    return max(among, key=mean)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,22 +79,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sweeps", nargs="+", metavar="SWEEP")
     parser.add_argument("--storage", default="./runs")
     parser.add_argument("--top", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="To pick by, and as many more to measure by.")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    place = StorageConfig(uri=options.storage)
     print("| sweep | first by score | picked by score | picked by labels | regret of the first | regret of the pick |")
     print("| --- | --- | --- | --- | --- | --- |")
     for sweep_id in options.sweeps:
-        board = read_leaderboard(find_storage(options.storage), sweep_id)
+        board = read_leaderboard(find_storage(place), sweep_id)
+        board = replace(board, sweep=board.sweep.model_copy(update={"storage": place}))
         by_score, by_labels = (finalists(board, metric, options.top) for metric in (SCORE, LABELS))
-        both = by_score + [row for row in by_labels if row not in by_score]
-        results = run_again(board, both, seeds=options.seeds, console=console)
-        first = by_score[0]["trial_id"]
-        ours, theirs = pick(results, by_score, SCORE), pick(results, by_labels, LABELS)
-        best = results.by_seed(theirs, AUDIT)
-        cells = [f"{case}, {statistics.fmean(results.values(case, AUDIT)):.1%}" for case in (first, ours, theirs)]
-        cells += [points(paired_difference(best, results.by_seed(case, AUDIT))) for case in (first, ours)]
-        print(f"| {sweep_id} | {' | '.join(cells)} |")
+        tried = results_of(board, list(dict.fromkeys(by_score + by_labels)), seeds=options.seeds, console=console)
+        chosen = [by_score[0], pick(tried, by_score, SCORE), pick(tried, by_labels, LABELS)]
+        measured = results_of(board, list(dict.fromkeys(chosen)), seeds=2 * options.seeds, console=console)
+        new = measured.sweep.seeds[options.seeds :]
+        accuracies = [
+            {seed: value for seed, value in measured.by_seed(case, AUDIT).items() if seed in new} for case in chosen
+        ]
+        cells = [
+            f"{case}, {statistics.fmean(found.values()):.1%} (n={len(found)})" if found else f"{case}, none"
+            for case, found in zip(chosen, accuracies, strict=True)
+        ]
+        cells += [points(paired_difference(accuracies[2], found)) for found in accuracies[:2]]
+        print(f"| {sweep_id} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

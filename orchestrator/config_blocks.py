@@ -114,7 +114,7 @@ class ResourcesConfig(Config):
     @field_validator("gpu")
     @classmethod
     def _check_gpu(cls, gpu: float | Literal["auto"]) -> float | Literal["auto"]:
-        if gpu != "auto" and gpu > 1 and gpu != int(gpu):
+        if gpu != "auto" and gpu > 1 and gpu % 1 != 0:
             raise ValueError(f"{gpu} is neither a fraction of one GPU nor a whole number of them")
         return gpu
 

@@ -93,7 +93,7 @@ class ResultReader:
                 try:
                     rows = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
                     some[rows.schema][name] = rows
-                except (OSError, pa.ArrowException) as error:
+                except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                     damaged[name] = _in_a_line(error)
             for alike in some.values():
                 damaged |= known.add(alike, there)

@@ -33,6 +33,7 @@ def run_sweep_py(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProce
         (["quickstart", "--num-trials", "0"], ["num_trials=0", ">= 1"]),
         (["quickstart", "--cpus", "0"], ["cpu=0", "> 0"]),
         (["quickstart", "--gpus", "lots"], ["--gpus", "'lots' is neither a number nor auto"]),
+        (["quickstart", "--gpus", "inf"], ["gpu=inf", "neither a fraction"]),
         (["quickstart", "--gpus", "auto", "--cpus", "-1"], ["cpu=-1"]),
         (["quickstart", "--sweep-id", "7"], ["--sweep-id '7'", "must begin with a small letter"]),
         (["quickstart", "--num-trials", "x"], ["--num-trials", "valid integer"]),

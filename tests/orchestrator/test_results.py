@@ -179,9 +179,15 @@ def test_an_object_that_does_not_fit_takes_no_other_with_it(store: ObjectStore) 
     odd = pa.table({"trial_id": ["t0000", "t0000"], "student_updates": ["40", "forty"]})
     for name, rows in {"good": odd.slice(0, 1), "bad": odd.slice(1)}.items():
         pq.write_table(rows, str(Path(store.root, f"results/v1/reports/sweep_id=sweep-a/{name}.parquet")))
+    name = store.keys("results/v1/reports")[-1]
+    torn = store.read(name).replace(b"hostname", b"\xffostname")
+    store.write(f"{name.rpartition('/')[0]}/torn.parquet", torn)
     rows, damaged = ResultReader(store).read_with_damages("reports", "sweep-a")
     assert rows["student_updates"].to_pylist() == [40, 100, 200, 300]  # digits in a text are a number
-    assert [key.rpartition("/")[2] for key in damaged] == ["bad.parquet"]
+    words = {key.rpartition("/")[2]: told for key, told in damaged.items()}
+    assert words.keys() == {"bad.parquet", "torn.parquet"}
+    assert "forty" in words["bad.parquet"]
+    assert "utf-8" in words["torn.parquet"]
 
 
 def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.data_free_picks import finalists, pick
+from benchmarks.data_free_picks import finalists, pick, rerun_sweep
 from benchmarks.data_free_selection import completed, table_of_moments, table_of_scores
 from orchestrator.case_results import CaseResults
-from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config import Assignment
 from orchestrator.leaderboard import read_leaderboard
+from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results import ResultWriter
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import trial
@@ -54,18 +55,29 @@ def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=12)
     board = read_leaderboard(store, "search-a")
     chosen = finalists(board, "validation_accuracy", 3)
-    values = [row["validation_accuracy"] for row in board.candidates if row is not board.published]
-    assert [row["validation_accuracy"] for row in chosen] == sorted(values, reverse=True)[:3]
-    few, many = (row["trial_id"] for row in chosen[:2])
-    cases = {few: {"student_steps": 2}, many: {"student_steps": 9}}
-    sweep = SweepConfig.model_validate({"name": "again", "cases": cases, "seeds": [1, 2]})
-    found = {(few, 1): (0.5, 0.9), (few, 2): (0.9, 0.5), (many, 1): (0.6, 0.6), (many, 2): (0.6, 0.7)}
+    best = sorted(board.candidates, key=lambda row: -row["validation_accuracy"])[:3]
+    assert chosen == [BASELINE if row is board.published else row["trial_id"] for row in best]
+    assert BASELINE in finalists(board, "validation_accuracy", 12), "the published setting may be picked too"
+    sweep = rerun_sweep(board, chosen, seeds=2)
+    assert sweep.num_trials == len(sweep.assignments()) == 6, "or it would never be finished"
+    assert rerun_sweep(board, chosen[:1], seeds=4).identity == sweep.identity, "further seeds go on with it"
+    few, many, gone = chosen
+    first, second = sweep.seeds
+    found = {(few, first): (0.5, 0.9), (few, second): (0.9, 0.5), (many, first): (0.6, 0.6), (many, second): (0.6, 0.7)}
+    found[gone, first] = (1.0, 1.0)  # its other run diverged
     rows = {
         Assignment(case=case, seed=seed): {"data_free_score": score, "validation_accuracy": accuracy}
         for (case, seed), (score, accuracy) in found.items()
     }
     results = CaseResults(sweep=sweep, rows=rows, others=[])
-    assert pick(results, chosen[:2], "data_free_score") == few
-    assert pick(results, chosen[:2], "validation_accuracy") == few
-    rows[Assignment(case=many, seed=2)]["validation_accuracy"] = 0.9
-    assert pick(results, chosen[:2], "validation_accuracy") == many
+    assert pick(results, chosen, "data_free_score") == few
+    assert pick(results, chosen, "validation_accuracy") == few
+    rows[Assignment(case=many, seed=second)]["validation_accuracy"] = 0.9
+    assert pick(results, chosen, "validation_accuracy") == many
+
+
+def test_there_is_no_pick_by_what_was_not_measured(store: ObjectStore) -> None:
+    write_search(store, "search-a")
+    board = read_leaderboard(store, "search-a")
+    with pytest.raises(SystemExit, match="search-a: no completed trial has a probe_statistics_distance"):
+        finalists(board, "probe_statistics_distance", 3)
