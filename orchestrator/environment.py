@@ -16,6 +16,7 @@ _TUNE_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner names a scratch folder; progress.py shows what matters
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a trial as in the driver
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # each failure is a line of progress.py and a row, without its stack trace
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # its own state of a sweep, which nobody reads, takes longer with each trial
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # checkpoints are on storage; a trial in mid-step need not be waited for
 }
 
