@@ -12,5 +12,3 @@ from benchmarks.growth import ours
 def test_trials_that_cost_nothing_are_rows() -> None:
     side, rows = ours(3)
     assert (len(side.ends), rows) == (3, 3)
-    assert 0 < side.ends[0] < side.ends[-1]
-    assert 0 < side.after < side.seconds
