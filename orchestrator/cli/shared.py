@@ -48,7 +48,7 @@ def _parse_gpus(text: str) -> float | str:
 
 
 Gpus = Annotated[
-    float | None,  # typer's own parser would take no auto
+    float | None,  # or "auto": typer takes no union here, and leaves what it is to the parser
     typer.Option(
         "--gpus",
         parser=_parse_gpus,
