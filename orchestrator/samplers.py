@@ -25,6 +25,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config_blocks import SamplerConfig
@@ -65,6 +66,17 @@ def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSam
             return make(**{**given, **config.arguments})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"sampler: {config.name}: {error}") from error
+
+
+def keep_search_space(sampler: BaseSampler, *, of: BaseSampler) -> None:
+    """Let a sampler know from the last one what parameters all trials of their study share.
+
+    Optuna's samplers find that out trial by trial and remember how far they have looked, which a sampler made anew for each
+    trial would begin again each time. It is a memory only: what is proposed stays the same.
+    """
+    known = getattr(of, "_search_space", None)
+    if type(sampler) is type(of) and isinstance(known, IntersectionSearchSpace):
+        vars(sampler)["_search_space"] = known
 
 
 def check_sampler(config: SamplerConfig, domains: Mapping[str, BaseDistribution]) -> None:

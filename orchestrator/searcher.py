@@ -27,7 +27,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
-from orchestrator.samplers import InformedSampler, make_sampler
+from orchestrator.samplers import InformedSampler, keep_search_space, make_sampler
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
 from search_spaces.spaces import Suggest
@@ -224,6 +224,7 @@ class StudySearcher(Searcher):
             self._study.sampler = SuccessionSampler(succession, derive_seed(seed, f"settings of trial {trial_number}"))
         else:
             sampler = make_sampler(self._sweep.sampler, seed, trial_number)
+            keep_search_space(sampler, of=self._study.sampler)
             self._study.sampler = InformedSampler(sampler, self._past, self._study) if self._past else sampler
 
     @property

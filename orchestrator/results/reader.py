@@ -73,14 +73,25 @@ class ResultReader:
         self._told |= damaged.keys()
         return rows
 
+    def remember(self, table: keys.ReadableTable, key: str, rows: pa.Table, *, size: int) -> None:
+        """Know what an object holds from who has just written it, so that it need not be read.
+
+        Args:
+            table: Whose rows they are.
+            key: The object.
+            rows: All that is in it.
+            size: Of the object, in bytes: while it has this size it holds these rows.
+        """
+        self._known_of(table).remember(key, rows, size)
+
     def read_with_damages(
         self, table: keys.ReadableTable, sweep_id: str | None = None
     ) -> tuple[pa.Table, dict[str, str]]:
         """The same, and instead of warnings the reason for each object that is damaged, by key."""
         below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
         there = {name: size for name, size in self.store.sizes(below).items() if name.endswith(".parquet")}
-        spec = _TABLES[table]
-        known = self._known.setdefault(table, _Known(spec.schema))
+        spec, known = _TABLES[table], self._known_of(table)
+        known.join()
         known.forget(
             {key for key, size in known.sizes.items() if key.startswith(f"{below}/") and there.get(key) != size}
         )
@@ -102,14 +113,30 @@ class ResultReader:
             rows = rows.filter(pc.equal(rows["sweep_id"], sweep_id))
         return _without_copies(rows, ["sweep_id", *spec.key], spec.newest), damaged
 
+    def _known_of(self, table: keys.ReadableTable) -> _Known:
+        return self._known.setdefault(table, _Known(_TABLES[table].schema))
+
 
 class _Known:
     """What has been read of one table: each row with the object it is from, copies among them."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
+        self._told: dict[str, tuple[pa.Table, int]] = {}
         self.rows = _with_origin(schema).empty_table()
         self.sizes: dict[str, int] = {}
+
+    def remember(self, key: str, rows: pa.Table, size: int) -> None:
+        self._told[key] = (rows, size)
+        if len(self._told) >= _AT_ONCE:
+            self.join()
+
+    def join(self) -> None:
+        """Take what was told of objects among the rows: of one written again the later rows."""
+        told, self._told = self._told, {}
+        self.forget(told.keys() & self.sizes.keys())
+        if told:
+            self.add({key: rows for key, (rows, _) in told.items()}, {key: size for key, (_, size) in told.items()})
 
     def add(self, objects: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> dict[str, str]:
         """Objects with equal columns, which are fitted together: that takes as long for one row as for hundreds.

@@ -25,45 +25,50 @@ class ResultWriter:
     def __init__(self, store: ObjectStore, sweep_id: str) -> None:
         self._store = store
         self._sweep_id = sweep_id
+        self._reader = reader.ResultReader(store)
 
     def write_report(self, row: Row) -> None:
         """Keep one report."""
-        self._write(keys.report_object(self._sweep_id, row["trial_id"], row["student_updates"]), REPORTS, row)
+        key = keys.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
+        self._write("reports", key, REPORTS, row)
 
     def write_trial(self, row: Row) -> None:
         """Keep a trial that has ended."""
-        self._write(keys.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
+        self._write("trials", keys.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
 
     def write_session(self, row: Row) -> None:
         """Keep the start or the end of a session."""
         event = "started" if row["event"] == "started" else "ended"
-        self._write(keys.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
+        self._write("sweeps", keys.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
 
     def compact(self) -> None:
         """Gather the small objects of trials and reports into one each.
 
         The new object is complete before the first old one goes; in between, and after a crash there, rows are double
         and ``reader`` leaves the copies out. An object that cannot be read stays where it is, for whoever can mend it.
+        Rows that this writer has written are not fetched again.
         """
         tables: tuple[keys.ReadableTable, ...] = ("trials", "reports")
         for table in tables:
             old = self._store.keys(keys.sweep_folder(table, self._sweep_id))
             if len(old) < 2:
                 continue
-            rows, damaged = reader.ResultReader(self._store).read_with_damages(table, self._sweep_id)
+            rows, damaged = self._reader.read_with_damages(table, self._sweep_id)
             generation = 1 + max((int(key[-12:-8]) for key in old if "/part-" in key), default=-1)
             self._store.write(
                 keys.compacted_object(table, self._sweep_id, generation), _parquet(rows.drop_columns(["sweep_id"]))
             )
             self._store.delete_all(key for key in old if key not in damaged)
 
-    def _write(self, key: str, schema: pa.Schema, row: Row) -> None:
+    def _write(self, table: keys.ReadableTable, key: str, schema: pa.Schema, row: Row) -> None:
         unknown = row.keys() - set(schema.names)
         if unknown:
             raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")
-        table = pa.Table.from_pylist([dict(row)], schema=_without_descriptions(schema))
+        rows = pa.Table.from_pylist([dict(row)], schema=_without_descriptions(schema))
         # Of one row a dictionary and the largest value tell nothing, and there are thousands of such objects.
-        self._store.write(key, _parquet(table, use_dictionary=False, write_statistics=False))
+        data = _parquet(rows, use_dictionary=False, write_statistics=False)
+        self._store.write(key, data)
+        self._reader.remember(table, key, rows, size=len(data))
 
 
 @cache

@@ -133,6 +133,42 @@ def test_rows_written_again_are_read_once_and_compaction_heals_a_crash(store: Ob
     assert read_reports(store)["pseudo_batches"].to_pylist() == [10, 20, 30]
 
 
+def test_to_gather_rows_their_writer_fetches_only_what_others_wrote(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, writer = ResultWriter(store, "sweep-a"), ResultWriter(store, "sweep-a")
+    for done in (10, 20):
+        earlier.write_report(report(pseudo_batches=done, threads=1))
+    for done in (20, 30, 40):
+        writer.write_report(report(pseudo_batches=done, threads=2))
+    writer.write_report(report(pseudo_batches=30, threads=3))  # continued from a checkpoint before it
+    fetched: list[str] = []
+    read = store.read
+
+    def noted(self: ObjectStore, key: str) -> bytes:
+        fetched.append(key)
+        return read(key)
+
+    monkeypatch.setattr(ObjectStore, "read", noted)
+    writer.compact()
+    assert [key.rpartition("/")[2] for key in fetched] == ["t0000-0000000100.parquet"]
+    gathered = read_reports(store)
+    assert gathered["pseudo_batches"].to_pylist() == [10, 20, 30, 40]
+    assert gathered["threads"].to_pylist() == [1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("first", [255, 256, 257])
+def test_hundreds_of_rows_are_gathered_with_the_last_word_on_each(store: ObjectStore, first: int) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    written = [*range(first), 0, first - 1, *range(first, first + 3)]
+    for place, done in enumerate(written):
+        writer.write_report(report(pseudo_batches=done, threads=place))
+    writer.compact()
+    gathered = read_reports(store)
+    assert gathered["pseudo_batches"].to_pylist() == list(range(first + 3))
+    assert gathered["threads"].to_pylist() == list(dict(zip(written, range(len(written)), strict=True)).values())
+
+
 def test_of_two_rows_of_a_trial_the_newer_counts(store: ObjectStore) -> None:
     writer = ResultWriter(store, "sweep-a")
     writer.write_trial(trial("t0000", state="failed"))

@@ -10,7 +10,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.samplers import check_sampler, make_sampler
-from orchestrator.searcher import StudySearcher
+from orchestrator.searcher import EndState, StudySearcher
 from orchestrator.study import open_study
 from search_spaces import resolve_space
 from trainables.object_store import ObjectStore
@@ -62,6 +62,46 @@ def test_every_sampler_begins_with_the_published_settings_and_proposes_the_same_
     assert whole[0] == {"student_steps": 10, "temperature": 1.0}
     assert begun + continued == whole
     assert len({tuple(settings.values()) for settings in whole}) >= 6
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "nsgaii"])
+def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
+    name: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = SweepConfig.model_validate(
+        {
+            "name": "a",
+            "trial": {"dataset": "digits"},
+            "space": SPACE,
+            "num_trials": 40,
+            "sampler": sampler_config(name),
+            "scheduler": {"name": "asha"},
+        }
+    )
+
+    def proposed(sweep_id: str) -> tuple[list[tuple[object, ...]], int]:
+        """Settings of trials of which two run at a time, ending in another order and in every way."""
+        study = open_study(store, sweep_id, modes=["max"])
+        searcher = StudySearcher(study, sweep, resolve_space(SPACE), sweep_id=sweep_id)
+        running, asked, memories = [], [], []
+        for number in range(24):
+            suggestion = searcher.suggest("tune's id")
+            assert isinstance(suggestion, dict)
+            running.append(suggestion)
+            asked.append(tuple(suggestion[field] for field in SPACE))
+            memories.append(vars(study.sampler)["_search_space"])
+            if len(running) == 2:
+                ended = running.pop(number % 3 == 0)
+                searcher.report(ended["trial_id"], 9, ended["temperature"] / 9)
+                state: EndState = ("completed", "stopped_early", "completed", "failed", "diverged")[number % 5]
+                searcher.tell(ended["trial_id"], state, {"validation_accuracy": ended["temperature"] / 9})
+        return asked, len({id(memory) for memory in memories})
+
+    with_memory, memories = proposed("sweep-a")
+    monkeypatch.setattr("orchestrator.searcher.keep_search_space", lambda sampler, of: None)
+    without, others = proposed("sweep-b")
+    assert with_memory == without
+    assert (memories, others) == (1, 24)
 
 
 def test_a_grid_is_gone_through_once(store: ObjectStore) -> None:
