@@ -23,20 +23,28 @@ from trainables.evaluation import accuracy
 from trainables.networks import Network
 from trainables.teachers import Teacher
 
-HEALTHY = (0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906)
-"""Test accuracies of seeds 0 to 2 and 10 to 15 without a fault, on one machine; others' differ by rounding."""
+
+HEALTHY = (
+    *(0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906),
+    *(0.947, 0.938, 0.943, 0.922, 0.939, 0.919, 0.885, 0.952, 0.919),
+)
+"""Test accuracies without a fault, of nine seeds on one machine and nine on another: rounding alone moves so short a run by
+points."""
 
 
 class BatchNormLeNet(Network):
+    """Its channels have scales that differ a hundredfold, which BatchNorm undoes, at test time by its running statistics."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(1, 6, 5, bias=False), nn.BatchNorm2d(6)
         self.conv2, self.bn2 = nn.Conv2d(6, 16, 5, bias=False), nn.BatchNorm2d(16)
+        self.scales1, self.scales2 = (torch.logspace(-1, 1, channels).view(-1, 1, 1) for channels in (6, 16))
         self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = F.relu(self.bn1(self.conv1(images)))
-        second = F.relu(self.bn2(self.conv2(F.max_pool2d(first, 2))))
+        first = F.relu(self.bn1(self.scales1 * self.conv1(images)))
+        second = F.relu(self.bn2(self.scales2 * self.conv2(F.max_pool2d(first, 2))))
         hidden = F.relu(self.fc1(F.max_pool2d(second, 2).flatten(1)))
         return self.fc3(F.relu(self.fc2(hidden))), [first, second]
 
