@@ -8,13 +8,13 @@ budget, as ``zskt confirm`` does. Each side then picks among its own by the mean
 has seen no label; a setting of which a run has not come to its end is nobody's pick. What was picked, and what had the
 highest score to begin with, runs with as many further seeds, and these alone are in the table: those by which something was
 picked flatter it. Regret is how much test accuracy the score's choice lacks against that of labels, with the 95 % interval
-over these seeds, for the picks as they are. The storage keeps all, so that the same command goes on after an interruption.
+over these seeds, for the picks as they are; of a pick some of whose runs came to no end those count that did, and ``n``
+says how many. The storage keeps all, so that the same command goes on after an interruption.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -26,6 +26,7 @@ from orchestrator.case_results import CaseResults, read_cases
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.confirm import confirmation_sweep
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.paired import paired_difference
 from orchestrator.reproduction.baseline import BASELINE
@@ -59,18 +60,23 @@ def results_of(board: Leaderboard, cases: Sequence[str], *, seeds: int, console:
     """Run what is missing of these cases with so many new seeds."""
     sweep, sweep_id = rerun_sweep(board, cases, seeds=seeds), f"{board.sweep_id}-picks"
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
-        raise KeyboardInterrupt
+        raise SystemExit("stopped; the same command goes on")
     return read_cases(find_storage(sweep.storage), sweep, sweep_id)
 
 
 def pick(results: CaseResults, among: Sequence[str], metric: str) -> str:
-    """The case with the highest mean of a metric over all seeds."""
+    """The case with the highest mean of a metric over all seeds.
 
-    def mean(case: str) -> float:
-        values = results.values(case, metric)
-        return statistics.fmean(values) if len(values) == len(results.sweep.seeds) else -math.inf
-
-    return max(among, key=mean)
+    Raises:
+        SystemExit: there is none of which every run has come to its end.
+    """
+    values = {case: results.values(case, metric) for case in among}
+    means = {case: statistics.fmean(found) for case, found in values.items() if len(found) == len(results.sweep.seeds)}
+    if not means:
+        raise SystemExit(
+            f"of {', '.join(among)} each has a run without a {metric} at its end: there is nothing to pick"
+        )
+    return max(means, key=lambda case: means[case])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,15 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="+", metavar="SWEEP")
     parser.add_argument("--storage", default="./runs")
-    parser.add_argument("--top", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5, help="To pick by, and as many more to measure by.")
+    parser.add_argument("--top", type=int, default=5, help="At least 1.")
+    parser.add_argument("--seeds", type=int, default=5, help="To pick by, and as many more to measure by; at least 2.")
     options = parser.parse_args(arguments)
+    if options.top < 1 or options.seeds < 2:
+        parser.error("--top takes 1 or more, --seeds 2 or more")
     console = Console(stderr=True)
     place = StorageConfig(uri=options.storage)
     print("| sweep | first by score | picked by score | picked by labels | regret of the first | regret of the pick |")
     print("| --- | --- | --- | --- | --- | --- |")
     for sweep_id in options.sweeps:
-        board = read_leaderboard(find_storage(place), sweep_id)
+        try:
+            board = read_leaderboard(find_storage(place), sweep_id)
+        except SweepNotFoundError as error:
+            raise SystemExit(str(error)) from error
         board = replace(board, sweep=board.sweep.model_copy(update={"storage": place}))
         by_score, by_labels = (finalists(board, metric, options.top) for metric in (SCORE, LABELS))
         tried = results_of(board, list(dict.fromkeys(by_score + by_labels)), seeds=options.seeds, console=console)
@@ -97,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {seed: value for seed, value in measured.by_seed(case, AUDIT).items() if seed in new} for case in chosen
         ]
         cells = [
-            f"{case}, {statistics.fmean(found.values()):.1%} (n={len(found)})" if found else f"{case}, none"
+            f"{case}, {statistics.fmean(found.values()):.1%} (n={len(found)} of {len(new)})"
+            if found
+            else f"{case}, none"
             for case, found in zip(chosen, accuracies, strict=True)
         ]
         cells += [points(paired_difference(accuracies[2], found)) for found in accuracies[:2]]

@@ -13,6 +13,7 @@ generators, each trial's own left out, computed here from the last checkpoints.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +22,16 @@ import torch
 from torch import Tensor
 
 from orchestrator.config_blocks import StorageConfig
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.report.data import SweepData, Trial, read_sweep
-from orchestrator.report.statistics import Estimate, rank_correlation, regret
+from orchestrator.report.statistics import ENOUGH_FOR_RANKS, Estimate, rank_correlation, regret
 from orchestrator.results import keys
 from orchestrator.storage import find_storage
 from trainables.checkpoint import CheckpointStore
 from trainables.config import ZeroShotConfig
 from trainables.datasets import find_spec
 from trainables.generator import Generator
-from trainables.metrics import DATA_FREE_METRICS
+from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER
 from trainables.networks import Network, build_network
 from trainables.object_store import ObjectStore
 from trainables.seeding import stream
@@ -40,14 +42,9 @@ LABELS, AUDIT = "validation_accuracy", "test_accuracy"
 OF_TRAINING = ("divergence", "teacher_class_entropy", "student_class_entropy", "image_diversity", "teacher_confidence")
 """What each trial measures on its own generator's images anyway: the yardstick that a score has to beat."""
 
-LOWER_IS_BETTER = {
-    "divergence",
-    "probe_divergence",
-    "probe_calibration_error",
-    "probe_transition_error",
-    "probe_statistics_distance",
-}
-CONFIRMED = 5
+FEW = 5
+"""Of the best by a score labels choose one."""
+
 POOL_IMAGES = 64
 """Of each generator."""
 
@@ -71,17 +68,43 @@ def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
     """The completed trials of all sweeps.
 
     Raises:
-        SystemExit: they are not of one teacher, or have no labels.
+        SystemExit: there is no such sweep, or their trials are too few, not of one teacher, or without labels.
     """
-    sweeps = [read_sweep(store, sweep_id) for sweep_id in sweep_ids]
+    try:
+        sweeps = [read_sweep(store, sweep_id) for sweep_id in sweep_ids]
+    except SweepNotFoundError as error:
+        raise SystemExit(str(error)) from error
     found = [
         Entry(sweep=sweep, trial=trial) for sweep in sweeps for trial in sweep.trials if trial.state == "completed"
     ]
+    if len(found) < ENOUGH_FOR_RANKS:
+        raise SystemExit(
+            f"{', '.join(sweep_ids)}: {len(found)} completed trials; to rank them takes {ENOUGH_FOR_RANKS}"
+        )
     teachers = {entry.trial.row["teacher_sha256"] for entry in found if entry.trial.row}
     if len(teachers) != 1:
         raise SystemExit(f"{', '.join(sweep_ids)}: {len(teachers)} teachers; scores of one teacher's students compare")
     if any(entry.trial.at(1.0, LABELS) is None or entry.trial.at(1.0, AUDIT) is None for entry in found):
         raise SystemExit(f"{', '.join(sweep_ids)}: trials without labels, against which nothing can be held")
+    return found
+
+
+def scores_of(entries: Sequence[Entry], wanted: str) -> dict[str, list[float]]:
+    """Of each score that every sweep has its values at the end.
+
+    Raises:
+        SystemExit: what is wanted is not among them.
+    """
+    found = {}
+    for name in (*DATA_FREE_METRICS, *OF_TRAINING):
+        measured = {entry.sweep.sweep_id for entry in entries if entry.trial.at(1.0, name) is not None}
+        if measured == {entry.sweep.sweep_id for entry in entries}:
+            found[name] = [entry.at(1.0, name) for entry in entries]
+    if wanted not in found:
+        raise SystemExit(
+            f"--score {wanted}: not every sweep has measured it; allowed: {', '.join(found)}. "
+            "Sweeps with trial: {data_free_scores: true} have them all"
+        )
     return found
 
 
@@ -107,22 +130,21 @@ def table_of_scores(entries: Sequence[Entry], scores: Mapping[str, Sequence[floa
     """Each score's worth at the end of training, the better ones first."""
     labels, audit = ([entry.at(1.0, metric) for entry in entries] for metric in (LABELS, AUDIT))
     half = sorted(range(len(entries)), key=lambda index: -labels[index])[: len(entries) // 2]
-    found = {}
-    for name, values in scores.items():
-        ranks = rank_correlation(values, labels)
-        if ranks is not None:
-            found[name] = ranks
-    yield "| score | Spearman | Kendall | Spearman, better half | regret of the pick | of the best five, confirmed |"
+    ranks = {name: rank_correlation(values, labels) for name, values in scores.items()}
+    yield "| score | Spearman | Kendall | Spearman, better half | regret of the pick | of the best five, chosen by labels |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for name, ranks in sorted(found.items(), key=lambda item: -item[1].value):
+    for name, found in sorted(ranks.items(), key=lambda item: -item[1].value if item[1] else math.inf):
+        if found is None:
+            yield f"| {name} | constant |  |  |  |  |"
+            continue
         values = scores[name]
         of_half = rank_correlation([values[index] for index in half], [labels[index] for index in half])
         cells = [
-            _interval(ranks),
+            _interval(found),
             _interval(rank_correlation(values, labels, by_pairs=True)),
             _interval(of_half),
             _points(regret(values, labels, audit)),
-            _points(regret(values, labels, audit, among=CONFIRMED)),
+            _points(regret(values, labels, audit, among=FEW)),
         ]
         yield f"| {name} | {' | '.join(cells)} |"
 
@@ -198,16 +220,12 @@ def main() -> None:
     arguments = parser.parse_args()
     store = find_storage(StorageConfig(uri=arguments.storage))
     entries = completed(store, arguments.sweeps)
+    scores = scores_of(entries, arguments.score)
     accuracies = sorted(entry.at(1.0, LABELS) for entry in entries)
     print(
         f"{len(entries)} completed trials of {', '.join(arguments.sweeps)}; {LABELS} from {accuracies[0]:.1%} to "
         f"{accuracies[-1]:.1%}, median {accuracies[len(accuracies) // 2]:.1%}\n"
     )
-    scores: dict[str, list[float]] = {
-        name: [entry.at(1.0, name) for entry in entries]
-        for name in (*DATA_FREE_METRICS, *OF_TRAINING)
-        if any(entry.trial.at(1.0, name) is not None for entry in entries)
-    }
     if arguments.pool:
         scores |= pool_scores(store, entries)
     for line in (*table_of_scores(entries, scores), "", *table_of_moments(entries, arguments.score)):

@@ -17,6 +17,9 @@ from trainables.config import AnyTrialConfig, ZeroShotConfig
 _NOT_COMPARED = {*WEIGHTLESS_FIELDS, "initial_student"}
 """Fields that change no weight, or name another trial of the same case."""
 
+CASE_HEADINGS = {"data_free_score": "data-free score", "validation_accuracy": "validation", "test_accuracy": "test"}
+"""What a table of cases may show, with its heading."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResults:
@@ -46,10 +49,18 @@ class CaseResults:
         rows = {a.seed: self.rows.get(a) for a in self.sweep.assignments() if a.case == case}
         return {seed: row[metric] for seed, row in rows.items() if row is not None and row[metric] is not None}
 
+    @property
+    def metrics(self) -> list[str]:
+        """What tables show of a case, all of them shares: accuracies, and the score that needs no images where it is."""
+        found = [name for name in CASE_HEADINGS if any(row[name] is not None for row in self.rows.values())]
+        return found or ["validation_accuracy", "test_accuracy"]
+
     def table(self, title: str) -> Table:
         """Each case with its accuracies over seeds, for a terminal."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for heading in ("case", "n", "validation", "test, mean ± std (population)", "transition error", "cost"):
+        measured = [CASE_HEADINGS[metric] for metric in self.metrics]
+        measured[-1] += ", mean ± std (population)"
+        for heading in ("case", "n", *measured, "transition error", "cost"):
             table.add_column(heading, justify="left" if heading == "case" else "right")
         for case in self.sweep.only or self.sweep.cases:
             rows = [row for assignment, row in self.rows.items() if assignment.case == case]
@@ -58,8 +69,7 @@ class CaseResults:
             table.add_row(
                 case,
                 str(len(rows)),
-                spread(self.values(case, "validation_accuracy")),
-                spread(self.values(case, "test_accuracy")),
+                *(spread(self.values(case, metric)) for metric in self.metrics),
                 f"{statistics.fmean(errors):.4f}" if errors else "",
                 duration(seconds) if rows else "",
             )

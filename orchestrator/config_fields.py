@@ -21,7 +21,7 @@ from orchestrator.config_blocks import (
 )
 from orchestrator.errors import ConfigError, unknown_name
 from trainables.config import Config, Seed
-from trainables.metrics import DATA_FREE_METRICS, METRICS
+from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
 """The metric on which nothing is selected."""
@@ -121,7 +121,7 @@ class SweepFields(Config):
     ``allow_test_selection`` is set: it is an audit. None, where there are cases: nothing is selected."""
 
     mode: Mode = "max"
-    """Whether the objective is to be large or small."""
+    """Whether the objective is to be large or small. Nothing said: small for errors, divergences and costs."""
 
     further_objectives: dict[str, Mode] = Field(default_factory=dict)
     """Metrics that the search optimises beside the objective, each with its mode, for example ``{training_flops: min}``.
@@ -219,18 +219,24 @@ class SweepFields(Config):
 
     @model_validator(mode="before")
     @classmethod
+    def _know_the_better_side(cls, values: Any) -> Any:
+        objective = values.get("objective") if isinstance(values, dict) else None
+        return {"mode": "min", **values} if isinstance(objective, str) and objective in LOWER_IS_BETTER else values
+
+    @model_validator(mode="before")
+    @classmethod
     def _ask_for_scores(cls, values: Any) -> Any:
         """A search that selects on data-free scores needs them of every trial; so does whoever runs its trials again."""
         if not isinstance(values, dict):
             return values
-        selects_on = {
-            values.get("objective"),
-            *(values.get("further_objectives") or {}),
-            *(values.get("constraints") or {}),
-        }
-        if selects_on.isdisjoint(DATA_FREE_METRICS):
+        trial = values.get("trial") or {}
+        named = [values.get("objective")]
+        for field in ("further_objectives", "constraints"):
+            named += values[field] if isinstance(values.get(field), dict) else []
+        # What is no name or no mapping is refused by its own field.
+        if not isinstance(trial, dict) or not any(name in DATA_FREE_METRICS for name in named):
             return values
-        return {**values, "trial": {"data_free_scores": True, **(values.get("trial") or {})}}
+        return {**values, "trial": {"data_free_scores": True, **trial}}
 
     @field_validator("objective")
     @classmethod

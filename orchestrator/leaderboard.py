@@ -19,7 +19,10 @@ from orchestrator.loading import load_sweep
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration, short
-from trainables.metrics import finite
+from trainables.metrics import finite, is_share
+
+_ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
+"""Columns of the table where students were measured on real images, with their headings."""
 
 _STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
 
@@ -87,7 +90,11 @@ class Leaderboard:
         marked = f"; *: on the Pareto front with {', '.join(further)}" if further else ""
         title = f"{self.sweep_id}, by {self.sweep.objective}{selected}{marked}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in ("#", "trial", *self.searched, *further, "validation", "test", "state", "cost"):
+        measured = {
+            name: heading for name, heading in _ACCURACIES.items() if any(row[name] is not None for row in self.rows)
+        }
+        beside = [name for name in self.sweep.directions if name not in _ACCURACIES]
+        for column in ("#", "trial", *self.searched, *beside, *measured.values(), "state", "cost"):
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
             # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
             table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
@@ -96,9 +103,8 @@ class Leaderboard:
                 str(rank),
                 row["trial_id"] + "*" * (row["trial_id"] in front),
                 *(short(row[CONFIG_PREFIX + name]) for name in self.searched),
-                *(short(row[name]) for name in further),
-                _percent(row["validation_accuracy"]),
-                _percent(row["test_accuracy"]),
+                *(_percent(row[name]) if is_share(name) else short(row[name]) for name in beside),
+                *(_percent(row[name]) for name in measured),
                 self.ending(row),
                 ""
                 if row["training_seconds"] is None

@@ -44,9 +44,10 @@ def load_sweep(
         if value is not None:
             content[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
     assigned = _parse_assignments(assignments)
-    trial = content.get("trial") or {}
+    trial = _mapping(content.get("trial"), f"{path}: trial")
     if content.get("cases"):
-        cases = {name: {**trial, **(case or {})} for name, case in content["cases"].items()}
+        given = _mapping(content["cases"], f"{path}: cases")
+        cases = {name: {**trial, **_mapping(case, f"{path}: case {name}")} for name, case in given.items()}
         content["cases"] = {name: _typed(case, assigned, f"{path}, case {name}") for name, case in cases.items()}
         content["trial"] = {}
     else:
@@ -55,6 +56,13 @@ def load_sweep(
         return SweepConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, SweepConfig, str(path)) from error
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    """A block of a file, which may be empty."""
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{where}: expected lines of NAME: VALUE, found {value!r}")
+    return value or {}
 
 
 def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:

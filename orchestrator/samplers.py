@@ -74,9 +74,8 @@ def keep_search_space(sampler: BaseSampler, *, of: BaseSampler) -> None:
     Optuna's samplers find that out trial by trial and remember how far they have looked, which a sampler made anew for each
     trial would begin again each time. It is a memory only: what is proposed stays the same.
     """
-    known = getattr(of, "_search_space", None)
-    if type(sampler) is type(of) and isinstance(known, IntersectionSearchSpace):
-        vars(sampler)["_search_space"] = known
+    if type(sampler) is type(of):
+        vars(sampler).update({name: it for name, it in vars(of).items() if isinstance(it, IntersectionSearchSpace)})
 
 
 def check_sampler(config: SamplerConfig, domains: Mapping[str, BaseDistribution]) -> None:

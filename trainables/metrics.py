@@ -23,6 +23,8 @@ class Metric:
     methods: tuple[Method, ...] = ("zero_shot", "supervised")
     at_end: bool = False
     """Whether only a trial's last report has it, and that only with ``transition_images``."""
+    lower_is_better: bool = False
+    """Whether a search on it looks for the smallest value where nothing is said: of errors, divergences and costs."""
     data_free: bool = False
     """Whether it is found on images made from the teacher alone, and that only with ``data_free_scores``."""
 
@@ -31,8 +33,16 @@ _ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
 _SUPERVISED: tuple[Method, ...] = ("supervised",)
 
 
-def _data_free(name: str, unit: str, description: str) -> Metric:
-    return Metric(name=name, kind=float, unit=unit, description=description, methods=_ZERO_SHOT, data_free=True)
+def _data_free(name: str, unit: str, description: str, *, lower_is_better: bool = False) -> Metric:
+    return Metric(
+        name=name,
+        kind=float,
+        unit=unit,
+        description=description,
+        methods=_ZERO_SHOT,
+        lower_is_better=lower_is_better,
+        data_free=True,
+    )
 
 
 METRICS: tuple[Metric, ...] = (
@@ -65,6 +75,7 @@ METRICS: tuple[Metric, ...] = (
         description="Floating-point operations of the networks in training so far, counted without redundant work: what a "
         "trial costs, whatever machine it runs on.",
         methods=_ZERO_SHOT,
+        lower_is_better=True,
     ),
     Metric(
         name="validation_accuracy",
@@ -104,6 +115,7 @@ METRICS: tuple[Metric, ...] = (
         "probe_divergence",
         "nats",
         "KL(teacher || student) at temperature 1, summed over the classes, mean over the probe images of data_free_score.",
+        lower_is_better=True,
     ),
     _data_free(
         "probe_overlap",
@@ -114,6 +126,7 @@ METRICS: tuple[Metric, ...] = (
         "probe_calibration_error",
         "share in [0, 1]",
         "Absolute difference between the student's mean confidence on the same images and data_free_score.",
+        lower_is_better=True,
     ),
     _data_free(
         "probe_class_entropy",
@@ -126,12 +139,14 @@ METRICS: tuple[Metric, ...] = (
         "share in [0, 1]",
         "Mean gap of student's and teacher's probability of the class that an image is pushed to, on paths down the "
         "teacher's gradient that start from images it is sure of.",
+        lower_is_better=True,
     ),
     _data_free(
         "probe_statistics_distance",
         "squared standard deviations",
         "Distance of the probe images' statistics from the student's BatchNorm running statistics, mean over layers; null "
         "without BatchNorm.",
+        lower_is_better=True,
     ),
     Metric(
         name="mean_transition_error",
@@ -140,6 +155,7 @@ METRICS: tuple[Metric, ...] = (
         description="Mean gap of student's and teacher's transition curves (section 4), student attacked, at the end of a "
         "trial with transition_images; else null.",
         at_end=True,
+        lower_is_better=True,
     ),
     Metric(
         name="mean_transition_error_low",
@@ -168,6 +184,7 @@ METRICS: tuple[Metric, ...] = (
         unit="nats per class",
         description="The student's whole loss, mean since the last report; of zero-shot trials that of each pseudo batch's "
         "last student step.",
+        lower_is_better=True,
     ),
     Metric(
         name="cross_entropy",
@@ -175,6 +192,7 @@ METRICS: tuple[Metric, ...] = (
         unit="nats",
         description="Cross-entropy with the labels, mean since the last report.",
         methods=_SUPERVISED,
+        lower_is_better=True,
     ),
     Metric(
         name="divergence",
@@ -182,12 +200,14 @@ METRICS: tuple[Metric, ...] = (
         unit="nats per class",
         description="The divergence in student_loss before its weight, as published KL(teacher || student). Of zero-shot "
         "trials it cannot rank settings: each measures it on its own images.",
+        lower_is_better=True,
     ),
     Metric(
         name="attention_transfer",
         kind=float,
         unit="squared distance",
         description="The attention part of student_loss before its weight; 0 where attention_weight is 0.",
+        lower_is_better=True,
     ),
     Metric(
         name="teacher_confidence",
@@ -283,13 +303,23 @@ METRICS: tuple[Metric, ...] = (
         kind=float,
         unit="s",
         description="Wall time in optimizer updates so far, summed over interruptions.",
+        lower_is_better=True,
     ),
-    Metric(name="evaluation_seconds", kind=float, unit="s", description="Wall time in measuring accuracy so far."),
+    Metric(
+        name="evaluation_seconds",
+        kind=float,
+        unit="s",
+        description="Wall time in measuring accuracy so far.",
+        lower_is_better=True,
+    ),
 )
 
 
 DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.data_free)
 """Null in trials without ``data_free_scores``."""
+
+LOWER_IS_BETTER = frozenset(metric.name for metric in METRICS if metric.lower_is_better)
+"""Errors, divergences and costs."""
 
 
 def is_share(name: str) -> bool:

@@ -136,8 +136,9 @@ def _audited(data: SweepData) -> str:
         return ""
     ours, values = both[data.best.trial_id][1], [value for _, value in both.values()]
     place = 1 + sum(value > ours for value in values)
+    unread = "" if _LABELS in data.sweep.selects_on else ", by which nothing was chosen,"
     text = (
-        f" Labels, by which nothing was chosen, put it in place {place} of {len(values)} that used their whole budget, "
+        f" Labels{unread} put it in place {place} of {len(values)} that used their whole budget, "
         f"{_amount(max(values) - ours, _LABELS)} of {words(_LABELS)} behind the best."
     )
     ranks = rank_correlation([score for score, _ in both.values()], values)

@@ -92,8 +92,10 @@ class SweepData:
 
     @property
     def metric(self) -> str:
-        """What trials are compared by: the objective, or of cases the audit."""
-        return self.sweep.objective or TEST_ACCURACY
+        """What trials are compared by: the objective, or of cases the audit, without one the score that needs no images."""
+        if self.sweep.objective:
+            return self.sweep.objective
+        return TEST_ACCURACY if any(config.reads_images for config in self.sweep.configs()) else "data_free_score"
 
     @property
     def sign(self) -> int:

@@ -61,7 +61,7 @@ def rank_correlation(
         by_pairs: Kendall's tau-b instead: pairs in the same order less those in the other, as a share.
         seed: Of the bootstrap.
     """
-    a, b = np.asarray(scores, dtype=float), np.asarray(values, dtype=float)
+    a, b = _ranks(scores), _ranks(values)
     if len(a) < ENOUGH_FOR_RANKS or not (np.ptp(a) and np.ptp(b)):
         return None
     correlation = _kendall if by_pairs else _spearman
@@ -76,6 +76,9 @@ def regret(
 ) -> Estimate:
     """What choosing by a score costs against choosing by labels, in units of the audit; below 0 where it was luckier.
 
+    Of trials with equal values the first counts as the better. The interval is rough: of the best of a sample a bootstrap
+    promises less than of a mean. A trial drawn twice takes one place, or the best few would be fewer.
+
     Args:
         scores: What one trial is chosen by, the larger the better.
         labels: What it would be chosen by if there were labels, likewise.
@@ -85,7 +88,7 @@ def regret(
     """
     a, b, c = (np.asarray(side, dtype=float) for side in (scores, labels, audit))
     drawn = np.random.default_rng(seed).integers(len(a), size=(_DRAWS, len(a)))
-    low, high = np.quantile([_regret(a[rows], b[rows], c[rows], among) for rows in drawn], _ENDS)
+    low, high = np.quantile([_regret(a[rows], b[rows], c[rows], among) for rows in map(np.unique, drawn)], _ENDS)
     return Estimate(value=_regret(a, b, c, among), low=float(low), high=float(high))
 
 
@@ -146,6 +149,14 @@ def importances(
         for name, of in shares.items()
     }
     return dict(sorted(estimates.items(), key=lambda item: -item[1].value))
+
+
+def _ranks(values: Sequence[float]) -> Array:
+    """From 1, the mean of their places for equal ones: rank correlations stay what they are, and values may be infinite."""
+    from scipy.stats import rankdata  # slow to import
+
+    found: Array = rankdata(np.asarray(values, dtype=float))
+    return found
 
 
 def _spearman(a: Array, b: Array) -> Array:

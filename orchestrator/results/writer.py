@@ -67,7 +67,11 @@ class ResultWriter:
         rows = pa.Table.from_pylist([dict(row)], schema=_without_descriptions(schema))
         # Of one row a dictionary and the largest value tell nothing, and there are thousands of such objects.
         data = _parquet(rows, use_dictionary=False, write_statistics=False)
-        self._store.write(key, data)
+        try:
+            self._store.write(key, data)
+        except BaseException:
+            self._reader = reader.ResultReader(self._store)  # the object may be there all the same
+            raise
         self._reader.remember(table, key, rows, size=len(data))
 
 

@@ -13,8 +13,11 @@ from pydantic import ValidationError
 
 import orchestrator.fetching
 import orchestrator.plan
+from orchestrator.case_results import read_cases
 from orchestrator.config import SweepConfig
+from orchestrator.config_blocks import BoundConfig
 from orchestrator.confirm import confirmation_sweep
+from orchestrator.errors import ConfigError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
@@ -22,8 +25,10 @@ from orchestrator.plan import make_plan
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
+from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
+from trainables.object_store import ObjectStore
 from trainables.trial import TrialInputs
 
 SPACE = {"student_steps": {"type": "int", "low": 1, "high": 4}}
@@ -67,6 +72,59 @@ def test_what_needs_labels_is_no_objective_of_trials_that_read_none() -> None:
             SweepConfig.model_validate({**sweep.model_dump(), **selection})
     with pytest.raises(ValidationError, match=r"audited=false reads none; allowed: transition_images=0"):
         ZeroShotConfig(audited=False, transition_images=10)
+
+
+@pytest.mark.parametrize(
+    ("objective", "mode"), [("data_free_score", "max"), ("probe_divergence", "min"), ("probe_calibration_error", "min")]
+)
+def test_an_error_is_to_be_small_unless_it_is_said_otherwise(objective: str, mode: str) -> None:
+    assert load_sweep("quickstart", flags={"objective": objective}).mode == mode
+    assert load_sweep("quickstart", flags={"objective": objective, "mode": "max"}).mode == "max"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"objective": ["data_free_score"]},
+        {"further_objectives": 3},
+        {"constraints": [{"training_flops": {"at_most": 1}}]},
+        {"trial": "audited", "objective": "data_free_score"},
+        {"cases": ["baseline"]},
+        {"cases": {"baseline": 3}},
+    ],
+)
+def test_what_is_not_of_its_shape_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    (field, *_) = wrong
+    with pytest.raises(ConfigError, match=field.removesuffix("s")):
+        load_sweep("quickstart", flags=wrong)
+
+
+def test_what_a_sweep_without_data_prints_shows_the_score_and_no_empty_accuracy(store: ObjectStore) -> None:
+    write_search(store, "blind", objective="data_free_score", trial={"audited": False, "data_free_scores": True})
+    board = read_leaderboard(store, "blind")
+    assert [str(column.header).replace("\n", "_") for column in board.table().columns][-3:] == [
+        *("data_free_score", "state", "cost")
+    ]
+    sweep_id, confirming = confirmation_sweep(board, top=1, seeds=2)
+    write_cases(store, sweep_id, confirming, dict(zip(confirming.cases, (0.8, 0.9), strict=True)))
+    columns = read_cases(store, confirming, sweep_id).table("").columns
+    assert [str(column.header) for column in columns] == [
+        *("case", "n", "data-free score, mean ± std (population)", "transition error", "cost")
+    ]
+    page = make_report(store, [sweep_id])
+    assert "No trial has ended yet" not in page
+    assert "data-free score, mean ± std (population)" in page
+    assert "validation, mean" not in page
+
+
+def test_labels_are_an_audit_only_where_nothing_goes_by_them(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=24, objective="data_free_score")
+    assert "Labels, by which nothing was chosen, put it" in make_report(store, ["search-a"])
+    bound = {"validation_accuracy": BoundConfig(at_least=0.1)}
+    write_search(store, "search-b", trials=24, objective="data_free_score", constraints=bound)
+    page = make_report(store, ["search-b"])
+    assert "Labels put it" in page
+    assert "by which nothing was chosen" not in page
 
 
 def test_a_plan_counts_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,26 @@ def test_to_gather_rows_their_writer_fetches_only_what_others_wrote(
     assert gathered["threads"].to_pylist() == [1, 2, 3, 2]
 
 
+def test_rows_whose_writing_came_to_no_answer_are_looked_up(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ResultWriter(store, "sweep-a")
+    for done in (10, 20):
+        writer.write_report(report(pseudo_batches=done, threads=1))
+    write = store.write
+
+    def and_lose_the_answer(self: ObjectStore, key: str, data: bytes) -> None:
+        write(key, data)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStore, "write", and_lose_the_answer)
+        with pytest.raises(ConnectionResetError):
+            writer.write_report(report(pseudo_batches=20, threads=2))
+    writer.compact()
+    assert read_reports(store)["threads"].to_pylist() == [1, 2]
+
+
 @pytest.mark.parametrize("first", [255, 256, 257])
 def test_hundreds_of_rows_are_gathered_with_the_last_word_on_each(store: ObjectStore, first: int) -> None:
     writer = ResultWriter(store, "sweep-a")

@@ -5,6 +5,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.search_space import IntersectionSearchSpace
 
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import SamplerConfig
@@ -64,7 +65,7 @@ def test_every_sampler_begins_with_the_published_settings_and_proposes_the_same_
     assert len({tuple(settings.values()) for settings in whole}) >= 6
 
 
-@pytest.mark.parametrize("name", ["tpe", "cmaes", "nsgaii"])
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsgaii"])
 def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
     name: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +90,7 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
             assert isinstance(suggestion, dict)
             running.append(suggestion)
             asked.append(tuple(suggestion[field] for field in SPACE))
-            memories.append(vars(study.sampler)["_search_space"])
+            memories += [it for it in vars(study.sampler).values() if isinstance(it, IntersectionSearchSpace)]
             if len(running) == 2:
                 ended = running.pop(number % 3 == 0)
                 searcher.report(ended["trial_id"], 9, ended["temperature"] / 9)

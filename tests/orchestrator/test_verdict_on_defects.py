@@ -23,7 +23,6 @@ from trainables.evaluation import accuracy
 from trainables.networks import Network
 from trainables.teachers import Teacher
 
-
 HEALTHY = (
     *(0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906),
     *(0.947, 0.938, 0.943, 0.922, 0.939, 0.919, 0.885, 0.952, 0.919),

@@ -33,8 +33,8 @@ SCORED_KINDS: tuple[ProbeKind, ...] = ("confident", "mixed", "noisy")
 
 _ASKED_KINDS: tuple[ProbeKind, ...] = (*SCORED_KINDS, "noise")
 
-_BATCH_SIZE = {"cpu": 64, "cuda": 2048}
-"""As in ``accuracy.py``: small batches stay in a CPU's cache, a GPU wants large ones."""
+_BATCH_SIZE = 64
+"""The same on every device, since the distance of a batch's statistics depends on it, and scores are compared."""
 
 _TOP = 3
 
@@ -91,9 +91,8 @@ class DataFreeScorer:
 
     def _log_probabilities(self, network: Network) -> dict[ProbeKind, Tensor]:
         """Of each kind (count, classes)."""
-        size = _BATCH_SIZE.get(self._images.device.type, _BATCH_SIZE["cpu"])
         with torch.no_grad():
-            logits = torch.cat([network(batch)[0] for batch in self._images.split(size)])
+            logits = torch.cat([network(batch)[0] for batch in self._images.split(_BATCH_SIZE)])
         return dict(zip(PROBE_KINDS, logits.log_softmax(1).split(self._counts), strict=True))
 
     def _balance(self, log_probabilities: Tensor) -> float:

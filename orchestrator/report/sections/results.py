@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from orchestrator.case_results import CASE_HEADINGS
 from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, computing_seconds, shown, words
@@ -13,10 +14,7 @@ from orchestrator.report.figures.style import short
 from orchestrator.report.page import Block, Section, Table, time_cell
 from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.metrics import METRICS, is_share
-
-_DATA_FREE = "data_free"
-"""What the names of scores begin with that need no real image and that a search may select on."""
+from trainables.metrics import is_share
 
 
 def results_section(data: SweepData, extras: Extras) -> Section:
@@ -61,9 +59,8 @@ def _trial_table(data: SweepData) -> Table:
     """Every trial that has ended, best first; the accuracies apart."""
     rows, cases = data.board.rows, bool(data.sweep.cases)
     settings = ["seed"] if cases else data.searched
-    scores = [metric.name for metric in METRICS if metric.name.startswith(_DATA_FREE)]
-    of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints, *scores]
-    metrics = list(dict.fromkeys([*of_search, "validation_accuracy", TEST_ACCURACY]))
+    of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints]
+    metrics = list(dict.fromkeys([*of_search, "data_free_score", "validation_accuracy", TEST_ACCURACY]))
     metrics = [name for name in metrics if any(row[name] is not None for row in rows)]
     on_front = {row["trial_id"] for row in data.board.front} if data.sweep.further_objectives else set()
 
@@ -100,19 +97,18 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
     for case in data.sweep.only or data.sweep.cases:
         found = [row for assignment, row in cases.rows.items() if assignment.case == case]
         seconds = [computing_seconds(row) or 0.0 for row in found]
-        spreads = [_spread(cases.values(case, metric), metric) for metric in ("validation_accuracy", TEST_ACCURACY)]
+        spreads = [_spread(cases.values(case, metric), metric) for metric in cases.metrics]
         rows.append(
             [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]
         )
     headings = (
         "case",
         "n",
-        "validation, mean ± std (population)",
-        "test, mean ± std (population)",
+        *(f"{CASE_HEADINGS[metric]}, mean ± std (population)" for metric in cases.metrics),
         "computing",
         "not successful",
     )
-    return Table(title="Cases", headings=headings, rows=rows, text_columns=frozenset({0, 5}))
+    return Table(title="Cases", headings=headings, rows=rows, text_columns=frozenset({0, len(headings) - 1}))
 
 
 def _confirmation_table(data: SweepData, extras: Extras) -> Table:

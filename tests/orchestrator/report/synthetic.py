@@ -140,6 +140,9 @@ def _trial(
         )
         for done in range(interval, last + 1, interval)
     ]
+    if not config.reads_images:
+        for made in reports:
+            made |= {"validation_accuracy": None, "test_accuracy": None}
     settings = {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
     metrics = {name: value for name, value in reports[-1].items() if name not in {"reported_at", "trial_id"}}
     state = "stopped_early" if stopped else "completed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.data_free_picks import finalists, pick, rerun_sweep
-from benchmarks.data_free_selection import completed, table_of_moments, table_of_scores
+from benchmarks.data_free_selection import completed, scores_of, table_of_moments, table_of_scores
 from orchestrator.case_results import CaseResults
 from orchestrator.config import Assignment
 from orchestrator.leaderboard import read_leaderboard
@@ -37,18 +37,45 @@ def test_sweeps_are_taken_as_one_and_the_better_score_comes_first(store: ObjectS
 
 
 def test_a_lower_error_is_a_better_score(store: ObjectStore) -> None:
-    write_search(store, "search-a")
+    write_search(store, "search-a", trials=24)
     (entry, *_) = completed(store, ["search-a"])
     assert entry.at(1.0, "divergence") == -(entry.trial.at(1.0, "divergence") or 0)
     assert entry.at(1.0, "not_measured") == -float("inf"), "nothing is worse"
 
 
 def test_what_cannot_be_compared_is_refused(store: ObjectStore) -> None:
-    write_search(store, "search-a")
+    write_search(store, "search-a", trials=24)
     writer = ResultWriter(store, "search-a")
     writer.write_trial(trial("t0090", teacher_sha256="cd"))
     with pytest.raises(SystemExit, match="2 teachers; scores of one teacher's students compare"):
         completed(store, ["search-a"])
+
+
+def test_what_sweeps_have_not_all_measured_is_no_score(store: ObjectStore) -> None:
+    write_search(store, "scored", trials=24, objective="data_free_score")
+    write_search(store, "plain", trials=24, seed=1)
+    entries = completed(store, ["scored", "plain"])
+    assert "data_free_score" not in scores_of(entries, "divergence")
+    with pytest.raises(
+        SystemExit, match="--score data_free_score: not every sweep has measured it; allowed: divergence, "
+    ):
+        scores_of(entries, "data_free_score")
+    assert "data_free_score" in scores_of(completed(store, ["scored"]), "data_free_score")
+
+
+def test_a_score_that_says_nothing_is_in_the_table(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=24)
+    entries = completed(store, ["search-a"])
+    lines = [cells(line) for line in table_of_scores(entries, {"image_diversity": [0.5] * len(entries)})]
+    assert lines[-1] == ["image_diversity", "constant", "", "", "", ""]
+
+
+def test_too_few_trials_and_sweeps_that_are_not_there_are_refused(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=12)
+    with pytest.raises(SystemExit, match="search-a: 4 completed trials; to rank them takes 5"):
+        completed(store, ["search-a"])
+    with pytest.raises(SystemExit, match="no sweep search-b in this storage; there: search-a"):
+        completed(store, ["search-b"])
 
 
 def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
@@ -72,6 +99,8 @@ def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
     results = CaseResults(sweep=sweep, rows=rows, others=[])
     assert pick(results, chosen, "data_free_score") == few
     assert pick(results, chosen, "validation_accuracy") == few
+    with pytest.raises(SystemExit, match="there is nothing to pick"):
+        pick(results, [gone], "data_free_score")
     rows[Assignment(case=many, seed=second)]["validation_accuracy"] = 0.9
     assert pick(results, chosen, "validation_accuracy") == many
 

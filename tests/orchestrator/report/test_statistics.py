@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import permutations
 
 import numpy as np
@@ -86,3 +87,23 @@ def test_regret_is_what_the_audit_loses_by_the_scores_choice() -> None:
     assert regret([1, 2, 3, 4], labels, audit, among=3).value == 0
     found = regret([1, 2, 3, 4], labels, audit)
     assert found.low <= 0 < found.value <= found.high
+
+
+def test_of_the_best_few_a_trial_drawn_twice_is_one() -> None:
+    labels = np.linspace(0, 1, 40)
+    scores = labels.copy()
+    scores[-5:] = scores[-5:][::-1]  # the best five in the wrong order among themselves
+    found = regret(scores.tolist(), labels.tolist(), labels.tolist(), among=5)
+    assert (found.value, found.low, found.high) == (0, 0, 0), "they hold the best of every sample"
+
+
+def test_of_equal_scores_the_first_is_chosen_and_the_worst_may_be_infinite() -> None:
+    assert regret([1, 1, 0], [0.5, 0.9, 0.1], [0.5, 0.9, 0.1]).value == pytest.approx(0.4)
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    scores = [-math.inf, -math.inf, 0.3, 0.4, 0.5, 0.6]
+    for by_pairs in (False, True):
+        found = rank_correlation(scores, values, by_pairs=by_pairs)
+        assert found is not None
+        assert 0.9 < found.value < 1
+        assert math.isfinite(found.low)
+    assert rank_correlation([-math.inf] * 6, values) is None
