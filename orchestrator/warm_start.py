@@ -20,6 +20,7 @@ from orchestrator.leaderboard import read_leaderboard
 from orchestrator.results import Row, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.samplers import contains
+from trainables.metrics import DATA_FREE_METRICS
 from trainables.object_store import ObjectStore
 
 _MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
@@ -36,8 +37,9 @@ def past_trials(
 ) -> dict[str, FrozenTrial]:
     """Completed trials of the sweeps that ``warm_start`` names, as the sampler takes them, by ``SWEEP/TRIAL``.
 
-    Only trials count whose values can be compared with this sweep's: of the same data, networks and budget, with settings
-    inside of what is searched. Once a session of the sweep has taken some, they stay the same.
+    Only trials count whose values can be compared with this sweep's: of the same data, networks and budget, for a score
+    without data of one teacher, with settings inside of what is searched. Once a session of the sweep has taken some, they
+    stay the same.
 
     Args:
         store: Where all of these sweeps are.
@@ -96,8 +98,16 @@ def _usable(
             f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
             "needed"
         )
+    may_differ = _MAY_DIFFER
+    if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
+        may_differ = _MAY_DIFFER - {"teacher_seed"}  # each teacher has images of its own, on which it scores
+        if board.sweep.teacher_recipe != sweep.teacher_recipe:
+            raise ConfigError(
+                f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
+                "of one teacher"
+            )
     wanted = sweep.configs()[0].model_dump()
-    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - _MAY_DIFFER - (_OF_BUDGET if sweep.equal_budget else set())
+    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - (_OF_BUDGET if sweep.equal_budget else set())
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found: dict[str, Row] = {}

@@ -68,6 +68,17 @@ def test_completed_trials_of_the_same_kind_count_and_the_others_are_told(store: 
         assert reason in said[0]
 
 
+def test_scores_without_data_are_taken_from_students_of_one_teacher_only(store: ObjectStore) -> None:
+    scored = {"data_free_score": 0.5, "config_data_free_scores": True, "config_temperature": 2.0}
+    write(store, "earlier", [scored, {**scored, "config_teacher_seed": 7}])
+    found, said = past(store, sweep_of(objective="data_free_score"))
+    assert len(found) == 1
+    assert "1 left out: teacher_seed=7, here " in said[0]
+    assert len(past(store, sweep_of(), "by labels")[0]) == 2
+    with pytest.raises(ConfigError, match="the teacher of earlier was trained by another recipe"):
+        past(store, sweep_of(objective="data_free_score", teacher_recipe={"full_data_epochs": 1}), "of another")
+
+
 def test_what_was_taken_stays_though_the_other_sweep_goes_on(store: ObjectStore) -> None:
     write(store, "earlier", [{"config_temperature": 2.0}])
     first, _ = past(store, sweep_of())

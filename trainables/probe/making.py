@@ -13,7 +13,8 @@ from trainables.teachers import Teacher
 
 RECIPE = 1
 """Number of the recipe below. Whoever changes a number here or in ``synthesis.py`` raises it: then probe sets that were
-kept are made anew, and scores of before and after are not compared by mistake."""
+kept are made anew. Scores of before and after do not compare, and rows do not say by which they were found: another score
+then needs another name."""
 
 _NOISE = 0.5
 """Standard deviation of the noise on ``noisy`` images, in normalised pixels."""
