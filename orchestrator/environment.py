@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -76,8 +77,14 @@ def terminate_like_interrupt() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
+
+    def interrupt(*_: Any) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a script has started with &
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
+
     on_interrupt = signal.getsignal(signal.SIGINT)
-    on_terminate = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    on_terminate = signal.signal(signal.SIGTERM, interrupt)
     ran_undisturbed = False
     try:
         yield lambda: not ran_undisturbed

@@ -43,6 +43,15 @@ def there(address: str | None) -> Iterator[RaySession]:
     yield HERE
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["", "in a script's background"])
+def _on_ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the shell that starts a sweep has set for Ctrl-C; a script has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_on_ctrl_c")
 @pytest.mark.parametrize(
     ("session", "prepare", "events"),
     [(waiting, None, []), (there, terminate, ["started", "interrupted"])],
