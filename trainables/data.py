@@ -49,13 +49,13 @@ class ImageSet:
 
 
 class UnreadImages(ImageSet):
-    """The images of a trial that does without: asking for one, or how many there are, is an error of this program."""
+    """The images of a trial that does without: there are none, and asking for one is an error of this program."""
 
     def __init__(self) -> None:
         pass
 
     def __len__(self) -> int:
-        raise AssertionError("a trial that reads no real image has asked how many there are")
+        return 0  # by which whoever measures students knows that there is nothing to measure them on
 
     def to(self, device: torch.device | str) -> UnreadImages:
         return self

@@ -196,8 +196,7 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
 def test_a_trial_without_data_is_given_images_that_cannot_be_read() -> None:
     splits = TrialInputs(splits={}, teachers={}).splits_of(config_of(load_sweep("quickstart-zero-shot")))
     for part in (splits.train, splits.validation, splits.test.subset(torch.arange(0)).to("cpu")):
-        with pytest.raises(AssertionError, match="has asked how many there are"):
-            len(part)
+        assert len(part) == 0
         with pytest.raises(AssertionError, match="reads no real image has asked for one"):
             _ = part.images
         with pytest.raises(AssertionError, match="reads no label has asked for one"):
