@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from orchestrator.report import make_report
 from tests.orchestrator.report.synthetic import write_pictures, write_search
@@ -24,8 +25,6 @@ pytestmark = [
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
@@ -118,7 +117,7 @@ def test_the_page_works_without_a_network(browser: Any, page_file: Path) -> None
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background
             ink = page.evaluate("getComputedStyle(document.body).color")
             tick = page.locator("main:visible .plot:visible .xtick text").first
-            assert tick.evaluate("text => getComputedStyle(text).fill") == ink
+            expect(tick).to_have_css("fill", ink)  # once it is drawn anew after the resize
 
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
