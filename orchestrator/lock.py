@@ -13,8 +13,8 @@ from pathlib import Path
 from orchestrator.errors import SweepBusyError
 from orchestrator.results import keys
 from orchestrator.storage import local_path
+from trainables.cache_folder import cache_folder
 from trainables.filesystems import S3Filesystem
-from trainables.node_cache import cache_folder
 from trainables.object_store import ObjectStore
 
 logger = logging.getLogger("zskt.lock")

@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trainables.cache_folder import keep_compiled_code_private
+
+keep_compiled_code_private()
+
 if TYPE_CHECKING:
     from trainables.checkpoint import CheckpointStore
     from trainables.config import SupervisedConfig, ZeroShotConfig

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from pathlib import Path
 
+from trainables.cache_folder import cache_folder
 from trainables.filesystems import LocalFilesystem
 from trainables.object_store import ObjectStore
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``; it need not be there."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zskt"
 
 
 class NodeCache:
