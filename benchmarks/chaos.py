@@ -37,7 +37,6 @@ from tests.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
 # Read when Ray and boto3 are imported or start their processes.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
-    RAY_AUTH_MODE="disabled",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
     AWS_ACCESS_KEY_ID=ACCESS_KEY,
     AWS_SECRET_ACCESS_KEY=SECRET_KEY,

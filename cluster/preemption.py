@@ -34,8 +34,11 @@ FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "z
 
 
 def leaving() -> bool:
-    """Whether this machine is about to be taken away."""
-    return FLAG.exists()
+    """Whether this machine is about to be taken away. A flag that another user has raised says nothing."""
+    try:
+        return FLAG.lstat().st_uid in {os.getuid(), 0}
+    except OSError:
+        return False
 
 
 def draining() -> bool:

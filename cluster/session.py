@@ -8,17 +8,19 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from cluster.authentication import is_refused, token_of_cluster
 from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity
+from cluster.credentials import lend_credentials, no_credentials
 from cluster.description import read_description
+from cluster.local_ray import local_ray
 from cluster.prices import Machine, described_machines, machine_of
-
-OBJECT_STORE_BYTES = 512 * 2**20
-"""Shared memory of a local session: a data set's images and a teacher, with room to spare."""
+from cluster.private_folder import private_folder
 
 CONNECT_SECONDS = 5
 """How long an address may take to answer a knock."""
@@ -50,8 +52,14 @@ class RaySession:
     hosts: int
     """Machines that are there or may be."""
 
+    folder: Path
+    """Private folder of this session on this machine, gone at its end."""
+
     description: Mapping[str, Any] = field(default_factory=dict)
     """What its autoscaler was told, as ``ray up`` takes it; empty where nothing is started for us."""
+
+    borrow_credentials: Callable[[], None] = no_credentials
+    """For processes elsewhere, before they use storage: takes over the driver's keys where they have none."""
 
     _known: dict[str, Machine] = field(default_factory=dict)
 
@@ -81,24 +89,26 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
             None: ``RAY_ADDRESS`` if set, else the cluster that ``ray start`` made this machine part of, else ``local``.
 
     Raises:
-        NoClusterError: no cluster answers at the address.
+        NoClusterError: no cluster answers at the address, or it asks for a token that this machine does not have.
     """
     # Read by Ray when it is imported or starts its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    if ray.is_initialized():
-        yield _describe({})
-        return
-    with _sigterm_as_it_was():
-        local = _connect(address)
-    try:
-        description = {} if local else read_description()
+    with private_folder() as folder, ExitStack() as stack:
+        if ray.is_initialized():
+            yield _describe(folder)
+            return
+        address = address or os.environ.get("RAY_ADDRESS") or _joined_address() or "local"
+        with _sigterm_as_it_was():
+            stack.enter_context(_connected(address, folder))
+        if address == "local":
+            yield _describe(folder)
+            return
+        description = read_description()
         _wait_for_machines(description)
-        yield _describe(description)
-    finally:
-        ray.shutdown()
+        yield _describe(folder, description, borrow_credentials=lend_credentials())
 
 
 @contextmanager
@@ -112,40 +122,53 @@ def _sigterm_as_it_was() -> Iterator[None]:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _connect(address: str | None) -> bool:
-    """Start a Ray or join one, as ``ray_session`` says; whether it is one of our own."""
+@contextmanager
+def _connected(address: str, folder: Path) -> Iterator[None]:
+    """Start a Ray or join one for the length of a block.
+
+    Raises:
+        NoClusterError: see ``ray_session``.
+    """
+    if address == "local":
+        with local_ray(folder, cpus=os.cpu_count() or 1):
+            yield
+        return
     import ray
 
-    local = address == "local" or (address is None and not os.environ.get("RAY_ADDRESS"))
-    if local:
-        try:
-            _start_local(address)
-        except ValueError:
-            if address is not None:
-                raise
-            # Without an address Ray joins a cluster made by `ray start`, and then refuses the settings of a local one.
-            # (address="auto" would join any Ray on this machine, another user's sweep included, and end with it.)
-            local = False
-    if not local:
-        _check_reachable(address or os.environ.get("RAY_ADDRESS") or _joined_address())
+    with token_of_cluster():
+        _check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
-    return local
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _joined_address() -> str | None:
-    """The cluster that ``ray start`` made this machine part of: it may be gone by now."""
-    from ray._private.utils import read_ray_address  # Ray has no public way to ask without connecting
+    """Find the cluster that ``ray start`` made this machine part of, which may be gone by now; None if there is none.
 
+    The record lies where every user of the machine can write. One that is neither ours nor root's is not believed.
+    (``address="auto"`` would join any Ray on this machine, another user's sweep included, and end with it.)
+    """
+    from ray._private.utils import get_ray_address_file, read_ray_address  # Ray has no public way to ask
+
+    record = Path(get_ray_address_file(None))
+    if not record.exists() or record.stat().st_uid not in {os.getuid(), 0}:
+        return None
     address: str | None = read_ray_address()
-    return address
+    return address or None
 
 
-def _check_reachable(address: str | None) -> None:
-    """Knock at ``host:port`` first, since Ray goes on trying a dead address for many minutes."""
-    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+def _check_reachable(address: str) -> None:
+    """Knock at ``host:port`` first, and show it our token, since Ray goes on trying in vain for many minutes.
+
+    Raises:
+        NoClusterError: nobody answers, or not without another token.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not port.isdigit():
         return
     try:
@@ -153,23 +176,11 @@ def _check_reachable(address: str | None) -> None:
     except OSError as error:
         forget = "; `ray stop` forgets a cluster that is gone" if address == _joined_address() else ""
         raise NoClusterError(f"no Ray cluster answers at {address}: {error}{forget}") from error
-
-
-def _start_local(address: str | None) -> None:
-    import ray
-
-    # Token authentication protects clusters that others can reach; this one listens on loopback for one user.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    # Makes 127.0.0.1 the node's address, so that a laptop that changes networks keeps its session.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    ray.init(
-        address=address,
-        num_cpus=os.cpu_count(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
+    if not address.startswith("ray://") and is_refused(address):
+        raise NoClusterError(
+            f"the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's "
+            "into ~/.ray/auth_token, or name its file with RAY_AUTH_TOKEN_PATH"
+        )
 
 
 def _wait_for_machines(description: Mapping[str, Any]) -> None:
@@ -193,7 +204,12 @@ def _capacity() -> Capacity:
     return capacity_of(ray.nodes())
 
 
-def _describe(description: Mapping[str, Any]) -> RaySession:
+def _describe(
+    folder: Path,
+    description: Mapping[str, Any] | None = None,
+    *,
+    borrow_credentials: Callable[[], None] = no_credentials,
+) -> RaySession:
     """What is there, and what the cluster's description promises beside it."""
     import ray
 
@@ -205,5 +221,7 @@ def _describe(description: Mapping[str, Any]) -> RaySession:
         gpus=resources.get("GPU", 0.0),
         capacity=promised or capacity_of(nodes),
         hosts=promised.max_nodes if promised else len({node["NodeManagerHostname"] for node in nodes}),
-        description=description,
+        folder=folder,
+        description=description or {},
+        borrow_credentials=borrow_credentials,
     )

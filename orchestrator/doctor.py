@@ -20,6 +20,7 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cluster.capacity import Capacity
+from cluster.credentials import no_credentials
 from cluster.prices import described_machines
 from cluster.session import NoClusterError, ray_session
 from orchestrator.config import SweepConfig
@@ -83,13 +84,17 @@ class NodeFacts:
     """Why it could not be asked at all."""
 
 
-def local_facts(storage: StorageConfig | None, marker: str | None) -> dict[str, Any]:
+def local_facts(
+    storage: StorageConfig | None, marker: str | None, borrow_credentials: Callable[[], None] = no_credentials
+) -> dict[str, Any]:
     """What a process finds out about the node that it runs on, by fields of ``NodeFacts``.
 
     Args:
         storage: To be tried; none: nothing is.
         marker: Object that the asking process has put there; none: it was not checked whether all see one storage.
+        borrow_credentials: See ``cluster.session.RaySession``.
     """
+    borrow_credentials()
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides the GPUs from a task that takes none
     import ray
     import torch
@@ -325,7 +330,7 @@ def examine(
             if worker and may_come and (trouble := start_worker(session.capacity)):
                 yield trouble
             marker = None if storage is None else _leave_marker(storage)
-            nodes = gather(storage, marker)
+            nodes = gather(storage, marker, session.borrow_credentials)
             if storage is not None and marker is not None:
                 find_storage(storage).delete(marker)
             yield check_nodes(nodes)
@@ -367,12 +372,15 @@ def spot_quota(region: str) -> float:
     return float(answer["Quota"]["Value"])
 
 
-def gather(storage: StorageConfig | None, marker: str | None = None) -> list[NodeFacts]:
+def gather(
+    storage: StorageConfig | None, marker: str | None = None, borrow_credentials: Callable[[], None] = no_credentials
+) -> list[NodeFacts]:
     """Ask every node of the cluster that Ray is connected to, all at once.
 
     Args:
         storage: To be tried from each; none: nothing is.
         marker: Object on it that this process has written.
+        borrow_credentials: See ``cluster.session.RaySession``.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -385,7 +393,7 @@ def gather(storage: StorageConfig | None, marker: str | None = None) -> list[Nod
 
     if storage is not None and "://" not in storage.uri:  # processes elsewhere have other working folders
         storage = storage.model_copy(update={"uri": str(Path(storage.uri).expanduser().resolve())})
-    asked = [on(node, local_facts, storage, marker) for node in nodes]
+    asked = [on(node, local_facts, storage, marker, borrow_credentials) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)
     facts = []
     for node, answer in zip(nodes, asked, strict=True):

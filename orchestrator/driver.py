@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -129,12 +128,12 @@ class Driver:
         self._write_session(number, "started", session, at=started)
         driver, event = self, "failed"
         try:
-            inputs = prepare_inputs(self.sweep, self.store, say=self.say)
+            inputs = prepare_inputs(self.sweep, self.store, say=self.say, borrow_credentials=session.borrow_credentials)
             check_same_teachers(self.store, self.sweep_id, inputs)
             driver = self._settled(session)
             # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
             driver._write_session(number, "started", session, at=started)
-            driver._fit(inputs, driver._concurrency(session))
+            driver._fit(inputs, session)
             event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
@@ -183,7 +182,7 @@ class Driver:
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
 
-    def _fit(self, inputs: TrialInputs, concurrency: int) -> None:
+    def _fit(self, inputs: TrialInputs, session: RaySession) -> None:
         searcher = StudySearcher(
             self.study,
             self.sweep,
@@ -218,29 +217,30 @@ class Driver:
             expenses=self.limit.expenses,
             explain=hung.explain,
         )
-        with tempfile.TemporaryDirectory(prefix="zskt-", ignore_cleanup_errors=True) as scratch:
-            tuner = tune.Tuner(
-                self._trainable(inputs),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=self._scheduler(),
-                    num_samples=-1,  # the searcher says when it is finished
-                    max_concurrent_trials=concurrency,  # so many also wait for machines that an autoscaler starts
-                    reuse_actors=True,
-                    trial_name_creator=lambda trial: trial.config["trial_id"],
-                    trial_dirname_creator=lambda trial: trial.config["trial_id"],
-                ),
-                run_config=tune.RunConfig(
-                    name=self.sweep_id,
-                    storage_path=scratch,
-                    failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                    callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
-                    stop=SessionStopper(searcher, self.until),
-                    verbose=0,
-                ),
-            )
-            with progress, terminate_like_interrupt() as interrupted:
-                tuner.fit()
+        tuner = tune.Tuner(
+            self._trainable(inputs, session),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=self._scheduler(),
+                num_samples=-1,  # the searcher says when it is finished
+                max_concurrent_trials=self._concurrency(
+                    session
+                ),  # so many also wait for machines that are being started
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["trial_id"],
+                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+            ),
+            run_config=tune.RunConfig(
+                name=self.sweep_id,
+                storage_path=str(session.folder / "tune"),
+                failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
+                callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
+                stop=SessionStopper(searcher, self.until),
+                verbose=0,
+            ),
+        )
+        with progress, terminate_like_interrupt() as interrupted:
+            tuner.fit()
         if searcher.ended_by:
             if interrupted() and not isinstance(searcher.ended_by, ConfigError):
                 raise stopped(self.sweep.storage) from searcher.ended_by
@@ -261,7 +261,7 @@ class Driver:
         self.say(f"TensorBoard files: {folder}")
         return [waiting, TensorBoardWriter(folder)]
 
-    def _trainable(self, inputs: TrialInputs) -> type[TrialTrainable]:
+    def _trainable(self, inputs: TrialInputs, session: RaySession) -> type[TrialTrainable]:
         kept_in = self.store.below(keys.checkpoint_folder(self.sweep_id))
         storage = TrialStorage(
             sweep_id=self.sweep_id,
@@ -277,6 +277,7 @@ class Driver:
             checkpoint_seconds=self.sweep.checkpoint_seconds,
             leaving=leaving,
             draining=draining,
+            borrow_credentials=session.borrow_credentials,
         )
         cpus, gpus = self.sweep.resources.cpu, self.sweep.gpus_per_trial
 

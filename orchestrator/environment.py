@@ -12,6 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
+from cluster.credentials import SECRET_VARIABLES
+
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
     "RAY_AIR_NEW_OUTPUT": "0",  # its banner names a scratch folder; progress.py shows what matters
@@ -24,16 +26,26 @@ _TUNE_SETTINGS = {
 
 @contextmanager
 def tune_environment() -> Iterator[None]:
-    """Tune's settings for the length of a block; environment variables that the user has set stay."""
+    """Tune's settings for the length of a block; environment variables that the user has set stay.
+
+    Keys to storage do not go to trials by Tune's way, as a runtime environment, which Ray writes in clear into its logs.
+    """
+    from ray.tune.execution import class_cache  # no public way
+
+    handed_on = class_cache.ENV_VARS_TO_PROPAGATE
+
     # Tune's notes are about its own files and analysis; how trials ended is said by progress.py and the leaderboard.
     logger = logging.getLogger("ray.tune")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     added = {key: value for key, value in _TUNE_SETTINGS.items() if key not in os.environ}
     os.environ.update(added)
+    withheld = SECRET_VARIABLES & handed_on
+    handed_on -= withheld
     try:
         yield
     finally:
+        handed_on |= withheld
         logger.setLevel(level)
         for key in added:
             del os.environ[key]

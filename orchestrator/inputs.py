@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import torch
 
+from cluster.credentials import no_credentials
 from cluster.losses import LOST_MACHINE
 from cluster.preemption import leaving
 from orchestrator.config import SweepConfig
@@ -40,11 +41,19 @@ from trainables.trial import TrialInputs
 Say = Callable[[str], None]
 
 
-def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> TrialInputs:
+def prepare_inputs(
+    sweep: SweepConfig, store: ObjectStore, *, say: Say, borrow_credentials: Callable[[], None] = no_credentials
+) -> TrialInputs:
     """Load the images and the teachers of a sweep; train each teacher that nobody has trained, and make the probe sets on
     which students are scored without data. A sweep whose trials read no real image reads one to train a teacher only.
 
     Ray must be connected: training happens where trials will run.
+
+    Args:
+        sweep: The sweep.
+        store: Its storage.
+        say: Prints a line.
+        borrow_credentials: See ``cluster.session.RaySession``; called where a teacher is trained.
 
     Raises:
         DataUnavailableError: a data set is not to be had.
@@ -57,7 +66,9 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, say: Say) -> Trial
         check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
     images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
-    teachers = {key: _teacher(config, sweep, images, store, say) for key, config in with_teacher.items()}
+    teachers = {
+        key: _teacher(config, sweep, images, store, say, borrow_credentials) for key, config in with_teacher.items()
+    }
     splits = {config.splits_key: images.of(config) for config in configs if config.reads_images}
     learn_from_images = {config.splits_key for config in configs if isinstance(config, SupervisedConfig)}
     scored = {c.teacher_key for c in configs if isinstance(c, ZeroShotConfig) and c.data_free_scores}
@@ -86,13 +97,20 @@ class SweepImages:
         return self._loaded[config.splits_key]
 
 
-def _teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore, say: Say) -> Teacher:
+def _teacher(
+    config: AnyTrialConfig,
+    sweep: SweepConfig,
+    images: SweepImages,
+    store: ObjectStore,
+    say: Say,
+    borrow_credentials: Callable[[], None],
+) -> Teacher:
     teacher = find_teacher(config, sweep, images, store)
     if teacher is None:
         recipe = sweep.teacher_config(config)
         folder = training_folder(recipe.dataset, recipe.student, recipe_key(recipe), recipe.report_interval)
         progress = store.below(folder)
-        teacher = _trained(recipe, sweep, images.of(config), CheckpointStore(progress), say)
+        teacher = _trained(recipe, sweep, images.of(config), CheckpointStore(progress), say, borrow_credentials)
         TeacherRegistry(store.below(TEACHERS)).add(teacher, recipe)
         for checkpoint in progress.keys(""):
             progress.delete(checkpoint)
@@ -149,7 +167,12 @@ def _made_probe(teacher: Teacher, *, cpus: float, gpus: float) -> ProbeSet:
 
 
 def _trained(
-    recipe: SupervisedConfig, sweep: SweepConfig, splits: DatasetSplits, checkpoints: CheckpointStore, say: Say
+    recipe: SupervisedConfig,
+    sweep: SweepConfig,
+    splits: DatasetSplits,
+    checkpoints: CheckpointStore,
+    say: Say,
+    borrow_credentials: Callable[[], None],
 ) -> Teacher:
     name = f"{recipe.student} on {recipe.dataset}"
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
@@ -158,7 +181,7 @@ def _trained(
     crashes = 0
     while True:
         training = ray.remote(num_cpus=cpus, num_gpus=gpus)(_TeacherTraining).remote(
-            recipe, splits, checkpoints, cpus=cpus, gpus=gpus
+            recipe, splits, checkpoints, cpus=cpus, gpus=gpus, borrow_credentials=borrow_credentials
         )
         try:
             return _followed(training, name, recipe, say)
@@ -204,7 +227,9 @@ class _TeacherTraining:
         cpus: float,
         gpus: float,
         leaving: Callable[[], bool] = leaving,
+        borrow_credentials: Callable[[], None] = no_credentials,
     ) -> None:
+        borrow_credentials()
         self._recipe = recipe
         self._splits = splits
         self._checkpoints = checkpoints

@@ -22,9 +22,9 @@ from tests.servers import (
     tell,
 )
 
-# Read when Ray is imported: no usage reports, no token files, the loopback address for the node.
+# Read when Ray is imported: no usage reports, the loopback address for the nodes of clusters that tests make by themselves.
+# (Sessions of ours listen there anyway, which tests/cluster/test_open_doors.py shows in an environment without this.)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 # Else trials would wait for whatever else the suite computes, at Ray's niceness of 15.
@@ -47,6 +47,8 @@ os.environ.pop("AWS_ENDPOINT_URL_S3", None)
 import boto3
 import torch
 
+from cluster.local_ray import local_ray
+from cluster.private_folder import private_folder
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import find_normalisation, find_spec
@@ -192,19 +194,9 @@ def make_distiller(
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
-    """One Ray session for all tests that need one."""
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=150 * 2**20,
-    )
-    yield
-    ray.shutdown()
+    """One Ray session for all tests that need one, started as a sweep starts its own."""
+    with private_folder() as folder, local_ray(folder, cpus=2, object_store_bytes=150 * 2**20):
+        yield
 
 
 @pytest.fixture(scope="session")

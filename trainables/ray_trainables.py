@@ -97,9 +97,11 @@ class TrialTrainable(Trainable):
         config: dict[str, Any],
         inputs: TrialInputs | None = None,
         storage: TrialStorage | None = None,
+        *,
         checkpoint_seconds: float = 60.0,
         leaving: Callable[[], bool] = lambda: False,
         draining: Callable[[], bool] = lambda: False,
+        borrow_credentials: Callable[[], None] = lambda: None,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
 
@@ -112,12 +114,14 @@ class TrialTrainable(Trainable):
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
             leaving: Whether this machine is about to be taken away.
             draining: Whether Ray would place the trial elsewhere if it left.
+            borrow_credentials: Called first: takes over the driver's keys to storage where this process has none.
 
         Raises:
             OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
         """
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
+        borrow_credentials()
         self._leaving = leaving
         self._draining = draining
         self._began_at = time.monotonic()

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from cluster import session
 from cluster.capacity import Capacity, NodeType
 from cluster.session import NoClusterError, ray_session
 
+ROOT = Path(__file__).parents[2]
 
-@pytest.fixture(autouse=True)
+
+@pytest.fixture
 def _not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever other tests of this process have left running."""
     monkeypatch.setattr("ray.is_initialized", lambda: False)
 
 
+@pytest.mark.usefixtures("_not_connected")
 def test_an_address_where_nobody_answers_is_known_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -31,12 +38,7 @@ def test_an_address_where_nobody_answers_is_known_in_seconds(monkeypatch: pytest
     assert time.monotonic() - start < 8
 
 
-def refuse_local_settings(address: str | None) -> None:
-    raise ValueError(
-        "When connecting to an existing cluster, num_cpus and num_gpus must not be provided."
-    )  # Ray's words
-
-
+@pytest.mark.usefixtures("_not_connected")
 def test_a_cluster_that_ray_start_joined_and_that_is_gone_is_known_in_seconds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -46,7 +48,6 @@ def test_a_cluster_that_ray_start_joined_and_that_is_gone_is_known_in_seconds(
         record = tmp_path / "ray_current_cluster"
         record.write_text(gone)
         monkeypatch.setattr("ray._private.utils.get_ray_address_file", lambda temp_dir: str(record))
-        monkeypatch.setattr(session, "_start_local", refuse_local_settings)
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         with pytest.raises(NoClusterError, match=f"{gone}.*`ray stop` forgets"), ray_session():
             pass
@@ -77,3 +78,39 @@ def test_machines_that_ray_up_does_not_wait_for_are_waited_for(
     assert clock["now"] == 303.0  # one that never comes costs no more than that
     session._wait_for_machines({"provider": {"type": "aws"}})
     assert clock["now"] == 303.0
+
+
+JOIN = """
+from cluster.session import NoClusterError, ray_session
+try:
+    with ray_session(sys.argv[1]) as session:
+        print("joined", session.cpus)
+except NoClusterError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.timeout(120)
+def test_a_cluster_that_asks_for_a_token_is_joined_with_the_one_in_the_users_home(tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    home = tmp_path / "home"
+    (home / ".ray").mkdir(parents=True)
+
+    def join() -> str:
+        command = [sys.executable, "-c", "import sys\nfrom ray import tune" + JOIN, address]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment | {"HOME": str(home)}, cwd=ROOT
+        )
+        return done.stdout
+
+    assert join() == (
+        f"the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's into "
+        "~/.ray/auth_token, or name its file with RAY_AUTH_TOKEN_PATH\n"
+    )
+    (home / ".ray" / "auth_token").write_text("0" * 64)
+    assert "asks for a token" in join()
+    (home / ".ray" / "auth_token").write_text(os.environ["RAY_AUTH_TOKEN"])
+    assert join() == "joined 2.0\n"

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import ray
 import torch
 from rich.console import Console
 
+from cluster.local_ray import local_ray
+from cluster.private_folder import private_folder
 from orchestrator.sweep import run_sweep
 from tests.orchestrator.test_sweep import sweep_of
 from trainables.ray_trainables import TrialTrainable
@@ -47,8 +48,11 @@ def main(storage: str) -> None:
     """Run them."""
     Meeting.folder = Path(storage, "meeting")
     Meeting.folder.mkdir(parents=True)
-    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 100 * 2**20}
-    ray.init(address="local", num_cpus=2, num_gpus=3, logging_level="ERROR", **options)
+    with private_folder() as folder, local_ray(folder, cpus=2, gpus=3, object_store_bytes=100 * 2**20):
+        _run_both(storage)
+
+
+def _run_both(storage: str) -> None:
     sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
     with patch("orchestrator.driver.TrialTrainable", Meeting):
         outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
@@ -59,7 +63,6 @@ def main(storage: str) -> None:
     ):
         sweep = sweep_of(storage, num_trials=4, resources={"cpu": 0.25, "gpu": "auto"})
         assert run_sweep(sweep, sweep_id="measured", console=Console(width=200)).finished
-    ray.shutdown()
 
 
 if __name__ == "__main__":

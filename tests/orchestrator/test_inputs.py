@@ -13,6 +13,7 @@ import pytest
 import ray
 import torch
 
+from cluster.credentials import no_credentials
 from orchestrator import inputs
 from orchestrator.cli.shared import teachers_by_network
 from orchestrator.config import SweepConfig
@@ -104,7 +105,9 @@ def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, mo
     monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: actor))
     monkeypatch.setattr("ray.kill", lambda actor: None)
     with pytest.raises(TeacherError, match="its process died 2 times"):
-        inputs._trained(RECIPE, sweep, DatasetSplits.without_images("digits"), CheckpointStore(store), said.append)
+        inputs._trained(
+            RECIPE, sweep, DatasetSplits.without_images("digits"), CheckpointStore(store), said.append, no_credentials
+        )
     assert [line.partition(": ")[2].partition(";")[0] for line in said[1:]] == [
         "its machine was lost",
         "its process died",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -150,7 +151,7 @@ class Cluster:
     def settle(self, sweep: SweepConfig, *, trials: int = 20, machines: int = 1, cores: int = 4) -> int:
         """Trials that share a GPU, kept as a session keeps what it settles."""
         capacity = Capacity(fixed=[NodeType(count=machines, cpus=cores, gpus=1)])
-        session = RaySession(cpus=cores, gpus=machines, capacity=capacity, hosts=machines)
+        session = RaySession(cpus=cores, gpus=machines, capacity=capacity, hosts=machines, folder=Path("unused"))
         found, each = settle_sharing(
             sweep, session, store=self.store, sweep_id="s", trials=trials, say=self.said.append
         )

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -406,7 +405,7 @@ def test_a_hung_worker_is_ended_and_its_trial_goes_on_with_the_same_numbers(stor
             for process in own_trial_processes() if list(folder.glob("*.safetensors")) else ():
                 os.kill(process, signal.SIGSTOP)
                 # In mid-training, or nobody judges it: what it does otherwise may take its time.
-                if Path(tempfile.gettempdir(), f"zskt-alive-{process}-t0000").exists():
+                if Path(os.environ["ZSKT_PRIVATE_FOLDER"], f"alive-{process}-t0000").exists():
                     stopped.append(process)
                 else:
                     os.kill(process, signal.SIGCONT)

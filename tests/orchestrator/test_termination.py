@@ -22,7 +22,9 @@ from orchestrator.storage import find_storage
 from orchestrator.sweep import run_sweep
 from tests.orchestrator.test_sweep import sweep_of
 
-HERE = RaySession(cpus=1, gpus=0, capacity=Capacity(fixed=[NodeType(count=1, cpus=1, gpus=0)]), hosts=1)
+HERE = RaySession(
+    cpus=1, gpus=0, capacity=Capacity(fixed=[NodeType(count=1, cpus=1, gpus=0)]), hosts=1, folder=Path("unused")
+)
 
 
 def terminate(*_: Any, **__: Any) -> None:
@@ -74,18 +76,17 @@ def test_connecting_to_ray_leaves_the_handler_of_sigterm_as_it_was(monkeypatch: 
     def ours(*_: Any) -> None:
         """Nothing."""
 
-    def connect(address: str | None) -> bool:
+    @contextmanager
+    def connected(address: str, folder: Path) -> Iterator[None]:
         signal.signal(signal.SIGTERM, lambda *_: None)  # as ray.init does
-        return True
+        yield
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.shutdown", lambda: None)
-    monkeypatch.setattr(cluster_session, "_connect", connect)
-    monkeypatch.setattr(cluster_session, "_wait_for_machines", lambda description: None)
-    monkeypatch.setattr(cluster_session, "_describe", lambda description: HERE)
+    monkeypatch.setattr(cluster_session, "_connected", connected)
+    monkeypatch.setattr(cluster_session, "_describe", lambda folder: HERE)
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        with cluster_session.ray_session():
+        with cluster_session.ray_session("local"):
             assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)

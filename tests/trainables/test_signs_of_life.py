@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,48 +13,128 @@ from typing import Any
 import pytest
 
 from tests.trainables.test_ray_trainables import Prepared, config
-from trainables.signs_of_life import SignsOfLife, end_if_lifeless
+from trainables.signs_of_life import FOLDER, SignsOfLife, end_if_lifeless
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The session's private folder."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    monkeypatch.setenv(FOLDER, str(private))
+    return private
+
+
+def start(program: str) -> subprocess.Popen[str]:
+    """A process that has done what the program says and then hangs, and hears nothing."""
+    code = textwrap.dedent(program) + "\nprint('ready', flush=True)\nimport time\ntime.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGSTOP)
+    return process
 
 
 @pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    """One that hangs, and hears nothing."""
-    found = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    os.kill(found.pid, signal.SIGSTOP)
-    yield found
-    found.kill()
-    found.wait()
+def training() -> Iterator[subprocess.Popen[str]]:
+    """One that trains t0001 and hangs."""
+    process = start("from trainables.signs_of_life import SignsOfLife\nsigns = SignsOfLife('t0001')\nsigns.give()")
+    yield process
+    with process:
+        process.kill()
 
 
-def sign_of(pid: int, trial_id: str, age: float) -> None:
-    file = Path(tempfile.gettempdir()) / f"zskt-alive-{pid}-{trial_id}"
-    file.touch()
+@pytest.fixture
+def idle() -> Iterator[subprocess.Popen[str]]:
+    """One that trains nothing yet."""
+    process = start("")
+    yield process
+    with process:
+        process.kill()
+
+
+def file_of(folder: Path, pid: int, trial_id: str = "t0001") -> Path:
+    return folder / f"alive-{pid}-{trial_id}"
+
+
+def make_old(file: Path, age: float) -> None:
     os.utime(file, (time.time() - age, time.time() - age))
 
 
-def test_only_a_process_that_should_have_given_a_sign_is_ended(process: subprocess.Popen[bytes]) -> None:
-    assert end_if_lifeless(process.pid, "t0001", 1) is None, "it does not train: who knows how long that takes"
-    sign_of(process.pid, "t0001", age=30)
-    assert end_if_lifeless(process.pid, "t0001", 60) is None
-    assert end_if_lifeless(process.pid, "t0002", 1) is None, "that is another trial"
-    assert process.poll() is None
-    assert end_if_lifeless(process.pid, "t0001", 20) == pytest.approx(30, abs=5)
-    assert process.wait(timeout=10) == -signal.SIGKILL
-    assert end_if_lifeless(process.pid, "t0001", 20) is None
+def test_only_a_process_that_should_have_given_a_sign_is_ended(folder: Path, training: subprocess.Popen[str]) -> None:
+    make_old(file_of(folder, training.pid), age=30)
+    assert end_if_lifeless(training.pid, "t0001", 60) is None
+    assert end_if_lifeless(training.pid, "t0002", 1) is None, "that is another trial"
+    assert training.poll() is None
+    assert end_if_lifeless(training.pid, "t0001", 20) == pytest.approx(30, abs=5)
+    assert training.wait(timeout=10) == -signal.SIGKILL
+    assert end_if_lifeless(training.pid, "t0001", 20) is None
 
 
-def test_a_sign_is_renewed_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_train_is_not_judged(idle: subprocess.Popen[str]) -> None:
+    assert end_if_lifeless(idle.pid, "t0001", 0) is None
+
+
+def test_a_file_that_its_process_left_behind_speaks_for_no_other_of_the_same_number(
+    folder: Path, training: subprocess.Popen[str], idle: subprocess.Popen[str]
+) -> None:
+    training.kill()
+    training.wait()
+    left = file_of(folder, training.pid)
+    assert left.exists()
+    make_old(left, age=30)
+    left = left.rename(file_of(folder, idle.pid))  # the number is given out again
+    assert end_if_lifeless(idle.pid, "t0001", 20) is None
+    assert idle.poll() is None
+    assert not left.exists()
+
+
+def test_files_of_killed_processes_are_cleared_by_the_next(folder: Path, training: subprocess.Popen[str]) -> None:
+    training.kill()
+    training.wait()
+    signs = SignsOfLife("t0002")
+    signs.give()
+    assert [file.name for file in folder.iterdir()] == [f"alive-{os.getpid()}-t0002"]
+    signs.withdraw()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["open to all", "a link", "somebody else's"])
+def test_no_file_is_believed_that_others_could_have_laid_down(
+    how: str, folder: Path, training: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(file_of(folder, training.pid), age=30)
+    if how == "open to all":
+        folder.chmod(0o777)
+    elif how == "a link":
+        linked = folder.with_name("linked")
+        linked.symlink_to(folder)
+        monkeypatch.setenv(FOLDER, str(linked))
+    else:
+        monkeypatch.setattr("os.getuid", lambda: 4711)
+    assert end_if_lifeless(training.pid, "t0001", 20) is None
+    assert training.poll() is None
+
+
+def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(FOLDER)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    signs = SignsOfLife("t0001")
+    signs.give()
+    own = tmp_path / f"zskt-{os.getuid()}"
+    assert file_of(own, os.getpid()).exists()
+    assert own.stat().st_mode & 0o777 == 0o700
+    signs.withdraw()
+
+
+def test_a_sign_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("trainables.signs_of_life.time.monotonic", lambda: now[0])
     signs = SignsOfLife("t0001")
-    file = Path(tempfile.gettempdir()) / f"zskt-alive-{os.getpid()}-t0001"
+    file = file_of(folder, os.getpid())
     signs.give()
-    sign_of(os.getpid(), "t0001", age=30)
+    make_old(file, age=30)
     now[0] += 0.5
     signs.give()
     assert time.time() - file.stat().st_mtime > 20
@@ -68,9 +148,11 @@ def test_a_sign_is_renewed_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch
     signs.withdraw()
 
 
-def test_a_trial_gives_signs_while_it_trains_and_at_no_other_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_gives_signs_while_it_trains_and_at_no_other_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[bool] = []
-    file = Path(tempfile.gettempdir()) / f"zskt-alive-{os.getpid()}-t0001"
+    file = file_of(folder, os.getpid())
 
     def watched(self: Any) -> None:
         seen.append(file.exists())
