@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import typer
 import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
@@ -139,9 +140,13 @@ def test_the_sweeps_shown_in_the_docs_are_some() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_parts_of_sweeps_shown_in_the_docs_are_valid(page: Path) -> None:
+def test_parts_of_sweeps_and_clusters_shown_in_the_docs_are_valid(page: Path) -> None:
     for example in fenced(page, "yaml"):
-        content = {"name": "part", **yaml.safe_load(example)}
+        part = yaml.safe_load(example)
+        if "file_mounts" in part:
+            validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text()) | part))
+            continue
+        content = {"name": "part", **part}
         sweep = SweepConfig.model_validate(content)
         assert sweep.configs()
 
