@@ -16,6 +16,7 @@ from typing import Any
 
 from cluster.authentication import is_refused, token_of_cluster
 from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity
+from cluster.cpus import available_cpus
 from cluster.credentials import lend_credentials, no_credentials
 from cluster.description import read_description
 from cluster.local_ray import local_ray
@@ -130,7 +131,7 @@ def _connected(address: str, folder: Path) -> Iterator[None]:
         NoClusterError: see ``ray_session``.
     """
     if address == "local":
-        with local_ray(folder, cpus=os.cpu_count() or 1):
+        with local_ray(folder, cpus=available_cpus()):
             yield
         return
     import ray

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torchvision.utils import save_image
 
+from cluster.cpus import available_cpus
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError, config_error
 from orchestrator.fetching import load_images, published_teacher
@@ -96,7 +97,7 @@ def transition_page(
     Raises:
         ConfigError: a number out of range, or networks that agree on no image.
     """
-    device = claim_device(cpus=torch.get_num_threads(), gpus=torch.cuda.device_count())
+    device = claim_device(cpus=min(torch.get_num_threads(), available_cpus()), gpus=torch.cuda.device_count())
     try:
         measured = transition_curves(
             student.to(device),
