@@ -24,7 +24,7 @@ from trainables.datasets import find_normalisation
 from trainables.devices import keep_freed_memory
 from trainables.evaluation import accuracy
 from trainables.networks import Network, build_network
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 
 _NORMALISATION = find_normalisation("cifar10")
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args(arguments)
     keep_freed_memory()
-    with seeded_initialisation(0, "benchmark"):
+    with seeded(0, "benchmark"):
         plain, ours = build_network("wrn-16-1", num_classes=10), build_network("wrn-16-1", num_classes=10)
     ours.load_state_dict(plain.state_dict())
     ours.to(memory_format=torch.channels_last)

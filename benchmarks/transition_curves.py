@@ -22,7 +22,7 @@ from trainables.datasets import find_normalisation
 from trainables.devices import keep_freed_memory
 from trainables.evaluation import transition_curves
 from trainables.networks import Network, build_network
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 
 _CLASSES = 10
 _NORMALISATION = find_normalisation("cifar10")
@@ -57,7 +57,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def compare(*, images: int, plain_images: int, steps: int, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds for each image, one at a time and many at once, in each repeat."""
-    with seeded_initialisation(0, "benchmark"):
+    with seeded(0, "benchmark"):
         attacked = build_network("wrn-16-1", num_classes=_CLASSES).eval()
         other = build_network("wrn-16-2", num_classes=_CLASSES).eval()
     with torch.no_grad():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.losses import kl_divergence, log_probabilities
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 
 SEED = 4
 LEARNING_RATE = 1e-3  # Adam, for teacher, student and points alike
@@ -58,7 +58,7 @@ def butterfly(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def build_mlp(seed: int, purpose: str) -> nn.Sequential:
     """2-100-500-3 with ReLU, from plane to logits; its weights depend on seed and purpose only."""
-    with seeded_initialisation(seed, purpose):
+    with seeded(seed, purpose):
         return nn.Sequential(nn.Linear(2, 100), nn.ReLU(), nn.Linear(100, 500), nn.ReLU(), nn.Linear(500, len(CLASSES)))
 
 

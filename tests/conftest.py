@@ -59,7 +59,7 @@ from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
 from trainables.object_store import ObjectStore
-from trainables.seeding import seeded_initialisation
+from trainables.seeding import seeded
 from trainables.teachers import Teacher, TeacherMetadata
 from trainables.trial import TrialInputs
 
@@ -105,7 +105,7 @@ def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:
 def make_teacher(name: str = "lenet", *, dataset: str = "digits", seed: int = 7) -> Teacher:
     """An untrained teacher: the loop does not care how good it is."""
     spec = find_spec(dataset)
-    with seeded_initialisation(seed, "test teacher"):
+    with seeded(seed, "test teacher"):
         network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
     metadata = TeacherMetadata(
         dataset=dataset,

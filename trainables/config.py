@@ -191,7 +191,7 @@ class ZeroShotConfig(TrialConfig):
     """Seeds the generator's weights, latents and noise; none: ``seed``."""
 
     student_seed: Seed | None = None
-    """Seeds the student's weights; none: ``seed``."""
+    """Seeds the student's weights, and what it draws in training, such as Dropout; none: ``seed``."""
 
     generator_steps: Count = 1
     """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""

@@ -38,7 +38,7 @@ from trainables.losses import attention_map, attention_transfer, beliefs, diverg
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.networks import Network, build_network
 from trainables.schedules import cosine
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 from trainables.teachers import Teacher
 from trainables.training import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
 
@@ -106,10 +106,10 @@ class ZeroShotDistiller:
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
         self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
         generator_seed = config.seed if config.generator_seed is None else config.generator_seed
-        student_seed = config.seed if config.student_seed is None else config.student_seed
-        with seeded_initialisation(student_seed, "student"):
+        self._student_seed = config.seed if config.student_seed is None else config.student_seed
+        with seeded(self._student_seed, "student"):
             student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
-        with seeded_initialisation(generator_seed, "generator"):
+        with seeded(generator_seed, "generator"):
             generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
         self.student = student.to(self.device, dtype).train()
         self.generator = generator.to(self.device, dtype).train()
@@ -166,7 +166,11 @@ class ZeroShotDistiller:
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
         """Do that many pseudo batches."""
         for _ in range(pseudo_batches):
-            with self._logbook.training(self.student), tf32(allowed=self.config.precision == "tf32"):
+            with (
+                self._logbook.training(self.student),
+                seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
+                tf32(allowed=self.config.precision == "tf32"),
+            ):
                 self._pseudo_batch()
             if after_each:
                 after_each()
@@ -192,7 +196,8 @@ class ZeroShotDistiller:
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
-        # Nothing in the loop draws from torch's global random state, so these streams are the only random state.
+        # What networks draw from global random states follows from the seed and ``pseudo_batches``, so these streams are the
+        # only random state.
         return {
             "config": self.config.model_dump(),
             "student": self.student.state_dict(),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables.errors import RecordingError
+from trainables.seeding import host_states
 
 WARM_UPS = 3
 """Calls before the recording. They make what must not be made in it: Adam's moments, workspaces, compiled code."""
@@ -68,14 +69,19 @@ def record(work: Callable[[], object]) -> Callable[[], None]:
     """Record the kernels that the work launches, without running them; the result runs them.
 
     Raises:
-        RecordingError: the work waits for the GPU, or does what else cannot be recorded.
+        RecordingError: the work waits for the GPU, draws random numbers elsewhere than there, or does what else cannot be
+            recorded.
         torch.OutOfMemoryError: there is no room for it.
     """
     torch.cuda.synchronize()  # what went wrong before is no fault of the recording
     before = torch.cuda.current_stream()
     graph = torch.cuda.CUDAGraph()
     try:
-        with _without_collections(), torch.cuda.graph(graph, stream=_stream(), capture_error_mode="thread_local"):
+        with (
+            without_draws_on_the_host(),
+            _without_collections(),
+            torch.cuda.graph(graph, stream=_stream(), capture_error_mode="thread_local"),
+        ):
             work()
     except torch.OutOfMemoryError:
         raise
@@ -90,6 +96,24 @@ def record(work: Callable[[], object]) -> Callable[[], None]:
         torch.cuda.set_stream(before)  # which torch leaves undone where a recording fails
     replay: Callable[[], None] = graph.replay
     return replay
+
+
+@contextmanager
+def without_draws_on_the_host() -> Iterator[None]:
+    """Refuse a block that draws random numbers on the CPU: a recording would use the same ones again and again.
+
+    What is drawn on the GPU is drawn anew by each launch, from the state in which torch's generator is then.
+
+    Raises:
+        RecordingError: it does.
+    """
+    before = host_states()
+    yield
+    if host_states() != before:
+        raise RecordingError(
+            "cuda_graphs=true: a network draws random numbers on the CPU (by random, numpy.random or torch without "
+            "device=), which a recording would repeat; allowed: false, or a network that draws them on its images' device"
+        )
 
 
 @cache

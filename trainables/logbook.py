@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainables.evaluation import accuracy, measure
 from trainables.networks import Network
+from trainables.seeding import seeded
 from trainables.training import Report, Training
 
 TEACHER_CHECK_IMAGES = 1000
@@ -94,14 +95,15 @@ class Logbook:
             torch.cuda.synchronize(self._device)
         measuring = time.perf_counter()
         self._training_seconds += measuring - start
-        accuracies = measure(training.student, training.splits, training.normalisation)
         test = training.splits.test
         if len(test):
             self._test_evaluations += 1
-        if len(test) and training.teacher is not None and self._teacher_accuracy is None:
-            first = test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)), device=self._device))
-            self._teacher_accuracy = accuracy(training.teacher, first, training.normalisation)
-        measured = further()
+        with seeded(training.config.seed, f"report {training.done}", self._device):
+            accuracies = measure(training.student, training.splits, training.normalisation)
+            if len(test) and training.teacher is not None and self._teacher_accuracy is None:
+                first = test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)), device=self._device))
+                self._teacher_accuracy = accuracy(training.teacher, first, training.normalisation)
+            measured = further()
         self._evaluation_seconds += time.perf_counter() - measuring
         means = self.means.take()
         before, self._statistics = self._statistics, _running_statistics(training.student)

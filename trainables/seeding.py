@@ -1,12 +1,21 @@
-"""One random stream for each purpose, so that drawing more in one place changes nothing in another."""
+"""One random stream for each purpose, so that drawing more in one place changes nothing in another.
+
+What this package draws comes from generators of its own (``stream``). Networks draw from the global random states of the
+process, as torch's layers do: initial weights, Dropout, stochastic depth. For them those states are seeded for a block and
+put back after it (``seeded``).
+"""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+
+_NUMPY_SEEDS = 2**32
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -21,8 +30,35 @@ def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch
 
 
 @contextmanager
-def seeded_initialisation(seed: int, purpose: str) -> Iterator[None]:
-    """Within the block, layers draw their initial weights from a stream of their own; the global state is put back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, purpose))
+def seeded(seed: int, purpose: str, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Within the block, whatever draws from the process's global random states finds them seeded for ``purpose``.
+
+    They are those of torch on the CPU and on ``device``, of NumPy and of Python; after the block each is as it was before.
+    Nothing outlives the block, so trials that take turns in a process do not meet, and one that numbers its blocks can go on
+    at any of them.
+    """
+    derived = derive_seed(seed, purpose)
+    gpu = torch.device(device) if torch.device(device).type == "cuda" else None
+    before_torch, before_numpy, before_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    before_gpu = None if gpu is None else torch.cuda.get_rng_state(gpu)  # the seed and a count: nothing is waited for
+    try:
+        torch.default_generator.manual_seed(derived)  # torch.manual_seed would seed the GPUs as well
+        np.random.seed(derived % _NUMPY_SEEDS)
+        random.seed(derived)
+        if gpu is not None:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(derived)
         yield
+    finally:
+        torch.set_rng_state(before_torch)
+        np.random.set_state(before_numpy)
+        random.setstate(before_python)
+        if gpu is not None and before_gpu is not None:
+            torch.cuda.set_rng_state(before_gpu, gpu)
+
+
+def host_states() -> tuple[object, ...]:
+    """The global random states on the CPU, to be compared: equal to those of before where nothing was drawn in between."""
+    of_numpy = np.random.get_state(legacy=False)
+    numbers, position = of_numpy["state"]["key"].tobytes(), of_numpy["state"]["pos"]
+    return random.getstate(), numbers, position, of_numpy["gauss"], torch.get_rng_state().numpy().tobytes()

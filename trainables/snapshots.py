@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from trainables.config import AnyTrialConfig
 from trainables.distiller import ZeroShotDistiller
 from trainables.networks import in_eval_mode
-from trainables.seeding import stream
+from trainables.seeding import seeded, stream
 
 SNAPSHOTS = 5
 """How many a trial takes, at equal shares of its budget."""
@@ -90,7 +90,11 @@ def take_snapshot(training: ZeroShotDistiller) -> Snapshot:
     latents = torch.randn(_COUNTED, config.latent_dim, generator=stream(config.seed, "snapshots"), dtype=training.dtype)
     # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
     generator = copy.deepcopy(training.generator)
-    with torch.no_grad(), in_eval_mode(training.teacher, training.student):
+    with (
+        seeded(config.seed, "snapshot", training.device),
+        torch.no_grad(),
+        in_eval_mode(training.teacher, training.student),
+    ):
         images = generator(latents.to(training.device))
         teacher, student = (network(images)[0] for network in (training.teacher, training.student))
     return Snapshot(

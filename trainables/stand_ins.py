@@ -13,7 +13,7 @@ from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import IMAGE_SIZE, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
 from trainables.networks import Network, build_network
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 from trainables.teachers import Teacher, TeacherMetadata
 
 
@@ -24,7 +24,7 @@ def untrained_teacher(config: AnyTrialConfig) -> Teacher:
     between them, in which a CPU computes many times slower than with any teacher that has been trained.
     """
     spec = find_spec(config.dataset)
-    with seeded_initialisation(0, "stand-in"):
+    with seeded(0, "stand-in"):
         network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
     noise = torch.randn(64, spec.channels, IMAGE_SIZE, IMAGE_SIZE, generator=stream(0, "stand-in's noise"))
     layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

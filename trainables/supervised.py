@@ -25,7 +25,7 @@ from trainables.logbook import Logbook
 from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.networks import Network, build_network
 from trainables.schedules import step_decay
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 from trainables.teachers import Teacher
 from trainables.training import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
 
@@ -65,7 +65,7 @@ class SupervisedTrainer:
         self.device = torch.device(device)
         self.dtype = dtype
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
-        with seeded_initialisation(config.seed, "supervised"):
+        with seeded(config.seed, "supervised"):
             student = build_network(config.student, num_classes=splits.spec.num_classes, channels=splits.spec.channels)
         if initial_weights is not None:
             student.load_state_dict(dict(initial_weights))
@@ -104,7 +104,10 @@ class SupervisedTrainer:
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
         goal = next_report(self)
         while self.epochs < goal:
-            with self._logbook.training(self.student):
+            with (
+                self._logbook.training(self.student),
+                seeded(self.config.seed, f"update {self.student_updates}", self.device),
+            ):
                 self.update()
             if after_each:
                 after_each()

@@ -27,7 +27,7 @@ from trainables.evaluation import accuracy, measure
 from trainables.networks import Network, build_network
 from trainables.node_cache import NodeCache
 from trainables.object_store import ObjectStore
-from trainables.seeding import seeded_initialisation
+from trainables.seeding import seeded
 
 PLAUSIBLE_ACCURACY = 0.5
 """A teacher below this share of the way from chance to perfect is taken for a mistake, not for a teacher."""
@@ -68,7 +68,7 @@ class Teacher:
     def build(self) -> Network:
         """A fresh network with these weights."""
         spec = find_spec(self.metadata.dataset)
-        with seeded_initialisation(0, "overwritten by the next line"):
+        with seeded(0, "overwritten by the next line"):
             network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
         network.load_state_dict(dict(self.weights))
         return network

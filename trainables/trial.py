@@ -21,6 +21,7 @@ from trainables.distiller import ZeroShotDistiller
 from trainables.errors import StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
 from trainables.object_store import ObjectStore
+from trainables.seeding import seeded
 from trainables.snapshots import Snapshot
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher
@@ -151,13 +152,14 @@ def build_training(
 def transition_metrics(training: Training) -> tuple[TransitionCurves, Report]:
     """Transition curves of a training that has a teacher, its student attacked, and the metrics made from them."""
     assert training.teacher is not None
-    curves = transition_curves(
-        training.student,
-        training.teacher,
-        training.splits.test,
-        training.normalisation,
-        images=training.config.transition_images,
-    )
+    with seeded(training.config.seed, "transition curves", training.device):
+        curves = transition_curves(
+            training.student,
+            training.teacher,
+            training.splits.test,
+            training.normalisation,
+            images=training.config.transition_images,
+        )
     error = mean_transition_error(curves)
     return curves, {
         "mean_transition_error": error.mean,

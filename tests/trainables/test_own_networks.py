@@ -47,18 +47,28 @@ class Blind(Small):
 NAMES = {"small-6": "Small", "plain": "plain", "broken": "broken", "one-too-many": "OneTooMany", "blind": "Blind"}
 
 
-@pytest.fixture(autouse=True)
-def installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "their_networks.py").write_text(MODULE)
-    metadata = tmp_path / "their_networks-1.0.dist-info"
+def install_networks(folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, names: dict[str, str]) -> None:
+    """Put a package on the path that brings networks.
+
+    Args:
+        folder: Where it lies; no other package does.
+        monkeypatch: Takes it off the path again.
+        module: Text of its module ``their_networks``.
+        names: What of the module is offered under which name.
+    """
+    (folder / "their_networks.py").write_text(module)
+    metadata = folder / "their_networks-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-networks\nVersion: 1.0\n")
-    entries = [f"{name} = their_networks:{attribute}" for name, attribute in NAMES.items()]
-    (metadata / "entry_points.txt").write_text(
-        "\n".join(["[zskt.networks]", *entries, "Not/A Folder = their_networks:Small"])
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    entries = [f"{name} = their_networks:{attribute}" for name, attribute in names.items()]
+    (metadata / "entry_points.txt").write_text("\n".join(["[zskt.networks]", *entries]))
+    monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "their_networks", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_networks(tmp_path, monkeypatch, MODULE, {**NAMES, "Not/A Folder": "Small"})
 
 
 def test_it_is_named_in_a_config_and_trained_like_any_other() -> None:

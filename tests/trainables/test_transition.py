@@ -19,7 +19,7 @@ from trainables.data import ImageSet, normalise
 from trainables.datasets import find_normalisation
 from trainables.evaluation import TransitionCurves, mean_curves, mean_transition_error, transition_curves
 from trainables.networks import Network, build_network
-from trainables.seeding import seeded_initialisation, stream
+from trainables.seeding import seeded, stream
 
 DIGITS, UNIT = find_normalisation("digits"), find_normalisation("unit")
 
@@ -58,7 +58,7 @@ def numbered(*pairs: tuple[int, int]) -> ImageSet:
 
 def small_network(name: str, seed: int, *, num_classes: int, dtype: torch.dtype) -> Network:
     """Random weights and, where there are any, BatchNorm statistics that are not those of a new layer."""
-    with seeded_initialisation(seed, "test transition"):
+    with seeded(seed, "test transition"):
         network = build_network(name, num_classes=num_classes, channels=1)
         for module in network.modules():
             if (

@@ -10,7 +10,7 @@ from trainables.network_names import LeNetName, OwnNetworkName, ResNetName, Wide
 from trainables.networks.base import Network
 from trainables.networks.lenet import LeNet
 from trainables.networks.wide_resnet import WideResNet
-from trainables.seeding import seeded_initialisation
+from trainables.seeding import seeded
 
 
 def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
@@ -55,7 +55,7 @@ def check_network(name: str, *, num_classes: int, channels: int) -> None:
     """
     if not isinstance(parse_network_name(name), OwnNetworkName):
         return
-    with seeded_initialisation(0, "only looked at"), torch.no_grad():
+    with seeded(0, "only looked at"), torch.no_grad():
         network = build_network(name, num_classes=num_classes, channels=channels).eval()
         try:
             logits, activations = network(torch.zeros(2, channels, IMAGE_SIZE, IMAGE_SIZE))
