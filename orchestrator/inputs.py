@@ -26,7 +26,7 @@ from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
 from trainables.networks import check_network
 from trainables.object_store import ObjectStore
-from trainables.probe import ProbeRegistry, make_probe
+from trainables.probe import NOISE_IMAGES, ProbeRegistry, make_probe, only_class_in_noise
 from trainables.ray_trainables import SECONDS_WHEN_LEAVING
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import (
@@ -115,6 +115,14 @@ def _teacher(
         for checkpoint in progress.keys(""):
             progress.delete(checkpoint)
     say(f"teacher {teacher.metadata.network} on {teacher.metadata.dataset}: {in_words(teacher)}")
+    only_class = only_class_in_noise(teacher)
+    if only_class is not None:
+        say(
+            f"warning: teacher {teacher.metadata.network} ({teacher.metadata.source}) sees class {only_class} in all "
+            f"{2 * NOISE_IMAGES} noise images that it was shown (half of independent pixels, half smooth), so students may "
+            "learn that class alone from it: check teacher_checkpoint, teacher and "
+            f"normalisation={teacher.metadata.normalisation}"
+        )
     return teacher
 
 

@@ -91,8 +91,14 @@ def describe_teacher(
         sha256: Checksum of the file it comes from; none: of the file that the registry will hold.
 
     Raises:
-        TeacherError: its test accuracy is too low to be a teacher's.
+        TeacherError: a weight is NaN or infinite, or its test accuracy is too low to be a teacher's.
     """
+    strange = _not_finite(network.state_dict())
+    if strange:
+        raise TeacherError(
+            f"teacher {name} ({source}) on {dataset}: {strange}; its training has diverged, so lower learning_rate in "
+            "teacher_recipe"
+        )
     accuracies = measure(network, splits, find_normalisation(normalisation))
     chance = 1 / find_spec(dataset).num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
@@ -130,8 +136,8 @@ def load_published_checkpoint(
         shown: Where the file comes from, if ``path`` is a copy; its last part becomes the teacher's source.
 
     Raises:
-        TeacherError: the file is missing or unreadable, its tensors are not this architecture's, or its measured
-            accuracy says that something is wrong.
+        TeacherError: the file is missing or unreadable, its tensors are not this architecture's, one of them is not finite,
+            or its measured accuracy says that something is wrong.
     """
     shown = shown or str(path)
     try:
@@ -152,6 +158,11 @@ def load_published_checkpoint(
     if mismatch:
         raise TeacherError(f"teacher_checkpoint={shown} does not fit teacher={name} on {dataset}: {mismatch}")
     network.load_state_dict(named)
+    strange = _not_finite(network.state_dict())
+    if strange:
+        raise TeacherError(
+            f"teacher_checkpoint={shown}: {strange}; its training has diverged, so take an earlier checkpoint of it"
+        )
     if len(splits.test):
         _check_normalisation(network, normalisation, dataset=dataset, shown=shown, splits=splits)
     return describe_teacher(
@@ -236,6 +247,17 @@ def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: 
             f"teacher_checkpoint={shown} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
             f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
         )
+
+
+def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """Which weights and running statistics are NaN or infinite, the first one by name; empty if none is."""
+    counts = {key: int((~value.isfinite()).sum()) for key, value in weights.items()}
+    strange = {key: count for key, count in counts.items() if count}
+    if not strange:
+        return ""
+    key, count = next(iter(strange.items()))
+    more = f", and so are some in {len(strange) - 1} more tensors" if len(strange) > 1 else ""
+    return f"{count} of the {weights[key].numel()} numbers in {key} are NaN or infinite{more}"
 
 
 def _mismatch(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> str:

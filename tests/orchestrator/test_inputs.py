@@ -24,7 +24,8 @@ from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
-from trainables.filesystems import S3Filesystem
+from trainables.evaluation import Accuracies
+from trainables.filesystems import LocalFilesystem, S3Filesystem
 from trainables.object_store import ObjectStore
 
 RECIPE = SupervisedConfig(
@@ -114,6 +115,30 @@ def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, mo
         "its machine was lost",
         "its machine was lost",
     ]
+
+
+@pytest.mark.parametrize("audited", [True, False])
+def test_a_teacher_that_sees_one_class_is_warned_of_once(
+    audited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    biased = dict(make_teacher().weights)
+    torch.save(biased, tmp_path / "good.pt")
+    biased["fc3.bias"][4] += 100
+    torch.save(biased, tmp_path / "biased.pt")
+    # An accuracy that no such teacher has: what is asked here does not go by it.
+    monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
+    said: dict[str, list[str]] = {}
+    for name in ("good", "biased"):
+        trial = tiny_settings(teacher_checkpoint=str(tmp_path / f"{name}.pt"), audited=audited)
+        cases = {"one": {}, "two": {"student_steps": 1}}
+        sweep = SweepConfig.model_validate({"name": "a", "trial": trial, "cases": cases, "objective": None})
+        said[name] = []
+        inputs.prepare_inputs(
+            sweep, ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path)), say=said[name].append
+        )
+    assert not [line for line in said["good"] if "warning" in line]
+    (warning,) = [line for line in said["biased"] if "warning" in line]
+    assert warning.startswith("warning: teacher lenet (biased.pt) sees class 4 in all 100 noise images")
 
 
 def test_published_weights_are_fetched_from_a_bucket_once(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import make_images
+from tests.conftest import make_images, make_teacher
 from trainables.config import SupervisedConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.datasets import find_normalisation, find_spec
@@ -14,6 +14,7 @@ from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies, accuracy
 from trainables.networks import Network, build_network
 from trainables.object_store import ObjectStore
+from trainables.probe import only_class_in_noise
 from trainables.supervised import SupervisedTrainer
 from trainables.teachers import Teacher, TeacherRegistry, describe_teacher, load_published_checkpoint, teacher_recipe
 
@@ -141,6 +142,77 @@ def test_wrong_files_are_refused_with_the_reason(tmp_path: Path, splits: Dataset
     ):
         with pytest.raises(TeacherError, match=reason):
             load(tmp_path / name, splits)
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("name", "dataset", "key"),
+    [
+        ("lenet", "digits", "fc1.weight"),
+        ("wrn-10-1", "cifar10", "bn1.running_var"),
+        ("wrn-10-1", "cifar10", "block2.layer.0.bn1.bias"),
+    ],
+)
+def test_weights_and_statistics_that_are_not_finite_are_named(
+    name: str, dataset: str, key: str, value: float, images: bool, tmp_path: Path
+) -> None:
+    spec = find_spec(dataset)
+    weights = build_network(name, num_classes=10, channels=spec.channels).state_dict()
+    weights[key].view(-1)[3] = value
+    data = make_images(10, channels=spec.channels)
+    splits = DatasetSplits(spec=spec, train=data, validation=data, test=data)
+    path = published(tmp_path / "nan.pt", weights)
+    with pytest.raises(
+        TeacherError, match=rf"nan\.pt: 1 of the \d+ numbers in {key} are NaN or infinite; its training"
+    ):
+        load(
+            path,
+            splits if images else DatasetSplits.without_images(dataset),
+            dataset=dataset,
+            name=name,
+            normalisation=dataset,
+        )
+
+
+def test_a_number_too_large_for_a_weight_counts_as_infinite(tmp_path: Path, splits: DatasetSplits) -> None:
+    weights = {
+        key: value.double() for key, value in build_network("lenet", num_classes=10, channels=1).state_dict().items()
+    }
+    weights["fc1.bias"][:2] = 1e300
+    weights["fc2.bias"][0] = 1e300
+    with pytest.raises(
+        TeacherError, match=r"2 of the 120 numbers in fc1\.bias are .*, and so are some in 1 more tensors"
+    ):
+        load(published(tmp_path / "net.pt", weights), splits)
+
+
+def test_a_teacher_whose_training_has_diverged_is_not_kept(splits: DatasetSplits) -> None:
+    network = build_network("lenet", num_classes=10, channels=1)
+    with torch.no_grad():
+        network.get_parameter("fc3.bias").fill_(float("nan"))
+    with pytest.raises(TeacherError, match=r"lenet \(trained\) on digits: 10 of the 10 .*lower learning_rate"):
+        describe_teacher(
+            network,
+            dataset="digits",
+            name="lenet",
+            normalisation="digits",
+            source="trained",
+            recipe=teacher_recipe(RECIPE),
+            splits=splits,
+        )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_teacher_that_sees_one_class_in_all_noise_is_told_from_one_that_sees_several(
+    channels: int, teacher: Teacher
+) -> None:
+    assert only_class_in_noise(teacher) is None  # and it is as good as one can be
+    dataset = {1: "digits", 3: "cifar10"}[channels]
+    biased = make_teacher("lenet", dataset=dataset)
+    assert only_class_in_noise(biased) is None
+    biased.weights["fc3.bias"][7] += 100
+    assert only_class_in_noise(biased) == 7
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, splits: DatasetSplits) -> None:
