@@ -1,8 +1,12 @@
-"""The published loop as the authors' code runs it, written from its description and kept as slow as it is.
+"""The published loop, written from a description of the authors' code and kept as slow as that is.
 
 In each of the ``generator_steps + student_steps`` inner iterations the generator runs anew; the student's backward pass
 runs through teacher and generator; every network's gradients are filled, used or not. ``trainables.distiller`` must give
 the same networks, and is measured against this.
+
+It is this project's own transcription, with its networks, initialisation and latents, and it rounds as this project
+does: the KL takes the teacher's log-probabilities, where the authors' takes probabilities, and attention is weighed after
+the layers are summed. ``tests/trainables/test_published_formulas.py`` holds the loop against the authors' formulas.
 """
 
 from __future__ import annotations
@@ -77,17 +81,33 @@ class PublishedLoop:
             if inner < config.generator_steps:
                 student_logits, _ = self.student(images)
                 teacher_logits, _ = self.teacher(images)
-                self._step(self.generator, self.generator_optimizer, -self._kl(teacher_logits, student_logits))
+                loss = self.generator_loss(student_logits, teacher_logits)
+                self._step(self.generator, self.generator_optimizer, loss)
             else:
                 if inner == config.generator_steps:
                     with torch.no_grad():
                         teacher_logits, teacher_activations = self.teacher(images)
                 student_logits, student_activations = self.student(images)
-                loss = self._kl(teacher_logits, student_logits)
-                if config.attention_weight > 0:
-                    loss = loss + config.attention_weight * self._attention(student_activations, teacher_activations)
+                loss = self.student_loss(student_logits, student_activations, teacher_logits, teacher_activations)
                 self._step(self.student, self.student_optimizer, loss)
         self.done += 1
+
+    def generator_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """What a generator step minimises; logits (batch, classes)."""
+        return -self._kl(teacher_logits, student_logits)
+
+    def student_loss(
+        self,
+        student_logits: Tensor,
+        student_activations: list[Tensor],
+        teacher_logits: Tensor,
+        teacher_activations: list[Tensor],
+    ) -> Tensor:
+        """What a student step minimises; activations (batch, channels, height, width), one for each layer."""
+        loss = self._kl(teacher_logits, student_logits)
+        if self.config.attention_weight > 0:
+            loss = loss + self.config.attention_weight * self._attention(student_activations, teacher_activations)
+        return loss
 
     def _step(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()

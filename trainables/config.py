@@ -284,9 +284,9 @@ class ZeroShotConfig(TrialConfig):
     networks."""
 
     numerics: Literal["exact", "fast"] = "fast"
-    """``exact``: on a CPU bit-identical to the published loop; ``fast``: the same computation in another order (channels
-    last, upsampling fused into convolutions, the teacher's BatchNorm folded, on a GPU Adam as one kernel), which differs by
-    rounding."""
+    """``exact``: on a CPU the weights are those of a plain transcription of the published loop, bit for bit; ``fast``: the
+    same computation in another order (channels last, upsampling fused into convolutions, the teacher's BatchNorm folded, on
+    a GPU Adam as one kernel), which differs by rounding."""
 
     precision: Precision = "float32"
     """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
