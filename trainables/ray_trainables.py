@@ -54,6 +54,9 @@ GPUS = "gpus"
 NOT_SETTINGS = frozenset({"trial_id", "case", GPUS})
 """Keys of ``config`` that are no fields of the trial's config."""
 
+DEVICE_NAME = "device_name"
+"""Key of a result, and of a trial's checkpoint, under which the GPU or CPU is named that made it."""
+
 HOLD = "hold"
 """Key of a result under which a trial's process says what it holds, as the fields of ``Hold``."""
 
@@ -150,6 +153,7 @@ class TrialTrainable(Trainable):
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
             self.training.load_state_dict(state)
+            self._compare_devices(state)
         elif isinstance(self._config, ZeroShotConfig) and self._config.initial_trial:
             self._inherit(self._config.initial_trial)
         self._machine_notes += self.training.notes
@@ -218,7 +222,7 @@ class TrialTrainable(Trainable):
             **report,
             DONE: finished,
             "device": training.device.type,
-            "device_name": device_name(training.device),
+            DEVICE_NAME: device_name(training.device),
             "threads": torch.get_num_threads(),
             "compiled": training.compiled,
             NOTES: notes,
@@ -251,7 +255,7 @@ class TrialTrainable(Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trial's state into a folder of Tune's; nothing of one that has failed before it began."""
         if self.training is not None:
-            Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self.training.state_dict()))
+            Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(self._state()))
 
     def load_checkpoint(self, checkpoint_dir: str | Mapping[str, Any] | None) -> None:
         """Continue from a folder that ``save_checkpoint`` wrote."""
@@ -272,6 +276,20 @@ class TrialTrainable(Trainable):
             self._keep("the student", lambda: storage.keep_student(self._key, training))
         if self._config.transition_images and training.teacher:
             self._measure_transitions(report)
+
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return self._training.state_dict() | {DEVICE_NAME: device_name(self._training.device)}
+
+    def _compare_devices(self, state: Mapping[str, Any]) -> None:
+        """Say where another model of processor goes on than the one that came to the checkpoint; older ones name none."""
+        here = device_name(self._training.device)
+        before = state.get(DEVICE_NAME, here)
+        if before != here and not self._training.finished:
+            self._machine_notes.append(
+                f"trials begun on {before} go on on {here}, which rounds otherwise: their numbers are not those of an "
+                "undisturbed run"
+            )
 
     def _look_at_images(self, report: Report) -> None:
         """Keep a few pictures of the generator, once every fifth of the budget."""
@@ -343,7 +361,7 @@ class TrialTrainable(Trainable):
     def _save(self) -> None:
         saver, training = self._saver, self._training
         if saver:
-            self._keep("a checkpoint", lambda: saver.save(training.done, training.state_dict()))
+            self._keep("a checkpoint", lambda: saver.save(training.done, self._state()))
         self._saved_at = time.monotonic()
 
     def _wait_for_checkpoint(self) -> None:

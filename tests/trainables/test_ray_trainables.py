@@ -238,6 +238,27 @@ def test_a_damaged_checkpoint_is_said_with_the_next_report(prepared: type[Prepar
     assert [newest in note for note in result["notes"]] == [True]
 
 
+def test_a_trial_that_goes_on_on_another_processor_says_so(
+    prepared: type[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(processor: str) -> Prepared:
+        monkeypatch.setattr("trainables.ray_trainables.device_name", lambda device: processor)
+        return prepared(config())
+
+    first = on("Model A")
+    monkeypatch.setattr(first, "_state", first._training.state_dict)  # as before processors were named
+    assert first.train()["machine_notes"] == []
+    second = on("Model B")
+    assert second.train()["machine_notes"] == [], "it is not known who made what it goes on with"
+    second._save()
+    second._wait_for_checkpoint()
+    third = on("Model A")
+    (note,) = third.train()["machine_notes"]
+    assert note.startswith("trials begun on Model B go on on Model A, which rounds otherwise")
+    assert third.train()["machine_notes"] == []
+    assert on("Model B").train()["machine_notes"] == [], "it is finished: nothing is computed here"
+
+
 def test_trials_do_not_find_each_others_checkpoints(prepared: type[Prepared]) -> None:
     prepared(config("t0001")).train()
     assert prepared(config("t0002")).train()["pseudo_batches"] == 2
