@@ -1,4 +1,4 @@
-# `make sweep` and `make test` need Python 3.11 or later, make and a package index; they set up .venv themselves.
+# `make sweep` and `make test` need Python 3.11 to 3.13, make and a package index; they set up .venv themselves.
 PYTHON ?= python3
 PRESET ?= quickstart
 STORAGE ?= ./runs
@@ -50,8 +50,8 @@ clean:
 	rm -rf .venv .venv-lock build *.egg-info
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'zskt needs Python 3.11 or later; name one with: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo 'zskt needs Python 3.11 to 3.13; name one with: make PYTHON=/path/to/python3.13'; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo 'On Debian and Ubuntu: apt-get install python3-venv'; rm -rf .venv; exit 1; }
 
 .venv/.runtime: .venv/bin/python pyproject.toml constraints.txt

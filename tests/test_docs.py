@@ -7,8 +7,10 @@ import inspect
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,36 @@ def test_troubleshooting_quotes_what_the_code_says() -> None:
     for heading in headings:
         pattern = ".*".join(re.escape(part.strip()) for part in heading.split("..."))
         assert any(re.search(pattern, text, flags=re.DOTALL) for text in said), heading
+
+
+def python_bounds() -> tuple[str, str]:
+    """The first and the last version of Python that pip lets the package be installed on, as ``3.11``."""
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    first, beyond = re.findall(r"3\.(\d+)", project["requires-python"])
+    return f"3.{first}", f"3.{int(beyond) - 1}"
+
+
+def test_versions_of_python_are_named_as_pip_has_them() -> None:
+    first, last = python_bounds()
+    for page in [*PAGES, ROOT / "Makefile", ROOT / "cluster" / "local.yaml"]:
+        for named in re.findall(r"Python (3\.\d+(?: \w+ [\w.]*\w)?)", page.read_text()):
+            assert named == f"{first} to {last}", page.name
+
+
+@pytest.mark.parametrize(("minor", "fits"), [(10, False), (11, True), (13, True), (14, False)])
+def test_make_refuses_a_python_that_pip_would_refuse(minor: int, fits: bool, tmp_path: Path) -> None:
+    pretender = tmp_path / "python"
+    code = f"import sys; sys.version_info = (3, {minor}, 2, 'final', 0); exec(sys.argv[1])"
+    pretender.write_text(
+        f'#!/bin/sh\n[ "$1" = -m ] && mkdir -p .venv/bin && exit\nexec {sys.executable} -c "{code}" "$2"\n'
+    )
+    pretender.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", ".venv/bin/python", f"PYTHON={pretender}"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (made.returncode == 0) == (tmp_path / ".venv").exists() == fits, made
+    first, last = python_bounds()
+    assert fits or made.stdout.startswith(f"zskt needs Python {first} to {last}; name one with: make PYTHON=")
 
 
 def test_every_page_is_in_the_sites_navigation() -> None:
