@@ -4,20 +4,23 @@
 
 All sides run in turn in one process, on equal random networks, and with glibc's allocator told to keep freed memory
 (``trainables.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of the
-fastest convolution measured here in the same arithmetic.
+fastest convolution measured here in the same arithmetic. The last column compares weights, student's and generator's, after
+the first pseudo batch: how far a side is from the published loop, as a share of how far that has come.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,7 +38,9 @@ class Side:
     """One way to do a pseudo batch, and the arithmetic of its convolutions."""
 
     name: str
-    numerics: str
+    networks: tuple[nn.Module, nn.Module]
+    """Student and generator, whose weights are compared."""
+
     pseudo_batch: Callable[[], object]
     same_work: Callable[[], object] | None = None
     """Does the same work uncompiled, where its operations can be counted; none: it does itself."""
@@ -74,20 +79,19 @@ def sides(pair: str, *, with_compiled: bool) -> list[Side]:
             network.to(memory_format=torch.channels_last)
     fused.generator.fused_upsampling = True
     fast, half = make_distiller(pair), make_distiller(pair, precision="bfloat16")
-    rounding = "float rounding"
     found = [
-        Side(name="published loop", numerics="", pseudo_batch=plain.pseudo_batch),
-        _side("exact", "bit-identical", make_distiller(pair, numerics="exact")),
-        _side("+ channels last", rounding, last),
-        _side("+ upsampling fused", rounding, fused),
-        _side("+ teacher's BatchNorm folded: fast", rounding, fast),
+        Side(name="published loop", networks=(plain.student, plain.generator), pseudo_batch=plain.pseudo_batch),
+        _side("exact", make_distiller(pair, numerics="exact")),
+        _side("+ channels last", last),
+        _side("+ upsampling fused", fused),
+        _side("+ teacher's BatchNorm folded: fast", fast),
     ]
     if with_compiled:
-        found.append(_side("fast, compiled", rounding, make_compiled(pair, "float32"), counted=fast))
-    found.append(_side("fast, bfloat16", "differs", half, dtype=torch.bfloat16))
+        found.append(_side("fast, compiled", make_compiled(pair, "float32"), counted=fast))
+    found.append(_side("fast, bfloat16", half, dtype=torch.bfloat16))
     if with_compiled:
         both = make_compiled(pair, "bfloat16")
-        found.append(_side("fast, compiled, bfloat16", "differs", both, counted=half, dtype=torch.bfloat16))
+        found.append(_side("fast, compiled, bfloat16", both, counted=half, dtype=torch.bfloat16))
     return found
 
 
@@ -101,7 +105,6 @@ def make_compiled(pair: str, precision: str) -> ZeroShotDistiller:
 
 def _side(
     name: str,
-    numerics: str,
     distiller: ZeroShotDistiller,
     *,
     counted: ZeroShotDistiller | None = None,
@@ -109,8 +112,31 @@ def _side(
 ) -> Side:
     same_work = partial(counted.train, 1) if counted else None
     return Side(
-        name=name, numerics=numerics, pseudo_batch=partial(distiller.train, 1), same_work=same_work, dtype=dtype
+        name=name,
+        networks=(distiller.student, distiller.generator),
+        pseudo_batch=partial(distiller.train, 1),
+        same_work=same_work,
+        dtype=dtype,
     )
+
+
+def weights(networks: Iterable[nn.Module]) -> list[Tensor]:
+    """Copies of all weights, in one order whatever their layout in memory."""
+    return [parameter.detach().clone() for network in networks for parameter in network.parameters()]
+
+
+def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor], start: Sequence[Tensor]) -> str:
+    """How far weights are from the published loop's: "equal bits", or a share of the way these have come from the start.
+
+    A share of 1 is as far apart as that way is long: nothing in common.
+    """
+    if all(map(torch.equal, ours, theirs)):
+        return "equal bits"
+    apart, way = (
+        math.sqrt(sum(float((a - b).double().square().sum()) for a, b in zip(left, theirs, strict=True)))
+        for left in (ours, start)
+    )
+    return f"{apart / way:.1e}"
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -145,7 +171,9 @@ def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list
     torch.set_num_threads(threads)
     measured = sides(pair, with_compiled=with_compiled)
     peaks = {dtype: convolution_peak(dtype) for dtype in {side.dtype for side in measured}}
+    start = weights(measured[0].networks)
     warm_up = {side.name: seconds(side.pseudo_batch) for side in measured}
+    after = {side.name: weights(side.networks) for side in measured}
     work = {side.name: operations(side.same_work or side.pseudo_batch) for side in measured}
     times: dict[str, list[float]] = {side.name: [] for side in measured}
     for _ in range(repeats):
@@ -158,17 +186,18 @@ def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list
             f"{peak / 1e9:.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, peak in peaks.items()
         ),
         "",
-        "| | s per pseudo batch | times the published loop | GFLOP | GFLOP/s | share of peak | first call, s | numerics |",
+        "| | s per pseudo batch | times the published loop | GFLOP | GFLOP/s | share of peak | first call, s | weights |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for side in measured:
         # Ratios within a repeat: what slows the machine down for a while slows both.
         ratios = [plain / ours for plain, ours in zip(times["published loop"], times[side.name], strict=True)]
+        apart = "" if side is measured[0] else distance(after[side.name], after["published loop"], start)
         mean, rate = statistics.fmean(times[side.name]), work[side.name] / statistics.fmean(times[side.name])
         lines.append(
             f"| {side.name} | {mean:.2f} | {statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
             f"{work[side.name] / 1e9:.0f} | {rate / 1e9:.0f} | {rate / peaks[side.dtype]:.0%} | "
-            f"{warm_up[side.name]:.1f} | {side.numerics} |"
+            f"{warm_up[side.name]:.1f} | {apart} |"
         )
     return lines
 
