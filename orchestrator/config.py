@@ -87,7 +87,8 @@ class SweepConfig(SweepFields):
     def _check_trials(self) -> Self:
         configs = self.configs()
         for config in configs:
-            check_address(config.dataset_file or "")
+            for file in (config.dataset_file, config.teacher_checkpoint):
+                check_address(file or "")
             if config.teacher is not None and config.teacher_checkpoint is None:
                 self.teacher_config(config)
         unused = self.teachers.keys() - {config.teacher for config in configs}

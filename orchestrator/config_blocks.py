@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainables.addresses import Address, AddressError, parse_address
 from trainables.config import Config
 
 Scalar = str | int | float | bool | None
@@ -130,10 +130,6 @@ class HungConfig(Config):
     """But never before so many seconds without a report."""
 
 
-_QUERY = ("endpoint_override", "region", "scheme")
-"""What may follow the ``?`` of a storage's address."""
-
-
 class StorageConfig(Config):
     """Where results, checkpoints, teachers and the study are kept. A plain address stands for its ``uri``.
 
@@ -164,36 +160,34 @@ class StorageConfig(Config):
         values = {"uri": values} if isinstance(values, str) else values
         if not isinstance(values, dict):
             return values
-        for address in (values.get("uri"), values.get("endpoint")):
-            if isinstance(address, str):
-                check_address(address)
+        uri, endpoint = values.get("uri"), values.get("endpoint")
+        if isinstance(uri, str):
+            check_address(uri)
+        if isinstance(endpoint, str):
+            _check_endpoint(endpoint)
         return values
 
     def __str__(self) -> str:
         return self.uri
 
     @property
-    def query(self) -> dict[str, str]:
-        """What the address says of the service."""
-        return {key: values[-1] for key, values in parse_qs(urlsplit(self.uri).query).items()} if self.is_remote else {}
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it is an address and not a folder of this machine."""
-        return "://" in self.uri and not self.uri.startswith("file://")
+    def address(self) -> Address:
+        """The parts of ``uri``."""
+        return parse_address(self.uri)
 
 
 def check_address(address: str) -> None:
-    """Nothing of an address that could be a secret is repeated in a message: it would end up in logs."""
-    parts = urlsplit(address)
-    if parts.scheme in {"", "file"} or "://" not in address:
-        return
-    query = parse_qs(parts.query, keep_blank_values=True)
-    if "@" in parts.netloc or any("key" in name or "token" in name for name in query):
+    """Refuse an address that cannot be used. Nothing of it is repeated in the message: it would end up in logs."""
+    try:
+        parse_address(address).check()
+    except AddressError as error:
+        raise PydanticCustomError("secret", "{reason}", {"reason": str(error)}) from error
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse a service's URL that holds more than its place."""
+    url = parse_address(endpoint)
+    if "@" in url.host or url.query is not None:
         raise PydanticCustomError(
-            "secret",
-            "the address holds a key; keys are taken from the environment, a profile or the instance's role",
+            "secret", "expected http://HOST:PORT or https://HOST alone: without a key, a user or a ?"
         )
-    unknown = sorted(query.keys() - set(_QUERY))
-    if unknown:
-        raise PydanticCustomError("secret", f"the address has {unknown[0]}; known after the ? are {', '.join(_QUERY)}")

@@ -391,7 +391,7 @@ def gather(
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there).remote(*arguments)
 
-    if storage is not None and "://" not in storage.uri:  # processes elsewhere have other working folders
+    if storage is not None and not storage.address.scheme:  # processes elsewhere have other working folders
         storage = storage.model_copy(update={"uri": str(Path(storage.uri).expanduser().resolve())})
     asked = [on(node, local_facts, storage, marker, borrow_credentials) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)

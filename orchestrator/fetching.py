@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.storage import find_object
+from trainables.addresses import parse_address
 from trainables.config import AnyTrialConfig
 from trainables.data import DatasetSplits, load_dataset
 from trainables.errors import DataUnavailableError, TeacherError
@@ -63,7 +64,7 @@ def published_teacher(address: str, *, dataset: str, name: str, normalisation: s
         TeacherError: there are none, or they are not what the config says.
         StorageError, StorageRefusedError: their storage cannot be used.
     """
-    file, shown = _fetch(address) if "://" in address else (Path(address).expanduser(), address)
+    file, shown = _fetch(address) if parse_address(address).scheme else (Path(address).expanduser(), address)
     if file is None:
         raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
     return load_published_checkpoint(

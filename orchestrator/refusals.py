@@ -129,7 +129,7 @@ def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
     Raises:
         ConfigError: it is, and there may be several machines.
     """
-    if session.hosts > 1 and "://" not in sweep.storage.uri:
+    if session.hosts > 1 and not sweep.storage.address.scheme:
         raise ConfigError(
             f"storage={sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
             "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"

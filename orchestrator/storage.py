@@ -7,12 +7,11 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import pyarrow as pa
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -26,18 +25,18 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import StorageError, config_error
+from trainables.addresses import GOOGLE, parse_address
 from trainables.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
 from trainables.filesystems.s3 import is_passing, make_client, refusal, split
 from trainables.object_store import ObjectStore
 
 _PROBE = ".zskt-probe"
-_GOOGLE = ("gs", "gcs")
-"""Schemes of Google Cloud Storage."""
-
 _PREFLIGHT_ATTEMPTS = 4
 """Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
 _PREFLIGHT_PATIENCE = 20.0
 """Seconds for which a service that is there but in trouble is asked again: a driver may begin anew in an outage."""
+_GOOGLE_PATIENCE = timedelta(seconds=5)
+"""How long pyarrow makes a request to Google again by itself."""
 _LARGEST_SKEW_SECONDS = 300.0
 """S3 refuses requests that are dated 15 minutes off; a clock that is a third as wrong is on its way there."""
 
@@ -87,9 +86,11 @@ def find_object(address: str) -> tuple[ObjectStore, str]:
         ConfigError: the address holds what it must not.
         StorageError: the address is none.
     """
-    place, separator, query = address.partition("?") if "://" in address else (address, "", "")
-    folder, _, name = place.rpartition("/")
-    return find_storage(f"{folder or '.'}{separator}{query}"), name
+    file = parse_address(address)
+    store = find_storage(file.parent.text)
+    if not file.name:
+        raise StorageError(f"{file.shown}: expected the address of a file, and this one ends in no name")
+    return store, file.name
 
 
 def create_bucket(storage: StorageConfig | str) -> bool:
@@ -125,8 +126,7 @@ def local_path(store: ObjectStore, key: str) -> Path | None:
 
 def shown(storage: StorageConfig | str) -> str:
     """A storage's address as it may be shown: without its query, which can hold more than the user wants to see."""
-    uri = storage if isinstance(storage, str) else storage.uri
-    return uri.partition("?")[0] if "://" in uri else uri
+    return parse_address(storage if isinstance(storage, str) else storage.uri).shown
 
 
 def _config(storage: StorageConfig | str) -> StorageConfig:
@@ -137,34 +137,29 @@ def _config(storage: StorageConfig | str) -> StorageConfig:
 
 
 def _locate(config: StorageConfig) -> tuple[Filesystem, str]:
-    parts = urlsplit(config.uri)
-    if "://" not in config.uri:
-        return LocalFilesystem(), str(Path(config.uri).expanduser().resolve())
-    if parts.scheme in {"s3", *_GOOGLE} and not parts.netloc:
-        raise StorageError(f"storage {shown(config)}: expected {parts.scheme}://BUCKET/PREFIX")
-    if parts.scheme == "s3":
-        region = config.region or config.query.get("region")
-        return S3Filesystem(endpoint=_endpoint(config), region=region), parts.netloc + parts.path.rstrip("/")
-    if parts.scheme in _GOOGLE:
-        # The waiting is ours, so pyarrow's own (15 minutes) is cut short. The prefix may hold what no URI may.
-        filesystem, bucket = fs.FileSystem.from_uri(f"gs://{parts.netloc}?retry_limit_seconds=5")
-        return ArrowFilesystem(filesystem, parts.scheme), bucket + shown(config).partition(parts.netloc)[2].rstrip("/")
-    try:
-        filesystem, root = fs.FileSystem.from_uri(shown(config))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise StorageError(f"storage {shown(config)} is not an address that can be opened: {error}") from error
-    if isinstance(filesystem, fs.LocalFileSystem):
-        return LocalFilesystem(), root
-    return ArrowFilesystem(filesystem, parts.scheme), root
+    address = config.address
+    if address.scheme == "":
+        return LocalFilesystem(), str(Path(address.path).expanduser().resolve())
+    if address.scheme == "file":  # not resolved: on other machines the links may be others
+        return LocalFilesystem(), str(Path(address.path))
+    if not address.host:
+        raise StorageError(f"storage {shown(config)}: expected {address.scheme}://BUCKET/PREFIX")
+    root = address.host + address.path
+    if address.scheme in GOOGLE:
+        # The waiting is ours, so pyarrow's own (15 minutes) is cut short.
+        return ArrowFilesystem(fs.GcsFileSystem(retry_time_limit=_GOOGLE_PATIENCE), address.scheme), root
+    region = config.region or address.options.get("region") or None
+    return S3Filesystem(endpoint=_endpoint(config), region=region), root
 
 
 def _endpoint(config: StorageConfig) -> str | None:
     """The service's URL. Found here and not in each process: workers may have another environment."""
     if config.endpoint:
         return config.endpoint
-    override = config.query.get("endpoint_override")
+    options = config.address.options
+    override = options.get("endpoint_override")
     if override:
-        return override if "://" in override else f"{config.query.get('scheme', 'https')}://{override}"
+        return override if "://" in override else f"{options.get('scheme') or 'https'}://{override}"
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from trainables.addresses import parse_address
 from trainables.datasets import (
     check_dataset_name,
     check_normalisation_name,
@@ -130,9 +131,10 @@ class TrialConfig(Config):
     def _split_address(cls, values: Any) -> Any:
         """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``."""
         address = values.get("dataset") if isinstance(values, Mapping) else None
-        if not isinstance(address, str) or not address.partition("?")[0].endswith(".parquet"):
+        file = parse_address(address).name if isinstance(address, str) else ""
+        if not file.endswith(".parquet"):
             return values
-        name = address.partition("?")[0].rpartition("/")[2].removesuffix(".parquet")
+        name = file.removesuffix(".parquet")
         if name not in dataset_names():
             raise ValueError(
                 f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "

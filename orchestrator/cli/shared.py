@@ -76,9 +76,12 @@ Address = Annotated[
 
 
 def make_console() -> Console:
-    """Standard output; where that is a file or a pipe, lines may be long."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    """Standard output; where that is a file or a pipe, lines may be long.
+
+    Square brackets are printed as they are: folders, keys and commands may hold some.
+    """
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=160, markup=False)
 
 
 def storage_config(storage: str | None) -> StorageConfig:
@@ -158,9 +161,9 @@ def program(name: str, *arguments: str) -> str:
     ours = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found and Path(found) == ours:
-        return " ".join([name, *arguments])
+        return shlex.join([name, *arguments])
     inside = ours.is_relative_to(Path.cwd())
-    return " ".join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
+    return shlex.join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
 
 
 def this_command() -> str:

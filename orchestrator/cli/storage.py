@@ -10,6 +10,7 @@ import typer
 from orchestrator.cli.shared import DataRoot, Storage, Verbose, errors_as_messages, make_console, storage_config
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, unknown_name
+from trainables.addresses import parse_address
 from trainables.datasets import dataset_names
 
 dataset = typer.Typer(
@@ -32,10 +33,9 @@ def export(
     with errors_as_messages(verbose):
         if name not in dataset_names():
             raise ConfigError(unknown_name("data set", name, dataset_names()))
-        if address.partition("?")[0].rpartition("/")[2] != f"{name}.parquet":
-            raise ConfigError(
-                f"{address.partition('?')[0]}: the file must be called {name}.parquet, after what it holds"
-            )
+        file = parse_address(address)
+        if file.name != f"{name}.parquet":
+            raise ConfigError(f"{file.shown}: the file must be called {name}.parquet, after what it holds")
         from orchestrator.housekeeping import readable
         from orchestrator.storage import find_object
         from trainables.data import load_dataset

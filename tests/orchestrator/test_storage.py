@@ -19,7 +19,7 @@ from orchestrator.config_blocks import StorageConfig
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepBusyError
 from orchestrator.loading import load_sweep
 from orchestrator.lock import sweep_lock
-from orchestrator.storage import _clock_skew, create_bucket, find_storage, local_path, open_storage, shown
+from orchestrator.storage import _clock_skew, create_bucket, find_object, find_storage, local_path, open_storage, shown
 from tests.conftest import make_bucket, query_of
 from tests.servers import FaultyProxy, free_port
 from trainables.filesystems import S3Filesystem
@@ -39,8 +39,11 @@ def test_a_place_that_cannot_be_used_is_known_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="storage .*/file/runs cannot be written to"):
         open_storage(str(tmp_path / "file" / "runs"))
-    with pytest.raises(StorageError, match="is not an address that can be opened"):
+    with pytest.raises(ConfigError, match="nonsense:// is not an address that can be opened; expected a folder, "):
         open_storage("nonsense://bucket/x")
+    for no_file in ("s3://bucket", "s3://bucket/folder/", f"{tmp_path}/"):
+        with pytest.raises(StorageError, match="expected the address of a file"):
+            find_object(no_file)
 
 
 def test_looking_creates_nothing(tmp_path: Path) -> None:
