@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import pytest
 
 from tests.servers import (
     ACCESS_KEY,
+    CEPH_PROGRAMS,
     SECRET_KEY,
-    CephMissingError,
     FaultyProxy,
     ceph_gateway,
     google_storage,
@@ -49,6 +49,7 @@ import torch
 
 from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
+from tests.missing import CEPH, skip_without, tell_skips
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import find_normalisation, find_spec
@@ -75,6 +76,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("own processes"))
         elif any(item.get_closest_marker(name) for name in ("ray", "s3")):
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: when the terminal has printed all that it has to say
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
+    """Say last what was not tested."""
+    yield
+    tell_skips(session)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -209,11 +217,9 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of one Ceph gateway for all tests."""
-    try:
-        with ceph_gateway(tmp_path_factory.mktemp("ceph")) as url:
-            yield url
-    except CephMissingError as error:
-        pytest.skip(str(error))
+    skip_without(CEPH_PROGRAMS, CEPH)
+    with ceph_gateway(tmp_path_factory.mktemp("ceph")) as url:
+        yield url
 
 
 def make_bucket(url: str) -> str:

@@ -11,7 +11,6 @@ import ctypes
 import os
 import pwd
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from pathlib import Path
 import yaml
 from ray._common.utils import get_default_ray_temp_dir
 
+from tests.missing import HOSTS, run_or_skip, skip_without
+
 ROOT = Path(__file__).parents[2]
 NETWORK = "10.99.0"
 OUTSIDE = f"{NETWORK}.1"
@@ -31,6 +32,7 @@ OUTSIDE = f"{NETWORK}.1"
 
 HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)
 _PROGRAMS = ("hostname", "ip", "mount", "nsenter", "rsync", "ssh", "ssh-keygen", "sshd", "unshare")
+_SPACES = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child")
 _CLONE_NEWNET = 0x40000000
 
 _SSHD = """\
@@ -66,10 +68,6 @@ mount --rbind "$folder/home" "$home"
 echo ready
 read -r _ || true
 """
-
-
-class HostsMissingError(Exception):
-    """Hosts cannot be made here; the message says why."""
 
 
 @dataclass(kw_only=True)
@@ -192,24 +190,14 @@ def make_lan(names: Sequence[str], *, environment: dict[str, str]) -> Iterator[L
         names: Of the hosts.
         environment: What every shell there has set.
 
-    Raises:
-        HostsMissingError: programs are missing, or this machine does not allow it.
+    The test is skipped where programs are missing, or this machine allows no namespaces.
     """
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise HostsMissingError(
-            f"{', '.join(missing)} not installed (Debian: openssh-server rsync iproute2 util-linux)"
-        )
-    if os.getuid() != 0:
-        raise HostsMissingError("only root may make network namespaces")
+    skip_without(_PROGRAMS, HOSTS)
+    run_or_skip([*_SPACES, "true"], HOSTS)
     # Not pytest's folder: sockets of ssh have paths of 100 characters at most.
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zskt-lan-", ignore_cleanup_errors=True)))
-        try:
-            lan = _build(folder, names, environment, stack)
-        except subprocess.CalledProcessError as error:
-            raise HostsMissingError(f"hosts cannot be made here: {error.cmd[0]}: {error.stderr.strip()}") from error
-        yield lan
+        yield _build(folder, names, environment, stack)
 
 
 def _build(folder: Path, names: Sequence[str], environment: dict[str, str], stack: ExitStack) -> Lan:
@@ -251,8 +239,7 @@ def _boot(folder: Path, address: str, environment: dict[str, str], stack: ExitSt
     (folder / "home" / ".bashrc").write_text("\n".join(exports) + "\n")
     # What lies in this machine's home and must be there all the same.
     kept = [str(path) for path in {Path(sys.prefix), Path(sys.base_prefix)} if path.is_relative_to(HOME)]
-    spaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    command = [*spaces, "bash", "-c", _BOOT, "boot", folder.name, str(folder), str(HOME), str(ray_folder), *kept]
+    command = [*_SPACES, "bash", "-c", _BOOT, "boot", folder.name, str(folder), str(HOME), str(ray_folder), *kept]
     return Host(name=folder.name, address=address, folder=folder, process=_start(stack, command))
 
 
@@ -270,11 +257,12 @@ def _start(stack: ExitStack, command: list[str]) -> subprocess.Popen[str]:
         if line == "ready\n":
             return process
         said.append(line)
-    raise subprocess.CalledProcessError(process.wait(), command, stderr="".join(said))
+    raise RuntimeError(f"{' '.join(command)} ended with {process.wait()}: {''.join(said)}")
 
 
 def _call(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 def _link(path: Path) -> str:

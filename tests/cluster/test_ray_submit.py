@@ -20,7 +20,7 @@ import yaml
 
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
-from tests.cluster.hosts import ROOT, HostsMissingError, Lan, make_lan
+from tests.cluster.hosts import ROOT, Lan, make_lan
 from tests.comparison import differences
 from tests.conftest import make_bucket
 from tests.orchestrator.test_sweep import run, sweep_of
@@ -44,18 +44,15 @@ SHELL = {
 @contextmanager
 def cluster_of(names: Sequence[str], *, cpus: int) -> Iterator[Lan]:
     """Hosts on which ``ray up`` has started Ray, until ``ray down``."""
-    try:
-        with make_lan(names, environment=SHELL) as lan:
-            lan.describe(cpus=cpus)
-            up = lan.ray("up", "--yes", "--no-config-cache")
-            assert up.returncode == 0, up.stdout
-            yield lan
-            down = lan.ray("down", "--yes")
-            assert down.returncode == 0, down.stdout
-            # Of the others Ray thinks no more; they end by themselves when they miss the head.
-            assert [line for line in lan.hosts[0].commands() if re.search("raylet|gcs_server", line)] == []
-    except HostsMissingError as error:
-        pytest.skip(str(error))
+    with make_lan(names, environment=SHELL) as lan:
+        lan.describe(cpus=cpus)
+        up = lan.ray("up", "--yes", "--no-config-cache")
+        assert up.returncode == 0, up.stdout
+        yield lan
+        down = lan.ray("down", "--yes")
+        assert down.returncode == 0, down.stdout
+        # Of the others Ray thinks no more; they end by themselves when they miss the head.
+        assert [line for line in lan.hosts[0].commands() if re.search("raylet|gcs_server", line)] == []
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from orchestrator.results import ResultWriter, read
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket
+from tests.missing import NEEDS_HTTPFS
 from tests.orchestrator.test_results import report, trial
 
 PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
@@ -96,10 +98,9 @@ def test_a_bucket_is_read_as_it_lies(moto: str) -> None:
     assert len(read(find_storage(address))) == 8
 
 
+@NEEDS_HTTPFS
 def test_duckdb_reads_s3_by_itself(moto: str) -> None:
-    extension = pytest.importorskip(
-        "duckdb_extension_httpfs", reason="DuckDB's httpfs has no package for this platform"
-    )
+    extension = import_module("duckdb_extension_httpfs")
     (file,) = Path(extension.__file__).parent.rglob(f"v{duckdb.__version__}/httpfs.duckdb_extension")
     address = make_bucket(moto).replace("?", "/prefix?")
     fill(address)

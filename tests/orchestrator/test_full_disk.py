@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from orchestrator.results import ResultWriter, read_reports
 from orchestrator.storage import open_storage
 from orchestrator.study import open_study
+from tests.missing import FULL_DISK, run_or_skip, skip_without
 from tests.orchestrator.test_results import report
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.object_store import ObjectStore
@@ -26,12 +27,8 @@ def small(tmp_path: Path) -> Iterator[ObjectStore]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        pytest.skip(f"a small filesystem cannot be mounted here: {error}")
-    if mounted.returncode:
-        pytest.skip(f"a small filesystem cannot be mounted here: {mounted.stderr.strip()}")
+    skip_without(["mount"], FULL_DISK)
+    run_or_skip(mount, FULL_DISK)
     try:
         yield open_storage(str(disk / "runs"))
     finally:

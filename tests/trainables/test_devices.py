@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.missing import NEEDS_NO_GPU
 from trainables.devices import claim_device, device_name, peak_memory
 
 
@@ -22,9 +23,8 @@ def test_a_part_of_a_gpu_is_that_part_of_its_memory(
     assert caps == cap
 
 
+@NEEDS_NO_GPU
 def test_a_gpu_that_torch_does_not_see_is_the_cpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     assert claim_device(cpus=1, gpus=0.5).type == "cpu"
 
 

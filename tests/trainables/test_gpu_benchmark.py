@@ -6,15 +6,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks import gpu, training_loop
 from tests.conftest import tiny_settings
+from tests.missing import NEEDS_NO_GPU
 from tests.tape import Tape
 from trainables import distiller, graphs
 from trainables.config import ZeroShotConfig
-
-NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="about a machine without one")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +42,7 @@ def test_a_replayed_loop_is_held_against_the_published_one(
     assert gpu.difference("any:pair", "cpu") > gpu.TOLERANCE
 
 
-@NO_GPU
+@NEEDS_NO_GPU
 def test_each_side_has_a_row() -> None:
     lines = gpu.table("any:pair", "cpu", 1, with_compiled=False)
     head, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (lines[2], *lines[4:])]
@@ -56,7 +54,7 @@ def test_each_side_has_a_row() -> None:
     assert all(row[3:6] == ["0", "0", "0%"] for row in rows), "no kernel ran on a GPU"
 
 
-@NO_GPU
+@NEEDS_NO_GPU
 def test_without_a_gpu_one_line_says_so() -> None:
     with pytest.raises(SystemExit, match=r"torch finds no GPU here; on a CPU: python -m benchmarks.training_loop"):
         gpu.main([])

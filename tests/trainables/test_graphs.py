@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import make_distiller
+from tests.missing import NEEDS_A_GPU
 from tests.tape import Tape
 from trainables import checkpoint, distiller, graphs
 from trainables.config import ZeroShotConfig
@@ -144,7 +145,7 @@ def test_exact_numerics_exclude_a_recording() -> None:
         ZeroShotConfig(teacher="wrn-16-2", student="wrn-16-1", numerics="exact", cuda_graphs=True)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@NEEDS_A_GPU
 def test_a_gpu_records_and_says_why_where_it_cannot() -> None:
     gpu = torch.device("cuda")
     settings: dict[str, Any] = {"total_pseudo_batches": BATCHES, "evaluation_interval": BATCHES, "numerics": "fast"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from orchestrator.report import make_report
+from tests.missing import BROWSER, NEEDS_A_BROWSER
 from tests.orchestrator.report.synthetic import write_pictures, write_search
 from trainables.object_store import ObjectStore
 
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium, or name one with CHROMIUM=PATH"),
-    pytest.mark.timeout(120),
-]
+pytestmark = [NEEDS_A_BROWSER, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
