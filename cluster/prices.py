@@ -124,19 +124,34 @@ def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machi
     return replace(machine, spot=spot, cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
-def described_machines(description: Mapping[str, Any]) -> dict[str, Machine]:
-    """The machines that a cluster may have, the head's among them, by the name of their type; empty where none are named."""
-    found = {}
+def described_machines(description: Mapping[str, Any], prices: PriceList | None = None) -> dict[str, Machine]:
+    """The machines that a cluster may have, the head's among them, by the name of their type; empty where none are named.
+
+    Machines of one's own go by their hosts' names or addresses.
+
+    Args:
+        description: The cluster's, as ``read_description`` gives it.
+        prices: Say how large the machines are whose sizes the description leaves out; without a word of both: 0.
+    """
+    sizes = prices.prices if prices else {}
+    provider = description.get("provider", {})
+    own = [provider.get("head_ip"), *provider.get("worker_ips", ())] if provider.get("type") == "local" else []
+    found = {str(host): _machine(str(host), {}, {}, sizes) for host in own if host}
     for group, node in description.get("available_node_types", {}).items():
-        config, resources = node.get("node_config", {}), node.get("resources", {})
+        config = node.get("node_config", {})
         name = str(config.get("InstanceType") or config.get("machineType") or group).rpartition("/")[2]
-        found[group] = Machine(
-            name=name,
-            spot=_is_spot(config) or _says_spot(node.get("labels", {})),
-            cpus=resources.get("CPU", 0.0),
-            gpus=resources.get("GPU", 0.0),
-        )
+        found[group] = _machine(name, config, node, sizes)
     return found
+
+
+def _machine(name: str, config: Mapping[str, Any], node: Mapping[str, Any], sizes: Mapping[str, Price]) -> Machine:
+    size, resources = sizes.get(name), node.get("resources", {})
+    return Machine(
+        name=name,
+        spot=_is_spot(config) or _says_spot(node.get("labels", {})),
+        cpus=resources.get("CPU", size.cpus if size else 0.0),
+        gpus=resources.get("GPU", size.gpus if size and "CPU" not in resources else 0.0),
+    )
 
 
 def _says_spot(labels: Mapping[str, str]) -> bool:

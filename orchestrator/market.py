@@ -70,4 +70,6 @@ def read_cluster(description: Path | None) -> dict[str, Any]:
     try:
         return read_description(description)
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"--cluster {description}: cannot be read: {error}") from error
+        raise ConfigError(f"--cluster {description}: cannot be read: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"--cluster {description}: {error}") from error

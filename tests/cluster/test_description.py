@@ -9,7 +9,8 @@ import yaml
 
 from cluster import description
 from cluster.capacity import Capacity, NodeType, promised_capacity
-from cluster.description import describe_raycluster, read_description
+from cluster.description import read_description
+from cluster.description_file import describe_raycluster
 from cluster.prices import described_machines, machine_of
 
 ROOT = Path(__file__).parents[2]
@@ -72,19 +73,21 @@ def test_where_kubernetes_does_not_tell_the_pods_that_are_there_are_counted(
     assert "needs the right to get rayclusters" in caplog.text
 
 
-def test_pods_that_nobody_starts_are_not_promised() -> None:
+@pytest.mark.usefixtures("pod")
+def test_pods_that_nobody_starts_are_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     still = raycluster("raycluster")
     still["spec"]["enableInTreeAutoscaling"] = False
-    assert describe_raycluster(still) == {}
+    monkeypatch.setattr(description, "_fetch_raycluster", lambda _: still)
+    assert read_description() == {}
+    assert len(described_machines(describe_raycluster(still))) == 3, "but are there, and have a price"
 
 
 def test_elsewhere_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(description, "BOOTSTRAP_CONFIG", tmp_path / "nothing.yaml")
     monkeypatch.delenv("RAY_CLUSTER_NAME", raising=False)
     assert read_description() == {}
-    assert read_description(tmp_path / "nothing.yaml") == {}
     (tmp_path / "nothing.yaml").write_text("max_workers: 3")
-    assert read_description() == {"max_workers": 3}
+    assert read_description() == {"max_workers": 3}, "what Ray has begun with is as it is"
 
 
 @pytest.mark.parametrize("name", ["raycluster", "rayjob"])
