@@ -371,6 +371,11 @@ class ZeroShotConfig(TrialConfig):
             return self.numerics == "fast" and long and self.student.startswith("wrn")
         return self.compilation == "always"
 
+    def compiles_on(self, device: str) -> bool:
+        """The same for a device, ``cpu`` or ``cuda``."""
+        # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
+        return self.wants_compilation and (device == "cpu" or self.compilation == "always")
+
     @property
     def horizon(self) -> int:
         """Pseudo batches after which both learning rates are 0."""

@@ -143,8 +143,7 @@ class ZeroShotDistiller:
         self._find_student_loss = self._student_loss
         self._teach = self._lesson
         self._launch = self._recorded()
-        # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
-        if config.wants_compilation and (self.device.type == "cpu" or config.compilation == "always"):
+        if config.compiles_on(self.device.type):
             self._compile()
         if config.precision == "tf32" and self.device.type != "cuda":
             self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")

@@ -1,65 +1,121 @@
-"""What a pseudo batch is worth in floating-point operations, whatever machine and arithmetic it runs on."""
+"""What training and measuring are worth in operations, whatever machine and arithmetic they run on."""
 
 from __future__ import annotations
 
-from functools import cache
+import math
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
+from trainables.datasets import find_spec
+from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS
+from trainables.work import Work, generator_work, network_work
 
-from trainables.config import AnyTrialConfig, ZeroShotConfig
-from trainables.datasets import IMAGE_SIZE, find_spec
-from trainables.generator import Generator
-from trainables.networks import build_network
+CURVE_STEPS = 100
+"""Steps of a trial's transition curves: the default of ``transition_curves``."""
+
+_UPDATE = Work(calls=200)
+"""Of each optimizer update beside the networks' passes: loss, clipping and optimizer, about."""
+
+_LOOKED_AT_TOGETHER = 2048
+"""Images in a forward pass that only measures, on a GPU; on a CPU fewer, where calls weigh little."""
 
 
 def pseudo_batch_flops(config: ZeroShotConfig) -> int:
-    """Operations of convolutions and matrix products in one pseudo batch; a multiplication and an addition are two.
+    """Operations of convolutions and matrix products in one pseudo batch; a multiplication and an addition are two."""
+    return int(pseudo_batch_work(config).flops)
+
+
+def pseudo_batch_work(config: ZeroShotConfig) -> Work:
+    """One pseudo batch.
 
     Counted as if nothing were done twice: a generator step takes generator, student and teacher forward, both networks'
     gradient with respect to the images, and the generator's own two; a student step takes the student's three passes; and
-    generator and teacher look once at the updated images. The extra generator terms are not counted, nor are element-wise
-    operations, which take time but hardly any work.
+    generator and teacher look once at the updated images. The extra generator terms are not counted.
     """
-    spec = find_spec(config.dataset)
-    generator = config.batch_size * _generator_forward(config.latent_dim, config.generator_width, spec.channels)
-    student, teacher = (
-        config.batch_size * _network_forward(name, spec.num_classes, spec.channels)
-        for name in (config.student, config.teacher)
+    channels = find_spec(config.dataset).channels
+    generator = generator_work(latent_dim=config.latent_dim, width=config.generator_width, channels=channels)
+    generator, student, teacher = (
+        work.of_batch(config.batch_size)
+        for work in (generator, _forward(config.student, config), _forward(config.teacher, config))
     )
     looks = config.student_steps if config.latents == "fresh" else 1
-    generated = 0 if config.student_batch == "scored" else looks * generator
+    generated = Work() if config.student_batch == "scored" else looks * generator
     return (
-        config.generator_steps * (3 * generator + 2 * student + 2 * teacher)
+        config.generator_steps * (3 * generator + 2 * student + 2 * teacher + _UPDATE)
         + generated
         + looks * teacher
-        + config.student_steps * 3 * student
+        + config.student_steps * (3 * student + _UPDATE)
     )
 
 
 def look_flops(config: AnyTrialConfig) -> int:
     """Operations of student and teacher, if any, for one look at a batch: by that, trials of all methods compare."""
-    spec = find_spec(config.dataset)
     networks = [name for name in (config.student, config.teacher) if name]
-    return config.batch_size * sum(_network_forward(name, spec.num_classes, spec.channels) for name in networks)
+    return config.batch_size * int(sum(_forward(name, config).flops for name in networks))
 
 
-@cache
-def _network_forward(name: str, num_classes: int, channels: int) -> int:
-    with torch.device("meta"):
-        network = build_network(name, num_classes=num_classes, channels=channels)
-        return _count(network, torch.empty(1, channels, IMAGE_SIZE, IMAGE_SIZE))
+def updates_per_unit(config: AnyTrialConfig) -> int:
+    """Updates of the student in a pseudo batch, or in an epoch."""
+    if isinstance(config, ZeroShotConfig):
+        return config.student_steps
+    spec = find_spec(config.dataset)
+    few = config.images_per_class and config.images_per_class * spec.num_classes
+    images = few or round(spec.training_images * (1 - config.validation_fraction))
+    return -(-images // config.batch_size)
 
 
-@cache
-def _generator_forward(latent_dim: int, width: int, channels: int) -> int:
-    with torch.device("meta"):
-        network = Generator(latent_dim=latent_dim, width=width, channels=channels)
-        return _count(network, torch.empty(1, latent_dim))
+def training_steps(config: AnyTrialConfig) -> int:
+    """Pseudo batches of a whole trial, or updates of a supervised one."""
+    return config.budget if isinstance(config, ZeroShotConfig) else config.budget * updates_per_unit(config)
 
 
-def _count(network: nn.Module, example: torch.Tensor) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(example)
-    return int(counter.get_total_flops())
+def unit_work(config: AnyTrialConfig) -> Work:
+    """Training for one unit of a trial's budget: a pseudo batch, or an epoch."""
+    if isinstance(config, ZeroShotConfig):
+        return pseudo_batch_work(config)
+    return updates_per_unit(config) * _update_work(config)
+
+
+def _update_work(config: SupervisedConfig) -> Work:
+    """One update of a supervised trial: the student's three passes, and the teacher's one, where there is one."""
+    teacher = _forward(config.teacher, config) if config.teacher else Work()
+    return (3 * _forward(config.student, config) + teacher).of_batch(config.batch_size) + _UPDATE
+
+
+def reports(config: AnyTrialConfig) -> int:
+    """Reports of a whole trial; at each of them the student is measured."""
+    return math.ceil(config.budget / config.report_interval)
+
+
+def report_work(config: AnyTrialConfig) -> Work:
+    """Measuring the student once: on the test split and the validation part, and on the probe images where it is scored."""
+    spec = find_spec(config.dataset)
+    images = spec.test_images + round(spec.training_images * config.validation_fraction) if config.reads_images else 0
+    if isinstance(config, ZeroShotConfig) and config.data_free_scores:
+        images += PROBE_IMAGES * len(PROBE_KINDS)
+    return _looks(_forward(config.student, config), images)
+
+
+def curves_work(config: AnyTrialConfig) -> Work:
+    """The transition curves at a trial's end: the student's passes there and back, and the teacher's, at each step."""
+    spec = find_spec(config.dataset)
+    if not config.teacher:
+        return Work()
+    images = min(config.transition_images, spec.test_images) * (spec.num_classes - 1)
+    return CURVE_STEPS * _looks(2 * _forward(config.student, config) + _forward(config.teacher, config), images)
+
+
+def trial_work(config: AnyTrialConfig) -> Work:
+    """A whole trial, measuring counted in."""
+    return config.budget * unit_work(config) + reports(config) * report_work(config) + curves_work(config)
+
+
+def _forward(network: str, config: AnyTrialConfig) -> Work:
+    """One image of the config's data set through a network, forward."""
+    spec = find_spec(config.dataset)
+    return network_work(network, num_classes=spec.num_classes, channels=spec.channels)
+
+
+def _looks(forward: Work, images: int) -> Work:
+    """So many images through a network that takes many at once."""
+    batches = math.ceil(images / _LOOKED_AT_TOGETHER)
+    return batches * forward.of_batch(images / batches) if images else Work()

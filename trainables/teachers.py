@@ -190,16 +190,20 @@ class TeacherRegistry:
         self._store = store
         self._cache = cache or NodeCache()
 
+    def holds(self, config: SupervisedConfig) -> bool:
+        """Whether it has the teacher that this training gave."""
+        # The metadata is written last: where it is, the weights are complete.
+        return self._store.exists(f"{self._folder(config)}/metadata.json")
+
     def find(self, config: SupervisedConfig) -> Teacher | None:
         """The teacher that this training gave, or none.
 
         Raises:
             TeacherError: it is there but damaged.
         """
-        folder = self._folder(config)
-        # The metadata is written last: where it is, the weights are complete.
-        if not self._store.exists(f"{folder}/metadata.json"):
+        if not self.holds(config):
             return None
+        folder = self._folder(config)
         metadata = TeacherMetadata(**json.loads(self._store.read(f"{folder}/metadata.json")))
         data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
         try:
