@@ -153,6 +153,8 @@ def _checked(description: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(
                 "provider: {type: local} without head_ip; expected head_ip and worker_ips, by name or number"
             )
+    elif known.provider.type == "aws" and not known.provider.region:
+        raise ValueError("provider: {type: aws} without region; expected one, such as us-west-2")
     elif not known.available_node_types:
         raise ValueError(f"it names no machines; {_EXPECTED}")
     return description

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PRICES = Path(__file__).with_name("prices.yaml")
 """The prices that come with the package."""
@@ -40,7 +40,7 @@ class Machine:
 
 
 class Price(BaseModel):
-    """Of one type of machine, in USD an hour."""
+    """Of one type of machine, in USD an hour, and how fast one of its GPUs trains."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +48,17 @@ class Price(BaseModel):
     gpus: Annotated[float, Field(ge=0)] = 0
     on_demand: Usd | None = None
     spot: Usd | None = None
+    tflops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Float32 operations of one GPU in training, in 10^12 a second."""
+
+    gb_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Bytes that they write, in 10^9 a second."""
+
+    @model_validator(mode="after")
+    def _check_rate(self) -> Self:
+        if (self.tflops is None) != (self.gb_per_second is None):
+            raise ValueError("tflops and gb_per_second say how fast a GPU is together; one of them is missing")
+        return self
 
 
 class _File(BaseModel):
