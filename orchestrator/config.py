@@ -275,7 +275,7 @@ class SweepConfig(SweepFields):
 
     def share_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> float:
         """How much of the budget that the sweep gives to a trial it has used, in [0, 1]: 1 makes it a completed one."""
-        whole = config.budget if self.cases else self.trial_budget
+        whole = config.budget if self.cases and self.equal_budget is None else self.trial_budget
         return self.budget_used(config, report) / whole
 
     @property

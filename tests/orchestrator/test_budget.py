@@ -79,6 +79,19 @@ def test_operations_follow_the_loop() -> None:
     assert more(batch_size=256) == pseudo_batch_flops(base)
 
 
+@pytest.mark.parametrize("unit", ["flops", "student_updates", "pseudo_batches"])
+def test_a_trial_of_cases_has_used_half_of_a_budget_in_any_unit_after_half_of_its_pseudo_batches(unit: str) -> None:
+    trial = {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
+    amount = 10**14 if unit == "flops" else 400
+    cases = {"few": {"student_steps": 1}, "many": {"student_steps": 20}, "own": {"total_pseudo_batches": 8}}
+    sweep = SweepConfig.model_validate(
+        {"name": "a", "trial": trial, "cases": cases, "budget": {"unit": unit, "amount": amount}}
+    )
+    for config in sweep.configs():
+        for done, share in ((0, 0), (config.budget / 2, 0.5), (config.budget, 1)):
+            assert sweep.share_used(config, {"pseudo_batches": done}) == pytest.approx(share, abs=0.01), config
+
+
 def test_a_trials_own_total_goes_before_the_budget() -> None:
     sweep = sweep_with({"unit": "student_updates", "amount": 40}, total_pseudo_batches=7)
     assert trial_of(sweep, 20).budget == 7
