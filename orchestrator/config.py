@@ -17,10 +17,10 @@ from pydantic import ValidationError, model_validator
 
 from orchestrator.budget import TrialBudget
 from orchestrator.config_blocks import ResourcesConfig, check_address
-from orchestrator.config_fields import TEST_ACCURACY, Mode, SweepFields
+from orchestrator.config_fields import STORED, Mode, SweepFields
 from orchestrator.errors import ConfigError, config_error
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
-from trainables.metrics import METRICS
+from trainables.metrics import AUDITS, METRICS
 
 SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 """Fields by which a trial draws its luck."""
@@ -120,9 +120,11 @@ class SweepConfig(SweepFields):
         selects_on = self.selects_on
         if "validation_accuracy" in selects_on and config.validation_fraction == 0:
             raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
-        for name in ("validation_accuracy", TEST_ACCURACY):
-            if name in selects_on and not config.reads_images:
-                raise ValueError(f"{name} needs trial: {{audited: true}}; without images there is data_free_score")
+        for metric in METRICS:
+            if metric.measured_on and metric.name in selects_on and not config.reads_images:
+                raise ValueError(
+                    f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score"
+                )
         if not self.cases:
             self._check_measured(selects_on, config)
         if self.cases and (self.further_objectives or self.constraints):
@@ -168,6 +170,11 @@ class SweepConfig(SweepFields):
                 f"scheduler.generations={generations} is more than the {config.budget} pseudo batches of a trial"
             )
 
+    @classmethod
+    def stored(cls, text: str) -> Self:
+        """The sweep that a session wrote down, as JSON."""
+        return cls.model_validate_json(text, context=STORED)
+
     @property
     def directions(self) -> dict[str, Mode]:
         """All objectives with their modes, the one that early stopping compares first; empty for a sweep of cases."""
@@ -180,8 +187,8 @@ class SweepConfig(SweepFields):
 
     @property
     def selects_on_test(self) -> bool:
-        """Whether test accuracy is among them, and so no audit."""
-        return TEST_ACCURACY in self.selects_on
+        """Whether one of them is measured on test images, which are then no audit."""
+        return not self.selects_on.isdisjoint(AUDITS)
 
     def merit(self, value: float) -> float:
         """A value of the objective such that larger is better."""

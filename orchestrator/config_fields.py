@@ -21,10 +21,13 @@ from orchestrator.config_blocks import (
 )
 from orchestrator.errors import ConfigError, unknown_name
 from trainables.config import Config, Seed
-from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
+from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
-"""The metric on which nothing is selected."""
+"""The first of the metrics by which nothing is selected."""
+
+STORED = "stored"
+"""Context of validating what a session has written down: rules that came later are not held against it."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -61,15 +64,18 @@ def _count_population(values: dict[str, Any], scheduler: Any) -> dict[str, Any]:
     return {**values, "num_trials": trials}
 
 
-def _check_metric(field: str, name: str, *, allow_test: bool) -> None:
-    """Refuse what cannot be selected on."""
-    known = [metric.name for metric in METRICS if metric.kind is not bool and metric.name != TEST_ACCURACY]
-    if name == TEST_ACCURACY and not allow_test:
+def _check_metric(name: str, info: ValidationInfo) -> None:
+    """Refuse what cannot be selected on; of a sweep that has run, only what never could."""
+    may_be_audit = info.data.get("allow_test_selection") or info.context == STORED
+    known = [metric.name for metric in METRICS if metric.kind is not bool]
+    if name in AUDITS and not may_be_audit:
         raise ValueError(
-            "test_accuracy is an audit and selects nothing; use validation_accuracy, or say allow_test_selection: true"
+            f"{name} is an audit, measured on test images, and selects nothing; use validation_accuracy, or say "
+            "allow_test_selection: true"
         )
-    if name not in {*known, TEST_ACCURACY}:
-        raise ValueError(unknown_name(field if field == "objective" else f"metric of {field}", name, known))
+    if name not in known:
+        what = str(info.field_name) if info.field_name == "objective" else f"metric of {info.field_name}"
+        raise ValueError(unknown_name(what, name, [name for name in known if name not in AUDITS]))
 
 
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
@@ -113,12 +119,12 @@ class SweepFields(Config):
     ``total_pseudo_batches``. A trial's own ``total_pseudo_batches`` goes before it."""
 
     allow_test_selection: bool = False
-    """Lets ``test_accuracy`` be an objective or a constraint, as papers do that have no validation part; leaderboard and
-    report then say so."""
+    """Lets what is measured on test images, ``test_accuracy`` or ``mean_transition_error``, be an objective or a constraint,
+    as papers do that have no validation part; leaderboard, report and confirmation then say so."""
 
     objective: str | None = "validation_accuracy"
-    """Metric that the search optimises and early stopping compares. ``test_accuracy`` is refused unless
-    ``allow_test_selection`` is set: it is an audit. None, where there are cases: nothing is selected."""
+    """Metric that the search optimises and early stopping compares. What is measured on test images is an audit, and
+    refused unless ``allow_test_selection`` is set. None, where there are cases: nothing is selected."""
 
     mode: Mode = "max"
     """Whether the objective is to be large or small. Nothing said: small for errors, divergences and costs."""
@@ -242,14 +248,14 @@ class SweepFields(Config):
     @classmethod
     def _check_objective(cls, objective: str | None, info: ValidationInfo) -> str | None:
         if objective is not None:
-            _check_metric("objective", objective, allow_test=bool(info.data.get("allow_test_selection")))
+            _check_metric(objective, info)
         return objective
 
     @field_validator("further_objectives", "constraints")
     @classmethod
     def _check_metrics(cls, metrics: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for name in metrics:
-            _check_metric(str(info.field_name), name, allow_test=bool(info.data.get("allow_test_selection")))
+            _check_metric(name, info)
         return metrics
 
     @field_validator("notify")

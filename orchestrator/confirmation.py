@@ -100,7 +100,11 @@ class Confirmation:
         return table
 
     def conclusion(self) -> str:
-        """One sentence on whether the search has found something."""
+        """A sentence on whether the search has found something, and one more where it was chosen on test data."""
+        chosen = " The search chose on test data, so none of these numbers is an audit."
+        return self._finding() + (chosen if self.search.selects_on_test else "")
+
+    def _finding(self) -> str:
         if self.best == BASELINE:
             return "None of these settings is better than the published ones on average."
         found = self.difference(self.best)
@@ -119,7 +123,7 @@ def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None
     sessions = read_sweeps(source, sweep_id).to_pylist()
     if not sessions or board.sweep.objective is None:
         return None
-    sweep = SweepConfig.model_validate_json(sessions[-1]["config_json"])
+    sweep = SweepConfig.stored(sessions[-1]["config_json"])
     results = read_cases(source, sweep, sweep_id)
     return Confirmation(
         sweep=sweep,

@@ -162,7 +162,7 @@ def read_leaderboard(source: Source, sweep_id: str) -> Leaderboard:
     if not sessions:
         known = sorted(set(read_sweeps(source)["sweep_id"].to_pylist()))
         raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
-    sweep = SweepConfig.model_validate(json.loads(sessions[-1]["config_json"]))
+    sweep = SweepConfig.stored(sessions[-1]["config_json"])
 
     def place(row: Row) -> tuple[int, bool, float, int]:
         value = finite(row["objective"])

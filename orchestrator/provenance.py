@@ -120,7 +120,7 @@ def session_row(
 def continued(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> SweepConfig:
     """A sweep with what earlier sessions of it have settled, if there were any."""
     configs = read_sweeps(store, sweep_id)["config_json"].to_pylist()
-    return sweep.continuing(SweepConfig.model_validate_json(configs[-1])) if configs else sweep
+    return sweep.continuing(SweepConfig.stored(configs[-1])) if configs else sweep
 
 
 def _as_json(domains: Mapping[str, BaseDistribution]) -> str:

@@ -38,7 +38,7 @@ def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> N
             f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
             "one a name of its own with --sweep-id"
         )
-    then, now = SweepConfig.model_validate_json(earlier[-1]).identity, sweep.identity
+    then, now = SweepConfig.stored(earlier[-1]).identity, sweep.identity
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
     if different:
         raise SweepMismatchError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Method = Literal["zero_shot", "supervised"]
+HeldOut = Literal["validation", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,9 @@ class Metric:
     """Whether a search on it looks for the smallest value where nothing is said: of errors, divergences and costs."""
     data_free: bool = False
     """Whether it is found on images made from the teacher alone, and that only with ``data_free_scores``."""
+    measured_on: HeldOut | None = None
+    """The real images, of those that no student is trained on, that it is measured on; none: it reads none of them. What
+    is measured on ``test`` is an audit."""
 
 
 _ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
@@ -83,6 +87,7 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Student's top-1 accuracy on the validation part of the training split; what a study may select on. "
         "Null where validation_fraction is 0 or audited is false.",
+        measured_on="validation",
     ),
     Metric(
         name="test_accuracy",
@@ -90,6 +95,7 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Student's top-1 accuracy on the test split: an audit that no search, early stopping or choice reads. "
         "Null where audited is false.",
+        measured_on="test",
     ),
     Metric(
         name="test_evaluations",
@@ -156,6 +162,7 @@ METRICS: tuple[Metric, ...] = (
         "trial with transition_images; else null.",
         at_end=True,
         lower_is_better=True,
+        measured_on="test",
     ),
     Metric(
         name="mean_transition_error_low",
@@ -163,6 +170,7 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Lower end of its 95 % interval over images.",
         at_end=True,
+        measured_on="test",
     ),
     Metric(
         name="mean_transition_error_high",
@@ -170,6 +178,7 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Upper end of its 95 % interval over images.",
         at_end=True,
+        measured_on="test",
     ),
     Metric(
         name="generator_loss",
@@ -291,6 +300,7 @@ METRICS: tuple[Metric, ...] = (
         unit="share in [0, 1]",
         description="Teacher's accuracy on the first 1,000 test images, measured at the trial's first report; "
         "null without a teacher.",
+        measured_on="test",
     ),
     Metric(
         name="diverged",
@@ -317,6 +327,9 @@ METRICS: tuple[Metric, ...] = (
 
 DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.data_free)
 """Null in trials without ``data_free_scores``."""
+
+AUDITS = frozenset(metric.name for metric in METRICS if metric.measured_on == "test")
+"""Measured on test images, by which nothing is to be chosen."""
 
 LOWER_IS_BETTER = frozenset(metric.name for metric in METRICS if metric.lower_is_better)
 """Errors, divergences and costs."""

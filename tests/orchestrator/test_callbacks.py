@@ -344,7 +344,7 @@ def test_the_first_report_without_what_is_searched_by_ends_the_session(session: 
 )
 def test_what_a_first_report_may_be_without(selection: dict[str, Any], changes: dict[str, Any], refused: bool) -> None:
     settings = tiny_settings() | {"transition_images": 10}
-    sweep = SweepConfig(name="test", trial=settings, space=SPACE, **selection)
+    sweep = SweepConfig(name="test", trial=settings, space=SPACE, allow_test_selection=True, **selection)
     with pytest.raises(ConfigError, match=f"{next(iter(changes))} is") if refused else nullcontext():
         check_first_report(sweep, "t0000", report(**changes))
 

@@ -188,6 +188,16 @@ def test_where_nothing_beats_the_published_settings_that_is_said() -> None:
     assert confirmation(worse, maximise=False).difference("t0003").mean == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("metric", ["test_accuracy", "mean_transition_error"])
+def test_a_search_that_chose_on_test_images_has_no_audit(metric: str) -> None:
+    found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.9, 0.9, 0.9], "t0003": [0.7, 0.7, 0.7]})
+    assert "audit" in printed(found) and "test data" not in found.conclusion()
+    search = found.search.model_copy(update={"constraints": {metric: None}})
+    chosen = replace(found, search=search)
+    assert "audit" not in printed(chosen)
+    assert "The search chose on test data, so none of these numbers is an audit." in chosen.conclusion()
+
+
 def test_an_objective_that_is_no_share_is_not_told_in_percent() -> None:
     found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.9, 0.9, 0.9], "t0003": [0.7, 0.7, 0.7]})
     losses = {a: {**row, "student_loss": 3 * row["validation_accuracy"]} for a, row in found.results.rows.items()}

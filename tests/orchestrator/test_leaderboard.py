@@ -86,11 +86,25 @@ def printed(board: Leaderboard) -> str:
         {"objective": "test_accuracy"},
         {"further_objectives": {"test_accuracy": "max"}},
         {"constraints": {"test_accuracy": {"at_least": 0.5}}},
+        {"constraints": {"mean_transition_error": {"at_most": 0.5}}},
     ],
 )
-def test_a_choice_by_test_accuracy_says_so(selection: dict[str, Any], store: ObjectStore) -> None:
-    sweep = SweepConfig.model_validate(SWEEP.model_dump() | {"allow_test_selection": True, **selection})
+def test_a_choice_by_test_images_says_so(selection: dict[str, Any], store: ObjectStore) -> None:
+    trial = {**SWEEP.trial, "transition_images": 9}
+    sweep = SweepConfig.model_validate(
+        {**SWEEP.model_dump(), "trial": trial, "allow_test_selection": True, **selection}
+    )
     write(store, [{"objective": 0.9}], sweep)
+    assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
+
+
+def test_a_sweep_that_chose_on_test_images_before_that_was_refused_is_still_read_and_says_so(
+    store: ObjectStore,
+) -> None:
+    bounded = {"constraints": {"mean_transition_error": {"at_most": 0.5}}, "allow_test_selection": True}
+    trial = {**SWEEP.trial, "transition_images": 9}
+    allowed = SweepConfig.model_validate({**SWEEP.model_dump(), "trial": trial, **bounded})
+    write(store, [{"objective": 0.9}], allowed.model_copy(update={"allow_test_selection": False}))
     assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
 
 

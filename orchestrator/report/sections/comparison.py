@@ -10,7 +10,7 @@ from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.report.sections.costs import total_seconds
 
-_HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test (audit)", "published", "computing")
+_HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test", "published", "computing")
 
 
 def side_by_side(sweeps: Sequence[SweepData]) -> Section:
@@ -40,7 +40,14 @@ def _row(data: SweepData) -> list[str]:
         words(data.metric),
         best["trial_id"] if best else "",
         shown(best["objective"], data.metric) if best else "",
-        shown(best[TEST_ACCURACY], TEST_ACCURACY) if best else "",
+        _audit(best[TEST_ACCURACY], data) if best else "",
         shown(published["objective"], data.metric) if published else "",
         time_cell(total_seconds(data)),
     ]
+
+
+def _audit(accuracy: float | None, data: SweepData) -> str:
+    """Test accuracy, and whether anything was chosen by test images."""
+    if accuracy is None:
+        return ""
+    return f"{shown(accuracy, TEST_ACCURACY)} ({'selected on test data' if data.sweep.selects_on_test else 'audit'})"

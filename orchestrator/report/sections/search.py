@@ -46,9 +46,6 @@ _RANKS = (
     "agreements, and what begins with probe, are of images that are the same for all trials."
 )
 _LABELS = "validation_accuracy"
-_NOT_SCORES = (_LABELS, TEST_ACCURACY, "measured_teacher_accuracy")
-"""Metrics that need real images, as those of transition curves do."""
-
 _COSTS = {"s", "rate", "FLOP"}
 """Units of metrics that say what a trial cost, or how it was set."""
 
@@ -149,8 +146,7 @@ def _score_names() -> list[str]:
         if metric.kind is float
         and "zero_shot" in metric.methods
         and metric.unit not in _COSTS
-        and metric.name not in _NOT_SCORES
-        and not metric.at_end
+        and metric.measured_on is None
     ]
 
 
