@@ -147,10 +147,12 @@ class SweepFields(Config):
     """Which trials are stopped early."""
 
     num_trials: Annotated[int, Field(ge=1)] = 12
-    """Trials in all, earlier sessions of the same sweep counted in."""
+    """Trials in all, earlier sessions of the same sweep counted in. Of cases their number follows; where nothing varies
+    it is 1."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck."""
+    """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck. Cases have
+    their ``seeds`` instead."""
 
     teacher_recipe: Fields = Field(default_factory=dict)
     """How a teacher is trained that is neither a checkpoint nor in the registry: fields of ``SupervisedConfig`` in which

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,17 @@ from pydantic import ValidationError
 from orchestrator.config import SweepConfig, trial_model
 from orchestrator.config_blocks import Scalar
 from orchestrator.errors import ConfigError, config_error, unknown_name
+from search_spaces import resolve_space
+from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
 
 
 def load_sweep(
-    preset_or_file: str, *, flags: Mapping[str, Any] | None = None, assignments: Iterable[str] = ()
+    preset_or_file: str,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> SweepConfig:
     """Read a sweep.
 
@@ -24,6 +30,7 @@ def load_sweep(
         preset_or_file: Name of a preset or path of a YAML file.
         flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
         assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
+        say: Is told which fields are thereby taken out of the search.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -39,13 +46,16 @@ def load_sweep(
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
+    given_by = {key: f"{path}: {key}" for key in content}
     for key, value in (flags or {}).items():
         before = content.get(key)
         if value is not None:
             content[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            given_by[key] = f"--{key.replace('_', '-')}"
     assigned = _parse_assignments(assignments)
     trial = _mapping(content.get("trial"), f"{path}: trial")
     if content.get("cases"):
+        _refuse_seeds_of_searches(content, trial, assigned, path, given_by)
         given = _mapping(content["cases"], f"{path}: cases")
         cases = {name: {**trial, **_mapping(case, f"{path}: case {name}")} for name, case in given.items()}
         content["cases"] = {name: _typed(case, assigned, f"{path}, case {name}") for name, case in cases.items()}
@@ -53,9 +63,85 @@ def load_sweep(
     else:
         content["trial"] = _typed(trial, assigned, f"{path}, trial")
     try:
-        return SweepConfig.model_validate(content)
+        sweep = SweepConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, SweepConfig, str(path)) from error
+    return sweep if sweep.cases else _with_something_searched(sweep, trial, assigned, path, given_by, say)
+
+
+def _refuse_seeds_of_searches(
+    content: Mapping[str, Any],
+    trial: Mapping[str, Any],
+    assigned: Mapping[str, Scalar],
+    path: Path,
+    given_by: Mapping[str, str],
+) -> None:
+    """Each case runs once with each of the seeds: what a search calls so would have no effect.
+
+    Raises:
+        ConfigError: it was said all the same.
+    """
+    cases = content["cases"] if isinstance(content["cases"], dict) else {}
+    where = [given_by[field] for field in ("seed", "num_trials") if field in given_by]
+    where += ["--set seed"] if "seed" in assigned else []
+    where += [f"{path}: trial: seed"] if "seed" in trial else []
+    where += [f"{path}: case {name}: seed" for name, case in cases.items() if isinstance(case, dict) and "seed" in case]
+    if where:
+        raise ConfigError(
+            f"{', '.join(where)}: has no effect on a sweep of cases, each of which runs once with each seed; use seeds: "
+            "[0, 1, 2] in the file, or --seeds of zskt reproduce and zskt plan"
+        )
+
+
+def _with_something_searched(
+    sweep: SweepConfig,
+    trial: Mapping[str, Any],
+    assigned: Mapping[str, Scalar],
+    path: Path,
+    given_by: Mapping[str, str],
+    say: Callable[[str], None],
+) -> SweepConfig:
+    """A search whose trials differ, or that has one trial.
+
+    Args:
+        sweep: As it was read.
+        trial: What its file fixes.
+        assigned: What ``--set`` fixes.
+        path: The file.
+        given_by: What to call the sweep's fields that were given.
+        say: Is told what is no longer searched.
+
+    Raises:
+        ConfigError: the file fixes what its space varies, or asks for one trial again and again.
+    """
+    try:
+        fields = suggested_fields(resolve_space(sweep.space), sweep.trial)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    both = sorted(fields.fixed & trial.keys())
+    if both:
+        raise ConfigError(
+            f"{path}: {', '.join(both)}: fixed under trial and searched in space; take each out of one of them, or fix it "
+            "on the command line with --set"
+        )
+    taken_out = sorted(fields.fixed & assigned.keys())
+    if taken_out:
+        verb = "is" if len(taken_out) == 1 else "are"
+        say(f"{', '.join(taken_out)} {verb} fixed by --set and no longer searched")
+    if fields.searched or sweep.num_trials == 1:
+        return sweep
+    if sweep.scheduler.name == "pbt":
+        raise ConfigError(
+            f"{path}: scheduler=pbt: nothing is searched, so there is nothing to explore; give it a space"
+        )
+    if taken_out:
+        say(f"nothing is left to search: one trial instead of {sweep.num_trials}")
+    elif "num_trials" in given_by:
+        raise ConfigError(
+            f"{given_by['num_trials']}={sweep.num_trials}: there is no space, so every trial would be the same one; leave "
+            "it out, or for several seeds write cases: {published: {}} and seeds: [0, 1, 2]"
+        )
+    return sweep.model_copy(update={"num_trials": 1})
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from orchestrator.results.keys import trial_name
 from orchestrator.samplers import InformedSampler, keep_search_space, make_sampler
 from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
-from search_spaces.spaces import Suggest
+from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.ray_trainables import GPUS
 from trainables.seeding import derive_seed
@@ -38,31 +38,6 @@ from trainables.seeding import derive_seed
 EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
 _UNUSED = "unused_budget"
-
-
-class PinnedTrial:
-    """An Optuna trial that answers for fixed fields by itself, so that a space need not know what was fixed."""
-
-    def __init__(self, trial: Suggest, fixed: Mapping[str, Any]) -> None:
-        self._trial = trial
-        self._fixed = fixed
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        if name in self._fixed:
-            return int(self._fixed[name])
-        return self._trial.suggest_int(name, low, high, step=step, log=log)
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        if name in self._fixed:
-            return float(self._fixed[name])
-        return self._trial.suggest_float(name, low, high, step=step, log=log)
-
-    def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
-        if name in self._fixed:
-            return self._fixed[name]
-        return self._trial.suggest_categorical(name, choices)
 
 
 class StudySearcher(Searcher):

@@ -13,8 +13,8 @@ from optuna.samplers import RandomSampler
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.samplers import check_sampler, contains
-from orchestrator.searcher import PinnedTrial
 from search_spaces import SearchSpace, resolve_space
+from search_spaces.fields import PinnedTrial
 from trainables.config import INHERITED_FIELDS, AnyTrialConfig
 
 

@@ -82,8 +82,10 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
         str | None,
         typer.Option(help="Name of the sweep; the same name goes on with the same sweep. Default: from the settings."),
     ] = None,
-    num_trials: Annotated[int | None, typer.Option(help="Trials in all; more than before extends a sweep.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampler and of every trial.")] = None,
+    num_trials: Annotated[
+        int | None, typer.Option(help="Trials in all, of a search; more than before extends it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a search's sampler and of every trial.")] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
@@ -131,6 +133,7 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
                 "data_root": data_root,
             },
             assignments=assignments or (),
+            say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
         )
         config = with_resources(config, cpus, gpus)
         if sweep_id is not None:

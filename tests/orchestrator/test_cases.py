@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 from pydantic import ValidationError
 from ray.tune.search import Searcher
@@ -110,6 +113,30 @@ def test_what_is_for_cases_is_refused_for_a_search() -> None:
     for flags in ({"only": ["x"]}, {"seeds": [0, 1]}):
         with pytest.raises(ConfigError, match="is for sweeps of cases, and this one is a search"):
             load_sweep("quickstart", flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("given", "blamed"),
+    [
+        ({"flags": {"seed": 5}}, "--seed"),
+        ({"flags": {"num_trials": 2}}, "--num-trials"),
+        ({"assignments": ["seed=9"]}, "--set seed"),
+        ({"in_file": {"seed": 5}}, "cases.yaml: seed"),
+        ({"in_file": {"num_trials": 6}}, "cases.yaml: num_trials"),
+        ({"in_file": {"trial": {**FEW_SHOT["trial"], "seed": 1}}}, "cases.yaml: trial: seed"),
+        ({"in_file": {"cases": {"scratch": {"method": "supervised", "seed": 1}}}}, "cases.yaml: case scratch: seed"),
+    ],
+)
+def test_what_has_no_effect_on_cases_is_refused_with_what_has(
+    given: dict[str, Any], blamed: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "cases.yaml"
+    file.write_text(yaml.safe_dump({"name": "few-shot", **FEW_SHOT, **given.get("in_file", {})}))
+    with pytest.raises(
+        ConfigError, match=re.escape(blamed) + ": has no effect on a sweep of cases.*use seeds: "
+    ) as caught:
+        load_sweep(str(file), flags=given.get("flags"), assignments=given.get("assignments", ()))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:

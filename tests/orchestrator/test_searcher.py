@@ -12,10 +12,11 @@ from ray.tune.search import Searcher
 from orchestrator.config import SHARED_FIELDS, SweepConfig
 from orchestrator.config_blocks import SamplerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.searcher import PinnedTrial, StudySearcher
+from orchestrator.searcher import StudySearcher
 from orchestrator.study import ended_trials, open_study, past_reports
 from orchestrator.survey import published_settings, survey_space
 from search_spaces import resolve_space
+from search_spaces.fields import PinnedTrial
 from trainables.config import ZeroShotConfig
 from trainables.object_store import ObjectStore
 

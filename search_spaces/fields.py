@@ -1,0 +1,85 @@
+"""Which fields a space suggests, found out by calling it. Free of Optuna, so that a file can be checked at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.registry import SearchSpace
+from search_spaces.spaces import Suggest
+
+_CALLS = 50
+"""Random settings with which a space is called; those of a condition are found by chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestedFields:
+    """Fields that a space asks for."""
+
+    searched: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
+    """Those whose values it is told, whatever it would suggest."""
+
+
+class PinnedTrial:
+    """An Optuna trial that answers for fixed fields by itself, so that a space need not know what was fixed."""
+
+    def __init__(self, trial: Suggest, fixed: Mapping[str, Any], asked: SuggestedFields | None = None) -> None:
+        self._trial = trial
+        self._fixed = fixed
+        self._asked = asked or SuggestedFields()
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        if self._is_fixed(name):
+            return int(self._fixed[name])
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        if self._is_fixed(name):
+            return float(self._fixed[name])
+        return self._trial.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
+        if self._is_fixed(name):
+            return self._fixed[name]
+        return self._trial.suggest_categorical(name, choices)
+
+    def _is_fixed(self, name: str) -> bool:
+        found = name in self._fixed
+        (self._asked.fixed if found else self._asked.searched).add(name)
+        return found
+
+
+class _RandomTrial:
+    """Answers at random, without a study. What is wrong with a domain is left to Optuna to say."""
+
+    def __init__(self, draws: random.Random) -> None:
+        self._draws = draws
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return low + step * int(self._draws.random() * ((high - low) // step + 1))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self._draws.uniform(low, high)
+
+    def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
+        return choices[int(self._draws.random() * len(choices))] if choices else None
+
+
+def suggested_fields(space: SearchSpace, fixed: Mapping[str, Any]) -> SuggestedFields:
+    """Call a space until it has asked for all its fields, as far as chance finds them.
+
+    Args:
+        space: What varies.
+        fixed: Fields that have one value for all trials.
+    """
+    asked, draws = SuggestedFields(), random.Random(0)
+    for _ in range(_CALLS):
+        space(PinnedTrial(_RandomTrial(draws), fixed, asked))
+    return asked

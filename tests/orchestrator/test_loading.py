@@ -1,0 +1,90 @@
+"""What a search varies, by its file and the command line: nothing silently, and no trial twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.errors import ConfigError
+from orchestrator.loading import load_sweep
+
+TRIAL = {"dataset": "digits", "teacher": "lenet", "student": "lenet", "total_pseudo_batches": 6}
+SPACE = {
+    "batch_size": {"type": "categorical", "choices": [32, 64, 128]},
+    "temperature": {"type": "float", "low": 1, "high": 4},
+}
+FUNCTION = """
+def space(trial):
+    found = {"batch_size": trial.suggest_categorical("batch_size", [32, 64, 128])}
+    if found["batch_size"] == 128:  # asked for now and then only
+        found["temperature"] = trial.suggest_float("temperature", 1, 4)
+    return found
+"""
+
+
+@pytest.fixture(params=["inline", "function"])
+def write(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Writes a sweep's file; its space in the file itself, or as a function."""
+    (tmp_path / "space.py").write_text(FUNCTION)
+    space = SPACE if request.param == "inline" else f"{tmp_path}/space.py:space"
+
+    def written(**fields: Any) -> str:
+        file = tmp_path / "both.yaml"
+        file.write_text(yaml.safe_dump({"name": "both", "trial": TRIAL, "space": space, **fields}))
+        return str(file)
+
+    return written
+
+
+def test_a_field_both_fixed_and_searched_in_a_file_is_refused_by_name(write: Any) -> None:
+    file = write(trial={**TRIAL, "batch_size": 128, "temperature": 2})
+    with pytest.raises(ConfigError, match="batch_size, temperature: fixed under trial and searched in space") as caught:
+        load_sweep(file)
+    assert str(caught.value).startswith(file) and "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="fixed under trial and searched"):
+        load_sweep(file, assignments=["temperature=3"])
+
+
+def test_a_field_that_is_taken_out_of_the_search_is_said(write: Any) -> None:
+    said: list[str] = []
+    sweep = load_sweep(write(), assignments=["temperature=2", "student_lr=0.001"], say=said.append)
+    assert said == ["temperature is fixed by --set and no longer searched"]
+    assert (sweep.num_trials, sweep.trial["temperature"]) == (12, 2)
+
+
+def test_a_search_of_which_nothing_is_left_is_one_trial(write: Any) -> None:
+    said: list[str] = []
+    both = ["temperature=2", "batch_size=128"]
+    assert load_sweep(write(num_trials=3), assignments=both, say=said.append).num_trials == 1
+    assert said == [
+        "batch_size, temperature are fixed by --set and no longer searched",
+        "nothing is left to search: one trial instead of 3",
+    ]
+    with pytest.raises(ConfigError, match="scheduler=pbt: nothing is searched"):
+        load_sweep(write(scheduler={"name": "pbt", "generations": 2}), assignments=both)
+
+
+def test_without_a_space_there_is_one_trial_and_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(yaml.safe_dump({"name": "one", "trial": TRIAL}))
+    assert load_sweep(str(file)).num_trials == 1
+    assert load_sweep(str(file), flags={"num_trials": 1}).num_trials == 1
+    with pytest.raises(ConfigError, match="^--num-trials=2: there is no space.*cases: .*seeds: "):
+        load_sweep(str(file), flags={"num_trials": 2})
+    file.write_text(yaml.safe_dump({"name": "one", "trial": TRIAL, "num_trials": 12}))
+    with pytest.raises(ConfigError, match=f"^{file}: num_trials=12: there is no space"):
+        load_sweep(str(file))
+
+
+def test_the_command_says_it_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "both.yaml"
+    file.write_text(yaml.safe_dump({"name": "both", "trial": {**TRIAL, "temperature": 2}, "space": SPACE}))
+    result = CliRunner().invoke(app, ["sweep", str(file), "--storage", str(tmp_path / "runs")])
+    assert result.exit_code == ConfigError.exit_code
+    [line] = result.output.splitlines()
+    assert line.startswith(f"error: {file}: temperature: fixed under trial and searched in space")
