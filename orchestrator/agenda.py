@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import optuna
 
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.distinct import TriedSettings
 from orchestrator.results import read_trials
 from orchestrator.searcher import assignment_of, running_trials
 from orchestrator.study import ended_trials
+from search_spaces import SearchSpace
 from trainables.object_store import ObjectStore
 
 
@@ -26,10 +28,29 @@ class Agenda:
     failed: frozenset[int]
     """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
 
+    space: SearchSpace
+    """What a search varies."""
+
     @property
     def total(self) -> int:
-        """Trials that the sweep is to have."""
+        """Trials that the sweep is to have: of a search no more than there are settings."""
+        tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
+        asked_for = len(ended_trials(self.study)) + len(running_trials(self.study))
+        more = self.sweep.num_trials - asked_for
+        if tried.applies and more > 0:
+            return asked_for + tried.left(at_most=more)
         return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+
+    @property
+    def used_up(self) -> str:
+        """That a search had fewer settings than it was to have trials, in words; empty if it has not."""
+        if self.sweep.cases or self.total >= self.sweep.num_trials:
+            return ""
+        tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
+        settings = len(tried.known()) + tried.left(at_most=self.sweep.num_trials)
+        where = "grid" if self.sweep.sampler.name == "grid" else "space"
+        have = "have been tried" if self.finished else "are to be tried"
+        return f"all {settings} settings of the {where} {have}; {self.sweep.num_trials} trials were asked for"
 
     @property
     def ended(self) -> int:
@@ -57,6 +78,10 @@ class Agenda:
         """What a session that begins now will do."""
         ended, running, again = self.ended, self.running, self._again
         line = f"{self.total} trials, kept in {kept_in}"
+        if self.used_up:
+            line += f"; {self.used_up}"
+            if self.finished:
+                return f"{line}. The same anew with --sweep-id NAME"
         if self.finished:
             more = "--seeds" if self.sweep.cases else "--num-trials"
             return f"{line}; all of them have ended. More with {more}, the same anew with --sweep-id NAME"

@@ -20,7 +20,7 @@ from orchestrator.searcher import (
     told_values,
     told_violations,
 )
-from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE
 from trainables.checkpoint import CheckpointStore
 from trainables.config import AnyTrialConfig, config_class
 from trainables.metrics import finite
@@ -74,6 +74,8 @@ def _ended(row: Row, reports: list[Row], sweep: SweepConfig, domains: Mapping[st
     state = told_state(row["state"])
     share = sweep.share_used(config, row) if row[config.unit] is not None else 0
     attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: json.dumps(config.model_dump())}
+    if row["state"] == "diverged":
+        attributes[DIVERGED_ATTRIBUTE] = True
     if row["case"] is not None:
         attributes[ASSIGNMENT_ATTRIBUTE] = asdict(Assignment(case=row["case"], seed=row[CONFIG_PREFIX + "seed"]))
     intermediate = _intermediate(config, reports, sweep)

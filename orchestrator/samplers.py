@@ -68,7 +68,7 @@ def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSam
         raise ConfigError(f"sampler: {config.name}: {error}") from error
 
 
-def keep_search_space(sampler: BaseSampler, *, of: BaseSampler) -> None:
+def keep_search_space(sampler: BaseSampler, *, of: BaseSampler | None) -> None:
     """Let a sampler know from the last one what parameters all trials of their study share.
 
     Optuna's samplers find that out trial by trial and remember how far they have looked, which a sampler made anew for each

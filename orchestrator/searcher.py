@@ -20,15 +20,17 @@ from typing import Any, Literal
 
 import optuna
 import pyarrow as pa
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.distinct import DistinctSampler, TriedSettings
 from orchestrator.errors import ConfigError
 from orchestrator.population import Population, SuccessionSampler
 from orchestrator.results.keys import trial_name
 from orchestrator.samplers import InformedSampler, keep_search_space, make_sampler
-from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, one_step
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, one_step
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, ZeroShotConfig
@@ -73,7 +75,7 @@ class StudySearcher(Searcher):
             past: Trials of other sweeps that inform the sampler.
             failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
             may_start: Whether what may be spent allows another trial beside those that run.
-            warn: Is told of a trial whose settings no config can have.
+            warn: Is told of a trial whose settings no config can have, and of the first that repeats another.
         """
         super().__init__()
         self._study = study
@@ -90,6 +92,10 @@ class StudySearcher(Searcher):
         self._may_start = may_start
         self._warn = warn
         self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
+        self._tried = TriedSettings(sweep=sweep, space=space, study=study)
+        self._sampler: BaseSampler | None = None
+        """The last one that was made."""
+        self._said_repeat = False
         self._failed = failed
         known = {assignment_of(trial) for trial in self._counted_trials}
         self._assignments = [a for a in sweep.assignments() if a not in known and a not in self._settled]
@@ -156,7 +162,9 @@ class StudySearcher(Searcher):
         """Whether there are trials to be run that do not run."""
         if self._unfinished or self._assignments:
             return True
-        return not self._sweep.cases and self.trials_started < self._sweep.num_trials
+        if self._sweep.cases or self.trials_started >= self._sweep.num_trials:
+            return False
+        return not self._tried.applies or self._tried.left(at_most=1) > 0
 
     @property
     def _nothing_more(self) -> str | None:
@@ -198,9 +206,17 @@ class StudySearcher(Searcher):
         if succession:
             self._study.sampler = SuccessionSampler(succession, derive_seed(seed, f"settings of trial {trial_number}"))
         else:
-            sampler = make_sampler(self._sweep.sampler, seed, trial_number)
-            keep_search_space(sampler, of=self._study.sampler)
-            self._study.sampler = InformedSampler(sampler, self._past, self._study) if self._past else sampler
+            made = make_sampler(self._sweep.sampler, seed, trial_number)
+            keep_search_space(made, of=self._sampler)
+            self._sampler = made
+            sampler = InformedSampler(made, self._past, self._study) if self._past else made
+            distinct = DistinctSampler(sampler, self._tried, warn=self._warn_of_repeat)
+            self._study.sampler = distinct if self._tried.applies else sampler
+
+    def _warn_of_repeat(self, line: str) -> None:
+        if not self._said_repeat:
+            self._said_repeat = True
+            self._warn(line)
 
     @property
     def _trials_asked_for(self) -> list[FrozenTrial]:
@@ -246,6 +262,8 @@ class StudySearcher(Searcher):
         with one_step(self._study):
             for name, violation in told_violations(self._sweep, state, report, share).items():
                 trial.set_constraint(name, violation)
+            if state == "diverged":
+                trial.set_user_attr(DIVERGED_ATTRIBUTE, True)
             values = told_values(self._sweep, report) if told is TrialState.COMPLETE else None
             self._study.tell(trial, values, state=told)
 

@@ -31,6 +31,9 @@ CONFIG_ATTRIBUTE = "config"
 ASSIGNMENT_ATTRIBUTE = "assignment"
 """Under which it keeps what a trial of a sweep of cases is for."""
 
+DIVERGED_ATTRIBUTE = "diverged"
+"""Under which it keeps that a trial has not failed of an error but came to numbers without end, as it would again."""
+
 
 def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> optuna.Study:
     """Create or continue the study of a sweep, named after it.

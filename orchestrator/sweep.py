@@ -149,7 +149,9 @@ def _run_session(
             study=study,
             writer=ResultWriter(store, sweep_id),
             console=console,
-            agenda=Agenda(sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id)),
+            agenda=Agenda(
+                sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id), space=space
+            ),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
             until=until,
         )
@@ -167,6 +169,8 @@ def _run_session(
                 raise storage_failed(sweep.storage, error) from error
             except KeyboardInterrupt:
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
+            if driver.agenda.finished and driver.agenda.used_up:
+                say(driver.agenda.used_up)
             notifier.ended(store, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
         if driver.agenda.finished:
             driver.writer.compact()

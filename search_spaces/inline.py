@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, RootModel, model_validator
@@ -62,6 +63,12 @@ class InlineSpace(RootModel[dict[str, Domain]]):
         """Suggest a value for each field."""
         return {name: _suggest(trial, name, domain) for name, domain in self.root.items()}
 
+    @property
+    def values(self) -> dict[str, Sequence[object]] | None:
+        """All values of each field; none where a field has no end of them."""
+        found = {name: _values(domain) for name, domain in self.root.items()}
+        return {name: values for name, values in found.items() if values} if all(found.values()) else None
+
 
 def _suggest(trial: Suggest, name: str, domain: IntDomain | FloatDomain | CategoricalDomain) -> object:
     match domain:
@@ -71,3 +78,13 @@ def _suggest(trial: Suggest, name: str, domain: IntDomain | FloatDomain | Catego
             return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
         case CategoricalDomain():
             return trial.suggest_categorical(name, domain.choices)
+
+
+def _values(domain: IntDomain | FloatDomain | CategoricalDomain) -> Sequence[object]:
+    match domain:
+        case IntDomain():
+            return range(domain.low, domain.high + 1)
+        case FloatDomain():
+            return [domain.low] if domain.low == domain.high else []
+        case CategoricalDomain():
+            return domain.choices

@@ -37,6 +37,10 @@ def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
     return StudySearcher(study, sweep, space, sweep_id="sweep-a", first=first)
 
 
+def new_study() -> optuna.Study:
+    return optuna.create_study(direction="maximize")
+
+
 def suggest(searcher: StudySearcher) -> dict[str, Any]:
     suggestion = searcher.suggest("tune's id")
     assert isinstance(suggestion, dict)
@@ -247,11 +251,14 @@ def test_the_ends_of_a_field_that_depends_on_another_are_tried_out_where_it_is_t
 
 def test_a_trial_whose_settings_no_config_can_have_fails_and_the_next_one_is_asked_for(store: ObjectStore) -> None:
     study, said = study_in(store), list[str]()
+    refused: set[float] = set()
 
     def space(trial: Any) -> dict[str, Any]:
-        steps = trial.suggest_int("student_steps", 1, 20)
-        return {"student_steps": 0 if trial._trial.number in {1, 2} else steps}
+        temperature = trial.suggest_float("temperature", 1, 20)
+        return {"temperature": temperature, "student_steps": 0 if temperature in refused else 5}
 
+    elsewhere = StudySearcher(new_study(), SWEEP, space, sweep_id="sweep-a")
+    refused |= set([suggest(elsewhere)["temperature"] for _ in range(3)][1:])
     searcher = StudySearcher(study, SWEEP, space, sweep_id="sweep-a", warn=said.append)
     assert [suggest(searcher)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "FAIL", "RUNNING"]

@@ -1,0 +1,194 @@
+"""A search trains no settings twice, and ends where there are no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from orchestrator.agenda import Agenda
+from orchestrator.config import SweepConfig
+from orchestrator.distinct import DistinctSampler, TriedSettings
+from orchestrator.searcher import EndState, StudySearcher
+from orchestrator.study import open_study
+from search_spaces import SearchSpace, resolve_space
+from trainables.config import ZeroShotConfig
+from trainables.object_store import ObjectStore
+
+TWO = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
+TWELVE = {
+    "student_steps": {"type": "int", "low": 9, "high": 12},
+    "batch_size": {"type": "categorical", "choices": [32, 64, 128]},
+    "temperature": {"type": "float", "low": 2, "high": 2},
+}
+SAMPLERS = ["tpe", "gp", "cmaes", "nsgaii", "qmc", "random"]
+
+
+def sweep_of(space: Any, *, num_trials: int, **changes: Any) -> SweepConfig:
+    values = {"name": "a", "trial": {"dataset": "digits"}, "space": space, "num_trials": num_trials}
+    return SweepConfig.model_validate({**values, "sampler": {"name": "random"}, **changes})
+
+
+def searcher_on(
+    study: optuna.Study, sweep: SweepConfig, space: SearchSpace | None = None, **more: Any
+) -> StudySearcher:
+    return StudySearcher(study, sweep, space or resolve_space(sweep.space), sweep_id="a", **more)
+
+
+def new_study() -> optuna.Study:
+    return optuna.create_study(direction="maximize")
+
+
+def run(searcher: StudySearcher, *, trials: int = 99, state: EndState = "completed") -> list[tuple[Any, ...]]:
+    """Settings of the trials that are asked for, until there are none or so many."""
+    asked: list[tuple[Any, ...]] = []
+    while len(asked) < trials and isinstance(found := searcher.suggest("x"), dict):
+        asked.append(tuple(found[field] for field in ("student_steps", "batch_size", "temperature")))
+        searcher.report(found["trial_id"], 10, 0.01 * found["student_steps"])
+        searcher.tell(found["trial_id"], state, {"validation_accuracy": 0.01 * found["student_steps"]})
+    return asked
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("space", "size"), [(TWO, 2), (TWELVE, 12)], ids=["two", "twelve"])
+def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: str) -> None:
+    study = new_study()
+    sweep = sweep_of(space, num_trials=40, sampler={"name": sampler, "startup_trials": 3})
+    searcher = searcher_on(study, sweep, first={"student_steps": 10})
+    asked = run(searcher)
+    assert len(asked) == len(set(asked)) == size
+    assert searcher.suggest("x") == Searcher.FINISHED
+    # What was proposed and not taken is not in the study.
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * size
+    assert [trial.params["student_steps"] for trial in study.trials] == [settings[0] for settings in asked]
+    assert {tuple(trial.params) for trial in study.trials} == {tuple(space)}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_rest_of_a_space_comes_in_the_same_order_after_an_interruption(sampler: str, store: ObjectStore) -> None:
+    sweep = sweep_of(TWELVE, num_trials=12, sampler={"name": sampler, "startup_trials": 3})
+    whole = run(searcher_on(open_study(store, "whole", modes=["max"]), sweep))
+    parts: list[tuple[Any, ...]] = []
+    while len(parts) < 12:
+        parts += run(searcher_on(open_study(store, "parts", modes=["max"]), sweep), trials=5)
+    assert parts == whole
+    other = run(searcher_on(new_study(), sweep_of(TWELVE, num_trials=12, seed=1)))
+    assert other != whole and set(other) == set(whole)
+
+
+def test_what_runs_is_not_proposed_beside_it() -> None:
+    searcher = searcher_on(new_study(), sweep_of(TWO, num_trials=6))
+    both = [searcher.suggest("x") for _ in range(2)]
+    assert {found["student_steps"] for found in both if isinstance(found, dict)} == {10, 20}
+    assert searcher.suggest("x") is None  # one of the two may have to be run again
+    for found in both:
+        assert isinstance(found, dict)
+        searcher.tell(found["trial_id"], "stopped_early", {"validation_accuracy": 0.5})
+    assert searcher.suggest("x") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(("state", "count"), [("failed", 6), ("diverged", 2), ("stopped_early", 2)])
+def test_what_failed_may_be_tried_again_and_what_diverged_would_diverge_again(state: EndState, count: int) -> None:
+    assert len(run(searcher_on(new_study(), sweep_of(TWO, num_trials=6)), state=state)) == count
+
+
+def test_a_grid_goes_on_behind_the_published_settings() -> None:
+    grid = {"name": "grid", "grid": {"student_steps": [9, 10, 12], "batch_size": [128, 64]}}
+    space = {name: TWELVE[name] for name in ("student_steps", "batch_size")}
+    study = new_study()
+    searcher = searcher_on(
+        study, sweep_of(space, num_trials=7, sampler=grid), first={"student_steps": 10, "batch_size": 128}
+    )
+    asked = [settings[:2] for settings in run(searcher)]
+    assert asked == [(10, 128), (9, 128), (9, 64), (10, 64), (12, 128), (12, 64)]
+    assert searcher.suggest("x") == Searcher.FINISHED
+
+
+def test_fields_that_do_not_go_together_are_no_settings() -> None:
+    space = {
+        "latents": {"type": "categorical", "choices": ["shared", "fresh"]},
+        "student_batch": {"type": "categorical", "choices": ["updated", "scored"]},
+    }
+    sweep = sweep_of(space, num_trials=9)
+    tried = TriedSettings(sweep=sweep, space=resolve_space(space), study=new_study())
+    assert [draft.params for draft in tried.untried()] == [
+        {"latents": "shared", "student_batch": "updated"},
+        {"latents": "shared", "student_batch": "scored"},
+        {"latents": "fresh", "student_batch": "updated"},
+    ]
+    assert (tried.left(at_most=9), tried.left(at_most=2)) == (3, 2)
+
+
+def test_what_is_fixed_on_the_command_line_is_no_part_of_the_space() -> None:
+    study = new_study()
+    sweep = sweep_of(TWELVE, num_trials=9, trial={"dataset": "digits", "student_steps": 11})
+    assert sorted(run(searcher_on(study, sweep))) == [(11, size, 2.0) for size in (32, 64, 128)]
+
+
+def test_without_a_space_there_is_one_trial() -> None:
+    assert len(run(searcher_on(new_study(), sweep_of({}, num_trials=5)))) == 1
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_function_may_have_no_more_settings_and_then_repeats_some_and_says_so_once(sampler: str) -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        found = {"batch_size": trial.suggest_categorical("batch_size", [32, 64])}
+        if found["batch_size"] == 32:
+            found["student_steps"] = trial.suggest_int("student_steps", 9, 10)
+        return found
+
+    said: list[str] = []
+    study = new_study()
+    sweep = sweep_of({}, num_trials=6, sampler={"name": sampler, "startup_trials": 3})
+    asked = run(searcher_on(study, sweep, space, warn=said.append))
+    assert len(asked) == 6 and len(set(asked[:3])) == 3 == len(set(asked))
+    [line] = said
+    assert line.startswith("t0003 repeats the settings of t000")
+    # A field that was not asked for in the end is not left over from a proposal that was not taken.
+    assert all(("student_steps" in trial.params) == (trial.params["batch_size"] == 32) for trial in study.trials)
+
+
+def test_settings_that_an_earlier_version_kept_have_the_defaults_of_later_fields() -> None:
+    study, sweep = new_study(), sweep_of(TWO, num_trials=2)
+    kept = sweep.trial_config({"student_steps": 20})
+    study.ask().set_user_attr("config", kept.model_dump_json(exclude={"cuda_graphs"}))
+    tried = TriedSettings(sweep=sweep, space=resolve_space(TWO), study=study)
+    assert tried.known() == {kept: 0}
+    assert [draft.params for draft in tried.untried()] == [{"student_steps": 10}]
+
+
+def test_sweeps_that_repeat_on_purpose_are_left_alone() -> None:
+    study = new_study()
+    population = {"name": "pbt", "population": 2, "generations": 2}
+    values = {"name": "a", "trial": {"dataset": "digits"}, "space": TWO, "scheduler": population}
+    searcher = searcher_on(study, SweepConfig.model_validate(values))
+    assert len(run(searcher)) == 4
+    assert not isinstance(study.sampler, DistinctSampler)
+
+
+def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore) -> None:
+    study, sweep = new_study(), sweep_of(TWO, num_trials=6)
+
+    def agenda() -> Agenda:
+        return Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWO))
+
+    assert (agenda().total, agenda().finished) == (2, False)
+    assert "all 2 settings of the space are to be tried; 6 trials were asked for" in agenda().sentence(kept_in="here")
+    run(searcher_on(study, sweep))
+    assert (agenda().total, agenda().ended, agenda().finished) == (2, 2, True)
+    assert agenda().used_up == "all 2 settings of the space have been tried; 6 trials were asked for"
+    assert agenda().used_up in agenda().sentence(kept_in="here")
+    whole = sweep_of({"temperature": {"type": "float", "low": 1, "high": 2}}, num_trials=6)
+    other = Agenda(sweep=whole, study=new_study(), settled={}, failed=frozenset(), space=resolve_space(whole.space))
+    assert (other.total, other.used_up) == (6, "")
+
+
+def test_a_space_without_end_is_drawn_from_as_before() -> None:
+    space = {"temperature": {"type": "float", "low": 1, "high": 2}}
+    study = new_study()
+    asked = run(searcher_on(study, sweep_of(space, num_trials=5)))
+    assert len(set(asked)) == 5
+    assert all(isinstance(ZeroShotConfig().temperature, type(settings[2])) for settings in asked)
