@@ -68,7 +68,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
     with errors_as_messages(verbose):
         from orchestrator.judging import NOT_COMPARABLE
         from orchestrator.reproduce import reproduce as run_and_judge
-        from orchestrator.reproduction import verdict_markdown, verdict_table
+        from orchestrator.reproduction import rules, verdict_markdown, verdict_table
 
         flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
         config = with_resources(load_sweep(target, flags=flags), cpus, gpus)
@@ -84,6 +84,8 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
                 soft_wrap=True,
             )
         console.print(verdict_table(result.judgements))
+        for rule in rules(result.judgements):
+            console.print(rule, highlight=False, markup=False, soft_wrap=True)
         if run:
             leave_report(console, config.storage, result.sweep_id)
         if output:

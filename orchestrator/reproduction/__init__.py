@@ -16,6 +16,7 @@ from orchestrator.reproduction.published import (
     published_targets,
     published_transition_curves,
 )
+from orchestrator.reproduction.tables import rules, verdict_markdown, verdict_table
 from orchestrator.reproduction.verdict import (
     RUNS_NEEDED,
     Judgement,
@@ -24,8 +25,6 @@ from orchestrator.reproduction.verdict import (
     judge,
     judge_on_curve,
     spread_between_seeds,
-    verdict_markdown,
-    verdict_table,
 )
 
 __all__ = [
@@ -47,6 +46,7 @@ __all__ = [
     "published_sources",
     "published_targets",
     "published_transition_curves",
+    "rules",
     "spread_between_seeds",
     "verdict_markdown",
     "verdict_table",

@@ -7,7 +7,13 @@ import statistics
 from collections.abc import Mapping
 
 from orchestrator.paired import paired_difference
-from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict
+from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict, mean_interval
+
+BASELINE_RULE = (
+    f"Baseline rule: better or worse if the 95 % interval of the difference, paired by seed over at least {RUNS_NEEDED} "
+    "seeds, excludes 0, else no effect seen. Of 20 cases without an effect one is called better or worse."
+)
+"""How a case is held against the baseline, as it is printed below tables."""
 
 BASELINE = "baseline"
 """Name of the case that the others are compared with."""
@@ -32,6 +38,7 @@ def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]
     found = paired_difference(values, baseline)
     missing = RUNS_NEEDED - len(seeds)
     note = f"{missing} more pair{'' if missing == 1 else 's'} of runs needed" if missing > 0 else ""
+    mean_low, mean_high = mean_interval(ours)
     verdict = Verdict.NOT_ENOUGH_RUNS
     if missing <= 0:
         verdict = Verdict.BETTER if found.low > 0 else Verdict.WORSE if found.high < 0 else Verdict.NO_EFFECT
@@ -41,6 +48,8 @@ def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]
         n=len(seeds),
         mean=statistics.fmean(ours) if seeds else math.nan,
         std=statistics.pstdev(ours) if len(seeds) > 1 else math.nan,
+        mean_low=mean_low,
+        mean_high=mean_high,
         paper_mean=statistics.fmean(theirs) if seeds else None,
         paper_std=statistics.pstdev(theirs) if len(seeds) > 1 else None,
         band=None,
@@ -49,4 +58,5 @@ def _judge(case: str, values: Mapping[int, float], baseline: Mapping[int, float]
         difference_high=found.high,
         verdict=verdict,
         note=note,
+        rule=BASELINE_RULE,
     )

@@ -169,9 +169,9 @@ class PublishedRow(Config):
 
     @property
     def reference(self) -> PublishedValue | None:
-        """What differences are taken from: the paper's number, else that of the official re-run with most runs."""
-        official = [rerun.summary for rerun in self._admitted("official")]
-        return self.paper or max(official, key=lambda value: value.n or 0, default=None)
+        """What differences are taken from: the paper's number, else the re-run with most runs, official ones first."""
+        reruns = self._admitted("official") or self._admitted("reimplementation")
+        return self.paper or max((rerun.summary for rerun in reruns), key=lambda value: value.n or 0, default=None)
 
     def _admitted(self, code: Code) -> list[Rerun]:
         return [rerun for rerun in self.reruns if rerun.code == code and rerun.caveat is None]

@@ -5,7 +5,7 @@ them take the runs of a case for independent draws from one normal distribution.
 
 Whole runs (``judge``) are held against the band that the published runs of the method span, because the paper's own
 mean +- std of three seeds is narrower than what the same code gives others: of the re-runs of official code, some lie
-several of the paper's standard deviations away. The difference from the paper's number is reported beside it with Welch's
+several of the paper's standard deviations away. The difference from the paper's number is judged beside it with Welch's
 interval, which does not suppose that both sides scatter alike, since the code differs. That interval counts with both
 sides' sample variances (n - 1), into which published population variances are converted.
 
@@ -18,20 +18,31 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from rich.table import Table
-from rich.text import Text
-
 from orchestrator.reproduction.published import LearningCurves, Metric, PublishedRow, PublishedValue
+from orchestrator.reproduction.units import amount, value_range
 
 RUNS_NEEDED = 3
 """Runs without which a whole case is not judged; the paper's number of seeds."""
 
-_CONFIDENCE = 0.95
+BAND_RULE = (
+    "Band rule: reproduced if the mean of at least 3 runs lies in the band; better or worse if the mean's 95 % interval "
+    "lies wholly beside the band and the difference's interval excludes 0; else not enough runs. The band spans mean ± one "
+    "standard deviation of the paper and of each re-run of official code, and the acceptance range where a note names one."
+)
+"""How ``judge`` decides, as it is printed below tables."""
+
+CURVE_RULE = (
+    "Curve rule: off the published curve if the 95 % interval of the difference from the published seeds' mean excludes 0, "
+    "else on it. Of 20 sound implementations one is called off."
+)
+"""How ``judge_on_curve`` decides, likewise."""
+
+CONFIDENCE = 0.95
 # Band ends are sums of decimals such as 0.8244 - 0.0021; a value printed like the end itself lies inside.
 _TOLERANCE = 1e-9
 # Neighbouring evaluations of a seed scatter alike but not independently: in three published seeds, deviations from their
@@ -70,6 +81,12 @@ class Judgement:
     std: float
     """Their population standard deviation, as the paper's; nan for fewer than two."""
 
+    mean_low: float
+    """Lower end of the mean's 95 % interval, Student's t over our runs; nan for fewer than two."""
+
+    mean_high: float
+    """Upper end, likewise."""
+
     paper_mean: float | None
     """The paper's mean; on a curve, that of the published seeds; none: not published."""
 
@@ -92,14 +109,17 @@ class Judgement:
     note: str
     """What the verdict rests on, if that is not plain; empty otherwise."""
 
+    rule: str
+    """How it was reached, in words."""
+
 
 def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
-    """Judges the whole runs of a case, one value a seed, by what is published about it.
+    """Judge the whole runs of a case, one value a seed, by what is published about it.
 
-    Three runs or more are ``reproduced`` if their mean lies in the row's band; ``better`` or ``worse`` if the 95 % t
-    interval of their mean lies wholly beside it; and too few to tell if that interval reaches the band. Without a band the
-    interval of the difference takes its place: it contains 0, or lies beside it. A published number without standard
-    deviation or number of runs is taken as exact. Of transition errors and of accuracy lost, less is better.
+    ``BAND_RULE`` is the rule. The band alone is not enough for *better* and *worse*, since three published runs place its
+    ends badly: of sound implementations with a hundred runs, 17 % would lie surely beside the paper's mean ± one standard
+    deviation. The difference's interval knows how few the published runs are. Where no band is known, it decides alone:
+    it contains 0, or lies beside it. Of transition errors and of accuracy lost, less is better.
 
     Raises:
         ValueError: a value is not finite.
@@ -107,40 +127,42 @@ def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
     _check(values)
     band, reference = row.band, row.reference
     difference, low, high = _welch_interval(values, reference)
-    notes = []
-    if row.paper is None and reference is not None:
-        notes.append(f"the paper gives no number, difference from {reference.source}")
-    if row.band_rests_on_reimplementations:
-        notes.append(f"band rests on re-implementations ({', '.join(_rerunners(row))})")
-    if band is None and reference is not None:
-        notes.append("a single number is published, no band")
+    mean_low, mean_high = mean_interval(values)
+    differs = _beside(low, high, (0.0, 0.0), row.metric)
+    notes = _notes(row)
 
     missing = RUNS_NEEDED - len(values)
-    if band is None and reference is None:
+    if reference is None and band is None:
         verdict = Verdict.NO_PUBLISHED_VALUE
     elif missing > 0:
         verdict = Verdict.NOT_ENOUGH_RUNS
         notes.insert(0, _runs_needed(missing))
     elif band is None:
-        verdict = _beside(low, high, (0.0, 0.0), row.metric) or Verdict.REPRODUCED
+        verdict = differs or Verdict.REPRODUCED
     else:
         mean = statistics.fmean(values)
         outside = max(band[0] - mean, mean - band[1])
+        where = f"{amount(outside, row.metric)} {'below' if mean < band[0] else 'above'} the band"
+        beside = _beside(mean_low, mean_high, band, row.metric)
         if outside <= _TOLERANCE:
             verdict = Verdict.REPRODUCED
+        elif beside is None:
+            verdict = Verdict.NOT_ENOUGH_RUNS
+            notes.insert(0, f"{where}, but the mean's interval reaches it")
+        elif reference is not None and differs is None:
+            verdict = Verdict.NOT_ENOUGH_RUNS
+            notes.insert(0, f"{where}, but the published runs are too few to tell: the difference's interval holds 0")
         else:
-            half = t_quantile(len(values) - 1) * math.sqrt(statistics.variance(values) / len(values))
-            beside = _beside(mean - half, mean + half, band, row.metric)
-            verdict = beside or Verdict.NOT_ENOUGH_RUNS
-            where = f"{_amount(outside, row.metric)} {'below' if mean < band[0] else 'above'} the band"
-            reaches = f"{where}, but the mean's interval reaches it: {_range(mean - half, mean + half, row.metric)}"
-            notes.insert(0, where if beside else reaches)
+            verdict = beside
+            notes.insert(0, where)
     return Judgement(
         case=row.case,
         metric=row.metric,
         n=len(values),
         mean=_mean(values),
         std=_population_std(values),
+        mean_low=mean_low,
+        mean_high=mean_high,
         paper_mean=row.paper.mean if row.paper else None,
         paper_std=row.paper.std if row.paper else None,
         band=band,
@@ -149,7 +171,23 @@ def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
         difference_high=high,
         verdict=verdict,
         note="; ".join(notes),
+        rule=BAND_RULE,
     )
+
+
+def _notes(row: PublishedRow) -> list[str]:
+    """What is unusual about what is published of a case."""
+    notes = []
+    if row.paper is None and row.reference is not None:
+        notes.append(f"the paper gives no number, difference from {row.reference.source}")
+    if row.band_rests_on_reimplementations:
+        notes.append(f"band rests on re-implementations ({', '.join(_rerunners(row))})")
+    if row.acceptance is not None:
+        ends = value_range(row.acceptance.low, row.acceptance.high, row.metric)
+        notes.append(f"acceptance range {ends}: {row.acceptance.source}")
+    if row.band is None and row.reference is not None:
+        notes.append("a single number is published, no band")
+    return notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +220,14 @@ def spread_between_seeds(curves: LearningCurves, pseudo_batches: float) -> Sprea
 
 
 def judge_on_curve(
-    values: Sequence[float], published_seeds_at_n: Sequence[float], *, spread: Spread | None, case: str = ""
+    values: Sequence[float],
+    published_seeds_at_n: Sequence[float],
+    *,
+    spread: Spread | None,
+    case: str = "",
+    confidence: float = CONFIDENCE,
 ) -> Judgement:
-    """Judges runs stopped early: whether they could be further seeds of the published learning curve.
+    """Judge runs stopped early: whether they could be further seeds of the published learning curve.
 
     The curve is left if the 95 % interval of the difference of means excludes 0. Its variance is that of a single run,
     and comes from whatever is known best:
@@ -200,6 +243,7 @@ def judge_on_curve(
         spread: Spread between seeds of a curve that is known for several, at the same number of pseudo batches; none: not
             known. Another pair's, or data set's, is a stand-in: the note says that it was used.
         case: Name for the table.
+        confidence: Of the interval; a check that is repeated daily may call a sound loop off more rarely than once in 20.
 
     Raises:
         ValueError: a value is not finite.
@@ -208,6 +252,7 @@ def judge_on_curve(
     n, published_n = len(values), len(published_seeds_at_n)
     difference = _mean(values) - _mean(published_seeds_at_n)
     low = high = math.nan
+    mean_low, mean_high = mean_interval(values)
     variance = _variance_of_a_run(values, published_seeds_at_n, spread)
     if not published_n:
         verdict, note = Verdict.NO_PUBLISHED_CURVE, ""
@@ -216,19 +261,22 @@ def judge_on_curve(
     elif variance is None:
         verdict, note = Verdict.NOT_ENOUGH_RUNS, f"{_runs_needed(1)}: the spread between seeds is not known"
     else:
-        half = t_quantile(variance.degrees_of_freedom) * math.sqrt(variance.value * (1 / n + 1 / published_n))
+        half = t_quantile(variance.degrees_of_freedom, confidence)
+        half *= math.sqrt(variance.value * (1 / n + 1 / published_n))
         low, high = difference - half, difference + half
         if low <= _TOLERANCE and high >= -_TOLERANCE:
             verdict, note = Verdict.ON_CURVE, variance.source
         else:
             side = "below" if difference < 0 else "above"
-            verdict, note = Verdict.OFF_CURVE, f"{_amount(abs(difference), 'test_accuracy')} {side}; {variance.source}"
+            verdict, note = Verdict.OFF_CURVE, f"{amount(abs(difference), 'test_accuracy')} {side}; {variance.source}"
     return Judgement(
         case=case,
         metric="test_accuracy",
         n=n,
         mean=_mean(values),
         std=_population_std(values),
+        mean_low=mean_low,
+        mean_high=mean_high,
         paper_mean=_mean(published_seeds_at_n) if published_n else None,
         paper_std=_population_std(published_seeds_at_n) if published_n > 1 else None,
         band=(min(published_seeds_at_n), max(published_seeds_at_n)) if published_n > 1 else None,
@@ -237,36 +285,8 @@ def judge_on_curve(
         difference_high=high,
         verdict=verdict,
         note=note,
+        rule=CURVE_RULE,
     )
-
-
-HEADINGS = (
-    "case",
-    "ours (mean ± std, n)",
-    "paper",
-    "band of re-runs",
-    "difference [95 % interval]",
-    "verdict",
-    "note",
-)
-"""Of a table of judgements."""
-
-
-def verdict_table(judgements: Iterable[Judgement]) -> Table:
-    """Judgements for a terminal, one a line. Accuracies in percent, transition errors as they are."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading)
-    for judgement in judgements:
-        # As text, so that rich does not take an interval's brackets for its markup.
-        table.add_row(*(Text(cell) for cell in cells(judgement)))
-    return table
-
-
-def verdict_markdown(judgements: Iterable[Judgement]) -> str:
-    """The same table in Markdown, ending in a newline."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *(cells(judgement) for judgement in judgements)]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def _check(values: Sequence[float]) -> None:
@@ -283,7 +303,7 @@ def _population_std(values: Sequence[float]) -> float:
 
 
 @cache
-def t_quantile(degrees_of_freedom: float, confidence: float = _CONFIDENCE) -> float:
+def t_quantile(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
     """Half width of an interval, in standard errors."""
     # Here, because scipy takes longer to import than everything else in this package, and tables are often only shown.
     from scipy.special import stdtrit
@@ -291,19 +311,32 @@ def t_quantile(degrees_of_freedom: float, confidence: float = _CONFIDENCE) -> fl
     return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of the mean's interval by Student's t; nan for fewer than two runs."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    half = t_quantile(len(values) - 1) * math.sqrt(statistics.variance(values) / len(values))
+    return statistics.fmean(values) - half, statistics.fmean(values) + half
+
+
 def _welch_interval(values: Sequence[float], reference: PublishedValue | None) -> tuple[float, float, float]:
-    """Difference of means and the ends of its interval; nan for what cannot be said."""
+    """Return the difference of means and the ends of its interval; nan for what cannot be said.
+
+    A published number without standard deviation is taken for runs that scatter as ours do, and for a single one if their
+    number is not published: it is a draw as ours are, and no exact value.
+    """
     if reference is None or not values:
         return math.nan, math.nan, math.nan
     difference = statistics.fmean(values) - reference.mean
     if len(values) < 2:
         return difference, math.nan, math.nan
     ours = statistics.variance(values) / len(values)
-    theirs, their_degrees = 0.0, 1
-    if reference.std is not None and reference.n is not None:
-        # A population variance times n / (n - 1) is the sample variance; its n-th part is that of the mean.
-        their_degrees = reference.n - 1
-        theirs = reference.std**2 / their_degrees
+    if reference.std is None or reference.n is None:
+        half = t_quantile(len(values) - 1) * math.sqrt(ours + statistics.variance(values) / (reference.n or 1))
+        return difference, difference - half, difference + half
+    # A population variance times n / (n - 1) is the sample variance; its n-th part is that of the mean.
+    their_degrees = reference.n - 1
+    theirs = reference.std**2 / their_degrees
     if ours + theirs == 0:
         return difference, difference, difference
     share = ours / (ours + theirs)
@@ -351,50 +384,3 @@ def _rerunners(row: PublishedRow) -> list[str]:
 
 def _runs_needed(missing: int) -> str:
     return f"{missing} more run{'' if missing == 1 else 's'} needed"
-
-
-def cells(judgement: Judgement) -> tuple[str, ...]:
-    """A judgement in words and figures, one for each heading."""
-    metric, band = judgement.metric, judgement.band
-    unit = _unit(metric)
-    ours = f"{_spread(judgement.mean, judgement.std, metric)}{unit} (n={judgement.n})" if judgement.n else "no runs"
-    paper = "none"
-    if judgement.paper_mean is not None:
-        paper = _spread(judgement.paper_mean, judgement.paper_std, metric) + unit
-    difference = ""
-    if not math.isnan(judgement.difference):
-        difference = _number(judgement.difference, metric, signed=True)
-    if not math.isnan(judgement.difference_low):
-        low, high = (_number(end, metric, signed=True) for end in (judgement.difference_low, judgement.difference_high))
-        difference += f" [{low}, {high}]"
-    return (
-        judgement.case,
-        ours,
-        paper,
-        _range(*band, metric) if band else "none",
-        difference,
-        judgement.verdict.value,
-        judgement.note,
-    )
-
-
-def _number(value: float, metric: Metric, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    return f"{value:{sign}.4f}" if metric == "mean_transition_error" else f"{100 * value:{sign}.2f}"
-
-
-def _spread(mean: float, std: float | None, metric: Metric) -> str:
-    known = std is not None and not math.isnan(std)
-    return _number(mean, metric) + (f" ± {_number(std or 0.0, metric)}" if known else "")
-
-
-def _unit(metric: Metric) -> str:
-    return "" if metric == "mean_transition_error" else " %"
-
-
-def _range(low: float, high: float, metric: Metric) -> str:
-    return f"{_number(low, metric)} to {_number(high, metric)}{_unit(metric)}"
-
-
-def _amount(size: float, metric: Metric) -> str:
-    return _number(size, metric) + ("" if metric == "mean_transition_error" else " points")

@@ -149,6 +149,9 @@ def test_the_reference_is_the_papers_number_or_the_largest_official_rerun() -> N
     assert row(paper(0.80), *reruns).reference == paper(0.80)
     reference = row(None, *reruns).reference
     assert reference and reference.n == 2 and reference.mean == pytest.approx(0.82)
+    # Re-implementations come last, however many runs they have.
+    reference = row(None, reruns[-1]).reference
+    assert reference and reference.n == 3 and reference.mean == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

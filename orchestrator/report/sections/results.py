@@ -37,11 +37,11 @@ def verdict_section(extras: Extras) -> Section:
     """Ours beside what is published, where something is."""
     if not extras.judgements:
         return Section(title="Against published numbers", blocks=[])
-    from orchestrator.reproduction.verdict import HEADINGS, cells
+    from orchestrator.reproduction.tables import HEADINGS, cells, rules
 
     rows = [cells(judgement) for judgement in extras.judgements]
     table = Table(title="Verdict", headings=HEADINGS, rows=rows, text_columns=frozenset({0, 5, 6}))
-    return Section(title="Against published numbers", blocks=[table])
+    return Section(title="Against published numbers", blocks=[table], lead=" ".join(rules(extras.judgements)))
 
 
 def best_case_sentence(data: SweepData, extras: Extras) -> str:
