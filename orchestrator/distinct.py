@@ -140,7 +140,7 @@ class TriedSettings:
         """What is at a place in the space, the last field's values following each other."""
         if place not in self._combinations:
             chosen, rest = {}, place
-            for name, choices in reversed(values.items()):
+            for name, choices in reversed(list(values.items())):
                 rest, index = divmod(rest, len(choices))
                 chosen[name] = choices[index]
             draft = Draft(lambda name, domain: chosen[name])

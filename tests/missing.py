@@ -74,9 +74,8 @@ def tell_skips(session: pytest.Session) -> None:
     processes of pytest only the first has a terminal, and knows of the others' tests.
     """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    reports = reporter.stats.get("skipped", []) if reporter else []
-    reasons = {report.nodeid: _reason(report) for report in reports}
-    if not reasons:
+    reasons = {report.nodeid: _reason(report) for report in reporter.stats.get("skipped", [])} if reporter else {}
+    if reporter is None or not reasons:
         return
     reporter.write_line(f"Not tested here: {', '.join(sorted(set(reasons.values())))}.", yellow=True)
     refused = refused_skips(reasons, ALLOWED_SKIPS.read_text()) if os.environ.get("CI") == "true" else []

@@ -97,7 +97,8 @@ def test_sizes_that_are_left_to_the_cloud_are_those_of_the_price_list(tmp_path: 
             "resources.CPU='many'",
         ),
         (
-            "provider: {type: aws, region: us-west-2}\navailable_node_types: {a: {node_config: {InstanceMarketOptions: [1]}}}",
+            "provider: {type: aws, region: us-west-2}\n"
+            "available_node_types: {a: {node_config: {InstanceMarketOptions: [1]}}}",
             "MarketOptions",
         ),
         ("provider: {type: local}", "without head_ip"),

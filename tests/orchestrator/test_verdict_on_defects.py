@@ -11,10 +11,10 @@ from functools import cache
 
 import pytest
 import torch
-from benchmarks.digits_reference import digits, train_teacher
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.digits_reference import digits, train_teacher
 from orchestrator.loading import load_sweep
 from orchestrator.reproduction import Verdict, judge_on_curve
 from trainables.config import ZeroShotConfig

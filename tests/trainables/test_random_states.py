@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import make_distiller, make_splits
-from tests.trainables.test_distiller import NEEDS_A_COMPILER
+from tests.missing import NEEDS_A_COMPILER
 from tests.trainables.test_own_networks import install_networks
 from tests.trainables.test_ray_trainables import Prepared, config
 from trainables import checkpoint
