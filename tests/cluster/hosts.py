@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import secrets
 import shlex
 import socket
 import subprocess
@@ -151,7 +152,9 @@ class Lan:
         config["cluster_name"] = self.folder.name
         config["provider"] |= {"head_ip": head.address, "worker_ips": [host.address for host in workers]}
         config["auth"] = {"ssh_user": pwd.getpwuid(os.getuid()).pw_name, "ssh_private_key": str(self.folder / "key")}
-        config["setup_commands"] = ["grep -q zskt ~/.bashrc || echo 'export PYTHONPATH=$HOME/zskt' >> ~/.bashrc"]
+        authentication = [line for line in config["setup_commands"] if "RAY_AUTH_MODE" in line]
+        project = "grep -q zskt ~/.bashrc || echo 'export PYTHONPATH=$HOME/zskt' >> ~/.bashrc"
+        config["setup_commands"] = [*authentication, project]
         small = f"ray start --num-cpus={cpus} --object-store-memory=100000000 "
         for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
             config[commands] = [line.replace("ray start ", small) for line in config[commands]]
@@ -204,7 +207,9 @@ def _build(folder: Path, names: Sequence[str], environment: dict[str, str], stac
     for key in ("key", "host_key"):
         _call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
     (folder / "sshd_config").write_text(_SSHD.format(folder=folder))
-    (folder / "client").mkdir()
+    token = folder / "client" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text(secrets.token_hex(32))  # as `ray get-auth-token --generate` does
     lan = Lan(folder=folder, switch=_start(stack, ["unshare", "--net", "sh", "-c", "echo ready; read _ || true"]))
     at_switch = [
         "ip link set lo up",

@@ -136,6 +136,10 @@ def test_one_host_from_up_to_down(moto: str, tmp_path: Path) -> None:
         assert {row["state"] for row in rows} <= {"completed", "stopped_early"}
 
         results = shlex.join(["zskt", "results", "submitted", "--storage", storage])
+        without_token = lan.ray("exec", "RAY_AUTH_MODE=disabled ray status")
+        assert without_token.returncode == 1
+        assert "InvalidAuthToken" in without_token.stdout
+
         shown = lan.ray("exec", f"{results} > ~/results.txt")
         assert shown.returncode == 0, shown.stdout
         fetched = tmp_path / "results.txt"
