@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ import torch
 from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from tests.missing import CEPH, skip_without, tell_skips
+from tests.temporary import private_temporary_folder
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits, ImageSet
 from trainables.datasets import find_normalisation, find_spec
@@ -76,6 +78,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("own processes"))
         elif any(item.get_closest_marker(name) for name in ("ray", "s3")):
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin before any test is read: what is started from there on has temporary files of its own, in each process."""
+    ours = ExitStack()
+    config.add_cleanup(ours.close)
+    ours.enter_context(private_temporary_folder())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: when the terminal has printed all that it has to say

@@ -8,16 +8,18 @@ with the process that made it.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import pwd
 import secrets
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,6 +202,7 @@ def make_lan(names: Sequence[str], *, environment: dict[str, str]) -> Iterator[L
     # Not pytest's folder: sockets of ssh have paths of 100 characters at most.
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zskt-lan-", ignore_cleanup_errors=True)))
+        stack.callback(_forget_connections, folder.name)
         yield _build(folder, names, environment, stack)
 
 
@@ -240,6 +243,7 @@ def _boot(folder: Path, address: str, environment: dict[str, str], stack: ExitSt
     ray_folder = Path(get_default_ray_temp_dir())
     ray_folder.mkdir(exist_ok=True)
     programs = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    programs["RAY_TMPDIR"] = str(ray_folder.parent)  # where each has a folder of its own, as below
     exports = [f"export {name}={shlex.quote(value)}" for name, value in {**programs, **environment}.items()]
     (folder / "home" / ".bashrc").write_text("\n".join(exports) + "\n")
     # What lies in this machine's home and must be there all the same.
@@ -263,6 +267,17 @@ def _start(stack: ExitStack, command: list[str]) -> subprocess.Popen[str]:
             return process
         said.append(line)
     raise RuntimeError(f"{' '.join(command)} ended with {process.wait()}: {''.join(said)}")
+
+
+def _forget_connections(cluster_name: str) -> None:
+    """Remove what Ray leaves of its connections by ssh to a cluster, in a place that no variable changes."""
+    ours = [
+        hashlib.sha256(name.encode()).hexdigest()[:10] for name in (pwd.getpwuid(os.getuid()).pw_name, cluster_name)
+    ]
+    of_user = Path("/tmp", f"ray_ssh_{ours[0]}")
+    shutil.rmtree(of_user / ours[1], ignore_errors=True)
+    with suppress(OSError):  # other clusters' are kept
+        of_user.rmdir()
 
 
 def _call(*command: str) -> None:
