@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,9 +74,11 @@ def tell_skips(session: pytest.Session) -> None:
     Where ``CI=true``, each skipped test must be named in ``allowed_skips.txt``. Called when all else is printed; of several
     processes of pytest only the first has a terminal, and knows of the others' tests.
     """
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    reasons = {report.nodeid: _reason(report) for report in reporter.stats.get("skipped", [])} if reporter else {}
-    if reporter is None or not reasons:
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return
+    reasons = {report.nodeid: _reason(report) for report in reporter.stats.get("skipped", [])}
+    if not reasons:
         return
     reporter.write_line(f"Not tested here: {', '.join(sorted(set(reasons.values())))}.", yellow=True)
     refused = refused_skips(reasons, ALLOWED_SKIPS.read_text()) if os.environ.get("CI") == "true" else []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LONGEST_PARENT = 16
+_LONGEST_PARENT = 12
 """Characters of the folder in which ours lies. A socket's path has 107 at most; those of Ray lie some 70 below a temporary
 folder, and a session may have put one of its own between."""
 
@@ -20,9 +21,16 @@ def private_temporary_folder() -> Iterator[Path]:
 
     Sessions of Ray, profiles of browsers, what torch compiles, what killed processes leave: all of it lies in the system's
     temporary folder. pytest's own folders stay where they are, for whoever looks into a failed test.
+
+    A worker of pytest-xdist has its folder in that of the process that started it, which removes what a killed one leaves.
     """
     usual = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    folder = Path(tempfile.mkdtemp(prefix="zt", dir=usual if len(usual) <= _LONGEST_PARENT else "/tmp"))
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
+        folder = Path(tempfile.gettempdir(), worker)
+        folder.mkdir()
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="zt", dir=usual if len(usual) <= _LONGEST_PARENT else "/tmp"))
     variables = {"TMPDIR": folder, "RAY_TMPDIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder / "torch"}
     before = {name: os.environ.get(name) for name in variables}
     os.environ |= {name: str(value) for name, value in variables.items()}
@@ -30,10 +38,19 @@ def private_temporary_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a process that is dying may write a last line
+        _remove(folder)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
         tempfile.tempdir = None
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder into which a dying process may still write a last line."""
+    for _ in range(5):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(1)

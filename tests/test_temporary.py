@@ -22,7 +22,6 @@ def test_what_processes_leave_goes_with_the_run(tmp_path: Path, monkeypatch: pyt
         ).stdout.strip()
         ours = [printed, tempfile.mkdtemp(), get_default_ray_temp_dir(), os.environ["TORCHINDUCTOR_CACHE_DIR"]]
         assert {Path(path).parent for path in ours} == {folder}
-        assert len(str(folder)) <= 27, "Ray's sockets have paths of 107 characters at most"
         assert not tmp_path.is_relative_to(folder), "what a failed test left is there to be looked at"
     assert not folder.exists()
     assert tempfile.gettempdir() == usual
@@ -30,5 +29,7 @@ def test_what_processes_leave_goes_with_the_run(tmp_path: Path, monkeypatch: pyt
 
 
 def test_this_run_has_such_a_folder() -> None:
-    assert Path(tempfile.gettempdir()).name.startswith("zt")
-    assert os.environ["RAY_TMPDIR"] == tempfile.gettempdir()
+    folder = tempfile.gettempdir()
+    assert "/zt" in folder
+    assert os.environ["RAY_TMPDIR"] == folder
+    assert len(folder) <= 30, "Ray's sockets have paths of 107 characters at most"

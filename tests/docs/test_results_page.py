@@ -100,8 +100,8 @@ def test_a_bucket_is_read_as_it_lies(moto: str) -> None:
 
 @NEEDS_HTTPFS
 def test_duckdb_reads_s3_by_itself(moto: str) -> None:
-    extension = import_module("duckdb_extension_httpfs")
-    (file,) = Path(str(extension.__file__)).parent.rglob(f"v{duckdb.__version__}/httpfs.duckdb_extension")
+    extension: Any = import_module("duckdb_extension_httpfs")
+    (file,) = Path(extension.__file__).parent.rglob(f"v{duckdb.__version__}/httpfs.duckdb_extension")
     address = make_bucket(moto).replace("?", "/prefix?")
     fill(address)
     connection = duckdb.connect()
