@@ -69,3 +69,12 @@ def test_a_node_is_known_by_its_group_or_else_by_its_host() -> None:
     assert machine_of(ours, {}) == Machine(name="our-box", spot=False, cpus=8, gpus=0)
     pod = {"Labels": {"ray.io/node-group": "gpus", "ray.io/market-type": "spot"}, "Resources": {"GPU": 1.0}}
     assert machine_of(pod, {}) == Machine(name="gpus", spot=True, cpus=0, gpus=1)
+
+
+def test_every_gpu_with_a_price_has_a_rate_and_half_a_rate_is_refused(tmp_path: Path) -> None:
+    for name, price in read_prices().prices.items():
+        assert (price.gpus > 0) == (price.tflops is not None), name
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("machines: {a: {gpus: 1, tflops: 10}}")
+    with pytest.raises(ValueError, match=r"machines.a: .*tflops and gb_per_second .* one of them is missing"):
+        read_prices(mine)
