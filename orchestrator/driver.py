@@ -29,7 +29,6 @@ from orchestrator.inputs import prepare_inputs
 from orchestrator.limit import SpendingLimit
 from orchestrator.neighbours import settle_sharing
 from orchestrator.outage import stopped
-from orchestrator.plan import flops_per_second
 from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.refusals import (
@@ -45,6 +44,7 @@ from orchestrator.sharing import Sharing
 from orchestrator.storage import shown
 from orchestrator.study import ended_trials, past_reports
 from orchestrator.survey import published_settings
+from orchestrator.timing import flops_per_second
 from orchestrator.waiting import WaitingWatch
 from orchestrator.warm_start import past_trials
 from search_spaces import SearchSpace
@@ -122,7 +122,7 @@ class Driver:
         """Everything between connecting to Ray and leaving it."""
         self._concurrency(session)  # what fits nowhere is refused before anything is done
         check_shared_storage(self.sweep, session)
-        check_countable(self.sweep, session, self.limit.expenses.prices)
+        check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         started = datetime.now(UTC)
         self._write_session(number, "started", session, at=started)

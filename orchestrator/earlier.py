@@ -1,22 +1,70 @@
-"""What trials have cost in earlier sweeps, for ``zskt plan``: the best estimate of what such a trial will cost again."""
+"""What trials have cost in earlier sweeps, for ``zskt plan``: the best estimate of what such a trial will cost again.
+
+Alike are trials that equal the planned one in every field of their config, but for those that are named here: a field that
+is new is compared until somebody says that it costs nothing.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from orchestrator.results import Row, read_trials
+from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.config import AnyTrialConfig, ZeroShotConfig
-from trainables.flops import pseudo_batch_flops
+from trainables.flops import reports, unit_work
 from trainables.object_store import ObjectStore
 
-_SAME = (
-    *("method", "dataset", "teacher", "student", "batch_size", "generator_width", "validation_fraction"),
-    *("transition_images", "numerics", "precision"),
+COSTLESS_FIELDS = frozenset(
+    {
+        *("dataset_file", "teacher_checkpoint", "normalisation", "split_seed", "initial_student"),
+        *("seed", "teacher_seed", "generator_seed", "student_seed"),
+        *("temperature", "distillation_weight", "divergence_reduction", "temperature_factor", "learning_rate_horizon"),
+        *("student_lr", "generator_lr", "learning_rate", "momentum", "weight_decay"),
+    }
 )
-"""Fields on which the time for a given amount of work depends; others change the amount."""
+"""Fields that change numbers and weights, and not what a trial takes."""
+
+COUNTED_FIELDS = frozenset(
+    {
+        *("generator_steps", "student_steps", "total_pseudo_batches", "evaluation_interval"),
+        *("images_per_class", "full_data_epochs", "iteration_scale"),
+    }
+)
+"""Fields that change how much of the same work a trial has; what it takes is in proportion."""
+
+SWITCHES = frozenset(
+    {
+        *("attention_weight", "gradient_clip_norm", "consistency_weight", "diversity_weight"),
+        *("teacher_entropy_weight", "student_entropy_weight"),
+    }
+)
+"""Fields of which it only counts whether they are on, and not 0 or none."""
+
+_TOLD_BY_COLUMNS = frozenset({"compilation"})
+"""Fields that leave open what a trial does: a column of its row tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a planned trial would run."""
+
+    on_gpu: bool
+    threads: int
+    node_types: Collection[str] = ()
+    """Types of its machines, as in the column ``node_type``."""
+
+    device_name: str | None = None
+    """Or processors like this machine's; none: it would not run here."""
+
+    def had(self, row: Row) -> bool:
+        """Whether the trial of a row ran there, or where it takes as long."""
+        here = self.device_name is not None and row["device_name"] == self.device_name
+        device = "cuda" if self.on_gpu else "cpu"
+        same: bool = row["device"] == device and row["threads"] == self.threads
+        return same and (here or row["node_type"] in self.node_types)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,52 +75,74 @@ class Earlier:
     machines: Sequence[str]
     """Types on which they ran."""
 
-    seconds: float
-    """For the work of the planned trial: the median's."""
+    seconds: tuple[float, float]
+    """For the work of the planned trial: each machine's median, from the fastest to the slowest."""
 
-    gpu_hours: float
+    gpu_hours: tuple[float, float]
+    """Likewise."""
+
     usd: tuple[float, float] | None
     """The cheapest and the dearest of them; none where no price was known."""
 
 
-def earlier_trials(store: ObjectStore, config: AnyTrialConfig, *, on_gpu: bool) -> Earlier | None:
+def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> Earlier | None:
     """What such a trial took in the sweeps of a storage; none if there was none.
 
     Args:
         store: Where earlier sweeps are.
         config: The planned trial.
-        on_gpu: Whether it is to run on a GPU; trials on the other device say nothing.
+        place: Where it would run.
     """
-    rows = [row for row in read_trials(store).to_pylist() if _is_like(row, config, on_gpu=on_gpu)]
-    if not rows:
+    found = [row for row in read_trials(store).to_pylist() if is_alike(row, config, place)]
+    if not found:
         return None
-    work = _work(config)
-    factors = [work / _work_done(row) for row in rows]
-    paid = [factor * row["cost_usd"] for factor, row in zip(factors, rows, strict=True) if row["cost_usd"] is not None]
-    seconds = [f * (row["training_seconds"] + row["evaluation_seconds"]) for f, row in zip(factors, rows, strict=True)]
-    gpu_seconds = [f * (row["gpu_seconds"] or 0.0) for f, row in zip(factors, rows, strict=True)]
+    seconds: dict[str, list[float]] = {}
+    gpu_hours: dict[str, list[float]] = {}
+    paid = []
+    for row in found:
+        machine = row["node_type"] or row["device_name"]
+        foreseen = _seconds(row, config)
+        longer = foreseen / (row["training_seconds"] + row["evaluation_seconds"])
+        seconds.setdefault(machine, []).append(foreseen)
+        gpu_hours.setdefault(machine, []).append(longer * (row["gpu_seconds"] or 0.0) / 3600)
+        if row["cost_usd"] is not None:
+            paid.append(longer * row["cost_usd"])
     return Earlier(
-        trials=len(rows),
-        machines=sorted({row["node_type"] for row in rows if row["node_type"]}),
-        seconds=statistics.median(seconds),
-        gpu_hours=statistics.median(gpu_seconds) / 3600,
+        trials=len(found),
+        machines=sorted(seconds),
+        seconds=_medians(seconds),
+        gpu_hours=_medians(gpu_hours),
         usd=(min(paid), max(paid)) if paid else None,
     )
 
 
-def _is_like(row: Row, config: AnyTrialConfig, *, on_gpu: bool) -> bool:
-    wanted = config.model_dump()
-    same = all(row[CONFIG_PREFIX + field] == wanted[field] for field in _SAME if field in wanted)
-    ended_well = row["state"] in {"completed", "stopped_early"} and bool(_work_done(row))
-    return same and ended_well and (row["device"] == "cuda") == on_gpu
+def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
+    """Whether the trial of a row tells what the planned one will take."""
+    if row["state"] not in {"completed", "stopped_early"} or row[CONFIG_PREFIX + "method"] != config.method:
+        return False
+    if not row[config.unit] or not row["training_seconds"]:
+        return False
+    compiled = isinstance(config, ZeroShotConfig) and config.compiles_on("cuda" if place.on_gpu else "cpu")
+    wanted = config.model_dump(exclude=set(COSTLESS_FIELDS | COUNTED_FIELDS | _TOLD_BY_COLUMNS))
+    same = all(_part(field, row[CONFIG_PREFIX + field]) == _part(field, value) for field, value in wanted.items())
+    return same and row["compiled"] == compiled and place.had(row)
 
 
-def _work(config: AnyTrialConfig) -> float:
-    if isinstance(config, ZeroShotConfig):
-        return float(config.budget * pseudo_batch_flops(config))
-    return float(config.budget)
+def _part(field: str, value: object) -> object:
+    """Of a field's value, what counts."""
+    return bool(value) if field in SWITCHES else value
 
 
-def _work_done(row: Row) -> float:
-    """In the unit of ``_work``; 0 where it was not recorded."""
-    return float(row["training_flops" if row[CONFIG_PREFIX + "method"] == "zero_shot" else "epochs"] or 0)
+def _seconds(row: Row, config: AnyTrialConfig) -> float:
+    """For the planned trial, at the speed of a row's."""
+    theirs = config_of(row)
+    done = row[config.unit]
+    more = config.budget * unit_work(config).flops / (done * unit_work(theirs).flops)
+    more_reports = reports(config) / -(-done // theirs.report_interval)
+    return float(more * row["training_seconds"] + more_reports * row["evaluation_seconds"])
+
+
+def _medians(values: Mapping[str, Any]) -> tuple[float, float]:
+    """The smallest and the largest of the machines' medians."""
+    medians = [statistics.median(of_machine) for of_machine in values.values()]
+    return min(medians), max(medians)

@@ -20,11 +20,9 @@ from orchestrator.view import duration
 from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig
 from trainables.data import DatasetSplits
-from trainables.datasets import find_spec
 from trainables.devices import claim_device
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
-from trainables.networks import check_network
 from trainables.object_store import ObjectStore
 from trainables.probe import NOISE_IMAGES, ProbeRegistry, make_probe, only_class_in_noise
 from trainables.ray_trainables import SECONDS_WHEN_LEAVING
@@ -58,12 +56,9 @@ def prepare_inputs(
     Raises:
         DataUnavailableError: a data set is not to be had.
         TeacherError: a teacher is not what the config says.
-        NetworkError: a network of another package is not what the loop needs.
     """
     # Those that read images last, so that of trials with one teacher these say how it is measured.
     configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
-    for name, dataset in {(name, c.dataset) for c in configs for name in (c.student, c.teacher) if name}:
-        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
     images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
     teachers = {

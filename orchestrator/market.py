@@ -1,39 +1,130 @@
-"""The machines on which a sweep might run, and what they cost."""
+"""The machines on which a sweep might run: what they cost, and how fast they are, about."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster.capacity import Capacity, promised_capacity
 from cluster.description import read_description
 from cluster.prices import Machine, PriceList, described_machines, read_prices
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from trainables.work import Rate, Work
+
+Span = tuple[float, float]
+"""From and to; the same twice where it is known."""
+
+CORE = Rate(flops=120e9, bytes=4e9)
+"""One CPU core in training: about what ``docs/performance.md`` has of a server with AVX-512, and a little less."""
+
+_SPREAD = 3**0.5
+"""What was counted is foretold as a span from this part of it to so many times it: a factor of 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Market:
-    """The machines on which a sweep might run, and what they cost."""
+    """The machines on which a sweep might run."""
 
-    machines: Iterable[Machine]
+    machines: Sequence[Machine]
     prices: PriceList
+    named: bool = True
+    """Whether a cluster was named or joined; else they are all that have a price."""
 
-    def range(self, seconds: float, *, cpus: float, gpus: float) -> tuple[float, float] | None:
-        """What so many seconds of a trial of that size cost, on the cheapest machine that holds one and on the dearest.
+    unsized: Sequence[str] = ()
+    """Those of them of which nobody says how large they are."""
+
+    capacity: Capacity | None = None
+    """What the cluster may hold; none where its description names no sizes."""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether any of them has a GPU."""
+        return any(machine.gpus >= 1 for machine in self.machines)
+
+    def fitting(self, *, cpus: float, gpus: float) -> list[Machine]:
+        """Those that hold a trial of that size, or may, as nobody says how large they are."""
+        return [m for m in self.machines if m.name in self.unsized or (m.cpus >= cpus and m.gpus >= gpus)]
+
+    def seconds(self, work: Work, *, cpus: float, gpus: float) -> Span | None:
+        """How long the work takes a trial of that size, foretold: from the fastest of them to the slowest.
+
+        None where no machine holds such a trial. A GPU whose speed nobody says is taken for any of which somebody does.
+        """
+        spans = [
+            span for machine in self.fitting(cpus=cpus, gpus=gpus) if (span := self._seconds(machine, work, cpus, gpus))
+        ]
+        if not gpus:
+            return _about(CORE, work, cpus)
+        return (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
+
+    def usd(self, work: Work, *, cpus: float, gpus: float) -> Span | None:
+        """What the work costs, foretold: from the cheapest of the machines that hold such a trial to the dearest.
 
         None where no such machine has a price.
         """
-        fitting = [machine for machine in self.machines if machine.cpus >= cpus and machine.gpus >= gpus]
-        hours = [(machine.share(cpus=cpus, gpus=gpus), self.prices.hour(machine)) for machine in fitting]
-        costs = [seconds / 3600 * share * hour for share, hour in hours if hour is not None]
-        return (min(costs), max(costs)) if costs else None
+        priced = [
+            (hour, self._seconds(machine, work, cpus, gpus))
+            for machine in self.fitting(cpus=cpus, gpus=gpus)
+            if (hour := self._hour(machine, cpus, gpus)) is not None
+        ]
+        return _widest([(hour * span[0] / 3600, hour * span[1] / 3600) for hour, span in priced if span])
+
+    def usd_of_time(self, seconds: Span, *, cpus: float, gpus: float) -> Span | None:
+        """What so many seconds of a trial of that size cost, likewise."""
+        hours = [self._hour(machine, cpus, gpus) for machine in self.fitting(cpus=cpus, gpus=gpus)]
+        return _widest([(hour * seconds[0] / 3600, hour * seconds[1] / 3600) for hour in hours if hour is not None])
+
+    def without_price(self, *, cpus: float, gpus: float) -> list[str]:
+        """Those that hold such a trial and have no price."""
+        fitting = {m for m in self.fitting(cpus=cpus, gpus=gpus) if m.name not in self.unsized}
+        return sorted(str(machine) for machine in fitting if self.prices.hour(machine) is None)
+
+    def without_rate(self, *, cpus: float, gpus: float) -> list[str]:
+        """Of those that hold such a trial, the ones with GPUs that nobody says the speed of."""
+        fitting = self.fitting(cpus=cpus, gpus=gpus)
+        return sorted({machine.name for machine in fitting if gpus and machine.name not in self._rates})
+
+    @cached_property
+    def _rates(self) -> dict[str, Rate]:
+        """Of a GPU, by type of machine."""
+        return {
+            name: Rate(flops=1e12 * price.tflops, bytes=1e9 * price.gb_per_second)
+            for name, price in self.prices.prices.items()
+            if price.tflops is not None and price.gb_per_second is not None
+        }
+
+    def _hour(self, machine: Machine, cpus: float, gpus: float) -> float | None:
+        """What an hour of a trial of that size costs there."""
+        hour = self.prices.hour(machine)
+        return None if hour is None else hour * machine.share(cpus=cpus, gpus=gpus)
+
+    def _seconds(self, machine: Machine, work: Work, cpus: float, gpus: float) -> Span | None:
+        if not gpus:
+            return _about(CORE, work, cpus)
+        known = self._rates.get(machine.name)
+        rates = [known] if known else list(self._rates.values())
+        return _widest([_about(rate, work, min(1.0, gpus)) for rate in rates])  # a trial computes on one GPU
 
 
 NO_MARKET = Market(machines=(), prices=PriceList(prices={}))
+
+
+def _widest(spans: Sequence[Span | None]) -> Span | None:
+    """From the smallest to the largest of those that are known; none where none is."""
+    known = [span for span in spans if span is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
+
+def _about(rate: Rate, work: Work, units: float) -> Span:
+    """So many cores, or such a part of a GPU."""
+    middle = rate.times(units if units < 1 else int(units)).seconds(work)
+    return middle / _SPREAD, middle * _SPREAD
 
 
 def prices_of(sweep: SweepConfig) -> PriceList:
@@ -52,18 +143,28 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
     """The machines of a cluster's description; without one those of the cluster whose head this is, else all with a price.
 
     Raises:
-        ConfigError: one of the files cannot be read.
+        ConfigError: one of the files cannot be read, or describes no cluster.
     """
     prices = prices_of(sweep)
-    described = described_machines(read_cluster(description))
-    return Market(machines=tuple(described.values()) or prices.machines(), prices=prices)
+    cluster = read_cluster(description)
+    described = described_machines(cluster, prices)
+    if not described:
+        return Market(machines=prices.machines(), prices=prices, named=False)
+    types: Mapping[str, Any] = cluster.get("available_node_types", {})
+    without_size = {machine.name for group, machine in described.items() if "resources" not in types.get(group, {})}
+    return Market(
+        machines=list(dict.fromkeys(described.values())),
+        prices=prices,
+        unsized=sorted(without_size - prices.prices.keys()),
+        capacity=None if without_size else promised_capacity(cluster, Capacity(fixed=())),
+    )
 
 
 def read_cluster(description: Path | None) -> dict[str, Any]:
     """A cluster's description; where none is named, that of the cluster whose head this is; empty elsewhere.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or describes no cluster.
     """
     if description and not description.is_file():
         raise ConfigError(f"--cluster {description}: there is no such file")

@@ -21,11 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
-from orchestrator.plan import training_steps
 from orchestrator.results import read_sweeps
 from orchestrator.sharing import PROCESSES, Sharing, SharingError, measure_sharing
 from trainables.config import AnyTrialConfig
-from trainables.flops import look_flops
+from trainables.flops import look_flops, training_steps
 from trainables.neighbour import Beginning, Neighbour
 from trainables.object_store import ObjectStore
 

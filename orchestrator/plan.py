@@ -1,290 +1,267 @@
-"""``zskt plan``: what a sweep costs, before it starts: from earlier sweeps, or from a short probe on this machine.
+"""``zskt plan``: what a sweep costs, before it starts.
 
 Trials of the same kind that have ended on the storage say best what such a trial takes, and what it cost. Where there are
-none, a few pseudo batches, or updates, are run with untrained networks of the right shapes: what they cost does not
-depend on what the networks know. Teachers and data sets are not needed.
+none it is foretold from what is counted of the networks and from rough rates of machines, the same on every machine that
+asks; or, where that is asked for, from a few steps that are timed here.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
-from rich.table import Table
 
 from orchestrator.config import SweepConfig
-from orchestrator.earlier import Earlier, earlier_trials
-from orchestrator.market import NO_MARKET, Market
+from orchestrator.earlier import Earlier, Place, earlier_trials
+from orchestrator.early_stopping import WHOLE, UsedShare, used_share
+from orchestrator.errors import ConfigError
+from orchestrator.market import NO_MARKET, Market, Span
+from orchestrator.results.keys import TEACHERS
+from orchestrator.timing import flops_per_second, timed_seconds
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.datasets import find_spec
-from trainables.devices import claim_device
-from trainables.distiller import ZeroShotDistiller
-from trainables.evaluation import DataFreeScorer, transition_curves
-from trainables.flops import pseudo_batch_flops
+from trainables.devices import device_name
+from trainables.flops import pseudo_batch_work, trial_work, updates_per_unit
 from trainables.object_store import ObjectStore
-from trainables.stand_ins import Agreeing, blank_probe, blank_splits, untrained_teacher
-from trainables.supervised import SupervisedTrainer
-from trainables.training import Training
+from trainables.teachers import TeacherRegistry
 
-_TIMED_IMAGES = 256
-"""Images on which it is timed what evaluating costs."""
+Source = Literal["earlier", "measured", "counted"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Trials that take the same."""
+
+    name: str
+    trials: int
+    config: AnyTrialConfig
+    share: UsedShare = WHOLE
+    """How much of their budgets they use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What trials of one kind take."""
+    """What trials of one kind take; each span is of one trial that uses its whole budget."""
 
-    name: str
-    trials: int
-    unit: str
-    budget: int
-    """Of ``unit``, for one trial."""
-    student_updates: int
-    """For one trial."""
-    seconds: float
-    """For one trial, on the probed device; evaluating counted in."""
+    kind: Kind
+    seconds: Span | None
+    """Evaluating counted in; none where nobody says how fast its machines are."""
 
-    gpu_hours: float
-    """For one trial; 0 on CPUs."""
+    gpu_hours: Span | None
+    """0 on CPUs."""
 
-    usd: tuple[float, float] | None
-    """For one trial, from and to; none where it is not known."""
+    usd: Span | None
+    """None where it is not known."""
 
+    source: Source
     earlier: Earlier | None = None
-    """The trials of earlier sweeps that tell; none: it was probed here."""
+    """The trials of earlier sweeps that tell, where they do."""
+
+    @property
+    def student_updates(self) -> int:
+        """For one trial."""
+        return self.kind.config.budget * updates_per_unit(self.kind.config)
+
+    @property
+    def hours(self) -> Span | None:
+        """The same as ``seconds``, in hours."""
+        return times(self.seconds, 1 / 3600)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a whole sweep takes."""
 
-    costs: list[Cost]
-    device: str
-    threads: int
+    sweep: SweepConfig
+    """With what was left open settled as the plan has it."""
+
+    costs: Sequence[Cost]
+    market: Market
 
     @property
     def trials(self) -> int:
         """Of all kinds, teachers counted in."""
-        return sum(cost.trials for cost in self.costs)
+        return sum(cost.kind.trials for cost in self.costs)
 
     @property
-    def hours(self) -> float:
-        """Hours of one device, all trials one after the other."""
-        return sum(cost.trials * cost.seconds for cost in self.costs) / 3600
+    def student_updates(self) -> float:
+        """Of all trials."""
+        return sum(cost.kind.trials * cost.kind.share.expected * cost.student_updates for cost in self.costs)
 
     @property
-    def gpu_hours(self) -> float:
+    def hours(self) -> Span | None:
+        """All trials one after the other, each on its part of a machine."""
+        return self._in_all(lambda cost: cost.hours)
+
+    @property
+    def gpu_hours(self) -> Span | None:
         """Hours of GPUs, half of one counting half."""
-        return sum(cost.trials * cost.gpu_hours for cost in self.costs)
+        return self._in_all(lambda cost: cost.gpu_hours)
 
     @property
-    def usd(self) -> tuple[float, float] | None:
-        """What all of it costs, from and to; none where a part is not known."""
-        ranges = [(cost.trials * cost.usd[0], cost.trials * cost.usd[1]) for cost in self.costs if cost.usd]
-        return (
-            (sum(low for low, _ in ranges), sum(high for _, high in ranges)) if len(ranges) == len(self.costs) else None
-        )
+    def usd(self) -> Span | None:
+        """What all of it costs."""
+        return self._in_all(lambda cost: cost.usd)
 
-    def sentences(self) -> list[str]:
-        """What it comes to, and what that rests on."""
-        gpus = f"{self.gpu_hours:.3g} GPU hours" if self.gpu_hours else "no GPU hours"
-        cost = f"{self.usd[0]:.2f} to {self.usd[1]:.2f} USD" if self.usd else "at an unknown price"
-        lines = [f"{self.trials} trials, {gpus}, {cost}."]
-        known = [cost.earlier for cost in self.costs if cost.earlier]
-        if known:
-            machines = sorted({machine for earlier in known for machine in earlier.machines})
-            where = f" on {', '.join(machines)}" if machines else ""
-            lines.append(f"Measured by {sum(earlier.trials for earlier in known)} trials of earlier sweeps{where}.")
-        if len(known) < len(self.costs):
-            what = "GPU" if self.device == "cuda" else f"CPU thread{'' if self.threads == 1 else 's'}"
-            count = 1 if self.device == "cuda" else self.threads
-            rest = "The others: hours" if known else "Hours"
-            lines.append(f"{rest} of {count} {what} of this machine, estimated from a probe of a few steps.")
-        return lines
+    def if_stopped(self, *, least: bool) -> Plan:
+        """The same where as many trials as may be are stopped at once, or none is."""
 
-    def table(self) -> Table:
-        """A line for each kind of trial, and the sum."""
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        headings = ("what", "trials", "each", "student updates each", "hours each", "hours in all", "GPU hours", "USD")
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == "what" else "right")
-        for cost in self.costs:
-            each = f"{cost.budget:,} {cost.unit.replace('_', ' ')}"
-            hours = cost.seconds / 3600
-            table.add_row(
-                cost.name,
-                str(cost.trials),
-                each,
-                f"{cost.student_updates:,}",
-                f"{hours:.3g}",
-                f"{cost.trials * hours:.3g}",
-                f"{cost.trials * cost.gpu_hours:.3g}",
-                _usd(cost.usd, cost.trials),
-            )
-        updates = sum(cost.trials * cost.student_updates for cost in self.costs)
-        sums = (f"{self.hours:.3g}", f"{self.gpu_hours:.3g}", _usd(self.usd, 1))
-        table.add_row("in all", str(self.trials), "", f"{updates:,}", "", *sums, style="bold")
-        return table
+        def with_share(cost: Cost) -> Cost:
+            share = cost.kind.share.least if least else 1.0
+            return replace(cost, kind=replace(cost.kind, share=UsedShare(least=share, expected=share)))
+
+        return replace(self, costs=[with_share(cost) for cost in self.costs])
+
+    def _in_all(self, of: Callable[[Cost], Span | None]) -> Span | None:
+        """The sum over all trials; none where a part is not known."""
+        parts = [times(of(cost), cost.kind.trials * cost.kind.share.expected) for cost in self.costs]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return sum(low for low, _ in known), sum(high for _, high in known)
 
 
-def _usd(amounts: tuple[float, float] | None, trials: int) -> str:
-    return "" if amounts is None else f"{trials * amounts[0]:.2f} to {trials * amounts[1]:.2f}"
+def times(span: Span | None, factor: float) -> Span | None:
+    """So many times as much."""
+    return None if span is None else (factor * span[0], factor * span[1])
 
 
-def make_plan(sweep: SweepConfig, *, store: ObjectStore | None = None, market: Market = NO_MARKET) -> Plan:
+def make_plan(
+    sweep: SweepConfig,
+    *,
+    store: ObjectStore | None = None,
+    market: Market = NO_MARKET,
+    measure: Say | None = None,
+) -> Plan:
     """Find out what each kind of trial of a sweep takes, and each teacher that it would train.
 
-    Of a search it is the settings that all trials share, with the published values of those that it varies; what early
-    stopping would save is not counted.
+    Of a search it is the settings that all trials share, with the published values of those that it varies.
 
     Args:
         sweep: What would be run.
-        store: Where earlier sweeps are; none: everything is probed.
+        store: Where earlier sweeps and teachers are; none: there are none.
         market: What it would run on.
+        measure: Is told what is being timed; none: nothing is timed, but counted.
+
+    Raises:
+        ConfigError: a trial fits no machine of the cluster, or cannot be timed here.
     """
-    gpus = torch.cuda.device_count()
-    without_gpu = sweep.resources.gpu == "auto" and not gpus
-    wanted_gpus = 1.0 if sweep.resources.gpu == "auto" else sweep.resources.gpu
-    sweep = sweep.on_cluster(gpus=gpus)
-    if sweep.equal_budget is not None and not sweep.equal_budget.is_known:
-        speed = flops_per_second(sweep.configs()[0], cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
-        sweep = sweep.with_speed(speed)
-    device = claim_device(cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
-    # Where a GPU is wanted that is not here, hours of this machine's cores say nothing of money.
-    of_probes = NO_MARKET if without_gpu else market
-
-    def _cost(name: str, trials: int, config: AnyTrialConfig) -> Cost:
-        earlier = earlier_trials(store, config, on_gpu=wanted_gpus > 0) if store else None
-        seconds = earlier.seconds if earlier else _probed_seconds(config, device)
-        gpus = sweep.gpus_per_trial if device.type == "cuda" else 0.0
-        return Cost(
-            name=name,
-            trials=trials,
-            unit=config.unit,
-            budget=config.budget,
-            student_updates=config.budget * _updates_per_unit(config),
-            seconds=seconds,
-            gpu_hours=earlier.gpu_hours if earlier else gpus * seconds / 3600,
-            usd=earlier.usd
-            if earlier and earlier.usd
-            else of_probes.range(seconds, cpus=sweep.resources.cpu, gpus=gpus),
-            earlier=earlier,
-        )
-
+    asked, sweep = sweep, _settled(sweep, market, measure)
+    # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
+    without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
+    of_times = NO_MARKET if without_gpu else market
+    kinds = _kinds(sweep, store)
+    place = _place(sweep, market)
+    known = {kind.name: earlier_trials(store, kind.config, place) if store else None for kind in kinds}
+    to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
     costs = []
-    for config in _teachers_to_train(sweep):
-        costs.append(_cost(f"teacher {config.student} on {config.dataset}", 1, config))
-    if sweep.cases:
-        for case in sweep.only or sweep.cases:
-            config_of_case = next(
-                sweep.case_config(assignment) for assignment in sweep.assignments() if assignment.case == case
-            )
-            costs.append(_cost(case, len(sweep.seeds), config_of_case))
-    else:
-        costs.append(_cost("trial", sweep.num_trials, sweep.configs()[0]))
-    return Plan(costs=costs, device=device.type, threads=torch.get_num_threads())
+    for kind in kinds:
+        if measure and kind.name in to_measure:
+            measure(f"timing {kind.name} ({to_measure.index(kind.name) + 1} of {len(to_measure)}) ...")
+        if earlier := known[kind.name]:
+            costs.append(_of_earlier(kind, sweep, market, earlier))
+        elif measure:
+            costs.append(_timed(kind, sweep, of_times))
+        else:
+            costs.append(_counted(kind, sweep, market))
+    return Plan(sweep=sweep, costs=costs, market=market)
 
 
-def flops_per_second(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
-    """How fast this process trains such a trial, from a short probe; operations as in ``trainables.flops``."""
-    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
-    step, _, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
-    return pseudo_batch_flops(config) / step
-
-
-def _teachers_to_train(sweep: SweepConfig) -> list[SupervisedConfig]:
-    wanted = [config for config in sweep.configs() if config.teacher_key and config.teacher_checkpoint is None]
-    return list({config.teacher_key: sweep.teacher_config(config) for config in wanted}.values())
-
-
-def _probed_seconds(config: AnyTrialConfig, device: torch.device) -> float:
-    """For a whole trial, from a few steps of it."""
-    step, evaluation, training = _probe(config, device)
-    reports = config.budget / config.report_interval
-    return training_steps(config) * step + reports * evaluation + _transition_seconds(training, device)
-
-
-def training_steps(config: AnyTrialConfig) -> int:
-    """Pseudo batches of a whole trial, or updates of a supervised one."""
-    return config.budget if isinstance(config, ZeroShotConfig) else config.budget * _updates_per_unit(config)
-
-
-def _updates_per_unit(config: AnyTrialConfig) -> int:
-    if isinstance(config, ZeroShotConfig):
-        return config.student_steps
-    spec = find_spec(config.dataset)
-    few = config.images_per_class and config.images_per_class * spec.num_classes
-    images = few or round(spec.training_images * (1 - config.validation_fraction))
-    return -(-images // config.batch_size)
-
-
-def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
-    """Seconds of a pseudo batch, or of an update, and of measuring the student once; and the training that was probed."""
-    spec = find_spec(config.dataset)
-    train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
-    splits = blank_splits(config, train=train, test=_TIMED_IMAGES)
-    teacher = untrained_teacher(config) if config.teacher else None
-    measure: Callable[[], object]
-    training: Training
-    scoring = 0.0
-    if isinstance(config, ZeroShotConfig):
-        assert teacher is not None  # its config always names one
-        # A whole pseudo batch can take a minute on a CPU, so the student's steps are counted from one and two of them.
-        # Compiling would take longer than it saves here; a compiled trial will be a little cheaper than this says.
-        one, two = (
-            ZeroShotDistiller(
-                config.model_copy(update={"student_steps": steps, "compilation": "never", "data_free_scores": False}),
-                teacher=teacher,
-                splits=splits,
-                device=device,
-            )
-            for steps in (1, 2)
+def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepConfig:
+    """A sweep with what its session would settle: whether its trials have GPUs, what a budget in seconds is."""
+    here = torch.cuda.device_count() if measure else 0
+    if measure and sweep.resources.gpu != "auto" and sweep.resources.gpu > 0 and not here:
+        raise ConfigError(
+            "--measure: these trials take a GPU, and this machine has none: leave --measure out, or run it where one is"
         )
-        with_one, with_two = (_seconds(partial(distiller.train, 1), device) for distiller in (one, two))
-        step = with_one + max(0.0, with_two - with_one) * (config.student_steps - 1)
-        measure, training = two.report, two
-        if config.data_free_scores:
-            scorer = DataFreeScorer(blank_probe(config), two.teacher)
-            scoring = _seconds(partial(scorer.score, two.student), device)
-    else:
-        few = config.model_copy(update={"images_per_class": None, "initial_student": None})
-        trainer = SupervisedTrainer(few, splits=splits, teacher=teacher, device=device)
-        step = _seconds(trainer.update, device)
-        measure, training = trainer.report, trainer
-    validation = round(spec.training_images * config.validation_fraction)
-    share = (spec.test_images + validation) / _TIMED_IMAGES if config.reads_images else 0.0
-    return step, _seconds(measure, device) * share + scoring, training
+    sweep = sweep.on_cluster(gpus=here if measure else float(market.has_gpus))
+    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    if market.capacity is not None:
+        try:
+            market.capacity.trials(cpus=cpus, gpus=gpus)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    if sweep.equal_budget is None or sweep.equal_budget.is_known:
+        return sweep
+    config = sweep.configs()[0]
+    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
+    if measure:
+        measure("timing how many operations a trial has in its seconds ...")
+        return sweep.with_speed(flops_per_second(config, cpus=cpus, gpus=gpus))
+    work = pseudo_batch_work(config)
+    span = market.seconds(work, cpus=cpus, gpus=gpus)
+    if span is None:
+        raise ConfigError(
+            f"a trial asks for {cpus:g} CPU cores and {gpus:g} GPUs, and no machine with a price has as many: name one in a "
+            "file for --prices, or a cluster with --cluster"
+        )
+    return sweep.with_speed(work.flops / math.sqrt(span[0] * span[1]))
 
 
-_CURVE_STEPS = 100
-"""Steps of a trial's transition curves: the default of ``transition_curves``."""
+def _kinds(sweep: SweepConfig, store: ObjectStore | None) -> list[Kind]:
+    teachers = [
+        Kind(name=f"teacher {config.student} on {config.dataset}", trials=1, config=config)
+        for config in _teachers_to_train(sweep, store)
+    ]
+    if sweep.cases:
+        configs = {assignment.case: sweep.case_config(assignment) for assignment in reversed(sweep.assignments())}
+        cases = sweep.only or list(sweep.cases)
+        return [*teachers, *(Kind(name=case, trials=len(sweep.seeds), config=configs[case]) for case in cases)]
+    (config,) = sweep.configs()
+    scheduler = sweep.scheduler
+    if scheduler.name == "pbt" and isinstance(config, ZeroShotConfig):
+        # Each generation's part of a student's training is a trial of its own.
+        part = max(1, round(config.budget / scheduler.generations))
+        changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
+        config = config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
+    share = used_share(scheduler, budget=config.budget, report_interval=config.report_interval, trials=sweep.num_trials)
+    return [*teachers, Kind(name="trial", trials=sweep.num_trials, config=config, share=share)]
 
-_PROBE_CURVES = 8
-"""Images, and so many steps, on which the probe measures what curves cost."""
+
+def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[SupervisedConfig]:
+    """Each teacher that is neither a file nor on the storage."""
+    wanted = [config for config in sweep.configs() if config.teacher_key and config.teacher_checkpoint is None]
+    recipes = {config.teacher_key: sweep.teacher_config(config) for config in wanted}.values()
+    registry = TeacherRegistry(store.below(TEACHERS)) if store else None
+    return [recipe for recipe in recipes if registry is None or not registry.holds(recipe)]
 
 
-def _transition_seconds(training: Training, device: torch.device) -> float:
-    """Of the transition curves at a trial's end; 0 where it has none."""
-    images = min(training.config.transition_images, training.splits.spec.test_images)
-    if not images or training.teacher is None:
-        return 0.0
-    student, teacher = Agreeing(training.student), Agreeing(training.teacher)
-    curves = partial(transition_curves, student, teacher, training.splits.test, training.normalisation)
-    seconds = _seconds(partial(curves, images=_PROBE_CURVES, steps=_PROBE_CURVES), device)
-    return seconds * images * _CURVE_STEPS / _PROBE_CURVES**2
+def _place(sweep: SweepConfig, market: Market) -> Place:
+    """Where its trials would run: on the cluster, or where none is named, here too."""
+    cpus, on_gpu = sweep.resources.cpu, sweep.gpus_per_trial > 0
+    there = not on_gpu or torch.cuda.is_available()
+    here = None if market.named or not there else device_name(torch.device("cuda" if on_gpu else "cpu"))
+    names = {machine.name for machine in market.fitting(cpus=cpus, gpus=sweep.gpus_per_trial)}
+    return Place(
+        on_gpu=on_gpu,
+        threads=max(1, int(cpus)),
+        node_types=names,
+        device_name=here,
+    )
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median time of a call, after one that warms up; as many as fit into a second, 1 to 9."""
-    times: list[float] = []
-    while len(times) < 2 or (sum(times[1:]) < 1 and len(times) < 10):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def _of_earlier(kind: Kind, sweep: SweepConfig, market: Market, earlier: Earlier) -> Cost:
+    usd = earlier.usd or market.usd_of_time(earlier.seconds, cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
+    return Cost(
+        kind=kind, seconds=earlier.seconds, gpu_hours=earlier.gpu_hours, usd=usd, source="earlier", earlier=earlier
+    )
+
+
+def _timed(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    once = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
+    hours = gpus * once / 3600
+    usd = market.usd_of_time((once, once), cpus=cpus, gpus=gpus)
+    return Cost(kind=kind, seconds=(once, once), gpu_hours=(hours, hours), usd=usd, source="measured")
+
+
+def _counted(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+    cpus, gpus, work = sweep.resources.cpu, sweep.gpus_per_trial, trial_work(kind.config)
+    seconds = market.seconds(work, cpus=cpus, gpus=gpus)
+    gpu_hours = times(seconds, gpus / 3600) if gpus else (0.0, 0.0)
+    return Cost(
+        kind=kind, seconds=seconds, gpu_hours=gpu_hours, usd=market.usd(work, cpus=cpus, gpus=gpus), source="counted"
+    )

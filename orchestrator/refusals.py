@@ -3,23 +3,52 @@ together, lose some, or come to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 
-from cluster.prices import PriceList
+from cluster.prices import Machine, PriceList
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.provenance import domains_from_json
+from orchestrator.market import prices_of
+from orchestrator.provenance import continued, domains_from_json
 from orchestrator.results import keys, read_sweeps, read_trials
 from orchestrator.searcher import running_trials
 from trainables.checkpoint import CheckpointStore
+from trainables.datasets import find_spec
 from trainables.metrics import METRICS
+from trainables.networks import check_network
 from trainables.object_store import ObjectStore
 from trainables.trial import TrialInputs
+
+
+def check_before_start(
+    sweep: SweepConfig, sweep_id: str, store: ObjectStore, domains: Mapping[str, BaseDistribution]
+) -> SweepConfig:
+    """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
+
+    Args:
+        sweep: What is asked for.
+        sweep_id: Its name.
+        store: Where it is, if it has begun.
+        domains: Of its space, see ``surveyed_space``.
+
+    Raises:
+        ConfigError: its prices cannot be read.
+        SweepMismatchError: the id belongs to a sweep with other settings.
+        NetworkError: a network of another package is not what the loop needs.
+    """
+    sweep = continued(store, sweep_id, sweep)
+    check_same_sweep(store, sweep_id, sweep)
+    check_same_space(store, sweep_id, domains)
+    prices_of(sweep)
+    networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
+    for name, dataset in sorted(networks):
+        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
+    return sweep
 
 
 def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
@@ -136,7 +165,7 @@ def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
         )
 
 
-def check_countable(sweep: SweepConfig, session: RaySession, prices: PriceList) -> None:
+def check_countable(sweep: SweepConfig, machines: Iterable[Machine], prices: PriceList) -> None:
     """Refuse a limit that could not be kept.
 
     Raises:
@@ -147,7 +176,7 @@ def check_countable(sweep: SweepConfig, session: RaySession, prices: PriceList) 
         return
     if budget.gpu_hours is not None and not sweep.gpus_per_trial:
         raise ConfigError("budget: {gpu_hours: ...}: these trials take no GPU; use usd, or --gpus")
-    unknown = sorted({str(machine) for machine in session.machines() if prices.hour(machine) is None})
+    unknown = sorted({str(machine) for machine in machines if prices.hour(machine) is None})
     if budget.usd is not None and unknown:
         raise ConfigError(
             f"budget: {{usd: ...}}: no price is known of {', '.join(unknown)}; write a file with machines: {{NAME: "

@@ -27,13 +27,8 @@ from orchestrator.lock import sweep_lock
 from orchestrator.market import prices_of
 from orchestrator.notify import Notifier, webhook
 from orchestrator.outage import storage_failed, wait_for_storage
-from orchestrator.provenance import continued
 from orchestrator.recovery import rebuild_study
-from orchestrator.refusals import (
-    check_checkpoints,
-    check_same_space,
-    check_same_sweep,
-)
+from orchestrator.refusals import check_before_start, check_checkpoints
 from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter
 from orchestrator.storage import open_storage, shown
@@ -132,9 +127,7 @@ def _run_session(
     space, domains = surveyed
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     with warnings_shown(console):
-        sweep = continued(store, sweep_id, sweep)
-        check_same_sweep(store, sweep_id, sweep)
-        check_same_space(store, sweep_id, domains)
+        sweep = check_before_start(sweep, sweep_id, store, domains)
         study = open_study(store, sweep_id, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
             say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")

@@ -19,12 +19,7 @@ from orchestrator.cli.reproduce import plan, reproduce
 from orchestrator.cli.shared import (
     INTERRUPTED,
     Address,
-    Cpus,
     CreateBucket,
-    DataRoot,
-    Gpus,
-    Objective,
-    Prices,
     Storage,
     Verbose,
     complete_preset,
@@ -35,12 +30,11 @@ from orchestrator.cli.shared import (
     same_command,
     storage_config,
     this_command,
-    with_resources,
 )
 from orchestrator.cli.storage import dataset, delete, sweeps
+from orchestrator.cli.sweep_options import SweepOptions, with_options
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
-from orchestrator.config_fields import check_sweep_id
 from orchestrator.loading import load_sweep
 from orchestrator.results.keys import RESULTS
 from search_spaces.presets import preset_names
@@ -70,41 +64,16 @@ app = typer.Typer(
 )
 
 
-def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
+@with_options
+def sweep(
+    *,
     preset_or_file: Annotated[
         str,
         typer.Argument(
             metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
         ),
     ],
-    storage: Storage = None,
-    sweep_id: Annotated[
-        str | None,
-        typer.Option(help="Name of the sweep; the same name goes on with the same sweep. Default: from the settings."),
-    ] = None,
-    num_trials: Annotated[
-        int | None, typer.Option(help="Trials in all, of a search; more than before extends it.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of a search's sampler and of every trial.")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
-    ] = None,
-    objective: Objective = None,
-    warm_start: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SWEEP", help="Let the sampler begin with what this sweep found; may be given again."),
-    ] = None,
-    cpus: Cpus = None,
-    gpus: Gpus = None,
-    budget_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="What all trials may cost together; more later goes on.")
-    ] = None,
-    budget_gpu_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="GPU hours that all trials may take together, likewise.")
-    ] = None,
-    prices: Prices = None,
-    data_root: DataRoot = None,
+    options: SweepOptions,
     address: Address = None,
     create_bucket: CreateBucket = False,
     verbose: Verbose = False,
@@ -115,34 +84,14 @@ def sweep(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     console = make_console()
     with errors_as_messages(verbose):
-        config = load_sweep(
-            preset_or_file,
-            flags={
-                "storage": storage,
-                "num_trials": num_trials,
-                "seed": seed,
-                "objective": objective,
-                "warm_start": warm_start,
-                "budget": {
-                    key: value
-                    for key, value in {"usd": budget_usd, "gpu_hours": budget_gpu_hours}.items()
-                    if value is not None
-                }
-                or None,
-                "prices": prices,
-                "data_root": data_root,
-            },
-            assignments=assignments or (),
-            say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+        config = options.load(
+            preset_or_file, say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
         )
-        config = with_resources(config, cpus, gpus)
-        if sweep_id is not None:
-            check_sweep_id(sweep_id)
         if create_bucket:
             make_bucket(config.storage, console)
         from orchestrator.sweep import run_sweep
 
-        outcome = run_sweep(config, sweep_id=sweep_id, address=address, console=console)
+        outcome = run_sweep(config, sweep_id=options.sweep_id, address=address, console=console)
         came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
         leave_report(console, config.storage, outcome.sweep_id)
     if outcome.out_of_budget:

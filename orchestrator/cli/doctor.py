@@ -7,28 +7,22 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.shared import (
-    Address,
-    DataRoot,
-    Storage,
-    Teachers,
-    Verbose,
-    errors_as_messages,
-    make_console,
-    storage_config,
-    teachers_by_network,
-)
-from orchestrator.loading import load_sweep
+from orchestrator.cli.shared import Address, Verbose, errors_as_messages, make_console, storage_config
+from orchestrator.cli.sweep_options import CaseOptions, SweepOptions, given_options, with_options
+from orchestrator.errors import ConfigError
 
 
-def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
+@with_options
+def doctor(
+    *,
+    options: SweepOptions,
+    cases: CaseOptions,
     preset_or_file: Annotated[
         str | None,
         typer.Argument(
             metavar="[PRESET_OR_FILE]", help="A sweep, whose data sets, teachers and resources are looked at."
         ),
     ] = None,
-    storage: Storage = None,
     address: Address = None,
     cluster: Annotated[
         Path | None,
@@ -40,8 +34,6 @@ def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
             "--start-worker", help="Have the autoscaler start a machine to be looked at, where it may start any."
         ),
     ] = False,
-    teachers: Teachers = None,
-    data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
     """Look for what would go wrong. Versions, GPUs, storage, data, teachers, clocks, quota; exit code 1 if something would.
@@ -51,12 +43,12 @@ def doctor(  # noqa: PLR0917 (typer makes the options of the parameters)
     console = make_console()
     with errors_as_messages(verbose):
         sweep = None
-        place = None if storage is None else storage_config(storage)
+        place = None if options.storage is None else storage_config(options.storage)
         if preset_or_file is not None:
-            named = teachers_by_network(teachers or []) or None
-            flags = {"storage": storage, "data_root": data_root, "teachers": named}
-            sweep = load_sweep(preset_or_file, flags=flags)
+            sweep, _ = options.checked(options.load(preset_or_file, cases.flags))
             place = sweep.storage
+        elif of_a_sweep := [name for name in [*given_options(options), *given_options(cases)] if name != "--storage"]:
+            raise ConfigError(f"{', '.join(of_a_sweep)}: of a sweep, and none is named; give a preset or a file too")
         from orchestrator.doctor import examine
 
         problems = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,10 +15,7 @@ from orchestrator.cli.shared import (
     CreateBucket,
     DataRoot,
     Gpus,
-    Objective,
-    Prices,
     Storage,
-    Teachers,
     Verbose,
     check_output,
     complete_preset,
@@ -26,26 +24,22 @@ from orchestrator.cli.shared import (
     make_console,
     same_command,
     stop_here,
-    teachers_by_network,
     with_resources,
 )
+from orchestrator.cli.sweep_options import CaseOptions, SweepOptions, with_options
 from orchestrator.loading import load_sweep
 
 
-def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
+@with_options
+def reproduce(
+    *,
     target: Annotated[
         str,
         typer.Argument(
             metavar="TARGET", help="A preset of cases, such as paper-table-1.", autocompletion=complete_preset
         ),
     ],
-    scale: Annotated[
-        float | None,
-        typer.Option(help="Share of every training that is run, in (0, 1]; below 1 the verdict is by learning curve."),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
-    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Run this case; may be given again.")] = None,
-    teachers: Teachers = None,
+    cases: CaseOptions,
     storage: Storage = None,
     data_root: DataRoot = None,
     cpus: Cpus = None,
@@ -70,7 +64,7 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
         from orchestrator.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import rules, verdict_markdown, verdict_table
 
-        flags = _case_flags(scale, seeds, only, teachers) | {"storage": storage, "data_root": data_root}
+        flags = cases.flags | {"storage": storage, "data_root": data_root}
         config = with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_output(output)
         if create_bucket:
@@ -95,35 +89,31 @@ def reproduce(  # noqa: PLR0917 (typer makes the options of the parameters)
         stop_here(console)
 
 
-def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
+@with_options
+def plan(
+    *,
     preset_or_file: Annotated[
         str,
         typer.Argument(
             metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
         ),
     ],
-    scale: Annotated[float | None, typer.Option(help="Share of every training that would be run, in (0, 1].")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None,
-    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="Count this case; may be given again.")] = None,
-    num_trials: Annotated[int | None, typer.Option(help="Trials in all, of a search.")] = None,
-    objective: Objective = None,
-    teachers: Teachers = None,
-    cpus: Cpus = None,
-    gpus: Gpus = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="Storage with earlier sweeps, whose trials tell what one takes."),
-    ] = None,
+    options: SweepOptions,
+    cases: CaseOptions,
     cluster: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The cluster's description, such as cluster.yaml: its machines set the price."
+            metavar="FILE",
+            help="The cluster's description, such as cluster.yaml: its machines set the price. Default: the cluster whose "
+            "head this is, else every machine with a price.",
         ),
     ] = None,
-    prices: Prices = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps of each kind of trial on this machine, in minutes.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a sweep would cost. Trials, updates, GPU hours and money: from earlier sweeps, or a short probe here.
+    """Say what a sweep would cost: trials, updates, GPU hours, USD. From earlier sweeps, or counted operations.
 
     Example: zskt plan paper-table-1 --scale 0.01 --cluster cluster.yaml
     """
@@ -131,24 +121,14 @@ def plan(  # noqa: PLR0917 (typer makes the options of the parameters)
     with errors_as_messages(verbose):
         from orchestrator.market import find_market
         from orchestrator.plan import make_plan
-        from orchestrator.storage import find_storage
+        from orchestrator.plan_page import plan_sentences, plan_table
+        from orchestrator.refusals import check_countable
 
-        flags = {"num_trials": num_trials, "objective": objective, "storage": storage, "prices": prices}
-        config = load_sweep(preset_or_file, flags=_case_flags(scale, seeds, only, teachers) | flags)
-        config = with_resources(config, cpus, gpus)
-        found = make_plan(config, store=find_storage(config.storage), market=find_market(config, cluster))
-        console.print(found.table())
-        for line in found.sentences():
-            console.print(line, highlight=False, soft_wrap=True)
-
-
-def _case_flags(
-    scale: float | None, seeds: int | None, only: list[str] | None, teachers: list[str] | None
-) -> dict[str, Any]:
-    """Fields of ``SweepConfig`` from the options that all commands about cases have."""
-    return {
-        "scale": scale,
-        "seeds": list(range(seeds)) if seeds else None,
-        "only": only or None,
-        "teachers": teachers_by_network(teachers or []) or None,
-    }
+        config, store = options.checked(options.load(preset_or_file, cases.flags))
+        market = find_market(config, cluster)
+        say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        found = make_plan(config, store=store, market=market, measure=say if measure else None)
+        check_countable(found.sweep, market.machines if market.named else (), market.prices)
+        console.print(plan_table(found))
+        for line in plan_sentences(found):
+            say(line)

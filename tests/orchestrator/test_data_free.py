@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 import orchestrator.fetching
-import orchestrator.plan
+import orchestrator.timing
 from orchestrator.case_results import read_cases
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import BoundConfig
@@ -21,10 +21,10 @@ from orchestrator.errors import ConfigError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
-from orchestrator.plan import make_plan
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
+from orchestrator.timing import timed_seconds
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
@@ -127,17 +127,16 @@ def test_labels_are_an_audit_only_where_nothing_goes_by_them(store: ObjectStore)
     assert "by which nothing was chosen" not in page
 
 
-def test_a_plan_counts_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_times_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(work: Callable[[], object], device: torch.device) -> float:
         """A second for each look at a student that scores, nothing for all else."""
         work()
         function = work.func if isinstance(work, partial) else work
         return float(getattr(function, "__name__", "") == "score")
 
-    monkeypatch.setattr(orchestrator.plan, "_seconds", seconds)
-    sweep = load_sweep("quickstart-zero-shot")
-    (_, trial) = make_plan(sweep).costs
-    assert trial.seconds == trial.budget / 10, "a score every ten pseudo batches"
+    monkeypatch.setattr(orchestrator.timing, "_seconds", seconds)
+    config = config_of(load_sweep("quickstart-zero-shot"))
+    assert timed_seconds(config, cpus=1, gpus=0) == config.budget / 10, "a score every ten pseudo batches"
 
 
 @pytest.mark.ray

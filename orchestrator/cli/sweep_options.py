@@ -1,0 +1,182 @@
+"""Options that say what would be run, once for all commands that ask about a sweep: ``sweep``, ``plan``, ``doctor``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from orchestrator.cli.shared import (
+    Cpus,
+    DataRoot,
+    Gpus,
+    Objective,
+    Prices,
+    Storage,
+    Teachers,
+    teachers_by_network,
+    with_resources,
+)
+from orchestrator.config import SweepConfig
+from orchestrator.config_fields import check_sweep_id
+from orchestrator.loading import load_sweep
+
+if TYPE_CHECKING:
+    from trainables.object_store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What changes a sweep, or where it is."""
+
+    storage: Storage = None
+    sweep_id: Annotated[
+        str | None,
+        typer.Option(help="Name of the sweep; the same name goes on with the same sweep. Default: from the settings."),
+    ] = None
+    num_trials: Annotated[int | None, typer.Option(help="Trials in all, of a search; more than before extends it.")] = (
+        None
+    )
+    seed: Annotated[int | None, typer.Option(help="Seed of a search's sampler and of every trial.")] = None
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
+    ] = None
+    objective: Objective = None
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SWEEP", help="Let the sampler begin with what this sweep found; may be given again."),
+    ] = None
+    cpus: Cpus = None
+    gpus: Gpus = None
+    budget_usd: Annotated[
+        float | None, typer.Option(metavar="USD", help="What all trials may cost together; more later goes on.")
+    ] = None
+    budget_gpu_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="GPU hours that all trials may take together, likewise.")
+    ] = None
+    prices: Prices = None
+    data_root: DataRoot = None
+
+    def load(
+        self,
+        preset_or_file: str,
+        further: Mapping[str, Any] | None = None,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> SweepConfig:
+        """The sweep that a command names.
+
+        Args:
+            preset_or_file: See ``load_sweep``.
+            further: Flags that the command has beside these.
+            say: See ``load_sweep``.
+
+        Raises:
+            ConfigError: the sweep or an option is wrong.
+        """
+        if self.sweep_id is not None:
+            check_sweep_id(self.sweep_id)
+        budget = {"usd": self.budget_usd, "gpu_hours": self.budget_gpu_hours}
+        flags = {
+            "storage": self.storage,
+            "num_trials": self.num_trials,
+            "seed": self.seed,
+            "objective": self.objective,
+            "warm_start": self.warm_start or None,
+            "budget": {key: value for key, value in budget.items() if value is not None} or None,
+            "prices": self.prices,
+            "data_root": self.data_root,
+        }
+        sweep = load_sweep(
+            preset_or_file, flags={**flags, **(further or {})}, assignments=self.assignments or (), say=say
+        )
+        return with_resources(sweep, self.cpus, self.gpus)
+
+    def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, ObjectStore]:
+        """The sweep as it would begin or go on, and its storage, once all has been looked at that can be before a start.
+
+        Raises:
+            ConfigError, NetworkError: what ``zskt sweep`` would refuse at its beginning, in the same words.
+        """
+        import optuna  # these bring torch and Ray
+
+        from orchestrator.refusals import check_before_start
+        from orchestrator.storage import find_storage
+        from orchestrator.survey import surveyed_space
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        _, domains = surveyed_space(sweep)
+        store = find_storage(sweep.storage)
+        return check_before_start(sweep, self.sweep_id or sweep.default_sweep_id, store, domains), store
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseOptions:
+    """What changes a sweep of cases."""
+
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Share of every training that is run, in (0, 1]; below 1 a verdict is by learning curve."),
+    ] = None
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None
+    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="This case alone; may be given again.")] = None
+    teachers: Teachers = None
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """As fields of ``SweepConfig``."""
+        return {
+            "scale": self.scale,
+            "seeds": list(range(self.seeds)) if self.seeds else None,
+            "only": self.only or None,
+            "teachers": teachers_by_network(self.teachers or []) or None,
+        }
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the fields of each dataclass among its parameters as parameters, as typer wants them."""
+    hints = get_type_hints(command, include_extras=True)
+    bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in bundles:
+            parameters += _parameters(bundles[name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def with_bundles(**given: Any) -> None:
+        for name, bundle in bundles.items():
+            given[name] = bundle(**{field.name: given.pop(field.name) for field in fields(bundle)})
+        command(**given)
+
+    with_bundles.__dict__["__signature__"] = inspect.Signature(parameters)
+    with_bundles.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_bundles
+
+
+def given_options(bundle: Any) -> list[str]:
+    """Those that were given, as one types them."""
+    options = {parameter.name: parameter.annotation.__metadata__[0] for parameter in _parameters(type(bundle))}
+    return [_typed(name, options[name]) for name in options if getattr(bundle, name)]
+
+
+def _typed(name: str, option: Any) -> str:
+    """How an option is typed; typer has the first of the names that it is given for its default, in an annotation."""
+    named = [word for word in (option.default, *(option.param_decls or ())) if isinstance(word, str)]
+    return named[0] if named else f"--{name.replace('_', '-')}"
+
+
+def _parameters(bundle: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(bundle, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(bundle)
+    ]
