@@ -48,8 +48,8 @@ def _early_stopping(plan: Plan) -> list[str]:
         return []
     least, most = _amount(plan.if_stopped(least=True), 0), _amount(plan.if_stopped(least=False), 1)
     return [
-        f"Early stopping ({plan.sweep.scheduler.name}) is counted in: trials use about {share.expected:.0%} of their budget "
-        f"where they come in no order. All stopped as soon as they may be: {share.least:.0%}{least}; none stopped: "
+        f"Early stopping ({plan.sweep.scheduler.name}) is counted in: of settings drawn at random, trials use about "
+        f"{share.expected:.0%} of their budget. All stopped as soon as they may be: {share.least:.0%}{least}; none stopped: "
         f"100%{most}."
     ]
 
