@@ -39,7 +39,7 @@ from orchestrator.refusals import (
 from orchestrator.results import ResultWriter, keys, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.schedulers import BudgetScheduler, make_scheduler
-from orchestrator.searcher import StudySearcher
+from orchestrator.searcher import StudySearcher, ended_state
 from orchestrator.sharing import Sharing
 from orchestrator.storage import shown
 from orchestrator.study import ended_trials, past_reports
@@ -206,7 +206,8 @@ class Driver:
                 continue  # the trial that takes its place is the one to be seen
             feasible = all(value <= 0 for value in trial.constraints.values())
             value = trial.values[0] if trial.values else None
-            progress.recall(keys.trial_name(trial.number), trial.params, value, feasible=feasible)
+            key, state = keys.trial_name(trial.number), ended_state(trial)
+            progress.recall(key, trial.params, value, state=state, feasible=feasible)
         hung = HungWatch(self.sweep.hung)
         recorder = SweepRecorder(
             sweep=self.sweep,

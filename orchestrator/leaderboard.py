@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.table import Table
@@ -16,6 +15,7 @@ from orchestrator.case_results import last_attempts
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.loading import load_sweep
+from orchestrator.ranking import STATES, may_be_best, place
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration, short
@@ -24,12 +24,10 @@ from trainables.metrics import finite, is_share
 _ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
 """Columns of the table where students were measured on real images, with their headings."""
 
-_STATE_ORDER = {"completed": 0, "stopped_early": 1, "diverged": 2, "failed": 3}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """A sweep's ended trials, best first. Trials that used their whole budget come before those that did not."""
+    """A sweep's ended trials, best first, in the order of ``ranking``."""
 
     sweep_id: str
     sweep: SweepConfig
@@ -37,10 +35,31 @@ class Leaderboard:
     searched: list[str]
     """Fields that the space varies; each must be fixed to run one of the trials again."""
 
+    finished: bool = False
+    """Whether its last session left nothing to be done."""
+
     @property
     def candidates(self) -> list[Row]:
         """Trials that used their whole budget and keep the constraints, best first."""
-        return [row for row in self.rows if row["state"] == "completed" and _keeps_constraints(row)]
+        return [row for row in self.rows if may_be_best(row["state"], feasible=_keeps_constraints(row))]
+
+    @property
+    def contenders(self) -> list[Row]:
+        """Trials whose settings can be held against the published ones, best first and equal settings once: the candidates,
+        and behind them what was stopped early within the constraints. None of cases, nor of a population, whose settings
+        change in mid-training."""
+        if self.sweep.cases or self.sweep.scheduler.name == "pbt":
+            return []
+        published = self.sweep.trial_config({})
+        seen = {tuple(getattr(published, name) for name in self.searched)}
+        found = []
+        stopped = [row for row in self.rows if row["state"] == "stopped_early" and _keeps_constraints(row)]
+        for row in [*self.candidates, *(row for row in stopped if finite(row["objective"]) is not None)]:
+            settings = tuple(row[CONFIG_PREFIX + name] for name in self.searched)
+            if settings not in seen:
+                seen.add(settings)
+                found.append(row)
+        return found
 
     @property
     def best(self) -> Row | None:
@@ -73,14 +92,33 @@ class Leaderboard:
         return list(dict.fromkeys(row["error"] for row in last_attempts(self.rows) if row["error"]))
 
     @property
+    def total(self) -> int:
+        """Trials that there are to be; of a sweep that has finished those that it had, which its space may have limited."""
+        return len(self.rows) if self.finished else max(self.sweep.num_trials, len(self.rows))
+
+    @property
     def ended_of_all(self) -> str:
         """``17 of 18``: trials that have ended, of those there are to be; one that failed and the one after it are two."""
-        return f"{len(self.rows)} of {max(self.sweep.num_trials, len(self.rows))}"
+        return f"{len(self.rows)} of {self.total}"
+
+    @property
+    def without_best(self) -> str:
+        """Why there is no best trial, in a sentence without its full stop."""
+        completed = sum(row["state"] == "completed" for row in self.rows)
+        if not self.finished:
+            kept = " and kept the constraints" if completed else ""
+            return f"no trial has used its whole budget{kept} yet"
+        if not self.rows:
+            return "it has finished without a trial"
+        words = {"completed": "broke a constraint", **{state: state.replace("_", " ") for state in STATES[1:]}}
+        counts = ", ".join(f"{count} {words[state]}" for state, count in self.states().items())
+        kept = " and kept the constraints" if completed else ""
+        return f"it has finished, but none of its trials used its whole budget{kept} ({counts})"
 
     def states(self) -> dict[str, int]:
         """How many trials ended in each state."""
         found = [row["state"] for row in self.rows]
-        return {state: found.count(state) for state in _STATE_ORDER if state in found}
+        return {state: found.count(state) for state in STATES if state in found}
 
     def table(self) -> Table:
         """The leaderboard for a terminal."""
@@ -164,13 +202,28 @@ def read_leaderboard(source: Source, sweep_id: str) -> Leaderboard:
         raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
     sweep = SweepConfig.stored(sessions[-1]["config_json"])
 
-    def place(row: Row) -> tuple[int, bool, float, int]:
-        value = finite(row["objective"])
-        merit = -math.inf if value is None else sweep.merit(value)
-        return _STATE_ORDER[row["state"]], not _keeps_constraints(row), -merit, row["trial_number"]
+    rows = sorted(read_trials(source, sweep_id).to_pylist(), key=lambda row: _place(row, sweep))
+    return Leaderboard(
+        sweep_id=sweep_id,
+        sweep=sweep,
+        rows=rows,
+        searched=json.loads(sessions[-1]["searched_json"]),
+        finished=sessions[-1]["event"] == "finished",
+    )
 
-    rows = sorted(read_trials(source, sweep_id).to_pylist(), key=place)
-    return Leaderboard(sweep_id=sweep_id, sweep=sweep, rows=rows, searched=json.loads(sessions[-1]["searched_json"]))
+
+def _place(row: Row, sweep: SweepConfig) -> tuple[Any, ...]:
+    share = 0.0
+    if row["state"] == "stopped_early":
+        share = sweep.share_used(config_of(row), row)
+    return place(
+        sweep,
+        state=row["state"],
+        feasible=_keeps_constraints(row),
+        share=share,
+        objective=row["objective"],
+        number=row["trial_number"],
+    )
 
 
 def _keeps_constraints(row: Row) -> bool:

@@ -34,10 +34,12 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def recall(self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, feasible: bool) -> None:
+    def recall(
+        self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, state: str, feasible: bool
+    ) -> None:
         """A trial ended in an earlier session; it counts as done and may be the best."""
         self.view.trials[trial_id] = TrialView(
-            settings=settings, state="earlier", objective=objective, feasible=feasible
+            settings=settings, state=state, earlier=True, objective=objective, feasible=feasible
         )
 
     def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:

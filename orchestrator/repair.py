@@ -12,17 +12,16 @@ from datetime import UTC
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import ResultReader, ResultWriter, Row, keys, read_reports
 from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
-from orchestrator.searcher import assignment_of
+from orchestrator.searcher import assignment_of, ended_state
 from orchestrator.study import CONFIG_ATTRIBUTE, ended_trials
 from trainables.metrics import METRICS
 from trainables.object_store import ObjectStore
 
-_STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped_early", TrialState.FAIL: "failed"}
 _REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS, *EXPENSE_COLUMNS]
 _TEACHER = ("teacher_sha256", "teacher_validation_accuracy", "teacher_test_accuracy")
 
@@ -54,7 +53,7 @@ def restore_rows(
 def _row(trial: FrozenTrial, report: Row, others: list[Row], sweep: SweepConfig) -> Row:
     settings = json.loads(trial.user_attrs[CONFIG_ATTRIBUTE])
     assignment = assignment_of(trial)
-    state = _STATES[trial.state]
+    state = ended_state(trial)
     columns = {CONFIG_PREFIX + name: value for name, value in settings.items()}
     same_teacher = [name for name in columns if name.startswith((f"{CONFIG_PREFIX}dataset", f"{CONFIG_PREFIX}teacher"))]
     other: dict[str, Any] = next((row for row in others if all(row[n] == columns[n] for n in same_teacher)), {})

@@ -326,6 +326,13 @@ def told_state(state: str) -> TrialState:
     return {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}.get(state, TrialState.FAIL)
 
 
+def ended_state(trial: FrozenTrial) -> EndState:
+    """How a trial ended, as far as the study knows."""
+    if trial.state is TrialState.FAIL:
+        return "diverged" if DIVERGED_ATTRIBUTE in trial.user_attrs else "failed"
+    return "completed" if trial.state is TrialState.COMPLETE else "stopped_early"
+
+
 def told_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
     """The objectives of a completed trial; a sweep of cases compares nothing, but Optuna wants a value."""
     return [float(report[name]) for name in sweep.directions] or [0.0]

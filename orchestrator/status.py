@@ -11,9 +11,8 @@ from optuna.trial import FrozenTrial
 from rich.console import Group
 from rich.text import Text
 
-from orchestrator.config import SweepConfig
 from orchestrator.expenses import Expenses
-from orchestrator.leaderboard import read_leaderboard
+from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.limit import spent_in_words
 from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
 from orchestrator.results.causes import causes_of
@@ -75,7 +74,7 @@ class SweepWatch:
         last = sessions[-1]
         heard = max([last["at"], *(report["reported_at"] for report in reports)])
         until = now if last["event"] == "started" else last["at"]
-        view = _view(self._study.trials(), board.sweep, board.searched, board.rows, reports, started=started)
+        view = _view(self._study.trials(), board, reports, started=started)
         state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
         return Status(
             sweep_id=self._sweep_id,
@@ -101,21 +100,11 @@ def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> 
     return "running", f"running, last word {ago} ago"
 
 
-def _view(
-    known: Sequence[FrozenTrial],
-    sweep: SweepConfig,
-    searched: list[str],
-    rows: list[Row],
-    reports: list[Row],
-    *,
-    started: datetime,
-) -> SweepView:
+def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], *, started: datetime) -> SweepView:
+    sweep, rows = board.sweep, board.rows
     ended = {row["trial_id"]: row for row in rows}
-    view = SweepView(
-        sweep=sweep,
-        searched=["case", "seed"] if sweep.cases else searched,
-        num_trials=max(sweep.num_trials, len(rows)),
-    )
+    searched = ["case", "seed"] if sweep.cases else board.searched
+    view = SweepView(sweep=sweep, searched=searched, num_trials=board.total)
     expenses = Expenses()
     expenses.recall(rows, reports)
     view.spent = spent_in_words(expenses, sweep.budget)
@@ -129,8 +118,7 @@ def _view(
     for key, row in ended.items():
         configs[key] = config_of(row)
         settings = {"case": row["case"], **configs[key].model_dump()}
-        state = row["state"] if row["ended_at"] >= started else "earlier"
-        view.trials[key] = _trial_view(configs[key], settings, state)
+        view.trials[key] = _trial_view(configs[key], settings, row["state"], earlier=row["ended_at"] < started)
     for report in sorted(reports, key=lambda report: report["reported_at"]):
         key = report["trial_id"]
         if key not in configs:
@@ -148,5 +136,5 @@ def _view(
     return view
 
 
-def _trial_view(config: AnyTrialConfig, settings: Mapping[str, Any], state: str) -> TrialView:
-    return TrialView(settings=settings, state=state, unit=config.unit, budget=config.budget)
+def _trial_view(config: AnyTrialConfig, settings: Mapping[str, Any], state: str, *, earlier: bool = False) -> TrialView:
+    return TrialView(settings=settings, state=state, earlier=earlier, unit=config.unit, budget=config.budget)

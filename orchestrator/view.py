@@ -13,11 +13,14 @@ from rich.text import Text
 
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.ranking import may_be_best, place
 from orchestrator.results.causes import in_words
 from trainables.metrics import finite
 
+_EARLIER = "earlier"
+
 _MARKS = {
-    "earlier": "dim",
+    _EARLIER: "dim",
     "completed": "green",
     "stopped_early": "yellow",
     "diverged": "red",
@@ -35,7 +38,10 @@ class TrialView:
 
     settings: Mapping[str, Any]
     state: str = "running"
-    """``running``, how it ended, or ``earlier``: it ended in an earlier session."""
+    """``running``, or how it ended."""
+
+    earlier: bool = False
+    """Whether it ended in an earlier session."""
 
     unit: str = ""
     done: int = 0
@@ -89,12 +95,25 @@ class SweepView:
 
     @property
     def best(self) -> str | None:
-        """Id of the best trial so far."""
+        """Id of the best trial, as the leaderboard has it; none as long as none may be that."""
+        return self._first(
+            {key: trial for key, trial in self.trials.items() if may_be_best(trial.state, feasible=trial.feasible)}
+        )
+
+    @property
+    def leading(self) -> str | None:
+        """Id of the running trial with the best value so far; none if there is none."""
+        return self._first({key: t for key, t in self.trials.items() if t.state == "running" and t.feasible})
+
+    def _first(self, trials: Mapping[str, TrialView]) -> str | None:
         if self.sweep.objective is None:
             return None
-        known = {key: trial.objective for key, trial in self.trials.items() if trial.feasible}
-        scored = {key: self.sweep.merit(value) for key, value in known.items() if value is not None}
-        return max(scored, key=lambda key: scored[key]) if scored else None
+        places = {
+            key: place(self.sweep, state="completed", feasible=True, share=1, objective=value, number=int(key[1:]))
+            for key, trial in trials.items()
+            if (value := trial.objective) is not None
+        }
+        return min(places, key=lambda key: places[key], default=None)
 
     def seconds_left(self, elapsed: float) -> float | None:
         """Wall seconds to the end, if the trials to come take as long as those of this session; none before there is one.
@@ -116,11 +135,12 @@ class SweepView:
     def summary(self, elapsed: float) -> str:
         """Trials done, best so far, time left."""
         parts = [f"{self.ended_count} of {self.num_trials} trials done"]
-        best = self.best
-        if best:
-            settings = self.settings_of(best)
-            about = f"{best}: {settings}" if settings else best
-            parts.append(f"best {self.sweep.objective} {self.trials[best].objective:.4f} ({about})")
+        shown = self.best or self.leading
+        if shown:
+            trial, settings = self.trials[shown], self.settings_of(shown)
+            about = f"{shown}: {settings}" if settings else shown
+            what = "best" if self.best else f"leading, at {trial.share:.0%} of its budget:"
+            parts.append(f"{what} {self.sweep.objective} {trial.objective:.4f} ({about})")
         if self.spent:
             parts.append(self.spent)
         left = self.seconds_left(elapsed)
@@ -138,7 +158,7 @@ class SweepView:
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "state", "progress", self.shown_metric, *self.searched):
             table.add_column(column, justify="left" if column in {"trial", "state"} else "right")
-        recent = [key for key in self.trials if self.trials[key].state != "earlier"]
+        recent = [key for key in self.trials if not self.trials[key].earlier]
         shown = sorted(recent, key=lambda key: (self.trials[key].state != "running", key))
         for key in shown[:rows]:
             trial = self.trials[key]
@@ -159,7 +179,7 @@ class SweepView:
 
     def _counts(self, elapsed: float) -> str:
         """How many are in each state, and how fast they end."""
-        states = [trial.state for trial in self.trials.values()]
+        states = [_EARLIER if trial.earlier else trial.state for trial in self.trials.values()]
         counts = [f"{states.count(state)} {state.replace('_', ' ')}" for state in _MARKS if state in states]
         work = self._work_done()
         if work > 0 and elapsed > 0:
@@ -167,7 +187,7 @@ class SweepView:
         return ", ".join(counts)
 
     def _best_curve(self) -> str:
-        best = self.best
+        best = self.best or self.leading
         history = self.trials[best].history if best else []
         if len(history) < 2:
             return ""
@@ -175,7 +195,7 @@ class SweepView:
 
     def _work_done(self) -> float:
         """In this session, in trials."""
-        earlier = sum(trial.state == "earlier" for trial in self.trials.values())
+        earlier = sum(trial.earlier for trial in self.trials.values())
         running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
         return self.ended_count - earlier + running
 

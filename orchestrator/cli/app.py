@@ -203,6 +203,7 @@ def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_o
     command = None if board.sweep.cases else board.rerun_command(this_command(), preset_or_file)
     if command:
         console.print(f"Best setting again: {command}", highlight=False, soft_wrap=True)
+    if board.contenders:
         sure = f"{program('zskt')} confirm {sweep_id}{_storage_option(config)}"
         console.print(f"Is it really better? New seeds tell: {sure}", highlight=False, soft_wrap=True)
     again = f"{program('zskt')} results {sweep_id}{_storage_option(config)}"

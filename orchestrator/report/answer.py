@@ -38,7 +38,7 @@ def question(data: SweepData) -> str:
         "none is stopped early" if sweep.scheduler.name == "none" else f"early stopping by {sweep.scheduler.name}"
     )
     return (
-        f"Which {names} give the best {words(data.metric)}? {where}; {_count(sweep.num_trials, 'trial')} of {amount:,} "
+        f"Which {names} give the best {words(data.metric)}? {where}; {_count(data.board.total, 'trial')} of {amount:,} "
         f"{unit} each, proposed by {sweep.sampler.name}, {stopping}."
     )
 
@@ -55,7 +55,8 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
         return _confirmed(data, confirmation)
     best, published = data.best, data.published
     if best is None or best.row is None:
-        return "No trial has used its whole budget yet, so there is no answer."
+        why = data.board.without_best
+        return f"{why[0].upper()}{why[1:]}, so there is no answer."
     value = best.row["objective"]
     text = f"Best so far is {_named(best, data.searched)}, with {shown(value, data.metric)} {words(data.metric)}"
     theirs = published.row["objective"] if published and published.row and published.state == "completed" else None
@@ -70,7 +71,7 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
 
 def advice(data: SweepData, confirmation: Confirmation | None) -> Text | None:
     """The command that makes the answer surer; none if there is none."""
-    if data.sweep.cases or data.best is None or data.sweep.scheduler.name == "pbt":
+    if not data.board.contenders:
         return None
     seeds = len(confirmation.sweep.seeds) if confirmation else 0
     typed = ["zskt", "confirm", data.sweep_id, "--top", "3", "--seeds", str(5 if seeds < 5 else 2 * seeds)]

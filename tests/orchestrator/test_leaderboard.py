@@ -46,6 +46,38 @@ def test_whole_budgets_come_first_then_the_objective_then_what_failed(store: Obj
     assert board.states() == {"completed": 2, "stopped_early": 1, "diverged": 1, "failed": 1}
 
 
+def test_of_those_stopped_the_further_one_comes_first_and_at_equal_budgets_the_better_one(store: ObjectStore) -> None:
+    stopped = [(0.80, 35), (0.70, 105), (0.90, 35), (0.99, 10), (None, 105)]
+    rows = [
+        {"objective": value, "state": "stopped_early", "pseudo_batches": done, "config_student_steps": 11 + number}
+        for number, (value, done) in enumerate(stopped)
+    ]
+    write(store, rows)
+    board = read_leaderboard(store, "sweep-a")
+    assert [row["trial_id"] for row in board.rows] == ["t0001", "t0004", "t0002", "t0000", "t0003"]
+    assert board.best is None
+    assert [row["trial_id"] for row in board.contenders] == ["t0001", "t0002", "t0000", "t0003"]
+
+
+def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(store: ObjectStore) -> None:
+    rows: list[dict[str, Any]] = [
+        {"objective": 0.9, "feasible": False},
+        {"objective": 0.8, "state": "stopped_early"},
+        {"objective": None, "state": "failed"},
+    ]
+    write(store, rows)
+    board = read_leaderboard(store, "sweep-a")
+    assert (board.ended_of_all, board.finished) == ("3 of 12", False)
+    assert board.without_best == "no trial has used its whole budget and kept the constraints yet"
+    ResultWriter(store, "sweep-a").write_session(session_row(SWEEP, [], number=0, event="finished", cpus=2, gpus=0))
+    board = read_leaderboard(store, "sweep-a")
+    assert (board.ended_of_all, board.finished) == ("3 of 3", True)
+    assert board.without_best == (
+        "it has finished, but none of its trials used its whole budget and kept the constraints "
+        "(1 broke a constraint, 1 stopped early, 1 failed)"
+    )
+
+
 def test_smaller_can_be_better(store: ObjectStore) -> None:
     sweep = SWEEP.model_copy(update={"objective": "student_loss", "mode": "min"})
     write(store, [{"objective": 0.9}, {"objective": 0.1}], sweep)

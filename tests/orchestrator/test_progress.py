@@ -65,15 +65,26 @@ def test_in_a_terminal_there_is_a_table_and_no_lines() -> None:
     assert row.split() == ["t0000", "running", "25%", "0.5000", "5", "1.235"]
 
 
-def test_the_best_is_the_best_of_all_sessions() -> None:
+def test_the_best_is_the_best_of_all_sessions_that_used_its_whole_budget_within_the_constraints() -> None:
     view, _ = progress()
-    view.recall("t0000", {"student_steps": 7}, 0.9, feasible=True)
-    view.recall("t0001", {"student_steps": 8}, None, feasible=True)
+    view.recall("t0000", {"student_steps": 7}, 0.9, state="completed", feasible=True)
+    view.recall("t0001", {"student_steps": 8}, None, state="failed", feasible=True)
+    view.recall("t0003", {"student_steps": 9}, 0.97, state="stopped_early", feasible=True)
+    view.recall("t0004", {"student_steps": 9}, 0.98, state="completed", feasible=False)
     view.started("t0002", SETTINGS, CONFIG)
-    view.reported("t0002", report(50, 0.5))
-    assert view.summary().startswith("2 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
     view.reported("t0002", report(100, 0.95))
-    assert "(t0002: student_steps=5, temperature=1.235)" in view.summary()
+    assert view.summary().startswith("4 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
+    view.ended("t0002", "completed", "")
+    assert "best validation_accuracy 0.9500 (t0002: student_steps=5, temperature=1.235)" in view.summary()
+
+
+def test_before_one_is_complete_what_leads_is_not_called_best() -> None:
+    view, _ = progress()
+    view.started("t0000", SETTINGS, CONFIG)
+    view.reported("t0000", report(50, 0.5))
+    assert "leading, at 50% of its budget: validation_accuracy 0.5000 (t0000: " in view.summary()
+    view.ended("t0000", "stopped_early", "")
+    assert view.summary().startswith("1 of 4 trials done") and "0.5" not in view.summary()
 
 
 def test_an_objective_that_only_the_end_tells_is_not_shown_before() -> None:
@@ -87,7 +98,7 @@ def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.Mon
     clock = [0.0]
     monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: clock[0])
     view, _ = progress()
-    view.recall("t0000", {}, 0.5, feasible=True)
+    view.recall("t0000", {}, 0.5, state="completed", feasible=True)
     assert view.seconds_left() is None
     view.started("t0001", SETTINGS, CONFIG)
     clock[0] = 50

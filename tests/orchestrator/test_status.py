@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys
@@ -39,8 +40,28 @@ def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> 
     text = text_of(status)
     assert "search-a: finished 2.0 h ago" in text.splitlines()[0]
     assert "8 completed, 16 stopped early, 24 trials an hour" in text
-    assert "24 of 24 trials done; best validation_accuracy 0." in text
+    best = read_leaderboard(store, "search-a").best
+    assert best is not None
+    assert f"24 of 24 trials done; best validation_accuracy {best['objective']:.4f} ({best['trial_id']}: " in text
     assert "left" not in text
+
+
+def test_a_trial_that_was_stopped_or_is_out_of_bounds_is_best_neither_here_nor_on_the_leaderboard(
+    store: ObjectStore,
+) -> None:
+    write_search(store, "search-a", trials=3)
+    best = read_leaderboard(store, "search-a").best
+    assert best is not None
+    writer = ResultWriter(store, "search-a")
+    for number, changes in enumerate(({"state": "stopped_early"}, {"feasible": False}), start=3):
+        row = trial(f"t000{number}", validation_accuracy=0.999, objective=0.999, **changes)
+        writer.write_trial(row)
+        writer.write_report(report(f"t000{number}", 140, reported_at=NOW, validation_accuracy=0.999))
+    view = SweepWatch(store, "search-a").look(now=NOW).view
+    view.trials["t0004"].feasible = False  # as its constraint would have it
+    assert view.best == best["trial_id"]
+    board = read_leaderboard(store, "search-a")
+    assert board.best is not None and board.best["trial_id"] == view.best
 
 
 def running_sweep(store: ObjectStore) -> StudySearcher:
@@ -77,6 +98,7 @@ def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStor
     text = text_of(status)
     assert "running, last word 30 s ago" in text
     assert "t0000 ▁▂█ 0.1000 to 0.7000" in text
+    assert "leading, at 50% of its budget: validation_accuracy 0.7000 (t0000: " in text
     assert "last warning: t0000: the generator has collapsed" in text
     assert "18 trials an hour" in text
     assert store.keys("") == before, "looking writes nothing"

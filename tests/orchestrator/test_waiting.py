@@ -4,13 +4,18 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.waiting import PATIENCE_SECONDS, WaitingWatch
+import pytest
+import ray
+from ray.util import placement_group, remove_placement_group
+
+from orchestrator.waiting import PATIENCE_SECONDS, WaitingWatch, own_places
 
 
 @dataclass
 class Session:
     now: float = 0.0
     said: list[str] = field(default_factory=list)
+    placed: int = 0
 
     def watch(self) -> WaitingWatch:
         return WaitingWatch(
@@ -19,6 +24,7 @@ class Session:
             warn=self.said.append,
             there=lambda: {"CPU": 8.0, "GPU": 1.0},
             free=lambda: {"GPU": 0.25},  # Ray leaves out what is all in use
+            placed=lambda: self.placed,
             clock=lambda: self.now,
         )
 
@@ -41,6 +47,28 @@ def test_a_sweep_that_finds_no_room_says_so_once() -> None:
         "no trial could begin for 60 s: each needs 1 CPU cores and 0.5 GPUs; free are 0 of 8 cores and "
     )
     assert "0.25 of 1 GPUs" in line
+
+
+@pytest.mark.parametrize(("placed", "whose"), [(1, "the process of one has"), (2, "the processes of 2 have")])
+def test_what_the_sweeps_own_starting_processes_hold_is_not_called_others(placed: int, whose: str) -> None:
+    session = Session(placed=placed)
+    watch = session.watch()
+    for session.now in (0.0, PATIENCE_SECONDS):
+        step(watch, "PENDING", "PENDING")
+    (line,) = session.said
+    assert line.startswith(f"no trial could begin for 60 s: {whose} a place and still start")
+    assert "thers" not in line
+
+
+@pytest.mark.ray
+def test_the_places_of_a_session_are_known(ray_local: None) -> None:
+    before = own_places()
+    group = placement_group([{"CPU": 1}])
+    ray.get(group.ready())
+    waiting = placement_group([{"CPU": 99}])
+    assert own_places() == before + 1
+    for made in (group, waiting):
+        remove_placement_group(made)
 
 
 def test_waiting_beside_a_trial_that_runs_is_no_waiting() -> None:

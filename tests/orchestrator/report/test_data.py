@@ -133,3 +133,21 @@ def test_without_a_completed_trial_there_is_no_answer(store: ObjectStore) -> Non
     assert (
         answer(read_sweep(store, "search-a"), None) == "No trial has used its whole budget yet, so there is no answer."
     )
+
+
+def _is_published(row: dict[str, object]) -> bool:
+    return row["trial_number"] == 0
+
+
+def test_of_a_sweep_that_has_finished_without_a_best_trial_it_is_said_what_became_of_them(store: ObjectStore) -> None:
+    write_search(store, "search-a", trials=3)
+    data = read_sweep(store, "search-a")
+    ends = ("stopped_early", "failed", "failed")
+    rows = [{**row, "state": end} for row, end in zip(sorted(data.board.rows, key=_is_published), ends, strict=True)]
+    without = replace(data, board=replace(data.board, rows=rows))
+    assert answer(without, None) == (
+        "It has finished, but none of its trials used its whole budget (1 stopped early, 2 failed), so there is no answer."
+    )
+    offered = advice(without, None)  # what was stopped may be confirmed
+    assert offered and "zskt confirm search-a" in offered.command
+    assert advice(replace(data, board=replace(data.board, rows=[])), None) is None
