@@ -1,8 +1,9 @@
 """After a search: its best settings again, with new seeds, against the published ones.
 
-The best of many trials is partly the luckiest. So the best few run again with seeds that the search has not seen, at full
-budget and without early stopping, beside the published settings; and the differences are taken seed by seed. It is a sweep
-of cases, so that it is continued, extended and kept like any other.
+The best of many trials is partly the luckiest. So the best few settings, each once, run again with seeds that the search has
+not seen, at full budget and without early stopping, beside the published settings; and the differences are taken seed by
+seed. Settings whose trial was stopped early are among them where fewer have used their whole budget: nothing but a whole
+run tells how good they are. It is a sweep of cases, so that it is continued, extended and kept like any other.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
 
     Args:
         board: The search's ended trials.
-        top: How many of its best completed trials run again.
+        top: How many of its best settings run again, in the order of the leaderboard.
         seeds: With how many seeds, none of them the search's.
 
     Raises:
@@ -49,17 +50,13 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
             f"{board.sweep_id}: how fast its machines were, by which its budget in seconds is counted, was not kept by the "
             "version that ran it; write budget: {flops_per_second: ...} and run it with another --sweep-id"
         )
-    published = board.published["trial_id"] if board.published else None
-    completed = [row for row in board.candidates if row["trial_id"] != published]
-    if not completed:
-        raise ConfigError(
-            f"{board.sweep_id}: no trial but the one with the published settings has used its whole budget yet; let the "
-            "sweep go on"
-        )
+    if not board.contenders:
+        raise ConfigError(f"{board.sweep_id}: {_nothing_to_confirm(board)}")
     fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.equal_budget else [])]
     defaults = sweep.trial_config({})
     cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
-    cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in completed[:top]}
+    contenders = board.contenders[:top]
+    cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in contenders}
     kept = ("trial", "scale", "teacher_recipe", "teachers", *RUN_FIELDS)
     same = {field: getattr(sweep, field) for field in kept}
     first = 1 + max(seed for field in _DRAWN_ANEW if (seed := getattr(defaults, field, None)) is not None)
@@ -75,6 +72,16 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
         }
     )
     return keys.confirming_sweep(board.sweep_id), confirming
+
+
+def _nothing_to_confirm(board: Leaderboard) -> str:
+    """Why no settings can be held against the published ones, and what to do."""
+    why = "no trial with other settings than the published ones has come far enough to be compared"
+    if not board.finished:
+        return f"{why} yet; let the sweep go on"
+    ends = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items()) or "no trial"
+    bounds = ", or has kept the constraints" if board.sweep.constraints else ""
+    return f"{why}{bounds}, and the sweep has finished ({ends}); search another space, or more trials with --num-trials"
 
 
 def confirm(

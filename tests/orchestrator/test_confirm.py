@@ -31,7 +31,8 @@ SEARCHED = ["generator_steps", "student_steps", "temperature"]
 def row(number: int, state: str = "completed", **settings: Any) -> dict[str, Any]:
     config = SEARCH.trial_config({"generator_steps": 1, "student_steps": 10, "temperature": 1.0, **settings})
     columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    return {"trial_id": f"t{number:04d}", "trial_number": number, "state": state, "feasible": True, **columns}
+    ended = {"state": state, "feasible": True, "objective": 0.5}
+    return {"trial_id": f"t{number:04d}", "trial_number": number, **ended, **columns}
 
 
 BOARD = Leaderboard(
@@ -110,13 +111,42 @@ def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_sea
         confirmation_sweep(replace(board, sweep=unknown), top=1, seeds=2)
 
 
-@pytest.mark.parametrize(
-    "rows", [[], [row(0)], [row(0), row(1, "stopped_early")]], ids=["none", "published", "stopped"]
-)
-def test_nothing_to_confirm_is_said(rows: list[dict[str, Any]]) -> None:
+NOTHING: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "published": [row(0)],
+    "published again": [row(0), row(1), row(2, "stopped_early")],
+    "without a number": [row(0), row(1, "stopped_early", student_steps=3) | {"objective": None}],
+    "out of bounds": [row(0), row(1, student_steps=3) | {"feasible": False}],
+    "failed": [row(0), row(1, "failed", student_steps=3)],
+}
+
+
+@pytest.mark.parametrize("rows", NOTHING.values(), ids=NOTHING)
+def test_nothing_to_confirm_is_said_with_what_can_be_done(rows: list[dict[str, Any]]) -> None:
     board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
-    with pytest.raises(ConfigError, match="let the sweep go on"):
+    with pytest.raises(ConfigError, match="^a: no trial with other settings.* yet; let the sweep go on"):
         confirmation_sweep(board, top=1, seeds=2)
+    with pytest.raises(ConfigError, match="and the sweep has finished.*--num-trials") as caught:
+        confirmation_sweep(replace(board, finished=True), top=1, seeds=2)
+    assert "go on" not in str(caught.value)
+
+
+def test_equal_settings_are_confirmed_once_and_the_published_ones_as_the_baseline() -> None:
+    rows = [row(3, student_steps=15), row(1), row(4, student_steps=15), row(2, temperature=2.0), row(0)]
+    board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
+    _, sweep = confirmation_sweep(board, top=3, seeds=2)
+    assert list(sweep.cases) == ["baseline", "t0003", "t0002"]
+    assert (len(sweep.configs()), sweep.num_trials) == (6, 6)
+
+
+def test_what_was_stopped_early_is_confirmed_behind_what_used_its_whole_budget() -> None:
+    rows = [row(0), row(2, student_steps=15), *(row(n, "stopped_early", student_steps=n) for n in (7, 6, 5))]
+    board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
+    _, sweep = confirmation_sweep(board, top=3, seeds=2)
+    assert list(sweep.cases) == ["baseline", "t0002", "t0007", "t0006"]
+    alone = replace(board, rows=[row(0), row(7, "stopped_early", student_steps=7)])
+    assert list(confirmation_sweep(alone, top=3, seeds=2)[1].cases) == ["baseline", "t0007"]
+    assert {config.budget for config in confirmation_sweep(alone, top=3, seeds=2)[1].configs()} == {40_000}
 
 
 def test_a_list_of_cases_has_no_winner() -> None:
