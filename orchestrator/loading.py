@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,12 @@ def load_sweep(
     assigned = _parse_assignments(assignments)
     trial = _mapping(content.get("trial"), f"{path}: trial")
     if content.get("cases"):
-        _refuse_seeds_of_searches(content, trial, assigned, path, given_by)
-        given = _mapping(content["cases"], f"{path}: cases")
-        cases = {name: {**trial, **_mapping(case, f"{path}: case {name}")} for name, case in given.items()}
-        content["cases"] = {name: _typed(case, assigned, f"{path}, case {name}") for name, case in cases.items()}
+        given = _mapping(content["cases"], f"{path}: cases").items()
+        own = {name: _mapping(case, f"{path}: case {name}") for name, case in given}
+        seeded = ["--set seed"] * ("seed" in assigned) + [f"{path}: trial: seed"] * ("seed" in trial)
+        _refuse_seeds([*seeded, *(f"{path}: case {name}: seed" for name, case in own.items() if "seed" in case)])
+        cases = {name: _typed({**trial, **case}, assigned, f"{path}, case {name}") for name, case in own.items()}
+        content["cases"] = cases
         content["trial"] = {}
     else:
         content["trial"] = _typed(trial, assigned, f"{path}, trial")
@@ -66,26 +68,23 @@ def load_sweep(
         sweep = SweepConfig.model_validate(content)
     except ValidationError as error:
         raise config_error(error, SweepConfig, str(path)) from error
-    return sweep if sweep.cases else _with_something_searched(sweep, trial, assigned, path, given_by, say)
+    if not sweep.cases:
+        return _with_something_searched(sweep, trial, assigned, path, given_by, say)
+    # What a session has written down says both as they are, and may be read again.
+    as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": sweep.num_trials}
+    _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
+    return sweep
 
 
-def _refuse_seeds_of_searches(
-    content: Mapping[str, Any],
-    trial: Mapping[str, Any],
-    assigned: Mapping[str, Scalar],
-    path: Path,
-    given_by: Mapping[str, str],
-) -> None:
-    """Each case runs once with each of the seeds: what a search calls so would have no effect.
+def _refuse_seeds(where: Sequence[str]) -> None:
+    """Each case runs once with each seed: what a search has instead would only give the sweep another id.
+
+    Args:
+        where: It was said all the same.
 
     Raises:
-        ConfigError: it was said all the same.
+        ConfigError: somewhere.
     """
-    cases = content["cases"] if isinstance(content["cases"], dict) else {}
-    where = [given_by[field] for field in ("seed", "num_trials") if field in given_by]
-    where += ["--set seed"] if "seed" in assigned else []
-    where += [f"{path}: trial: seed"] if "seed" in trial else []
-    where += [f"{path}: case {name}: seed" for name, case in cases.items() if isinstance(case, dict) and "seed" in case]
     if where:
         raise ConfigError(
             f"{', '.join(where)}: has no effect on a sweep of cases, each of which runs once with each seed; use seeds: "

@@ -122,7 +122,7 @@ def test_what_is_for_cases_is_refused_for_a_search() -> None:
         ({"flags": {"num_trials": 2}}, "--num-trials"),
         ({"assignments": ["seed=9"]}, "--set seed"),
         ({"in_file": {"seed": 5}}, "cases.yaml: seed"),
-        ({"in_file": {"num_trials": 6}}, "cases.yaml: num_trials"),
+        ({"in_file": {"num_trials": 7}}, "cases.yaml: num_trials"),
         ({"in_file": {"trial": {**FEW_SHOT["trial"], "seed": 1}}}, "cases.yaml: trial: seed"),
         ({"in_file": {"cases": {"scratch": {"method": "supervised", "seed": 1}}}}, "cases.yaml: case scratch: seed"),
     ],
@@ -137,6 +137,12 @@ def test_what_has_no_effect_on_cases_is_refused_with_what_has(
     ) as caught:
         load_sweep(str(file), flags=given.get("flags"), assignments=given.get("assignments", ()))
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_session_wrote_down_of_cases_is_a_file_of_cases(tmp_path: Path) -> None:
+    file = tmp_path / "cases.yaml"
+    file.write_text(yaml.safe_dump(sweep_of().model_dump(mode="json"), sort_keys=False))
+    assert load_sweep(str(file)).assignments() == sweep_of().assignments()
 
 
 def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:

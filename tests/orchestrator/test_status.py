@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -53,7 +54,8 @@ def test_a_trial_that_was_stopped_or_is_out_of_bounds_is_best_neither_here_nor_o
     best = read_leaderboard(store, "search-a").best
     assert best is not None
     writer = ResultWriter(store, "search-a")
-    for number, changes in enumerate(({"state": "stopped_early"}, {"feasible": False}), start=3):
+    others: list[dict[str, Any]] = [{"state": "stopped_early"}, {"feasible": False}]
+    for number, changes in enumerate(others, start=3):
         row = trial(f"t000{number}", validation_accuracy=0.999, objective=0.999, **changes)
         writer.write_trial(row)
         writer.write_report(report(f"t000{number}", 140, reported_at=NOW, validation_accuracy=0.999))

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import confirm
+from orchestrator.confirm import confirm, confirmation_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs import prepare_inputs
 from orchestrator.leaderboard import read_leaderboard
@@ -139,6 +139,30 @@ def test_the_same_command_again_does_nothing_and_more_trials_extend(storage: str
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_a_space_that_is_used_up_ends_the_sweep_as_finished(tmp_path: Path, storage: str) -> None:
+    space = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
+    file = tmp_path / "dups.yaml"
+    file.write_text(yaml.safe_dump(sweep_of(storage, space=space, num_trials=6).model_dump(mode="json")))
+    command = ["sweep", str(file), "--sweep-id", "dups"]
+    used_up = "all 2 settings of the space have been tried; 6 trials were asked for"
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 0, first.output
+    assert used_up in first.output.splitlines()
+    assert "2 of 2 trials ended: 2 completed" in first.output
+    events = read_sweeps(find_storage(storage), "dups")["event"].to_pylist()
+    assert events[-1] == "finished"
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0
+    assert used_up in again.output.splitlines()[0]
+    assert read_sweeps(find_storage(storage), "dups")["event"].to_pylist() == events, "no session was needed"
+    assert sorted(row["config_student_steps"] for row in trials(storage, "dups")) == [10, 20]
+    status = CliRunner().invoke(app, ["status", "dups", "--storage", storage])
+    assert "dups: finished" in status.output and "2 of 2 trials done" in status.output
+    _, confirming = confirmation_sweep(read_leaderboard(find_storage(storage), "dups"), top=3, seeds=2)
+    assert confirming.num_trials == 4
+
+
+@pytest.mark.usefixtures("ray_local")
 @pytest.mark.parametrize("max_failures", [0, 1])
 def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str, max_failures: int) -> None:
     choices = {"type": "categorical", "choices": ["lenet", "wrn-10-1"]}
@@ -216,6 +240,7 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
         assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
         assert max(told.intermediate_values) == row["pseudo_batches"]
     board = read_leaderboard(find_storage(storage), "halving")
+    assert SweepWatch(find_storage(storage), "halving").look().view.best == (board.best and board.best["trial_id"])
     again = rerun(board, stopped[0]["trial_id"], console=Console(file=io.StringIO()))
     assert again.now is not None
     assert (again.now["state"], again.now["pseudo_batches"]) == ("stopped_early", stopped[0]["pseudo_batches"])
