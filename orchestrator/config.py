@@ -28,7 +28,7 @@ SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
 MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data_free_scores")
 """Fields that say what is measured of a trial, and how often."""
 
-WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs")
+WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs", "allow_slow_precision")
 """Fields that change no weight: what else they change, a trial's students are the same."""
 
 SHARED_FIELDS = (
@@ -47,11 +47,12 @@ SHARED_FIELDS = (
     "iteration_scale",
     "initial_student",
     "initial_trial",
+    "allow_slow_precision",
     *MEASURING_FIELDS,
     *SEEDS,
 )
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
-them, and seeds, for a lucky one is no finding. Cases may differ in them."""
+them, what is allowed but changes nothing, and seeds, for a lucky one is no finding. Cases may differ in them."""
 
 RUN_FIELDS = (
     "resources",

@@ -74,6 +74,9 @@ class NodeFacts:
     gpus_seen: int = 0
     """GPUs that torch can use."""
 
+    bfloat16: str | None = None
+    """By what it computes in bfloat16, on its GPU where it has one; none where it has nothing for that."""
+
     clock_ahead: float = 0.0
     """Seconds by which its clock is ahead of the asking process's."""
 
@@ -100,6 +103,7 @@ def local_facts(
     import torch
 
     from orchestrator.provenance import code_hash, package_version
+    from trainables.precision import bfloat16_instructions
 
     found: dict[str, Any] = {
         "versions": {
@@ -110,6 +114,7 @@ def local_facts(
             "zskt": f"{package_version()}, code {code_hash()}",
         },
         "gpus_seen": torch.cuda.device_count(),
+        "bfloat16": bfloat16_instructions(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
     }
     return found | ({} if storage is None else {"storage_error": _storage_error(storage, marker)})
 
@@ -183,6 +188,27 @@ def check_gpus(nodes: Sequence[NodeFacts], *, may_come: bool = False) -> Finding
         )
     total = sum(node.gpus for node in nodes)
     return _ok("GPUs", f"{total:g}" if total else "none: trials run on CPUs")
+
+
+def check_bfloat16(nodes: Sequence[NodeFacts], *, wanted: bool) -> Finding:
+    """What each node has for ``precision=bfloat16``.
+
+    Args:
+        nodes: Those that are there.
+        wanted: Whether a trial asks for it, and does not allow that it be slow.
+    """
+    by_means: dict[str | None, list[str]] = {}
+    for node in nodes:
+        if not node.failure:
+            by_means.setdefault(node.bfloat16, []).append(node.name)
+    have = [f"{means} on {', '.join(names)}" for means, names in by_means.items() if means]
+    lacking = ", ".join(by_means.get(None, []))
+    if not lacking:
+        return _ok("bfloat16", "; ".join(have))
+    text = "; ".join([*have, f"no instructions for it on {lacking}, where precision=bfloat16 is slow and refused"])
+    if wanted and not (len(nodes) > 1 and all(node.is_head for node in nodes if node.bfloat16 is None)):
+        return _problem("bfloat16", f"{text}: use precision=float32, or allow_slow_precision=true with it")
+    return _ok("bfloat16", text)
 
 
 def check_storage(nodes: Sequence[NodeFacts], storage: StorageConfig | None) -> Finding:
@@ -336,6 +362,7 @@ def examine(
             yield check_nodes(nodes)
             yield from check_versions(nodes)
             yield check_gpus(nodes, may_come=may_come)
+            yield check_bfloat16(nodes, wanted=sweep is not None and any(c.needs_bfloat16 for c in sweep.configs()))
             yield check_clocks(nodes)
             yield check_storage(nodes, storage)
             if sweep is not None:

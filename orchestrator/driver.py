@@ -33,6 +33,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.refusals import (
     check_countable,
+    check_precision_here,
     check_same_teachers,
     check_shared_storage,
 )
@@ -122,6 +123,7 @@ class Driver:
         """Everything between connecting to Ray and leaving it."""
         self._concurrency(session)  # what fits nowhere is refused before anything is done
         check_shared_storage(self.sweep, session)
+        check_precision_here(self.sweep, self.domains, session)
         check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         started = datetime.now(UTC)

@@ -25,6 +25,7 @@ from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
 from trainables.devices import device_name
 from trainables.flops import pseudo_batch_work, trial_work, updates_per_unit
 from trainables.object_store import ObjectStore
+from trainables.precision import why_slow
 from trainables.teachers import TeacherRegistry
 
 Source = Literal["earlier", "measured", "counted"]
@@ -105,6 +106,14 @@ class Plan:
     def usd(self) -> Span | None:
         """What all of it costs."""
         return self._in_all(lambda cost: cost.usd)
+
+    @property
+    def refusals_here(self) -> list[str]:
+        """Why this machine would refuse trials that run on its cores; empty where none would be."""
+        if self.sweep.gpus_per_trial:
+            return []
+        device = torch.device("cpu")
+        return sorted({reason for config in self.sweep.configs() if (reason := why_slow(config, device))})
 
     def if_stopped(self, *, least: bool) -> Plan:
         """The same where as many trials as may be are stopped at once, or none is."""

@@ -39,7 +39,7 @@ def plan_sentences(plan: Plan) -> list[str]:
     trials = f"{plan.trials} trial{'' if plan.trials == 1 else 's'}"
     lines = [f"{trials}, {_gpu_hours(plan)}, {_price(plan.usd)}."]
     lines += [*_early_stopping(plan), *_sources(plan), *_machines(plan), *_budget(plan)]
-    return lines
+    return lines + [f"Not on this machine: {reason}" for reason in plan.refusals_here]
 
 
 def _early_stopping(plan: Plan) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from cluster.prices import Machine, PriceList
 from cluster.session import RaySession
@@ -22,6 +23,7 @@ from trainables.datasets import find_spec
 from trainables.metrics import METRICS
 from trainables.networks import check_network
 from trainables.object_store import ObjectStore
+from trainables.precision import check_precision
 from trainables.trial import TrialInputs
 
 
@@ -163,6 +165,24 @@ def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
             f"storage={sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
             "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
         )
+
+
+def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribution], session: RaySession) -> None:
+    """Refuse a precision that the one machine of a session only imitates, before anything is trained.
+
+    Where there are several machines, or GPUs, each trial finds out where it runs.
+
+    Raises:
+        PrecisionError: a trial has it, or a search may propose it.
+    """
+    if session.hosts > 1 or sweep.gpus_per_trial:
+        return
+    configs = sweep.configs()
+    searched = domains.get("precision")
+    if isinstance(searched, CategoricalDistribution):
+        configs += [configs[0].model_copy(update={"precision": precision}) for precision in searched.choices]
+    for config in configs:
+        check_precision(config, torch.device("cpu"))
 
 
 def check_countable(sweep: SweepConfig, machines: Iterable[Machine], prices: PriceList) -> None:

@@ -126,6 +126,11 @@ class TrialConfig(Config):
         """Whether real images or labels have any part in the trial, be it that the student is measured on them."""
         return True
 
+    @property
+    def needs_bfloat16(self) -> bool:
+        """Whether the trial is to run only where a machine has instructions for bfloat16."""
+        return False
+
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, values: Any) -> Any:
@@ -294,6 +299,10 @@ class ZeroShotConfig(TrialConfig):
     """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
     to 10 bits, ``bfloat16`` computes in 16 bits; weights, losses and accuracies stay in float32."""
 
+    allow_slow_precision: bool = False
+    """Whether ``precision=bfloat16`` may run where processor or GPU has no instructions for it, which on CPUs takes 2 to 18
+    times as long as ``float32``. False: such a trial is refused. Changes no number."""
+
     compilation: Literal["auto", "always", "never"] = "auto"
     """Whether torch compiles the loop, which changes rounding and takes one to five minutes once for each machine and pair
     of networks. ``auto``: on a CPU with ``fast``, for wide ResNets and at least 500 pseudo batches."""
@@ -361,6 +370,10 @@ class ZeroShotConfig(TrialConfig):
     @property
     def reads_images(self) -> bool:
         return self.audited
+
+    @property
+    def needs_bfloat16(self) -> bool:
+        return self.precision == "bfloat16" and not self.allow_slow_precision
 
     @property
     def wants_compilation(self) -> bool:

@@ -6,6 +6,7 @@
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
       |- NetworkError            a network that another package brings is not what the loop needs
       |- StudentError            a student to start from is not there, or damaged
+      |- PrecisionError          the machine only imitates the precision that is asked for, slowly
       |- RecordingError          the loop cannot be recorded as a CUDA graph
       |- StorageRefusedError     storage does not let us: no right, no bucket, wrong key; an OSError too
       |- StorageOutageError      storage did not answer for longer than we wait; an OSError too
@@ -40,6 +41,10 @@ class NetworkError(TrialError):
 
 class StudentError(TrialError):
     """A student that was kept cannot be used."""
+
+
+class PrecisionError(TrialError):
+    """A machine would compute in a precision that it has no instructions for."""
 
 
 class RecordingError(TrialError):

@@ -31,6 +31,7 @@ from trainables.devices import claim_device, device_name
 from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
 from trainables.guards import warnings
+from trainables.precision import check_precision
 from trainables.signs_of_life import SignsOfLife
 from trainables.snapshots import is_due, take_snapshot
 from trainables.training import Report, Training
@@ -147,6 +148,7 @@ class TrialTrainable(Trainable):
         if gpus > 0 and device.type == "cpu":
             self._machine_notes.append("a GPU was set aside, but torch finds none: trials run on the CPU, slowly")
         self._config = config_class(settings).model_validate(settings)
+        check_precision(self._config, device)
         self.training = build_training(self._config, inputs, storage, device)
         self._signs = SignsOfLife(self._key)
         self._saver = CheckpointSaver(storage.checkpoints, self._key) if storage else None

@@ -17,6 +17,7 @@ from orchestrator.config_blocks import StorageConfig
 from orchestrator.doctor import (
     Finding,
     NodeFacts,
+    check_bfloat16,
     check_clocks,
     check_gpus,
     check_inputs,
@@ -68,6 +69,18 @@ def test_another_version_on_one_node_is_named_with_both() -> None:
     assert finding.startswith(
         "problem  torch: 2.14.1 on head, worker; 2.13.0 on old: use one image, or run ray up again"
     )
+
+
+def test_instructions_for_bfloat16_are_told_and_missed_where_a_sweep_needs_them() -> None:
+    with_amx, without = replace(WORKER, name="new", bfloat16="AMX_BF16"), replace(WORKER, name="old")
+    assert str(check_bfloat16([with_amx], wanted=True)) == "ok       bfloat16: AMX_BF16 on new"
+    nodes = [with_amx, without, replace(WORKER, name="silent", failure="no answer")]
+    told = "bfloat16: AMX_BF16 on new; no instructions for it on old, where precision=bfloat16 is slow and refused"
+    assert str(check_bfloat16(nodes, wanted=False)) == f"ok       {told}"
+    assert str(check_bfloat16(nodes, wanted=True)).startswith(f"problem  {told}: use precision=float32, or ")
+    # Trials on workers are what counts.
+    assert check_bfloat16([HEAD, with_amx], wanted=True).outcome == "ok"
+    assert check_bfloat16([HEAD], wanted=True).outcome == "problem"
 
 
 def test_a_gpu_that_torch_does_not_see_is_one() -> None:

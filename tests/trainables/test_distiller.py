@@ -378,6 +378,7 @@ EXCEPTIONS = {
     "method": "has one value here: tests/trainables/test_trial.py",
     "compilation": "changes bits of wide networks: the tests above",
     "cuda_graphs": "changes no weight: tests/trainables/test_graphs.py",
+    "allow_slow_precision": "lets a trial run or not: tests/trainables/test_precision.py",
     "transition_images": "measured after the loop: tests/trainables/test_trial.py",
     "audited": "chooses the images: tests/trainables/test_trial.py",
     "initial_trial": "found among the checkpoints: tests/trainables/test_ray_trainables.py",

@@ -1,0 +1,76 @@
+"""``precision=bfloat16`` on a machine without instructions for it: said before anything starts, and by ``zskt plan``."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from cluster.capacity import Capacity, NodeType
+from cluster.session import RaySession
+from orchestrator.config import SweepConfig
+from orchestrator.plan import make_plan
+from orchestrator.refusals import check_precision_here
+from tests.conftest import tiny_settings
+from trainables.errors import PrecisionError
+
+HALF: dict[str, Any] = {"precision": "bfloat16"}
+MEANT: dict[str, Any] = {"allow_slow_precision": True}
+SEARCHED: dict[str, BaseDistribution] = {"precision": CategoricalDistribution(["float32", "bfloat16"])}
+
+
+@pytest.fixture(autouse=True)
+def old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType({"avx2": True}))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+def session(hosts: int) -> RaySession:
+    return RaySession(cpus=1, gpus=0, capacity=Capacity(fixed=[NodeType(count=hosts, cpus=1, gpus=0)]), hosts=hosts)
+
+
+def search(gpu: float = 0, **trial: Any) -> SweepConfig:
+    settings = {"name": "a", "trial": tiny_settings(**trial), "num_trials": 2, "resources": {"gpu": gpu}}
+    return SweepConfig.model_validate(settings)
+
+
+def comparison(**case: Any) -> SweepConfig:
+    cases = {"baseline": {}, "half": {**HALF, **case}}
+    return SweepConfig.model_validate({"name": "a", "trial": tiny_settings(), "cases": cases, "objective": None})
+
+
+@pytest.mark.parametrize(
+    ("sweep", "domains"),
+    [(search(**HALF), {}), (comparison(), {}), (search(), SEARCHED)],
+    ids=["fixed", "in a case", "searched"],
+)
+def test_one_machine_is_told_before_anything_starts(sweep: SweepConfig, domains: dict[str, BaseDistribution]) -> None:
+    with pytest.raises(PrecisionError, match="^precision=bfloat16: .* allow_slow_precision=true"):
+        check_precision_here(sweep, domains, session(hosts=1))
+    check_precision_here(sweep, domains, session(hosts=2))  # whose trials find out for themselves
+
+
+@pytest.mark.parametrize(
+    ("sweep", "domains"),
+    [
+        (search(), {}),
+        (search(**HALF, **MEANT), {}),
+        (search(**MEANT), SEARCHED),
+        (comparison(**MEANT), {}),
+        (search(gpu=1, **HALF), {}),
+    ],
+    ids=["float32", "fixed and meant", "searched and meant", "in a case and meant", "on a GPU"],
+)
+def test_what_is_meant_or_runs_elsewhere_is_not_refused(
+    sweep: SweepConfig, domains: dict[str, BaseDistribution]
+) -> None:
+    check_precision_here(sweep, domains, session(hosts=1))
+
+
+def test_a_plan_says_that_this_machine_would_refuse_it() -> None:
+    assert not make_plan(comparison(**MEANT)).warnings
+    last = make_plan(comparison()).sentences()[-1]
+    assert last.startswith("Not on this machine: precision=bfloat16: ")
