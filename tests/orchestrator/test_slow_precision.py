@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.plan import make_plan
+from orchestrator.plan_page import plan_sentences
 from orchestrator.refusals import check_precision_here
 from tests.conftest import tiny_settings
 from trainables.errors import PrecisionError
@@ -29,7 +31,8 @@ def old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session(hosts: int) -> RaySession:
-    return RaySession(cpus=1, gpus=0, capacity=Capacity(fixed=[NodeType(count=hosts, cpus=1, gpus=0)]), hosts=hosts)
+    capacity = Capacity(fixed=[NodeType(count=hosts, cpus=1, gpus=0)])
+    return RaySession(cpus=1, gpus=0, capacity=capacity, hosts=hosts, folder=Path("unused"))
 
 
 def search(gpu: float = 0, **trial: Any) -> SweepConfig:
@@ -71,6 +74,6 @@ def test_what_is_meant_or_runs_elsewhere_is_not_refused(
 
 
 def test_a_plan_says_that_this_machine_would_refuse_it() -> None:
-    assert not make_plan(comparison(**MEANT)).warnings
-    last = make_plan(comparison()).sentences()[-1]
+    assert not make_plan(comparison(**MEANT)).refusals_here
+    last = plan_sentences(make_plan(comparison()))[-1]
     assert last.startswith("Not on this machine: precision=bfloat16: ")
