@@ -71,8 +71,11 @@ class TriedSettings:
     sweep: SweepConfig
     space: SearchSpace
     study: Study
-    _configs: dict[int, AnyTrialConfig] = field(default_factory=dict)
-    """Of trials that were looked at before, by number."""
+    _ended: dict[AnyTrialConfig, int] = field(default_factory=dict)
+    """Settings of trials that came to an end of their own, as far as was looked before: there may be thousands."""
+
+    _looked_at: set[int] = field(default_factory=set)
+    """Numbers of trials that had ended by then, failed ones too."""
 
     _combinations: dict[int, tuple[Draft, AnyTrialConfig] | None] = field(default_factory=dict)
     """Of a finite space those that were looked at before, by place; none where fields do not go together."""
@@ -93,12 +96,19 @@ class TriedSettings:
     def known(self) -> dict[AnyTrialConfig, int]:
         """Settings of trials that run or came to an end of their own, each with the trial's number; what failed may be tried
         again."""
-        found: dict[AnyTrialConfig, int] = {}
+        running: dict[AnyTrialConfig, int] = {}
         for trial in self.study.get_trials(deepcopy=False):
+            if trial.number in self._looked_at:
+                continue
             failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
-            if not failed and CONFIG_ATTRIBUTE in trial.user_attrs:
-                found.setdefault(self._config_of(trial), trial.number)
-        return found
+            if CONFIG_ATTRIBUTE in trial.user_attrs and not failed:
+                settings = settings_of_trial(trial)
+                # Without checks: what an earlier version kept has the defaults of fields that came later.
+                config = config_class(settings).model_construct(**settings)
+                (self._ended if trial.state.is_finished() else running).setdefault(config, trial.number)
+            if trial.state.is_finished():
+                self._looked_at.add(trial.number)
+        return self._ended | running
 
     def untried(self, *, first: int = 0) -> Iterator[Draft]:
         """Combinations of a finite space that have not been tried, each once; nothing of a space not known to be finite.
@@ -128,13 +138,6 @@ class TriedSettings:
             return self.sweep.sampler.grid
         values = self.space.values if isinstance(self.space, InlineSpace) else None
         return values and {name: found for name, found in values.items() if name not in self.sweep.trial}
-
-    def _config_of(self, trial: FrozenTrial) -> AnyTrialConfig:
-        if trial.number not in self._configs:
-            settings = settings_of_trial(trial)
-            # Without checks: what an earlier version kept has the defaults of fields that came later.
-            self._configs[trial.number] = config_class(settings).model_construct(**settings)
-        return self._configs[trial.number]
 
     def _combination(self, values: Mapping[str, Sequence[Any]], place: int) -> tuple[Draft, AnyTrialConfig] | None:
         """What is at a place in the space, the last field's values following each other."""
