@@ -30,16 +30,21 @@ def ray_environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def token_of_cluster() -> Iterator[None]:
-    """Use the token that this machine has for clusters (``~/.ray/auth_token``, ``RAY_AUTH_TOKEN``), if it has one.
+def token_of_cluster(address: str) -> Iterator[None]:
+    """Show a cluster this machine's token (``RAY_AUTH_TOKEN``, ``~/.ray/auth_token``) for a block, if it asks for one.
 
-    Ray by itself uses it only for clusters that it finds without an address. ``RAY_AUTH_MODE`` says otherwise.
+    To a cluster that asks for none it is not shown: this process would then ask the cluster's for it, which have none.
+    ``RAY_AUTH_MODE`` says otherwise, and so does Ray where the address is ``ray://``.
+
+    Args:
+        address: ``host:port`` of a cluster's head, which answers.
     """
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled; as ray.init does
-
-    _read_again()
-    has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
-    with ray_environment({_MODE: os.environ.get(_MODE, "token")} if has_token else {}):
+    if os.environ.get(_MODE) or address.startswith("ray://"):
+        yield
+        return
+    with ray_environment({_MODE: "disabled"}):
+        asks = is_refused(address)
+    with ray_environment({_MODE: "token"} if asks else {}):
         yield
 
 
@@ -50,19 +55,19 @@ def is_refused(address: str) -> bool:
         address: ``host:port`` of a cluster's head, which answers.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import AuthenticationError, RayError
 
     try:
         GcsClient(address=address)
     except AuthenticationError:
         return True
-    except Exception:  # whatever else is wrong, ray.init says it better
+    except (RayError, OSError):  # ray.init says better what else is wrong
         return False
     return False
 
 
 def _read_again() -> None:
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled; as ray.init does
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

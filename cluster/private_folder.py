@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 PREFIX = "zskt-"
 """What the folders' names begin with."""
@@ -32,6 +33,10 @@ _PATIENCE = 5.0
 """Seconds for which processes that are ending may still write into a folder that is removed."""
 
 
+class NoPrivateFolderError(RuntimeError):
+    """No such folder can be made; the message says where it was tried."""
+
+
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Make a folder of mode 0700 for a block, and remove it with all that is in it at the end.
@@ -39,17 +44,44 @@ def private_folder() -> Iterator[Path]:
     Folders that sessions of this user have left behind because they were killed are removed first.
 
     Raises:
-        OSError: there is no room for it in the temporary folder, and neither in ``/tmp``.
+        NoPrivateFolderError: it cannot be made in the temporary folder, and neither in ``/tmp``.
     """
     parents = _parents()
     _remove_abandoned(parents)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parents[0]))
+    folder, lock = _make(parents)
     try:
-        with (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it however this process ends
+        with lock:
             yield folder
     finally:
         _remove(folder)
+
+
+def _make(parents: list[Path]) -> tuple[Path, TextIO]:
+    """A new folder, and its lock, which the kernel lets go of however this process ends."""
+    while True:
+        folder = _make_unlocked(parents)
+        try:
+            lock = (folder / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except FileNotFoundError:
+            continue
+        # Between these two lines another session may have taken it for one that was left behind.
+        if (folder / _LOCK).exists():
+            return folder, lock
+        lock.close()
+
+
+def _make_unlocked(parents: list[Path]) -> Path:
+    errors = []
+    for parent in parents:
+        try:
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        except OSError as error:
+            errors.append(f"{parent}: {error.strerror}")
+    raise NoPrivateFolderError(
+        f"no folder for the files of a session can be made ({'; '.join(errors)}): free some space there, or name another "
+        f"folder with TMPDIR, of at most {_LONGEST_PARENT} characters, as sockets lie in it"
+    )
 
 
 def _parents() -> list[Path]:

@@ -21,6 +21,7 @@ from cluster.credentials import lend_credentials, no_credentials
 from cluster.description import read_description
 from cluster.local_ray import local_ray
 from cluster.prices import Machine, described_machines, machine_of
+from cluster.private_folder import VARIABLE as FOLDER_VARIABLE
 from cluster.private_folder import private_folder
 
 CONNECT_SECONDS = 5
@@ -28,6 +29,11 @@ CONNECT_SECONDS = 5
 
 JOIN_SECONDS = 300
 """How long machines that one already has may take to join after ``ray up``, which does not wait for them."""
+
+_OTHER_TOKEN = (
+    "the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's into "
+    "~/.ray/auth_token, or name its file with RAY_AUTH_TOKEN_PATH"
+)
 
 logger = logging.getLogger("zskt.cluster")
 """Says when machines keep us waiting."""
@@ -99,7 +105,8 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
 
     with private_folder() as folder, ExitStack() as stack:
         if ray.is_initialized():
-            yield _describe(folder)
+            ours = FOLDER_VARIABLE in os.environ  # a local session, whose processes have our environment
+            yield _describe(folder, borrow_credentials=no_credentials if ours else lend_credentials())
             return
         address = address or os.environ.get("RAY_ADDRESS") or _joined_address() or "local"
         with _sigterm_as_it_was():
@@ -114,10 +121,18 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
 
 @contextmanager
 def _sigterm_as_it_was() -> Iterator[None]:
-    """Keep the caller's handler of SIGTERM, if there is one: ``ray.init`` puts its own in its place, which exits at once."""
+    """Keep the caller's handler of SIGTERM, if there is one: ``ray.init`` puts its own in its place, which exits at once.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM came while that one was in place.
+    """
     previous = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as error:
+        if callable(previous) and error.code == signal.SIGTERM:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         if callable(previous) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, previous)
@@ -136,10 +151,14 @@ def _connected(address: str, folder: Path) -> Iterator[None]:
         return
     import ray
 
-    with token_of_cluster():
-        _check_reachable(address)
+    _check_reachable(address)
+    with token_of_cluster(address):
         try:
+            if not address.startswith("ray://") and is_refused(address):
+                raise NoClusterError(_OTHER_TOKEN.format(address=address))
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except ray.exceptions.AuthenticationError as error:
+            raise NoClusterError(_OTHER_TOKEN.format(address=address)) from error
         except ConnectionError as error:
             raise NoClusterError(str(error)) from error
         try:
@@ -154,20 +173,23 @@ def _joined_address() -> str | None:
     The record lies where every user of the machine can write. One that is neither ours nor root's is not believed.
     (``address="auto"`` would join any Ray on this machine, another user's sweep included, and end with it.)
     """
-    from ray._private.utils import get_ray_address_file, read_ray_address  # Ray has no public way to ask
+    from ray._private.utils import get_ray_address_file  # Ray has no public way to ask without connecting
 
-    record = Path(get_ray_address_file(None))
-    if not record.exists() or record.stat().st_uid not in {os.getuid(), 0}:
+    try:
+        record = os.open(get_ray_address_file(None), os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
         return None
-    address: str | None = read_ray_address()
-    return address or None
+    with open(record) as file:  # noqa: PTH123  # a path could be another file by now
+        if os.fstat(record).st_uid not in {os.getuid(), 0}:
+            return None
+        return file.read().strip() or None
 
 
 def _check_reachable(address: str) -> None:
-    """Knock at ``host:port`` first, and show it our token, since Ray goes on trying in vain for many minutes.
+    """Knock at ``host:port`` first, since Ray goes on trying a dead address for many minutes.
 
     Raises:
-        NoClusterError: nobody answers, or not without another token.
+        NoClusterError: nobody answers.
     """
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not port.isdigit():
@@ -177,11 +199,6 @@ def _check_reachable(address: str) -> None:
     except OSError as error:
         forget = "; `ray stop` forgets a cluster that is gone" if address == _joined_address() else ""
         raise NoClusterError(f"no Ray cluster answers at {address}: {error}{forget}") from error
-    if not address.startswith("ray://") and is_refused(address):
-        raise NoClusterError(
-            f"the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's "
-            "into ~/.ray/auth_token, or name its file with RAY_AUTH_TOKEN_PATH"
-        )
 
 
 def _wait_for_machines(description: Mapping[str, Any]) -> None:

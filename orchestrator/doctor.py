@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cluster.capacity import Capacity
 from cluster.credentials import no_credentials
 from cluster.prices import described_machines
+from cluster.private_folder import NoPrivateFolderError
 from cluster.session import NoClusterError, ray_session
 from orchestrator.config import SweepConfig
 from orchestrator.config_blocks import StorageConfig
@@ -369,6 +370,8 @@ def examine(
                 yield check_trials(sweep, session.capacity)
     except NoClusterError as error:
         raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+    except NoPrivateFolderError as error:
+        raise ClusterError(str(error)) from error
     if sweep is not None:
         yield from check_inputs(sweep)
     yield check_quota(description, spot_quota)

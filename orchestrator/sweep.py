@@ -15,6 +15,7 @@ import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from rich.console import Console
 
+from cluster.private_folder import NoPrivateFolderError
 from cluster.session import NoClusterError, ray_session
 from orchestrator.agenda import Agenda, failed_cases
 from orchestrator.config import Assignment, SweepConfig
@@ -156,6 +157,8 @@ def _run_session(
                     driver.on_cluster(session).run_session(session)
             except NoClusterError as error:
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+            except NoPrivateFolderError as error:
+                raise ClusterError(str(error)) from error
             except StorageOutageError:
                 raise
             except (OSError, pa.ArrowException) as error:

@@ -154,7 +154,7 @@ class Lan:
         config["cluster_name"] = self.folder.name
         config["provider"] |= {"head_ip": head.address, "worker_ips": [host.address for host in workers]}
         config["auth"] = {"ssh_user": pwd.getpwuid(os.getuid()).pw_name, "ssh_private_key": str(self.folder / "key")}
-        authentication = [line for line in config["setup_commands"] if "RAY_AUTH_MODE" in line]
+        authentication = [line for line in config["setup_commands"] if "auth_token" in line or "RAY_AUTH_MODE" in line]
         project = "grep -q zskt ~/.bashrc || echo 'export PYTHONPATH=$HOME/zskt' >> ~/.bashrc"
         config["setup_commands"] = [*authentication, project]
         small = f"ray start --num-cpus={cpus} --object-store-memory=100000000 "

@@ -1,4 +1,4 @@
-"""What a sweep opens and leaves behind on its machine, started as users start it: a new process without Ray's variables.
+"""What a sweep opens and leaves behind on its machine, started as users start it: a new process, without what conftest sets.
 
 Where this may be made (root, with ``ip`` and ``unshare``), it runs in a network of its own that has a second address, and is
 looked at from a machine beside it.
@@ -48,6 +48,9 @@ class Network:
     address: str | None
     """Under which the sweep's machine is known there; None where it has no address but loopback."""
 
+    holder: int | None = None
+    """Process that holds the sweep's network; None where that is this machine's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
@@ -86,13 +89,12 @@ class Doors:
         )
 
     def processes(self) -> list[int]:
-        """All that it has started: they have its temporary folder."""
-        mark = f"TMPDIR={self.temporary}".encode()
-        return [
-            int(process.name)
-            for process in Path("/proc").glob("[0-9]*")
-            if mark in contents(process / "environ").split(b"\0")
-        ]
+        """All that it has started. (Their environment does not tell: Ray's workers write their names over it.)"""
+        there = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+        holder = self.network.holder
+        if holder is None:
+            return [pid for pid in there if os.getpid() in list(ancestors(pid))[1:]]
+        return [pid for pid in there if pid != holder and network_of(pid) == network_of(holder)]
 
     def listeners(self) -> dict[int, str]:
         """Address by port on which they listen."""
@@ -134,6 +136,20 @@ def links(folder: Path) -> list[str]:
         return []
 
 
+def network_of(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except OSError:
+        return ""
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    while pid > 1:
+        yield pid
+        parent = contents(Path(f"/proc/{pid}/status")).partition(b"PPid:")[2].split()
+        pid = int(parent[0]) if parent else 0
+
+
 def ip_of(digits: str) -> str:
     """An address in ``/proc/net/tcp``: words of 32 bits, each in this machine's byte order."""
     words = [int(digits[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(digits), 8)]
@@ -168,7 +184,7 @@ def network() -> Iterator[Network]:
             call(*prefix, "ip", "link", "set", "zskt0", "up")
         # Ray finds out by it under which address others reach this machine.
         call(*enter, "ip", "route", "add", "default", "via", BESIDE)
-        yield Network(enter=enter, leave=leave, address=INSIDE)
+        yield Network(enter=enter, leave=leave, address=INSIDE, holder=int(spaces[0]))
 
 
 @contextmanager
@@ -228,8 +244,10 @@ def test_only_the_sweep_itself_comes_in_and_no_secret_is_left_behind(doors: Door
     doors.secrets["token"] = settings[b"RAY_AUTH_TOKEN"].decode()
     assert len(doors.secrets["token"]) == 64
 
+    commands = [contents(Path(f"/proc/{pid}/cmdline")) for pid in doors.processes()]
+    assert any(command.startswith(b"ray::") for command in commands), "workers are looked at too"
     listeners = doors.listeners()
-    assert len(listeners) >= 4, "gcs_server, raylet, the driver and a worker at least"
+    assert len(listeners) >= 6, "gcs_server, two of the raylet, runtime environments, the driver and a worker"
     assert {address.removeprefix("::ffff:") for address in listeners.values()} == {"127.0.0.1"}
     if doors.network.address:
         assert reached(doors.network.leave, doors.network.address, listeners) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import ray
 
 from cluster import session
+from cluster.authentication import token_of_cluster
 from cluster.capacity import Capacity, NodeType
 from cluster.session import NoClusterError, ray_session
 
@@ -114,3 +116,45 @@ def test_a_cluster_that_asks_for_a_token_is_joined_with_the_one_in_the_users_hom
     assert "asks for a token" in join()
     (home / ".ray" / "auth_token").write_text(os.environ["RAY_AUTH_TOKEN"])
     assert join() == "joined 2.0\n"
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_token_is_shown_only_where_it_is_asked_for(
+    asks: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    modes = []
+
+    def refuses(address: str) -> bool:
+        modes.append(os.environ["RAY_AUTH_MODE"])
+        return asks
+
+    monkeypatch.setattr("cluster.authentication.is_refused", refuses)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with token_of_cluster("192.0.2.10:6379"):
+        assert os.environ.get("RAY_AUTH_MODE") == ("token" if asks else None)
+    assert modes == ["disabled"]
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+def test_a_record_of_a_cluster_that_another_user_could_have_laid_down_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record, link = tmp_path / "ray_current_cluster", tmp_path / "link"
+    record.write_text("192.0.2.10:6379")
+    link.symlink_to(record)
+    for file, expected in ((record, "192.0.2.10:6379"), (link, None), (tmp_path / "missing", None)):
+        monkeypatch.setattr("ray._private.utils.get_ray_address_file", lambda temp_dir, file=file: str(file))
+        assert session._joined_address() == expected
+    monkeypatch.setattr("ray._private.utils.get_ray_address_file", lambda temp_dir: str(record))
+    os.chown(record, 4711, -1) if os.getuid() == 0 else monkeypatch.setattr("os.getuid", lambda: 4711)
+    assert session._joined_address() is None
+
+
+def test_sigterm_while_ray_starts_is_like_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(address: str, folder: Path) -> None:
+        raise SystemExit(signal.SIGTERM)  # what ray.init's own handler does
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(session, "_connected", connect)
+    with pytest.raises(KeyboardInterrupt), ray_session("local"):
+        pass
