@@ -28,7 +28,7 @@ from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.data import DatasetSplits
 from trainables.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.devices import runs_ahead, send, tf32
-from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance
+from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.extra_terms import ExtraTerms
 from trainables.flops import pseudo_batch_flops
 from trainables.generator import Generator
@@ -179,6 +179,7 @@ class ZeroShotDistiller:
         # First, for it waits for the device.
         entry = self._logbook.report(self, self.student, self.generator, further=self._scores)
         teacher_balance, student_balance = map(class_balance, self._class_counts)
+        coverage = class_coverage(*self._class_counts)
         self._class_counts.zero_()
         step = max(0, self.pseudo_batches - 1)
         self.last_report = {
@@ -190,6 +191,7 @@ class ZeroShotDistiller:
             "student_lr": self._rate(self.config.student_lr, step),
             "teacher_class_entropy": teacher_balance,
             "student_class_entropy": student_balance,
+            "class_coverage": coverage,
             **entry,
         }
         return self.last_report

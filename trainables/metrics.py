@@ -248,6 +248,15 @@ METRICS: tuple[Metric, ...] = (
         methods=_ZERO_SHOT,
     ),
     Metric(
+        name="class_coverage",
+        kind=float,
+        unit="share in [0, 1]",
+        description="How often the student sees a class in pseudo images since the last report, over how often the teacher "
+        "does: the smallest ratio among the classes that the teacher sees in at least 1 % of them, at most 1. 0: one of "
+        "them is never seen by the student.",
+        methods=_ZERO_SHOT,
+    ),
+    Metric(
         name="image_diversity",
         kind=float,
         unit="share, about 1",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import make_distiller, make_probe_set
-from trainables.evaluation import BatchNormDistance, DataFreeScorer, ProbeSet, class_balance
+from trainables.evaluation import BatchNormDistance, DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.evaluation.data_free import PROBE_KINDS
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.networks import Network, build_network
@@ -97,6 +97,14 @@ def test_each_score_by_hand() -> None:
 def test_the_balance_of_classes() -> None:
     assert class_balance(torch.tensor([3, 3, 3])) == pytest.approx(1)
     assert class_balance(torch.tensor([5, 0, 0])) == 0
+
+
+def test_coverage_is_that_of_the_class_which_the_student_sees_least() -> None:
+    teacher = torch.tensor([500, 300, 195, 5])
+    assert class_coverage(teacher, torch.tensor([600, 310, 90, 0])) == pytest.approx(90 / 195)
+    assert class_coverage(teacher, torch.tensor([700, 300, 0, 0])) == 0
+    assert class_coverage(teacher, torch.tensor([500, 300, 200, 0])) == 1  # the fourth is too rare to count
+    assert class_coverage(torch.zeros(4), torch.zeros(4)) == 1
 
 
 def test_the_distance_from_batch_norms_statistics_by_hand() -> None:

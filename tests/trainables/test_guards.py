@@ -26,8 +26,8 @@ def seen(distiller: ZeroShotDistiller, *, recorded: float | None = None) -> dict
 def test_a_healthy_trial_is_left_alone() -> None:
     for settings in ({}, WIDE):
         distiller = make_distiller(**settings, batch_size=32, student_steps=2, teacher_entropy_weight=0.0)
-        # An untrained teacher sees few classes; that guard has a test of its own.
-        assert set(seen(distiller)) <= {"one class"}
+        # An untrained teacher sees few classes, and two pseudo batches teach none; these guards have tests of their own.
+        assert set(seen(distiller)) <= {"one class", "class not learnt"}
 
 
 def test_every_guard_watches_a_column_and_has_a_remedy() -> None:
@@ -92,6 +92,22 @@ def test_statistics_without_momentum_are_at_rest() -> None:
     assert set(seen(distiller)) & {"student in eval mode", "running statistics at rest"} == {
         "running statistics at rest"
     }
+
+
+def test_a_class_that_the_student_has_not_learnt_by_the_end() -> None:
+    distiller = make_distiller(batch_size=16)
+    report = distiller.advance()
+    unlearnt: Report = {**report, "class_coverage": 0.1}
+    halfway: Report = {**unlearnt, "pseudo_batches": distiller.config.budget - 1}
+    ended: Report = {**unlearnt, "pseudo_batches": distiller.config.budget}
+
+    def found(report: Report) -> dict[str, str]:
+        return warnings(distiller.config, report, recorded_teacher_accuracy=None)
+
+    assert "raise total_pseudo_batches" in found(ended)["class not learnt"]
+    # Early on every student lacks classes.
+    assert "class not learnt" not in found(halfway)
+    assert "class not learnt" not in found({**ended, "class_coverage": 0.5})
 
 
 @pytest.mark.parametrize(("recorded", "warned"), [(0.95, True), (None, False)])
