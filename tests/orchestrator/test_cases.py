@@ -168,7 +168,7 @@ def test_assignments_on_the_command_line_win_in_every_case() -> None:
     sweep = load_sweep("digits-table-1", assignments=["student_steps=3", "gradient_clip_norm=none"])
     config = sweep.configs()[0]
     assert isinstance(config, ZeroShotConfig)
-    assert (config.student_steps, config.gradient_clip_norm, config.batch_size) == (3, None, 64)
+    assert (config.student_steps, config.gradient_clip_norm, config.batch_size) == (3, None, 32)
 
 
 def test_scaling_keeps_the_learning_rates_and_shortens_what_is_supervised() -> None:

@@ -1,111 +1,53 @@
 """A verdict can say no: faults that re-implementations of the method had, each put into the real loop, are found.
 
-The students are LeNets with BatchNorm, which learn from digits in seconds. What is "published" for them are runs of the
-same loop without a fault, and runs with other seeds are found to be on their curve.
+The students are LeNets rigged so that BatchNorm matters (``benchmarks.defects.BatchNormLeNet``). What is "published" for
+them are runs of the same loop without a fault, with other seeds than the tests'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
 import pytest
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from benchmarks.digits_reference import digits, train_teacher
-from orchestrator.loading import load_sweep
+from benchmarks.defects import FAULTS, accuracy_with
+from benchmarks.digits_runs import config_of, digits, sweep_of, train_teacher
+from benchmarks.false_alarms import STRICT, off_curve_rate
 from orchestrator.reproduction import Verdict, judge_on_curve
-from trainables.config import ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller, _Lesson
-from trainables.evaluation import accuracy
-from trainables.networks import Network
 from trainables.teachers import Teacher
 
 HEALTHY = (
     *(0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906),
     *(0.947, 0.938, 0.943, 0.922, 0.939, 0.919, 0.885, 0.952, 0.919),
 )
-"""Test accuracies without a fault, of nine seeds on one machine and nine on another: rounding alone moves so short a run by
-points."""
+"""Test accuracies without a fault: seeds 0 to 2 and 10 to 15 on one processor, and nine on another."""
 
-
-class BatchNormLeNet(Network):
-    """Its channels have scales that differ a hundredfold, which BatchNorm undoes, at test time by its running statistics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(1, 6, 5, bias=False), nn.BatchNorm2d(6)
-        self.conv2, self.bn2 = nn.Conv2d(6, 16, 5, bias=False), nn.BatchNorm2d(16)
-        self.scales1, self.scales2 = (torch.logspace(-1, 1, channels).view(-1, 1, 1) for channels in (6, 16))
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = F.relu(self.bn1(self.scales1 * self.conv1(images)))
-        second = F.relu(self.bn2(self.scales2 * self.conv2(F.max_pool2d(first, 2))))
-        hidden = F.relu(self.fc1(F.max_pool2d(second, 2).flatten(1)))
-        return self.fc3(F.relu(self.fc2(hidden))), [first, second]
+ON_A_THIRD_PROCESSOR = (0.885, 0.828)
+"""Two more, which the 95 % interval called off the curve of those."""
 
 
 @cache
 def teacher() -> Teacher:
-    return train_teacher(load_sweep("digits-table-1"), digits())
+    return train_teacher(sweep_of("batchnorm-none"), digits())
 
 
-def accuracy_with(fault: Callable[[ZeroShotDistiller], None], seed: int) -> float:
-    config = load_sweep("digits-table-1").configs()[0].model_copy(update={"seed": seed})
-    assert isinstance(config, ZeroShotConfig)
-    distiller = ZeroShotDistiller(config, teacher=teacher(), splits=digits().without_training_images())
-    torch.manual_seed(seed)
-    distiller.student = BatchNormLeNet().train()
-    distiller.student_optimizer = torch.optim.Adam(distiller.student.parameters(), lr=config.student_lr)
-    fault(distiller)
-    distiller.train(config.budget - distiller.pseudo_batches)
-    return accuracy(distiller.student, digits().test, distiller.normalisation)
-
-
-def no_fault(distiller: ZeroShotDistiller) -> None:
-    pass
-
-
-def no_momentum(distiller: ZeroShotDistiller) -> None:
-    for module in distiller.student.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.0
-
-
-def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
-    distiller.train(1)
-    distiller.student.eval()
-    distiller.student.train = lambda mode=True: distiller.student  # type: ignore[method-assign]
-
-
-def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
-    teach = distiller._teach
-
-    def mixed_up(images: Tensor) -> _Lesson:
-        with torch.no_grad():
-            return teach(distiller.generator(torch.randn(len(images), distiller.config.latent_dim)))
-
-    distiller._teach = mixed_up
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_sound_loop_is_called_off_less_than_once_in_10_000(runs: int) -> None:
+    """Resampled from all twenty runs without a fault. Where the interval were 95 %, it would be one in twenty."""
+    assert off_curve_rate((*HEALTHY, *ON_A_THIRD_PROCESSOR), runs, HEALTHY) < 1e-4
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("fault", "runs", "verdict"),
-    [
-        (no_fault, 2, Verdict.ON_CURVE),
-        (no_momentum, 1, Verdict.OFF_CURVE),
-        (student_left_in_eval_mode, 2, Verdict.OFF_CURVE),
-        (teacher_outputs_from_another_batch, 1, Verdict.OFF_CURVE),
-    ],
-)
-def test_a_fault_takes_the_student_off_the_curve(
-    fault: Callable[[ZeroShotDistiller], None], runs: int, verdict: Verdict
-) -> None:
-    values = [accuracy_with(fault, seed) for seed in range(runs)]
-    judgement = judge_on_curve(values, HEALTHY, spread=None)
-    assert judgement.verdict is verdict, (values, judgement.note)
-    assert verdict is Verdict.ON_CURVE or "below" in judgement.note
+@pytest.mark.parametrize(("fault", "runs"), [("no-momentum", 2), ("other-batch", 1)])
+def test_a_fault_takes_the_student_off_the_curve(fault: str, runs: int) -> None:
+    """A single run is off below 75.1 % test accuracy; without momentum runs have come out at 40 to 63 %. A student left in
+    eval mode is not among the faults: it ended at 92.2 and 78.7 %, which no verdict on two runs sees, and a guard says it.
+    """
+    values = [
+        accuracy_with(FAULTS[fault], config_of(f"batchnorm-{fault}", seed), teacher(), digits())
+        for seed in range(20, 20 + runs)
+    ]
+    judgement = judge_on_curve(values, HEALTHY, spread=None, confidence=STRICT)
+    assert judgement.verdict is Verdict.OFF_CURVE, (values, judgement.note)
+    assert "below" in judgement.note
