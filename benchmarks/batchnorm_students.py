@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.digits_reference import digits
+from benchmarks.digits_runs import digits
 from benchmarks.published_loop import PublishedLoop
 from orchestrator.paired import PairedDifference, paired_difference
 from trainables.config import SupervisedConfig, ZeroShotConfig

@@ -69,7 +69,7 @@ def blocks() -> list[str]:
 
 def test_the_reader_reads_all_sweeps_or_one(tmp_path: Path) -> None:
     fill(str(tmp_path / "runs"))
-    code = blocks()[0].replace('"./runs"', f'"{tmp_path}/runs"').replace("quickstart-cbf31a73", "searched")
+    code = blocks()[0].replace('"./runs"', f'"{tmp_path}/runs"').replace("quickstart-c20469bd", "searched")
     found: dict[str, Any] = {}
     exec(code, found)
     assert len(found["trials"]) == 8

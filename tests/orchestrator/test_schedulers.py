@@ -4,10 +4,13 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from benchmarks.early_stopping import read_curves, replay
 from orchestrator.config_blocks import SchedulerConfig
+from orchestrator.loading import load_sweep
 from orchestrator.schedulers import (
     AshaScheduler,
     BudgetScheduler,
@@ -196,3 +199,15 @@ def test_without_a_scheduler_nothing_is_stopped() -> None:
         make_scheduler(config, objective="a", mode="max", used=lambda settings, result: 0, budget=10, past_reports=[])
         is None
     )
+
+
+def test_of_the_quick_starts_twelve_trials_several_run_to_the_end() -> None:
+    """The kept learning curves of digits, replayed: 5.5 of 12 trials run to the end on average, fewer than three in one of
+    25 sweeps. The draws have a fixed seed, so this test has no false alarm.
+    """
+    scheduler = load_sweep("quickstart").scheduler
+    assert load_sweep("quickstart-zero-shot").scheduler == scheduler
+    curves, draw = read_curves(), np.random.default_rng(0)
+    completed = [replay(curves, scheduler, draw).completed for _ in range(50)]
+    assert 4 < np.mean(completed) < 7
+    assert sum(count < 3 for count in completed) <= 5

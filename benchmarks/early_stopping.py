@@ -1,0 +1,172 @@
+"""What early stopping would have done to the quick start: the scheduler replayed over kept learning curves.
+
+    python -m benchmarks.early_stopping
+
+``benchmarks/data/digits_curves.csv`` holds students on the digits that were trained to the end: settings around the quick
+start's, and their test accuracy after each fifth of the budget. A replayed sweep draws twelve of them with replacement and
+runs them two at a time, each as fast as its work lets it; the real scheduler decides. ``--more N`` first adds N runs with
+random settings of the quick start's own space.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.digits_runs import digits, train_teacher
+from orchestrator.config_blocks import SchedulerConfig
+from orchestrator.loading import load_sweep
+from orchestrator.schedulers import make_scheduler
+from trainables.config import ZeroShotConfig
+from trainables.distiller import ZeroShotDistiller
+from trainables.flops import pseudo_batch_flops
+
+CURVES = Path(__file__).parent / "data" / "digits_curves.csv"
+SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+COLUMNS = ("settings", "seed", *(f"after_{share:.0%}" for share in SHARES))
+"""``settings``: fields in which a run differs from the quick start's ``trial``, as JSON."""
+
+CANDIDATES = ((0.25, 3), (0.25, 4), (0.34, 3), (0.5, 2), (0.5, 3), (0.5, 4))
+"""Grace and reduction factor."""
+
+
+REPORTS = 14
+"""Of a trial of the quick start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A student's accuracies and what they cost."""
+
+    accuracies: tuple[float, ...]
+    """At each of ``REPORTS`` equal parts of its budget, interpolated between those that were measured."""
+
+    work: float
+    """Of its whole budget, in floating-point operations."""
+
+
+def read_curves(path: Path = CURVES) -> list[Curve]:
+    """Read the kept curves."""
+    found = []
+    for row in csv.DictReader(path.read_text().splitlines()):
+        config = config_of(json.loads(row["settings"]), int(row["seed"]))
+        measured = [float(row[column]) for column in COLUMNS[2:]]
+        # A tenth is chance, at the beginning.
+        reports = np.interp(np.arange(1, REPORTS + 1) / REPORTS, (0.0, *SHARES), (0.1, *measured))
+        work = config.total_pseudo_batches * pseudo_batch_flops(config)
+        found.append(Curve(accuracies=tuple(map(float, reports)), work=work))
+    return found
+
+
+def config_of(settings: dict[str, Any], seed: int) -> ZeroShotConfig:
+    """Make the quick start's trial with other settings, reported after each fifth, without validation images."""
+    trial = load_sweep("quickstart").trial | {"validation_fraction": 0, "seed": seed} | settings
+    config = ZeroShotConfig.model_validate(trial)
+    return config.model_copy(update={"evaluation_interval": config.total_pseudo_batches // len(SHARES)})
+
+
+def add_runs(count: int, path: Path) -> None:
+    """Train students with random settings of the quick start's space, and keep their curves as they come."""
+    torch.set_num_threads(1)
+    splits = digits()
+    teacher = train_teacher(load_sweep("quickstart"), splits)
+    made = len(path.read_text().splitlines())
+    for number in range(made, made + count):
+        draw = np.random.default_rng(number)
+        settings = {
+            "generator_steps": int(draw.integers(1, 4)),
+            "student_steps": int(draw.integers(5, 21)),
+            "temperature": round(float(np.exp(draw.uniform(np.log(0.5), np.log(8.0)))), 3),
+        }
+        distiller = ZeroShotDistiller(config_of(settings, number), teacher=teacher, splits=splits)
+        accuracies = [distiller.advance()["test_accuracy"] for _ in SHARES]
+        with path.open("a", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow([json.dumps(settings), number, *accuracies])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a replayed sweep came to."""
+
+    completed: int
+    found_best: bool
+    """Whether the best of its trials, by its accuracy at the end, is one that ran to the end."""
+
+    seconds: float
+    """In units of one trial with mean work."""
+
+
+def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.Generator) -> Outcome:
+    """Run one sweep of these trials, two at a time."""
+    judge = make_scheduler(
+        scheduler, objective="a", mode="max", used=lambda config, result: 0, budget=REPORTS, past_reports=[]
+    )
+    waiting = [curves[index] for index in draw.integers(len(curves), size=12)]
+    best = max(curve.accuracies[-1] for curve in waiting)
+    mean_work = float(np.mean([curve.work for curve in curves]))
+    events: list[tuple[float, int, int]] = []
+    trials: list[Curve] = []
+    completed: list[Curve] = []
+    now = 0.0
+
+    def start() -> None:
+        if waiting:
+            trials.append(waiting.pop())
+            heapq.heappush(events, (now + trials[-1].work / REPORTS, len(trials) - 1, 1))
+
+    start()
+    start()
+    while events:
+        now, number, report = heapq.heappop(events)
+        curve = trials[number]
+        stops = judge is not None and judge.decide(f"t{number}", report, curve.accuracies[report - 1]) == "STOP"
+        if report == REPORTS:
+            completed.append(curve)
+        if report == REPORTS or stops:
+            start()
+        else:
+            heapq.heappush(events, (now + curve.work / REPORTS, number, report + 1))
+    found = bool(completed) and max(curve.accuracies[-1] for curve in completed) == best
+    return Outcome(completed=len(completed), found_best=found, seconds=now / mean_work)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print how well early accuracies rank students, and a line for each scheduler."""
+    from scipy.stats import spearmanr
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--more", type=int, default=0)
+    parser.add_argument("--sweeps", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    if options.more:
+        add_runs(options.more, CURVES)
+    curves = read_curves()
+    ends = [curve.accuracies[-1] for curve in curves]
+    print(f"{len(curves)} curves; rank correlation of accuracies with those at the end:")
+    for report in range(2, REPORTS, 2):
+        correlation = spearmanr([curve.accuracies[report - 1] for curve in curves], ends).statistic
+        print(f"after {report / REPORTS:.0%}: {correlation:.2f}")
+    print("\n| grace | reduction factor | completed of 12 [90 %] | best trial completed | time |")
+    print("| ---: " * 5 + "|")
+    for grace, factor in (*CANDIDATES, (1.0, 2)):
+        draw = np.random.default_rng(0)
+        scheduler = SchedulerConfig(name="none" if grace == 1 else "asha", grace=grace, reduction_factor=factor)
+        found = [replay(curves, scheduler, draw) for _ in range(options.sweeps)]
+        completed = [outcome.completed for outcome in found]
+        low, high = np.percentile(completed, [5, 95])
+        best, seconds = (float(np.mean(part)) for part in ([o.found_best for o in found], [o.seconds for o in found]))
+        name = "none |" if grace == 1 else f"{grace:g} | {factor}"
+        print(f"| {name} | {np.mean(completed):.1f} [{low:.0f}, {high:.0f}] | {best:.0%} | {seconds:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
