@@ -44,7 +44,8 @@ def token_of_cluster(address: str) -> Iterator[None]:
         return
     with ray_environment({_MODE: "disabled"}):
         asks = is_refused(address)
-    with ray_environment({_MODE: "token"} if asks else {}):
+        shown = asks and _has_token()
+    with ray_environment({_MODE: "token"} if shown else {}):
         yield
 
 
@@ -57,6 +58,8 @@ def is_refused(address: str) -> bool:
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
     from ray.exceptions import AuthenticationError, RayError
 
+    if os.environ.get(_MODE, "").lower() == "token" and not _has_token():
+        return True  # Ray would end this process
     try:
         GcsClient(address=address)
     except AuthenticationError:
@@ -64,6 +67,17 @@ def is_refused(address: str) -> bool:
     except (RayError, OSError):  # ray.init says better what else is wrong
         return False
     return False
+
+
+def _has_token() -> bool:
+    """Whether this machine has a token for clusters."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+    from ray.exceptions import AuthenticationError
+
+    try:
+        return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+    except AuthenticationError:  # RAY_AUTH_TOKEN_PATH names no file
+        return False
 
 
 def _read_again() -> None:

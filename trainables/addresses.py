@@ -88,7 +88,8 @@ class Address:
             return
         if self.scheme not in {"s3", *GOOGLE}:
             raise AddressError(f"{self.scheme}:// is not an address that can be opened; {_EXPECTED}")
-        if "@" in self.host or any("key" in name or "token" in name for name in self.options):
+        # A secret key may hold a slash, behind which the rest of it and the @ are; no bucket's name has a colon.
+        if "@" in self.host or ":" in self.host or any("key" in name or "token" in name for name in self.options):
             raise AddressError(
                 "the address holds a key; keys are taken from the environment, a profile or the instance's role"
             )

@@ -99,7 +99,8 @@ def describe_teacher(
             f"teacher {name} ({source}) on {dataset}: {strange}; its training has diverged, so lower learning_rate in "
             "teacher_recipe"
         )
-    accuracies = measure(network, splits, find_normalisation(normalisation))
+    with seeded(0, "teacher measured"):  # a network may draw random numbers in eval mode too
+        accuracies = measure(network, splits, find_normalisation(normalisation))
     chance = 1 / find_spec(dataset).num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
     if accuracies.test is not None and accuracies.test < threshold:

@@ -101,17 +101,25 @@ def test_a_cluster_that_asks_for_a_token_is_joined_with_the_one_in_the_users_hom
     home = tmp_path / "home"
     (home / ".ray").mkdir(parents=True)
 
-    def join() -> str:
+    def join(**more: str) -> str:
         command = [sys.executable, "-c", "import sys\nfrom ray import tune" + JOIN, address]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=environment | {"HOME": str(home)}, cwd=ROOT
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**environment, "HOME": str(home), **more},
+            cwd=ROOT,
         )
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert join() == (
         f"the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's into "
         "~/.ray/auth_token, or name its file with RAY_AUTH_TOKEN_PATH\n"
     )
+    for more in ({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "missing")}, {"RAY_AUTH_MODE": "token"}):
+        assert "asks for a token" in join(**more)
     (home / ".ray" / "auth_token").write_text("0" * 64)
     assert "asks for a token" in join()
     (home / ".ray" / "auth_token").write_text(os.environ["RAY_AUTH_TOKEN"])
@@ -129,6 +137,7 @@ def test_a_token_is_shown_only_where_it_is_asked_for(
         return asks
 
     monkeypatch.setattr("cluster.authentication.is_refused", refuses)
+    monkeypatch.setattr("cluster.authentication._has_token", lambda: True)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with token_of_cluster("192.0.2.10:6379"):
         assert os.environ.get("RAY_AUTH_MODE") == ("token" if asks else None)

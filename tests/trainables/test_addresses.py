@@ -77,6 +77,7 @@ def test_options_are_decoded_and_not_shown() -> None:
         ("s3://bucket/p?scheme=http#SECRET", "another scheme than http or https"),
         ("s3://bucket/p?secret_key=SECRET", "the address holds a key"),
         ("gs://me:SECRET@bucket/p", "the address holds a key"),
+        ("s3://AKIAX:SEC/RET@bucket/p", "the address holds a key"),
         ("gs://bucket/p?region=x", "behind which gs:// has no options"),
         (
             "https://me:SECRET@host/p?token=SECRET",

@@ -8,7 +8,7 @@ from trainables.data import normalise
 from trainables.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.networks import frozen_copy
 from trainables.probe.synthesis import smooth_noise
-from trainables.seeding import stream
+from trainables.seeding import seeded, stream
 from trainables.teachers import Teacher
 
 NOISE_IMAGES = 50
@@ -28,6 +28,6 @@ def only_class_in_noise(teacher: Teacher) -> int | None:
     pixels = torch.randint(256, shape, generator=random, dtype=torch.uint8)
     images = [normalise(pixels, normalisation, torch.float32), smooth_noise(NOISE_IMAGES, spec.channels, random=random)]
     network = frozen_copy(teacher.build())
-    with torch.no_grad():
+    with torch.no_grad(), seeded(0, "teacher shown noise"):
         classes = torch.cat([network(batch)[0].argmax(1) for batch in images]).unique()
     return int(classes) if len(classes) == 1 else None

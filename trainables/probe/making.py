@@ -7,9 +7,10 @@ from torch import Tensor
 
 from trainables.datasets import find_normalisation, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, ProbeKind, ProbeSet
+from trainables.networks import Network
 from trainables.probe.synthesis import confident_images, paths, smooth_noise
-from trainables.seeding import stream
-from trainables.teachers import Teacher
+from trainables.seeding import seeded, stream
+from trainables.teachers import Teacher, TeacherMetadata
 
 RECIPE = 1
 """Number of the recipe below. Whoever changes a number here or in ``synthesis.py`` raises it: then probe sets that were
@@ -33,8 +34,14 @@ def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> Probe
         device: Where it is computed. The images differ between devices by rounding, so they are made once and kept.
     """
     metadata = teacher.metadata
-    spec, normalisation = find_spec(metadata.dataset), find_normalisation(metadata.normalisation)
     network = teacher.build().to(device).requires_grad_(False).eval()
+    with seeded(0, "teacher probed", device):  # a network may draw random numbers in eval mode too
+        return _make(network, metadata)
+
+
+def _make(network: Network, metadata: TeacherMetadata) -> ProbeSet:
+    spec, normalisation = find_spec(metadata.dataset), find_normalisation(metadata.normalisation)
+    device = next(network.parameters()).device
     random = stream(0, "probe set")
     shapes = {"channels": spec.channels, "num_classes": spec.num_classes}
     confident = confident_images(network, normalisation, count=PROBE_IMAGES, **shapes, random=random)
