@@ -124,7 +124,8 @@ class Driver:
         self._concurrency(session)  # what fits nowhere is refused before anything is done
         check_shared_storage(self.sweep, session)
         check_precision_here(self.sweep, self.domains, session)
-        check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
+        if self.sweep.budget is not None:
+            check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
         number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
         started = datetime.now(UTC)
         self._write_session(number, "started", session, at=started)

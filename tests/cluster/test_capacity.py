@@ -82,7 +82,6 @@ def test_a_cluster_that_grows_is_filled_up_to_its_largest(file: str, trials: int
 
 
 def test_machines_that_one_already_has_and_are_still_to_come_are_counted(tmp_path: Path) -> None:
-    assert read_description(tmp_path / "nothing.yaml") == {}
     (tmp_path / "bootstrap.yaml").write_text((ROOT / "cluster" / "local.yaml").read_text())
     config = read_description(tmp_path / "bootstrap.yaml")
     for joined, to_come in ((1, 2), (3, 0), (4, 0)):
