@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.digits_runs import COLUMNS, PRESET, append_row, kept_accuracies, read_rows, settings_checksum
-from benchmarks.false_alarms import acceptance_range, distribution_of_mean, mean_outside, off_curve_rate
+from benchmarks.false_alarms import (
+    acceptance_range,
+    distribution_of_mean,
+    false_alarm_rate,
+    mean_outside,
+    off_curve_rate,
+)
 from orchestrator.loading import load_sweep
 from orchestrator.reproduction import PublishedRow, published_rows
 
@@ -22,7 +28,7 @@ def test_sums_of_draws_have_the_binomial_distribution() -> None:
     probabilities = distribution_of_mean([0.0, 0.0, 0.0, 1.0], 2)
     assert [probabilities[total] for total in (0, 1000, 2000)] == pytest.approx([9 / 16, 6 / 16, 1 / 16])
     assert mean_outside([0.0, 0.0, 0.0, 1.0], 2, 0.1, 0.9) == pytest.approx(10 / 16)
-    assert acceptance_range([0.0, 0.0, 0.0, 1.0], 2, leaves_out=0.1) == (0.0, 0.5)
+    assert acceptance_range([0.0, 0.0, 0.0, 1.0], 2, leaves_out=0.1) == pytest.approx((-0.03, 0.53))
 
 
 def test_a_draw_off_the_curve_counts_as_often_as_it_comes() -> None:
@@ -54,11 +60,11 @@ def test_the_plain_loop_gives_the_accuracies_of_the_trials() -> None:
 
 
 def test_the_digits_band_is_made_from_the_kept_runs() -> None:
-    """A sound loop's verdict is another than reproduced less than once in 10,000, and of one that is five points worse in
-    more than nine of ten, resampled from the kept runs.
+    """Resampled from the kept runs and with other teachers, a sound loop's verdict is another than reproduced less than
+    once in 10,000, and that of one which is eight points worse in more than nine of ten.
     """
     values, runs = list(kept_accuracies("exact").values()), len(load_sweep(PRESET).seeds)
     band = published().band
     assert band == acceptance_range(values, runs)
-    assert mean_outside(values, runs, *band) < 1e-4
-    assert mean_outside([value - 0.05 for value in values], runs, *band) > 0.9
+    assert false_alarm_rate(values, runs, *band) < 1e-4
+    assert false_alarm_rate([value - 0.08 for value in values], runs, *band) > 0.9

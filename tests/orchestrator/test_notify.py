@@ -68,7 +68,7 @@ def test_of_cases_the_verdict_is_told(store: ObjectStore) -> None:
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
     with receiver() as (url, told):
         Notifier(url=url, sweep_id="cases-a", warn=pytest.fail).ended(store, finished=True)
-    assert re.search(r"8 of 8 trials ended \(8 completed\)\. Of 1 published result: .* Report: ", told[0]["text"])
+    assert re.search(r"6 of 6 trials ended \(6 completed\)\. Of 1 published result: .* Report: ", told[0]["text"])
 
 
 def test_a_failure_is_told_and_goes_on(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:

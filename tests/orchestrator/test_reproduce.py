@@ -169,7 +169,7 @@ def test_a_user_types_one_command_and_gets_a_verdict(tmp_path: Path) -> None:
     lines = table.read_text().splitlines()
     assert re.match(r"```sh", lines[0])
     row, rule = lines[-3], lines[-1]
-    assert re.search(r"% \(n=8\) \[\d\d\.\d\d, \d\d\.\d\d\] \|", row)
+    assert re.search(r"% \(n=6\) \[\d\d\.\d\d, \d\d\.\d\d\] \|", row)
     assert "reproduced" in row
     assert rule == BAND_RULE
     assert BAND_RULE in result.output
