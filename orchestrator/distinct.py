@@ -23,12 +23,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.results import kept_config
 from orchestrator.results.keys import trial_name
 from orchestrator.samplers import contains
 from orchestrator.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, settings_of_trial
 from search_spaces import InlineSpace, SearchSpace
 from search_spaces.fields import PinnedTrial
-from trainables.config import AnyTrialConfig, config_class
+from trainables.config import AnyTrialConfig
 from trainables.seeding import derive_seed
 
 _ASKED = 10
@@ -102,9 +103,7 @@ class TriedSettings:
                 continue
             failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
             if CONFIG_ATTRIBUTE in trial.user_attrs and not failed:
-                settings = settings_of_trial(trial)
-                # Without checks: what an earlier version kept has the defaults of fields that came later.
-                config = config_class(settings).model_construct(**settings)
+                config = kept_config(settings_of_trial(trial))
                 (self._ended if trial.state.is_finished() else running).setdefault(config, trial.number)
             if trial.state.is_finished():
                 self._looked_at.add(trial.number)

@@ -123,8 +123,9 @@ def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
     if not row[config.unit] or not row["training_seconds"]:
         return False
     compiled = isinstance(config, ZeroShotConfig) and config.compiles_on("cuda" if place.on_gpu else "cpu")
-    wanted = config.model_dump(exclude=set(COSTLESS_FIELDS | COUNTED_FIELDS | _TOLD_BY_COLUMNS))
-    same = all(_part(field, row[CONFIG_PREFIX + field]) == _part(field, value) for field, value in wanted.items())
+    theirs = config_of(row)
+    compared = type(config).model_fields.keys() - (COSTLESS_FIELDS | COUNTED_FIELDS | _TOLD_BY_COLUMNS)
+    same = all(_part(field, getattr(theirs, field)) == _part(field, getattr(config, field)) for field in compared)
     return same and row["compiled"] == compiled and place.had(row)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from rich.console import Console
 
@@ -115,12 +115,7 @@ def _settings(row: Row) -> dict[str, Any]:
             f"{row['trial_id']} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
             "--set numerics=exact and another --sweep-id instead"
         )
-    fields = type(config).model_fields
-    return {
-        name: value
-        for name, value in config.model_dump(warnings=False).items()
-        if value is not None or type(None) in get_args(fields[name].annotation)
-    }
+    return config.model_dump()
 
 
 def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:

@@ -14,12 +14,12 @@ from rich.text import Text
 from orchestrator.expenses import Expenses
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.limit import spent_in_words
-from orchestrator.results import ResultReader, Row, config_of, keys, read_reports, read_sweeps
+from orchestrator.results import ResultReader, Row, config_of, kept_config, keys, read_reports, read_sweeps
 from orchestrator.results.causes import causes_of
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.view import SweepView, TrialView, duration
-from trainables.config import AnyTrialConfig, config_class
+from trainables.config import AnyTrialConfig
 from trainables.guards import warnings
 from trainables.object_store import ObjectStore
 
@@ -113,7 +113,7 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
         settings = settings_of_trial(trial)
         if settings:
             key = keys.trial_name(trial.number)
-            configs[key] = config_class(settings).model_construct(**settings)
+            configs[key] = kept_config(settings)
             view.trials[key] = _trial_view(configs[key], {"case": case_of_trial(trial), **settings}, "running")
     for key, row in ended.items():
         configs[key] = config_of(row)

@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.config import SweepConfig
 from orchestrator.config_fields import TEST_ACCURACY
 from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.results import Row, Source, config_of, keys, read_reports, read_sweeps, reader_of
-from trainables.config import AnyTrialConfig, config_class
+from orchestrator.results import Row, Source, config_of, kept_config, keys, read_reports, read_sweeps, reader_of
+from trainables.config import AnyTrialConfig
 from trainables.metrics import finite, is_share
 from trainables.object_store import ObjectStore
 
@@ -201,7 +201,7 @@ def _running(store: ObjectStore, sweep_id: str) -> dict[str, tuple[AnyTrialConfi
     found = {}
     for trial in WatchedStudy(store, sweep_id).trials():
         if settings := settings_of_trial(trial):
-            config = config_class(settings).model_construct(**settings)
+            config = kept_config(settings)
             found[keys.trial_name(trial.number)] = config, case_of_trial(trial)
     return found
 

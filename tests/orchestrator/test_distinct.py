@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import optuna
@@ -151,10 +152,12 @@ def test_a_function_may_have_no_more_settings_and_then_repeats_some_and_says_so_
     assert all(("student_steps" in trial.params) == (trial.params["batch_size"] == 32) for trial in study.trials)
 
 
-def test_settings_that_an_earlier_version_kept_have_the_defaults_of_later_fields() -> None:
+@pytest.mark.parametrize("absent", [{}, {"cuda_graphs": None, "allow_slow_precision": None}], ids=["missing", "null"])
+def test_settings_that_an_earlier_version_kept_have_the_defaults_of_later_fields(absent: dict[str, None]) -> None:
     study, sweep = new_study(), sweep_of(TWO, num_trials=2)
     kept = sweep.trial_config({"student_steps": 20})
-    study.ask().set_user_attr("config", kept.model_dump_json(exclude={"cuda_graphs"}))
+    before = kept.model_dump(exclude={"cuda_graphs"}) | absent
+    study.ask().set_user_attr("config", json.dumps(before))
     tried = TriedSettings(sweep=sweep, space=resolve_space(TWO), study=study)
     assert tried.known() == {kept: 0}
     assert [draft.params for draft in tried.untried()] == [{"student_steps": 10}]

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from orchestrator.earlier import COSTLESS_FIELDS, COUNTED_FIELDS, SWITCHES, Place, earlier_trials, is_alike
-from orchestrator.results import ResultWriter, Row, read_trials
+from orchestrator.results import ResultWriter, Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from tests.orchestrator.report.synthetic import write_search
 from trainables.config import CONFIGS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig
@@ -55,6 +55,16 @@ def test_trials_are_alike_only_where_every_field_that_costs_is_equal(config: Any
     if field in SWITCHES:
         off = row_of(config, **{CONFIG_PREFIX + field: 0 if before else 0.5})
         assert not is_alike(off, config, PLACE)
+
+
+@pytest.mark.parametrize(("config", "field"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.method)
+def test_a_row_from_before_a_field_had_its_default(config: AnyTrialConfig, field: str) -> None:
+    admits_none = type(None) in get_args(type(config).model_fields[field].annotation)
+    if admits_none or field in {"method", "teacher", "total_pseudo_batches"}:
+        return  # which every version had, or where none says something
+    row = row_of(config, **{CONFIG_PREFIX + field: None})
+    assert is_alike(row, config, PLACE) == (field != "numerics"), "trials from before numerics computed as exact does"
+    assert config_of(row) == config.model_copy(update={"numerics": "exact"} if field == "numerics" else {})
 
 
 @pytest.mark.parametrize(("config", "field"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.method)

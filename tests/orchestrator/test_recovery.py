@@ -8,9 +8,9 @@ from optuna.trial import TrialState
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.recovery import rebuild_study
-from orchestrator.results import keys
+from orchestrator.results import ResultWriter, keys, read_trials
 from orchestrator.searcher import assignment_of
-from orchestrator.study import open_study
+from orchestrator.study import open_study, settings_of_trial
 from orchestrator.survey import survey_space
 from search_spaces import resolve_space
 from tests.conftest import make_distiller
@@ -57,6 +57,18 @@ def test_ended_trials_come_back_as_they_were(store: ObjectStore) -> None:
     before, after = described(open_study(store, "sweep-a", modes=["max"])), described(study)
     assert [trial[1] for trial in before] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     assert after == before
+
+
+def test_settings_of_a_row_from_before_a_field_are_those_that_a_search_proposes(store: ObjectStore) -> None:
+    session = Session(store)
+    first = session.start()
+    session.report(first, 4, validation_accuracy=0.6)
+    session.recorder.on_trial_complete(0, [], first)
+    (row,) = read_trials(store, "sweep-a").to_pylist()
+    of_later = {"config_allow_slow_precision": None, "config_cuda_graphs": None}
+    ResultWriter(store, "sweep-a").write_trial({k: v for k, v in (row | of_later).items() if k != "sweep_id"})
+    (trial,) = rebuilt(store)[0].trials
+    assert settings_of_trial(trial) == SWEEP.trial_config(trial.params).model_dump()
 
 
 def test_a_trial_that_was_running_goes_on_with_the_settings_of_its_checkpoint(store: ObjectStore) -> None:
