@@ -198,18 +198,27 @@ def check_bfloat16(nodes: Sequence[NodeFacts], *, wanted: bool) -> Finding:
         nodes: Those that are there.
         wanted: Whether a trial asks for it, and does not allow that it be slow.
     """
+    answered = [node for node in nodes if not node.failure]
     by_means: dict[str | None, list[str]] = {}
-    for node in nodes:
-        if not node.failure:
-            by_means.setdefault(node.bfloat16, []).append(node.name)
+    for node in answered:
+        by_means.setdefault(node.bfloat16, []).append(node.name)
     have = [f"{means} on {', '.join(names)}" for means, names in by_means.items() if means]
     lacking = ", ".join(by_means.get(None, []))
     if not lacking:
         return _ok("bfloat16", "; ".join(have))
     text = "; ".join([*have, f"no instructions for it on {lacking}, where precision=bfloat16 is slow and refused"])
-    if wanted and not (len(nodes) > 1 and all(node.is_head for node in nodes if node.bfloat16 is None)):
+    of_workers = len(nodes) > 1 and all(node.is_head for node in answered if node.bfloat16 is None)
+    if wanted and not of_workers:
         return _problem("bfloat16", f"{text}: use precision=float32, or allow_slow_precision=true with it")
     return _ok("bfloat16", text)
+
+
+def wants_bfloat16(sweep: SweepConfig) -> bool:
+    """Whether a trial asks for it, or a search may propose it, and none allows that it be slow."""
+    from orchestrator.survey import proposed_configs, surveyed_space
+
+    _, domains = surveyed_space(sweep)
+    return any(config.needs_bfloat16 for config in proposed_configs(sweep, domains))
 
 
 def check_storage(nodes: Sequence[NodeFacts], storage: StorageConfig | None) -> Finding:
@@ -363,7 +372,7 @@ def examine(
             yield check_nodes(nodes)
             yield from check_versions(nodes)
             yield check_gpus(nodes, may_come=may_come)
-            yield check_bfloat16(nodes, wanted=sweep is not None and any(c.needs_bfloat16 for c in sweep.configs()))
+            yield check_bfloat16(nodes, wanted=sweep is not None and wants_bfloat16(sweep))
             yield check_clocks(nodes)
             yield check_storage(nodes, storage)
             if sweep is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 
 from cluster.prices import Machine, PriceList
 from cluster.session import RaySession
@@ -18,6 +18,7 @@ from orchestrator.market import prices_of
 from orchestrator.provenance import continued, domains_from_json
 from orchestrator.results import keys, read_sweeps, read_trials
 from orchestrator.searcher import running_trials
+from orchestrator.survey import proposed_configs
 from trainables.checkpoint import CheckpointStore
 from trainables.datasets import find_spec
 from trainables.metrics import METRICS
@@ -177,11 +178,7 @@ def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribut
     """
     if session.hosts > 1 or sweep.gpus_per_trial:
         return
-    configs = sweep.configs()
-    searched = domains.get("precision")
-    if isinstance(searched, CategoricalDistribution):
-        configs += [configs[0].model_copy(update={"precision": precision}) for precision in searched.choices]
-    for config in configs:
+    for config in proposed_configs(sweep, domains):
         check_precision(config, torch.device("cpu"))
 
 

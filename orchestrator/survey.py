@@ -82,6 +82,16 @@ def _ends(domain: BaseDistribution) -> Sequence[Any]:
     return domain.low, domain.high
 
 
+def proposed_configs(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> list[AnyTrialConfig]:
+    """The configs that a sweep is known to have before it starts: each case's, or what all trials of a search share, once
+    more with each precision that it may propose."""
+    configs = sweep.configs()
+    searched = domains.get("precision")
+    if isinstance(searched, CategoricalDistribution):
+        configs += [configs[0].model_copy(update={"precision": precision}) for precision in searched.choices]
+    return configs
+
+
 def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:
     """The published value of each searched field, where its domain holds it.
 

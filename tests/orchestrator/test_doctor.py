@@ -81,6 +81,8 @@ def test_instructions_for_bfloat16_are_told_and_missed_where_a_sweep_needs_them(
     # Trials on workers are what counts.
     assert check_bfloat16([HEAD, with_amx], wanted=True).outcome == "ok"
     assert check_bfloat16([HEAD], wanted=True).outcome == "problem"
+    # Of a node that does not answer nothing is known.
+    assert check_bfloat16([HEAD, with_amx, replace(WORKER, failure="no answer")], wanted=True).outcome == "ok"
 
 
 def test_a_gpu_that_torch_does_not_see_is_one() -> None:
