@@ -55,11 +55,15 @@ class Agenda:
     @property
     def ended(self) -> int:
         """Those of them that have ended."""
-        ended = ended_trials(self.study)
         if not self.sweep.cases:
-            return len(ended)
-        wanted = set(self.sweep.assignments()) - self.settled.keys()
-        return len(wanted & {assignment_of(trial) for trial in ended if trial.number not in self.failed})
+            return len(ended_trials(self.study))
+        return len(set(self.sweep.assignments()) - self.settled.keys()) - len(self.unended)
+
+    @property
+    def unended(self) -> set[Assignment]:
+        """Of a sweep of cases, those of which no trial has ended."""
+        ended = {assignment_of(trial) for trial in ended_trials(self.study) if trial.number not in self.failed}
+        return set(self.sweep.assignments()) - self.settled.keys() - ended
 
     @property
     def running(self) -> int:

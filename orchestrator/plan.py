@@ -8,18 +8,26 @@ asks; or, where that is asked for, from a few steps that are timed here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import optuna
 import torch
+from optuna.distributions import BaseDistribution
 
+from orchestrator.agenda import Agenda, failed_cases
 from orchestrator.config import SweepConfig
 from orchestrator.earlier import Earlier, Place, earlier_trials
 from orchestrator.early_stopping import WHOLE, UsedShare, used_share
 from orchestrator.errors import ConfigError
+from orchestrator.expenses import NOTHING, Spent
 from orchestrator.market import NO_MARKET, Market, Span
+from orchestrator.results import read_trials
 from orchestrator.results.keys import TEACHERS
+from orchestrator.study import WatchedStudy
+from orchestrator.survey import proposed_configs, surveyed_space
 from orchestrator.timing import flops_per_second, timed_seconds
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
 from trainables.devices import device_name
@@ -80,7 +88,20 @@ class Plan:
     """With what was left open settled as the plan has it."""
 
     costs: Sequence[Cost]
+    """Of what is left of it."""
+
     market: Market
+    domains: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    """What a search varies."""
+
+    ended: int = 0
+    """Trials that it has had before."""
+
+    spent: Spent = NOTHING
+    """What those have cost."""
+
+    used_up: str = ""
+    """That there are fewer settings than trials that were asked for, in words; empty where there are not."""
 
     @property
     def trials(self) -> int:
@@ -113,7 +134,7 @@ class Plan:
         if self.sweep.gpus_per_trial:
             return []
         device = torch.device("cpu")
-        return sorted({reason for config in self.sweep.configs() if (reason := why_slow(config, device))})
+        return sorted({reason for c in proposed_configs(self.sweep, self.domains) if (reason := why_slow(c, device))})
 
     def if_stopped(self, *, least: bool) -> Plan:
         """The same where as many trials as may be are stopped at once, or none is."""
@@ -142,6 +163,7 @@ def make_plan(
     sweep: SweepConfig,
     *,
     store: ObjectStore | None = None,
+    sweep_id: str | None = None,
     market: Market = NO_MARKET,
     measure: Say | None = None,
 ) -> Plan:
@@ -152,6 +174,7 @@ def make_plan(
     Args:
         sweep: What would be run.
         store: Where earlier sweeps and teachers are; none: there are none.
+        sweep_id: The name of this one there, if it has begun; none: made from the config.
         market: What it would run on.
         measure: Is told what is being timed; none: nothing is timed, but counted.
 
@@ -162,7 +185,9 @@ def make_plan(
     # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
     without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
     of_times = NO_MARKET if without_gpu else market
-    kinds = _kinds(sweep, store)
+    sweep_id = sweep_id or sweep.default_sweep_id
+    agenda, domains = _agenda(sweep, sweep_id, store)
+    kinds = _kinds(sweep, store, agenda)
     place = _place(sweep, market)
     known = {kind.name: earlier_trials(store, kind.config, place) if store else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
@@ -176,7 +201,34 @@ def make_plan(
             costs.append(_timed(kind, sweep, of_times))
         else:
             costs.append(_counted(kind, sweep, market))
-    return Plan(sweep=sweep, costs=costs, market=market)
+    return Plan(
+        sweep=sweep,
+        costs=costs,
+        market=market,
+        domains=domains,
+        ended=agenda.ended,
+        spent=_spent(store, sweep_id) if store and agenda.ended else NOTHING,
+        used_up=agenda.used_up,
+    )
+
+
+def _agenda(
+    sweep: SweepConfig, sweep_id: str, store: ObjectStore | None
+) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
+    """Which trials it is to have and has had, from a copy of its study, and what it varies."""
+    space, domains = surveyed_space(sweep)
+    directions = ["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()]
+    study = optuna.create_study(directions=directions or ["maximize"])
+    if store:
+        study.add_trials(WatchedStudy(store, sweep_id).trials())
+    failed = failed_cases(store, sweep_id) if store else frozenset()
+    return Agenda(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
+
+
+def _spent(store: ObjectStore, sweep_id: str) -> Spent:
+    """What its trials have cost; of those on machines without a price nothing, as far as money goes."""
+    each = (Spent.of_row(row) for row in read_trials(store, sweep_id).to_pylist())
+    return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
 
 
 def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepConfig:
@@ -210,7 +262,7 @@ def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepCo
     return sweep.with_speed(work.flops / math.sqrt(span[0] * span[1]))
 
 
-def _kinds(sweep: SweepConfig, store: ObjectStore | None) -> list[Kind]:
+def _kinds(sweep: SweepConfig, store: ObjectStore | None, agenda: Agenda) -> list[Kind]:
     teachers = [
         Kind(name=f"teacher {config.student} on {config.dataset}", trials=1, config=config)
         for config in _teachers_to_train(sweep, store)
@@ -218,7 +270,8 @@ def _kinds(sweep: SweepConfig, store: ObjectStore | None) -> list[Kind]:
     if sweep.cases:
         configs = {assignment.case: sweep.case_config(assignment) for assignment in reversed(sweep.assignments())}
         cases = sweep.only or list(sweep.cases)
-        return [*teachers, *(Kind(name=case, trials=len(sweep.seeds), config=configs[case]) for case in cases)]
+        left = Counter(assignment.case for assignment in agenda.unended)
+        return [*teachers, *(Kind(name=case, trials=left[case], config=configs[case]) for case in cases)]
     (config,) = sweep.configs()
     scheduler = sweep.scheduler
     if scheduler.name == "pbt" and isinstance(config, ZeroShotConfig):
@@ -226,8 +279,8 @@ def _kinds(sweep: SweepConfig, store: ObjectStore | None) -> list[Kind]:
         part = max(1, round(config.budget / scheduler.generations))
         changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
         config = config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
-    share = used_share(scheduler, budget=config.budget, report_interval=config.report_interval, trials=sweep.num_trials)
-    return [*teachers, Kind(name="trial", trials=sweep.num_trials, config=config, share=share)]
+    share = used_share(scheduler, budget=config.budget, report_interval=config.report_interval, trials=agenda.total)
+    return [*teachers, Kind(name="trial", trials=agenda.total - agenda.ended, config=config, share=share)]
 
 
 def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[SupervisedConfig]:

@@ -38,8 +38,17 @@ def plan_sentences(plan: Plan) -> list[str]:
     """What it comes to, and what that rests on."""
     trials = f"{plan.trials} trial{'' if plan.trials == 1 else 's'}"
     lines = [f"{trials}, {_gpu_hours(plan)}, {_price(plan.usd)}."]
-    lines += [*_early_stopping(plan), *_sources(plan), *_machines(plan), *_budget(plan)]
+    lines += [*_left(plan), *_early_stopping(plan), *_sources(plan), *_machines(plan), *_budget(plan)]
     return lines + [f"Not on this machine: {reason}" for reason in plan.refusals_here]
+
+
+def _left(plan: Plan) -> list[str]:
+    """Where fewer trials are planned than were asked for, why."""
+    lines = [f"{plan.used_up[0].upper()}{plan.used_up[1:]}."] if plan.used_up else []
+    if plan.ended:
+        have = "1 trial of this sweep has" if plan.ended == 1 else f"{plan.ended} trials of this sweep have"
+        lines.append(f"{have} ended: the plan is of the rest, with those that are running as if they were new.")
+    return lines
 
 
 def _early_stopping(plan: Plan) -> list[str]:
@@ -112,9 +121,15 @@ def _budget(plan: Plan) -> list[str]:
     if budget is None:
         return []
     lines = []
-    for limit, unit, span in ((budget.usd, "USD", plan.usd), (budget.gpu_hours, "GPU hours", plan.gpu_hours)):
-        if limit is not None and span is not None and limit < span[1]:
-            lines.append(f"Its budget of {limit:g} {unit} {'ends' if limit < span[0] else 'may end'} it before that.")
+    known = (
+        (budget.usd, plan.spent.usd or 0.0, "USD", plan.usd),
+        (budget.gpu_hours, plan.spent.gpu_hours, "GPU hours", plan.gpu_hours),
+    )
+    for limit, spent, unit, span in known:
+        if limit is not None and span is not None and limit < spent + span[1]:
+            ends = "ends" if limit < spent + span[0] else "may end"
+            before = f", of which {spent:.3g} are spent," if spent else ""
+            lines.append(f"Its budget of {limit:g} {unit}{before} {ends} it before that.")
     return lines
 
 

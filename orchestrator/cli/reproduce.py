@@ -127,7 +127,9 @@ def plan(
         config, store = options.checked(options.load(preset_or_file, cases.flags))
         market = find_market(config, cluster)
         say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        found = make_plan(config, store=store, market=market, measure=say if measure else None)
+        found = make_plan(
+            config, store=store, sweep_id=options.sweep_id, market=market, measure=say if measure else None
+        )
         check_countable(found.sweep, market.machines if market.named else (), market.prices)
         console.print(plan_table(found))
         for line in plan_sentences(found):

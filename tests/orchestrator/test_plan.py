@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
 import orchestrator.plan
@@ -21,9 +22,11 @@ from orchestrator.plan_page import plan_sentences
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.results.keys import TEACHERS
 from orchestrator.storage import find_storage
+from orchestrator.study import ASSIGNMENT_ATTRIBUTE, open_study
 from orchestrator.timing import timed_seconds
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.test_distinct import TWO, run, searcher_on, sweep_of
 from trainables.config import ZeroShotConfig
 from trainables.flops import pseudo_batch_work, trial_work
 from trainables.object_store import ObjectStore
@@ -93,6 +96,64 @@ def test_a_plan_counts_trials_updates_and_teachers() -> None:
     supervised = SweepConfig.model_validate({"name": "tiny", "cases": {"few": few_images}})
     (few,) = make_plan(supervised).costs
     assert (few.kind.config.unit, few.kind.config.budget, few.student_updates) == ("epochs", 8000, 8000)
+
+
+def test_a_space_with_an_end_is_priced_as_far_as_it_goes() -> None:
+    plan = make_plan(sweep_of(TWO, num_trials=6, scheduler={"name": "none"}))
+    assert [cost.kind.trials for cost in plan.costs] == [1, 2]
+    assert "All 2 settings of the space are to be tried; 6 trials were asked for." in plan_sentences(plan)
+    endless = sweep_of({"temperature": {"type": "float", "low": 1, "high": 2}}, num_trials=6)
+    assert make_plan(endless).costs[-1].kind.trials == 6
+    assert "settings of the space" not in text(make_plan(endless))
+
+
+def test_of_a_sweep_that_has_begun_the_rest_is_priced(store: ObjectStore) -> None:
+    sweep = sweep_of(TWO, num_trials=6)
+    searcher = searcher_on(open_study(store, "a", modes=["max"]), sweep)
+    run(searcher, trials=1)
+    plan = make_plan(sweep, store=store, sweep_id="a")
+    assert (plan.costs[-1].kind.trials, plan.ended) == (1, 1)
+    assert "1 trial of this sweep has ended: the plan is of the rest" in text(plan)
+    assert make_plan(sweep, store=store, sweep_id="b").costs[-1].kind.trials == 2
+    assert make_plan(sweep, store=store).ended == 0
+    run(searcher)
+    plan = make_plan(sweep, store=store, sweep_id="a")
+    assert (plan.costs[-1].kind.trials, plan.ended) == (0, 2)
+    assert plan.hours == pytest.approx(plan.costs[0].hours), "a teacher is trained"
+    assert "All 2 settings of the space have been tried" in text(plan)
+
+
+def test_of_cases_those_that_have_ended_are_not_priced_again(store: ObjectStore) -> None:
+    values = {"name": "a", "trial": tiny_settings(), "cases": {"plain": {}, "twice": {"student_steps": 4}}}
+    sweep = SweepConfig.model_validate({**values, "seeds": [0, 1, 2]})
+    study = open_study(store, sweep.default_sweep_id, modes=[])
+    for seed in (0, 2):
+        ended = {ASSIGNMENT_ATTRIBUTE: {"case": "plain", "seed": seed}}
+        study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs=ended))
+    plan = make_plan(sweep, store=store)
+    assert [(cost.kind.name, cost.kind.trials) for cost in plan.costs[1:]] == [("plain", 1), ("twice", 3)]
+    assert "2 trials of this sweep have ended" in text(plan)
+
+
+def test_what_was_spent_counts_against_the_limit(store: ObjectStore) -> None:
+    write_search(store, "earlier", trials=3)
+    rows = read_trials(store, "earlier").to_pylist()
+    for row in rows:
+        ResultWriter(store, "earlier").write_trial(
+            {**{k: v for k, v in row.items() if k != "sweep_id"}, "gpu_seconds": 12000.0}
+        )
+    sweep = load_sweep("quickstart", flags={"budget": {"gpu_hours": 12}}).with_resources(gpu=1)
+    study = open_study(store, "earlier", modes=["max"])
+    for _ in rows:
+        study.add_trial(create_trial(state=TrialState.PRUNED))
+    market = Market(machines=(GPU,), prices=PRICES)
+    plan = make_plan(sweep, store=store, sweep_id="earlier", market=market)
+    assert plan.spent.gpu_hours == pytest.approx(10)
+    least = 10 + (plan.gpu_hours or (0, 0))[0]
+    sweep = load_sweep("quickstart", flags={"budget": {"gpu_hours": 0.99 * least}}).with_resources(gpu=1)
+    found = text(make_plan(sweep, store=store, sweep_id="earlier", market=market))
+    assert "GPU hours, of which 10 are spent, ends it before that." in found
+    assert "before that" not in text(make_plan(sweep, store=store, sweep_id="another", market=market))
 
 
 def test_a_teacher_that_is_there_is_not_trained_again(store: ObjectStore) -> None:

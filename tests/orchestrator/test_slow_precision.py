@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
+from orchestrator.doctor import wants_bfloat16
 from orchestrator.plan import make_plan
 from orchestrator.plan_page import plan_sentences
 from orchestrator.refusals import check_precision_here
@@ -38,6 +39,11 @@ def session(hosts: int) -> RaySession:
 def search(gpu: float = 0, **trial: Any) -> SweepConfig:
     settings = {"name": "a", "trial": tiny_settings(**trial), "num_trials": 2, "resources": {"gpu": gpu}}
     return SweepConfig.model_validate(settings)
+
+
+def searching(**trial: Any) -> SweepConfig:
+    space = {"precision": {"type": "categorical", "choices": ["float32", "bfloat16"]}}
+    return SweepConfig.model_validate({"name": "a", "trial": tiny_settings(**trial), "space": space, "num_trials": 2})
 
 
 def comparison(**case: Any) -> SweepConfig:
@@ -71,6 +77,16 @@ def test_what_is_meant_or_runs_elsewhere_is_not_refused(
     sweep: SweepConfig, domains: dict[str, BaseDistribution]
 ) -> None:
     check_precision_here(sweep, domains, session(hosts=1))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "wanted"),
+    [(search(**HALF), True), (comparison(), True), (searching(), True), (search(), False), (searching(**MEANT), False)],
+    ids=["fixed", "in a case", "searched", "float32", "searched and meant"],
+)
+def test_doctor_and_plan_look_at_all_that_a_sweep_would_refuse(sweep: SweepConfig, wanted: bool) -> None:
+    assert wants_bfloat16(sweep) == wanted
+    assert bool(make_plan(sweep).refusals_here) == wanted
 
 
 def test_a_plan_says_that_this_machine_would_refuse_it() -> None:
