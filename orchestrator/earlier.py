@@ -53,8 +53,14 @@ class Place:
 
     on_gpu: bool
     threads: int
+    gpus: float | None = None
+    """GPUs of each trial, or its part of one; none: any, as trials take what a session finds best."""
+
     node_types: Collection[str] = ()
     """Types of its machines, as in the column ``node_type``."""
+
+    own_machines: bool = False
+    """Or any that is known by its host's name alone, as machines of one's own are: their list may have addresses."""
 
     device_name: str | None = None
     """Or processors like this machine's; none: it would not run here."""
@@ -64,7 +70,18 @@ class Place:
         here = self.device_name is not None and row["device_name"] == self.device_name
         device = "cuda" if self.on_gpu else "cpu"
         same: bool = row["device"] == device and row["threads"] == self.threads
-        return same and (here or row["node_type"] in self.node_types)
+        own = self.own_machines and row["node_type"] is not None and row["node_type"] == row["hostname"]
+        return same and (here or own or row["node_type"] in self.node_types) and self._shared_alike(row)
+
+    def _shared_alike(self, row: Row) -> bool:
+        """Whether it held as much of a GPU. Setting up and lost work are held too, so that a row may show more than its
+        trial had, but not less; half and twice as much are told apart."""
+        if not self.on_gpu:
+            return True
+        if row["gpu_seconds"] is None:  # of a version that did not count it
+            return False
+        held: float = row["gpu_seconds"] / (row["training_seconds"] + row["evaluation_seconds"])
+        return self.gpus is None or (held >= 0.9 * self.gpus and (self.gpus >= 1 or held < 1.8 * self.gpus))
 
 
 @dataclass(frozen=True, kw_only=True)

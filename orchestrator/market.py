@@ -36,6 +36,9 @@ class Market:
     named: bool = True
     """Whether a cluster was named or joined; else they are all that have a price."""
 
+    own: bool = False
+    """Whether they are machines of one's own, which rows know by their hosts' names."""
+
     unsized: Sequence[str] = ()
     """Those of them of which nobody says how large they are."""
 
@@ -155,6 +158,7 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
     return Market(
         machines=list(dict.fromkeys(described.values())),
         prices=prices,
+        own=cluster.get("provider", {}).get("type") == "local",
         unsized=sorted(without_size - prices.prices.keys()),
         capacity=None if without_size else promised_capacity(cluster, Capacity(fixed=())),
     )

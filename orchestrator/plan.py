@@ -188,7 +188,7 @@ def make_plan(
     sweep_id = sweep_id or sweep.default_sweep_id
     agenda, domains = _agenda(sweep, sweep_id, store)
     kinds = _kinds(sweep, store, agenda)
-    place = _place(sweep, market)
+    place = _place(sweep, market, open_share=asked.resources.gpu == "auto")
     known = {kind.name: earlier_trials(store, kind.config, place) if store else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
     costs = []
@@ -291,7 +291,7 @@ def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[Su
     return [recipe for recipe in recipes if registry is None or not registry.holds(recipe)]
 
 
-def _place(sweep: SweepConfig, market: Market) -> Place:
+def _place(sweep: SweepConfig, market: Market, *, open_share: bool) -> Place:
     """Where its trials would run: on the cluster, or where none is named, here too."""
     cpus, on_gpu = sweep.resources.cpu, sweep.gpus_per_trial > 0
     there = not on_gpu or torch.cuda.is_available()
@@ -300,13 +300,18 @@ def _place(sweep: SweepConfig, market: Market) -> Place:
     return Place(
         on_gpu=on_gpu,
         threads=max(1, int(cpus)),
+        gpus=None if open_share else sweep.gpus_per_trial,
+        own_machines=market.own,
         node_types=names,
         device_name=here,
     )
 
 
 def _of_earlier(kind: Kind, sweep: SweepConfig, market: Market, earlier: Earlier) -> Cost:
-    usd = earlier.usd or market.usd_of_time(earlier.seconds, cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
+    gpus = sweep.gpus_per_trial
+    # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
+    held = (earlier.gpu_hours[0] * 3600 / gpus, earlier.gpu_hours[1] * 3600 / gpus) if gpus else earlier.seconds
+    usd = earlier.usd or market.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
     return Cost(
         kind=kind, seconds=earlier.seconds, gpu_hours=earlier.gpu_hours, usd=usd, source="earlier", earlier=earlier
     )

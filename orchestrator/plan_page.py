@@ -73,6 +73,8 @@ def _sources(plan: Plan) -> list[str]:
             f"Measured by {count} trial{'' if count == 1 else 's'} of earlier sweeps on {', '.join(machines)}"
             f"{_which(plan, 'earlier')}."
         )
+        if plan.market.own:
+            lines.append("For machines of one's own, trials on every machine count that is known by its host's name.")
     if any(cost.source == "measured" for cost in plan.costs):
         what = "a GPU" if plan.sweep.gpus_per_trial else _threads(plan)
         lines.append(f"Timed on {what} of this machine, a few steps each{_which(plan, 'measured')}.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -12,7 +13,7 @@ from trainables.config import CONFIGS, AnyTrialConfig, SupervisedConfig, ZeroSho
 from trainables.flops import trial_work
 from trainables.object_store import ObjectStore
 
-PLACE = Place(on_gpu=True, threads=2, node_types={"g6.xlarge"})
+PLACE = Place(on_gpu=True, threads=2, gpus=1, node_types={"g6.xlarge"})
 ZERO_SHOT = ZeroShotConfig(teacher="wrn-16-2", total_pseudo_batches=1000)
 SUPERVISED = SupervisedConfig(teacher="wrn-16-2")
 FIELDS = [(config, field) for config in (ZERO_SHOT, SUPERVISED) for field in type(config).model_fields]
@@ -25,6 +26,7 @@ def row_of(config: AnyTrialConfig, **changes: Any) -> Row:
         **{CONFIG_PREFIX + name: value for name, value in config.model_dump().items()},
         **{"state": "completed", config.unit: config.budget, "training_seconds": 90.0, "evaluation_seconds": 10.0},
         **{"device": "cuda", "device_name": "NVIDIA L4", "threads": 2, "compiled": False, "node_type": "g6.xlarge"},
+        **{"hostname": "some-host", "gpu_seconds": 110.0},
     }
     return row | changes
 
@@ -97,6 +99,7 @@ def test_every_name_in_the_lists_is_a_field() -> None:
         {"state": "diverged"},
         {"pseudo_batches": 0},
         {"training_seconds": None},
+        {"gpu_seconds": None},
     ],
 )
 def test_other_machines_threads_and_code_tell_nothing(changes: Row) -> None:
@@ -110,6 +113,24 @@ def test_a_processor_like_this_one_tells_where_no_cluster_is_named() -> None:
     assert not is_alike(row | {"device_name": "Xeon"}, ZERO_SHOT, here)
     assert not is_alike(row | {"device_name": None}, ZERO_SHOT, Place(on_gpu=False, threads=2))
     assert not is_alike(row | {"compiled": False}, ZERO_SHOT, here), "a CPU compiles trials of this length"
+
+
+@pytest.mark.parametrize("planned", [0.25, 0.5, 1, 2])
+@pytest.mark.parametrize("had", [0.25, 0.5, 1])
+@pytest.mark.parametrize("set_up", [0, 0.3], ids=["at once", "after setting up"])
+def test_trials_that_shared_a_gpu_tell_of_such_a_share_alone(planned: float, had: float, set_up: float) -> None:
+    row = row_of(ZERO_SHOT, gpu_seconds=100 * (1 + set_up) * had)
+    assert is_alike(row, ZERO_SHOT, replace(PLACE, gpus=planned)) == (had == planned)
+    assert is_alike(row, ZERO_SHOT, replace(PLACE, gpus=None)), "where a session finds the share, any tells"
+
+
+def test_machines_of_ones_own_are_known_by_their_hosts_names() -> None:
+    listed = Place(on_gpu=True, threads=2, gpus=1, node_types={"192.0.2.10"}, own_machines=True)
+    row = row_of(ZERO_SHOT, node_type="some-host")
+    assert is_alike(row, ZERO_SHOT, listed)
+    assert not is_alike(row, ZERO_SHOT, replace(listed, own_machines=False))
+    assert not is_alike(row_of(ZERO_SHOT), ZERO_SHOT, listed), "a machine of a cloud is known by its type"
+    assert not is_alike(row | {"node_type": None, "hostname": None}, ZERO_SHOT, listed)
 
 
 def rewritten(store: ObjectStore, changes: list[Row]) -> None:

@@ -316,6 +316,41 @@ def test_earlier_trials_of_the_same_kind_tell_better(store: ObjectStore) -> None
     ]
     elsewhere = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster.yaml"))
     assert elsewhere.costs[-1].source == "counted", "other machines take another time"
+    half = make_plan(planned.with_resources(gpu=0.5), store=store, market=Market(machines=(GPU,), prices=PRICES))
+    assert half.costs[-1].source == "counted", "so do parts of a GPU"
+
+
+def test_trials_that_found_a_share_cost_what_they_held(store: ObjectStore) -> None:
+    sweep = write_search(store, "earlier", trials=1)
+    (row,) = read_trials(store, "earlier").to_pylist()
+    row |= {"device": "cuda", "device_name": "NVIDIA L4", "node_type": "gpu", "threads": 1, "compiled": False}
+    row |= {"pseudo_batches": 140, "training_seconds": 3000.0, "evaluation_seconds": 600.0}
+    row |= {"gpu_seconds": 900.0, "cost_usd": None}
+    del row["sweep_id"]
+    ResultWriter(store, "earlier").write_trial(row)
+    planned = sweep.model_copy(
+        update={"num_trials": 10, "teachers": {"lenet": "lenet.pt"}, "scheduler": tiny().scheduler}
+    ).with_resources(gpu="auto")
+    plan = make_plan(planned, store=store, market=Market(machines=(GPU,), prices=PRICES))
+    assert plan.costs[-1].source == "earlier"
+    assert plan.hours == pytest.approx((10, 10))
+    assert plan.gpu_hours == plan.usd == pytest.approx((2.5, 2.5)), "a dollar an hour"
+
+
+def test_trials_on_machines_of_ones_own_tell_of_them(store: ObjectStore) -> None:
+    sweep = write_search(store, "earlier", trials=1)
+    (row,) = read_trials(store, "earlier").to_pylist()
+    row |= {"device": "cpu", "device_name": "EPYC", "hostname": "lab7", "node_type": "lab7", "threads": 1}
+    row |= {"pseudo_batches": 140, "training_seconds": 3000.0, "evaluation_seconds": 600.0, "compiled": False}
+    del row["sweep_id"]
+    ResultWriter(store, "earlier").write_trial(row)
+    planned = sweep.model_copy(update={"teachers": {"lenet": "lenet.pt"}}).with_resources(gpu=0)
+    plan = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster" / "local.yaml"))
+    assert plan.costs[-1].seconds == pytest.approx((3600, 3600))
+    assert "Measured by 1 trial of earlier sweeps on lab7." in text(plan)
+    assert "For machines of one's own, trials on every machine count that is known by its host's name." in text(plan)
+    elsewhere = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster.yaml"))
+    assert elsewhere.costs[-1].source == "counted"
 
 
 def test_the_market_is_the_cluster_that_is_named(tmp_path: Path) -> None:
