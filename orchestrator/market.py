@@ -112,7 +112,8 @@ class Market:
             return _about(CORE, work, cpus)
         known = self._rates.get(machine.name)
         rates = [known] if known else list(self._rates.values())
-        return _widest([_about(rate, work, min(1.0, gpus)) for rate in rates])  # a trial computes on one GPU
+        # A trial computes on one GPU; with a part of one as fast as alone, where its neighbours leave it idle enough.
+        return _widest([_about(rate, work, part) for rate in rates for part in (1.0, min(1.0, gpus))])
 
 
 NO_MARKET = Market(machines=(), prices=PriceList(prices={}))

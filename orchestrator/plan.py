@@ -217,8 +217,9 @@ def _agenda(
 ) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
     """Which trials it is to have and has had, from a copy of its study, and what it varies."""
     space, domains = surveyed_space(sweep)
-    directions = ["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()]
-    study = optuna.create_study(directions=directions or ["maximize"])
+    study = optuna.create_study(
+        directions=["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()] or ["maximize"]
+    )
     if store:
         study.add_trials(WatchedStudy(store, sweep_id).trials())
     failed = failed_cases(store, sweep_id) if store else frozenset()
@@ -319,10 +320,11 @@ def _of_earlier(kind: Kind, sweep: SweepConfig, market: Market, earlier: Earlier
 
 def _timed(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
-    once = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
-    hours = gpus * once / 3600
-    usd = market.usd_of_time((once, once), cpus=cpus, gpus=gpus)
-    return Cost(kind=kind, seconds=(once, once), gpu_hours=(hours, hours), usd=usd, source="measured")
+    alone = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
+    # With a part of a GPU as fast as here, where its neighbours leave it idle enough, or with that part of its speed.
+    seconds = alone, alone / min(1.0, gpus or 1.0)
+    usd = market.usd_of_time(seconds, cpus=cpus, gpus=gpus)
+    return Cost(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")
 
 
 def _counted(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:

@@ -80,9 +80,16 @@ def _sources(plan: Plan) -> list[str]:
         lines.append(f"Timed on {what} of this machine, a few steps each{_which(plan, 'measured')}.")
     if any(cost.source == "counted" and cost.seconds for cost in plan.costs):
         rates = "rough rates of GPUs" if plan.sweep.gpus_per_trial else f"a rough rate of {_threads(plan)}"
+        on_one = "on one whole GPU" if 0 < plan.sweep.gpus_per_trial < 1 else "on one machine"
         lines.append(
-            f"Nothing was timed{_which(plan, 'counted')}: hours are foretold from counted operations and {rates}; on one "
-            "machine the upper end is 3 times the lower. --measure times a few steps here; trials that have ended tell best."
+            f"Nothing was timed{_which(plan, 'counted')}: hours are foretold from counted operations and {rates}; {on_one} "
+            "the upper end is 3 times the lower. --measure times a few steps here; trials that have ended tell best."
+        )
+    part = plan.sweep.gpus_per_trial
+    if 0 < part < 1 and any(cost.source != "earlier" for cost in plan.costs):
+        lines.append(
+            f"With {part:g} of a GPU a trial takes as long as with a whole one, where the others leave it idle enough, or "
+            f"up to {1 / part:g} times as long: hours are from one to the other{_which(plan, 'measured', 'counted')}."
         )
     return lines
 
@@ -135,9 +142,9 @@ def _budget(plan: Plan) -> list[str]:
     return lines
 
 
-def _which(plan: Plan, source: str) -> str:
+def _which(plan: Plan, *sources: str) -> str:
     """Of which kinds that holds, where it does not of all."""
-    names = [cost.kind.name for cost in plan.costs if cost.source == source]
+    names = [cost.kind.name for cost in plan.costs if cost.source in sources]
     return "" if len(names) == len(plan.costs) else f" ({', '.join(names)})"
 
 

@@ -16,7 +16,7 @@ from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
-from orchestrator.market import CORE, Market, find_market
+from orchestrator.market import CORE, Market, Span, find_market
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_page import plan_sentences
 from orchestrator.results import ResultWriter, read_trials
@@ -188,16 +188,34 @@ def test_gpus_that_are_not_here_are_foretold_to_a_factor_of_three() -> None:
     assert "rough rates of GPUs; on one machine the upper end is 3 times the lower" in text(plan)
 
 
-def test_half_a_gpu_takes_twice_as_long_and_two_are_one_that_waits() -> None:
+def test_half_a_gpu_takes_up_to_twice_as_long_and_two_are_one_that_waits() -> None:
     market = Market(machines=(Machine(name="gpu", spot=False, cpus=4, gpus=2),), prices=PRICES)
-    hours = []
+    hours: list[Span] = []
     for gpus in (0.5, 1, 2):
         plan = make_plan(load_sweep("cifar10-published").with_resources(gpu=gpus), market=market)
         assert plan.hours
         assert plan.gpu_hours == pytest.approx((gpus * plan.hours[0], gpus * plan.hours[1]))
-        hours.append(plan.hours[0])
-    assert hours[0] > 1.3 * hours[1]
-    assert hours[2] == hours[1]
+        assert ("With 0.5 of a GPU a trial takes as long as with a whole one" in text(plan)) == (gpus < 1)
+        assert ("up to 2 times as long" in text(plan)) == (gpus < 1)
+        hours.append(plan.hours)
+    half, whole, two = hours
+    assert half[0] == whole[0] and 1.3 * whole[1] < half[1] <= 2 * whole[1]
+    assert two == whole
+
+
+def test_what_is_timed_on_a_whole_gpu_is_a_span_for_a_part_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestrator.plan, "timed_seconds", lambda *_, **__: 3600.0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    market = Market(machines=(GPU,), prices=PRICES)
+    for gpus, hours in ((0.25, (1, 4)), (1, (1, 1)), (2, (1, 1))):
+        trial = make_plan(tiny().with_resources(gpu=gpus), market=market, measure=print).costs[-1]
+        assert trial.hours == pytest.approx(hours)
+        assert trial.gpu_hours == pytest.approx((gpus * hours[0], gpus * hours[1]))
+        if gpus <= 1:
+            assert trial.usd == pytest.approx(trial.gpu_hours), "a dollar an hour"
+    quarter = make_plan(tiny().with_resources(gpu=0.25), market=market, measure=print)
+    assert "or up to 4 times as long: hours are from one to the other." in text(quarter)
 
 
 @pytest.mark.parametrize(
