@@ -16,11 +16,13 @@ from search_spaces import SearchSpace
 from trainables.object_store import ObjectStore
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Agenda:
     """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
 
     sweep: SweepConfig
+    """What is run; the driver puts in its place what a first session settles, without which no settings are the trials'."""
+
     study: optuna.Study
     settled: Mapping[Assignment, str]
     """Of a sweep of cases, what need not be run since another sweep has it."""

@@ -153,6 +153,7 @@ class Driver:
         sweep's own trials."""
         driver = self._with_shared_gpus(session) if self.may_share else self
         sweep = driver._with_known_budget()
+        self.agenda.sweep = sweep
         return replace(
             driver, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
         )

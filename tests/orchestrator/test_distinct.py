@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -9,12 +10,19 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from rich.console import Console
 
+from cluster.session import RaySession
 from orchestrator.agenda import Agenda
 from orchestrator.config import SweepConfig
 from orchestrator.distinct import DistinctSampler, TriedSettings
+from orchestrator.driver import Driver
+from orchestrator.expenses import Expenses
+from orchestrator.limit import SpendingLimit
+from orchestrator.results import ResultWriter
 from orchestrator.searcher import EndState, StudySearcher
 from orchestrator.study import open_study
+from orchestrator.survey import survey_space
 from search_spaces import SearchSpace, resolve_space
 from trainables.config import ZeroShotConfig
 from trainables.object_store import ObjectStore
@@ -187,6 +195,31 @@ def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore
     whole = sweep_of({"temperature": {"type": "float", "low": 1, "high": 2}}, num_trials=6)
     other = Agenda(sweep=whole, study=new_study(), settled={}, failed=frozenset(), space=resolve_space(whole.space))
     assert (other.total, other.used_up) == (6, "")
+
+
+def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> None:
+    study = new_study()
+    study.set_user_attr("flops_per_second", 1e9)  # which spares the probe, and with it Ray
+    sweep = sweep_of(TWO, num_trials=6, budget={"unit": "seconds", "amount": 20})
+    space = resolve_space(TWO)
+    console = Console(file=io.StringIO())
+    begun = Driver(
+        sweep=sweep,
+        sweep_id="a",
+        space=space,
+        domains=survey_space(space, sweep, forbidden=()),
+        store=store,
+        study=study,
+        writer=ResultWriter(store, "a"),
+        console=console,
+        agenda=Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=space),
+        limit=SpendingLimit(budget=None, expenses=Expenses(), say=console.print),
+    )
+    settled = begun._settled(RaySession.__new__(RaySession))
+    assert len(run(searcher_on(study, settled.sweep, space))) == 2
+    # Whoever began the session asks the one that it had.
+    assert (begun.agenda.total, begun.agenda.finished) == (2, True)
+    assert begun.agenda.used_up == settled.agenda.used_up != ""
 
 
 def test_a_space_without_end_is_drawn_from_as_before() -> None:
