@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from search_spaces.registry import SearchSpace
 from search_spaces.spaces import Suggest
+
+_Number = TypeVar("_Number", int, float)
 
 _CALLS = 50
 """Random settings with which a space is called; those of a condition are found by chance."""
@@ -33,20 +35,26 @@ class PinnedTrial:
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         if self._is_fixed(name):
-            return int(self._fixed[name])
+            return self._told(name, int)
         return self._trial.suggest_int(name, low, high, step=step, log=log)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         if self._is_fixed(name):
-            return float(self._fixed[name])
+            return self._told(name, float)
         return self._trial.suggest_float(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
         if self._is_fixed(name):
             return self._fixed[name]
         return self._trial.suggest_categorical(name, choices)
+
+    def _told(self, name: str, kind: type[_Number]) -> _Number:
+        """A fixed value as the number that was asked for; none as it is, for fields that may have none."""
+        value: Any = self._fixed[name]
+        told: _Number = value if value is None else kind(value)
+        return told
 
     def _is_fixed(self, name: str) -> bool:
         found = name in self._fixed

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.trial import FixedTrial
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.errors import ConfigError
 from orchestrator.loading import load_sweep
+from search_spaces import resolve_space
+from search_spaces.fields import PinnedTrial
 
 TRIAL = {"dataset": "digits", "teacher": "lenet", "student": "lenet", "total_pseudo_batches": 6}
 SPACE = {
@@ -79,6 +82,19 @@ def test_without_a_space_there_is_one_trial_and_no_more(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"name": "one", "trial": TRIAL, "num_trials": 12}))
     with pytest.raises(ConfigError, match=f"^{file}: num_trials=12: there is no space"):
         load_sweep(str(file))
+
+
+def test_a_searched_number_that_may_be_none_is_fixed_to_none(tmp_path: Path) -> None:
+    file = tmp_path / "clip.yaml"
+    domain = {"type": "float", "low": 0.1, "high": 4}
+    space = {"gradient_clip_norm": domain, "temperature": domain}
+    file.write_text(yaml.safe_dump({"name": "clip", "trial": TRIAL, "space": space}))
+    sweep = load_sweep(str(file), assignments=["gradient_clip_norm=none"])
+    assert sweep.trial["gradient_clip_norm"] is None and sweep.num_trials == 12
+    assert (
+        sweep.trial_config(resolve_space(space)(PinnedTrial(FixedTrial({"temperature": 2}), sweep.trial))).temperature
+        == 2
+    )
 
 
 def test_the_command_says_it_in_a_line(tmp_path: Path) -> None:
