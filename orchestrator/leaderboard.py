@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orchestrator.case_results import last_attempts
 from orchestrator.config import SweepConfig
-from orchestrator.errors import SweepNotFoundError
+from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.ranking import STATES, may_be_best, place
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
@@ -162,7 +162,7 @@ class Leaderboard:
 
     def rerun_command(self, program: str, preset_or_file: str) -> str | None:
         """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best, or none
-        that can run alone.
+        that can run alone, or where the file is none without flags that are not known here.
 
         Args:
             program: What to call, e.g. ``python run_sweep.py``.
@@ -170,7 +170,10 @@ class Leaderboard:
         """
         if self.best is None or self.best[CONFIG_PREFIX + "initial_trial"]:
             return None
-        preset = load_sweep(preset_or_file)
+        try:
+            preset = load_sweep(preset_or_file, flags={"num_trials": 1})
+        except ConfigError:
+            return None
         words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
         for flag, ours, theirs in (
             ("--storage", self.sweep.storage.uri, preset.storage.uri),

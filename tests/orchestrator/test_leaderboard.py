@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import shlex
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
@@ -173,6 +175,21 @@ def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore)
     }
     assert again.model_dump() == {name: row[name] for name in type(again).model_fields}
     assert "dataset" not in command  # the preset says so already
+
+
+def test_a_file_that_only_flags_made_a_sweep_fails_no_report_of_it(store: ObjectStore, tmp_path: Path) -> None:
+    file, trial = tmp_path / "one.yaml", {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
+    write(store, [{}])
+    board = read_leaderboard(store, "sweep-a")
+    # As sweep FILE --num-trials 1 ran it, and the command again has that flag as well.
+    file.write_text(yaml.safe_dump({"name": "one", "trial": trial, "num_trials": 12}))
+    command = board.rerun_command("zskt sweep", str(file))
+    assert command and command.startswith(f"zskt sweep {file} --num-trials 1 ")
+    # As sweep FILE --objective validation_accuracy ran it.
+    file.write_text(yaml.safe_dump({"name": "one", "trial": trial, "objective": "no_such_metric"}))
+    assert board.rerun_command("zskt sweep", str(file)) is None
+    file.unlink()
+    assert board.rerun_command("zskt sweep", str(file)) is None
 
 
 def test_no_trial_with_a_whole_budget_means_no_best(store: ObjectStore) -> None:
