@@ -47,6 +47,7 @@ def load_sweep(
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
     given_by = {key: f"{path}: {key}" for key in content}
+    trials_of_file = _count_cases(content)
     for key, value in (flags or {}).items():
         before = content.get(key)
         if value is not None:
@@ -70,10 +71,18 @@ def load_sweep(
         raise config_error(error, SweepConfig, str(path)) from error
     if not sweep.cases:
         return _with_something_searched(sweep, trial, assigned, path, given_by, say)
-    # What a session has written down says both as they are, and may be read again.
-    as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": sweep.num_trials}
+    # What a session has written down says both as they are, and may be read again, with other --only or --seeds too.
+    by_flag = given_by.get("num_trials") == "--num-trials"
+    num_trials = sweep.num_trials if by_flag else trials_of_file
+    as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
+
+
+def _count_cases(content: Mapping[str, Any]) -> int | None:
+    """Trials that a file's cases come to before flags; none where it lists none, or where that is refused anyway."""
+    wanted, seeds = content.get("only") or content.get("cases"), content.get("seeds", [0])
+    return len(wanted) * len(seeds) if isinstance(wanted, list | dict) and isinstance(seeds, list) else None
 
 
 def _refuse_seeds(where: Sequence[str]) -> None:

@@ -143,6 +143,11 @@ def test_what_a_session_wrote_down_of_cases_is_a_file_of_cases(tmp_path: Path) -
     file = tmp_path / "cases.yaml"
     file.write_text(yaml.safe_dump(sweep_of().model_dump(mode="json"), sort_keys=False))
     assert load_sweep(str(file)).assignments() == sweep_of().assignments()
+    # Fewer of them are asked for, or more.
+    assert load_sweep(str(file), flags={"only": ["scratch"]}).num_trials == 2
+    assert load_sweep(str(file), flags={"seeds": [0, 1, 2]}).num_trials == 9
+    with pytest.raises(ConfigError, match="^--num-trials: has no effect"):
+        load_sweep(str(file), flags={"only": ["scratch"], "num_trials": 6})
 
 
 def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:
