@@ -31,6 +31,9 @@ MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data
 WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs", "allow_slow_precision")
 """Fields that change no weight: what else they change, a trial's students are the same."""
 
+PERMISSIONS = ("allow_test_selection", "allow_slow_precision")
+"""Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
+
 SHARED_FIELDS = (
     "method",
     "dataset",

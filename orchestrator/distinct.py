@@ -21,7 +21,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.config import SweepConfig
+from orchestrator.config import PERMISSIONS, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import kept_config
 from orchestrator.results.keys import trial_name
@@ -92,7 +92,7 @@ class TriedSettings:
         Raises:
             ConfigError: no config can have them.
         """
-        return self.sweep.trial_config(self.space(PinnedTrial(draft, self.sweep.trial)))
+        return _told_apart(self.sweep.trial_config(self.space(PinnedTrial(draft, self.sweep.trial))))
 
     def known(self) -> dict[AnyTrialConfig, int]:
         """Settings of trials that run or came to an end of their own, each with the trial's number; what failed may be tried
@@ -103,7 +103,7 @@ class TriedSettings:
                 continue
             failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
             if CONFIG_ATTRIBUTE in trial.user_attrs and not failed:
-                config = kept_config(settings_of_trial(trial))
+                config = _told_apart(kept_config(settings_of_trial(trial)))
                 (self._ended if trial.state.is_finished() else running).setdefault(config, trial.number)
             if trial.state.is_finished():
                 self._looked_at.add(trial.number)
@@ -151,6 +151,11 @@ class TriedSettings:
             except ConfigError:
                 self._combinations[place] = None
         return self._combinations[place]
+
+
+def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
+    """The settings that make a trial another one: without what only lets it run."""
+    return config.model_copy(update={name: False for name in PERMISSIONS if name in type(config).model_fields})
 
 
 class DistinctSampler(BaseSampler):

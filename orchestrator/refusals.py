@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from cluster.prices import Machine, PriceList
 from cluster.session import RaySession
-from orchestrator.config import SweepConfig
+from orchestrator.config import PERMISSIONS, SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.market import prices_of
 from orchestrator.provenance import continued, domains_from_json
@@ -70,13 +70,24 @@ def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> N
             f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
             "one a name of its own with --sweep-id"
         )
-    then, now = SweepConfig.stored(earlier[-1]).identity, sweep.identity
+    then, now = _compared(SweepConfig.stored(earlier[-1])), _compared(sweep)
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
     if different:
         raise SweepMismatchError(
             f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
             "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
         )
+
+
+def _compared(sweep: SweepConfig) -> dict[str, Any]:
+    """A sweep's identity without what only lets it run, which a later version may ask for and which changes no number."""
+    found = sweep.identity
+    cases = {name: _without_permissions(fields) for name, fields in found["cases"].items()}
+    return {**_without_permissions(found), "trial": _without_permissions(found["trial"]), "cases": cases}
+
+
+def _without_permissions(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in PERMISSIONS}
 
 
 def check_same_space(store: ObjectStore, sweep_id: str, domains: Mapping[str, BaseDistribution]) -> None:

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config import PERMISSIONS, Assignment, SweepConfig
 from orchestrator.distinct import DistinctSampler, TriedSettings
 from orchestrator.errors import ConfigError
 from orchestrator.population import Population, SuccessionSampler
@@ -290,7 +290,13 @@ class StudySearcher(Searcher):
             kept = chosen.model_dump_json()
             trial.set_user_attr(CONFIG_ATTRIBUTE, kept)
         config: dict[str, Any] = json.loads(kept)
-        return config
+        return config | self._permissions(trial)
+
+    def _permissions(self, trial: optuna.Trial) -> dict[str, Any]:
+        """What a trial is allowed now, whatever it was when it began."""
+        assignment = assignment_of(trial)
+        now = self._sweep.case_config(assignment) if assignment else self._sweep.configs()[0]
+        return {name: getattr(now, name) for name in PERMISSIONS if name in type(now).model_fields}
 
     def _is_wanted(self, trial: FrozenTrial) -> bool:
         """Whether a trial that an earlier session left is to go on: not if it is of a case that is not to be run now."""

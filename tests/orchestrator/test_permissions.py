@@ -1,0 +1,76 @@
+"""What only lets a sweep run may be said after it has begun."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.config import SweepConfig
+from orchestrator.errors import SweepMismatchError
+from orchestrator.provenance import session_row
+from orchestrator.refusals import check_same_sweep
+from orchestrator.results import ResultWriter
+from orchestrator.searcher import StudySearcher
+from orchestrator.study import open_study
+from search_spaces import resolve_space
+from tests.conftest import tiny_settings
+from trainables.object_store import ObjectStore
+
+HALF = {"precision": "bfloat16"}
+MEANT = {**HALF, "allow_slow_precision": True}
+
+
+def search(trial: dict[str, Any], **more: Any) -> SweepConfig:
+    space = {"temperature": {"type": "categorical", "choices": [1, 2]}}
+    return SweepConfig.model_validate({"name": "a", "trial": tiny_settings(**trial), "space": space, **more})
+
+
+def comparison(case: dict[str, Any]) -> SweepConfig:
+    cases = {"baseline": {}, "trial": case}
+    return SweepConfig.model_validate({"name": "a", "trial": tiny_settings(), "cases": cases})
+
+
+def by_transitions(**more: Any) -> SweepConfig:
+    chosen = {"objective": "mean_transition_error", "scheduler": {"name": "none"}, "allow_test_selection": True}
+    return search({"transition_images": 9}, **chosen, **more)
+
+
+def begun(store: ObjectStore, sweep: SweepConfig) -> None:
+    ResultWriter(store, "old").write_session(session_row(sweep, [], number=0, event="started", cpus=1, gpus=0))
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (by_transitions().model_copy(update={"allow_test_selection": False}), by_transitions()),
+        (search(HALF), search(MEANT)),
+        (comparison(HALF), comparison(MEANT)),
+    ],
+    ids=["test images", "a slow precision", "in a case"],
+)
+def test_a_sweep_from_before_a_permission_was_asked_for_goes_on_with_it(
+    then: SweepConfig, now: SweepConfig, store: ObjectStore
+) -> None:
+    begun(store, then)
+    check_same_sweep(store, "old", now)
+    check_same_sweep(store, "old", then)
+    assert then.default_sweep_id != now.default_sweep_id  # as it has been: ids stay
+    with pytest.raises(SweepMismatchError, match="scale: 1.0 then, 0.5 now") as caught:
+        check_same_sweep(store, "old", now.model_copy(update={"scale": 0.5}))
+    assert "allow_" not in str(caught.value)
+
+
+def test_trials_that_had_begun_may_do_what_is_allowed_now_and_are_no_others(store: ObjectStore) -> None:
+    def searcher(sweep: SweepConfig) -> StudySearcher:
+        study = open_study(store, "old", modes=["max"])
+        return StudySearcher(study, sweep, resolve_space(sweep.space), sweep_id="old")
+
+    before = searcher(search(HALF))
+    ended, running = before.suggest("x"), before.suggest("x")
+    assert isinstance(ended, dict) and isinstance(running, dict)
+    before.tell(ended["trial_id"], "completed", {"validation_accuracy": 0.5})
+    after = searcher(search(MEANT))
+    again = after.suggest("x")
+    assert isinstance(again, dict) and again == {**running, "allow_slow_precision": True}
+    assert after.suggest("x") is None  # both settings of the space have been tried
