@@ -35,24 +35,19 @@ class Agenda:
 
     @property
     def total(self) -> int:
-        """Trials that the sweep is to have: of a search no more than there are settings."""
-        tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
-        asked_for = len(ended_trials(self.study)) + len(running_trials(self.study))
-        more = self.sweep.num_trials - asked_for
-        if tried.applies and more > 0:
-            return asked_for + tried.left(at_most=more)
-        return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+        """Trials that the sweep is to have: of a search no more than its space is good for."""
+        if self.sweep.cases:
+            return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+        return self._tried.in_all(len(ended_trials(self.study)) + len(running_trials(self.study)))
 
     @property
     def used_up(self) -> str:
         """That a search had fewer settings than it was to have trials, in words; empty if it has not."""
         if self.sweep.cases or self.total >= self.sweep.num_trials:
             return ""
-        tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
-        settings = len(tried.known()) + tried.left(at_most=self.sweep.num_trials)
         where = "grid" if self.sweep.sampler.name == "grid" else "space"
         have = "have been tried" if self.finished else "are to be tried"
-        return f"all {settings} settings of the {where} {have}; {self.sweep.num_trials} trials were asked for"
+        return f"all {self._tried.settings()} settings of the {where} {have}; {self.sweep.num_trials} trials were asked for"
 
     @property
     def ended(self) -> int:
@@ -96,6 +91,10 @@ class Agenda:
         new = max(0, self.total - ended - running)
         line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
         return f"{line}, {again} of them because they failed before" if again else line
+
+    @property
+    def _tried(self) -> TriedSettings:
+        return TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
 
     @property
     def _again(self) -> int:

@@ -73,10 +73,13 @@ class TriedSettings:
     space: SearchSpace
     study: Study
     _ended: dict[AnyTrialConfig, int] = field(default_factory=dict)
-    """Settings of trials that came to an end of their own, as far as was looked before: there may be thousands."""
+    """Settings of trials that have ended, as far as was looked before: there may be thousands."""
+
+    _failed_once: set[AnyTrialConfig] = field(default_factory=set)
+    """Those of them of which one trial alone was begun, and failed of an error: it may have been the machine's."""
 
     _looked_at: set[int] = field(default_factory=set)
-    """Numbers of trials that had ended by then, failed ones too."""
+    """Numbers of trials that had ended by then."""
 
     _combinations: dict[int, tuple[Draft, AnyTrialConfig] | None] = field(default_factory=dict)
     """Of a finite space those that were looked at before, by place; none where fields do not go together."""
@@ -95,40 +98,74 @@ class TriedSettings:
         return _told_apart(self.sweep.trial_config(self.space(PinnedTrial(draft, self.sweep.trial))))
 
     def known(self) -> dict[AnyTrialConfig, int]:
-        """Settings of trials that run or came to an end of their own, each with the trial's number; what failed may be tried
-        again."""
-        running: dict[AnyTrialConfig, int] = {}
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.number in self._looked_at:
-                continue
-            failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
-            if CONFIG_ATTRIBUTE in trial.user_attrs and not failed:
-                config = _told_apart(kept_config(settings_of_trial(trial)))
-                (self._ended if trial.state.is_finished() else running).setdefault(config, trial.number)
-            if trial.state.is_finished():
-                self._looked_at.add(trial.number)
-        return self._ended | running
+        """Settings that have been tried, each with the number of a trial that runs with them or has ended in some way."""
+        return self._ended | self._running()
 
     def untried(self, *, first: int = 0) -> Iterator[Draft]:
-        """Combinations of a finite space that have not been tried, each once; nothing of a space not known to be finite.
+        """Combinations of a finite space that are still to be tried, each once; nothing of a space not known to be finite.
+
+        Those that are new come first, then those whose only trial failed of an error.
 
         Args:
             first: Place in the space to begin with, of any size.
         """
+        known = set(self.known())
+        yield from (draft for draft, config in self._combinations_from(first) if config not in known)
+        again = self._failed_once - self._running().keys()
+        if again:
+            yield from (draft for draft, config in self._combinations_from(first) if config in again)
+
+    def left(self, *, at_most: int) -> int:
+        """How many trials are still to come, counted no further than ``at_most``, which a space without end always has."""
+        return at_most if self._values is None else sum(1 for _ in islice(self.untried(), at_most))
+
+    def in_all(self, asked_for: int) -> int:
+        """Trials that the sweep is to have, of which so many have been asked for: no more than its space is good for."""
+        more = self.sweep.num_trials - asked_for
+        return asked_for + self.left(at_most=more) if self.applies and more > 0 else self.sweep.num_trials
+
+    def settings(self) -> int:
+        """How many settings have been tried or are in a finite space."""
+        return len(self.known().keys() | {config for _, config in self._combinations_from(0)})
+
+    def _running(self) -> dict[AnyTrialConfig, int]:
+        """Settings of trials that run; what has ended since the last look is remembered."""
+        running: dict[AnyTrialConfig, int] = {}
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.number in self._looked_at:
+                continue
+            ended = trial.state.is_finished()
+            if CONFIG_ATTRIBUTE in trial.user_attrs:
+                config = _told_apart(kept_config(settings_of_trial(trial)))
+                if not ended:
+                    running.setdefault(config, trial.number)
+                elif trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs:
+                    self._remember(config, trial.number, failed=True)
+                else:
+                    self._remember(config, trial.number, failed=False)
+            if ended:
+                self._looked_at.add(trial.number)
+        return running
+
+    def _remember(self, config: AnyTrialConfig, number: int, *, failed: bool) -> None:
+        if failed and config not in self._ended:
+            self._failed_once.add(config)
+        else:
+            self._failed_once.discard(config)
+        self._ended.setdefault(config, number)
+
+    def _combinations_from(self, first: int) -> Iterator[tuple[Draft, AnyTrialConfig]]:
+        """Those of a finite space that a config can have, each once; nothing of a space not known to be finite."""
         values = self._values
         if values is None:
             return
-        known = set(self.known())
+        seen: set[AnyTrialConfig] = set()
         size = math.prod(len(found) for found in values.values())
         for place in range(first, first + size):
             found = self._combination(values, place % size)
-            if found is not None and found[1] not in known:
-                known.add(found[1])
-                yield found[0]
-
-    def left(self, *, at_most: int) -> int:
-        """How many have not been tried, counted no further than ``at_most``, which a space without end always has."""
-        return at_most if self._values is None else sum(1 for _ in islice(self.untried(), at_most))
+            if found is not None and found[1] not in seen:
+                seen.add(found[1])
+                yield found
 
     @property
     def _values(self) -> Mapping[str, Sequence[Any]] | None:

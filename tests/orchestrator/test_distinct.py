@@ -99,9 +99,36 @@ def test_what_runs_is_not_proposed_beside_it() -> None:
     assert searcher.suggest("x") == Searcher.FINISHED
 
 
-@pytest.mark.parametrize(("state", "count"), [("failed", 6), ("diverged", 2), ("stopped_early", 2)])
-def test_what_failed_may_be_tried_again_and_what_diverged_would_diverge_again(state: EndState, count: int) -> None:
-    assert len(run(searcher_on(new_study(), sweep_of(TWO, num_trials=6)), state=state)) == count
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize(("state", "count"), [("failed", 24), ("diverged", 12), ("stopped_early", 12)])
+def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
+    state: EndState, count: int, sampler: str
+) -> None:
+    study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler={"name": sampler, "startup_trials": 3})
+    asked = run(searcher_on(study, sweep), state=state)
+    assert len(asked) == count and len(set(asked[:12])) == len(set(asked[12:] or asked)) == 12
+    agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
+    assert (agenda.total, agenda.finished) == (count, True)
+    assert agenda.used_up == "all 12 settings of the space have been tried; 50 trials were asked for"
+
+
+def test_one_setting_that_fails_does_not_take_the_rest_of_the_trials() -> None:
+    study, sweep = new_study(), sweep_of(TWO, num_trials=50)
+    asked: list[int] = []
+    while isinstance(found := searcher_on(study, sweep).suggest("x"), dict):  # each in a session of its own
+        searcher = searcher_on(study, sweep)
+        assert searcher.suggest("x") == found
+        asked.append(found["student_steps"])
+        searcher.tell(found["trial_id"], "failed" if asked[-1] == 20 else "completed", {"validation_accuracy": 0.5})
+    assert sorted(asked) == [10, 20, 20] and asked[-1] == 20
+
+
+def test_what_failed_and_runs_again_is_not_begun_beside_itself() -> None:
+    searcher = searcher_on(new_study(), sweep_of(TWO, num_trials=50))
+    run(searcher, trials=2, state="failed")
+    both = [searcher.suggest("x") for _ in range(2)]
+    assert {found["student_steps"] for found in both if isinstance(found, dict)} == {10, 20}
+    assert searcher.suggest("x") is None
 
 
 def test_a_grid_goes_on_behind_the_published_settings() -> None:
