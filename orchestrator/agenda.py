@@ -33,6 +33,9 @@ class Agenda:
     space: SearchSpace
     """What a search varies."""
 
+    _last_tried: TriedSettings | None = None
+    """It remembers how far it has looked."""
+
     @property
     def total(self) -> int:
         """Trials that the sweep is to have: of a search no more than its space is good for."""
@@ -94,7 +97,9 @@ class Agenda:
 
     @property
     def _tried(self) -> TriedSettings:
-        return TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
+        if self._last_tried is None or self._last_tried.sweep is not self.sweep:
+            self._last_tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
+        return self._last_tried
 
     @property
     def _again(self) -> int:

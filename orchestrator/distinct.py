@@ -71,7 +71,9 @@ class TriedSettings:
 
     sweep: SweepConfig
     space: SearchSpace
-    study: Study
+    study: Study | None
+    """None: what is remembered is all."""
+
     _ended: dict[AnyTrialConfig, int] = field(default_factory=dict)
     """Settings of trials that have ended, as far as was looked before: there may be thousands."""
 
@@ -96,6 +98,21 @@ class TriedSettings:
             ConfigError: no config can have them.
         """
         return _told_apart(self.sweep.trial_config(self.space(PinnedTrial(draft, self.sweep.trial))))
+
+    def remember(self, config: AnyTrialConfig, number: int, *, failed: bool) -> None:
+        """Take in a trial that has ended.
+
+        Args:
+            config: Its settings.
+            number: Its number.
+            failed: Whether of an error; what diverged would diverge again.
+        """
+        settings = _told_apart(config)
+        if failed and settings not in self._ended:
+            self._failed_once.add(settings)
+        else:
+            self._failed_once.discard(settings)
+        self._ended.setdefault(settings, number)
 
     def known(self) -> dict[AnyTrialConfig, int]:
         """Settings that have been tried, each with the number of a trial that runs with them or has ended in some way."""
@@ -131,28 +148,20 @@ class TriedSettings:
     def _running(self) -> dict[AnyTrialConfig, int]:
         """Settings of trials that run; what has ended since the last look is remembered."""
         running: dict[AnyTrialConfig, int] = {}
-        for trial in self.study.get_trials(deepcopy=False):
+        for trial in self.study.get_trials(deepcopy=False) if self.study else ():
             if trial.number in self._looked_at:
                 continue
             ended = trial.state.is_finished()
             if CONFIG_ATTRIBUTE in trial.user_attrs:
-                config = _told_apart(kept_config(settings_of_trial(trial)))
-                if not ended:
-                    running.setdefault(config, trial.number)
-                elif trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs:
-                    self._remember(config, trial.number, failed=True)
+                config = kept_config(settings_of_trial(trial))
+                if ended:
+                    failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
+                    self.remember(config, trial.number, failed=failed)
                 else:
-                    self._remember(config, trial.number, failed=False)
+                    running.setdefault(_told_apart(config), trial.number)
             if ended:
                 self._looked_at.add(trial.number)
         return running
-
-    def _remember(self, config: AnyTrialConfig, number: int, *, failed: bool) -> None:
-        if failed and config not in self._ended:
-            self._failed_once.add(config)
-        else:
-            self._failed_once.discard(config)
-        self._ended.setdefault(config, number)
 
     def _combinations_from(self, first: int) -> Iterator[tuple[Draft, AnyTrialConfig]]:
         """Those of a finite space that a config can have, each once; nothing of a space not known to be finite."""

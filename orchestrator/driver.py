@@ -203,7 +203,7 @@ class Driver:
             console=self.console,
             sweep=self.sweep,
             searched=["case", "seed"] if self.sweep.cases else list(self.domains),
-            num_trials=self.agenda.total,
+            num_trials=lambda: self.agenda.total,
         )
         for trial in ended_trials(self.study):
             if trial.number in self.agenda.failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,12 +14,14 @@ from rich.table import Table
 
 from orchestrator.case_results import last_attempts
 from orchestrator.config import SweepConfig
+from orchestrator.distinct import TriedSettings
 from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.loading import load_sweep
 from orchestrator.ranking import STATES, may_be_best, place
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.view import duration, short
+from search_spaces import resolve_space, space_names
 from trainables.metrics import finite, is_share
 
 _ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
@@ -91,10 +94,19 @@ class Leaderboard:
         """What the failed trials died of, each once."""
         return list(dict.fromkeys(row["error"] for row in last_attempts(self.rows) if row["error"]))
 
-    @property
+    @cached_property
     def total(self) -> int:
-        """Trials that there are to be; of a sweep that has finished those that it had, which its space may have limited."""
-        return len(self.rows) if self.finished else max(self.sweep.num_trials, len(self.rows))
+        """Trials that there are to be, as the sweep itself counts them; of one that has finished those that it had."""
+        if self.finished:
+            return len(self.rows)
+        in_all = self.sweep.num_trials
+        space = self.sweep.space
+        if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
+            tried = TriedSettings(sweep=self.sweep, space=resolve_space(space), study=None)
+            for row in self.rows:
+                tried.remember(config_of(row), row["trial_number"], failed=row["state"] == "failed")
+            in_all = tried.in_all(len(self.rows))  # those that run are among the untried here
+        return max(in_all, len(self.rows))
 
     @property
     def ended_of_all(self) -> str:

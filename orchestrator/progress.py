@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -17,10 +17,13 @@ from trainables.config import AnyTrialConfig
 class Progress:
     """Follows the trials of one session. A context manager; the display is gone at its end."""
 
-    def __init__(self, *, console: Console, sweep: SweepConfig, searched: Sequence[str], num_trials: int) -> None:
-        """Time runs from here; see ``SweepView`` for the arguments."""
+    def __init__(
+        self, *, console: Console, sweep: SweepConfig, searched: Sequence[str], num_trials: Callable[[], int]
+    ) -> None:
+        """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended."""
         self.console = console
-        self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials)
+        self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials())
+        self._num_trials = num_trials
         self._live: Live | None = None
         self._started = time.monotonic()
 
@@ -72,6 +75,7 @@ class Progress:
     def ended(self, trial_id: str, state: str, error: str) -> None:
         """A trial has ended."""
         self.view.trials.setdefault(trial_id, TrialView(settings={})).state = state
+        self.view.num_trials = self._num_trials()
         line = f"{trial_id} {state.replace('_', ' ')}" + (f": {error}" if error else "")
         if state in {"failed", "diverged"}:
             self.warn(line)

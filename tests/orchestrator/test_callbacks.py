@@ -45,7 +45,7 @@ class Session:
             console=Console(file=self.out, width=200),
             sweep=SWEEP,
             searched=["temperature"],
-            num_trials=3,
+            num_trials=lambda: 3,
         )
         self.recorder = SweepRecorder(
             sweep=SWEEP,

@@ -18,7 +18,7 @@ def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
         console=console,
         sweep=SweepConfig(name="test"),
         searched=["student_steps", "temperature"],
-        num_trials=4,
+        num_trials=lambda: 4,
     )
     return view, out
 

@@ -11,17 +11,22 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from orchestrator.agenda import Agenda
 from orchestrator.cli import app
+from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.leaderboard import read_leaderboard
 from orchestrator.loading import load_sweep
+from orchestrator.progress import Progress
 from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter, keys
-from orchestrator.searcher import StudySearcher
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.searcher import EndState, StudySearcher
 from orchestrator.status import Status, SweepWatch
 from orchestrator.study import open_study
 from orchestrator.view import sparkline
 from search_spaces import resolve_space
+from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.filesystems import LocalFilesystem
@@ -104,6 +109,41 @@ def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStor
     assert "last warning: t0000: the generator has collapsed" in text
     assert "18 trials an hour" in text
     assert store.keys("") == before, "looking writes nothing"
+
+
+def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> None:
+    """The sweep itself, ``zskt status`` and the leaderboard count alike, whatever has ended how."""
+    space = {
+        "temperature": {"type": "categorical", "choices": [1, 2]},
+        "batch_size": {"type": "int", "low": 8, "high": 9},
+    }
+    settings = {"name": "few", "trial": tiny_settings(), "num_trials": 50, "sampler": {"name": "random"}}
+    settings["trial"].pop("batch_size")
+    sweep = SweepConfig.model_validate({**settings, "space": space})
+    study, writer = open_study(store, "few", modes=["max"]), ResultWriter(store, "few")
+    writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
+    searcher = StudySearcher(study, sweep, resolve_space(space), sweep_id="few")
+    agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
+    progress = Progress(console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: agenda.total)
+
+    def totals() -> set[int]:
+        status = SweepWatch(store, "few").look(now=NOW)
+        return {agenda.total, progress.view.num_trials, read_leaderboard(store, "few").total, status.view.num_trials}
+
+    counted = [totals()]
+    ends: list[EndState] = ["completed", "failed", "failed", "diverged", "failed", "completed"]
+    for number, state in enumerate(ends):
+        config = searcher.suggest("x")
+        assert isinstance(config, dict)
+        counted.append(totals())
+        of_trial = {CONFIG_PREFIX + name: value for name, value in config.items() if name not in {"trial_id", "case"}}
+        writer.write_trial(trial(config["trial_id"], trial_number=number, state=state, **of_trial))
+        searcher.tell(config["trial_id"], state, {"validation_accuracy": 0.5})
+        progress.ended(config["trial_id"], state, "")
+        counted.append(totals())
+    assert counted == [{4}] * 4 + [{5}] * 2 + [{6}] * 7
+    assert searcher.suggest("x") == "FINISHED"
+    assert read_leaderboard(store, "few").ended_of_all == "6 of 6"
 
 
 @dataclass
