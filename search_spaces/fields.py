@@ -52,8 +52,7 @@ class PinnedTrial:
 
     def _told(self, name: str, kind: type[_Number]) -> _Number:
         """A fixed value as the number that was asked for; none as it is, for fields that may have none."""
-        value: Any = self._fixed[name]
-        told: _Number = value if value is None else kind(value)
+        told: _Number = self._fixed[name] if self._fixed[name] is None else kind(self._fixed[name])
         return told
 
     def _is_fixed(self, name: str) -> bool:
