@@ -1,10 +1,14 @@
 """A search trains no settings twice: equal settings with one seed are one trial, bit for bit.
 
 A sampler may propose what it has proposed before. It is then asked again, some times, and after that the first untried
-combination is taken from a place in the space that follows from the seed. All of this happens before the study hears of
-the trial: what was proposed and not taken leaves no trace in it. Whether a space is finite is known of one that is
-written in the sweep's file, and of a grid; a function may suggest anything, and settings that have been tried may then
-run once more.
+combination is taken from a place in the space that follows from the seed. What failed of an error is tried once more, when
+nothing else is left. All of this happens before the trial has parameters: of what was proposed and not taken it gets none.
+What samplers note down for themselves stays: QMC takes one place of its sequence, counted in the study, for each proposal;
+CMA-ES keeps its state and generation with the trial, and GP and TPE (with several variables and ``constant_liar``) the last
+values that they proposed jointly, before which the trial's own parameters go.
+
+Whether a space is finite is known of one that is written in the sweep's file, and of a grid; a function may suggest
+anything, and settings that have been tried may then run once more.
 """
 
 from __future__ import annotations

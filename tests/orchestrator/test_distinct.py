@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from rich.console import Console
@@ -24,7 +25,6 @@ from orchestrator.searcher import EndState, StudySearcher
 from orchestrator.study import open_study
 from orchestrator.survey import survey_space
 from search_spaces import SearchSpace, resolve_space
-from trainables.config import ZeroShotConfig
 from trainables.object_store import ObjectStore
 
 TWO = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
@@ -249,9 +249,78 @@ def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> Non
     assert begun.agenda.used_up == settled.agenda.used_up != ""
 
 
-def test_a_space_without_end_is_drawn_from_as_before() -> None:
-    space = {"temperature": {"type": "float", "low": 1, "high": 2}}
-    study = new_study()
-    asked = run(searcher_on(study, sweep_of(space, num_trials=5)))
-    assert len(set(asked)) == 5
-    assert all(isinstance(ZeroShotConfig().temperature, type(settings[2])) for settings in asked)
+def endless(trial: Any) -> dict[str, Any]:
+    """Settings of which no two are ever equal."""
+    return {
+        "temperature": trial.suggest_float("temperature", 0.5, 8, log=True),
+        "student_steps": trial.suggest_int("student_steps", 1, 20),
+        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128]),
+    }
+
+
+def conditional(trial: Any) -> dict[str, Any]:
+    found = endless(trial)
+    if found["student_steps"] > 10:
+        found["attention_weight"] = trial.suggest_float("attention_weight", 1, 1000)
+    return found
+
+
+def in_flight(study: optuna.Study, sweep: SweepConfig, space: SearchSpace) -> list[optuna.trial.FrozenTrial]:
+    """The trials of a sweep of which three run at a time and end in all ways."""
+    searcher = searcher_on(study, sweep, space, first={"student_steps": 10})
+    running: list[dict[str, Any]] = []
+    ends: list[EndState] = ["completed", "completed", "stopped_early", "completed", "failed", "diverged"]
+    while len(running) < 3 and isinstance(found := searcher.suggest("x"), dict):
+        running.append(found)
+        if len(running) == 3:
+            ended = running.pop(int(found["trial_id"][1:]) % 3)
+            value = abs(ended["temperature"] - 3) + 0.01 * ended["student_steps"]
+            searcher.report(ended["trial_id"], 10, value)
+            report = {"validation_accuracy": value, "training_flops": ended["student_steps"] * ended["batch_size"]}
+            state = ends[int(ended["trial_id"][1:]) % len(ends)]
+            searcher.tell(ended["trial_id"], state, report, share=0.5 if state == "stopped_early" else 1)
+    return study.trials
+
+
+@pytest.mark.parametrize("space", [endless, conditional])
+@pytest.mark.parametrize("further", [{}, {"training_flops": "min"}], ids=["one objective", "two objectives"])
+@pytest.mark.parametrize(
+    ("sampler", "arguments"),
+    [
+        ("random", {}),
+        ("qmc", {}),
+        ("cmaes", {"popsize": 4}),
+        ("nsgaii", {"population_size": 5}),
+        ("tpe", {}),
+        ("tpe", {"multivariate": True}),
+        ("tpe", {"multivariate": True, "group": True}),
+        ("tpe", {"constant_liar": True}),
+        ("tpe", {"multivariate": True, "group": True, "constant_liar": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value) or "default",
+)
+def test_where_nothing_repeats_proposals_are_those_of_the_sampler_itself(
+    sampler: str,
+    arguments: dict[str, Any],
+    further: dict[str, str],
+    space: SearchSpace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if sampler == "cmaes":
+        further = {}  # it has one objective
+    block = {"name": sampler, "startup_trials": 4, "arguments": arguments}
+    sweep = sweep_of({}, num_trials=20, sampler=block, further_objectives=further)
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    studies = [optuna.create_study(directions=directions[: 1 + len(further)]) for _ in range(2)]
+    ours = in_flight(studies[0], sweep, space)
+    monkeypatch.setattr(TriedSettings, "applies", False)
+    plain = in_flight(studies[1], sweep, space)
+    assert [isinstance(study.sampler, DistinctSampler) for study in studies] == [True, False]
+    given = [trial.params for trial in plain]
+    until = next((n for n, params in enumerate(given) if params in given[:n]), 20)
+    assert until == 20 if sampler != "nsgaii" else until > 8  # whose children may equal a parent, after 5 without any
+    for one, other in zip(ours[:until], plain[:until], strict=True):
+        assert (one.params, one.distributions) == (other.params, other.distributions)
+        assert one.system_attrs == other.system_attrs
+    notes = [study._storage.get_study_system_attrs(study._study_id) for study in studies]
+    assert notes[0] == notes[1] or until < 20

@@ -117,8 +117,8 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
         "temperature": {"type": "categorical", "choices": [1, 2]},
         "batch_size": {"type": "int", "low": 8, "high": 9},
     }
-    settings = {"name": "few", "trial": tiny_settings(), "num_trials": 50, "sampler": {"name": "random"}}
-    settings["trial"].pop("batch_size")
+    fixed = {name: value for name, value in tiny_settings().items() if name not in space}
+    settings = {"name": "few", "trial": fixed, "num_trials": 50, "sampler": {"name": "random"}}
     sweep = SweepConfig.model_validate({**settings, "space": space})
     study, writer = open_study(store, "few", modes=["max"]), ResultWriter(store, "few")
     writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
