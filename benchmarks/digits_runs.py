@@ -108,10 +108,13 @@ def config_of(kind: str, seed: int) -> ZeroShotConfig:
 
 
 def settings_checksum(kind: str) -> str:
-    """Return eight hexadecimal digits that change whenever the trial's settings or the teacher's recipe do."""
+    """Return eight hexadecimal digits that change whenever the trial's settings or the teacher's recipe do.
+
+    Of what differs from the defaults, as the ids of sweeps: a field that comes later changes no run that was made before.
+    """
     config = config_of(kind, seed=0)
     recipe = sweep_of(kind).teacher_config(config)
-    text = json.dumps([config.model_dump(), recipe.model_dump()], sort_keys=True)
+    text = json.dumps([part.model_dump(exclude_defaults=True) for part in (config, recipe)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
