@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ import yaml
 
 from tests.conftest import tiny_settings
 
-pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(700)]
 
 ROOT = Path(__file__).parents[2]
 INSIDE, BESIDE = "192.0.2.1", "192.0.2.2"
@@ -59,6 +59,7 @@ class Doors:
     folder: Path
     network: Network
     secrets: dict[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def temporary(self) -> Path:
@@ -74,12 +75,13 @@ class Doors:
             "AWS_SECRET_ACCESS_KEY": self.secrets["key"],
             "ZSKT_NOTIFY": f"http://127.0.0.1:9/{self.secrets['webhook']}",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "h" / "token of another cluster"),
+            "RAY_worker_niceness": "0",  # else trials wait for all other tests; it opens and closes nothing
         }
 
     def start(self) -> subprocess.Popen[str]:
         """Begin the sweep, or go on with it."""
         command = [sys.executable, str(ROOT / "run_sweep.py"), str(self.folder / "sweep.yaml")]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*self.network.enter, *command, "--storage", str(self.folder / "runs"), "--sweep-id", "doors"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,6 +89,8 @@ class Doors:
             env=self.environment,
             cwd=self.folder,
         )
+        self.started.append(process)
+        return process
 
     def processes(self) -> list[int]:
         """All that it has started. (Their environment does not tell: Ray's workers write their names over it.)"""
@@ -158,7 +162,7 @@ def ip_of(digits: str) -> str:
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 240
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "too slow"
@@ -224,8 +228,11 @@ def doors() -> Iterator[Doors]:
         }
         (there.folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
         yield there
-        for process in there.processes():
-            os.kill(process, signal.SIGKILL)
+        for pid in there.processes():
+            os.kill(pid, signal.SIGKILL)
+        for process in there.started:
+            with process:
+                process.kill()
 
 
 def reports(doors: Doors) -> int:

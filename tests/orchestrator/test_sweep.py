@@ -211,8 +211,9 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(find_storage(storage), "cases")
     assert (board.states(), board.ended_of_all, board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
-    states = {key: trial.state for key, trial in SweepWatch(find_storage(storage), "cases").look().view.trials.items()}
-    assert states == {"t0000": "earlier", "t0001": "earlier", "t0002": "completed"}
+    seen = SweepWatch(find_storage(storage), "cases").look().view.trials
+    states = {key: (trial.state, trial.earlier) for key, trial in seen.items()}
+    assert states == {"t0000": ("completed", True), "t0001": ("failed", True), "t0002": ("completed", False)}
     assert "all of them have ended" in run(sweep, "cases")
 
 
