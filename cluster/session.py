@@ -179,7 +179,7 @@ def _joined_address() -> str | None:
         record = os.open(get_ray_address_file(None), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
-    with open(record) as file:  # noqa: PTH123  # a path could be another file by now
+    with os.fdopen(record) as file:  # and not by its path, which could be another file by now
         if os.fstat(record).st_uid not in {os.getuid(), 0}:
             return None
         return file.read().strip() or None
