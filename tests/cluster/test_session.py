@@ -166,5 +166,9 @@ def test_sigterm_while_ray_starts_is_like_ctrl_c(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr(session, "_connected", connect)
-    with pytest.raises(KeyboardInterrupt), ray_session("local"):
-        pass
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as a sweep has one
+    try:
+        with pytest.raises(KeyboardInterrupt), ray_session("local"):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
