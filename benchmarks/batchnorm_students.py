@@ -27,16 +27,16 @@ import torch
 
 from benchmarks.digits_runs import digits
 from benchmarks.published_loop import PublishedLoop
-from orchestrator.paired import PairedDifference, paired_difference
+from orchestrator.analysis.paired import PairedDifference, paired_difference
+from trainables.compute.devices import device_name, keep_freed_memory
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits
-from trainables.datasets import find_normalisation
-from trainables.devices import device_name, keep_freed_memory
-from trainables.distiller import ZeroShotDistiller
+from trainables.config.datasets import find_normalisation
+from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
 from trainables.networks import Network
-from trainables.supervised import SupervisedTrainer
-from trainables.teachers import Teacher, describe_teacher, teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher, teacher_recipe
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.supervised import SupervisedTrainer
 
 COUNTS = (25, 50, 75, 100, 150)
 """Pseudo batches after which students are measured."""

@@ -46,11 +46,11 @@ os.environ.update(
 
 from ray.cluster_utils import Cluster
 
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_reports, read_trials
+from orchestrator.search.study import open_study
 from orchestrator.storage import find_storage
-from orchestrator.study import open_study
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[1]
 CALM = "calm"

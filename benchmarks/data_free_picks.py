@@ -22,16 +22,16 @@ from dataclasses import replace
 from rich.console import Console
 
 from benchmarks.search import points
-from orchestrator.case_results import CaseResults, read_cases
+from orchestrator.analysis.cases import CaseResults, read_cases
+from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.analysis.paired import paired_difference
+from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.confirm import confirmation_sweep
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.paired import paired_difference
 from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import find_storage
-from orchestrator.sweep import run_sweep
 
 SCORE, LABELS, AUDIT = "data_free_score", "validation_accuracy", "test_accuracy"
 

@@ -21,21 +21,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.analysis.statistics import ENOUGH_FOR_RANKS, Estimate, rank_correlation, regret
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.report.data import SweepData, Trial, read_sweep
-from orchestrator.report.statistics import ENOUGH_FOR_RANKS, Estimate, rank_correlation, regret
-from orchestrator.results import keys
-from orchestrator.storage import find_storage
-from trainables.checkpoint import CheckpointStore
+from orchestrator.storage import find_storage, layout
 from trainables.config import ZeroShotConfig
-from trainables.datasets import find_spec
-from trainables.generator import Generator
+from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER
 from trainables.networks import Network, build_network
-from trainables.object_store import ObjectStore
+from trainables.networks.generator import Generator
 from trainables.seeding import stream
-from trainables.teachers import TeacherRegistry
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import TeacherRegistry
 
 LABELS, AUDIT = "validation_accuracy", "test_accuracy"
 
@@ -161,7 +160,7 @@ def table_of_moments(entries: Sequence[Entry], score: str) -> Iterator[str]:
 
 
 def _last_state(store: ObjectStore, entry: Entry) -> Mapping[str, Any]:
-    checkpoints = CheckpointStore(store.below(keys.checkpoint_folder(entry.sweep.sweep_id)))
+    checkpoints = CheckpointStore(store.below(layout.checkpoint_folder(entry.sweep.sweep_id)))
     state = checkpoints.load_newest(entry.trial.trial_id, warn=print)
     if state is None:
         raise SystemExit(f"--pool: {entry.sweep.sweep_id}/{entry.trial.trial_id} has no checkpoint any more")
@@ -170,7 +169,7 @@ def _last_state(store: ObjectStore, entry: Entry) -> Mapping[str, Any]:
 
 def _teacher(store: ObjectStore, entry: Entry) -> Network:
     sweep = entry.sweep.sweep
-    found = TeacherRegistry(store.below(keys.TEACHERS)).find(sweep.teacher_config(sweep.configs()[0]))
+    found = TeacherRegistry(store.below(layout.TEACHERS)).find(sweep.teacher_config(sweep.configs()[0]))
     if found is None:
         raise SystemExit("--pool: the teacher is not in the storage's registry")
     return found.build().eval()

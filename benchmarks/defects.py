@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
-from trainables.data import DatasetSplits
-from trainables.distiller import ZeroShotDistiller, _Lesson
+from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
 from trainables.networks import Network
-from trainables.teachers import Teacher
+from trainables.teachers.teacher import Teacher
+from trainables.training.distiller import ZeroShotDistiller, _Lesson
 
 Fault = Callable[[ZeroShotDistiller], None]
 """Spoils a distiller before its training."""

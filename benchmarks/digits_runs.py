@@ -25,15 +25,15 @@ import torch
 from benchmarks.defects import FAULTS, SETTINGS, TEACHER_RECIPE, accuracy_with
 from benchmarks.published_loop import PublishedLoop
 from orchestrator.config import SweepConfig
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
+from trainables.compute.devices import device_name
 from trainables.config import ZeroShotConfig
-from trainables.data import DatasetSplits, load_dataset
-from trainables.datasets import find_normalisation
-from trainables.devices import device_name
-from trainables.distiller import ZeroShotDistiller
+from trainables.config.datasets import find_normalisation
+from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.evaluation import accuracy
-from trainables.supervised import SupervisedTrainer
-from trainables.teachers import Teacher, describe_teacher, teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher, teacher_recipe
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.supervised import SupervisedTrainer
 
 PRESET = "digits-table-1"
 ROWS = Path(__file__).parent / "data" / "digits_runs.csv"

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from benchmarks.digits_runs import digits, train_teacher
-from orchestrator.config_blocks import SchedulerConfig
-from orchestrator.loading import load_sweep
-from orchestrator.schedulers import make_scheduler
+from orchestrator.config.blocks import SchedulerConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.search.schedulers import make_scheduler
+from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller
-from trainables.flops import pseudo_batch_flops
+from trainables.training.distiller import ZeroShotDistiller
 
 CURVES = Path(__file__).parent / "data" / "digits_curves.csv"
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.digits_runs import PRESET, kept_accuracies
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.reproduction import Verdict, judge_on_curve
 
 TEST_IMAGES = 1000

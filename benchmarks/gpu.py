@@ -22,8 +22,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.training_loop import PAIRS, make_distiller, make_published
-from trainables.devices import claim_device
-from trainables.graphs import WARM_UPS
+from trainables.compute.cuda_graphs import WARM_UPS
+from trainables.compute.devices import claim_device
 
 PUBLISHED_BATCHES = 80_000
 """Pseudo batches of a published run, for the projected hours."""

@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.training_loop import make_config
 from cluster.session import ray_session
-from orchestrator.housekeeping import readable
-from orchestrator.neighbours import ray_neighbours
-from orchestrator.sharing import PROCESSES, Neighbours, SharingError
+from orchestrator.results.inventory import readable
+from orchestrator.run.gpu_sharing import PROCESSES, Neighbours, SharingError
+from orchestrator.run.gpu_sharing_measurement import ray_neighbours
 from trainables.config import ZeroShotConfig
 
 PATIENCE_SECONDS = 1800.0

@@ -27,16 +27,16 @@ from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
 from cluster.session import ray_session
-from orchestrator.callbacks import SweepRecorder
 from orchestrator.config import SweepConfig
-from orchestrator.environment import tune_environment
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_trials
+from orchestrator.run.callbacks.recorder import SweepRecorder
+from orchestrator.run.signals import tune_environment
+from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import open_storage
-from orchestrator.sweep import run_sweep
 from trainables.metrics import METRICS
+from trainables.profiling.dummies import blank_splits, untrained_teacher
 from trainables.ray_trainables import HOLD, MACHINE_NOTES, NOTES
-from trainables.stand_ins import blank_splits, untrained_teacher
 from trainables.trial import TrialInputs
 
 REPORTS_EACH = 4
@@ -158,10 +158,10 @@ def ours(trials: int) -> tuple[Side, int]:
     with tempfile.TemporaryDirectory() as storage:
         sweep = make_sweep(storage, trials)
         with (
-            patch("orchestrator.driver.TrialTrainable", Costless),
-            patch("orchestrator.driver.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
-            patch("orchestrator.driver.tune.with_parameters", lambda trainable, **kwargs: trainable),
-            patch("orchestrator.driver.SweepRecorder", Recorder),
+            patch("orchestrator.run.session.TrialTrainable", Costless),
+            patch("orchestrator.run.session.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
+            patch("orchestrator.run.session.tune.with_parameters", lambda trainable, **kwargs: trainable),
+            patch("orchestrator.run.session.SweepRecorder", Recorder),
         ):
             start = time.perf_counter()
             run_sweep(sweep, sweep_id="growth", console=Console(quiet=True))

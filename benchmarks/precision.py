@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.training_loop import make_distiller
-from trainables.devices import device_name, keep_freed_memory
+from trainables.compute.devices import device_name, keep_freed_memory
 
 INSTRUCTIONS = {"ALL": "all that it has", "AVX512_CORE": "AVX-512 alone", "AVX2": "AVX2 alone"}
 SMALL: dict[str, Any] = {"batch_size": 16, "generator_width": 16, "student_steps": 3}

@@ -1,8 +1,8 @@
 """The published loop, written from a description of the authors' code and kept as slow as that is.
 
 In each of the ``generator_steps + student_steps`` inner iterations the generator runs anew; the student's backward pass
-runs through teacher and generator; every network's gradients are filled, used or not. ``trainables.distiller`` must give
-the same networks, and is measured against this.
+runs through teacher and generator; every network's gradients are filled, used or not. ``trainables.training.distiller``
+must give the same networks, and is measured against this.
 
 It is this project's own transcription, with its networks, initialisation and latents, and it rounds as this project
 does: the KL takes the teacher's log-probabilities, where the authors' takes probabilities, and attention is weighed after
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
-from trainables.data import DatasetSplits
-from trainables.distiller import ZeroShotDistiller
+from trainables.data.splits import DatasetSplits
 from trainables.networks import Network
 from trainables.seeding import stream
-from trainables.teachers import Teacher
+from trainables.teachers.teacher import Teacher
+from trainables.training.distiller import ZeroShotDistiller
 
 
 @dataclass(kw_only=True)

@@ -18,20 +18,20 @@ from typing import Any
 import optuna
 from rich.console import Console
 
+from orchestrator.analysis.confirmation import Confirmation
+from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.analysis.paired import PairedDifference, paired_difference
+from orchestrator.commands.confirm import confirm
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import confirm
-from orchestrator.confirmation import Confirmation
-from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.loading import load_sweep
-from orchestrator.paired import PairedDifference, paired_difference
+from orchestrator.config.loading import load_sweep
 from orchestrator.reproduction.baseline import BASELINE
-from orchestrator.searcher import StudySearcher
+from orchestrator.run.sweep import run_sweep
+from orchestrator.search.space import published_settings, survey_space
+from orchestrator.search.sweep_search import StudySearcher
 from orchestrator.storage import find_storage
-from orchestrator.survey import published_settings, survey_space
-from orchestrator.sweep import run_sweep
 from search_spaces import resolve_space
+from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
-from trainables.flops import pseudo_batch_flops
 
 
 def searched(sweep: SweepConfig, sweep_id: str, console: Console) -> Leaderboard:

@@ -19,11 +19,11 @@ from typing import Any
 
 from cluster.session import ray_session
 from orchestrator.config import SweepConfig
-from orchestrator.environment import tune_environment
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_reports
+from orchestrator.run.signals import tune_environment
+from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import open_storage
-from orchestrator.sweep import run_sweep
 
 REPORTS_EACH = 5
 """Reports of each trial, some seconds apart."""

@@ -3,9 +3,9 @@
     python -m benchmarks.training_loop --threads 1 2
 
 All sides run in turn in one process, on equal random networks, and with glibc's allocator told to keep freed memory
-(``trainables.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of the
-fastest convolution measured here in the same arithmetic. The last column compares weights, student's and generator's, after
-the first pseudo batch: how far a side is from the published loop, as a share of how far that has come.
+(``trainables.compute.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of
+the fastest convolution measured here in the same arithmetic. The last column compares weights, student's and generator's,
+after the first pseudo batch: how far a side is from the published loop, as a share of how far that has come.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.published_loop import PublishedLoop
+from trainables.compute.devices import keep_freed_memory
 from trainables.config import ZeroShotConfig
-from trainables.devices import keep_freed_memory
-from trainables.distiller import ZeroShotDistiller
-from trainables.stand_ins import blank_splits, untrained_teacher
+from trainables.profiling.dummies import blank_splits, untrained_teacher
+from trainables.training.distiller import ZeroShotDistiller
 
 PAIRS = ("wrn-16-2:wrn-16-1", "wrn-40-2:wrn-16-1")
 

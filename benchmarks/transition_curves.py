@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from trainables.data import ImageSet, normalise
-from trainables.datasets import find_normalisation
-from trainables.devices import keep_freed_memory
+from trainables.compute.devices import keep_freed_memory
+from trainables.config.datasets import find_normalisation
+from trainables.data.splits import ImageSet, normalise
 from trainables.evaluation import transition_curves
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded, stream

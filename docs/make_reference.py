@@ -9,11 +9,9 @@ import typer
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
-from orchestrator.allowed import allowed_values
-from orchestrator.budget import BudgetConfig
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import (
+from orchestrator.config.blocks import (
     BoundConfig,
     HungConfig,
     ResourcesConfig,
@@ -21,12 +19,14 @@ from orchestrator.config_blocks import (
     SchedulerConfig,
     StorageConfig,
 )
-from orchestrator.loading import load_sweep
+from orchestrator.config.budget import BudgetConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.config.messages import allowed_values
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.guards import GUARDS
+from trainables.health import GUARDS
 from trainables.metrics import METRICS
 
 PAGE = Path(__file__).with_name("reference.md")

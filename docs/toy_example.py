@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.losses import kl_divergence, log_probabilities
 from trainables.seeding import seeded, stream
+from trainables.training.losses import kl_divergence, log_probabilities
 
 SEED = 4
 LEARNING_RATE = 1e-3  # Adam, for teacher, student and points alike

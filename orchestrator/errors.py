@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.allowed import allowed_values
+from orchestrator.config.messages import allowed_values
 
 
 class ZsktError(Exception):

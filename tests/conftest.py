@@ -53,17 +53,17 @@ from cluster.private_folder import private_folder
 from tests.missing import CEPH, skip_without, tell_skips
 from tests.temporary import private_temporary_folder
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits, ImageSet
-from trainables.datasets import find_normalisation, find_spec
-from trainables.distiller import ZeroShotDistiller
+from trainables.config.datasets import find_normalisation, find_spec
+from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
-from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS, Method
 from trainables.networks import build_network
-from trainables.object_store import ObjectStore
 from trainables.seeding import seeded
-from trainables.teachers import Teacher, TeacherMetadata
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import Teacher, TeacherMetadata
+from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import TrialInputs
 
 DistillerFactory = Callable[..., ZeroShotDistiller]

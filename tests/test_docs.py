@@ -28,12 +28,12 @@ import search_spaces
 import trainables
 from orchestrator.cli import app
 from orchestrator.config import SHARED_FIELDS, SweepConfig
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
+from orchestrator.search.space import survey_space
 from orchestrator.storage import find_storage
-from orchestrator.survey import survey_space
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
-from trainables.data import load_dataset
+from trainables.data.splits import load_dataset
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -166,7 +166,7 @@ def test_the_data_set_shown_in_the_docs_is_one(tmp_path: Path, monkeypatch: pyte
     for split, count in (("train", spec.training_images), ("test", spec.test_images)):
         images, labels = np.zeros((count, 32, 32, 3), np.uint8), np.arange(count) % spec.num_classes
         np.savez(tmp_path / f"birds-{split}.npz", images=images, labels=labels)
-    monkeypatch.setattr("trainables.datasets._own_spec", lambda name: spec)
+    monkeypatch.setattr("trainables.config.datasets._own_spec", lambda name: spec)
     splits = load_dataset("birds", data_root=tmp_path)
     assert splits.test.images.shape == (spec.test_images, 3, 32, 32)
 

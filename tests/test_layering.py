@@ -69,4 +69,4 @@ def test_a_trial_runs_without_ray() -> None:
 
 def test_this_test_sees_what_it_looks_for() -> None:
     assert "ray.tune" in imported(ROOT / "trainables" / "ray_trainables.py")
-    assert "trainables.config" in imported(ROOT / "orchestrator" / "config.py")
+    assert "trainables.config" in imported(ROOT / "orchestrator" / "config" / "sweep.py")

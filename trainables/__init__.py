@@ -8,39 +8,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trainables.cache_folder import keep_compiled_code_private
+from trainables.compute.compile_cache import keep_compiled_code_private
 
 keep_compiled_code_private()
 
 if TYPE_CHECKING:
-    from trainables.checkpoint import CheckpointStore
     from trainables.config import SupervisedConfig, ZeroShotConfig
-    from trainables.data import DatasetSplits, ImageSet, load_dataset
-    from trainables.distiller import ZeroShotDistiller
+    from trainables.data.splits import DatasetSplits, ImageSet, load_dataset
     from trainables.evaluation import accuracy
-    from trainables.generator import Generator
     from trainables.networks import build_network
-    from trainables.object_store import ObjectStore
+    from trainables.networks.generator import Generator
     from trainables.ray_trainables import TrialTrainable
-    from trainables.supervised import SupervisedTrainer
-    from trainables.teachers import Teacher, TeacherRegistry
+    from trainables.storage.checkpoint import CheckpointStore
+    from trainables.storage.object_store import ObjectStore
+    from trainables.teachers.teacher import Teacher, TeacherRegistry
+    from trainables.training.distiller import ZeroShotDistiller
+    from trainables.training.supervised import SupervisedTrainer
 
 _HOMES = {
-    "CheckpointStore": "checkpoint",
-    "DatasetSplits": "data",
-    "Generator": "generator",
-    "ImageSet": "data",
-    "ObjectStore": "object_store",
+    "CheckpointStore": "storage.checkpoint",
+    "DatasetSplits": "data.splits",
+    "Generator": "networks.generator",
+    "ImageSet": "data.splits",
+    "ObjectStore": "storage.object_store",
     "SupervisedConfig": "config",
-    "Teacher": "teachers",
-    "TeacherRegistry": "teachers",
+    "Teacher": "teachers.teacher",
+    "TeacherRegistry": "teachers.teacher",
     "ZeroShotConfig": "config",
-    "ZeroShotDistiller": "distiller",
+    "ZeroShotDistiller": "training.distiller",
     "TrialTrainable": "ray_trainables",
     "accuracy": "evaluation",
     "build_network": "networks",
-    "load_dataset": "data",
-    "SupervisedTrainer": "supervised",
+    "load_dataset": "data.splits",
+    "SupervisedTrainer": "training.supervised",
 }
 __all__ = [
     "CheckpointStore",

@@ -24,17 +24,17 @@ import torch
 from ray.tune import Trainable
 from ray.tune.result import DONE
 
-from trainables import checkpoint
-from trainables.checkpoint import CheckpointSaver
+from trainables.compute.devices import claim_device, device_name
+from trainables.compute.precision import check_precision
 from trainables.config import ZeroShotConfig, config_class
-from trainables.devices import claim_device, device_name
-from trainables.distiller import ZeroShotDistiller
 from trainables.errors import CheckpointError
-from trainables.guards import warnings
-from trainables.precision import check_precision
-from trainables.signs_of_life import SignsOfLife
-from trainables.snapshots import is_due, take_snapshot
-from trainables.training import Report, Training
+from trainables.health import warnings
+from trainables.heartbeat import SignsOfLife
+from trainables.storage import checkpoint
+from trainables.storage.checkpoint import CheckpointSaver
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.image_snapshots import is_due, take_snapshot
+from trainables.training.protocol import Report, Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
 
 NOTES = "notes"

@@ -62,3 +62,7 @@ def host_states() -> tuple[object, ...]:
     of_numpy = np.random.get_state(legacy=False)
     numbers, position = of_numpy["state"]["key"].tobytes(), of_numpy["state"]["pos"]
     return random.getstate(), numbers, position, of_numpy["gauss"], torch.get_rng_state().numpy().tobytes()
+
+
+seeded_initialisation = seeded
+"""Its earlier name, which docs/toy_example.py once showed."""

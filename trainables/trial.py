@@ -14,18 +14,18 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from trainables.checkpoint import CheckpointStore
 from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, TeacherKey, ZeroShotConfig
-from trainables.data import DatasetSplits
-from trainables.distiller import ZeroShotDistiller
+from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
-from trainables.object_store import ObjectStore
 from trainables.seeding import seeded
-from trainables.snapshots import Snapshot
-from trainables.supervised import SupervisedTrainer
-from trainables.teachers import Teacher
-from trainables.training import Report, Training
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import Teacher
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.image_snapshots import Snapshot
+from trainables.training.protocol import Report, Training
+from trainables.training.supervised import SupervisedTrainer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli.confirm import confirm, rerun
-from orchestrator.cli.doctor import doctor
-from orchestrator.cli.evaluate import evaluate
-from orchestrator.cli.report import leave_report, report, status
-from orchestrator.cli.reproduce import plan, reproduce
-from orchestrator.cli.shared import (
+from orchestrator.cli.files.storage import dataset, delete, sweeps
+from orchestrator.cli.look.doctor import doctor
+from orchestrator.cli.look.evaluate import evaluate
+from orchestrator.cli.look.report import leave_report, report, status
+from orchestrator.cli.options import (
     INTERRUPTED,
     Address,
     CreateBucket,
@@ -31,19 +30,20 @@ from orchestrator.cli.shared import (
     storage_config,
     this_command,
 )
-from orchestrator.cli.storage import dataset, delete, sweeps
+from orchestrator.cli.run.confirm import confirm, rerun
+from orchestrator.cli.run.reproduce import plan, reproduce
 from orchestrator.cli.sweep_options import SweepOptions, with_options
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.loading import load_sweep
-from orchestrator.results.keys import RESULTS
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.storage.layout import RESULTS
 from search_spaces.presets import preset_names
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from orchestrator.leaderboard import Leaderboard
-    from trainables.object_store import ObjectStore
+    from orchestrator.analysis.leaderboard import Leaderboard
+    from trainables.storage.object_store import ObjectStore
 
 _EXAMPLES = """\b
 Examples:
@@ -89,7 +89,7 @@ def sweep(
         )
         if create_bucket:
             make_bucket(config.storage, console)
-        from orchestrator.sweep import run_sweep
+        from orchestrator.run.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=options.sweep_id, address=address, console=console)
         came_to_something = _show_results(console, config, outcome.sweep_id, preset_or_file)
@@ -118,7 +118,7 @@ def results(
 
     Example: zskt results quickstart-1a2b3c4d --storage ./runs
     """
-    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage
 
     with errors_as_messages(verbose):
@@ -138,7 +138,7 @@ def dashboard(
     Example: zskt dashboard quickstart-1a2b3c4d
     """
     with errors_as_messages(verbose):
-        from orchestrator.dashboard import serve_dashboard
+        from orchestrator.monitor.dashboard import serve_dashboard
         from orchestrator.storage import find_storage
 
         store = find_storage(storage or SweepConfig.model_fields["storage"].default)
@@ -189,7 +189,7 @@ def run_sweep_main() -> None:
 
 def _show_results(console: Console, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
     """Print what a session left; whether any of its trials came to a result."""
-    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import find_storage, shown
 
     store = find_storage(config.storage)
@@ -222,6 +222,6 @@ def _results_table(board: Leaderboard, store: ObjectStore) -> Table:
     """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
     if not board.sweep.cases:
         return board.table()
-    from orchestrator.case_results import read_cases
+    from orchestrator.analysis.cases import read_cases
 
     return read_cases(store, board.sweep, board.sweep_id).table(board.sweep_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from orchestrator.cli.shared import (
+from orchestrator.cli.options import (
     Cpus,
     DataRoot,
     Gpus,
@@ -22,11 +22,11 @@ from orchestrator.cli.shared import (
     with_resources,
 )
 from orchestrator.config import SweepConfig
-from orchestrator.config_fields import check_sweep_id
-from orchestrator.loading import load_sweep
+from orchestrator.config.fields import check_sweep_id
+from orchestrator.config.loading import load_sweep
 
 if TYPE_CHECKING:
-    from trainables.object_store import ObjectStore
+    from trainables.storage.object_store import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +105,9 @@ class SweepOptions:
         """
         import optuna  # these bring torch and Ray
 
-        from orchestrator.refusals import check_before_start
+        from orchestrator.run.checks import check_before_start
+        from orchestrator.search.space import surveyed_space
         from orchestrator.storage import find_storage
-        from orchestrator.survey import surveyed_space
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _, domains = surveyed_space(sweep)

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import plotly.graph_objects as go
 
-from orchestrator.provenance import code_version
 from orchestrator.report.data import Comparison, SweepData, Trial, read_sweep
 from orchestrator.report.extras import read_extras
 from orchestrator.report.page import Figure, render
 from orchestrator.report.sections import chapter_of, comparison_of
-from orchestrator.results import ResultReader, keys
-from orchestrator.storage import find_storage
-from trainables.object_store import ObjectStore
+from orchestrator.results import ResultReader
+from orchestrator.results.sessions import code_version
+from orchestrator.storage import find_storage, layout
+from trainables.storage.object_store import ObjectStore
 
 __all__ = ["Comparison", "SweepData", "Trial", "make_report", "read_sweep", "report_figures", "write_report"]
 
@@ -58,6 +58,6 @@ def write_report(store: ObjectStore, sweep_id: str) -> str:
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    key = keys.report_page(sweep_id)
+    key = layout.report_page(sweep_id)
     store.write(key, make_report(store, [sweep_id]).encode())
     return key

@@ -7,16 +7,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.analysis.statistics import rank_correlation
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import short
 from orchestrator.report.page import Text
-from orchestrator.report.statistics import rank_correlation
-from trainables.datasets import find_spec
+from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
 if TYPE_CHECKING:
-    from orchestrator.confirmation import Confirmation
+    from orchestrator.analysis.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
 
 _LABELS = "validation_accuracy"

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.config import SweepConfig
-from orchestrator.config_fields import TEST_ACCURACY
-from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.results import Row, Source, config_of, kept_config, keys, read_reports, read_sweeps, reader_of
+from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.results import Row, Source, config_of, kept_config, read_reports, read_sweeps, reader_of
+from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig
 from trainables.metrics import finite, is_share
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 STEP_RATIO = "student steps per generator step"
 """The quotient of the two integers that are stored."""
@@ -196,13 +197,13 @@ def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
 
 def _running(store: ObjectStore, sweep_id: str) -> dict[str, tuple[AnyTrialConfig, str | None]]:
     """Config and case of each trial by its study; of those that have ended too."""
-    from orchestrator.study import WatchedStudy, case_of_trial, settings_of_trial  # brings optuna
+    from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial  # brings optuna
 
     found = {}
     for trial in WatchedStudy(store, sweep_id).trials():
         if settings := settings_of_trial(trial):
             config = kept_config(settings)
-            found[keys.trial_name(trial.number)] = config, case_of_trial(trial)
+            found[layout.trial_name(trial.number)] = config, case_of_trial(trial)
     return found
 
 

@@ -9,16 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.report.data import SweepData, read_sweep
-from orchestrator.results import ResultReader, keys, read_sweeps
-from trainables.object_store import ObjectStore
+from orchestrator.results import ResultReader, read_sweeps
+from orchestrator.storage import layout
+from trainables.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from orchestrator.case_results import CaseResults
-    from orchestrator.confirmation import Confirmation
+    from orchestrator.analysis.cases import CaseResults
+    from orchestrator.analysis.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
-    from trainables.snapshots import Snapshot
+    from trainables.training.image_snapshots import Snapshot
 
 PUBLISHED = "published settings"
 """What the baseline of a confirmation is called."""
@@ -52,22 +53,24 @@ class Extras:
 
     def snapshots(self, trial_id: str) -> list[Snapshot]:
         """A trial's pictures in order; empty where none were kept."""
-        folder = keys.sweep_folder("snapshots", self.data.sweep_id)
+        folder = layout.sweep_folder("snapshots", self.data.sweep_id)
         names = [name for name in self.store.keys(folder) if name.startswith(f"{folder}/{trial_id}-")]
         if not names:
             return []
-        from trainables.snapshots import Snapshot  # brings torch
+        from trainables.training.image_snapshots import Snapshot  # brings torch
 
         return [Snapshot.from_parquet(self.store.read(name)) for name in names]
 
     def transition_figure(self) -> go.Figure | None:
         """Mean transition curves of the trials that have some, the best first."""
-        names = self.store.keys(keys.sweep_folder("transition_curves", self.data.sweep_id))
+        names = self.store.keys(layout.sweep_folder("transition_curves", self.data.sweep_id))
         by_trial = {name.rpartition("/")[2].removesuffix(".parquet"): name for name in names}
         ranked = [row for row in self.data.board.rows if row["trial_id"] in by_trial][:_MOST_CURVES]
         if not ranked:
             return None
-        from orchestrator.figures import transition_figure  # the curves are tensors, and torch is slow to import
+        from orchestrator.report.figures.transitions import (
+            transition_figure,  # the curves are tensors, and torch is slow to import
+        )
         from trainables.evaluation import TransitionCurves, mean_curves
 
         curves = {}
@@ -86,12 +89,12 @@ def read_extras(results: ResultReader, data: SweepData) -> Extras:
     confirmation, confirming = None, None
     cases, judgements = None, []
     if data.sweep.cases:
-        from orchestrator.case_results import read_cases
+        from orchestrator.analysis.cases import read_cases
 
         cases = read_cases(results, data.sweep, data.sweep_id)
         judgements = _judgements(results, data)
-    elif read_sweeps(results, keys.confirming_sweep(data.sweep_id)).num_rows:
-        from orchestrator.confirmation import read_confirmation
+    elif read_sweeps(results, layout.confirming_sweep(data.sweep_id)).num_rows:
+        from orchestrator.analysis.confirmation import read_confirmation
 
         confirmation = read_confirmation(results, data.board)
         if confirmation is not None:
@@ -108,7 +111,7 @@ def read_extras(results: ResultReader, data: SweepData) -> Extras:
 
 def _judgements(results: ResultReader, data: SweepData) -> list[Judgement]:
     from orchestrator.errors import ConfigError
-    from orchestrator.judging import check_target, judge_sweep
+    from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 
     try:
         check_target(data.sweep)

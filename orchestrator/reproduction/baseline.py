@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from orchestrator.paired import paired_difference
+from orchestrator.analysis.paired import paired_difference
 from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict, mean_interval
 
 BASELINE_RULE = (

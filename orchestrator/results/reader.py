@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.results import keys
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
+from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig, config_class
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -47,7 +47,7 @@ class _Table:
     newest: str
 
 
-_TABLES: dict[keys.ReadableTable, _Table] = {
+_TABLES: dict[layout.ReadableTable, _Table] = {
     "sweeps": _Table(schema=SWEEPS, key=("session", "event"), newest="at"),
     "trials": _Table(schema=TRIALS, key=("trial_number",), newest="ended_at"),
     "reports": _Table(schema=REPORTS, key=("trial_id", "student_updates"), newest="reported_at"),
@@ -63,10 +63,10 @@ class ResultReader:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self._known: dict[keys.ReadableTable, _Known] = {}
+        self._known: dict[layout.ReadableTable, _Known] = {}
         self._told: set[str] = set()
 
-    def read(self, table: keys.ReadableTable, sweep_id: str | None = None) -> pa.Table:
+    def read(self, table: layout.ReadableTable, sweep_id: str | None = None) -> pa.Table:
         """See the function of this name; of a damaged object is warned once."""
         rows, damaged = self.read_with_damages(table, sweep_id)
         for name in sorted(damaged.keys() - self._told):
@@ -79,7 +79,7 @@ class ResultReader:
         self._told |= damaged.keys()
         return rows
 
-    def remember(self, table: keys.ReadableTable, key: str, rows: pa.Table, *, size: int) -> None:
+    def remember(self, table: layout.ReadableTable, key: str, rows: pa.Table, *, size: int) -> None:
         """Know what an object holds from who has just written it, so that it need not be read.
 
         Args:
@@ -91,10 +91,10 @@ class ResultReader:
         self._known_of(table).remember(key, rows, size)
 
     def read_with_damages(
-        self, table: keys.ReadableTable, sweep_id: str | None = None
+        self, table: layout.ReadableTable, sweep_id: str | None = None
     ) -> tuple[pa.Table, dict[str, str]]:
         """The same, and instead of warnings the reason for each object that is damaged, by key."""
-        below = keys.sweep_folder(table, sweep_id) if sweep_id else keys.table_folder(table)
+        below = layout.sweep_folder(table, sweep_id) if sweep_id else layout.table_folder(table)
         there = {name: size for name, size in self.store.sizes(below).items() if name.endswith(".parquet")}
         spec, known = _TABLES[table], self._known_of(table)
         known.join()
@@ -119,7 +119,7 @@ class ResultReader:
             rows = rows.filter(pc.equal(rows["sweep_id"], sweep_id))
         return _without_copies(rows, ["sweep_id", *spec.key], spec.newest), damaged
 
-    def _known_of(self, table: keys.ReadableTable) -> _Known:
+    def _known_of(self, table: layout.ReadableTable) -> _Known:
         return self._known.setdefault(table, _Known(_TABLES[table].schema))
 
 
@@ -176,7 +176,7 @@ def reader_of(source: Source) -> ResultReader:
     return source if isinstance(source, ResultReader) else ResultReader(source)
 
 
-def read(source: Source, table: keys.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
+def read(source: Source, table: layout.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
     """One table of one sweep, or of all sweeps of a storage; its schema's columns after ``sweep_id``, without double rows.
 
     An object that is damaged is left out with a warning that names it: the others are worth reading.
@@ -231,7 +231,7 @@ def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     origins = [key for key, own in objects.items() for _ in range(len(own))]
-    sweeps = [keys.sweep_of(key) for key in origins]
+    sweeps = [layout.sweep_of(key) for key in origins]
     return pa.table(
         [pa.array(sweeps, _SWEEP_ID.type), *columns, pa.array(origins, _OBJECT.type)],
         schema=_with_origin(schema),

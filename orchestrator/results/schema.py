@@ -74,7 +74,7 @@ _EXPENSE_FIELDS = [
     ),
 ]
 EXPENSE_COLUMNS = tuple(field.name for field in _EXPENSE_FIELDS)
-"""What the driver adds to a report and a trial: see ``orchestrator.expenses``."""
+"""What the driver adds to a report and a trial: see ``orchestrator.costs.ledger``."""
 
 REPORTS = pa.schema(
     [

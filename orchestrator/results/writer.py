@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.results import keys, reader
+from orchestrator.results import reader
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
-from trainables.object_store import ObjectStore
+from orchestrator.storage import layout
+from trainables.storage.object_store import ObjectStore
 
 Row = Mapping[str, Any]
 
@@ -29,17 +30,17 @@ class ResultWriter:
 
     def write_report(self, row: Row) -> None:
         """Keep one report."""
-        key = keys.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
+        key = layout.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
         self._write("reports", key, REPORTS, row)
 
     def write_trial(self, row: Row) -> None:
         """Keep a trial that has ended."""
-        self._write("trials", keys.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
+        self._write("trials", layout.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
 
     def write_session(self, row: Row) -> None:
         """Keep the start or the end of a session."""
         event = "started" if row["event"] == "started" else "ended"
-        self._write("sweeps", keys.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
+        self._write("sweeps", layout.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
 
     def compact(self) -> None:
         """Gather the small objects of trials and reports into one each.
@@ -48,19 +49,19 @@ class ResultWriter:
         and ``reader`` leaves the copies out. An object that cannot be read stays where it is, for whoever can mend it.
         Rows that this writer has written are not fetched again.
         """
-        tables: tuple[keys.ReadableTable, ...] = ("trials", "reports")
+        tables: tuple[layout.ReadableTable, ...] = ("trials", "reports")
         for table in tables:
-            old = self._store.keys(keys.sweep_folder(table, self._sweep_id))
+            old = self._store.keys(layout.sweep_folder(table, self._sweep_id))
             if len(old) < 2:
                 continue
             rows, damaged = self._reader.read_with_damages(table, self._sweep_id)
             generation = 1 + max((int(key[-12:-8]) for key in old if "/part-" in key), default=-1)
             self._store.write(
-                keys.compacted_object(table, self._sweep_id, generation), _parquet(rows.drop_columns(["sweep_id"]))
+                layout.compacted_object(table, self._sweep_id, generation), _parquet(rows.drop_columns(["sweep_id"]))
             )
             self._store.delete_all(key for key in old if key not in damaged)
 
-    def _write(self, table: keys.ReadableTable, key: str, schema: pa.Schema, row: Row) -> None:
+    def _write(self, table: layout.ReadableTable, key: str, schema: pa.Schema, row: Row) -> None:
         unknown = row.keys() - set(schema.names)
         if unknown:
             raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")

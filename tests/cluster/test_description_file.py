@@ -6,8 +6,8 @@ import pytest
 
 from cluster.description_file import read_description_file
 from cluster.prices import Machine, described_machines, read_prices
+from orchestrator.costs.pricing import read_cluster
 from orchestrator.errors import ConfigError
-from orchestrator.market import read_cluster
 
 ROOT = Path(__file__).parents[2]
 OLD = """

@@ -17,7 +17,7 @@ from ray._private.state import state
 from ray.cluster_utils import Cluster
 
 from orchestrator.results import read_reports, read_trials
-from orchestrator.results.causes import causes_of
+from orchestrator.results.recoveries import causes_of
 from orchestrator.storage import find_storage
 from tests.cluster.test_preemption import Service, metadata_service
 from tests.comparison import differences

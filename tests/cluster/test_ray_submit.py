@@ -25,7 +25,7 @@ from tests.comparison import differences
 from tests.conftest import make_bucket
 from tests.orchestrator.test_sweep import run, sweep_of
 from tests.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SHELL = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -12,13 +12,13 @@ import torch
 from optuna.storages import JournalStorage
 
 from orchestrator.results import ResultWriter, read_reports
+from orchestrator.search.study import ObjectJournal
 from orchestrator.storage import find_storage, open_storage, shown
-from orchestrator.study import ObjectJournal
 from tests.conftest import PLACES
 from tests.orchestrator.test_results import report
-from trainables.checkpoint import CheckpointStore, take_snapshot
-from trainables.filesystems import s3
-from trainables.object_store import ObjectStore
+from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.filesystems import s3
+from trainables.storage.object_store import ObjectStore
 
 pytestmark = pytest.mark.parametrize("place", PLACES, indirect=True)
 

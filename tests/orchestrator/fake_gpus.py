@@ -16,7 +16,7 @@ from rich.console import Console
 
 from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
-from orchestrator.sweep import run_sweep
+from orchestrator.run.sweep import run_sweep
 from tests.orchestrator.test_sweep import sweep_of
 from trainables.ray_trainables import TrialTrainable
 
@@ -54,12 +54,12 @@ def main(storage: str) -> None:
 
 def _run_both(storage: str) -> None:
     sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
-    with patch("orchestrator.driver.TrialTrainable", Meeting):
+    with patch("orchestrator.run.session.TrialTrainable", Meeting):
         outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
     assert outcome.finished
     with (
-        patch("orchestrator.neighbours.MEASURED_SECONDS", 0.5),
-        patch("orchestrator.neighbours.LEAST_WORK_SECONDS", 0.0),
+        patch("orchestrator.run.gpu_sharing_measurement.MEASURED_SECONDS", 0.5),
+        patch("orchestrator.run.gpu_sharing_measurement.LEAST_WORK_SECONDS", 0.0),
     ):
         sweep = sweep_of(storage, num_trials=4, resources={"cpu": 0.25, "gpu": "auto"})
         assert run_sweep(sweep, sweep_id="measured", console=Console(width=200)).finished

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.cli.shared import same_command
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.evaluate import load_network
-from orchestrator.fetching import fetch_dataset, published_teacher
+from orchestrator.cli.options import same_command
+from orchestrator.commands.evaluate import load_network
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.inputs.files import fetch_dataset, published_teacher
 from orchestrator.storage import find_object, find_storage
 from tests.conftest import make_bucket, make_splits, make_teacher
 from trainables.config import SupervisedConfig

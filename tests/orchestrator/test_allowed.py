@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.allowed import allowed_values
+from orchestrator.config.messages import allowed_values
 from trainables.config import ZeroShotConfig
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.budget import BudgetConfig
 from orchestrator.config import SweepConfig
+from orchestrator.config.budget import BudgetConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_sweep
 from tests.conftest import make_distiller
+from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
-from trainables.flops import pseudo_batch_flops
 
 
 def sweep_with(budget: dict[str, Any], **trial: Any) -> SweepConfig:

@@ -13,20 +13,20 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator.callbacks import SessionStopper, SweepRecorder
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.progress import Progress
-from orchestrator.refusals import check_first_report
+from orchestrator.monitor.live import Progress
 from orchestrator.results import ResultWriter, read_reports, read_trials
-from orchestrator.results.causes import causes_of, in_words
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
+from orchestrator.results.recoveries import causes_of, in_words
+from orchestrator.run.callbacks.recorder import SessionStopper, SweepRecorder
+from orchestrator.run.checks import check_first_report
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.conftest import make_inputs, tiny_settings
 from tests.orchestrator.test_results import report
 from trainables.errors import StorageOutageError
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
 SWEEP = SweepConfig(name="test", trial=tiny_settings(), space=SPACE, num_trials=3)

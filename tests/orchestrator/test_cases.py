@@ -15,18 +15,18 @@ from optuna.trial import TrialState
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
-from orchestrator.case_results import read_cases, settled_elsewhere
+from orchestrator.analysis.cases import read_cases, settled_elsewhere
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_sweep
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.searcher import StudySearcher
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import preset_names, resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import NOW, trial
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 FEW_SHOT: dict[str, Any] = {
     "trial": {"dataset": "digits", "student": "lenet"},

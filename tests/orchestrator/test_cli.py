@@ -14,7 +14,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from tests.conftest import query_of
 from tests.orchestrator.test_leaderboard import write
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +115,7 @@ def test_any_preset_can_be_searched_by_another_objective(monkeypatch: pytest.Mon
         seen.append(config)
         raise ConfigError("enough")
 
-    monkeypatch.setattr("orchestrator.sweep.run_sweep", noted)
+    monkeypatch.setattr("orchestrator.run.sweep.run_sweep", noted)
     arguments = ["sweep", "step-ratio-temperature", "--objective", "data_free_score", "--set", "audited=false"]
     assert "enough" in CliRunner().invoke(cli.app, arguments).output
     (sweep,) = seen

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_sweep
 
 
 @pytest.fixture

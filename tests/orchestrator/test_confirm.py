@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.case_results import CaseResults
+from orchestrator.analysis.cases import CaseResults
+from orchestrator.analysis.confirmation import Confirmation
+from orchestrator.analysis.leaderboard import Leaderboard
+from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import confirmation_sweep
-from orchestrator.confirmation import Confirmation
 from orchestrator.errors import ConfigError
-from orchestrator.leaderboard import Leaderboard
+from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
-from trainables.flops import pseudo_batch_flops
 
 SEARCH = SweepConfig.model_validate(
     {

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.study import open_study
-from trainables.filesystems import LocalFilesystem
-from trainables.object_store import ObjectStore
+from orchestrator.search.study import open_study
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.object_store import ObjectStore
 
 
 def free_port() -> int:

@@ -11,24 +11,24 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import orchestrator.fetching
-import orchestrator.timing
-from orchestrator.case_results import read_cases
+import orchestrator.inputs.files
+import trainables.profiling.timing
+from orchestrator.analysis.cases import read_cases
+from orchestrator.analysis.leaderboard import read_leaderboard
+from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import BoundConfig
-from orchestrator.confirm import confirmation_sweep
+from orchestrator.config.blocks import BoundConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.inputs import prepare_inputs
-from orchestrator.leaderboard import read_leaderboard
-from orchestrator.loading import load_sweep
+from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
 from orchestrator.storage import find_storage
-from orchestrator.timing import timed_seconds
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
-from trainables.object_store import ObjectStore
+from trainables.profiling.timing import timed_seconds
+from trainables.storage.object_store import ObjectStore
 from trainables.trial import TrialInputs
 
 SPACE = {"student_steps": {"type": "int", "low": 1, "high": 4}}
@@ -134,7 +134,7 @@ def test_a_plan_times_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> Non
         function = work.func if isinstance(work, partial) else work
         return float(getattr(function, "__name__", "") == "score")
 
-    monkeypatch.setattr(orchestrator.timing, "_seconds", seconds)
+    monkeypatch.setattr(trainables.profiling.timing, "_seconds", seconds)
     config = config_of(load_sweep("quickstart-zero-shot"))
     assert timed_seconds(config, cpus=1, gpus=0) == config.budget / 10, "a score every ten pseudo batches"
 
@@ -164,7 +164,7 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
     def nothing_to_read(*_: object, **__: object) -> None:
         raise AssertionError("real images or labels were asked for")
 
-    monkeypatch.setattr(orchestrator.fetching, "load_dataset", nothing_to_read)
+    monkeypatch.setattr(orchestrator.inputs.files, "load_dataset", nothing_to_read)
     with pytest.raises(AssertionError, match="real images or labels were asked for"):
         prepare_inputs(audited, store, say=lambda _: None)
 

@@ -14,7 +14,7 @@ from benchmarks.false_alarms import (
     mean_outside,
     off_curve_rate,
 )
-from orchestrator.loading import load_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.reproduction import PublishedRow, published_rows
 
 

@@ -14,18 +14,18 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from cluster.session import RaySession
-from orchestrator.agenda import Agenda
 from orchestrator.config import SweepConfig
-from orchestrator.distinct import DistinctSampler, TriedSettings
-from orchestrator.driver import Driver
-from orchestrator.expenses import Expenses
-from orchestrator.limit import SpendingLimit
+from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.limit import SpendingLimit
 from orchestrator.results import ResultWriter
-from orchestrator.searcher import EndState, StudySearcher
-from orchestrator.study import open_study
-from orchestrator.survey import survey_space
+from orchestrator.run.session import Driver
+from orchestrator.search.distinct import DistinctSampler, TriedSettings
+from orchestrator.search.space import survey_space
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.workload import Agenda
 from search_spaces import SearchSpace, resolve_space
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 TWO = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
 TWELVE = {

@@ -11,10 +11,8 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from cluster.capacity import Capacity, NodeType
-from orchestrator import provenance
 from orchestrator.cli import app
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.doctor import (
+from orchestrator.commands.doctor import (
     Finding,
     NodeFacts,
     check_bfloat16,
@@ -28,6 +26,8 @@ from orchestrator.doctor import (
     check_versions,
     start_worker,
 )
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.results import sessions as provenance
 from tests.orchestrator.test_plan import tiny
 
 ROOT = Path(__file__).parents[2]

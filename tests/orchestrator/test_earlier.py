@@ -5,13 +5,13 @@ from typing import Any, get_args
 
 import pytest
 
-from orchestrator.earlier import COSTLESS_FIELDS, COUNTED_FIELDS, SWITCHES, Place, earlier_trials, is_alike
+from orchestrator.costs.history import COSTLESS_FIELDS, COUNTED_FIELDS, SWITCHES, Place, earlier_trials, is_alike
 from orchestrator.results import ResultWriter, Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from tests.orchestrator.report.synthetic import write_search
+from trainables.compute.flops import trial_work
 from trainables.config import CONFIGS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.flops import trial_work
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 PLACE = Place(on_gpu=True, threads=2, gpus=1, node_types={"g6.xlarge"})
 ZERO_SHOT = ZeroShotConfig(teacher="wrn-16-2", total_pseudo_batches=1000)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config_blocks import SchedulerConfig
-from orchestrator.early_stopping import used_share
+from orchestrator.config.blocks import SchedulerConfig
+from orchestrator.costs.early_stopping import used_share
 
 
 def share(trials: int, *, interval: int = 1, **settings: Any) -> tuple[float, float]:

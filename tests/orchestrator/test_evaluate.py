@@ -9,22 +9,21 @@ import torch
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.commands.evaluate import load_network, named_images, noise_counts, transition_page
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import ConfigError
-from orchestrator.evaluate import load_network, named_images, noise_counts, transition_page
-from orchestrator.results import keys
-from orchestrator.storage import find_storage
+from orchestrator.storage import find_storage, layout
 from tests.conftest import make_bucket, make_images, tiny_settings
 from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
-from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits, load_dataset
-from trainables.dataset_files import dataset_parquet
-from trainables.datasets import Normalisation, find_normalisation
+from trainables.config.datasets import Normalisation, find_normalisation
+from trainables.data.parquet import dataset_parquet
+from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
 from trainables.networks import build_network
-from trainables.supervised import SupervisedTrainer
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.training.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage
 
 
@@ -47,9 +46,9 @@ def storage(tmp_path: Path) -> Path:
     place = find_storage(str(tmp_path))
     trial_storage = TrialStorage(
         sweep_id="sweep-a",
-        checkpoints=CheckpointStore(place.below(keys.checkpoint_folder("sweep-a"))),
-        students=StudentStore(place.below(keys.STUDENTS)),
-        curves=place.below(keys.sweep_folder("transition_curves", "sweep-a")),
+        checkpoints=CheckpointStore(place.below(layout.checkpoint_folder("sweep-a"))),
+        students=StudentStore(place.below(layout.STUDENTS)),
+        curves=place.below(layout.sweep_folder("transition_curves", "sweep-a")),
     )
     config = ZeroShotConfig.model_validate(tiny_settings(transition_images=2))
     run(config, trial_storage)
@@ -104,7 +103,7 @@ def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypat
         seen.append(normalisation)
         return torch.zeros(10, dtype=torch.int64)
 
-    monkeypatch.setattr("orchestrator.evaluate.noise_predictions", noted)
+    monkeypatch.setattr("orchestrator.commands.evaluate.noise_predictions", noted)
     for dataset in ("mnist", "fashion_mnist"):
         noise_counts(network, dataset, 5)
     assert seen == [find_normalisation("mnist"), find_normalisation("fashion_mnist")]
@@ -114,7 +113,7 @@ def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypat
         seen.append(normalisation)
         raise ValueError("far enough")
 
-    monkeypatch.setattr("orchestrator.evaluate.transition_curves", noted_curves)
+    monkeypatch.setattr("orchestrator.commands.evaluate.transition_curves", noted_curves)
     with pytest.raises(ConfigError, match="far enough"):
         transition_page(
             network, network, "fashion_mnist", make_images(2), images=1, steps=1, step_size=1.0, by_label=True

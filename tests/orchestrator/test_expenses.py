@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.prices import Machine, Price, PriceList
-from orchestrator.expenses import Expenses, Spent
+from orchestrator.costs.ledger import Expenses, Spent
 from trainables.ray_trainables import Hold
 
 MACHINES = {

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps, read_trials
-from orchestrator.sharing import Sharing
+from orchestrator.run.gpu_sharing import Sharing
 from orchestrator.storage import find_storage
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.figures import figure_html, transition_figure
+from orchestrator.report.figures.transitions import figure_html, transition_figure
 from trainables.evaluation import MeanCurves
 
 

@@ -13,12 +13,12 @@ import torch
 from optuna.trial import TrialState
 
 from orchestrator.results import ResultWriter, read_reports
+from orchestrator.search.study import open_study
 from orchestrator.storage import open_storage
-from orchestrator.study import open_study
 from tests.missing import FULL_DISK, run_or_skip, skip_without
 from tests.orchestrator.test_results import report
-from trainables.checkpoint import CheckpointStore, take_snapshot
-from trainables.object_store import ObjectStore
+from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.object_store import ObjectStore
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.housekeeping import readable, take_inventory
-from orchestrator.lock import sweep_lock
-from orchestrator.results import ResultWriter, keys
-from orchestrator.storage import open_storage
-from orchestrator.study import open_study
+from orchestrator.results import ResultWriter
+from orchestrator.results.inventory import readable, take_inventory
+from orchestrator.search.study import open_study
+from orchestrator.storage import layout, open_storage
+from orchestrator.storage.lock import sweep_lock
 from tests.conftest import PLACES, make_bucket
 from tests.orchestrator.test_leaderboard import SWEEP, write
 from tests.orchestrator.test_results import trial
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,11 +28,11 @@ def fill(place: str) -> ObjectStore:
     study.tell(study.ask(), 0.5)
     ResultWriter(store, "sweep-b").write_trial(trial())
     for sweep_id in ("sweep-a", "sweep-b"):
-        store.write(f"{keys.checkpoint_folder(sweep_id)}/t0000/0000000004.safetensors", b"x" * 1000)
-        store.write(f"{keys.STUDENTS}/{sweep_id}/t0000.safetensors", b"x" * 500)
+        store.write(f"{layout.checkpoint_folder(sweep_id)}/t0000/0000000004.safetensors", b"x" * 1000)
+        store.write(f"{layout.STUDENTS}/{sweep_id}/t0000.safetensors", b"x" * 500)
         store.write(f"reports/{sweep_id}/index.html", b"x")
     store.write("teachers/digits/lenet-abc/weights.safetensors", b"x" * 2000)
-    store.write(f"{keys.training_folder('digits', 'lenet', 'abc', 1)}/teacher/0000000001.safetensors", b"x" * 100)
+    store.write(f"{layout.training_folder('digits', 'lenet', 'abc', 1)}/teacher/0000000001.safetensors", b"x" * 100)
     store.write("somebody/elses.file", b"x")
     return store
 

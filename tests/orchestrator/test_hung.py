@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config_blocks import HungConfig
-from orchestrator.hung import HungWatch
+from orchestrator.config.blocks import HungConfig
+from orchestrator.run.callbacks.watchdog import HungWatch
 
 FIRST = SimpleNamespace(config={"trial_id": "t0000"})
 

@@ -14,19 +14,19 @@ import ray
 import torch
 
 from cluster.credentials import no_credentials
-from orchestrator import inputs
-from orchestrator.cli.shared import teachers_by_network
+from orchestrator.cli.options import teachers_by_network
 from orchestrator.config import SweepConfig
-from orchestrator.inputs import SweepImages, _TeacherTraining, find_teacher
+from orchestrator.inputs import prepare as inputs
+from orchestrator.inputs.prepare import SweepImages, _TeacherTraining, find_teacher
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket, make_teacher, tiny_settings
-from trainables.checkpoint import CheckpointStore
 from trainables.config import SupervisedConfig
-from trainables.data import DatasetSplits, load_dataset
+from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies
-from trainables.filesystems import LocalFilesystem, S3Filesystem
-from trainables.object_store import ObjectStore
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.filesystems import LocalFilesystem, S3Filesystem
+from trainables.storage.object_store import ObjectStore
 
 RECIPE = SupervisedConfig(
     dataset="digits", student="lenet", full_data_epochs=4, evaluation_interval=2, learning_rate=0.05, batch_size=32
@@ -126,7 +126,7 @@ def test_a_teacher_that_sees_one_class_is_warned_of_once(
     biased["fc3.bias"][4] += 100
     torch.save(biased, tmp_path / "biased.pt")
     # An accuracy that no such teacher has: what is asked here does not go by it.
-    monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
+    monkeypatch.setattr("trainables.teachers.teacher.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     said: dict[str, list[str]] = {}
     for name in ("good", "biased"):
         trial = tiny_settings(teacher_checkpoint=str(tmp_path / f"{name}.pt"), audited=audited)

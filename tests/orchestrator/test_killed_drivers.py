@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_reports, read_sweeps, read_trials
-from orchestrator.schedulers import AshaScheduler
+from orchestrator.search.schedulers import AshaScheduler
+from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import find_storage
-from orchestrator.study import open_study, past_reports
 from tests.comparison import differences
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_sweep import ROOT, start

@@ -10,16 +10,16 @@ import pytest
 import yaml
 from rich.console import Console
 
+from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.loading import load_sweep
-from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results.sessions import session_row
 from tests.orchestrator.test_results import NOW, trial
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SWEEP = load_sweep("quickstart")
 

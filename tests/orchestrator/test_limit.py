@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from cluster.prices import Machine, Price, PriceList
-from orchestrator.budget import BudgetConfig
-from orchestrator.expenses import Expenses
-from orchestrator.limit import SpendingLimit, spent_in_words
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
+from orchestrator.config.budget import BudgetConfig
+from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.limit import SpendingLimit, spent_in_words
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
-from trainables.object_store import ObjectStore
 from trainables.ray_trainables import Hold
+from trainables.storage.object_store import ObjectStore
 
 HOUR = 3600
 

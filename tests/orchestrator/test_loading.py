@@ -11,8 +11,8 @@ from optuna.trial import FixedTrial
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_sweep
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 

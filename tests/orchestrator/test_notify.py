@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from cluster.session import NoClusterError
-from orchestrator import sweep as sweeps
 from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ClusterError, ConfigError
-from orchestrator.loading import load_sweep
-from orchestrator.notify import Notifier, webhook
-from orchestrator.provenance import session_row
+from orchestrator.monitor.webhook import Notifier, webhook
+from orchestrator.results.sessions import session_row
+from orchestrator.run import sweep as sweeps
 from tests.orchestrator.report.synthetic import write_cases, write_search
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SECRET = "T0K3N"
 

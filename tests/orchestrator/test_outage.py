@@ -14,17 +14,17 @@ from ray import tune
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator import outage
-from orchestrator import sweep as sweeps
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.environment import terminate_like_interrupt
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import ClusterError, StorageError, SweepStoppedError
-from orchestrator.outage import wait_for_storage
+from orchestrator.run import outage
+from orchestrator.run import sweep as sweeps
+from orchestrator.run.outage import wait_for_storage
+from orchestrator.run.signals import terminate_like_interrupt
 from trainables.errors import StorageOutageError
-from trainables.filesystems import LocalFilesystem, PassingError
-from trainables.object_store import ObjectStore
+from trainables.storage.filesystems import LocalFilesystem, PassingError
+from trainables.storage.object_store import ObjectStore
 
 AWAY = StorageOutageError("storage did not answer for 600 s (SlowDown); the patience is 600 s")
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.paired import paired_difference
+from orchestrator.analysis.paired import paired_difference
 
 
 def test_the_interval_and_the_confidence_are_those_of_the_paired_t_test() -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
-from orchestrator.provenance import session_row
-from orchestrator.refusals import check_same_sweep
 from orchestrator.results import ResultWriter
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
+from orchestrator.results.sessions import session_row
+from orchestrator.run.checks import check_same_sweep
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 HALF = {"precision": "bfloat16"}
 MEANT = {**HALF, "allow_slow_precision": True}

@@ -10,28 +10,28 @@ import yaml
 from optuna.trial import TrialState, create_trial
 from typer.testing import CliRunner
 
-import orchestrator.plan
+import orchestrator.costs.estimate
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.costs.estimate import Plan, make_plan
+from orchestrator.costs.estimate_page import plan_sentences
+from orchestrator.costs.pricing import CORE, Market, Span, find_market
 from orchestrator.errors import ConfigError
-from orchestrator.loading import load_sweep
-from orchestrator.market import CORE, Market, Span, find_market
-from orchestrator.plan import Plan, make_plan
-from orchestrator.plan_page import plan_sentences
 from orchestrator.results import ResultWriter, read_trials
-from orchestrator.results.keys import TEACHERS
+from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, open_study
 from orchestrator.storage import find_storage
-from orchestrator.study import ASSIGNMENT_ATTRIBUTE, open_study
-from orchestrator.timing import timed_seconds
+from orchestrator.storage.layout import TEACHERS
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_distinct import TWO, run, searcher_on, sweep_of
+from trainables.compute.flops import pseudo_batch_work, trial_work
 from trainables.config import ZeroShotConfig
-from trainables.flops import pseudo_batch_work, trial_work
-from trainables.object_store import ObjectStore
-from trainables.stand_ins import untrained_teacher
-from trainables.teachers import TeacherRegistry
+from trainables.profiling.dummies import untrained_teacher
+from trainables.profiling.timing import timed_seconds
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import TeacherRegistry
 
 ROOT = Path(__file__).parents[2]
 PRICES = PriceList(
@@ -52,8 +52,8 @@ def nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed(*_: object, **__: object) -> float:
         raise AssertionError("something was timed")
 
-    monkeypatch.setattr(orchestrator.plan, "timed_seconds", timed)
-    monkeypatch.setattr(orchestrator.plan, "flops_per_second", timed)
+    monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", timed)
+    monkeypatch.setattr(orchestrator.costs.estimate, "flops_per_second", timed)
 
 
 def text(plan: Plan) -> str:
@@ -204,7 +204,7 @@ def test_half_a_gpu_takes_up_to_twice_as_long_and_two_are_one_that_waits() -> No
 
 
 def test_what_is_timed_on_a_whole_gpu_is_a_span_for_a_part_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orchestrator.plan, "timed_seconds", lambda *_, **__: 3600.0)
+    monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", lambda *_, **__: 3600.0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     market = Market(machines=(GPU,), prices=PRICES)
@@ -420,7 +420,7 @@ def test_the_options_of_a_sweep_are_those_of_its_plan(file: Path) -> None:
 
 
 def test_measuring_is_asked_for_and_says_what_it_times(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orchestrator.plan, "timed_seconds", timed_seconds)
+    monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", timed_seconds)
     code, output = command("plan", str(file), "--measure", "--num-trials", "1")
     assert code == 0, output
     assert "timing teacher lenet on digits (1 of 2) ... timing trial (2 of 2) ..." in output
@@ -429,7 +429,7 @@ def test_measuring_is_asked_for_and_says_what_it_times(file: Path, monkeypatch: 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_hours_of_cores_say_nothing_of_the_money_of_gpus(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orchestrator.plan, "timed_seconds", lambda *_, **__: 3600.0)
+    monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", lambda *_, **__: 3600.0)
     market = Market(machines=(GPU, BOX), prices=PRICES)
     assert make_plan(tiny().with_resources(gpu="auto"), market=market, measure=print).usd is None
     assert make_plan(tiny(), market=market, measure=print).usd is not None

@@ -7,13 +7,13 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.config import SweepConfig
-from orchestrator.population import explored
-from orchestrator.searcher import EndState, StudySearcher
-from orchestrator.study import open_study
-from orchestrator.survey import survey_space
+from orchestrator.search.population import explored
+from orchestrator.search.space import survey_space
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import EndState, StudySearcher
 from search_spaces import resolve_space
 from trainables.config import INHERITED_FIELDS
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SPACE = {
     "student_steps": {"type": "int", "low": 2, "high": 20},

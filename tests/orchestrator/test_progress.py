@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
-from orchestrator.progress import Progress
-from orchestrator.view import duration
+from orchestrator.monitor.live import Progress
+from orchestrator.monitor.view import duration
 from trainables.config import ZeroShotConfig
 
 
@@ -96,7 +96,7 @@ def test_an_objective_that_only_the_end_tells_is_not_shown_before() -> None:
 
 def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("orchestrator.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("orchestrator.monitor.live.time.monotonic", lambda: clock[0])
     view, _ = progress()
     view.recall("t0000", {}, 0.5, state="completed", feasible=True)
     assert view.seconds_left() is None

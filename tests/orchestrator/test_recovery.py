@@ -7,17 +7,18 @@ import optuna
 from optuna.trial import TrialState
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.recovery import rebuild_study
-from orchestrator.results import ResultWriter, keys, read_trials
-from orchestrator.searcher import assignment_of
-from orchestrator.study import open_study, settings_of_trial
-from orchestrator.survey import survey_space
+from orchestrator.results import ResultWriter, read_trials
+from orchestrator.search.recovery import rebuild_study
+from orchestrator.search.space import survey_space
+from orchestrator.search.study import open_study, settings_of_trial
+from orchestrator.search.sweep_search import assignment_of
+from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import make_distiller
 from tests.orchestrator.test_callbacks import SPACE, SWEEP, Session
-from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.config import ZeroShotConfig
-from trainables.object_store import ObjectStore
+from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.object_store import ObjectStore
 
 
 def rebuilt(store: ObjectStore, sweep: SweepConfig = SWEEP) -> tuple[optuna.Study, int]:
@@ -36,7 +37,7 @@ def described(study: optuna.Study) -> list[Any]:
 def checkpoint(store: ObjectStore, config: ZeroShotConfig, name: str) -> None:
     training = make_distiller(**config.model_dump())
     training.advance()
-    folder = CheckpointStore(store.below(keys.checkpoint_folder("sweep-a")))
+    folder = CheckpointStore(store.below(layout.checkpoint_folder("sweep-a")))
     folder.save(name, training.done, take_snapshot(training.state_dict()))
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.repair import restore_rows
 from orchestrator.results import ResultWriter
+from orchestrator.search.repair import restore_rows
 from tests.orchestrator.test_callbacks import SWEEP, Session
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.judging import check_target, judge_sweep
-from orchestrator.loading import load_sweep
 from orchestrator.reproduction import Judgement, Verdict
 from orchestrator.reproduction.baseline import compare_with_baseline
+from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 from orchestrator.reproduction.verdict import BAND_RULE
 from tests.orchestrator.test_cases import write
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 PAIR = "wrn-16-2-to-wrn-16-1"
 

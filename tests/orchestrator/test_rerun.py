@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.analysis.leaderboard import Leaderboard
+from orchestrator.commands.rerun import Rerun, rerun_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.leaderboard import Leaderboard
-from orchestrator.rerun import Rerun, rerun_sweep
 from tests.orchestrator.test_confirm import BOARD, SEARCH
 from tests.orchestrator.test_results import trial
 from trainables.config import ZeroShotConfig

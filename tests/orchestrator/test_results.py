@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from orchestrator.results import ResultReader, ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from trainables.config import CONFIGS, ZeroShotConfig
-from trainables.filesystems import LocalFilesystem
 from trainables.metrics import METRICS
-from trainables.object_store import ObjectStore
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.object_store import ObjectStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 

@@ -8,13 +8,13 @@ import pytest
 from optuna.search_space import IntersectionSearchSpace
 
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import SamplerConfig
+from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.samplers import check_sampler, make_sampler
-from orchestrator.searcher import EndState, StudySearcher
-from orchestrator.study import open_study
+from orchestrator.search.samplers import check_sampler, make_sampler
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import EndState, StudySearcher
 from search_spaces import resolve_space
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SPACE = {
     "student_steps": {"type": "int", "low": 1, "high": 20},
@@ -99,7 +99,7 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
         return asked, len({id(memory) for memory in memories})
 
     with_memory, memories = proposed("sweep-a")
-    monkeypatch.setattr("orchestrator.searcher.keep_search_space", lambda sampler, of: None)
+    monkeypatch.setattr("orchestrator.search.sweep_search.keep_search_space", lambda sampler, of: None)
     without, others = proposed("sweep-b")
     assert with_memory == without
     assert (memories, others) == (1, 24)

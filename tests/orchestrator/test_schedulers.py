@@ -9,9 +9,9 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.early_stopping import read_curves, replay
-from orchestrator.config_blocks import SchedulerConfig
-from orchestrator.loading import load_sweep
-from orchestrator.schedulers import (
+from orchestrator.config.blocks import SchedulerConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.search.schedulers import (
     AshaScheduler,
     BudgetScheduler,
     MedianScheduler,

@@ -10,15 +10,15 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import SHARED_FIELDS, SweepConfig
-from orchestrator.config_blocks import SamplerConfig
+from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import ended_trials, open_study, past_reports
-from orchestrator.survey import published_settings, survey_space
+from orchestrator.search.space import published_settings, survey_space
+from orchestrator.search.study import ended_trials, open_study, past_reports
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 from trainables.config import ZeroShotConfig
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)
 

@@ -15,16 +15,16 @@ from benchmarks import gpu_sharing
 from benchmarks.training_loop import make_config
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
-from orchestrator import neighbours
 from orchestrator.config import SweepConfig
-from orchestrator.driver import Driver
-from orchestrator.neighbours import Gpu, settle_sharing
-from orchestrator.provenance import session_row
 from orchestrator.results import ResultWriter
-from orchestrator.sharing import Neighbours, Sharing, SharingError, measure_sharing
+from orchestrator.results.sessions import session_row
+from orchestrator.run import gpu_sharing_measurement as neighbours
+from orchestrator.run.gpu_sharing import Neighbours, Sharing, SharingError, measure_sharing
+from orchestrator.run.gpu_sharing_measurement import Gpu, settle_sharing
+from orchestrator.run.session import Driver
 from tests.conftest import tiny_settings
-from trainables.neighbour import Beginning
-from trainables.object_store import ObjectStore
+from trainables.profiling.gpu_process import Beginning
+from trainables.storage.object_store import ObjectStore
 
 GB = 10**9
 A10G = Gpu(device_name="NVIDIA A10G", gpu_bytes=24 * GB, address="10.0.0.2")
@@ -229,7 +229,7 @@ def test_a_budget_in_seconds_counts_on_what_a_trial_has_beside_others(
     def remote(**wanted: float) -> Callable[[Any], Any]:
         return lambda function: SimpleNamespace(remote=lambda config, **needs: 1e9)
 
-    monkeypatch.setattr("orchestrator.driver.ray", SimpleNamespace(remote=remote, get=lambda answer: answer))
+    monkeypatch.setattr("orchestrator.run.session.ray", SimpleNamespace(remote=remote, get=lambda answer: answer))
     sweep = tiny(budget={"unit": "seconds", "amount": 60}, resources={"cpu": 1, "gpu": gpu})
     driver: Any = SimpleNamespace(
         sweep=sweep,

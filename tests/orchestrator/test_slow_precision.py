@@ -12,11 +12,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
+from orchestrator.commands.doctor import wants_bfloat16
 from orchestrator.config import SweepConfig
-from orchestrator.doctor import wants_bfloat16
-from orchestrator.plan import make_plan
-from orchestrator.plan_page import plan_sentences
-from orchestrator.refusals import check_precision_here
+from orchestrator.costs.estimate import make_plan
+from orchestrator.costs.estimate_page import plan_sentences
+from orchestrator.run.checks import check_precision_here
 from tests.conftest import tiny_settings
 from trainables.errors import PrecisionError
 

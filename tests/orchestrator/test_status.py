@@ -11,26 +11,27 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from orchestrator.agenda import Agenda
+from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.leaderboard import read_leaderboard
-from orchestrator.loading import load_sweep
-from orchestrator.progress import Progress
-from orchestrator.provenance import session_row
-from orchestrator.results import ResultWriter, keys
+from orchestrator.monitor.live import Progress
+from orchestrator.monitor.status import Status, SweepWatch
+from orchestrator.monitor.view import sparkline
+from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.searcher import EndState, StudySearcher
-from orchestrator.status import Status, SweepWatch
-from orchestrator.study import open_study
-from orchestrator.view import sparkline
+from orchestrator.results.sessions import session_row
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.workload import Agenda
+from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import NOW, report, trial
-from trainables.filesystems import LocalFilesystem
-from trainables.object_store import ObjectStore
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.object_store import ObjectStore
 
 
 def text_of(status: Status) -> str:
@@ -235,7 +236,7 @@ def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) 
     assert "3 of 3 trials done" in result.output
     with pytest.raises(SweepNotFoundError, match="no sweep search-b"):
         SweepWatch(store, "search-b").look()
-    assert keys.study_folder("search-a") not in " ".join(store.keys("studies"))
+    assert layout.study_folder("search-a") not in " ".join(store.keys("studies"))
 
 
 def test_a_sparkline_spans_its_values_and_stays_short() -> None:

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepBusyError
-from orchestrator.loading import load_sweep
-from orchestrator.lock import sweep_lock
-from orchestrator.storage import _clock_skew, create_bucket, find_object, find_storage, local_path, open_storage, shown
+from orchestrator.storage import create_bucket, find_object, find_storage, local_path, open_storage, shown
+from orchestrator.storage.address import _clock_skew
+from orchestrator.storage.lock import sweep_lock
 from tests.conftest import make_bucket, query_of
 from tests.servers import FaultyProxy, free_port
-from trainables.filesystems import S3Filesystem
-from trainables.object_store import ObjectStore
+from trainables.storage.filesystems import S3Filesystem
+from trainables.storage.object_store import ObjectStore
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +139,11 @@ def test_a_driver_may_begin_while_storage_is_away_for_a_moment(
     mode: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = make_bucket(proxy.url)
-    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_ATTEMPTS", 1)
+    monkeypatch.setattr("orchestrator.storage.address._PREFLIGHT_ATTEMPTS", 1)
     away = proxy.fail_for(2, mode)
     assert open_storage(address).filesystem
     away.join()
-    monkeypatch.setattr("orchestrator.storage._PREFLIGHT_PATIENCE", 0.5)
+    monkeypatch.setattr("orchestrator.storage.address._PREFLIGHT_PATIENCE", 0.5)
     proxy.mode = mode
     with pytest.raises(StorageError, match="storage s3://"):
         open_storage(address)
@@ -179,7 +180,7 @@ def test_a_wrong_region_is_said_with_the_right_one(
         def list_objects_v2(self, **_: Any) -> None:
             raise ClientError({"Error": told, "ResponseMetadata": {"HTTPHeaders": headers}}, "ListObjectsV2")
 
-    monkeypatch.setattr("orchestrator.storage.make_client", lambda *_, **__: Elsewhere())
+    monkeypatch.setattr("orchestrator.storage.address.make_client", lambda *_, **__: Elsewhere())
     with pytest.raises(StorageError) as caught:
         open_storage("s3://bucket/p")
     if told["Code"] == "IllegalLocationConstraintException":
@@ -195,7 +196,7 @@ def test_the_command_line_makes_a_bucket_before_the_sweep(moto: str, monkeypatch
         open_storage(sweep.storage)
         raise ClusterError("the sweep began")
 
-    monkeypatch.setattr("orchestrator.sweep.run_sweep", nothing)
+    monkeypatch.setattr("orchestrator.run.sweep.run_sweep", nothing)
     bucket = f"made-{uuid.uuid4().hex[:8]}"
     command = ["sweep", "quickstart", "--storage", f"s3://{bucket}/p?{query_of(moto)}"]
     without = CliRunner().invoke(app, command)
@@ -259,7 +260,7 @@ def test_a_bucket_that_may_be_read_only_is_known_before_anything_runs(ceph: str)
 def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     address = make_bucket(moto)
     monkeypatch.setattr(
-        "orchestrator.storage._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
+        "orchestrator.storage.address._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
     )
     with pytest.raises(StorageError, match=r"this machine's clock is \+(599|6\d\d) s off the service's"):
         open_storage(address)
@@ -268,7 +269,8 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
 
 _HOLD = """
 import sys
-from orchestrator.lock import sweep_lock
+from orchestrator.storage.address import _clock_skew
+from orchestrator.storage.lock import sweep_lock
 from orchestrator.storage import find_storage
 with sweep_lock(find_storage(sys.argv[1]), "sweep-a"):
     print("held", flush=True)

@@ -21,25 +21,25 @@ from optuna.trial import TrialState
 from rich.console import Console
 from typer.testing import CliRunner
 
+from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.cli import app
+from orchestrator.commands.confirm import confirm, confirmation_sweep
+from orchestrator.commands.rerun import rerun
 from orchestrator.config import SweepConfig
-from orchestrator.confirm import confirm, confirmation_sweep
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.inputs import prepare_inputs
-from orchestrator.leaderboard import read_leaderboard
-from orchestrator.loading import load_sweep
-from orchestrator.rerun import rerun
-from orchestrator.results import keys, read_reports, read_sweeps, read_trials
-from orchestrator.status import SweepWatch
-from orchestrator.storage import find_storage
-from orchestrator.study import open_study
+from orchestrator.inputs.prepare import prepare_inputs
+from orchestrator.monitor.status import SweepWatch
+from orchestrator.results import read_reports, read_sweeps, read_trials
+from orchestrator.search.study import open_study
+from orchestrator.storage import find_storage, layout
 from tests.comparison import TIMES, differences, own_trial_processes
 from tests.conftest import tiny_settings
-from trainables.data import DatasetSplits
+from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.metrics import METRICS
 from trainables.networks import build_network
-from trainables.teachers import Teacher
+from trainables.teachers.teacher import Teacher
 from trainables.trial import StudentStore, TrialInputs
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -72,7 +72,7 @@ def sweep_of(storage: str, **changes: Any) -> SweepConfig:
 
 def run(sweep: SweepConfig, sweep_id: str) -> str:
     """Run a sweep in this process, to its end; what it printed."""
-    from orchestrator.sweep import run_sweep
+    from orchestrator.run.sweep import run_sweep
 
     out = io.StringIO()
     outcome = run_sweep(sweep, sweep_id=sweep_id, console=Console(file=out, width=200))
@@ -206,7 +206,7 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed"]
     (config,) = [config for config in sweep.configs() if config.model_dump()["initial_student"]]
     weights = build_network("lenet", num_classes=10, channels=1).state_dict()
-    StudentStore(find_storage(storage).below(keys.STUDENTS)).save("elsewhere/t0000", weights, config)
+    StudentStore(find_storage(storage).below(layout.STUDENTS)).save("elsewhere/t0000", weights, config)
     assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(find_storage(storage), "cases")
@@ -384,7 +384,7 @@ def test_a_killed_worker_changes_no_number(storage: str) -> None:
     trial = {"total_pseudo_batches": 60, "student_steps": 10, "batch_size": 16}
     sweep = sweep_of(storage, trial=trial, num_trials=2, checkpoint_seconds=0, checkpoints_kept=3)
     run(sweep, "calm")
-    kept = find_storage(storage).below(keys.checkpoint_folder("calm")).keys("t0000")
+    kept = find_storage(storage).below(layout.checkpoint_folder("calm")).keys("t0000")
     assert [int(Path(key).stem) for key in kept] == [56, 58, 60]
     folder = Path(storage, "checkpoints", "killed")
     killed = threading.Event()
@@ -467,7 +467,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
 
 @pytest.mark.usefixtures("ray_local")
 def test_the_best_setting_again_gives_the_same_numbers(storage: str) -> None:
-    from orchestrator.leaderboard import read_leaderboard
+    from orchestrator.analysis.leaderboard import read_leaderboard
 
     sweep = sweep_of(storage, num_trials=4)
     run(sweep, "original")

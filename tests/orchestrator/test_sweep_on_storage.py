@@ -14,16 +14,16 @@ import pytest
 import yaml
 from rich.console import Console
 
-from orchestrator import outage
 from orchestrator.results import read_reports, read_sweeps
+from orchestrator.run import outage
+from orchestrator.run.sweep import run_sweep
+from orchestrator.search.study import open_study
 from orchestrator.storage import find_storage
-from orchestrator.study import open_study
-from orchestrator.sweep import run_sweep
 from tests.comparison import differences
 from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import run, start, sweep_of, trials, wait_for
 from tests.servers import FaultyProxy
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

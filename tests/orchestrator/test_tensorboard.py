@@ -7,10 +7,10 @@ from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
 
+from orchestrator.run.callbacks.tensorboard import TensorBoardWriter, tensorboard_folder
 from orchestrator.storage import find_storage
-from orchestrator.tensorboard import TensorBoardWriter, tensorboard_folder
 from tests.conftest import tiny_settings
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 def scalars(file: Path) -> list[tuple[str, int, float]]:

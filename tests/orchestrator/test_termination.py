@@ -18,8 +18,8 @@ from cluster import session as cluster_session
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
 from orchestrator.results import read_sweeps
+from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import find_storage
-from orchestrator.sweep import run_sweep
 from tests.orchestrator.test_sweep import sweep_of
 
 HERE = RaySession(
@@ -62,8 +62,8 @@ def _on_ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_sigterm_ends_every_phase_as_ctrl_c_does(
     session: Any, prepare: Callable[..., Any], events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.sweep.ray_session", session)
-    monkeypatch.setattr("orchestrator.driver.prepare_inputs", prepare)
+    monkeypatch.setattr("orchestrator.run.sweep.ray_session", session)
+    monkeypatch.setattr("orchestrator.run.session.prepare_inputs", prepare)
     before = signal.getsignal(signal.SIGTERM)
     sweep = sweep_of(str(tmp_path))
     outcome = run_sweep(sweep, sweep_id="ended", console=Console(file=io.StringIO()))

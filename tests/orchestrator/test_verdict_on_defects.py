@@ -14,7 +14,7 @@ from benchmarks.defects import FAULTS, accuracy_with
 from benchmarks.digits_runs import config_of, digits, sweep_of, train_teacher
 from benchmarks.false_alarms import STRICT, off_curve_rate
 from orchestrator.reproduction import Verdict, judge_on_curve
-from trainables.teachers import Teacher
+from trainables.teachers.teacher import Teacher
 
 HEALTHY = (
     *(0.897, 0.909, 0.922, 0.928, 0.867, 0.924, 0.933, 0.906, 0.906),

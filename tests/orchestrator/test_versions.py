@@ -9,19 +9,19 @@ from optuna.distributions import FloatDistribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
-from orchestrator.provenance import session_row
-from orchestrator.refusals import check_same_space
-from orchestrator.results import ResultWriter, keys
-from orchestrator.storage import open_storage
-from orchestrator.study import open_study
-from orchestrator.survey import survey_space
-from orchestrator.sweep import run_sweep
+from orchestrator.results import ResultWriter
+from orchestrator.results.sessions import session_row
+from orchestrator.run.checks import check_same_space
+from orchestrator.run.sweep import run_sweep
+from orchestrator.search.space import survey_space
+from orchestrator.search.study import open_study
+from orchestrator.storage import layout, open_storage
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
-from trainables import checkpoint
-from trainables.checkpoint import CheckpointStore, take_snapshot
 from trainables.errors import CheckpointError
+from trainables.storage import checkpoint
+from trainables.storage.checkpoint import CheckpointStore, take_snapshot
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_checkpoints_of_another_format_end_the_session_and_no_trial(
     study = open_study(store, "sweep-a", modes=["max"])
     study.ask()
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 1)
-    CheckpointStore(store.below(keys.checkpoint_folder("sweep-a"))).save("t0000", 2, take_snapshot({"a": 1}))
+    CheckpointStore(store.below(layout.checkpoint_folder("sweep-a"))).save("t0000", 2, take_snapshot({"a": 1}))
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format 1; this version reads 3: finish it with the version"):
         run_sweep(sweep, sweep_id="sweep-a")

@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from orchestrator.waiting import PATIENCE_SECONDS, WaitingWatch, own_places
+from orchestrator.run.callbacks.pending import PATIENCE_SECONDS, WaitingWatch, own_places
 
 
 @dataclass

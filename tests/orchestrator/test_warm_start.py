@@ -7,17 +7,18 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError
-from orchestrator.provenance import session_row
-from orchestrator.results import ResultWriter, keys
+from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
-from orchestrator.survey import survey_space
-from orchestrator.warm_start import past_trials
+from orchestrator.results.sessions import session_row
+from orchestrator.search.space import survey_space
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.warm_start import past_trials
+from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
 
@@ -87,7 +88,7 @@ def test_what_was_taken_stays_though_the_other_sweep_goes_on(store: ObjectStore)
     assert [t.params for t in again] == [t.params for t in first]
     assert said == []
     assert len(past(store, sweep_of(), "newer")[0]) == 2
-    for key in store.keys(keys.sweep_folder("trials", "earlier")):
+    for key in store.keys(layout.sweep_folder("trials", "earlier")):
         store.delete(key)
     with pytest.raises(ConfigError, match="began with earlier/t0000, which the storage has no longer"):
         past(store, sweep_of())

@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from orchestrator.config import SHARED_FIELDS
-from orchestrator.loading import load_sweep
-from orchestrator.survey import survey_space
+from orchestrator.config.loading import load_sweep
+from orchestrator.search.space import survey_space
 from search_spaces import preset_names, resolve_space, space_names
 from trainables.config import ZeroShotConfig
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tests.conftest import make_images
-from trainables.data import ImageSet
-from trainables.datasets import find_normalisation
+from trainables.config.datasets import find_normalisation
+from trainables.data.splits import ImageSet
 from trainables.evaluation import accuracy
 from trainables.networks import Network, build_network
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainables.addresses import Address, AddressError, parse_address
+from trainables.storage.addresses import Address, AddressError, parse_address
 
 
 def parts(text: str) -> tuple[object, ...]:

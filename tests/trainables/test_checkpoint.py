@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables import checkpoint
-from trainables.checkpoint import CheckpointSaver, CheckpointStore, Snapshot, take_snapshot
 from trainables.errors import CheckpointError
-from trainables.object_store import ObjectStore
+from trainables.storage import checkpoint
+from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore, Snapshot, take_snapshot
+from trainables.storage.object_store import ObjectStore
 
 STATE: dict[str, Any] = {
     "network": {"weight": torch.randn(3, 2), "count": torch.tensor(7), "empty": torch.zeros(0)},

@@ -74,7 +74,7 @@ def test_reading_a_config_imports_neither_torch_nor_ray(module: str) -> None:
 
 
 def test_no_process_of_a_sweep_waits_for_torchvision() -> None:
-    code = "import sys, orchestrator.sweep, trainables.ray_trainables; sys.exit('torchvision' in sys.modules)"
+    code = "import sys, orchestrator.run.sweep, trainables.ray_trainables; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

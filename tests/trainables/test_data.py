@@ -13,10 +13,10 @@ import torch
 from scipy.io import savemat
 from torchvision import datasets
 
-from trainables.data import DatasetSplits, load_dataset, normalise
-from trainables.datasets import dataset_names, find_normalisation, find_spec
+from trainables.config.datasets import dataset_names, find_normalisation, find_spec
+from trainables.data.splits import DatasetSplits, load_dataset, normalise
 from trainables.errors import DataUnavailableError
-from trainables.supervised import crop_and_flip
+from trainables.training.supervised import crop_and_flip
 
 
 @pytest.fixture(scope="module")

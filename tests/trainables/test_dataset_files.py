@@ -14,18 +14,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.fetching import fetch_dataset
-from orchestrator.loading import load_sweep
+from orchestrator.inputs.files import fetch_dataset
 from orchestrator.storage import find_object
 from tests.conftest import PLACES, make_images, tiny_settings
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.data import DatasetSplits, load_dataset
-from trainables.dataset_files import dataset_parquet, read_dataset_parquet
-from trainables.datasets import find_spec
+from trainables.config.datasets import find_spec
+from trainables.data.parquet import dataset_parquet, read_dataset_parquet
+from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import DataUnavailableError
-from trainables.node_cache import NodeCache
-from trainables.teachers import recipe_key
+from trainables.storage.node_cache import NodeCache
+from trainables.teachers.teacher import recipe_key
 
 
 def equal(ours: DatasetSplits, theirs: DatasetSplits) -> bool:
@@ -136,7 +136,7 @@ _FETCH = """
 import sys
 from pathlib import Path
 from orchestrator.storage import find_object
-from trainables.node_cache import NodeCache
+from trainables.storage.node_cache import NodeCache
 print(len(NodeCache(Path(sys.argv[2])).fetch(*find_object(sys.argv[1])).read_bytes()))
 """
 

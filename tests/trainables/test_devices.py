@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.missing import NEEDS_NO_GPU
-from trainables.devices import claim_device, device_name, peak_memory
+from trainables.compute.devices import claim_device, device_name, peak_memory
 
 
 def test_the_cpu_has_a_name_for_people() -> None:

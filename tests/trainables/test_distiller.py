@@ -16,14 +16,14 @@ from torch import nn
 from benchmarks.published_loop import PublishedLoop
 from tests.conftest import make_distiller, make_images, make_splits, make_teacher, tiny_settings, trained_metrics
 from tests.missing import NEEDS_A_COMPILER
-from trainables import checkpoint
+from trainables.compute.devices import tf32
 from trainables.config import ZeroShotConfig
-from trainables.data import ImageSet
-from trainables.devices import tf32
-from trainables.distiller import ZeroShotDistiller
+from trainables.data.splits import ImageSet
 from trainables.errors import CheckpointError
 from trainables.metrics import METRICS
 from trainables.networks import Network, build_network
+from trainables.storage import checkpoint
+from trainables.training.distiller import ZeroShotDistiller
 
 State = dict[str, torch.Tensor]
 
@@ -441,7 +441,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests.conftest import make_distiller
-from trainables import checkpoint
+from trainables.storage import checkpoint
 distiller = make_distiller(**json.loads(sys.argv[3]))
 distiller.load_state_dict(checkpoint.parse(Path(sys.argv[1]).read_bytes(), origin="test"))
 distiller.advance()

@@ -11,8 +11,9 @@ from benchmarks import gpu, training_loop
 from tests.conftest import tiny_settings
 from tests.missing import NEEDS_NO_GPU
 from tests.tape import Tape
-from trainables import distiller, graphs
+from trainables.compute import cuda_graphs as graphs
 from trainables.config import ZeroShotConfig
+from trainables.training import distiller
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,13 @@ import torch
 from tests.conftest import make_distiller
 from tests.missing import NEEDS_A_GPU
 from tests.tape import Tape
-from trainables import checkpoint, distiller, graphs
+from trainables.compute import cuda_graphs as graphs
 from trainables.config import ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller
 from trainables.errors import RecordingError
-from trainables.training import Report
+from trainables.storage import checkpoint
+from trainables.training import distiller
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.protocol import Report
 
 BATCHES = 6
 

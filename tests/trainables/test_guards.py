@@ -10,11 +10,11 @@ from torch import nn
 
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller
-from trainables.generator import Generator
-from trainables.guards import GUARDS, warnings
+from trainables.health import GUARDS, warnings
 from trainables.metrics import METRICS
-from trainables.training import Report
+from trainables.networks.generator import Generator
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.protocol import Report
 
 WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-1", "student": "wrn-10-1"}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config import Divergence
-from trainables.losses import (
+from trainables.training.losses import (
     attention_map,
     attention_transfer,
     beliefs,

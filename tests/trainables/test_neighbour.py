@@ -8,8 +8,8 @@ import torch
 
 from tests.conftest import tiny_settings
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.distiller import ZeroShotDistiller
-from trainables.neighbour import Neighbour, stand_in_training
+from trainables.profiling.gpu_process import Neighbour, stand_in_training
+from trainables.training.distiller import ZeroShotDistiller
 
 SUPERVISED = {"method": "supervised", "dataset": "digits", "student": "lenet", "batch_size": 8, "full_data_epochs": 1}
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.generator import Generator, upsampled_convolution, upsampling_taps
-from trainables.network_names import parse_network_name
+from trainables.config.network_names import parse_network_name
 from trainables.networks import build_network
+from trainables.networks.generator import Generator, upsampled_convolution, upsampling_taps
 
 
 def count(module: nn.Module) -> int:

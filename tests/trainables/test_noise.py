@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.datasets import find_normalisation
+from trainables.config.datasets import find_normalisation
 from trainables.evaluation import noise_predictions
 from trainables.networks import Network, build_network
 

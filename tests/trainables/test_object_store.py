@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 def test_write_read_list_delete(store: ObjectStore) -> None:

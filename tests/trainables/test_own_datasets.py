@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from orchestrator.config import SweepConfig
-from orchestrator.provenance import session_row
+from orchestrator.results.sessions import session_row
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.data import load_dataset
-from trainables.dataset_files import dataset_parquet
-from trainables.datasets import _own_spec, dataset_names, find_normalisation, find_spec
+from trainables.config.datasets import _own_spec, dataset_names, find_normalisation, find_spec
+from trainables.data.parquet import dataset_parquet
+from trainables.data.splits import load_dataset
 from trainables.errors import DatasetError, DataUnavailableError
 
 MODULE = """
 import numpy as np
 from dataclasses import replace
-from trainables.datasets import DatasetSpec, Normalisation
+from trainables.config.datasets import DatasetSpec, Normalisation
 
 def read(data_root):
     def split(count, layout):

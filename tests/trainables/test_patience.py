@@ -14,10 +14,10 @@ from orchestrator.errors import StorageError
 from orchestrator.storage import find_storage, open_storage
 from tests.conftest import make_bucket, make_google_bucket, query_of
 from tests.servers import FaultyProxy, tell
-from trainables import object_store
 from trainables.errors import StorageOutageError, StorageRefusedError
-from trainables.filesystems import LocalFilesystem, PassingError, s3
-from trainables.object_store import ObjectStore
+from trainables.storage import object_store
+from trainables.storage.filesystems import LocalFilesystem, PassingError, s3
+from trainables.storage.object_store import ObjectStore
 
 
 class Clock:

@@ -9,9 +9,9 @@ import torch
 
 from tests.conftest import tiny_settings
 from tests.trainables.test_ray_trainables import Prepared, config
+from trainables.compute.precision import bfloat16_instructions, check_precision, why_slow
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.errors import PrecisionError
-from trainables.precision import bfloat16_instructions, check_precision, why_slow
 from trainables.ray_trainables import FAILURE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -50,7 +50,7 @@ def test_torch_knows_this_processor() -> None:
 @pytest.mark.parametrize("native", [True, False])
 def test_a_gpu_that_imitates_bfloat16_has_none(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    monkeypatch.setattr("trainables.precision.device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr("trainables.compute.precision.device_name", lambda device: "Tesla T4")
     reason = why_slow(ZeroShotConfig(precision="bfloat16"), GPU)
     assert (reason is None) == native
     if reason:

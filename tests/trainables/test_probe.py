@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from tests.conftest import make_teacher
-from trainables.datasets import find_normalisation
+from trainables.config.datasets import find_normalisation
 from trainables.errors import TeacherError
 from trainables.evaluation import BatchNormDistance
 from trainables.evaluation.data_free import PROBE_KINDS
 from trainables.networks import Network
-from trainables.object_store import ObjectStore
-from trainables.probe import ProbeRegistry, make_probe, making, synthesis
-from trainables.probe.synthesis import confident_images, paths, smooth_noise
 from trainables.seeding import stream
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers import probe_set as making
+from trainables.teachers import probe_synthesis as synthesis
+from trainables.teachers.probe_registry import ProbeRegistry
+from trainables.teachers.probe_set import make_probe
+from trainables.teachers.probe_synthesis import confident_images, paths, smooth_noise
 
 CIFAR = find_normalisation("cifar10")
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from benchmarks.published_loop import PublishedLoop
 from tests.conftest import make_distiller, make_splits, make_teacher, tiny_settings
 from trainables.config import ZeroShotConfig
-from trainables.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
+from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 
 
 def authors_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

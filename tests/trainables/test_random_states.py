@@ -15,14 +15,14 @@ from tests.conftest import make_distiller, make_splits
 from tests.missing import NEEDS_A_COMPILER
 from tests.trainables.test_own_networks import install_networks
 from tests.trainables.test_ray_trainables import Prepared, config
-from trainables import checkpoint
+from trainables.compute.cuda_graphs import without_draws_on_the_host
 from trainables.config import SupervisedConfig
 from trainables.errors import RecordingError
-from trainables.graphs import without_draws_on_the_host
 from trainables.ray_trainables import TrialTrainable
 from trainables.seeding import derive_seed, host_states, seeded
-from trainables.supervised import SupervisedTrainer
-from trainables.training import Training
+from trainables.storage import checkpoint
+from trainables.training.protocol import Training
+from trainables.training.supervised import SupervisedTrainer
 
 MODULE = """
 import random

@@ -12,11 +12,11 @@ import torch
 from ray.tune import PlacementGroupFactory
 
 from tests.conftest import make_inputs, tiny_settings
-from trainables.checkpoint import CheckpointStore, Snapshot
 from trainables.config import config_class
-from trainables.distiller import ZeroShotDistiller
-from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialTrainable
+from trainables.storage.checkpoint import CheckpointStore, Snapshot
+from trainables.storage.object_store import ObjectStore
+from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import StudentStore, TrialStorage
 
 TIMES = ("training_seconds", "evaluation_seconds")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.schedules import cosine, step_decay
+from trainables.training.schedules import cosine, step_decay
 
 
 def test_cosine_gives_the_rate_the_authors_logged() -> None:

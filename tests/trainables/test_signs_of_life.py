@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.trainables.test_ray_trainables import Prepared, config
-from trainables.signs_of_life import FOLDER, SignsOfLife, end_if_lifeless
+from trainables.heartbeat import FOLDER, SignsOfLife, end_if_lifeless
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def start(program: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def training() -> Iterator[subprocess.Popen[str]]:
     """One that trains t0001 and hangs."""
-    process = start("from trainables.signs_of_life import SignsOfLife\nsigns = SignsOfLife('t0001')\nsigns.give()")
+    process = start("from trainables.heartbeat import SignsOfLife\nsigns = SignsOfLife('t0001')\nsigns.give()")
     yield process
     with process:
         process.kill()
@@ -130,7 +130,7 @@ def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytes
 
 def test_a_sign_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("trainables.signs_of_life.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("trainables.heartbeat.time.monotonic", lambda: now[0])
     signs = SignsOfLife("t0001")
     file = file_of(folder, os.getpid())
     signs.give()

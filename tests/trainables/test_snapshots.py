@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.snapshots import SNAPSHOTS, Snapshot, is_due, take_snapshot
+from trainables.training.image_snapshots import SNAPSHOTS, Snapshot, is_due, take_snapshot
 
 
 def flat(state: object) -> list[torch.Tensor]:

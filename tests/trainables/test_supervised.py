@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from tests.conftest import make_images, make_splits, make_teacher, trained_metrics
 from tests.trainables.test_distiller import assert_equal, changed, snapshot, without_times
-from trainables import checkpoint
 from trainables.config import SupervisedConfig
-from trainables.data import normalise
-from trainables.datasets import find_normalisation
+from trainables.config.datasets import find_normalisation
+from trainables.data.splits import normalise
 from trainables.metrics import METRICS
-from trainables.supervised import SupervisedTrainer, few_images
+from trainables.storage import checkpoint
+from trainables.training.supervised import SupervisedTrainer, few_images
 
 SMALL: dict[str, Any] = {
     "dataset": "digits",
@@ -96,7 +96,7 @@ def test_each_epoch_sees_each_image_once_the_last_small_batch_too(monkeypatch: p
         seen.append(images)
         return normalise(images, *rest)
 
-    monkeypatch.setattr("trainables.supervised.normalise", noted)
+    monkeypatch.setattr("trainables.training.supervised.normalise", noted)
     trainer.advance()
     assert [len(images) for images in seen] == [16, 16, 8] * 2
     first, second = torch.cat(seen[:3]).flatten(1), torch.cat(seen[3:]).flatten(1)
@@ -216,7 +216,7 @@ def test_images_are_augmented_where_the_data_set_says_so(monkeypatch: pytest.Mon
         calls.append(images.dtype)
         return images
 
-    monkeypatch.setattr("trainables.supervised.crop_and_flip", noted)
+    monkeypatch.setattr("trainables.training.supervised.crop_and_flip", noted)
     for name in ("svhn", "cifar10"):
         make_trainer(dataset=name, full_data_epochs=1, batch_size=40).advance()
     assert calls == [torch.uint8]

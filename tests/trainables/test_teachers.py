@@ -8,15 +8,21 @@ import torch
 
 from tests.conftest import make_images, make_teacher
 from trainables.config import SupervisedConfig
-from trainables.data import DatasetSplits, load_dataset
-from trainables.datasets import find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation, find_spec
+from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies, accuracy
 from trainables.networks import Network, build_network
-from trainables.object_store import ObjectStore
-from trainables.probe import only_class_in_noise
-from trainables.supervised import SupervisedTrainer
-from trainables.teachers import Teacher, TeacherRegistry, describe_teacher, load_published_checkpoint, teacher_recipe
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.discernment import only_class_in_noise
+from trainables.teachers.teacher import (
+    Teacher,
+    TeacherRegistry,
+    describe_teacher,
+    load_published_checkpoint,
+    teacher_recipe,
+)
+from trainables.training.supervised import SupervisedTrainer
 
 RECIPE = SupervisedConfig(
     dataset="digits", student="lenet", full_data_epochs=3, learning_rate=0.05, batch_size=32, validation_fraction=0.5
@@ -118,8 +124,8 @@ def test_the_names_under_which_others_publish_weights_are_understood(
     theirs = dict(network.state_dict())
     theirs[published_key] = theirs.pop(key)
     data = make_images(10, channels=3)
-    monkeypatch.setattr("trainables.teachers.accuracy", lambda *_: 0.9)
-    monkeypatch.setattr("trainables.teachers.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
+    monkeypatch.setattr("trainables.teachers.teacher.accuracy", lambda *_: 0.9)
+    monkeypatch.setattr("trainables.teachers.teacher.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     loaded = load(
         published(tmp_path / "net.pt", theirs),
         DatasetSplits(spec=find_spec("cifar10"), train=data, validation=data, test=data),
@@ -250,9 +256,10 @@ def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
     def measured(_: object, __: object, chosen: object) -> float:
         return 0.94 - (chosen != right) * loss
 
-    monkeypatch.setattr("trainables.teachers.accuracy", measured)
+    monkeypatch.setattr("trainables.teachers.teacher.accuracy", measured)
     monkeypatch.setattr(
-        "trainables.teachers.measure", lambda *given: Accuracies(validation=measured(*given), test=measured(*given))
+        "trainables.teachers.teacher.measure",
+        lambda *given: Accuracies(validation=measured(*given), test=measured(*given)),
     )
     path = published(tmp_path / "net.pt", dict(teacher.weights))
     assert load(path, few).metadata.normalisation == "digits"

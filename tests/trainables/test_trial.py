@@ -11,15 +11,15 @@ from pyarrow import BufferReader
 
 from tests.conftest import make_inputs, tiny_settings
 from tests.trainables.test_supervised import SMALL
-from trainables.checkpoint import CheckpointStore
 from trainables.config import SplitsKey, SupervisedConfig, ZeroShotConfig, config_class
-from trainables.data import DatasetSplits
-from trainables.distiller import ZeroShotDistiller
+from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
-from trainables.object_store import ObjectStore
 from trainables.ray_trainables import TrialTrainable
-from trainables.supervised import SupervisedTrainer
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.object_store import ObjectStore
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage, build_training
 
 ZERO_SHOT = ZeroShotConfig.model_validate(tiny_settings())

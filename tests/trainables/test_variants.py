@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.conftest import make_distiller
-from trainables.distiller import ZeroShotDistiller
+from trainables.training.distiller import ZeroShotDistiller
 
 WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-1", "student": "wrn-10-1"}
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
-from trainables.flops import (
+from trainables.compute.flops import (
     curves_work,
     pseudo_batch_flops,
     report_work,
@@ -14,7 +13,8 @@ from trainables.flops import (
     unit_work,
     updates_per_unit,
 )
-from trainables.work import Rate, Work, _counted
+from trainables.compute.work import Rate, Work, _counted
+from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
 
 LENETS = {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.evaluation.accuracy import Accuracies, accuracy, measure
-from trainables.evaluation.balance import class_balance, class_coverage
+from trainables.evaluation.class_entropy import class_balance, class_coverage
 from trainables.evaluation.data_free import BatchNormDistance, DataFreeScorer, ProbeKind, ProbeSet
 from trainables.evaluation.noise import noise_predictions
 from trainables.evaluation.transition import (

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from trainables.evaluation.balance import class_balance
+from trainables.evaluation.class_entropy import class_balance
 from trainables.networks import Network
 
 ProbeKind = Literal["confident", "mixed", "noisy", "noise", "path"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.data import normalise
-from trainables.datasets import IMAGE_SIZE, Normalisation
+from trainables.config.datasets import IMAGE_SIZE, Normalisation
+from trainables.data.splits import normalise
 from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
 

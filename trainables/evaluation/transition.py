@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.data import ImageSet, normalise
-from trainables.datasets import Normalisation
+from trainables.config.datasets import Normalisation
+from trainables.data.splits import ImageSet, normalise
 from trainables.networks import Network, frozen_copy
 from trainables.seeding import stream
 

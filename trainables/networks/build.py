@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from trainables.datasets import IMAGE_SIZE
+from trainables.config.datasets import IMAGE_SIZE
+from trainables.config.network_names import LeNetName, OwnNetworkName, ResNetName, WideResNetName, parse_network_name
 from trainables.errors import NetworkError
-from trainables.network_names import LeNetName, OwnNetworkName, ResNetName, WideResNetName, parse_network_name
 from trainables.networks.base import Network
 from trainables.networks.lenet import LeNet
 from trainables.networks.wide_resnet import WideResNet

@@ -9,7 +9,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from orchestrator.figures import COLOURS, add_band
 from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.figures.style import (
     BLUE,
@@ -22,6 +21,7 @@ from orchestrator.report.figures.style import (
     short,
     value_format,
 )
+from orchestrator.report.figures.transitions import COLOURS, add_band
 from trainables.metrics import finite
 
 _MOST_CURVES = 300

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from orchestrator.figures import add_band
+from orchestrator.analysis.statistics import Estimate, best_in_random_order
 from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.figures.style import (
     BLUE,
@@ -24,7 +24,7 @@ from orchestrator.report.figures.style import (
     short,
     value_format,
 )
-from orchestrator.report.statistics import Estimate, best_in_random_order
+from orchestrator.report.figures.transitions import add_band
 from trainables.metrics import is_share
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from orchestrator.figures import COLOURS
 from orchestrator.report.data import STEP_RATIO, Trial, words
+from orchestrator.report.figures.transitions import COLOURS
 from trainables.metrics import is_share
 
 BLUE, VERMILION, GREEN, PURPLE, GREY, SKY, ORANGE = COLOURS

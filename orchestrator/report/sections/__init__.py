@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.expenses import Expenses
-from orchestrator.limit import spent_in_words
+from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.limit import spent_in_words
+from orchestrator.monitor.view import duration
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, words
 from orchestrator.report.extras import Extras
@@ -23,7 +24,6 @@ from orchestrator.report.sections.search import (
     settings_section,
 )
 from orchestrator.reproduction import published_targets
-from orchestrator.view import duration
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:

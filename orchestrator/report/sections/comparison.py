@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell

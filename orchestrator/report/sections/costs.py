@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from orchestrator.monitor.view import duration
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.results import Row, config_of
-from orchestrator.results.causes import causes_of, in_words
-from orchestrator.view import duration
-from trainables.guards import warnings
+from orchestrator.results.recoveries import causes_of, in_words
+from trainables.health import warnings
 
 _NAMED = 8
 """Trials that a warning names."""

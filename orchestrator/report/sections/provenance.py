@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.report.data import SweepData, shown
 from orchestrator.report.page import Section, Table
 from orchestrator.results import Row

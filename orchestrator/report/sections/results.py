@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from orchestrator.case_results import CASE_HEADINGS
-from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.analysis.cases import CASE_HEADINGS
+from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, computing_seconds, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import plotly.graph_objects as go
 
-from orchestrator.config_fields import TEST_ACCURACY
+from orchestrator.analysis.statistics import ENOUGH_FOR_IMPORTANCE, importances, rank_correlation
+from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.report import figures
 from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.extras import Extras
 from orchestrator.report.page import Block, Figure, Section
-from orchestrator.report.statistics import ENOUGH_FOR_IMPORTANCE, importances, rank_correlation
 from trainables.metrics import DATA_FREE_METRICS, METRICS
 
 _MAP = (

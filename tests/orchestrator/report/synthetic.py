@@ -15,16 +15,17 @@ import torch
 from PIL import Image
 
 from orchestrator.config import SweepConfig
-from orchestrator.loading import load_sweep
-from orchestrator.provenance import session_row
-from orchestrator.results import ResultWriter, keys
+from orchestrator.config.loading import load_sweep
+from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
+from orchestrator.results.sessions import session_row
+from orchestrator.storage import layout
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.config import AnyTrialConfig
 from trainables.evaluation import TransitionCurves
 from trainables.metrics import DATA_FREE_METRICS
-from trainables.object_store import ObjectStore
-from trainables.snapshots import Snapshot
+from trainables.storage.object_store import ObjectStore
+from trainables.training.image_snapshots import Snapshot
 
 SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
@@ -67,8 +68,8 @@ def write_search(
 
 def write_pictures(store: ObjectStore, sweep_id: str, trial_id: str) -> None:
     """Two looks at a generator, and the transition curves of two images."""
-    folders: tuple[keys.Table, keys.Table] = ("snapshots", "transition_curves")
-    snapshots, curves = (keys.sweep_folder(table, sweep_id) for table in folders)
+    folders: tuple[layout.Table, layout.Table] = ("snapshots", "transition_curves")
+    snapshots, curves = (layout.sweep_folder(table, sweep_id) for table in folders)
     png = io.BytesIO()
     Image.fromarray(np.full((67, 133), 128, np.uint8)).save(png, "PNG")
     for done, share in ((70, 0.5), (140, 1.0)):
@@ -118,7 +119,7 @@ def _trial(
     stopped: bool,
     case: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    key, interval = keys.trial_name(number), config.report_interval
+    key, interval = layout.trial_name(number), config.report_interval
     last = 4 * interval if stopped else config.budget
     reports = [
         report(
@@ -175,11 +176,11 @@ def _write(
         writer.write_session(
             row | {"code_version": "0.1.0", "hostname": "driver", "at": NOW + timedelta(hours=event == "finished")}
         )
-    tables: tuple[tuple[keys.Table, pa.Schema, list[dict[str, Any]]], ...] = (
+    tables: tuple[tuple[layout.Table, pa.Schema, list[dict[str, Any]]], ...] = (
         ("trials", TRIALS, rows),
         ("reports", REPORTS, reports),
     )
     for table, schema, content in tables:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(content, schema=schema), buffer)
-        store.write(keys.compacted_object(table, sweep_id, 0), buffer.getvalue())
+        store.write(layout.compacted_object(table, sweep_id, 0), buffer.getvalue())

@@ -4,22 +4,22 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
-from orchestrator.config_blocks import StorageConfig
-from orchestrator.confirm import confirmation_sweep
+from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.provenance import session_row
 from orchestrator.report import read_sweep
 from orchestrator.report.answer import advice, answer, question
 from orchestrator.report.data import STEP_RATIO
 from orchestrator.report.figures import map_axes
 from orchestrator.results import ResultWriter
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
+from orchestrator.results.sessions import session_row
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import report
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 def test_trials_are_compared_at_equal_shares_of_their_budget(store: ObjectStore) -> None:

@@ -6,14 +6,14 @@ import pytest
 
 from benchmarks.data_free_picks import finalists, pick, rerun_sweep
 from benchmarks.data_free_selection import completed, scores_of, table_of_moments, table_of_scores
-from orchestrator.case_results import CaseResults
+from orchestrator.analysis.cases import CaseResults
+from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.config import Assignment
-from orchestrator.leaderboard import read_leaderboard
 from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results import ResultWriter
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import trial
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 def cells(line: str) -> list[str]:

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.loading import load_sweep
-from orchestrator.provenance import session_row
+from orchestrator.config.loading import load_sweep
 from orchestrator.report import SweepData, figures, read_sweep
 from orchestrator.report.data import STEP_RATIO
 from orchestrator.report.page import Table
 from orchestrator.results import ResultWriter
-from orchestrator.searcher import StudySearcher
-from orchestrator.study import open_study
+from orchestrator.results.sessions import session_row
+from orchestrator.search.study import open_study
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_results import report
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.cli import app
-from orchestrator.cli.report import leave_report
-from orchestrator.config_blocks import BoundConfig, StorageConfig
-from orchestrator.confirm import confirmation_sweep
-from orchestrator.leaderboard import read_leaderboard
-from orchestrator.loading import load_sweep
+from orchestrator.cli.look.report import leave_report
+from orchestrator.commands.confirm import confirmation_sweep
+from orchestrator.config.blocks import BoundConfig, StorageConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.report import make_report, write_report
 from orchestrator.results import ResultWriter, read_trials
 from tests.orchestrator.report.synthetic import write_cases, write_pictures, write_search
 from tests.orchestrator.test_results import report, trial
-from trainables.object_store import ObjectStore
+from trainables.storage.object_store import ObjectStore
 
 
 def text_of(page: str) -> str:

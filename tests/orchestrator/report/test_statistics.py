@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from orchestrator.report.statistics import best_in_random_order, importances, rank_correlation, regret
+from orchestrator.analysis.statistics import best_in_random_order, importances, rank_correlation, regret
 
 
 def test_a_score_that_orders_like_the_values_has_rank_correlation_one() -> None:

@@ -1,0 +1,147 @@
+"""What a sweep of cases came to: the results of each case over its seeds, wherever on the storage they are."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from orchestrator.config import WEIGHTLESS_FIELDS, Assignment, SweepConfig
+from orchestrator.monitor.view import duration
+from orchestrator.results import Row, Source, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.config import AnyTrialConfig, ZeroShotConfig
+
+_NOT_COMPARED = {*WEIGHTLESS_FIELDS, "initial_student"}
+"""Fields that change no weight, or name another trial of the same case."""
+
+CASE_HEADINGS = {"data_free_score": "data-free score", "validation_accuracy": "validation", "test_accuracy": "test"}
+"""What a table of cases may show, with its heading."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResults:
+    """Completed trials of a sweep of cases, one for each case and seed that has one."""
+
+    sweep: SweepConfig
+    rows: dict[Assignment, Row]
+    others: list[Row]
+    """Trials of the sweep itself that ended otherwise."""
+
+    def unsuccessful(self, case: str) -> str:
+        """How many trials of a case diverged or failed, and of what; empty if none."""
+        rows = [row for row in self.others if row["case"] == case]
+        diverged = sum(row["state"] == "diverged" for row in rows)
+        errors = [row["error"] for row in rows if row["state"] == "failed"]
+        words = [f"{diverged} diverged"] if diverged else []
+        if errors:
+            words.append(f"{len(errors)} failed: {errors[0]}")
+        return ", ".join(words)
+
+    def values(self, case: str, metric: str) -> list[float]:
+        """A metric of a case, one value a seed, in the order of the seeds."""
+        return list(self.by_seed(case, metric).values())
+
+    def by_seed(self, case: str, metric: str) -> dict[int, float]:
+        """A metric of a case by seed; seeds without it are left out."""
+        rows = {a.seed: self.rows.get(a) for a in self.sweep.assignments() if a.case == case}
+        return {seed: row[metric] for seed, row in rows.items() if row is not None and row[metric] is not None}
+
+    @property
+    def metrics(self) -> list[str]:
+        """What tables show of a case, all of them shares: accuracies, and the score that needs no images where it is."""
+        found = [name for name in CASE_HEADINGS if any(row[name] is not None for row in self.rows.values())]
+        return found or ["validation_accuracy", "test_accuracy"]
+
+    def table(self, title: str) -> Table:
+        """Each case with its accuracies over seeds, for a terminal."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        measured = [CASE_HEADINGS[metric] for metric in self.metrics]
+        measured[-1] += ", mean ± std (population)"
+        for heading in ("case", "n", *measured, "transition error", "cost"):
+            table.add_column(heading, justify="left" if heading == "case" else "right")
+        for case in self.sweep.only or self.sweep.cases:
+            rows = [row for assignment, row in self.rows.items() if assignment.case == case]
+            seconds = sum(row["training_seconds"] + row["evaluation_seconds"] for row in rows)
+            errors = self.values(case, "mean_transition_error")
+            table.add_row(
+                case,
+                str(len(rows)),
+                *(spread(self.values(case, metric)) for metric in self.metrics),
+                f"{statistics.fmean(errors):.4f}" if errors else "",
+                duration(seconds) if rows else "",
+            )
+        return table
+
+
+def read_cases(source: Source, sweep: SweepConfig, sweep_id: str) -> CaseResults:
+    """The completed trials of any sweep on the storage whose settings are those of a case.
+
+    Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
+    sweep's own runs, or of the newest.
+    """
+    rows = sorted(read_trials(source).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
+    configs = {assignment: sweep.case_config(assignment) for assignment in sweep.assignments()}
+    found: dict[Assignment, Row] = {}
+    teachers: dict[str, str | None] = {}
+    for row in rows:  # the later one wins
+        if row["state"] == "completed":
+            for assignment, config in configs.items():
+                if _is_of(row, config, assignment, sweep_id):
+                    found[assignment] = row
+                    teachers[assignment.case] = row["teacher_sha256"]
+    same = {a: found[a] for a in configs if a in found and found[a]["teacher_sha256"] == teachers[a.case]}
+    ours = last_attempts([row for row in rows if row["sweep_id"] == sweep_id])
+    others = [row for row in ours if row["state"] in {"diverged", "failed"}]
+    return CaseResults(sweep=sweep, rows=same, others=others)
+
+
+def last_attempts(rows: Sequence[Row]) -> list[Row]:
+    """Trials of one sweep without those that failed and whose case was run once more."""
+    last = {
+        (row["case"], row["config_seed"]): row["trial_number"]
+        for row in sorted(rows, key=lambda row: row["trial_number"])
+    }
+    return [
+        row
+        for row in rows
+        if row["case"] is None
+        or row["state"] != "failed"
+        or row["trial_number"] == last[row["case"], row["config_seed"]]
+    ]
+
+
+def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
+    """Whether a row's trial is the one that a config describes."""
+    wanted = config.model_dump()
+    same = all(row[CONFIG_PREFIX + name] == value for name, value in wanted.items() if name not in _NOT_COMPARED)
+    if not same or (config.transition_images and row["config_transition_images"] != config.transition_images):
+        return False
+    if isinstance(config, ZeroShotConfig):
+        unmeasured = config.audited and row["test_accuracy"] is None
+        if unmeasured or (config.data_free_scores and row["data_free_score"] is None):
+            return False
+    start = wanted.get("initial_student")
+    if start is None or row["config_initial_student"] is None:
+        return start is None and row["config_initial_student"] is None
+    # What a fine-tuned student started from cannot be told from its row in another sweep.
+    return bool(row["sweep_id"] == sweep_id and row["case"] == assignment.case)
+
+
+def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, str]:
+    """Of those results the ones that other sweeps have, as ``SWEEP/TRIAL``."""
+    return {
+        assignment: f"{row['sweep_id']}/{row['trial_id']}"
+        for assignment, row in results.rows.items()
+        if row["sweep_id"] != sweep_id
+    }
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean of shares and their population standard deviation, in percent; empty of none, the mean alone of one."""
+    if not values:
+        return ""
+    deviation = f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2%}{deviation}"

@@ -1,0 +1,155 @@
+"""What confirming a search came to: its best settings and the published ones, compared seed by seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.cases import CaseResults, read_cases, spread
+from orchestrator.analysis.leaderboard import Leaderboard
+from orchestrator.analysis.paired import PairedDifference, paired_difference
+from orchestrator.config import SweepConfig
+from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.results import Source, read_sweeps
+from orchestrator.storage import layout
+from trainables.metrics import is_share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What confirming came to; ``finished`` is false if runs are missing because the session was interrupted."""
+
+    sweep: SweepConfig
+    sweep_id: str
+    finished: bool
+    results: CaseResults
+    search: SweepConfig
+    """What is confirmed."""
+
+    @property
+    def objective(self) -> str:
+        """The search's."""
+        assert self.search.objective is not None  # a search has one
+        return self.search.objective
+
+    def difference(self, case: str) -> PairedDifference:
+        """How much a case is better than the published settings, in the objective; above 0 is better.
+
+        The winner is judged on the seeds that it is chosen by, so interval and confidence are for all cases at once.
+        """
+        ours, theirs = (
+            {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
+            for name in (case, BASELINE)
+        )
+        return paired_difference(ours, theirs, comparisons=self.comparisons)
+
+    @property
+    def comparisons(self) -> int:
+        """How many settings are held against the published ones."""
+        return max(1, len(self.sweep.cases) - 1)
+
+    @property
+    def confidence(self) -> str:
+        """That of the intervals, for headings and sentences."""
+        return "95 %" if self.comparisons == 1 else f"95 % for all {self.comparisons} at once"
+
+    @property
+    def sureness(self) -> str:
+        """Heading of how sure it is that a setting is better, which like the intervals allows for the choice among all."""
+        return "sure it is better" + ("" if self.comparisons == 1 else f" ({self.comparisons} at once)")
+
+    @property
+    def best(self) -> str:
+        """The case with the best mean; of the published settings alone if nothing else has run."""
+        means = {
+            case: self.search.merit(statistics.fmean(values))
+            for case in self.sweep.cases
+            if (values := self.results.values(case, self.objective))
+        }
+        return max(means, key=lambda case: means[case], default=BASELINE)
+
+    def table(self) -> Table:
+        """A line for each setting, for a terminal."""
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in (
+            "setting",
+            "n",
+            f"{self.objective}, mean ± std (population)",
+            f"better than published by [{self.confidence}]",
+            self.sureness,
+            "test, mean ± std (population)" + ("" if self.search.selects_on_test else ", audit"),
+        ):
+            table.add_column(heading, justify="left" if heading == "setting" else "right")
+        for case in self.sweep.cases:
+            values = self.results.values(case, self.objective)
+            difference = self.difference(case)
+            of_published = case == BASELINE
+            table.add_row(
+                "published" if of_published else case,
+                str(len(values)),
+                _numbers(values, self.objective),
+                Text("" if of_published else _interval(difference, self.objective)),
+                "" if of_published else _share(difference.confidence_above),
+                spread(self.results.values(case, TEST_ACCURACY)),
+            )
+        return table
+
+    def conclusion(self) -> str:
+        """A sentence on whether the search has found something, and one more where it was chosen on test data."""
+        chosen = " The search chose on test data, so none of these numbers is an audit."
+        return self._finding() + (chosen if self.search.selects_on_test else "")
+
+    def _finding(self) -> str:
+        if self.best == BASELINE:
+            return "None of these settings is better than the published ones on average."
+        found = self.difference(self.best)
+        settings = ", ".join(f"{field}={value}" for field, value in self.sweep.cases[self.best].items())
+        name = f"{self.best} ({settings})"
+        if math.isnan(found.low):
+            return f"{name} is best so far; more seeds are needed to say how surely."
+        if found.low > 0:
+            return f"{name} is better than the published settings: the whole interval lies above 0."
+        return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
+
+
+def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None:
+    """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
+    sweep_id = layout.confirming_sweep(board.sweep_id)
+    sessions = read_sweeps(source, sweep_id).to_pylist()
+    if not sessions or board.sweep.objective is None:
+        return None
+    sweep = SweepConfig.stored(sessions[-1]["config_json"])
+    results = read_cases(source, sweep, sweep_id)
+    return Confirmation(
+        sweep=sweep,
+        sweep_id=sweep_id,
+        finished=len(results.rows) + len(results.others) >= sweep.num_trials,
+        results=results,
+        search=board.sweep,
+    )
+
+
+def _numbers(values: Sequence[float], metric: str) -> str:
+    """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
+    if is_share(metric) or not values:
+        return spread(values)
+    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.pstdev(values):.2g}" if len(values) > 1 else "")
+
+
+def _interval(difference: PairedDifference, metric: str) -> str:
+    """Of shares in percentage points."""
+    if math.isnan(difference.mean):
+        return ""
+    factor, digits = (100, "+.2f") if is_share(metric) else (1, "+.3g")
+    mean, low, high = (format(factor * value, digits) for value in (difference.mean, difference.low, difference.high))
+    return mean if math.isnan(difference.low) else f"{mean} [{low}, {high}]"
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"

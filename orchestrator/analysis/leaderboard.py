@@ -1,0 +1,249 @@
+"""Trials of a sweep in order of merit, and the best one as a command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from rich.table import Table
+
+from orchestrator.analysis.cases import last_attempts
+from orchestrator.analysis.ranking import STATES, may_be_best, place
+from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.errors import ConfigError, SweepNotFoundError
+from orchestrator.monitor.view import duration, short
+from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.search.distinct import TriedSettings
+from search_spaces import resolve_space, space_names
+from trainables.metrics import finite, is_share
+
+_ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
+"""Columns of the table where students were measured on real images, with their headings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A sweep's ended trials, best first, in the order of ``ranking``."""
+
+    sweep_id: str
+    sweep: SweepConfig
+    rows: list[Row]
+    searched: list[str]
+    """Fields that the space varies; each must be fixed to run one of the trials again."""
+
+    finished: bool = False
+    """Whether its last session left nothing to be done."""
+
+    @property
+    def candidates(self) -> list[Row]:
+        """Trials that used their whole budget and keep the constraints, best first."""
+        return [row for row in self.rows if may_be_best(row["state"], feasible=_keeps_constraints(row))]
+
+    @property
+    def contenders(self) -> list[Row]:
+        """Trials whose settings can be held against the published ones, best first and equal settings once: the candidates,
+        and behind them what was stopped early within the constraints. None of cases, nor of a population, whose settings
+        change in mid-training."""
+        if self.sweep.cases or self.sweep.scheduler.name == "pbt":
+            return []
+        published = self.sweep.trial_config({})
+        seen = {tuple(getattr(published, name) for name in self.searched)}
+        found = []
+        stopped = [row for row in self.rows if row["state"] == "stopped_early" and _keeps_constraints(row)]
+        for row in [*self.candidates, *(row for row in stopped if finite(row["objective"]) is not None)]:
+            settings = tuple(row[CONFIG_PREFIX + name] for name in self.searched)
+            if settings not in seen:
+                seen.add(settings)
+                found.append(row)
+        return found
+
+    @property
+    def best(self) -> Row | None:
+        """The best of the candidates, or none."""
+        return next(iter(self.candidates), None)
+
+    @property
+    def published(self) -> Row | None:
+        """The trial with the published value of each searched field: a search's first, where its space holds them all."""
+        ours = self.sweep.trial_config({})
+        for row in self.rows:
+            if row["trial_number"] == 0 and not self.sweep.cases:
+                same = all(row[CONFIG_PREFIX + name] == getattr(ours, name) for name in self.searched)
+                return row if same else None
+        return None
+
+    @cached_property
+    def front(self) -> list[Row]:
+        """The Pareto front: candidates that no other one equals in all objectives and beats in one."""
+        rows = self.candidates
+        signs = [1 if mode == "max" else -1 for mode in self.sweep.directions.values()]
+        merits = (
+            np.array([[row[name] for name in self.sweep.directions] for row in rows]).reshape(-1, len(signs)) * signs
+        )
+        dominated = [bool(((merits >= own).all(1) & (merits > own).any(1)).any()) for own in merits]
+        return [row for row, beaten in zip(rows, dominated, strict=True) if not beaten]
+
+    def errors(self) -> list[str]:
+        """What the failed trials died of, each once."""
+        return list(dict.fromkeys(row["error"] for row in last_attempts(self.rows) if row["error"]))
+
+    @cached_property
+    def total(self) -> int:
+        """Trials that there are to be, as the sweep itself counts them; of one that has finished those that it had."""
+        if self.finished:
+            return len(self.rows)
+        in_all = self.sweep.num_trials
+        space = self.sweep.space
+        if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
+            tried = TriedSettings(sweep=self.sweep, space=resolve_space(space), study=None)
+            for row in self.rows:
+                tried.remember(config_of(row), row["trial_number"], failed=row["state"] == "failed")
+            in_all = tried.in_all(len(self.rows))  # those that run are among the untried here
+        return max(in_all, len(self.rows))
+
+    @property
+    def ended_of_all(self) -> str:
+        """``17 of 18``: trials that have ended, of those there are to be; one that failed and the one after it are two."""
+        return f"{len(self.rows)} of {self.total}"
+
+    @property
+    def without_best(self) -> str:
+        """Why there is no best trial, in a sentence without its full stop."""
+        completed = sum(row["state"] == "completed" for row in self.rows)
+        if not self.finished:
+            kept = " and kept the constraints" if completed else ""
+            return f"no trial has used its whole budget{kept} yet"
+        if not self.rows:
+            return "it has finished without a trial"
+        words = {"completed": "broke a constraint", **{state: state.replace("_", " ") for state in STATES[1:]}}
+        counts = ", ".join(f"{count} {words[state]}" for state, count in self.states().items())
+        kept = " and kept the constraints" if completed else ""
+        return f"it has finished, but none of its trials used its whole budget{kept} ({counts})"
+
+    def states(self) -> dict[str, int]:
+        """How many trials ended in each state."""
+        found = [row["state"] for row in self.rows]
+        return {state: found.count(state) for state in STATES if state in found}
+
+    def table(self) -> Table:
+        """The leaderboard for a terminal."""
+        selected = ": selected on test data" if self.sweep.selects_on_test else ""
+        further = list(self.sweep.further_objectives)
+        front = {row["trial_id"] for row in self.front} if further else set()
+        marked = f"; *: on the Pareto front with {', '.join(further)}" if further else ""
+        title = f"{self.sweep_id}, by {self.sweep.objective}{selected}{marked}"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        measured = {
+            name: heading for name, heading in _ACCURACIES.items() if any(row[name] is not None for row in self.rows)
+        }
+        beside = [name for name in self.sweep.directions if name not in _ACCURACIES]
+        for column in ("#", "trial", *self.searched, *beside, *measured.values(), "state", "cost"):
+            justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
+            # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
+            table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
+        for rank, row in enumerate(self.rows, start=1):
+            table.add_row(
+                str(rank),
+                row["trial_id"] + "*" * (row["trial_id"] in front),
+                *(short(row[CONFIG_PREFIX + name]) for name in self.searched),
+                *(_percent(row[name]) if is_share(name) else short(row[name]) for name in beside),
+                *(_percent(row[name]) for name in measured),
+                self.ending(row),
+                ""
+                if row["training_seconds"] is None
+                else duration(row["training_seconds"] + row["evaluation_seconds"]),
+            )
+        return table
+
+    def ending(self, row: Row) -> str:
+        """``completed``, or where in its budget a trial ended."""
+        config = config_of(row)
+        if row["state"] == "completed":
+            return "completed" if _keeps_constraints(row) else "out of bounds"
+        if row[config.unit] is None:
+            return str(row["state"])
+        word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
+        return f"{word} at {self.sweep.share_used(config, row):.0%}"
+
+    def rerun_command(self, program: str, preset_or_file: str) -> str | None:
+        """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best, or none
+        that can run alone, or where the file is none without flags that are not known here.
+
+        Args:
+            program: What to call, e.g. ``python run_sweep.py``.
+            preset_or_file: Where the sweep came from; only what differs from it is written out.
+        """
+        if self.best is None or self.best[CONFIG_PREFIX + "initial_trial"]:
+            return None
+        try:
+            preset = load_sweep(preset_or_file, flags={"num_trials": 1})
+        except ConfigError:
+            return None
+        words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
+        for flag, ours, theirs in (
+            ("--storage", self.sweep.storage.uri, preset.storage.uri),
+            ("--objective", self.sweep.objective, preset.objective),
+            ("--data-root", self.sweep.data_root, preset.data_root),
+            ("--cpus", self.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
+            ("--gpus", self.sweep.resources.gpu, preset.resources.gpu),
+        ):
+            if ours != theirs:
+                words += [flag, str(ours)]
+        unchanged = preset.trial_config({})
+        for name in type(unchanged).model_fields:
+            value = self.best[CONFIG_PREFIX + name]
+            fixed_by_flag = name in self.sweep.trial and name not in preset.trial
+            if name in self.searched or fixed_by_flag or value != getattr(unchanged, name):
+                words += ["--set", f"{name}={'none' if value is None else value}"]
+        return f"{program} {shlex.join(words)}"
+
+
+def read_leaderboard(source: Source, sweep_id: str) -> Leaderboard:
+    """Read a sweep from the result store.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep; the message names those that are there.
+    """
+    sessions = read_sweeps(source, sweep_id).to_pylist()
+    if not sessions:
+        known = sorted(set(read_sweeps(source)["sweep_id"].to_pylist()))
+        raise SweepNotFoundError(f"no sweep {sweep_id} in this storage; there: {', '.join(known) or 'none'}")
+    sweep = SweepConfig.stored(sessions[-1]["config_json"])
+
+    rows = sorted(read_trials(source, sweep_id).to_pylist(), key=lambda row: _place(row, sweep))
+    return Leaderboard(
+        sweep_id=sweep_id,
+        sweep=sweep,
+        rows=rows,
+        searched=json.loads(sessions[-1]["searched_json"]),
+        finished=sessions[-1]["event"] == "finished",
+    )
+
+
+def _place(row: Row, sweep: SweepConfig) -> tuple[Any, ...]:
+    share = 0.0
+    if row["state"] == "stopped_early":
+        share = sweep.share_used(config_of(row), row)
+    return place(
+        sweep,
+        state=row["state"],
+        feasible=_keeps_constraints(row),
+        share=share,
+        objective=row["objective"],
+        number=row["trial_number"],
+    )
+
+
+def _keeps_constraints(row: Row) -> bool:
+    return row["feasible"] is not False  # unknown in rows of versions without constraints
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"

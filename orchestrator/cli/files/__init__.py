@@ -1,0 +1,3 @@
+"""Commands about files: storage, data sets."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Commands that show what there is, and change nothing."""
+
+from __future__ import annotations

@@ -1,0 +1,185 @@
+"""What all commands share: options, the console, and errors as messages."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from orchestrator.config import SweepConfig
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.errors import ConfigError, ZsktError, config_error
+from search_spaces.presets import preset_names
+from trainables.errors import TrialError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
+Objective = Annotated[
+    str | None,
+    typer.Option(metavar="METRIC", help="What the search goes by, such as data_free_score. Default: the preset's."),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
+]
+CreateBucket = Annotated[
+    bool, typer.Option("--create-bucket", help="Make the bucket of the storage if it is not there.")
+]
+
+Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
+
+
+def _parse_gpus(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto") from error
+
+
+Gpus = Annotated[
+    float | None,  # or "auto": typer takes no union here, and leaves what it is to the parser
+    typer.Option(
+        "--gpus",
+        parser=_parse_gpus,
+        metavar="GPUS",
+        help="GPUs for each trial; a fraction shares one, auto takes what there is.",
+    ),
+]
+Prices = Annotated[
+    str | None,
+    typer.Option(
+        "--prices", metavar="FILE", help="What machines cost, shaped as cluster/prices.yaml, before its prices."
+    ),
+]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
+]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
+]
+
+
+def make_console() -> Console:
+    """Standard output; where that is a file or a pipe, lines may be long.
+
+    Square brackets are printed as they are: folders, keys and commands may hold some.
+    """
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=160, markup=False)
+
+
+def storage_config(storage: str | None) -> StorageConfig:
+    """What ``--storage`` names; without it the default.
+
+    Raises:
+        ConfigError: the address holds what it must not.
+    """
+    try:
+        return StorageConfig() if storage is None else StorageConfig.model_validate(storage)
+    except ValidationError as error:
+        raise config_error(error, StorageConfig, "--storage") from error
+
+
+def make_bucket(storage: StorageConfig, console: Console) -> None:
+    """What ``--create-bucket`` asks for.
+
+    Raises:
+        StorageError: the bucket cannot be made.
+    """
+    from orchestrator.storage import create_bucket, shown
+
+    if create_bucket(storage):
+        console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)
+
+
+def teachers_by_network(assignments: list[str]) -> dict[str, str]:
+    """What ``--teacher`` names.
+
+    Raises:
+        ConfigError: one of them is not NETWORK=FILE.
+    """
+    pairs = [assignment.partition("=") for assignment in assignments]
+    for network, _, file in pairs:
+        if not network or not file:
+            raise ConfigError(f"--teacher {network}: expected NETWORK=FILE, for example wrn-16-2=wrn-16-2.pt")
+    return {network: file for network, _, file in pairs}
+
+
+def check_output(path: Path | None) -> None:
+    """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
+    if path is None:
+        return
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"--output {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"--output {path}: this is a folder; name a file in it")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise ConfigError(f"--output {path}: cannot be written there; name another place")
+
+
+@contextmanager
+def errors_as_messages(verbose: bool) -> Iterator[None]:
+    """What a user can mend is a message without a stack trace, and an exit code."""
+    try:
+        yield
+    except (ZsktError, TrialError) as error:
+        if verbose:
+            raise
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(getattr(error, "exit_code", 1)) from error
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """For the shell: presets that begin like this."""
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def with_resources(config: SweepConfig, cpus: float | None, gpus: float | str | None) -> SweepConfig:
+    """The sweep with the resources that options name for each trial, where they do."""
+    changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
+    return config.with_resources(**changes) if changes else config
+
+
+def program(name: str, *arguments: str) -> str:
+    """How to call a program of this environment from here: by its name if that finds it, else by its path."""
+    ours = Path(sys.executable).parent / name
+    found = shutil.which(name)
+    if found and Path(found) == ours:
+        return shlex.join([name, *arguments])
+    inside = ours.is_relative_to(Path.cwd())
+    return shlex.join([str(ours.relative_to(Path.cwd()) if inside else ours), *arguments])
+
+
+def this_command() -> str:
+    """How ``sweep`` was called, without its arguments."""
+    called = Path(sys.argv[0])
+    return program("zskt", "sweep") if called.name == "zskt" else program("python", str(called))
+
+
+def same_command() -> str:
+    """The command that runs, as one would type it again."""
+    called = Path(sys.argv[0])
+    how = program("zskt") if called.name == "zskt" else program("python", str(called))
+    return f"{how} {shlex.join(sys.argv[1:])}"
+
+
+def stop_here(console: Console) -> NoReturn:
+    """End a command that was interrupted, with how to go on."""
+    console.print(f"Stopped. The same command goes on: {same_command()}", highlight=False, soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,3 @@
+"""Commands that run trials."""
+
+from __future__ import annotations

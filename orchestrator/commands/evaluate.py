@@ -1,0 +1,206 @@
+"""What ``zskt evaluate`` does: measurements on networks from files or from the storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import ValidationError
+from torchvision.utils import save_image
+
+from cluster.cpus import available_cpus
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.errors import ConfigError, SweepNotFoundError, config_error
+from orchestrator.inputs.files import load_images, published_teacher
+from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
+from orchestrator.reproduction import published_transition_curves
+from orchestrator.results import read_trials
+from orchestrator.storage import find_storage, layout
+from trainables.compute.devices import claim_device
+from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config.datasets import find_normalisation, find_spec
+from trainables.data.splits import DatasetSplits, ImageSet
+from trainables.evaluation import (
+    MeanCurves,
+    TransitionCurves,
+    TransitionError,
+    mean_curves,
+    mean_transition_error,
+    noise_predictions,
+    transition_curves,
+)
+from trainables.networks import Network, build_network
+from trainables.networks.generator import Generator
+from trainables.seeding import stream
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.trial import StudentStore
+
+SHOWN_IMAGES = 64
+COUNTED_IMAGES = 1000
+
+
+def named_images(dataset: str, data_root: str) -> tuple[str, DatasetSplits]:
+    """The name of a data set, which is given by that or by the address of its Parquet file, and its images, none set aside.
+
+    Raises:
+        ConfigError: no such data set.
+        DataUnavailableError: it is not to be had.
+    """
+    try:
+        config = SupervisedConfig.model_validate({"dataset": dataset, "validation_fraction": 0})
+    except ValidationError as error:
+        raise config_error(error, SupervisedConfig, "--dataset") from error
+    return config.dataset, load_images(config, data_root)
+
+
+def load_network(reference: str, dataset: str, storage: StorageConfig, splits: DatasetSplits) -> Network:
+    """A network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+
+    Raises:
+        ConfigError: neither of the two.
+        TeacherError, StudentError: what they say.
+        StorageError, StorageRefusedError: the file's storage cannot be used.
+    """
+    name, separator, file = reference.partition("=")
+    if separator:
+        return published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits).build().eval()
+    if reference.count("/") != 1:
+        raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
+    students = StudentStore(find_storage(storage).below(layout.STUDENTS))
+    weights, spec, config = students.load(reference), find_spec(dataset), students.load_config(reference)
+    if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
+        raise ConfigError(
+            f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: "
+            f"it can be measured with --dataset {config['dataset']} only, and with that data set's own normalisation"
+        )
+    network = build_network(str(config["student"]), num_classes=spec.num_classes, channels=spec.channels)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def transition_page(
+    student: Network,
+    teacher: Network,
+    dataset: str,
+    test: ImageSet,
+    *,
+    images: int,
+    steps: int,
+    step_size: float,
+    by_label: bool,
+) -> tuple[TransitionError, str]:
+    """The mean transition error of two networks and a page with their curves.
+
+    Raises:
+        ConfigError: a number out of range, or networks that agree on no image.
+    """
+    device = claim_device(cpus=min(torch.get_num_threads(), available_cpus()), gpus=torch.cuda.device_count())
+    try:
+        measured = transition_curves(
+            student.to(device),
+            teacher.to(device),
+            test.to(device),
+            find_normalisation(dataset),
+            images=images,
+            steps=steps,
+            step_size=step_size,
+            targets="label" if by_label else "prediction",
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    error_of_both = mean_transition_error(measured, points=min(100, steps))
+    return error_of_both, _page({"these two": mean_curves(measured)}, dataset)
+
+
+def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
+    """A page with the mean curves of each trial of a sweep that has some.
+
+    Raises:
+        SweepNotFoundError: none has.
+    """
+    store = find_storage(storage)
+    rows = {row["trial_id"]: row for row in read_trials(store, sweep_id).to_pylist()}
+    curves: dict[str, MeanCurves] = {}
+    dataset = ""
+    for key in store.keys(layout.sweep_folder("transition_curves", sweep_id)):
+        table = pq.read_table(pa.BufferReader(store.read(key)))
+        row = rows.get(table["trial_id"][0].as_py())
+        if row is None:
+            continue  # its trial has not ended: the curves are written first
+        dataset = row["config_dataset"]
+        label = row["trial_id"] if row["case"] is None else f"{row['case']}, seed {row['config_seed']}"
+        curves[label] = mean_curves(TransitionCurves.from_table(table.drop_columns(["trial_id"])))
+    if not curves:
+        raise SweepNotFoundError(
+            f"no trial of {sweep_id} in this storage has transition curves; set transition_images=1000"
+        )
+    return _page(curves, dataset)
+
+
+def noise_counts(network: Network, dataset: str, images: int) -> list[int]:
+    """How many images of uniform noise the network takes for each class."""
+    spec = find_spec(dataset)
+    counts = noise_predictions(
+        network, find_normalisation(dataset), channels=spec.channels, num_classes=spec.num_classes, images=images
+    )
+    return [int(count) for count in counts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenImages:
+    """What a student makes of its generator's images."""
+
+    pseudo_batches: int
+    confidence: float
+    class_counts: list[int]
+
+
+def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImages:
+    """Write a picture of pseudo images of ``SWEEP/TRIAL``, both networks in eval mode, latents of a stream of their own.
+
+    Raises:
+        ConfigError: no such trial, or not a zero-shot one.
+    """
+    sweep_id, _, trial_id = trial.partition("/")
+    checkpoints = CheckpointStore(find_storage(storage).below(layout.checkpoint_folder(sweep_id)))
+    state = checkpoints.load_newest(trial_id, warn=lambda _: None) if trial_id else None
+    if state is None or "generator" not in state:
+        raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")
+    config = ZeroShotConfig.model_validate(state["config"])
+    spec = find_spec(config.dataset)
+    generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
+    student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+    generator.load_state_dict(state["generator"])
+    student.load_state_dict(state["student"])
+    latents = torch.randn(COUNTED_IMAGES, config.latent_dim, generator=stream(config.seed, "pictures"))
+    with torch.no_grad():
+        made = generator.eval()(latents)
+        probabilities = student.eval()(made)[0].softmax(1)
+    save_image(made[:SHOWN_IMAGES], output, nrow=8, normalize=True, scale_each=False)
+    return SeenImages(
+        pseudo_batches=state["counters"]["pseudo_batches"],
+        confidence=float(probabilities.amax(1).mean()),
+        class_counts=probabilities.argmax(1).bincount(minlength=spec.num_classes).tolist(),
+    )
+
+
+def _page(curves: dict[str, MeanCurves], dataset: str) -> str:
+    shown: dict[str, Curves] = dict(curves)
+    if dataset in {"cifar10", "svhn"}:
+        for method in ("zero-shot", "kd-at"):
+            known = published_transition_curves(dataset, method)
+            columns = (known.student, known.student_se, known.teacher, known.teacher_se)
+            ours = (torch.tensor(column, dtype=torch.float64) for column in columns)
+            attacked, attacked_error, other, other_error = ours
+            shown[f"published, {method}"] = replace(
+                next(iter(curves.values())),
+                attacked=attacked,
+                attacked_error=attacked_error,
+                other=other,
+                other_error=other_error,
+            )
+    title = f"Transition curves on {dataset}: probability of the class that images are pushed to"
+    return figure_html(transition_figure(shown, title=title, names=("student", "teacher")))

@@ -1,0 +1,48 @@
+"""``zskt reproduce``: run what is missing of a published experiment, and judge what there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from orchestrator.analysis.cases import read_cases, settled_elsewhere
+from orchestrator.config import SweepConfig
+from orchestrator.reproduction import Judgement
+from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
+from orchestrator.run.sweep import run_sweep
+from orchestrator.storage import open_storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """The verdicts on a target; ``finished`` is false if runs are still missing because the session was interrupted."""
+
+    sweep_id: str
+    finished: bool
+    judgements: list[Judgement]
+
+
+def reproduce(
+    sweep: SweepConfig, *, address: str | None = None, console: Console | None = None, run: bool = True
+) -> Reproduction:
+    """Run the trials of a target that no sweep on its storage has yet, and judge all of them.
+
+    Args:
+        sweep: A preset of cases, its scale and seeds as the user wants them.
+        address: See ``cluster.session.ray_session``.
+        console: Where progress is shown.
+        run: False: judge what is there and run nothing.
+
+    Raises:
+        ConfigError: see ``check_target``; and whatever ``run_sweep`` raises.
+    """
+    check_target(sweep)
+    sweep_id, finished = sweep.default_sweep_id, True
+    store = open_storage(sweep.storage)
+    if run:
+        settled = settled_elsewhere(read_cases(store, sweep, sweep_id), sweep_id)
+        if settled and console:
+            console.print(f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage")
+        finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, settled=settled).finished
+    return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(store, sweep, sweep_id))

@@ -1,0 +1,133 @@
+"""One trial of a sweep again, to see whether its numbers come out again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.analysis.leaderboard import Leaderboard
+from orchestrator.config import RUN_FIELDS, SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.results import Row, config_of, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
+from orchestrator.run.sweep import run_sweep
+from orchestrator.storage import open_storage
+from trainables.config import ZeroShotConfig
+from trainables.metrics import METRICS
+
+_TIMES = {"training_seconds", "evaluation_seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """A trial's row then and now; ``now`` is none if the session was interrupted."""
+
+    sweep_id: str
+    then: Row
+    now: Row | None
+
+    @property
+    def different(self) -> dict[str, tuple[Any, Any]]:
+        """What came out otherwise, each with what it was then and is now: whether it failed, or else its metrics. Times, and
+        what was not measured then, are left out."""
+        assert self.now is not None
+        states = self.then["state"], self.now["state"]
+        if "failed" in states:
+            return {} if states[0] == states[1] else {"state": states}
+        names = [m.name for m in METRICS if m.name not in _TIMES and self.then[m.name] is not None]
+        return {name: (self.then[name], self.now[name]) for name in names if self.then[name] != self.now[name]}
+
+    @property
+    def other_machine(self) -> dict[str, tuple[Any, Any]]:
+        """What bits depend on and was otherwise: device, threads, compiled, and where both ran."""
+        assert self.now is not None
+        return {
+            name: (self.then[name], self.now[name]) for name in MACHINE_COLUMNS if self.then[name] != self.now[name]
+        }
+
+    def conclusion(self) -> str:
+        """A few lines."""
+        assert self.now is not None
+        if "failed" in {self.then["state"], self.now["state"]}:
+            return self._of_failures(self.now)
+        if not self.different:
+            stopped = self.then["state"] == "stopped_early"
+            unit = config_of(self.then).unit
+            up_to = f", up to where it was stopped ({self.then[unit]} {unit.replace('_', ' ')})" if stopped else ""
+            return f"All of its numbers came out again, bit for bit{up_to}."
+        lines = [f"{name}: {then} then, {now} now" for name, (then, now) in self.different.items()]
+        causes = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.other_machine.items())
+        said = f"\nNumbers of a CPU are equal bit for bit under equal conditions; here {causes}" if causes else ""
+        return "Other numbers:\n  " + "\n  ".join(lines) + said
+
+    def _of_failures(self, now: Row) -> str:
+        if self.then["state"] != "failed":
+            return f"It failed this time: {now['error']}"
+        if now["state"] != "failed":
+            return f"It did not fail again: {now['state'].replace('_', ' ')} now, but then: {self.then['error']}"
+        same = self.then["error"] == now["error"]
+        return f"It failed again: {now['error']}" + ("" if same else f"\nThen: {self.then['error']}")
+
+
+def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Row]:
+    """A sweep of that one trial, its id, and the trial's row.
+
+    Raises:
+        ConfigError: there is no such trial, or it cannot be run again.
+    """
+    sweep = board.sweep
+    row = next((row for row in board.rows if row["trial_id"] == trial_id), None)
+    if row is None:
+        known = ", ".join(sorted(row["trial_id"] for row in board.rows)[:10])
+        raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
+    parent = row[CONFIG_PREFIX + "initial_trial"]
+    if parent is not None:
+        raise ConfigError(f"{trial_id} went on from the state of {parent}: it cannot run alone")
+    if sweep.scale != 1:
+        raise ConfigError(
+            f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "
+            "--sweep-id instead"
+        )
+    settings = _settings(row)
+    alone = SweepConfig.model_validate(
+        {field: getattr(sweep, field) for field in ("teacher_recipe", *RUN_FIELDS)}
+        | {
+            "name": "rerun",
+            "description": f"{board.sweep_id}/{trial_id} again.",
+            "seeds": [settings.pop("seed")],
+            "cases": {trial_id: settings},
+        }
+    )
+    return f"{board.sweep_id}-{trial_id}", alone, row
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    """All that the trial had; fields that came later have their defaults, under which it ran.
+
+    Raises:
+        ConfigError: it ran under none of today's.
+    """
+    config = config_of(row)
+    if isinstance(config, ZeroShotConfig) and row[CONFIG_PREFIX + "numerics"] is None:
+        raise ConfigError(
+            f"{row['trial_id']} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
+            "--set numerics=exact and another --sweep-id instead"
+        )
+    return config.model_dump()
+
+
+def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:
+    """Run one trial of a sweep again, and compare: one that was stopped early up to where it was stopped.
+
+    Raises:
+        ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
+    """
+    sweep_id, sweep, then = rerun_sweep(board, trial_id)
+    unit = config_of(then).unit
+    until = {unit: then[unit]} if then["state"] == "stopped_early" else None
+    finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, until=until).finished
+    rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
+    newest = rows[-1] if finished else None  # one that failed runs anew each time
+    return Rerun(sweep_id=sweep_id, then=then, now=newest)

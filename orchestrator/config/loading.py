@@ -1,0 +1,183 @@
+"""Reads a sweep: a preset or a file, then flags, then ``--set``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from orchestrator.config.blocks import Scalar
+from orchestrator.config.sweep import SweepConfig, trial_model
+from orchestrator.errors import ConfigError, config_error, unknown_name
+from search_spaces import resolve_space
+from search_spaces.fields import suggested_fields
+from search_spaces.presets import preset_names, preset_path
+
+
+def load_sweep(
+    preset_or_file: str,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> SweepConfig:
+    """Read a sweep.
+
+    Args:
+        preset_or_file: Name of a preset or path of a YAML file.
+        flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
+        assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
+        say: Is told which fields are thereby taken out of the search.
+
+    Raises:
+        ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
+    """
+    path = Path(preset_or_file)
+    if path.suffix not in {".yaml", ".yml"}:
+        if preset_or_file not in preset_names():
+            raise ConfigError(unknown_name("preset", preset_or_file, preset_names()) + ", or a file ending in .yaml")
+        path = preset_path(preset_or_file)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
+    given_by = {key: f"{path}: {key}" for key in content}
+    trials_of_file = _count_cases(content)
+    for key, value in (flags or {}).items():
+        before = content.get(key)
+        if value is not None:
+            content[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            given_by[key] = f"--{key.replace('_', '-')}"
+    assigned = _parse_assignments(assignments)
+    trial = _mapping(content.get("trial"), f"{path}: trial")
+    if content.get("cases"):
+        given = _mapping(content["cases"], f"{path}: cases").items()
+        own = {name: _mapping(case, f"{path}: case {name}") for name, case in given}
+        seeded = ["--set seed"] * ("seed" in assigned) + [f"{path}: trial: seed"] * ("seed" in trial)
+        _refuse_seeds([*seeded, *(f"{path}: case {name}: seed" for name, case in own.items() if "seed" in case)])
+        cases = {name: _typed({**trial, **case}, assigned, f"{path}, case {name}") for name, case in own.items()}
+        content["cases"] = cases
+        content["trial"] = {}
+    else:
+        content["trial"] = _typed(trial, assigned, f"{path}, trial")
+    try:
+        sweep = SweepConfig.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, SweepConfig, str(path)) from error
+    if not sweep.cases:
+        return _with_something_searched(sweep, trial, assigned, path, given_by, say)
+    # What a session has written down says both as they are, and may be read again, with other --only or --seeds too.
+    by_flag = given_by.get("num_trials") == "--num-trials"
+    num_trials = sweep.num_trials if by_flag else trials_of_file
+    as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
+    _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
+    return sweep
+
+
+def _count_cases(content: Mapping[str, Any]) -> int | None:
+    """Trials that a file's cases come to before flags; none where it lists none, or where that is refused anyway."""
+    wanted, seeds = content.get("only") or content.get("cases"), content.get("seeds", [0])
+    return len(wanted) * len(seeds) if isinstance(wanted, list | dict) and isinstance(seeds, list) else None
+
+
+def _refuse_seeds(where: Sequence[str]) -> None:
+    """Each case runs once with each seed: what a search has instead would only give the sweep another id.
+
+    Args:
+        where: It was said all the same.
+
+    Raises:
+        ConfigError: somewhere.
+    """
+    if where:
+        raise ConfigError(
+            f"{', '.join(where)}: has no effect on a sweep of cases, each of which runs once with each seed; use seeds: "
+            "[0, 1, 2] in the file, or --seeds of zskt reproduce and zskt plan"
+        )
+
+
+def _with_something_searched(
+    sweep: SweepConfig,
+    trial: Mapping[str, Any],
+    assigned: Mapping[str, Scalar],
+    path: Path,
+    given_by: Mapping[str, str],
+    say: Callable[[str], None],
+) -> SweepConfig:
+    """A search whose trials differ, or that has one trial.
+
+    Args:
+        sweep: As it was read.
+        trial: What its file fixes.
+        assigned: What ``--set`` fixes.
+        path: The file.
+        given_by: What to call the sweep's fields that were given.
+        say: Is told what is no longer searched.
+
+    Raises:
+        ConfigError: the file fixes what its space varies, or asks for one trial again and again.
+    """
+    try:
+        fields = suggested_fields(resolve_space(sweep.space), sweep.trial)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    both = sorted(fields.fixed & trial.keys())
+    if both:
+        raise ConfigError(
+            f"{path}: {', '.join(both)}: fixed under trial and searched in space; take each out of one of them, or fix it "
+            "on the command line with --set"
+        )
+    taken_out = sorted(fields.fixed & assigned.keys())
+    if taken_out:
+        verb = "is" if len(taken_out) == 1 else "are"
+        say(f"{', '.join(taken_out)} {verb} fixed by --set and no longer searched")
+    if fields.searched or sweep.num_trials == 1:
+        return sweep
+    if sweep.scheduler.name == "pbt":
+        raise ConfigError(
+            f"{path}: scheduler=pbt: nothing is searched, so there is nothing to explore; give it a space"
+        )
+    if taken_out:
+        say(f"nothing is left to search: one trial instead of {sweep.num_trials}")
+    elif "num_trials" in given_by:
+        raise ConfigError(
+            f"{given_by['num_trials']}={sweep.num_trials}: there is no space, so every trial would be the same one; leave "
+            "it out, or for several seeds write cases: {published: {}} and seeds: [0, 1, 2]"
+        )
+    return sweep.model_copy(update={"num_trials": 1})
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    """A block of a file, which may be empty."""
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(f"{where}: expected lines of NAME: VALUE, found {value!r}")
+    return value or {}
+
+
+def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
+    values: dict[str, Scalar] = {}
+    for assignment in assignments:
+        field, separator, value = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment}: expected FIELD=VALUE, for example temperature=2")
+        values[field.strip()] = None if value.strip().lower() in {"none", "null"} else value.strip()
+    return values
+
+
+def _typed(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], origin: str) -> dict[str, Scalar]:
+    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
+    trial = {**from_file, **assigned}
+    model = trial_model(trial, origin)
+    try:
+        config = model.model_validate(trial)
+    except ValidationError as error:
+        # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
+        blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
+        by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
+        raise config_error(error, model, "--set" if by_flag else origin) from error
+    return {field: getattr(config, field) for field in model.model_fields if field in config.model_fields_set}

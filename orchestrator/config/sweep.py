@@ -1,0 +1,373 @@
+"""A whole sweep as data: what to run, how to search, where results go. Free of torch and ray.
+
+Values come from three places, later ones winning: the preset or file, the flags, and ``--set`` for fields of the trial.
+A field of the trial that is given is fixed, and thereby taken out of the search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+
+from orchestrator.config.blocks import ResourcesConfig, check_address
+from orchestrator.config.budget import TrialBudget
+from orchestrator.config.fields import STORED, Mode, SweepFields
+from orchestrator.errors import ConfigError, config_error
+from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
+from trainables.metrics import AUDITS, METRICS
+
+SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
+"""Fields by which a trial draws its luck."""
+
+MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data_free_scores")
+"""Fields that say what is measured of a trial, and how often."""
+
+WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs", "allow_slow_precision")
+"""Fields that change no weight: what else they change, a trial's students are the same."""
+
+PERMISSIONS = ("allow_test_selection", "allow_slow_precision")
+"""Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
+
+SHARED_FIELDS = (
+    "method",
+    "dataset",
+    "dataset_file",
+    "teacher",
+    "teacher_checkpoint",
+    "normalisation",
+    "validation_fraction",
+    "split_seed",
+    "total_pseudo_batches",
+    "learning_rate_horizon",
+    "images_per_class",
+    "full_data_epochs",
+    "iteration_scale",
+    "initial_student",
+    "initial_trial",
+    "allow_slow_precision",
+    *MEASURING_FIELDS,
+    *SEEDS,
+)
+"""Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
+them, what is allowed but changes nothing, and seeds, for a lucky one is no finding. Cases may differ in them."""
+
+RUN_FIELDS = (
+    "resources",
+    "max_failures",
+    "hung",
+    "checkpoint_seconds",
+    "checkpoints_kept",
+    "prices",
+    "storage",
+    "data_root",
+)
+"""Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
+
+CASE_PREFIX = "case:"
+"""What ``initial_student`` begins with where it names a case of the same sweep."""
+
+SHORTEST_TEACHER_EPOCHS = 10
+"""A scaled sweep trains its teachers no shorter than this: a student of a teacher that knows nothing measures nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """One trial of a sweep that is a list of cases."""
+
+    case: str
+    seed: int
+
+
+class SweepConfig(SweepFields):
+    """One sweep: a search over a space, or a list of cases, each with several seeds."""
+
+    @model_validator(mode="after")
+    def _check_trials(self) -> Self:
+        configs = self.configs()
+        for config in configs:
+            for file in (config.dataset_file, config.teacher_checkpoint):
+                check_address(file or "")
+            if config.teacher is not None and config.teacher_checkpoint is None:
+                self.teacher_config(config)
+        unused = self.teachers.keys() - {config.teacher for config in configs}
+        if unused:
+            known = sorted({str(config.teacher) for config in configs if config.teacher})
+            raise ValueError(
+                f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}"
+            )
+        combinations = math.prod(len(values) for values in self.sampler.grid.values())
+        if self.sampler.grid and self.num_trials > 1 + combinations:
+            raise ValueError(
+                f"num_trials={self.num_trials}: the grid has {combinations} combinations, and the published settings are "
+                f"one more; allowed: up to {1 + combinations}"
+            )
+        self._check_selection(configs[0])
+        if self.scheduler.name == "pbt":
+            self._check_population(configs[0])
+        wanted = self.only or list(self.cases)
+        for name in wanted:
+            start = self.starting_case(name)
+            if start is not None and start not in wanted:
+                raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
+        return self
+
+    def _check_selection(self, config: AnyTrialConfig) -> None:
+        """What is optimised, within which bounds, and what is learnt from."""
+        if self.objective is None and not self.cases:
+            raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
+        selects_on = self.selects_on
+        if "validation_accuracy" in selects_on and config.validation_fraction == 0:
+            raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+        for metric in METRICS:
+            if metric.measured_on and metric.name in selects_on and not config.reads_images:
+                raise ValueError(
+                    f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score"
+                )
+        if not self.cases:
+            self._check_measured(selects_on, config)
+        if self.cases and (self.further_objectives or self.constraints):
+            raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
+        if self.warm_start and (self.cases or self.sampler.name not in {"tpe", "gp"}):
+            what = "a sweep of cases" if self.cases else f"sampler={self.sampler.name}"
+            raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler tpe or gp")
+        if self.objective in self.further_objectives:
+            raise ValueError(f"further_objectives: {self.objective} is the objective already")
+        if self.further_objectives and self.sampler.name == "cmaes":
+            raise ValueError("sampler=cmaes has one objective; allowed with more: tpe, gp, nsgaii, qmc, grid, random")
+
+    def _check_measured(self, names: set[str], config: AnyTrialConfig) -> None:
+        """Refuse to select on what these trials do not report, or to compare in mid-trial what only its end tells."""
+        for metric in METRICS:
+            if metric.name not in names:
+                continue
+            if config.method not in metric.methods:
+                raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
+            if metric.data_free and isinstance(config, ZeroShotConfig) and not config.data_free_scores:
+                raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
+            if metric.at_end and not config.transition_images:
+                raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
+            if metric.at_end and metric.name == self.objective and self.scheduler.name != "none":
+                raise ValueError(
+                    f"objective={metric.name} is known at a trial's end only: scheduler={self.scheduler.name} has nothing "
+                    "to compare before; use scheduler: {name: none}"
+                )
+
+    def _check_population(self, config: AnyTrialConfig) -> None:
+        generations = self.scheduler.generations
+        if not isinstance(config, ZeroShotConfig):
+            raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
+        if self.equal_budget is not None:
+            raise ValueError(
+                "scheduler=pbt: settings change in mid-training, so budget: {unit: ...} does not fit; use "
+                "trial: {total_pseudo_batches: ...}"
+            )
+        if self.sampler.name == "grid":
+            raise ValueError("scheduler=pbt explores on its own after the first generation; sampler=grid does not fit")
+        if generations > config.budget:
+            raise ValueError(
+                f"scheduler.generations={generations} is more than the {config.budget} pseudo batches of a trial"
+            )
+
+    @classmethod
+    def stored(cls, text: str) -> Self:
+        """The sweep that a session wrote down, as JSON."""
+        return cls.model_validate_json(text, context=STORED)
+
+    @property
+    def directions(self) -> dict[str, Mode]:
+        """All objectives with their modes, the one that early stopping compares first; empty for a sweep of cases."""
+        return {self.objective: self.mode, **self.further_objectives} if self.objective else {}
+
+    @property
+    def selects_on(self) -> set[str]:
+        """The metrics by which a search tells good trials from bad ones: all objectives, and what is constrained."""
+        return {*self.directions, *self.constraints}
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether one of them is measured on test images, which are then no audit."""
+        return not self.selects_on.isdisjoint(AUDITS)
+
+    def merit(self, value: float) -> float:
+        """A value of the objective such that larger is better."""
+        return value if self.mode == "max" else -value
+
+    def violations(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """By how much a trial breaks each constraint, see ``BoundConfig.violation``."""
+        return {name: bound.violation(report.get(name)) for name, bound in self.constraints.items()}
+
+    def keeps_constraints(self, report: Mapping[str, Any]) -> bool:
+        """Whether a trial breaks none."""
+        return all(violation <= 0 for violation in self.violations(report).values())
+
+    def starting_case(self, case: str) -> str | None:
+        """The case from whose student a case starts, or none."""
+        start = str(self.cases[case].get("initial_student") or "")
+        return start.removeprefix(CASE_PREFIX) if start.startswith(CASE_PREFIX) else None
+
+    def trial_config(self, suggestion: Mapping[str, Any]) -> AnyTrialConfig:
+        """The config of a trial of a search: published defaults, then the suggestion, then what is fixed.
+
+        Raises:
+            ConfigError: a field is unknown or its value not allowed.
+        """
+        return self._config({"seed": self.seed, **suggestion, **self.trial}, "trial")
+
+    def case_config(self, assignment: Assignment) -> AnyTrialConfig:
+        """The config of a trial of a case, ``initial_student`` as the case has it.
+
+        Raises:
+            ConfigError: a field is unknown or its value not allowed.
+        """
+        values = {**self.trial, **self.cases[assignment.case], "seed": assignment.seed}
+        return self._config(values, f"case {assignment.case}")
+
+    def assignments(self) -> list[Assignment]:
+        """The trials of a sweep of cases, seed by seed, so that early results span all cases."""
+        return [Assignment(case=case, seed=seed) for seed in self.seeds for case in self.only or self.cases]
+
+    def configs(self) -> list[AnyTrialConfig]:
+        """A config of every trial that a sweep of cases has; of a search one, that stands for what all share."""
+        if not self.cases:
+            return [self.trial_config({})]
+        return [self.case_config(assignment) for assignment in self.assignments()]
+
+    def teacher_config(self, config: AnyTrialConfig) -> SupervisedConfig:
+        """How the teacher of such a trial is trained, if need be.
+
+        Raises:
+            ConfigError: a field of the recipe is unknown or its value not allowed.
+        """
+        values = {
+            "dataset": config.dataset,
+            "dataset_file": config.dataset_file,
+            "student": config.teacher,
+            "normalisation": config.normalisation,
+            "validation_fraction": config.validation_fraction,
+            "split_seed": config.split_seed,
+            **({} if config.teacher_seed is None else {"seed": config.teacher_seed}),
+            **self.teacher_recipe,
+        }
+        try:
+            recipe = SupervisedConfig.model_validate(values)
+        except ValidationError as error:
+            raise config_error(error, SupervisedConfig, "teacher_recipe") from error
+        recipe = recipe.scaled(max(self.scale, min(1.0, SHORTEST_TEACHER_EPOCHS / recipe.budget)))
+        interval = recipe.evaluation_interval or max(1, recipe.budget // 10)
+        return recipe.model_copy(update={"evaluation_interval": interval})
+
+    def _config(self, values: Mapping[str, Any], origin: str) -> AnyTrialConfig:
+        model = trial_model(values, origin)
+        try:
+            config = model.model_validate(values)
+        except ValidationError as error:
+            raise config_error(error, model, origin) from error
+        if config.teacher_checkpoint is None and config.teacher in self.teachers:
+            config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
+        budget = self.equal_budget
+        if budget is not None:
+            if not isinstance(config, ZeroShotConfig):
+                raise ConfigError(f"{origin}: budget is for zero-shot trials, and this one is {config.method}")
+            config = budget.applied_to(config)
+        return config.scaled(self.scale)
+
+    def budget_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> int:
+        """How much of its budget a trial has used by a report: what early stopping compares trials at."""
+        done: int = report[config.unit]
+        if self.equal_budget is not None and isinstance(config, ZeroShotConfig):
+            return self.equal_budget.used(config, done)
+        return done
+
+    def share_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> float:
+        """How much of the budget that the sweep gives to a trial it has used, in [0, 1]: 1 makes it a completed one."""
+        whole = config.budget if self.cases and self.equal_budget is None else self.trial_budget
+        return self.budget_used(config, report) / whole
+
+    @property
+    def trial_budget(self) -> int:
+        """The whole budget of a trial of a search, in the unit of ``budget_used``."""
+        return self.equal_budget.amount if self.equal_budget is not None else self.configs()[0].budget
+
+    @property
+    def equal_budget(self) -> TrialBudget | None:
+        """What is held equal between the trials; none: their own budgets."""
+        return self.budget.of_trial if self.budget is not None else None
+
+    def with_speed(self, flops_per_second: float) -> SweepConfig:
+        """The same sweep, its trials' budget in seconds told in operations."""
+        assert self.budget is not None  # nothing else is in seconds
+        known = self.budget.model_copy(update={"flops_per_second": flops_per_second})
+        return self.model_copy(update={"budget": known})
+
+    def continuing(self, earlier: SweepConfig) -> SweepConfig:
+        """The same sweep as an earlier session of it ran: what it leaves open is as that one has settled it."""
+        ours, theirs = self.equal_budget, earlier.equal_budget
+        if ours is None or ours.is_known or theirs is None or theirs.flops_per_second is None:
+            return self
+        return self.with_speed(theirs.flops_per_second)
+
+    def with_resources(self, **changes: float | str) -> SweepConfig:
+        """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
+        try:
+            resources = ResourcesConfig.model_validate({**self.resources.model_dump(), **changes})
+        except ValidationError as error:
+            raise config_error(error, ResourcesConfig, "resources") from error
+        return self.model_copy(update={"resources": resources})
+
+    def on_cluster(self, *, gpus: float) -> SweepConfig:
+        """The same sweep with ``gpu: auto`` settled for a cluster that has so many, as far as it can be before it has
+        been measured how many trials should share one."""
+        return self.with_resources(gpu=1.0 if gpus >= 1 else 0.0) if self.resources.gpu == "auto" else self
+
+    @property
+    def gpus_per_trial(self) -> float:
+        """GPUs of one trial, once that is settled.
+
+        Raises:
+            ValueError: it is still ``auto``.
+        """
+        if self.resources.gpu == "auto":
+            raise ValueError("resources: {gpu: auto} is settled when the cluster is known")
+        return self.resources.gpu
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The part of the config that decides the sweep's numbers. More trials or another place are the same sweep."""
+        return self._without_limits.model_dump(
+            exclude={"description", "num_trials", "seeds", "only", "tensorboard", *RUN_FIELDS}
+        )
+
+    @property
+    def _without_limits(self) -> SweepConfig:
+        """The same without what decides how far the sweep comes and not what its trials are."""
+        budget = self.budget and self.budget.without_limits
+        return self.model_copy(update={"budget": budget})
+
+    @property
+    def default_sweep_id(self) -> str:
+        """``<name>-<hash of the identity>``: the same command means the same sweep.
+
+        What has its default is left out, so that a field which a later version adds gives no other id.
+        """
+        given = self._without_limits.model_dump(exclude_defaults=True)
+        identity = {key: value for key, value in given.items() if key in self.identity}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:8]}"
+
+
+def trial_model(values: Mapping[str, Any], origin: str) -> type[ZeroShotConfig] | type[SupervisedConfig]:
+    """The config class that a trial's ``method`` names.
+
+    Raises:
+        ConfigError: there is no such method; ``origin`` says where it was read.
+    """
+    try:
+        return config_class(values)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {error}") from error

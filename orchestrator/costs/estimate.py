@@ -1,0 +1,336 @@
+"""``zskt plan``: what a sweep costs, before it starts.
+
+Trials of the same kind that have ended on the storage say best what such a trial takes, and what it cost. Where there are
+none it is foretold from what is counted of the networks and from rough rates of machines, the same on every machine that
+asks; or, where that is asked for, from a few steps that are timed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution
+
+from orchestrator.config import SweepConfig
+from orchestrator.costs.early_stopping import WHOLE, UsedShare, used_share
+from orchestrator.costs.history import Earlier, Place, earlier_trials
+from orchestrator.costs.ledger import NOTHING, Spent
+from orchestrator.costs.pricing import NO_MARKET, Market, Span
+from orchestrator.errors import ConfigError
+from orchestrator.results import read_trials
+from orchestrator.search.space import proposed_configs, surveyed_space
+from orchestrator.search.study import WatchedStudy
+from orchestrator.search.workload import Agenda, failed_cases
+from orchestrator.storage.layout import TEACHERS
+from trainables.compute.devices import device_name
+from trainables.compute.flops import pseudo_batch_work, trial_work, updates_per_unit
+from trainables.compute.precision import why_slow
+from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
+from trainables.profiling.timing import flops_per_second, timed_seconds
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import TeacherRegistry
+
+Source = Literal["earlier", "measured", "counted"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Trials that take the same."""
+
+    name: str
+    trials: int
+    config: AnyTrialConfig
+    share: UsedShare = WHOLE
+    """How much of their budgets they use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What trials of one kind take; each span is of one trial that uses its whole budget."""
+
+    kind: Kind
+    seconds: Span | None
+    """Evaluating counted in; none where nobody says how fast its machines are."""
+
+    gpu_hours: Span | None
+    """0 on CPUs."""
+
+    usd: Span | None
+    """None where it is not known."""
+
+    source: Source
+    earlier: Earlier | None = None
+    """The trials of earlier sweeps that tell, where they do."""
+
+    @property
+    def student_updates(self) -> int:
+        """For one trial."""
+        return self.kind.config.budget * updates_per_unit(self.kind.config)
+
+    @property
+    def hours(self) -> Span | None:
+        """The same as ``seconds``, in hours."""
+        return times(self.seconds, 1 / 3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a whole sweep takes."""
+
+    sweep: SweepConfig
+    """With what was left open settled as the plan has it."""
+
+    costs: Sequence[Cost]
+    """Of what is left of it."""
+
+    market: Market
+    domains: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    """What a search varies."""
+
+    ended: int = 0
+    """Trials that it has had before."""
+
+    spent: Spent = NOTHING
+    """What those have cost."""
+
+    used_up: str = ""
+    """That there are fewer settings than trials that were asked for, in words; empty where there are not."""
+
+    @property
+    def trials(self) -> int:
+        """Of all kinds, teachers counted in."""
+        return sum(cost.kind.trials for cost in self.costs)
+
+    @property
+    def student_updates(self) -> float:
+        """Of all trials."""
+        return sum(cost.kind.trials * cost.kind.share.expected * cost.student_updates for cost in self.costs)
+
+    @property
+    def hours(self) -> Span | None:
+        """All trials one after the other, each on its part of a machine."""
+        return self._in_all(lambda cost: cost.hours)
+
+    @property
+    def gpu_hours(self) -> Span | None:
+        """Hours of GPUs, half of one counting half."""
+        return self._in_all(lambda cost: cost.gpu_hours)
+
+    @property
+    def usd(self) -> Span | None:
+        """What all of it costs."""
+        return self._in_all(lambda cost: cost.usd)
+
+    @property
+    def refusals_here(self) -> list[str]:
+        """Why this machine would refuse trials that run on its cores; empty where none would be."""
+        if self.sweep.gpus_per_trial:
+            return []
+        device = torch.device("cpu")
+        return sorted({reason for c in proposed_configs(self.sweep, self.domains) if (reason := why_slow(c, device))})
+
+    def if_stopped(self, *, least: bool) -> Plan:
+        """The same where as many trials as may be are stopped at once, or none is."""
+
+        def with_share(cost: Cost) -> Cost:
+            share = cost.kind.share.least if least else 1.0
+            return replace(cost, kind=replace(cost.kind, share=UsedShare(least=share, expected=share)))
+
+        return replace(self, costs=[with_share(cost) for cost in self.costs])
+
+    def _in_all(self, of: Callable[[Cost], Span | None]) -> Span | None:
+        """The sum over all trials; none where a part is not known."""
+        parts = [times(of(cost), cost.kind.trials * cost.kind.share.expected) for cost in self.costs]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return sum(low for low, _ in known), sum(high for _, high in known)
+
+
+def times(span: Span | None, factor: float) -> Span | None:
+    """So many times as much."""
+    return None if span is None else (factor * span[0], factor * span[1])
+
+
+def make_plan(
+    sweep: SweepConfig,
+    *,
+    store: ObjectStore | None = None,
+    sweep_id: str | None = None,
+    market: Market = NO_MARKET,
+    measure: Say | None = None,
+) -> Plan:
+    """Find out what each kind of trial of a sweep takes, and each teacher that it would train.
+
+    Of a search it is the settings that all trials share, with the published values of those that it varies.
+
+    Args:
+        sweep: What would be run.
+        store: Where earlier sweeps and teachers are; none: there are none.
+        sweep_id: The name of this one there, if it has begun; none: made from the config.
+        market: What it would run on.
+        measure: Is told what is being timed; none: nothing is timed, but counted.
+
+    Raises:
+        ConfigError: a trial fits no machine of the cluster, or cannot be timed here.
+    """
+    asked, sweep = sweep, _settled(sweep, market, measure)
+    # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
+    without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
+    of_times = NO_MARKET if without_gpu else market
+    sweep_id = sweep_id or sweep.default_sweep_id
+    agenda, domains = _agenda(sweep, sweep_id, store)
+    kinds = _kinds(sweep, store, agenda)
+    place = _place(sweep, market, open_share=asked.resources.gpu == "auto")
+    known = {kind.name: earlier_trials(store, kind.config, place) if store else None for kind in kinds}
+    to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
+    costs = []
+    for kind in kinds:
+        if measure and kind.name in to_measure:
+            measure(f"timing {kind.name} ({to_measure.index(kind.name) + 1} of {len(to_measure)}) ...")
+        if earlier := known[kind.name]:
+            costs.append(_of_earlier(kind, sweep, market, earlier))
+        elif measure:
+            costs.append(_timed(kind, sweep, of_times))
+        else:
+            costs.append(_counted(kind, sweep, market))
+    return Plan(
+        sweep=sweep,
+        costs=costs,
+        market=market,
+        domains=domains,
+        ended=agenda.ended,
+        spent=_spent(store, sweep_id) if store and agenda.ended else NOTHING,
+        used_up=agenda.used_up,
+    )
+
+
+def _agenda(
+    sweep: SweepConfig, sweep_id: str, store: ObjectStore | None
+) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
+    """Which trials it is to have and has had, from a copy of its study, and what it varies."""
+    space, domains = surveyed_space(sweep)
+    study = optuna.create_study(
+        directions=["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()] or ["maximize"]
+    )
+    if store:
+        study.add_trials(WatchedStudy(store, sweep_id).trials())
+    failed = failed_cases(store, sweep_id) if store else frozenset()
+    return Agenda(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
+
+
+def _spent(store: ObjectStore, sweep_id: str) -> Spent:
+    """What its trials have cost; of those on machines without a price nothing, as far as money goes."""
+    each = (Spent.of_row(row) for row in read_trials(store, sweep_id).to_pylist())
+    return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
+
+
+def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepConfig:
+    """A sweep with what its session would settle: whether its trials have GPUs, what a budget in seconds is."""
+    here = torch.cuda.device_count() if measure else 0
+    if measure and sweep.resources.gpu != "auto" and sweep.resources.gpu > 0 and not here:
+        raise ConfigError(
+            "--measure: these trials take a GPU, and this machine has none: leave --measure out, or run it where one is"
+        )
+    sweep = sweep.on_cluster(gpus=here if measure else float(market.has_gpus))
+    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    if market.capacity is not None:
+        try:
+            market.capacity.trials(cpus=cpus, gpus=gpus)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    if sweep.equal_budget is None or sweep.equal_budget.is_known:
+        return sweep
+    config = sweep.configs()[0]
+    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
+    if measure:
+        measure("timing how many operations a trial has in its seconds ...")
+        return sweep.with_speed(flops_per_second(config, cpus=cpus, gpus=gpus))
+    work = pseudo_batch_work(config)
+    span = market.seconds(work, cpus=cpus, gpus=gpus)
+    if span is None:
+        raise ConfigError(
+            f"a trial asks for {cpus:g} CPU cores and {gpus:g} GPUs, and no machine with a price has as many: name one in a "
+            "file for --prices, or a cluster with --cluster"
+        )
+    return sweep.with_speed(work.flops / math.sqrt(span[0] * span[1]))
+
+
+def _kinds(sweep: SweepConfig, store: ObjectStore | None, agenda: Agenda) -> list[Kind]:
+    teachers = [
+        Kind(name=f"teacher {config.student} on {config.dataset}", trials=1, config=config)
+        for config in _teachers_to_train(sweep, store)
+    ]
+    if sweep.cases:
+        configs = {assignment.case: sweep.case_config(assignment) for assignment in reversed(sweep.assignments())}
+        cases = sweep.only or list(sweep.cases)
+        left = Counter(assignment.case for assignment in agenda.unended)
+        return [*teachers, *(Kind(name=case, trials=left[case], config=configs[case]) for case in cases)]
+    (config,) = sweep.configs()
+    scheduler = sweep.scheduler
+    if scheduler.name == "pbt" and isinstance(config, ZeroShotConfig):
+        # Each generation's part of a student's training is a trial of its own.
+        part = max(1, round(config.budget / scheduler.generations))
+        changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
+        config = config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
+    share = used_share(scheduler, budget=config.budget, report_interval=config.report_interval, trials=agenda.total)
+    return [*teachers, Kind(name="trial", trials=agenda.total - agenda.ended, config=config, share=share)]
+
+
+def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[SupervisedConfig]:
+    """Each teacher that is neither a file nor on the storage."""
+    wanted = [config for config in sweep.configs() if config.teacher_key and config.teacher_checkpoint is None]
+    recipes = {config.teacher_key: sweep.teacher_config(config) for config in wanted}.values()
+    registry = TeacherRegistry(store.below(TEACHERS)) if store else None
+    return [recipe for recipe in recipes if registry is None or not registry.holds(recipe)]
+
+
+def _place(sweep: SweepConfig, market: Market, *, open_share: bool) -> Place:
+    """Where its trials would run: on the cluster, or where none is named, here too."""
+    cpus, on_gpu = sweep.resources.cpu, sweep.gpus_per_trial > 0
+    there = not on_gpu or torch.cuda.is_available()
+    here = None if market.named or not there else device_name(torch.device("cuda" if on_gpu else "cpu"))
+    names = {machine.name for machine in market.fitting(cpus=cpus, gpus=sweep.gpus_per_trial)}
+    return Place(
+        on_gpu=on_gpu,
+        threads=max(1, int(cpus)),
+        gpus=None if open_share else sweep.gpus_per_trial,
+        own_machines=market.own,
+        node_types=names,
+        device_name=here,
+    )
+
+
+def _of_earlier(kind: Kind, sweep: SweepConfig, market: Market, earlier: Earlier) -> Cost:
+    gpus = sweep.gpus_per_trial
+    # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
+    held = (earlier.gpu_hours[0] * 3600 / gpus, earlier.gpu_hours[1] * 3600 / gpus) if gpus else earlier.seconds
+    usd = earlier.usd or market.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
+    return Cost(
+        kind=kind, seconds=earlier.seconds, gpu_hours=earlier.gpu_hours, usd=usd, source="earlier", earlier=earlier
+    )
+
+
+def _timed(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+    cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
+    alone = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
+    # With a part of a GPU as fast as here, where its neighbours leave it idle enough, or with that part of its speed.
+    seconds = alone, alone / min(1.0, gpus or 1.0)
+    usd = market.usd_of_time(seconds, cpus=cpus, gpus=gpus)
+    return Cost(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")
+
+
+def _counted(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+    cpus, gpus, work = sweep.resources.cpu, sweep.gpus_per_trial, trial_work(kind.config)
+    seconds = market.seconds(work, cpus=cpus, gpus=gpus)
+    gpu_hours = times(seconds, gpus / 3600) if gpus else (0.0, 0.0)
+    return Cost(
+        kind=kind, seconds=seconds, gpu_hours=gpu_hours, usd=market.usd(work, cpus=cpus, gpus=gpus), source="counted"
+    )

@@ -1,0 +1,189 @@
+"""A plan as a table and in sentences."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from orchestrator.costs.estimate import Plan, times
+from orchestrator.costs.pricing import Span
+
+_HEADINGS = ("what", "trials", "each", "student updates each", "hours each", "hours in all", "GPU hours", "USD")
+
+
+def plan_table(plan: Plan) -> Table:
+    """A line for each kind of trial, and the sum."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for cost in plan.costs:
+        kind = cost.kind
+        together = kind.trials * kind.share.expected
+        table.add_row(
+            kind.name,
+            str(kind.trials),
+            f"{kind.config.budget:,} {kind.config.unit.replace('_', ' ')}",
+            f"{cost.student_updates:,}",
+            _hours(cost.hours),
+            _hours(times(cost.hours, together)),
+            _hours(times(cost.gpu_hours, together)),
+            _usd(times(cost.usd, together)),
+        )
+    updates = f"{round(plan.student_updates):,}"
+    sums = (_hours(plan.hours), _hours(plan.gpu_hours), _usd(plan.usd))
+    table.add_row("in all", str(plan.trials), "", updates, "", *sums, style="bold")
+    return table
+
+
+def plan_sentences(plan: Plan) -> list[str]:
+    """What it comes to, and what that rests on."""
+    trials = f"{plan.trials} trial{'' if plan.trials == 1 else 's'}"
+    lines = [f"{trials}, {_gpu_hours(plan)}, {_price(plan.usd)}."]
+    lines += [*_left(plan), *_early_stopping(plan), *_sources(plan), *_machines(plan), *_budget(plan)]
+    return lines + [f"Not on this machine: {reason}" for reason in plan.refusals_here]
+
+
+def _left(plan: Plan) -> list[str]:
+    """Where fewer trials are planned than were asked for, why."""
+    lines = [f"{plan.used_up[0].upper()}{plan.used_up[1:]}."] if plan.used_up else []
+    if plan.ended:
+        have = "1 trial of this sweep has" if plan.ended == 1 else f"{plan.ended} trials of this sweep have"
+        lines.append(f"{have} ended: the plan is of the rest, with those that are running as if they were new.")
+    return lines
+
+
+def _early_stopping(plan: Plan) -> list[str]:
+    share = next((cost.kind.share for cost in plan.costs if not cost.kind.share.is_whole), None)
+    if share is None:
+        return []
+    least, most = _amount(plan.if_stopped(least=True), 0), _amount(plan.if_stopped(least=False), 1)
+    return [
+        f"Early stopping ({plan.sweep.scheduler.name}) is counted in: of settings drawn at random, trials use about "
+        f"{share.expected:.0%} of their budget. All stopped as soon as they may be: {share.least:.0%}{least}; none stopped: "
+        f"100%{most}."
+    ]
+
+
+def _sources(plan: Plan) -> list[str]:
+    lines = []
+    earlier = [cost.earlier for cost in plan.costs if cost.earlier]
+    if earlier:
+        machines = sorted({machine for found in earlier for machine in found.machines})
+        count = sum(found.trials for found in earlier)
+        lines.append(
+            f"Measured by {count} trial{'' if count == 1 else 's'} of earlier sweeps on {', '.join(machines)}"
+            f"{_which(plan, 'earlier')}."
+        )
+        if plan.market.own:
+            lines.append("For machines of one's own, trials on every machine count that is known by its host's name.")
+    if any(cost.source == "measured" for cost in plan.costs):
+        what = "a GPU" if plan.sweep.gpus_per_trial else _threads(plan)
+        lines.append(f"Timed on {what} of this machine, a few steps each{_which(plan, 'measured')}.")
+    if any(cost.source == "counted" and cost.seconds for cost in plan.costs):
+        rates = "rough rates of GPUs" if plan.sweep.gpus_per_trial else f"a rough rate of {_threads(plan)}"
+        on_one = "on one whole GPU" if 0 < plan.sweep.gpus_per_trial < 1 else "on one machine"
+        lines.append(
+            f"Nothing was timed{_which(plan, 'counted')}: hours are foretold from counted operations and {rates}; {on_one} "
+            "the upper end is 3 times the lower. --measure times a few steps here; trials that have ended tell best."
+        )
+    part = plan.sweep.gpus_per_trial
+    if 0 < part < 1 and any(cost.source != "earlier" for cost in plan.costs):
+        lines.append(
+            f"With {part:g} of a GPU a trial takes as long as with a whole one, where the others leave it idle enough, or "
+            f"up to {1 / part:g} times as long: hours are from one to the other{_which(plan, 'measured', 'counted')}."
+        )
+    return lines
+
+
+def _machines(plan: Plan) -> list[str]:
+    market, size = plan.market, {"cpus": plan.sweep.resources.cpu, "gpus": plan.sweep.gpus_per_trial}
+    lines = []
+    slow = market.without_rate(**size)
+    if slow and any(cost.source == "counted" for cost in plan.costs):
+        lines.append(
+            f"How fast the GPUs of {', '.join(slow)} are is not known, so they are taken for any that is: name their tflops "
+            "and gb_per_second under machines: in a file for --prices."
+        )
+    priced = [machine for machine in market.fitting(**size) if market.prices.hour(machine) is not None]
+    if priced and any(cost.usd and not (cost.earlier and cost.earlier.usd) for cost in plan.costs):
+        if market.named:
+            lines.append(f"Prices are of the cluster's {', '.join(sorted(map(str, priced)))}.")
+        else:
+            names = ", ".join(sorted({machine.name for machine in priced}))
+            lines.append(f"No cluster is named (--cluster FILE): prices are of every machine that has one, {names}.")
+    if market.unsized:
+        cores = "" if plan.sweep.gpus_per_trial else " Hours are of CPU cores; --gpus 1 is for machines with GPUs."
+        lines.append(
+            f"Neither size nor price is known of {', '.join(market.unsized)}: name them under machines: in a file for "
+            f"--prices, with cpus, gpus and on_demand.{cores}"
+        )
+    unpriced = market.without_price(**size)
+    if unpriced:
+        lines.append(f"No price is known of {', '.join(unpriced)}: name it under machines: in a file for --prices.")
+    if not market.fitting(**size):
+        lines.append("No machine with a price holds such a trial.")
+    return lines
+
+
+def _budget(plan: Plan) -> list[str]:
+    """Whether the sweep comes to its end within what it may spend."""
+    budget = plan.sweep.budget
+    if budget is None:
+        return []
+    lines = []
+    known = (
+        (budget.usd, plan.spent.usd or 0.0, "USD", plan.usd),
+        (budget.gpu_hours, plan.spent.gpu_hours, "GPU hours", plan.gpu_hours),
+    )
+    for limit, spent, unit, span in known:
+        if limit is not None and span is not None and limit < spent + span[1]:
+            ends = "ends" if limit < spent + span[0] else "may end"
+            before = f", of which {spent:.3g} are spent," if spent else ""
+            lines.append(f"Its budget of {limit:g} {unit}{before} {ends} it before that.")
+    return lines
+
+
+def _which(plan: Plan, *sources: str) -> str:
+    """Of which kinds that holds, where it does not of all."""
+    names = [cost.kind.name for cost in plan.costs if cost.source in sources]
+    return "" if len(names) == len(plan.costs) else f" ({', '.join(names)})"
+
+
+def _threads(plan: Plan) -> str:
+    count = max(1, int(plan.sweep.resources.cpu))
+    return f"{count} CPU thread{'' if count == 1 else 's'}"
+
+
+def _gpu_hours(plan: Plan) -> str:
+    if plan.gpu_hours is None:
+        return "an unknown number of GPU hours"
+    return f"{_hours(plan.gpu_hours)} GPU hours" if plan.gpu_hours[1] else "no GPU hours"
+
+
+def _price(usd: Span | None) -> str:
+    return f"{_usd(usd)} USD" if usd else "at an unknown price"
+
+
+def _amount(plan: Plan, end: int) -> str:
+    """One end of what it comes to: money where that is known, else hours."""
+    word = ("from", "up to")[end]
+    if plan.usd:
+        return f", {word} {plan.usd[end]:,.2f} USD"
+    return f", {word} {_number(plan.hours[end])} hours" if plan.hours else ""
+
+
+def _number(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
+def _hours(span: Span | None) -> str:
+    return _span(span and (_number(span[0]), _number(span[1])))
+
+
+def _usd(span: Span | None) -> str:
+    return _span(span and (f"{span[0]:,.2f}", f"{span[1]:,.2f}"))
+
+
+def _span(ends: tuple[str, str] | None) -> str:
+    if ends is None:
+        return "unknown"
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -1,0 +1,166 @@
+"""What trials have cost in earlier sweeps, for ``zskt plan``: the best estimate of what such a trial will cost again.
+
+Alike are trials that equal the planned one in every field of their config, but for those that are named here: a field that
+is new is compared until somebody says that it costs nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.results import Row, config_of, read_trials
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.compute.flops import reports, unit_work
+from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.storage.object_store import ObjectStore
+
+COSTLESS_FIELDS = frozenset(
+    {
+        *("dataset_file", "teacher_checkpoint", "normalisation", "split_seed", "initial_student"),
+        *("seed", "teacher_seed", "generator_seed", "student_seed"),
+        *("temperature", "distillation_weight", "divergence_reduction", "temperature_factor", "learning_rate_horizon"),
+        *("student_lr", "generator_lr", "learning_rate", "momentum", "weight_decay"),
+    }
+)
+"""Fields that change numbers and weights, and not what a trial takes."""
+
+COUNTED_FIELDS = frozenset(
+    {
+        *("generator_steps", "student_steps", "total_pseudo_batches", "evaluation_interval"),
+        *("images_per_class", "full_data_epochs", "iteration_scale"),
+    }
+)
+"""Fields that change how much of the same work a trial has; what it takes is in proportion."""
+
+SWITCHES = frozenset(
+    {
+        *("attention_weight", "gradient_clip_norm", "consistency_weight", "diversity_weight"),
+        *("teacher_entropy_weight", "student_entropy_weight"),
+    }
+)
+"""Fields of which it only counts whether they are on, and not 0 or none."""
+
+_TOLD_BY_COLUMNS = frozenset({"compilation"})
+"""Fields that leave open what a trial does: a column of its row tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a planned trial would run."""
+
+    on_gpu: bool
+    threads: int
+    gpus: float | None = None
+    """GPUs of each trial, or its part of one; none: any, as trials take what a session finds best."""
+
+    node_types: Collection[str] = ()
+    """Types of its machines, as in the column ``node_type``."""
+
+    own_machines: bool = False
+    """Or any that is known by its host's name alone, as machines of one's own are: their list may have addresses."""
+
+    device_name: str | None = None
+    """Or processors like this machine's; none: it would not run here."""
+
+    def had(self, row: Row) -> bool:
+        """Whether the trial of a row ran there, or where it takes as long."""
+        here = self.device_name is not None and row["device_name"] == self.device_name
+        device = "cuda" if self.on_gpu else "cpu"
+        same: bool = row["device"] == device and row["threads"] == self.threads
+        own = self.own_machines and row["node_type"] is not None and row["node_type"] == row["hostname"]
+        return same and (here or own or row["node_type"] in self.node_types) and self._shared_alike(row)
+
+    def _shared_alike(self, row: Row) -> bool:
+        """Whether it held as much of a GPU. Setting up and lost work are held too, so that a row may show more than its
+        trial had, but not less; half and twice as much are told apart."""
+        if not self.on_gpu:
+            return True
+        if row["gpu_seconds"] is None:  # of a version that did not count it
+            return False
+        held: float = row["gpu_seconds"] / (row["training_seconds"] + row["evaluation_seconds"])
+        return self.gpus is None or (held >= 0.9 * self.gpus and (self.gpus >= 1 or held < 1.8 * self.gpus))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """Ended trials of the same kind, each with what its work took."""
+
+    trials: int
+    machines: Sequence[str]
+    """Types on which they ran."""
+
+    seconds: tuple[float, float]
+    """For the work of the planned trial: each machine's median, from the fastest to the slowest."""
+
+    gpu_hours: tuple[float, float]
+    """Likewise."""
+
+    usd: tuple[float, float] | None
+    """The cheapest and the dearest of them; none where no price was known."""
+
+
+def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> Earlier | None:
+    """What such a trial took in the sweeps of a storage; none if there was none.
+
+    Args:
+        store: Where earlier sweeps are.
+        config: The planned trial.
+        place: Where it would run.
+    """
+    found = [row for row in read_trials(store).to_pylist() if is_alike(row, config, place)]
+    if not found:
+        return None
+    seconds: dict[str, list[float]] = {}
+    gpu_hours: dict[str, list[float]] = {}
+    paid = []
+    for row in found:
+        machine = row["node_type"] or row["device_name"]
+        foreseen = _seconds(row, config)
+        longer = foreseen / (row["training_seconds"] + row["evaluation_seconds"])
+        seconds.setdefault(machine, []).append(foreseen)
+        gpu_hours.setdefault(machine, []).append(longer * (row["gpu_seconds"] or 0.0) / 3600)
+        if row["cost_usd"] is not None:
+            paid.append(longer * row["cost_usd"])
+    return Earlier(
+        trials=len(found),
+        machines=sorted(seconds),
+        seconds=_medians(seconds),
+        gpu_hours=_medians(gpu_hours),
+        usd=(min(paid), max(paid)) if paid else None,
+    )
+
+
+def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
+    """Whether the trial of a row tells what the planned one will take."""
+    if row["state"] not in {"completed", "stopped_early"} or row[CONFIG_PREFIX + "method"] != config.method:
+        return False
+    if not row[config.unit] or not row["training_seconds"]:
+        return False
+    compiled = isinstance(config, ZeroShotConfig) and config.compiles_on("cuda" if place.on_gpu else "cpu")
+    theirs = config_of(row)
+    compared = type(config).model_fields.keys() - (COSTLESS_FIELDS | COUNTED_FIELDS | _TOLD_BY_COLUMNS)
+    same = all(_part(field, getattr(theirs, field)) == _part(field, getattr(config, field)) for field in compared)
+    return same and row["compiled"] == compiled and place.had(row)
+
+
+def _part(field: str, value: object) -> object:
+    """Of a field's value, what counts."""
+    return bool(value) if field in SWITCHES else value
+
+
+def _seconds(row: Row, config: AnyTrialConfig) -> float:
+    """For the planned trial, at the speed of a row's."""
+    theirs = config_of(row)
+    done = row[config.unit]
+    more = config.budget * unit_work(config).flops / (done * unit_work(theirs).flops)
+    more_reports = reports(config) / -(-done // theirs.report_interval)
+    return float(more * row["training_seconds"] + more_reports * row["evaluation_seconds"])
+
+
+def _medians(values: Mapping[str, Any]) -> tuple[float, float]:
+    """The smallest and the largest of the machines' medians."""
+    medians = [statistics.median(of_machine) for of_machine in values.values()]
+    return min(medians), max(medians)

@@ -1,0 +1,72 @@
+"""Images and weights that settings name: by a data set's name, a path or an address. What lies elsewhere is fetched once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.storage import find_object
+from trainables.config import AnyTrialConfig
+from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.errors import DataUnavailableError, TeacherError
+from trainables.storage.addresses import parse_address
+from trainables.storage.node_cache import NodeCache
+from trainables.teachers.teacher import Teacher, load_published_checkpoint
+
+
+def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
+    """The images that a config names, fetched if this machine has none.
+
+    Args:
+        data_root: Folder of data sets in the form torchvision keeps them; ``~`` is the user's home.
+
+    Raises:
+        DataUnavailableError: they are not to be had.
+        StorageError, StorageRefusedError: the storage of a file cannot be used.
+    """
+    return load_dataset(
+        config.dataset,
+        data_root=Path(data_root).expanduser(),
+        file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
+        validation_fraction=config.validation_fraction,
+        split_seed=config.split_seed,
+    )
+
+
+def fetch_dataset(address: str) -> Path:
+    """A data set's Parquet file on this machine; from elsewhere it is fetched once.
+
+    Raises:
+        DataUnavailableError: there is none.
+        StorageError, StorageRefusedError: its storage cannot be used.
+    """
+    file, shown = _fetch(address)
+    if file is None:
+        raise DataUnavailableError(
+            f"dataset {shown}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
+        )
+    return file
+
+
+def _fetch(address: str) -> tuple[Path | None, str]:
+    """A file on this machine, none where there is none, and its address as it may be shown."""
+    store, key = find_object(address)
+    try:
+        file = NodeCache().fetch(store, key)
+    except FileNotFoundError:
+        return None, store.shown(key)
+    return file if file.exists() else None, store.shown(key)
+
+
+def published_teacher(address: str, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits) -> Teacher:
+    """Weights published by others, from a file or an address; from elsewhere they are fetched once.
+
+    Raises:
+        TeacherError: there are none, or they are not what the config says.
+        StorageError, StorageRefusedError: their storage cannot be used.
+    """
+    file, shown = _fetch(address) if parse_address(address).scheme else (Path(address).expanduser(), address)
+    if file is None:
+        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
+    return load_published_checkpoint(
+        file, dataset=dataset, name=name, normalisation=normalisation, splits=splits, shown=shown
+    )

@@ -1,0 +1,103 @@
+"""What a user sees while a sweep runs: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from orchestrator.config import SweepConfig
+from orchestrator.monitor.view import SweepView, TrialView
+from trainables.config import AnyTrialConfig
+
+
+class Progress:
+    """Follows the trials of one session. A context manager; the display is gone at its end."""
+
+    def __init__(
+        self, *, console: Console, sweep: SweepConfig, searched: Sequence[str], num_trials: Callable[[], int]
+    ) -> None:
+        """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended."""
+        self.console = console
+        self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials())
+        self._num_trials = num_trials
+        self._live: Live | None = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def recall(
+        self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, state: str, feasible: bool
+    ) -> None:
+        """A trial ended in an earlier session; it counts as done and may be the best."""
+        self.view.trials[trial_id] = TrialView(
+            settings=settings, state=state, earlier=True, objective=objective, feasible=feasible
+        )
+
+    def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:
+        """A trial has a place to run."""
+        if trial_id in self.view.trials:
+            return
+        self.view.trials[trial_id] = TrialView(settings=settings, unit=config.unit, budget=config.budget)
+        about = self.view.settings_of(trial_id)
+        self._say(f"{trial_id} started" + (f": {about}" if about else ""))
+
+    def reported(self, trial_id: str, report: Mapping[str, Any]) -> None:
+        """A trial has reported."""
+        trial, metric = self.view.trials[trial_id], self.view.shown_metric
+        trial.report(report[trial.unit], report[metric], feasible=self.view.sweep.keeps_constraints(report))
+        unit = trial.unit.replace("_", " ")
+        value = "" if trial.objective is None else f", {metric} {trial.objective:.4f}"
+        self._say(f"{trial_id} {trial.done}/{trial.budget} {unit}{value}")
+
+    def recovering(self, trial_id: str, cause: str) -> None:
+        """A trial's process died or raised; it will be continued."""
+        self.view.losses[cause] += 1
+        # Comes before `started` where a trial fails while it is set up.
+        self.warn(f"{trial_id} is tried again from its last checkpoint, after: {cause}")
+
+    def warn(self, line: str) -> None:
+        """Something the user should know; it stays on the screen above the table."""
+        self.view.last_warning = line
+        self.console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def ended(self, trial_id: str, state: str, error: str) -> None:
+        """A trial has ended."""
+        self.view.trials.setdefault(trial_id, TrialView(settings={})).state = state
+        self.view.num_trials = self._num_trials()
+        line = f"{trial_id} {state.replace('_', ' ')}" + (f": {error}" if error else "")
+        if state in {"failed", "diverged"}:
+            self.warn(line)
+        else:
+            self._say(line)
+
+    def render(self) -> Group:
+        """The table as it stands."""
+        return self.view.render(self._elapsed, rows=max(4, self.console.size.height - 9))
+
+    def summary(self) -> str:
+        """Trials done, best so far, time left."""
+        return self.view.summary(self._elapsed)
+
+    def seconds_left(self) -> float | None:
+        """See ``SweepView``."""
+        return self.view.seconds_left(self._elapsed)
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _say(self, line: str) -> None:
+        if not self._live:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""``zskt status``: a sweep as it stands, from its storage alone; whoever runs it, and wherever, is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from rich.console import Group
+from rich.text import Text
+
+from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.limit import spent_in_words
+from orchestrator.monitor.view import SweepView, TrialView, duration
+from orchestrator.results import ResultReader, Row, config_of, kept_config, read_reports, read_sweeps
+from orchestrator.results.recoveries import causes_of
+from orchestrator.results.schema import OUT_OF_BUDGET
+from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
+from orchestrator.storage import layout
+from trainables.config import AnyTrialConfig
+from trainables.health import warnings
+from trainables.storage.object_store import ObjectStore
+
+_SILENT = 600.0
+"""Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A sweep at one moment."""
+
+    sweep_id: str
+    state: str
+    """``running``, ``silent``, ``finished``, ``interrupted``, ``out of budget`` or ``failed``."""
+
+    sentence: str
+    """The same, with what it rests on."""
+
+    view: SweepView
+    elapsed: float
+    """Seconds of the session that runs, or was the last."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in {"finished", "interrupted", OUT_OF_BUDGET, "failed"}
+
+    def render(self, *, rows: int = 20) -> Group:
+        """For a terminal."""
+        return Group(Text(f"{self.sweep_id}: {self.sentence}"), self.view.render(self.elapsed, rows=rows))
+
+
+class SweepWatch:
+    """Looks at a sweep, once or again and again; each look reads what has come since the last."""
+
+    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._results = ResultReader(store)
+        self._study = WatchedStudy(store, sweep_id)
+
+    def look(self, *, now: datetime | None = None) -> Status:
+        """How the sweep stands.
+
+        Raises:
+            SweepNotFoundError: there is none; the message names those that are there.
+        """
+        now = now or datetime.now(UTC)
+        board = read_leaderboard(self._results, self._sweep_id)
+        sessions = read_sweeps(self._results, self._sweep_id).to_pylist()
+        reports = read_reports(self._results, self._sweep_id).to_pylist()
+        started = max(row["at"] for row in sessions if row["event"] == "started")
+        last = sessions[-1]
+        heard = max([last["at"], *(report["reported_at"] for report in reports)])
+        until = now if last["event"] == "started" else last["at"]
+        view = _view(self._study.trials(), board, reports, started=started)
+        state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
+        return Status(
+            sweep_id=self._sweep_id,
+            state=state,
+            sentence=sentence,
+            view=view,
+            elapsed=max(0.0, (until - started).total_seconds()),
+        )
+
+
+def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> tuple[str, str]:
+    ago = duration((now - heard).total_seconds())
+    if event == "interrupted":
+        return event, f"interrupted {ago} ago; the command that began it goes on with it"
+    if event == OUT_OF_BUDGET:
+        return event, f"stopped {ago} ago with its budget used up; with a larger one the command that began it goes on"
+    if event == "failed":
+        return event, f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
+    if event != "started":
+        return event, f"{event} {ago} ago"
+    if (now - heard).total_seconds() > max(_SILENT, (heard - started).total_seconds() / 2):
+        return "silent", f"no word for {ago}: the process that ran it may be gone, and the same command goes on with it"
+    return "running", f"running, last word {ago} ago"
+
+
+def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], *, started: datetime) -> SweepView:
+    sweep, rows = board.sweep, board.rows
+    ended = {row["trial_id"]: row for row in rows}
+    searched = ["case", "seed"] if sweep.cases else board.searched
+    view = SweepView(sweep=sweep, searched=searched, num_trials=board.total)
+    expenses = Expenses()
+    expenses.recall(rows, reports)
+    view.spent = spent_in_words(expenses, sweep.budget)
+    configs: dict[str, AnyTrialConfig] = {}
+    for trial in known:
+        settings = settings_of_trial(trial)
+        if settings:
+            key = layout.trial_name(trial.number)
+            configs[key] = kept_config(settings)
+            view.trials[key] = _trial_view(configs[key], {"case": case_of_trial(trial), **settings}, "running")
+    for key, row in ended.items():
+        configs[key] = config_of(row)
+        settings = {"case": row["case"], **configs[key].model_dump()}
+        view.trials[key] = _trial_view(configs[key], settings, row["state"], earlier=row["ended_at"] < started)
+    for report in sorted(reports, key=lambda report: report["reported_at"]):
+        key = report["trial_id"]
+        if key not in configs:
+            continue  # its settings are not on this storage
+        view.trials[key].report(
+            report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
+        )
+        recorded = ended[key]["teacher_test_accuracy"] if key in ended else None
+        for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
+            view.last_warning = f"{key}: {line}"
+    for row in sorted(rows, key=lambda row: row["ended_at"]):
+        view.losses += causes_of(row)
+        if row["error"]:
+            view.last_warning = f"{row['trial_id']} {row['state']}: {row['error']}"
+    return view
+
+
+def _trial_view(config: AnyTrialConfig, settings: Mapping[str, Any], state: str, *, earlier: bool = False) -> TrialView:
+    return TrialView(settings=settings, state=state, earlier=earlier, unit=config.unit, budget=config.budget)

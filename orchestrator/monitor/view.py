@@ -1,0 +1,223 @@
+"""A sweep at one moment, for a terminal: told by events (``progress``) or by its storage (``status``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.ranking import may_be_best, place
+from orchestrator.config import SweepConfig
+from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.results.recoveries import in_words
+from trainables.metrics import finite
+
+_EARLIER = "earlier"
+
+_MARKS = {
+    _EARLIER: "dim",
+    "completed": "green",
+    "stopped_early": "yellow",
+    "diverged": "red",
+    "failed": "red",
+    "running": "cyan",
+}
+_BARS = "▁▂▃▄▅▆▇█"
+_WIDEST = 40
+"""Characters of a sparkline."""
+
+
+@dataclass(kw_only=True)
+class TrialView:
+    """One trial."""
+
+    settings: Mapping[str, Any]
+    state: str = "running"
+    """``running``, or how it ended."""
+
+    earlier: bool = False
+    """Whether it ended in an earlier session."""
+
+    unit: str = ""
+    done: int = 0
+    budget: int = 1
+    objective: float | None = None
+    feasible: bool = True
+    """Whether it keeps the sweep's constraints."""
+
+    history: list[float] = field(default_factory=list)
+    """What it has reported of the shown metric."""
+
+    @property
+    def share(self) -> float:
+        """How much of its budget is used, in [0, 1]."""
+        return self.done / self.budget
+
+    def report(self, done: int, value: float | None, *, feasible: bool) -> None:
+        """Take in what it has reported; the same report twice counts once, and what is no number is none."""
+        value = finite(value)
+        if value is not None and done != self.done:
+            self.history.append(value)
+        self.done, self.objective, self.feasible = done, value, feasible
+
+
+@dataclass(kw_only=True)
+class SweepView:
+    """All trials of a sweep, and what one wants to know of them."""
+
+    sweep: SweepConfig
+    """What is run. Where it compares nothing, the accuracy on test images is shown and none is best."""
+    searched: Sequence[str]
+    """Settings that tell a trial from the others."""
+    num_trials: int
+    trials: dict[str, TrialView] = field(default_factory=dict)
+    last_warning: str = ""
+    losses: Counter[str] = field(default_factory=Counter)
+    """Of what trials had to be continued, and how often; of trials that run only those of this process are known."""
+
+    spent: str = ""
+    """What the trials have cost, in words."""
+
+    @property
+    def shown_metric(self) -> str:
+        """What the table shows of each trial."""
+        return self.sweep.objective or TEST_ACCURACY
+
+    @property
+    def ended_count(self) -> int:
+        """Trials that have ended, earlier sessions counted in."""
+        return sum(trial.state != "running" for trial in self.trials.values())
+
+    @property
+    def best(self) -> str | None:
+        """Id of the best trial, as the leaderboard has it; none as long as none may be that."""
+        return self._first(
+            {key: trial for key, trial in self.trials.items() if may_be_best(trial.state, feasible=trial.feasible)}
+        )
+
+    @property
+    def leading(self) -> str | None:
+        """Id of the running trial with the best value so far; none if there is none."""
+        return self._first({key: t for key, t in self.trials.items() if t.state == "running" and t.feasible})
+
+    def _first(self, trials: Mapping[str, TrialView]) -> str | None:
+        if self.sweep.objective is None:
+            return None
+        places = {
+            key: place(self.sweep, state="completed", feasible=True, share=1, objective=value, number=int(key[1:]))
+            for key, trial in trials.items()
+            if (value := trial.objective) is not None
+        }
+        return min(places, key=lambda key: places[key], default=None)
+
+    def seconds_left(self, elapsed: float) -> float | None:
+        """Wall seconds to the end, if the trials to come take as long as those of this session; none before there is one.
+
+        Args:
+            elapsed: Wall seconds since the session began.
+        """
+        work = self._work_done()
+        if work <= 0:
+            return None
+        running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
+        return max(0.0, (self.num_trials - self.ended_count - running) * elapsed / work)
+
+    def settings_of(self, trial_id: str) -> str:
+        """What tells a trial from the others, in a line."""
+        settings = self.trials[trial_id].settings
+        return ", ".join(f"{name}={short(settings[name])}" for name in self.searched if name in settings)
+
+    def summary(self, elapsed: float) -> str:
+        """Trials done, best so far, time left."""
+        parts = [f"{self.ended_count} of {self.num_trials} trials done"]
+        shown = self.best or self.leading
+        if shown:
+            trial, settings = self.trials[shown], self.settings_of(shown)
+            about = f"{shown}: {settings}" if settings else shown
+            what = "best" if self.best else f"leading, at {trial.share:.0%} of its budget:"
+            parts.append(f"{what} {self.sweep.objective} {trial.objective:.4f} ({about})")
+        if self.spent:
+            parts.append(self.spent)
+        left = self.seconds_left(elapsed)
+        if left is not None and self.ended_count < self.num_trials:
+            parts.append(f"about {duration(left)} left")
+        return "; ".join(parts)
+
+    def render(self, elapsed: float, *, rows: int) -> Group:
+        """The table as it stands, running trials first, and what there is to say below it.
+
+        Args:
+            elapsed: See ``seconds_left``.
+            rows: Trials that there is room for.
+        """
+        table = Table(box=None, pad_edge=False)
+        for column in ("trial", "state", "progress", self.shown_metric, *self.searched):
+            table.add_column(column, justify="left" if column in {"trial", "state"} else "right")
+        recent = [key for key in self.trials if not self.trials[key].earlier]
+        shown = sorted(recent, key=lambda key: (self.trials[key].state != "running", key))
+        for key in shown[:rows]:
+            trial = self.trials[key]
+            value = "" if trial.objective is None else f"{trial.objective:.4f}"
+            state = Text(trial.state.replace("_", " "), style=_MARKS[trial.state])
+            settings = (short(trial.settings.get(name)) for name in self.searched)
+            table.add_row(key, state, f"{trial.share:.0%}", value, *settings)
+        lines: list[Any] = [table] if shown else []
+        if len(shown) > rows:
+            lines.append(f"and {len(shown) - rows} more")
+        lines += [Text(line) for line in (self._counts(elapsed), self._best_curve()) if line]
+        if self.losses:
+            lines.append(Text(f"trials were continued after: {in_words(self.losses)}"))
+        if self.last_warning:
+            lines.append(Text(f"last warning: {self.last_warning}", style="yellow"))
+        lines.append(Text(self.summary(elapsed), style="bold"))
+        return Group(*lines)
+
+    def _counts(self, elapsed: float) -> str:
+        """How many are in each state, and how fast they end."""
+        states = [_EARLIER if trial.earlier else trial.state for trial in self.trials.values()]
+        counts = [f"{states.count(state)} {state.replace('_', ' ')}" for state in _MARKS if state in states]
+        work = self._work_done()
+        if work > 0 and elapsed > 0:
+            counts.append(f"{3600 * work / elapsed:.3g} trials an hour")
+        return ", ".join(counts)
+
+    def _best_curve(self) -> str:
+        best = self.best or self.leading
+        history = self.trials[best].history if best else []
+        if len(history) < 2:
+            return ""
+        return f"{best} {sparkline(history)} {history[0]:.4f} to {history[-1]:.4f}"
+
+    def _work_done(self) -> float:
+        """In this session, in trials."""
+        earlier = sum(trial.earlier for trial in self.trials.values())
+        running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
+        return self.ended_count - earlier + running
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Numbers as a line of bars; of very many, evenly spaced ones."""
+    step = -(-len(values) // _WIDEST)
+    shown = values[::-1][::step][::-1]  # the last one is always there
+    low, high = min(shown), max(shown)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((value - low) * scale)] for value in shown)
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.4 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def short(value: object) -> str:
+    """A setting or metric in few characters; empty for none."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,142 @@
+"""What a storage holds, sweep by sweep, and how a sweep is removed from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from orchestrator.errors import SweepNotFoundError
+from orchestrator.results import read_sweeps, read_trials
+from orchestrator.storage import layout, local_path
+from orchestrator.storage.lock import sweep_lock
+from trainables.storage.object_store import ObjectStore
+
+_STATES = {"started": "running, or cut off", None: "no session recorded"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSweep:
+    """What one sweep has left on a storage.
+
+    ``state`` is how its last session ended; ``trials`` counts those that have ended by their state; ``changed`` is when its
+    last session began or ended; ``size`` is in bytes.
+    """
+
+    sweep_id: str
+    state: str
+    trials: Counter[str]
+    changed: datetime | None
+    objects: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """All that a storage holds."""
+
+    sweeps: tuple[StoredSweep, ...]
+    shared: int
+    """Bytes of what belongs to no sweep: teachers, and the checkpoints of those in training."""
+
+    def table(self) -> Table:
+        """A line for each sweep, for a terminal."""
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in ("sweep", "state", "trials", "last session (UTC)", "objects", "size"):
+            table.add_column(heading, justify="right" if heading in {"objects", "size"} else "left")
+        for sweep in self.sweeps:
+            trials = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(sweep.trials.items()))
+            changed = sweep.changed.strftime("%Y-%m-%d %H:%M") if sweep.changed else ""
+            table.add_row(
+                sweep.sweep_id, sweep.state, trials or "none", changed, str(len(sweep.objects)), readable(sweep.size)
+            )
+        return table
+
+
+def take_inventory(store: ObjectStore) -> Inventory:
+    """Look through a whole storage; what was not written by a sweep is not counted."""
+    sizes: dict[str, dict[str, int]] = {}
+    shared = 0
+    for folder in layout.FOLDERS:
+        for key, size in store.sizes(folder).items():
+            owner = layout.owner(key)
+            if owner is None:
+                shared += size
+            else:
+                sizes.setdefault(owner, {})[key] = size
+    last = {row["sweep_id"]: row for row in read_sweeps(store).select(["sweep_id", "event", "at"]).to_pylist()}
+    trials: dict[str, Counter[str]] = {}
+    for row in read_trials(store).select(["sweep_id", "state"]).to_pylist():
+        trials.setdefault(row["sweep_id"], Counter())[row["state"]] += 1
+    sweeps = []
+    for sweep_id, objects in sorted(sizes.items()):
+        row = last.get(sweep_id)
+        event = row["event"] if row else None
+        sweeps.append(
+            StoredSweep(
+                sweep_id=sweep_id,
+                state=_STATES.get(event, str(event)),
+                trials=trials.get(sweep_id, Counter()),
+                changed=row["at"] if row else None,
+                objects=tuple(objects),
+                size=sum(objects.values()),
+            )
+        )
+    return Inventory(sweeps=tuple(sweeps), shared=shared)
+
+
+def find_sweep(store: ObjectStore, sweep_id: str) -> StoredSweep:
+    """One sweep of a storage.
+
+    Raises:
+        SweepNotFoundError: it has left nothing there.
+    """
+    known = take_inventory(store).sweeps
+    for sweep in known:
+        if sweep.sweep_id == sweep_id:
+            return sweep
+    there = ", ".join(sweep.sweep_id for sweep in known) or "no sweeps"
+    raise SweepNotFoundError(f"there is nothing of a sweep {sweep_id}; this storage has {there}")
+
+
+def delete_sweep(store: ObjectStore, sweep: StoredSweep) -> None:
+    """Remove a sweep's results, study, checkpoints, students and reports. Teachers stay.
+
+    The study goes first: if this is interrupted, what is left is no sweep that could go on, and can be deleted again.
+
+    Raises:
+        SweepBusyError: it is being run on this machine.
+    """
+    with sweep_lock(store, sweep.sweep_id):
+        study = store.keys(layout.study_folder(sweep.sweep_id))  # with the lock that we hold
+        store.delete_all(study)
+        store.delete_all(set(sweep.objects) - set(study))
+    for folder in {key.rpartition("/")[0] for key in (*sweep.objects, *study)}:
+        path = local_path(store, folder)
+        if path is not None:
+            _remove_empty(path, Path(store.root))
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """A bucket has no empty folders."""
+    while folder != root:
+        with contextlib.suppress(FileNotFoundError):
+            if os.listdir(folder):  # noqa: PTH208 (one look is enough)
+                return
+            folder.rmdir()
+        folder = folder.parent
+
+
+def readable(size: int) -> str:
+    """Bytes as a person reads them: ``1.4 MB``."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

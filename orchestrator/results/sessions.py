@@ -1,0 +1,132 @@
+"""What a number came from: versions and machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+
+from orchestrator.config import SweepConfig
+from orchestrator.results import read_sweeps
+from orchestrator.run.gpu_sharing import Sharing
+from trainables.config.datasets import OWN_DATASETS
+from trainables.config.network_names import OWN_NETWORKS
+from trainables.config.plugins import installed
+from trainables.storage.object_store import ObjectStore
+
+_LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
+
+
+_PACKAGES = ("cluster", "orchestrator", "search_spaces", "trainables")
+_FOLDER = Path(__file__).parents[2]
+
+
+def package_version() -> str:
+    """The version under which the package is installed."""
+    try:
+        return version("zskt")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def code_hash() -> str:
+    """Of the package's modules and presets as they lie here: the same on two machines that would compute the same.
+
+    Clusters get their code without the history that tells a commit, and a version outlives many changes.
+    """
+    digest = hashlib.sha256()
+    files = [file for name in _PACKAGES for file in (_FOLDER / name).rglob("*.py")]
+    for file in sorted([*files, *(_FOLDER / "search_spaces" / "presets").glob("*.yaml")]):
+        data = file.read_bytes()
+        digest.update(f"{file.relative_to(_FOLDER).as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:12]
+
+
+def code_version() -> str:
+    """The package's version, and the commit if it runs from a checkout; ``+changed`` if that has been edited since."""
+    ours, folder = package_version(), _FOLDER
+    if not (folder / ".git").exists():
+        return ours
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+changed", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ours
+    return f"{ours}+g{commit.stdout.strip()}"
+
+
+def session_row(
+    sweep: SweepConfig,
+    searched: list[str],
+    *,
+    number: int,
+    event: str,
+    cpus: float,
+    gpus: float,
+    domains: Mapping[str, BaseDistribution] | None = None,
+    informed_by: Collection[str] | None = None,
+    sharing: Sharing | None = None,
+    at: datetime | None = None,
+) -> dict[str, Any]:
+    """The row of the ``sweeps`` table for one event of a session.
+
+    Args:
+        sweep: What the session runs.
+        searched: Fields that vary.
+        number: The session's.
+        event: What has happened.
+        cpus: The cluster's.
+        gpus: The cluster's.
+        domains: What those fields are drawn from.
+        informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
+        sharing: What was measured of trials that share a GPU; none: nothing, or not yet.
+        at: When; none: now.
+    """
+    versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    entries = [entry for group in (OWN_NETWORKS, OWN_DATASETS) for entry in installed(group).values()]
+    versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
+    return {
+        "session": number,
+        "event": event,
+        "at": at or datetime.now(UTC),
+        "config_json": sweep.model_dump_json(),
+        "objective": sweep.objective,
+        "searched_json": json.dumps(searched),
+        "domains_json": None if domains is None else _as_json(domains),
+        "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
+        "sharing_json": sharing and sharing.model_dump_json(),
+        "code_version": code_version(),
+        "versions_json": json.dumps(versions),
+        "hostname": platform.node(),
+        "cpus": cpus,
+        "gpus": gpus,
+    }
+
+
+def continued(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> SweepConfig:
+    """A sweep with what earlier sessions of it have settled, if there were any."""
+    configs = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    return sweep.continuing(SweepConfig.stored(configs[-1])) if configs else sweep
+
+
+def _as_json(domains: Mapping[str, BaseDistribution]) -> str:
+    return json.dumps({field: json.loads(distribution_to_json(domain)) for field, domain in sorted(domains.items())})
+
+
+def domains_from_json(text: str) -> dict[str, BaseDistribution]:
+    """The domains that a session kept."""
+    return {field: json_to_distribution(json.dumps(domain)) for field, domain in json.loads(text).items()}

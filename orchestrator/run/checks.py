@@ -1,0 +1,213 @@
+"""Why a session of a sweep does not begin, or ends with its first report: going on would mix results that do not belong
+together, lose some, or come to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import optuna
+import torch
+from optuna.distributions import BaseDistribution
+
+from cluster.prices import Machine, PriceList
+from cluster.session import RaySession
+from orchestrator.config import PERMISSIONS, SweepConfig
+from orchestrator.costs.pricing import prices_of
+from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.results import read_sweeps, read_trials
+from orchestrator.results.sessions import continued, domains_from_json
+from orchestrator.search.space import proposed_configs
+from orchestrator.search.sweep_search import running_trials
+from orchestrator.storage import layout
+from trainables.compute.precision import check_precision
+from trainables.config.datasets import find_spec
+from trainables.metrics import METRICS
+from trainables.networks import check_network
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.object_store import ObjectStore
+from trainables.trial import TrialInputs
+
+
+def check_before_start(
+    sweep: SweepConfig, sweep_id: str, store: ObjectStore, domains: Mapping[str, BaseDistribution]
+) -> SweepConfig:
+    """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
+
+    Args:
+        sweep: What is asked for.
+        sweep_id: Its name.
+        store: Where it is, if it has begun.
+        domains: Of its space, see ``surveyed_space``.
+
+    Raises:
+        ConfigError: its prices cannot be read.
+        SweepMismatchError: the id belongs to a sweep with other settings.
+        NetworkError: a network of another package is not what the loop needs.
+    """
+    sweep = continued(store, sweep_id, sweep)
+    check_same_sweep(store, sweep_id, sweep)
+    check_same_space(store, sweep_id, domains)
+    prices_of(sweep)
+    networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
+    for name, dataset in sorted(networks):
+        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
+    return sweep
+
+
+def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
+    """Refuse other settings than the sweep began with, and what another version began.
+
+    Raises:
+        SweepMismatchError: with the difference.
+    """
+    earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    if not earlier:
+        return
+    # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
+    zero_shot = [row for row in read_trials(store, sweep_id).to_pylist() if row["config_method"] == "zero_shot"]
+    if any(row["config_numerics"] is None for row in zero_shot):
+        raise SweepMismatchError(
+            f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
+            "one a name of its own with --sweep-id"
+        )
+    then, now = _compared(SweepConfig.stored(earlier[-1])), _compared(sweep)
+    different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
+    if different:
+        raise SweepMismatchError(
+            f"sweep {sweep_id} began with other settings:\n  " + "\n  ".join(different) + "\n"
+            "Give this one a name of its own with --sweep-id, or leave --sweep-id out."
+        )
+
+
+def _compared(sweep: SweepConfig) -> dict[str, Any]:
+    """A sweep's identity without what only lets it run, which a later version may ask for and which changes no number."""
+    found = sweep.identity
+    cases = {name: _without_permissions(fields) for name, fields in found["cases"].items()}
+    return {**_without_permissions(found), "trial": _without_permissions(found["trial"]), "cases": cases}
+
+
+def _without_permissions(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in PERMISSIONS}
+
+
+def check_same_space(store: ObjectStore, sweep_id: str, domains: Mapping[str, BaseDistribution]) -> None:
+    """Refuse another space under the same name: a function that was edited, for example. Versions that kept no domains with
+    their sessions began what cannot be compared.
+
+    Raises:
+        SweepMismatchError: with the difference.
+    """
+    kept = [text for text in read_sweeps(store, sweep_id)["domains_json"].to_pylist() if text is not None]
+    if not kept:
+        return
+    then, now = domains_from_json(kept[-1]), dict(domains)
+    different = [
+        f"{field}: {then.get(field, 'not searched')} then, {now.get(field, 'not searched')} now"
+        for field in sorted(then.keys() | now.keys())
+        if then.get(field) != now.get(field)
+    ]
+    if different:
+        raise SweepMismatchError(
+            f"sweep {sweep_id} began with another space:\n  " + "\n  ".join(different) + "\n"
+            "Give this one a name of its own with --sweep-id, or bring the space back as it was."
+        )
+
+
+def check_same_teachers(store: ObjectStore, sweep_id: str, inputs: TrialInputs) -> None:
+    """Refuse another teacher under the same name: a file that was overwritten, for example.
+
+    Raises:
+        SweepMismatchError: with both checksums.
+    """
+    of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
+    columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
+    earlier = {
+        tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
+        for row in read_trials(store, sweep_id).to_pylist()
+    }
+    for (splits, *of_teacher), teacher in inputs.teachers.items():
+        now = teacher.metadata
+        then = earlier.get((*splits, *of_teacher), now.sha256)
+        if then != now.sha256:
+            raise SweepMismatchError(
+                f"sweep {sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
+                "now); give this one a name of its own with --sweep-id"
+            )
+
+
+def check_checkpoints(store: ObjectStore, sweep_id: str, study: optuna.Study, *, say: Callable[[str], None]) -> None:
+    """Refuse a session whose trials could not be continued: they would fail one after the other.
+
+    One checkpoint tells of all: it is their format that may be another version's.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    for trial in running_trials(study)[:1]:
+        checkpoints = CheckpointStore(store.below(layout.checkpoint_folder(sweep_id)))
+        checkpoints.load_newest(layout.trial_name(trial.number), warn=say)
+
+
+def check_first_report(sweep: SweepConfig, trial_id: str, report: Mapping[str, Any]) -> None:
+    """Refuse to go on where a trial does not measure what the search needs of every one: what its first report lacks, no
+    later one has. What is known at a trial's end only is awaited.
+
+    Raises:
+        ConfigError: with what is said of the metric, which is when it is null.
+    """
+    if sweep.cases or report["diverged"]:
+        return
+    for metric in METRICS:
+        if metric.name in sweep.selects_on and not metric.at_end and report[metric.name] is None:
+            use = "optimised" if metric.name in sweep.directions else "constrained"
+            raise ConfigError(
+                f"{metric.name} is {use}, and the first report of {trial_id} is without it. {metric.description} Choose "
+                "another metric, or settings under which every trial measures this one"
+            )
+
+
+def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
+    """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it.
+
+    Raises:
+        ConfigError: it is, and there may be several machines.
+    """
+    if session.hosts > 1 and not sweep.storage.address.scheme:
+        raise ConfigError(
+            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
+            "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+        )
+
+
+def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribution], session: RaySession) -> None:
+    """Refuse a precision that the one machine of a session only imitates, before anything is trained.
+
+    Where there are several machines, or GPUs, each trial finds out where it runs.
+
+    Raises:
+        PrecisionError: a trial has it, or a search may propose it.
+    """
+    if session.hosts > 1 or sweep.gpus_per_trial:
+        return
+    for config in proposed_configs(sweep, domains):
+        check_precision(config, torch.device("cpu"))
+
+
+def check_countable(sweep: SweepConfig, machines: Iterable[Machine], prices: PriceList) -> None:
+    """Refuse a limit that could not be kept.
+
+    Raises:
+        ConfigError: trials take no GPU whose hours could be counted, or a machine has no price.
+    """
+    budget = sweep.budget
+    if budget is None:
+        return
+    if budget.gpu_hours is not None and not sweep.gpus_per_trial:
+        raise ConfigError("budget: {gpu_hours: ...}: these trials take no GPU; use usd, or --gpus")
+    unknown = sorted({str(machine) for machine in machines if prices.hour(machine) is None})
+    if budget.usd is not None and unknown:
+        raise ConfigError(
+            f"budget: {{usd: ...}}: no price is known of {', '.join(unknown)}; write a file with machines: {{NAME: "
+            "{on_demand: ...}} and name it as prices:, or limit gpu_hours"
+        )

@@ -1,0 +1,173 @@
+"""Start, continue or extend a sweep: the same call.
+
+Data flow: config -> study (which trials, what is known) -> Tune (runs them) -> recorder (rows, then study). Everything
+that must outlive the driver is on the sweep's storage; Tune's own folder is scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import optuna
+import pyarrow as pa
+from optuna.distributions import BaseDistribution
+from rich.console import Console
+
+from cluster.private_folder import NoPrivateFolderError
+from cluster.session import NoClusterError, ray_session
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.limit import SpendingLimit
+from orchestrator.costs.pricing import prices_of
+from orchestrator.errors import ClusterError
+from orchestrator.monitor.webhook import Notifier, webhook
+from orchestrator.results import ResultWriter
+from orchestrator.run.checks import check_before_start, check_checkpoints
+from orchestrator.run.outage import storage_failed, wait_for_storage
+from orchestrator.run.session import Driver
+from orchestrator.run.signals import terminate_like_interrupt, tune_environment, warnings_shown
+from orchestrator.search.recovery import rebuild_study
+from orchestrator.search.repair import restore_rows
+from orchestrator.search.space import surveyed_space
+from orchestrator.search.study import open_study
+from orchestrator.search.workload import Agenda, failed_cases
+from orchestrator.storage import open_storage, shown
+from orchestrator.storage.lock import sweep_lock
+from search_spaces import SearchSpace
+from trainables.errors import StorageOutageError
+from trainables.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOutcome:
+    """How a session ended; ``finished`` is false if it was interrupted or what it may spend is used up."""
+
+    sweep_id: str
+    finished: bool
+    out_of_budget: str = ""
+    """What has been spent, where no trial may start; else empty."""
+
+
+def run_sweep(
+    sweep: SweepConfig,
+    *,
+    sweep_id: str | None = None,
+    address: str | None = None,
+    console: Console | None = None,
+    settled: Mapping[Assignment, str] | None = None,
+    until: Mapping[str, int] | None = None,
+) -> SweepOutcome:
+    """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
+
+    When storage is away for longer than patience lasts, the session ends, and another begins once storage is back.
+
+    Args:
+        sweep: What to run.
+        sweep_id: Name of the sweep on its storage; none: made from the config.
+        address: See ``cluster.session.ray_session``.
+        console: Where progress is shown; none: standard output.
+        settled: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
+            ``SWEEP/TRIAL``.
+        until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
+
+    Raises:
+        ConfigError: the space does not fit the config, or a trial does not fit the cluster.
+        SweepMismatchError: the id belongs to a sweep with other settings, or of an earlier version.
+        CheckpointError: trials were left running by a version whose checkpoints this one cannot read.
+        SweepBusyError: another process is running the sweep.
+        ClusterError: there is no Ray at the address.
+        SweepStoppedError: it was interrupted while storage was away.
+        StorageError, DataUnavailableError, TeacherError: what they say.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sweep_id = sweep_id or sweep.default_sweep_id
+    surveyed = surveyed_space(sweep)
+    store = open_storage(sweep.storage)
+    console = console or Console()
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
+    with sweep_lock(store, sweep_id), notifier.watching(), terminate_like_interrupt():
+        while True:
+            try:
+                return _run_session(
+                    sweep,
+                    sweep_id,
+                    store,
+                    surveyed,
+                    notifier,
+                    address=address,
+                    console=console,
+                    settled=settled,
+                    until=until,
+                )
+            except StorageOutageError as error:
+                if sweep.storage.pause_seconds != 0:
+                    notifier.paused(shown(sweep.storage))
+                wait_for_storage(store, sweep.storage, error, say=say)
+
+
+def _run_session(
+    sweep: SweepConfig,
+    sweep_id: str,
+    store: ObjectStore,
+    surveyed: tuple[SearchSpace, dict[str, BaseDistribution]],
+    notifier: Notifier,
+    *,
+    address: str | None,
+    console: Console,
+    settled: Mapping[Assignment, str] | None,
+    until: Mapping[str, int] | None,
+) -> SweepOutcome:
+    """One session of a sweep that is locked.
+
+    Raises:
+        StorageOutageError: storage was away for too long; and whatever ``run_sweep`` raises.
+    """
+    space, domains = surveyed
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    with warnings_shown(console):
+        sweep = check_before_start(sweep, sweep_id, store, domains)
+        study = open_study(store, sweep_id, modes=sweep.directions.values())
+        if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
+            say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")
+        check_checkpoints(store, sweep_id, study, say=say)
+        restore_rows(store, study, sweep, sweep_id, say=say)
+        driver = Driver(
+            sweep=sweep,
+            sweep_id=sweep_id,
+            space=space,
+            domains=domains,
+            store=store,
+            study=study,
+            writer=ResultWriter(store, sweep_id),
+            console=console,
+            agenda=Agenda(
+                sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id), space=space
+            ),
+            limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
+            until=until,
+        )
+        driver.say_start()
+        driver.recall_expenses()
+        if not driver.agenda.finished and driver.limit.allows_another(()):
+            try:
+                with tune_environment(), ray_session(address) as session:
+                    driver.on_cluster(session).run_session(session)
+            except NoClusterError as error:
+                raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+            except NoPrivateFolderError as error:
+                raise ClusterError(str(error)) from error
+            except StorageOutageError:
+                raise
+            except (OSError, pa.ArrowException) as error:
+                raise storage_failed(sweep.storage, error) from error
+            except KeyboardInterrupt:
+                pass  # before or after Tune ran, which has its own answer to Ctrl-C
+            if driver.agenda.finished and driver.agenda.used_up:
+                say(driver.agenda.used_up)
+            notifier.ended(store, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
+        if driver.agenda.finished:
+            driver.writer.compact()
+        return SweepOutcome(sweep_id=sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)

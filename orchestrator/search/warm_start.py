@@ -1,0 +1,141 @@
+"""Begins a search with what other sweeps have found: their completed trials inform the sampler from the first proposal on.
+
+Which trials were taken is kept with the sweep's first session, so that a later one proposes the same even if the other
+sweeps have gone on meanwhile, or the study was lost. They are no trials of this sweep: they have no number, no row and no
+rung.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from orchestrator.analysis.leaderboard import read_leaderboard
+from orchestrator.config import SEEDS, SHARED_FIELDS, WEIGHTLESS_FIELDS, SweepConfig
+from orchestrator.errors import ConfigError
+from orchestrator.results import Row, read_sweeps
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.search.samplers import contains
+from trainables.metrics import DATA_FREE_METRICS
+from trainables.storage.object_store import ObjectStore
+
+_MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
+_OF_BUDGET = {"total_pseudo_batches", "learning_rate_horizon"}
+
+
+def past_trials(
+    store: ObjectStore,
+    sweep_id: str,
+    sweep: SweepConfig,
+    domains: Mapping[str, BaseDistribution],
+    *,
+    say: Callable[[str], None],
+) -> dict[str, FrozenTrial]:
+    """Completed trials of the sweeps that ``warm_start`` names, as the sampler takes them, by ``SWEEP/TRIAL``.
+
+    Only trials count whose values can be compared with this sweep's: of the same data, networks and budget, for a score
+    without data of one teacher, with settings inside of what is searched. Once a session of the sweep has taken some, they
+    stay the same.
+
+    Args:
+        store: Where all of these sweeps are.
+        sweep_id: The sweep that begins, or goes on.
+        sweep: Its config.
+        domains: What it varies.
+        say: Is told what was taken, and what was left out and why.
+
+    Raises:
+        ConfigError: a sweep has no such trial.
+        SweepNotFoundError: there is no such sweep.
+    """
+    kept = [names for names in read_sweeps(store, sweep_id)["informed_by_json"].to_pylist() if names is not None]
+    if kept:
+        return _taken_before(store, json.loads(kept[-1]), sweep, domains)
+    return {
+        name: _as_trial(row, sweep, domains)
+        for other in sweep.warm_start
+        for name, row in _usable(store, other, sweep, domains, say).items()
+    }
+
+
+def _taken_before(
+    store: ObjectStore, names: list[str], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+) -> dict[str, FrozenTrial]:
+    others = dict.fromkeys(name.partition("/")[0] for name in names)
+    rows = {f"{other}/{row['trial_id']}": row for other in others for row in read_leaderboard(store, other).rows}
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ConfigError(
+            f"warm_start: this sweep began with {', '.join(missing)}, which the storage has no longer; bring the rows back, "
+            "or begin anew with --sweep-id"
+        )
+    return {name: _as_trial(rows[name], sweep, domains) for name in names}
+
+
+def _as_trial(row: Row, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    params = {field: row[CONFIG_PREFIX + field] for field in domains if row[CONFIG_PREFIX + field] is not None}
+    return create_trial(
+        params=params,
+        distributions={field: domains[field] for field in params},
+        values=[row[name] for name in sweep.directions],
+    )
+
+
+def _usable(
+    store: ObjectStore,
+    sweep_id: str,
+    sweep: SweepConfig,
+    domains: Mapping[str, BaseDistribution],
+    say: Callable[[str], None],
+) -> dict[str, Row]:
+    board = read_leaderboard(store, sweep_id)
+    if board.sweep.equal_budget != sweep.equal_budget:
+        raise ConfigError(
+            f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
+            "needed"
+        )
+    may_differ = _MAY_DIFFER
+    if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
+        may_differ = _MAY_DIFFER - {"teacher_seed"}  # each teacher has images of its own, on which it scores
+        if board.sweep.teacher_recipe != sweep.teacher_recipe:
+            raise ConfigError(
+                f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
+                "of one teacher"
+            )
+    wanted = sweep.configs()[0].model_dump()
+    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - (_OF_BUDGET if sweep.equal_budget else set())
+    same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
+    reasons: dict[str, int] = {}
+    found: dict[str, Row] = {}
+    for row in board.candidates:
+        reason = _why_not(row, same, sweep, domains)
+        if reason:
+            reasons[reason] = reasons.get(reason, 0) + 1
+        else:
+            found[f"{sweep_id}/{row['trial_id']}"] = row
+    left_out = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
+    if not found:
+        raise ConfigError(
+            f"warm_start: {sweep_id} has no completed trial to begin with{f' ({left_out})' * bool(left_out)}"
+        )
+    say(f"begins with what {len(found)} trials of {sweep_id} found" + (f"; {left_out}" if left_out else ""))
+    return found
+
+
+def _why_not(
+    row: Row, same: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+) -> str | None:
+    """Why a trial's values say nothing here, none if they do: its fields must be the ``same`` or inside of what varies."""
+    for field, value in same.items():
+        if row[CONFIG_PREFIX + field] != value:
+            return f"{field}={row[CONFIG_PREFIX + field]}, here {value}"
+    for field, domain in domains.items():
+        value = row[CONFIG_PREFIX + field]
+        if value is not None and not contains(domain, value):
+            return f"{field} outside of what is searched here"
+    missing = [name for name in sweep.directions if row[name] is None]
+    return f"no {missing[0]}" if missing else None

@@ -1,0 +1,119 @@
+"""Which trials a sweep is to have, and how many of them have ended, go on, or are still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.results import read_trials
+from orchestrator.search.distinct import TriedSettings
+from orchestrator.search.study import ended_trials
+from orchestrator.search.sweep_search import assignment_of, running_trials
+from search_spaces import SearchSpace
+from trainables.storage.object_store import ObjectStore
+
+
+@dataclass(kw_only=True)
+class Agenda:
+    """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
+
+    sweep: SweepConfig
+    """What is run; the driver puts in its place what a first session settles, without which no settings are the trials'."""
+
+    study: optuna.Study
+    settled: Mapping[Assignment, str]
+    """Of a sweep of cases, what need not be run since another sweep has it."""
+
+    failed: frozenset[int]
+    """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
+
+    space: SearchSpace
+    """What a search varies."""
+
+    _last_tried: TriedSettings | None = None
+    """It remembers how far it has looked."""
+
+    @property
+    def total(self) -> int:
+        """Trials that the sweep is to have: of a search no more than its space is good for."""
+        if self.sweep.cases:
+            return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+        return self._tried.in_all(len(ended_trials(self.study)) + len(running_trials(self.study)))
+
+    @property
+    def used_up(self) -> str:
+        """That a search had fewer settings than it was to have trials, in words; empty if it has not."""
+        if self.sweep.cases or self.total >= self.sweep.num_trials:
+            return ""
+        where = "grid" if self.sweep.sampler.name == "grid" else "space"
+        have = "have been tried" if self.finished else "are to be tried"
+        return f"all {self._tried.settings()} settings of the {where} {have}; {self.sweep.num_trials} trials were asked for"
+
+    @property
+    def ended(self) -> int:
+        """Those of them that have ended."""
+        if not self.sweep.cases:
+            return len(ended_trials(self.study))
+        return len(set(self.sweep.assignments()) - self.settled.keys()) - len(self.unended)
+
+    @property
+    def unended(self) -> set[Assignment]:
+        """Of a sweep of cases, those of which no trial has ended."""
+        ended = {assignment_of(trial) for trial in ended_trials(self.study) if trial.number not in self.failed}
+        return set(self.sweep.assignments()) - self.settled.keys() - ended
+
+    @property
+    def running(self) -> int:
+        """Those that run, or that an earlier session left before their end."""
+        running = running_trials(self.study)
+        if not self.sweep.cases:
+            return len(running)
+        return len(set(self.sweep.assignments()) & {assignment_of(trial) for trial in running})
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left."""
+        return self.ended >= self.total
+
+    def sentence(self, *, kept_in: str) -> str:
+        """What a session that begins now will do."""
+        ended, running, again = self.ended, self.running, self._again
+        line = f"{self.total} trials, kept in {kept_in}"
+        if self.used_up:
+            line += f"; {self.used_up}"
+            if self.finished:
+                return f"{line}. The same anew with --sweep-id NAME"
+        if self.finished:
+            more = "--seeds" if self.sweep.cases else "--num-trials"
+            return f"{line}; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
+        if not (ended or running or again):
+            return line
+        new = max(0, self.total - ended - running)
+        line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
+        return f"{line}, {again} of them because they failed before" if again else line
+
+    @property
+    def _tried(self) -> TriedSettings:
+        if self._last_tried is None or self._last_tried.sweep is not self.sweep:
+            self._last_tried = TriedSettings(sweep=self.sweep, space=self.space, study=self.study)
+        return self._last_tried
+
+    @property
+    def _again(self) -> int:
+        """Cases to be run of which a trial has failed."""
+        trials = self.study.get_trials(deepcopy=False)
+        failed = {assignment_of(trial) for trial in trials if trial.number in self.failed}
+        others = {assignment_of(trial) for trial in trials if trial.number not in self.failed}
+        return len(set(self.sweep.assignments()) & failed - others) if self.sweep.cases else 0
+
+
+def failed_cases(store: ObjectStore, sweep_id: str) -> frozenset[int]:
+    """Numbers of the trials of cases that an error has ended: what was wrong may have been mended since.
+
+    None of a search, which learns from failures and goes on with other settings.
+    """
+    rows = read_trials(store, sweep_id).to_pylist()
+    return frozenset(row["trial_number"] for row in rows if row["case"] is not None and row["state"] == "failed")

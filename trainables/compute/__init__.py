@@ -1,0 +1,3 @@
+"""Devices, precision, compilation, CUDA graphs, operations counted."""
+
+from __future__ import annotations

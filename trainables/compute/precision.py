@@ -1,0 +1,48 @@
+"""Whether a machine computes in ``bfloat16``, or only imitates it, which is slow."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.compute.devices import device_name
+from trainables.config import AnyTrialConfig
+from trainables.errors import PrecisionError
+
+_INSTRUCTIONS = {"amx_bf16": "AMX_BF16", "avx512_bf16": "AVX512_BF16", "sve_bf16": "SVE_BF16", "bf16": "Arm's BF16"}
+"""What torch calls a CPU's instructions for bfloat16, and what their makers call them; the fastest first."""
+
+
+def bfloat16_instructions(device: torch.device) -> str | None:
+    """By what a device computes in bfloat16; none where it has nothing for that."""
+    if device.type == "cuda":
+        return "the GPU's own" if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    capabilities = torch.cpu.get_capabilities()
+    return next((name for key, name in _INSTRUCTIONS.items() if capabilities.get(key)), None)
+
+
+def why_slow(config: AnyTrialConfig, device: torch.device) -> str | None:
+    """What a trial's precision costs on a device that only imitates it; none where it does not, or where that is meant.
+
+    The figures are of a small pseudo batch on CPUs (``docs/performance.md``). Of GPUs none has been measured.
+    """
+    if not config.needs_bfloat16 or bfloat16_instructions(device):
+        return None
+    figure = (
+        "" if device.type == "cuda" else " (0.32 s against 0.16 s, and 18.9 s against 0.97 s, for a small pseudo batch)"
+    )
+    times = "longer than" if device.type == "cuda" else "2 to 18 times as long as"
+    return (
+        f"precision=bfloat16: {device_name(device)} has no instructions for it and takes {times} for float32{figure}; "
+        "allowed: precision=float32, or allow_slow_precision=true with it where this is meant"
+    )
+
+
+def check_precision(config: AnyTrialConfig, device: torch.device) -> None:
+    """Refuse a precision that a device only imitates, unless the config says that this is meant.
+
+    Raises:
+        PrecisionError: with what it would cost.
+    """
+    reason = why_slow(config, device)
+    if reason:
+        raise PrecisionError(reason)

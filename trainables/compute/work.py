@@ -1,0 +1,110 @@
+"""What computing takes, counted without doing it: the same on every machine.
+
+Networks run once on torch's meta device, which has shapes and no numbers. ``Rate`` turns what was counted into seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainables.config.datasets import IMAGE_SIZE
+from trainables.networks import build_network
+from trainables.networks.generator import Generator
+
+_CALL_SECONDS = 1e-5
+"""Of one operation, for PyTorch in Python, whatever it computes: about 10 microseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """So much to compute; sums and multiples of it are work again."""
+
+    flops: float = 0
+    """Operations of convolutions and matrix products; a multiplication and an addition are two."""
+
+    bytes: float = 0
+    """That all operations write, element-wise ones too, in float32: what goes through memory, about."""
+
+    calls: float = 0
+    """Operations of torch, whatever they compute."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(flops=self.flops + other.flops, bytes=self.bytes + other.bytes, calls=self.calls + other.calls)
+
+    def __rmul__(self, times: float) -> Work:
+        return Work(flops=times * self.flops, bytes=times * self.bytes, calls=times * self.calls)
+
+    def of_batch(self, images: float) -> Work:
+        """For so many images together, if this is for one: no more calls than for one."""
+        return Work(flops=images * self.flops, bytes=images * self.bytes, calls=self.calls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """How fast a GPU, or so many CPU cores, get work done, about."""
+
+    flops: float
+    """A second."""
+
+    bytes: float
+    """A second."""
+
+    def seconds(self, work: Work) -> float:
+        """What the work takes: computing, writing, and asking for it."""
+        return work.flops / self.flops + work.bytes / self.bytes + work.calls * _CALL_SECONDS
+
+    def times(self, factor: float) -> Rate:
+        """So many of them together."""
+        return Rate(flops=factor * self.flops, bytes=factor * self.bytes)
+
+
+@cache
+def network_work(name: str, *, num_classes: int, channels: int) -> Work:
+    """One forward pass of one image through a network.
+
+    Raises:
+        NetworkError: another package's network cannot be built.
+    """
+    with torch.device("meta"):
+        network = build_network(name, num_classes=num_classes, channels=channels)
+        return _counted(network, torch.empty(1, channels, IMAGE_SIZE, IMAGE_SIZE))
+
+
+@cache
+def generator_work(*, latent_dim: int, width: int, channels: int) -> Work:
+    """One forward pass of the generator that makes one image."""
+    with torch.device("meta"):
+        network = Generator(latent_dim=latent_dim, width=width, channels=channels)
+        return _counted(network, torch.empty(1, latent_dim))
+
+
+def _counted(network: nn.Module, example: Tensor) -> Work:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, _Writing() as writing:
+        network.eval()(example)
+    return Work(flops=int(counter.get_total_flops()), bytes=writing.bytes, calls=writing.calls)
+
+
+class _Writing(TorchDispatchMode):
+    """Counts operations that write, and what they write."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        self.bytes = self.calls = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        first = func._schema.returns[0].alias_info if func._schema.returns else None
+        if first is None or first.is_write:  # else it is a view, which writes nothing
+            self.calls += 1
+            outputs = result if isinstance(result, tuple | list) else (result,)
+            self.bytes += sum(t.numel() * t.element_size() for t in outputs if isinstance(t, Tensor))
+        return result

@@ -1,0 +1,173 @@
+"""What is known of each data set without reading it: shapes, classes, normalisation. Free of torch.
+
+The constants of CIFAR-10 and SVHN are those of the published code; CIFAR-100's are those of the authors' few-shot
+repository. The two MNISTs use their customary training-set moments, measured on 28x28 images before padding. Other data
+sets are those of entry points that installed packages have in the group ``zskt.datasets``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.config.plugins import installed
+from trainables.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+OWN_DATASETS = "zskt.datasets"
+"""Group of the entry points by which other packages bring data sets."""
+
+
+if TYPE_CHECKING:
+    Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+    """Images and labels (count,): as they are read, (count, h, w), (count, h, w, 3) or (count, 3, h, w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """``(pixel / 255 - mean) / std`` per channel; a single value serves every channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set as the networks see it: ``channels`` (1 or 3) x 32 x 32 pixels, labels from 0 to ``num_classes - 1``.
+
+    ``training_images`` is the size of the official training split, by which few-shot training is made as long as training
+    on all data; ``test_images`` that of the test split. ``augment`` says whether the teacher recipe crops and flips its
+    images (section 3.1: CIFAR yes, SVHN no; digits would not survive a flip).
+
+    ``read``, of a data set that another package brings, is given the data root and returns the training and the test split,
+    each as uint8 images (count, 32, 32), (count, 3, 32, 32) or (count, 32, 32, 3) and labels (count,). A set of which nobody
+    has the images has none: its teachers come as files, and its trials are not audited.
+    """
+
+    channels: int
+    num_classes: int
+    training_images: int
+    test_images: int
+    normalisation: Normalisation
+    augment: bool = False
+    read: Callable[[Path], tuple[Split, Split]] | None = None
+
+
+IMAGE_SIZE = 32
+"""Height and width of every image, in pixels; the 28x28 sets are padded with their background (0)."""
+
+_MNIST = Normalisation(mean=(0.1307,), std=(0.3081,))
+_SPECS: dict[str, DatasetSpec] = {
+    "cifar10": DatasetSpec(
+        channels=3,
+        num_classes=10,
+        augment=True,
+        training_images=50_000,
+        test_images=10_000,
+        normalisation=Normalisation(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)),
+    ),
+    "cifar100": DatasetSpec(
+        channels=3,
+        num_classes=100,
+        augment=True,
+        training_images=50_000,
+        test_images=10_000,
+        normalisation=Normalisation(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+    ),
+    "svhn": DatasetSpec(
+        channels=3,
+        num_classes=10,
+        training_images=73_257,
+        test_images=26_032,
+        normalisation=Normalisation(mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+    ),
+    "mnist": DatasetSpec(channels=1, num_classes=10, training_images=60_000, test_images=10_000, normalisation=_MNIST),
+    "fashion_mnist": DatasetSpec(
+        channels=1,
+        num_classes=10,
+        training_images=60_000,
+        test_images=10_000,
+        normalisation=Normalisation(mean=(0.2860,), std=(0.3530,)),
+    ),
+    "digits": DatasetSpec(channels=1, num_classes=10, training_images=4_000, test_images=1_000, normalisation=_MNIST),
+}
+_OTHER_NORMALISATIONS: dict[str, Normalisation] = {
+    "half": Normalisation(mean=(0.5,), std=(0.5,)),
+    "unit": Normalisation(mean=(0.0,), std=(1.0,)),
+}
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The data sets of this project and those that installed packages bring."""
+    return (*_SPECS, *sorted(set(installed(OWN_DATASETS)) - set(_SPECS)))
+
+
+def normalisation_names() -> tuple[str, ...]:
+    """The data sets, each with its own normalisation, and those of no data set."""
+    return (*dataset_names(), *_OTHER_NORMALISATIONS)
+
+
+def is_own(name: str) -> bool:
+    """Whether another package brings the data set."""
+    return name not in _SPECS
+
+
+def find_spec(name: str) -> DatasetSpec:
+    """What is known of a data set.
+
+    Raises:
+        ValueError: unknown name; the message gives those that are known.
+        DatasetError: the package that brings the data set fails, or brings something else.
+    """
+    return _SPECS.get(name) or _own_spec(name)
+
+
+def find_normalisation(name: str) -> Normalisation:
+    """A data set's own normalisation, or ``half`` (pixels in [-1, 1]) or ``unit`` (pixels in [0, 1]).
+
+    Raises:
+        ValueError, DatasetError: as ``find_spec``.
+    """
+    return _OTHER_NORMALISATIONS.get(name) or find_spec(name).normalisation
+
+
+def check_dataset_name(name: str) -> str:
+    """Return the name unchanged if it is that of a data set, raise ``ValueError`` otherwise."""
+    find_spec(name)
+    return name
+
+
+def check_normalisation_name(name: str) -> str:
+    """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
+    if name not in _OTHER_NORMALISATIONS and name not in dataset_names():
+        raise ValueError(f"unknown normalisation {name!r}; known: {', '.join(normalisation_names())}")
+    return name
+
+
+@cache  # looking through all installed packages takes milliseconds
+def _own_spec(name: str) -> DatasetSpec:
+    entry = installed(OWN_DATASETS).get(name)
+    if entry is None:
+        own = ", ".join(sorted(installed(OWN_DATASETS))) or "none"
+        raise ValueError(
+            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet; from installed packages: {own}"
+        )
+    what = f"data set {name} ({entry.value})"
+    try:
+        spec = entry.load()
+    except Exception as error:  # whatever somebody else's code raises
+        raise DatasetError(f"{what} cannot be loaded: {error!r}") from error
+    if not isinstance(spec, DatasetSpec):
+        raise DatasetError(f"{what} is a {type(spec).__name__}; it must be a trainables.config.datasets.DatasetSpec")
+    if spec.channels not in {1, 3} or spec.num_classes < 2 or min(spec.training_images, spec.test_images) < 1:
+        raise DatasetError(f"{what} must have 1 or 3 channels, at least 2 classes, and images in both splits: {spec}")
+    moments = spec.normalisation
+    if {len(moments.mean), len(moments.std)} - {1, spec.channels} or min(moments.std) <= 0:
+        raise DatasetError(f"{what}: mean and std must have 1 or {spec.channels} values, and std be above 0: {moments}")
+    return spec

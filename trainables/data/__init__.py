@@ -1,0 +1,3 @@
+"""Images with their splits."""
+
+from __future__ import annotations

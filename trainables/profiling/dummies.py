@@ -1,0 +1,91 @@
+"""Teachers and images of the right shapes that know and show nothing: for measuring what a trial costs.
+
+What a trial takes in time does not depend on what its networks know, so neither a teacher nor a data set is needed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import AnyTrialConfig
+from trainables.config.datasets import IMAGE_SIZE, find_spec
+from trainables.data.splits import DatasetSplits, ImageSet
+from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
+from trainables.networks import Network, build_network
+from trainables.seeding import seeded, stream
+from trainables.teachers.teacher import Teacher, TeacherMetadata
+
+
+def untrained_teacher(config: AnyTrialConfig) -> Teacher:
+    """A teacher of the config's architecture with its first random weights, BatchNorm fitted to noise.
+
+    Without that a deep network's activations grow from block to block until its beliefs are 0, 1 and denormal numbers
+    between them, in which a CPU computes many times slower than with any teacher that has been trained.
+    """
+    spec = find_spec(config.dataset)
+    with seeded(0, "stand-in"):
+        network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
+    noise = torch.randn(64, spec.channels, IMAGE_SIZE, IMAGE_SIZE, generator=stream(0, "stand-in's noise"))
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    with torch.no_grad():
+        network.train()(noise)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    metadata = TeacherMetadata(
+        dataset=config.dataset,
+        network=str(config.teacher),
+        normalisation=config.normalisation or config.dataset,
+        source="untrained",
+        sha256="",
+        validation_accuracy=None,
+        test_accuracy=0.0,
+        recipe={},
+    )
+    return Teacher(metadata=metadata, weights=network.state_dict())
+
+
+def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
+    """So many black images in the training and test splits, labels in turn; none for validation."""
+    return DatasetSplits(
+        spec=find_spec(config.dataset),
+        train=_blank(train, config),
+        validation=_blank(0, config),
+        test=_blank(test, config),
+    )
+
+
+def blank_probe(config: AnyTrialConfig) -> ProbeSet:
+    """As many grey images of each kind as a probe set has."""
+    shape = (PROBE_IMAGES, find_spec(config.dataset).channels, IMAGE_SIZE, IMAGE_SIZE)
+    return ProbeSet(
+        images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
+        targets=torch.zeros(PROBE_IMAGES, dtype=torch.int64),
+    )
+
+
+class Agreeing(Network):
+    """A network that sees one class in everything, for its usual work: curves are of images on which two networks agree."""
+
+    def __init__(self, network: Network) -> None:
+        """Args: network: Whose work it does."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits that say the same of every image, and the network's activations."""
+        logits, activations = self.network(images)
+        return 0 * logits - torch.arange(logits.shape[1], device=logits.device), activations
+
+    def fold_batch_norms(self) -> None:
+        """The network's."""
+        self.network.fold_batch_norms()
+
+
+def _blank(count: int, config: AnyTrialConfig) -> ImageSet:
+    spec = find_spec(config.dataset)
+    shape = (count, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
+    return ImageSet(images=torch.zeros(shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes)

@@ -1,0 +1,119 @@
+"""What each of several processes on one GPU does while it is measured what they come to together.
+
+It trains a trial on stand-ins as large as the real teacher and images: neither time nor memory depends on what they show.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from trainables.compute.cuda_graphs import WARM_UPS
+from trainables.compute.devices import claim_device, device_name, peak_memory
+from trainables.config import AnyTrialConfig, SupervisedConfig
+from trainables.config.datasets import find_spec
+from trainables.evaluation import transition_curves
+from trainables.profiling.dummies import Agreeing, blank_probe, blank_splits, untrained_teacher
+from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.supervised import SupervisedTrainer
+from trainables.trial import TrialInputs, build_training
+
+_CURVE_IMAGES = 256
+"""Images on which transition curves are tried: more than a GPU takes at once, so that memory is at its highest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What a process knows once it has begun to train."""
+
+    device_name: str
+    gpu_bytes: int
+    """Memory of the GPU; 0 where it computes on a CPU."""
+
+    seconds_each: float
+    """For one pseudo batch, or update, with nobody beside it that trains."""
+
+
+class Neighbour:
+    """One of the processes. Nothing is built before ``begin``."""
+
+    def __init__(self, config: AnyTrialConfig, *, cpus: float) -> None:
+        """Args: config: The trial's settings. cpus: Its CPU cores."""
+        self._config = config
+        self._cpus = cpus
+
+    def begin(self) -> Beginning:
+        """Build the training, and do the first pseudo batches or updates, which are slow, and one more."""
+        # A whole GPU, as far as it knows: what it needs is found out, and not what it would be allowed.
+        device = claim_device(cpus=self._cpus, gpus=1)
+        self._training = stand_in_training(self._config, device)
+        self._device = device
+        for _ in range(WARM_UPS + 1):  # behind them a loop with ``cuda_graphs`` is recorded
+            self.rate(0)
+        total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+        return Beginning(device_name=device_name(device), gpu_bytes=total, seconds_each=1 / self.rate(0))
+
+    def needs(self) -> int:
+        """Bytes of the GPU that a trial takes at most, measuring its student counted in; 0 on a CPU. Only right while this
+        is the only process there."""
+        training = self._training
+        training.report()
+        images = min(training.config.transition_images, len(training.splits.test), _CURVE_IMAGES)
+        if images and training.teacher is not None:
+            student, teacher = Agreeing(training.student), Agreeing(training.teacher)
+            transition_curves(student, teacher, training.splits.test, training.normalisation, images=images, steps=2)
+        return peak_memory(self._device)
+
+    def rate(self, seconds: float) -> float:
+        """Pseudo batches, or updates, that this process does a second.
+
+        Args:
+            seconds: For how long it trains; at least for one of them.
+        """
+        training = self._training
+        step = partial(training.train, 1) if isinstance(training, ZeroShotDistiller) else training.update
+        done, start = 0, time.perf_counter()
+        wait = _end_of_the_queue(self._device)
+        while done == 0 or time.perf_counter() - start < seconds:
+            step()
+            done += 1
+            # One of them stays queued while the next is prepared, as in a trial; more would outlast the time.
+            wait()
+            wait = _end_of_the_queue(self._device)
+        wait()
+        return done / (time.perf_counter() - start)
+
+
+def stand_in_training(config: AnyTrialConfig, device: torch.device) -> ZeroShotDistiller | SupervisedTrainer:
+    """A trial with an untrained teacher and blank images, of each as much as the real trial has."""
+    spec = find_spec(config.dataset)
+    supervised = isinstance(config, SupervisedConfig)
+    if supervised:
+        config = config.model_copy(update={"initial_student": None})
+    splits = blank_splits(
+        config,
+        train=spec.training_images if supervised else 0,
+        test=spec.test_images + round(spec.training_images * config.validation_fraction),
+    )
+    key = config.teacher_key
+    inputs = TrialInputs(
+        splits={config.splits_key: splits},
+        teachers={key: untrained_teacher(config)} if key else {},
+        probes={key: blank_probe(config)} if key else {},
+    )
+    training = build_training(config, inputs, None, device)
+    assert isinstance(training, ZeroShotDistiller | SupervisedTrainer)  # there is no other
+    return training
+
+
+def _end_of_the_queue(device: torch.device) -> Callable[[], None]:
+    """Waits for what the device has been given by now; a CPU has done it."""
+    if device.type != "cuda":
+        return lambda: None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize

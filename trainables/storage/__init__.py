@@ -1,0 +1,3 @@
+"""Objects, checkpoints and students on any filesystem."""
+
+from __future__ import annotations

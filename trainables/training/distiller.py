@@ -1,0 +1,445 @@
+"""Adversarial belief matching: the loop that trains generator and student against a frozen teacher (section 2).
+
+One pseudo batch, with the latents drawn once and kept for all of it:
+
+1. ``generator_steps`` times: images = generator(latents); the generator moves to *increase* the KL divergence between
+   teacher and student on them. The student is in train mode, so its BatchNorm statistics see these images too.
+2. The images are generated anew by the updated generator. The teacher looks at them once.
+3. ``student_steps`` times: the student moves to decrease KL divergence plus attention transfer on those images.
+4. Both learning rates follow a cosine over the trial's pseudo batches.
+
+The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
+and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/test_distiller.py`` compares with
+a plain transcription): the student's updates never used those gradients, and within a student phase the images are equal.
+That is ``numerics=exact``; ``fast`` also computes in another order, see ``hasten``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainables.compute.acceleration import compiled, forget_compiled, hasten, queued_adam, why_not_compiled
+from trainables.compute.cuda_graphs import Recorded
+from trainables.compute.devices import runs_ahead, send, tf32
+from trainables.compute.flops import pseudo_batch_flops
+from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
+from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
+from trainables.data.splits import DatasetSplits
+from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
+from trainables.metrics import DATA_FREE_METRICS
+from trainables.networks import Network, build_network
+from trainables.networks.generator import Generator
+from trainables.seeding import seeded, stream
+from trainables.teachers.teacher import Teacher
+from trainables.training.generator_terms import ExtraTerms
+from trainables.training.losses import attention_map, attention_transfer, beliefs, divergence
+from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
+from trainables.training.reports import Logbook
+from trainables.training.schedules import cosine
+
+_MEANS = (
+    "generator_loss",
+    "student_loss",
+    "divergence",
+    "attention_transfer",
+    "teacher_confidence",
+    "student_confidence",
+    "generator_gradient_norm",
+    "student_gradient_norm",
+    "image_diversity",
+)
+
+
+class _Lesson(NamedTuple):
+    """What a student step learns from: what the teacher makes of the images."""
+
+    logits: Tensor
+    beliefs: Tensor
+    maps: list[Tensor]
+
+
+class _StudentLoss(NamedTuple):
+    """What a student step comes to, all scalars but the logits."""
+
+    loss: Tensor
+    divergence: Tensor
+    attention: Tensor
+    logits: Tensor
+
+
+class ZeroShotDistiller:
+    """One zero-shot trial. See ``trainables.training.protocol.Training`` for what is not said here."""
+
+    def __init__(
+        self,
+        config: ZeroShotConfig,
+        *,
+        teacher: Teacher,
+        splits: DatasetSplits,
+        probe: ProbeSet | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Build the trial's initial state.
+
+        Args:
+            config: The trial's settings.
+            teacher: Weights for ``config.teacher`` on ``config.dataset``.
+            splits: Images to measure accuracies on. The training part is not touched.
+            probe: Images made from the teacher, on which ``data_free_scores`` are found.
+            device: Where everything lives.
+            dtype: Of weights and images; float64 serves comparisons between implementations.
+
+        Raises:
+            ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
+                a probe.
+        """
+        spec = find_spec(config.dataset)
+        self.config = config
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.normalisation = find_normalisation(config.normalisation or config.dataset)
+        self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
+        generator_seed = config.seed if config.generator_seed is None else config.generator_seed
+        self._student_seed = config.seed if config.student_seed is None else config.student_seed
+        with seeded(self._student_seed, "student"):
+            student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+        with seeded(generator_seed, "generator"):
+            generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
+        self.student = student.to(self.device, dtype).train()
+        self.generator = generator.to(self.device, dtype).train()
+        adam = queued_adam if config.numerics == "fast" and runs_ahead(self.device) else torch.optim.Adam
+        self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
+        self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
+        self._scorer = self._make_scorer(probe)
+        if config.numerics == "fast":
+            hasten(teacher=self.teacher, student=self.student, generator=self.generator)
+        # Tensors, for a number would be compiled into the code and that be compiled anew for each.
+        self._temperature = torch.tensor(config.temperature, device=self.device, dtype=dtype)
+        self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
+        # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
+        self._latent_stream = stream(generator_seed, "latents")
+        self._extra_terms = ExtraTerms(config, self.teacher, self._look, stream(generator_seed, "noise"))
+        self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
+        self.splits = splits.measured_on(self.device)
+        self.pseudo_batches = 0
+        self.generator_updates = 0
+        self.student_updates = 0
+        self.training_flops = 0
+        # Pseudo images by predicted class since the last report: (teacher and student, classes).
+        self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
+        self._logbook = Logbook(_MEANS, self.student)
+        self.last_report: Report | None = None
+        if config.attention_weight > 0:
+            self._check_attention(spec.channels)
+        self.compiled = False
+        self.notes: list[str] = []
+        self._find_generator_loss = self._generator_loss
+        self._find_student_loss = self._student_loss
+        self._teach = self._lesson
+        self._launch = self._recorded()
+        if config.compiles_on(self.device.type):
+            self._compile()
+        if config.precision == "tf32" and self.device.type != "cuda":
+            self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
+        if config.cuda_graphs and not runs_ahead(self.device):
+            self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
+
+    @property
+    def done(self) -> int:
+        return self.pseudo_batches
+
+    @property
+    def finished(self) -> bool:
+        return is_finished(self)
+
+    def advance(self, after_each: Callable[[], None] | None = None) -> Report:
+        self.train(next_report(self) - self.pseudo_batches, after_each)
+        return self.report()
+
+    def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
+        """Do that many pseudo batches."""
+        for _ in range(pseudo_batches):
+            with (
+                self._logbook.training(self.student),
+                seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
+                tf32(allowed=self.config.precision == "tf32"),
+            ):
+                self._pseudo_batch()
+            if after_each:
+                after_each()
+
+    def report(self) -> Report:
+        """Measure the student and take the means since the last report. Leaves the networks as they were."""
+        # First, for it waits for the device.
+        entry = self._logbook.report(self, self.student, self.generator, further=self._scores)
+        teacher_balance, student_balance = map(class_balance, self._class_counts)
+        coverage = class_coverage(*self._class_counts)
+        self._class_counts.zero_()
+        step = max(0, self.pseudo_batches - 1)
+        self.last_report = {
+            "pseudo_batches": self.pseudo_batches,
+            "generator_updates": self.generator_updates,
+            "student_updates": self.student_updates,
+            "training_flops": float(self.training_flops),
+            "generator_lr": self._rate(self.config.generator_lr, step),
+            "student_lr": self._rate(self.config.student_lr, step),
+            "teacher_class_entropy": teacher_balance,
+            "student_class_entropy": student_balance,
+            "class_coverage": coverage,
+            **entry,
+        }
+        return self.last_report
+
+    def state_dict(self) -> dict[str, Any]:
+        # What networks draw from global random states follows from the seed and ``pseudo_batches``, so these streams are the
+        # only random state.
+        return {
+            "config": self.config.model_dump(),
+            "student": self.student.state_dict(),
+            "generator": self.generator.state_dict(),
+            "student_optimizer": self.student_optimizer.state_dict()["state"],
+            "generator_optimizer": self.generator_optimizer.state_dict()["state"],
+            "latent_stream": self._latent_stream.get_state(),
+            "compiled": self.compiled,
+            "extra_terms": self._extra_terms.state_dict(),
+            "class_counts": self._class_counts,
+            "counters": {
+                "pseudo_batches": self.pseudo_batches,
+                "generator_updates": self.generator_updates,
+                "student_updates": self.student_updates,
+                "training_flops": self.training_flops,
+            },
+            "logbook": self._logbook.state_dict(),
+            "last_report": self.last_report,
+        }
+
+    def inherit(self, state: Mapping[str, Any]) -> None:
+        """Go on where a trial with other settings has ended; seconds are counted from here.
+
+        Raises:
+            CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
+        """
+        check_same_config(self.config, state, INHERITED_FIELDS)
+        self._restore(state)
+        self._logbook.forget_seconds()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        check_same_config(self.config, state)
+        self._restore(state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.student.load_state_dict(state["student"])
+        self.generator.load_state_dict(state["generator"])
+        load_optimizer(self.student_optimizer, state["student_optimizer"])
+        load_optimizer(self.generator_optimizer, state["generator_optimizer"])
+        self._launch = self._recorded()  # the moments are elsewhere now
+        self._latent_stream.set_state(state["latent_stream"])
+        if state["compiled"] != self.compiled:
+            before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
+            self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
+        self._extra_terms.load_state_dict(state["extra_terms"])
+        self._class_counts.copy_(state["class_counts"])
+        self._logbook.load_state_dict(state["logbook"])
+        counters = state["counters"]
+        self.pseudo_batches = counters["pseudo_batches"]
+        self.generator_updates = counters["generator_updates"]
+        self.student_updates = counters["student_updates"]
+        self.training_flops = counters["training_flops"]
+        self.last_report = state["last_report"]
+
+    def _pseudo_batch(self) -> None:
+        config = self.config
+        set_rate(self.generator_optimizer, self._rate(config.generator_lr, self.pseudo_batches))
+        set_rate(self.student_optimizer, self._rate(config.student_lr, self.pseudo_batches))
+        self._launch(*self._draw())
+        self.pseudo_batches += 1
+        self.generator_updates += config.generator_steps
+        self.student_updates += config.student_steps
+        self.training_flops += pseudo_batch_flops(config)
+
+    def _draw(self) -> list[Tensor]:
+        """A pseudo batch's random numbers, as ``_learn`` takes them."""
+        config = self.config
+        further = config.student_steps if config.latents == "fresh" else 0
+        shape = (config.batch_size, config.latent_dim)
+        # One draw after the other: a single larger one gives other numbers.
+        latents = [torch.randn(shape, generator=self._latent_stream, dtype=self.dtype) for _ in range(1 + further)]
+        noise = [self._extra_terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
+        return [send(numbers, self.device) for numbers in (torch.stack(latents), *noise) if numbers is not None]
+
+    def _learn(self, latents: Tensor, *noise: Tensor) -> None:
+        """The device's part of a pseudo batch. All that it changes are tensors that stay where they are.
+
+        Args:
+            latents: (draws, batch, latent_dim): of the generator's steps, then of each student step that has its own.
+            noise: For each generator step where an extra term adds noise to images, in their shape.
+        """
+        config = self.config
+        self.student.requires_grad_(False)  # its gradients in the generator's step were never used
+        self.student.train(config.student_mode_in_generator_step == "train")
+        generator_losses, generator_norms, scored = zip(
+            *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
+            strict=True,
+        )
+        self.student.train().requires_grad_(True)
+
+        if config.latents == "shared":
+            images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents[0])
+            lesson = self._teach(images)
+        for number in range(config.student_steps):
+            if config.latents == "fresh":
+                images = self._updated_images(latents[1 + number])
+                lesson = self._teach(images)
+            step, student_norm = self._student_step(images, lesson)
+
+        self._logbook.means.add(
+            torch.stack(generator_losses).mean(),
+            step.loss,
+            step.divergence,
+            step.attention,
+            lesson.logits.softmax(1).amax(1).mean(),
+            step.logits.softmax(1).amax(1).mean(),
+            torch.stack(generator_norms).mean(),
+            student_norm,
+            _diversity(images),
+        )
+        predicted = torch.stack([lesson.logits.argmax(1), step.logits.argmax(1)])
+        classes = torch.arange(self._class_counts.shape[1], device=self.device)
+        self._class_counts += (predicted.unsqueeze(2) == classes).sum(1)
+
+    def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
+        loss, images = self._find_generator_loss(latents, noise)
+        norm = self._update(self.generator, self.generator_optimizer, loss)
+        return loss.detach(), norm, images.detach()
+
+    def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss, and the images on which it was found."""
+        images = self._images(latents)
+        student_logits, _ = self._look(self.student, images)
+        teacher_logits, _ = self._look(self.teacher, images)
+        teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self._temperature)
+        loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
+        for term in self._extra_terms.terms(images, student_logits, teacher_logits, noise):
+            loss = loss + term
+        return loss, images
+
+    def _updated_images(self, latents: Tensor) -> Tensor:
+        """What the generator, after its update, makes of the latents."""
+        # Shared latents: the published loop makes the same images once more in each student step.
+        times = self.config.student_steps if self.config.latents == "shared" else 1
+        with torch.no_grad(), self.generator.counted_as(times):
+            return self._images(latents)
+
+    def _lesson(self, images: Tensor) -> _Lesson:
+        with torch.no_grad():
+            logits, activations = self._look(self.teacher, images)
+            teacher_beliefs = beliefs(logits, self.config.student_divergence, self._temperature)
+            return _Lesson(logits, teacher_beliefs, self._attention_maps(activations))
+
+    def _student_step(self, images: Tensor, lesson: _Lesson) -> tuple[_StudentLoss, Tensor]:
+        """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
+        found = self._find_student_loss(images, lesson)
+        norm = self._update(self.student, self.student_optimizer, found.loss)
+        return _StudentLoss(*(value.detach() for value in found)), norm
+
+    def _student_loss(self, images: Tensor, lesson: _Lesson) -> _StudentLoss:
+        logits, activations = self._look(self.student, images)
+        distance = self._divergence(self.config.student_divergence, logits, lesson.beliefs)
+        if self.config.attention_weight == 0:
+            return _StudentLoss(distance, distance, torch.zeros_like(distance), logits)
+        attention = attention_transfer(self._attention_maps(activations), lesson.maps)
+        return _StudentLoss(distance + self._attention_weight * attention, distance, attention, logits)
+
+    def _look(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What a network makes of images, in the config's precision; logits as precise as the weights."""
+        with self._autocast():
+            logits, activations = network(images)
+        return logits.to(self.dtype), activations
+
+    def _images(self, latents: Tensor) -> Tensor:
+        with self._autocast():
+            images: Tensor = self.generator(latents)
+        return images.to(self.dtype)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+
+    def _divergence(self, name: Divergence, student_logits: Tensor, teacher_beliefs: Tensor) -> Tensor:
+        config = self.config
+        student_beliefs = beliefs(student_logits, name, self._temperature)
+        value = divergence(name, student_beliefs, teacher_beliefs, config.divergence_reduction)
+        return value * self._temperature**2 if config.temperature_factor == "squared" else value
+
+    def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = self.config.gradient_clip_norm
+        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit)
+        optimizer.step()
+        return norm
+
+    def _attention_maps(self, activations: list[Tensor]) -> list[Tensor]:
+        if self.config.attention_weight == 0:
+            return []
+        return [attention_map(activation.to(self.dtype)) for activation in activations]
+
+    def _rate(self, initial: float, pseudo_batch: int) -> float:
+        return cosine(initial, pseudo_batch, self.config.horizon)
+
+    def _recorded(self) -> Callable[..., None]:
+        """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
+        return Recorded(self._learn) if self.config.cuda_graphs and runs_ahead(self.device) else self._learn
+
+    def _make_scorer(self, probe: ProbeSet | None) -> DataFreeScorer | None:
+        if not self.config.data_free_scores:
+            return None
+        if probe is None:
+            raise ValueError(
+                "data_free_scores=true: needs the teacher's probe set; trainables.probe.make_probe makes it"
+            )
+        return DataFreeScorer(probe, self.teacher)
+
+    def _scores(self) -> Report:
+        """Data-free scores, null where they are not asked for."""
+        return self._scorer.score(self.student) if self._scorer else dict.fromkeys(DATA_FREE_METRICS)
+
+    def _compile(self) -> None:
+        """Compile the three parts with most of the work, if torch can."""
+        reason = why_not_compiled(self.device)
+        if reason:
+            self.notes.append(
+                f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
+                "compilation=never says that this is meant"
+            )
+            return
+        forget_compiled()
+        self._find_generator_loss = compiled(self._generator_loss)
+        self._find_student_loss = compiled(self._student_loss)
+        self._teach = compiled(self._lesson)
+        self.compiled = True
+
+    def _check_attention(self, channels: int) -> None:
+        """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
+        blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=self.device, dtype=self.dtype)
+        with torch.no_grad():
+            self.student.eval()
+            sizes = [[tuple(a.shape[2:]) for a in net(blank)[1]] for net in (self.student, self.teacher)]
+            self.student.train()
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"attention_weight={self.config.attention_weight:g}: the activations of {self.config.student} "
+                f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
+                "networks of one family"
+            )
+
+
+def _diversity(images: Tensor) -> Tensor:
+    """How much of the images' variation lies between them, in [0, 1]: 0 where all are alike."""
+    return images.std(0).mean() / images.std((0, 2, 3)).mean().clamp_min(1e-12)
