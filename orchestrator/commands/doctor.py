@@ -31,6 +31,7 @@ from orchestrator.errors import ClusterError, ZsktError
 from orchestrator.storage import find_storage, open_storage, shown
 from trainables.config import AnyTrialConfig
 from trainables.errors import TrialError
+from trainables.storage.addresses import expand_home
 
 LARGEST_SKEW_SECONDS = 5.0
 """By which a node's clock may differ from the head's. Rows and logs are put in order by time."""
@@ -431,7 +432,7 @@ def gather(
         return ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=there).remote(*arguments)
 
     if storage is not None and not storage.address.scheme:  # processes elsewhere have other working folders
-        storage = storage.model_copy(update={"uri": str(Path(storage.uri).expanduser().resolve())})
+        storage = storage.model_copy(update={"uri": str(expand_home(storage.uri).resolve())})
     asked = [on(node, local_facts, storage, marker, borrow_credentials) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)
     facts = []

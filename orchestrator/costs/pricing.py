@@ -16,6 +16,7 @@ from cluster.prices import Machine, PriceList, described_machines, read_prices
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from trainables.compute.work import Rate, Work
+from trainables.storage.addresses import expand_home
 
 Span = tuple[float, float]
 """From and to; the same twice where it is known."""
@@ -138,7 +139,7 @@ def prices_of(sweep: SweepConfig) -> PriceList:
         ConfigError: its own file with prices is none.
     """
     try:
-        return read_prices(Path(sweep.prices).expanduser() if sweep.prices else None)
+        return read_prices(expand_home(sweep.prices) if sweep.prices else None)
     except ValueError as error:
         raise ConfigError(f"prices: {error}") from error
 

@@ -8,7 +8,7 @@ from orchestrator.storage import find_object
 from trainables.config import AnyTrialConfig
 from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import DataUnavailableError, TeacherError
-from trainables.storage.addresses import parse_address
+from trainables.storage.addresses import expand_home, parse_address
 from trainables.storage.node_cache import NodeCache
 from trainables.teachers.teacher import Teacher, load_published_checkpoint
 
@@ -25,7 +25,7 @@ def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
     """
     return load_dataset(
         config.dataset,
-        data_root=Path(data_root).expanduser(),
+        data_root=expand_home(data_root),
         file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
         validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
@@ -64,7 +64,7 @@ def published_teacher(address: str, *, dataset: str, name: str, normalisation: s
         TeacherError: there are none, or they are not what the config says.
         StorageError, StorageRefusedError: their storage cannot be used.
     """
-    file, shown = _fetch(address) if parse_address(address).scheme else (Path(address).expanduser(), address)
+    file, shown = _fetch(address) if parse_address(address).scheme else (expand_home(address), address)
     if file is None:
         raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
     return load_published_checkpoint(

@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import StorageError, config_error
-from trainables.storage.addresses import GOOGLE, parse_address
+from trainables.storage.addresses import GOOGLE, expand_home, parse_address
 from trainables.storage.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
 from trainables.storage.filesystems.s3 import is_passing, make_client, refusal, split
 from trainables.storage.object_store import ObjectStore
@@ -139,7 +139,7 @@ def _config(storage: StorageConfig | str) -> StorageConfig:
 def _locate(config: StorageConfig) -> tuple[Filesystem, str]:
     address = config.address
     if address.scheme == "":
-        return LocalFilesystem(), str(Path(address.path).expanduser().resolve())
+        return LocalFilesystem(), str(expand_home(address.path).resolve())
     if address.scheme == "file":  # not resolved: on other machines the links may be others
         return LocalFilesystem(), str(Path(address.path))
     if not address.host:

@@ -67,6 +67,8 @@ def test_a_folder_has_the_name_that_was_typed(scheme: str, name: str, tmp_path: 
 @example(name="t#1")
 @example(name="a?b")
 @example(name="%23 +é")
+@example(name="~")
+@example(name="~nobody")
 def test_a_relative_folder_has_the_name_that_was_typed(name: str, tmp_path: Path) -> None:
     place = tmp_path / uuid.uuid4().hex
     place.mkdir()

@@ -152,6 +152,15 @@ def test_a_trial_leaves_a_machine_that_is_drained_with_all_that_it_has_done(
     drained = iter([False, False, True])  # the watcher tells trials first, and Ray then
     first = prepared(config())
     first._leaving, first._draining = (lambda: True), (lambda: next(drained))
+    saver = first._saver
+    assert saver is not None
+    save = saver.save
+
+    def save_and_wait(*what: Any) -> None:  # while one is being written, a trial takes no other, and does not leave
+        save(*what)
+        saver.wait()
+
+    monkeypatch.setattr(saver, "save", save_and_wait)
     assert numbers(first.train()) == expected[0]
     with pytest.raises(Left):
         first.train()

@@ -11,7 +11,9 @@ themselves. Only in the address of a bucket does ``?`` have a meaning; in a path
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 GOOGLE = ("gs", "gcs")
@@ -118,3 +120,14 @@ def parse_address(text: str) -> Address:
         query = options if mark else None
     host, slash, path = rest.partition("/")
     return Address(scheme=scheme, host=host, path=slash + path, query=query)
+
+
+def expand_home(path: str) -> Path:
+    """Return a path with the user's home for a leading ``~``, and another user's for ``~NAME`` where there is such a user.
+
+    ``./~`` stays a folder of that name, which ``Path.expanduser`` takes for the home, as it drops the ``./`` first.
+    """
+    if path.startswith("~"):
+        with suppress(RuntimeError):  # no such user
+            return Path(path).expanduser()
+    return Path(path)

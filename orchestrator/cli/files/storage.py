@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from orchestrator.cli.options import DataRoot, Storage, Verbose, errors_as_messa
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, unknown_name
 from trainables.config.datasets import dataset_names
-from trainables.storage.addresses import parse_address
+from trainables.storage.addresses import expand_home, parse_address
 
 dataset = typer.Typer(
     help="Data sets as Parquet files.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -42,7 +41,7 @@ def export(
         from trainables.data.splits import load_dataset
 
         store, key = find_object(address)
-        root = Path(data_root or SweepConfig.model_fields["data_root"].default).expanduser()
+        root = expand_home(data_root or SweepConfig.model_fields["data_root"].default)
         splits = load_dataset(name, data_root=root, validation_fraction=0)
         parts = {"train": splits.train, "test": splits.test}
         data = dataset_parquet({split: (part.images, part.labels) for split, part in parts.items()}, name=name)
