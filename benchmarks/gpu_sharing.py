@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.training_loop import make_config
 from cluster.session import ray_session
-from orchestrator.results.inventory import readable
+from orchestrator.formatting import readable
 from orchestrator.run.gpu_sharing import PROCESSES, Neighbours, SharingError
 from orchestrator.run.gpu_sharing_measurement import ray_neighbours
 from trainables.config import ZeroShotConfig

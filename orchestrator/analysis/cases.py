@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from orchestrator.config import WEIGHTLESS_FIELDS, Assignment, SweepConfig
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration, mean_and_deviation
 from orchestrator.results import Row, Source, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.config import AnyTrialConfig, ZeroShotConfig
@@ -69,7 +69,7 @@ class CaseResults:
             table.add_row(
                 case,
                 str(len(rows)),
-                *(spread(self.values(case, metric)) for metric in self.metrics),
+                *(mean_and_deviation(self.values(case, metric), ".2%") for metric in self.metrics),
                 f"{statistics.fmean(errors):.4f}" if errors else "",
                 duration(seconds) if rows else "",
             )
@@ -137,11 +137,3 @@ def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, s
         for assignment, row in results.rows.items()
         if row["sweep_id"] != sweep_id
     }
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean of shares and their population standard deviation, in percent; empty of none, the mean alone of one."""
-    if not values:
-        return ""
-    deviation = f" ± {statistics.pstdev(values):.2%}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2%}{deviation}"

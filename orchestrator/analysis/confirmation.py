@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analysis.cases import CaseResults, read_cases, spread
+from orchestrator.analysis.cases import CaseResults, read_cases
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.analysis.paired import PairedDifference, paired_difference
 from orchestrator.config import SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.formatting import mean_and_deviation
 from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results import Source, read_sweeps
 from orchestrator.storage import layout
@@ -96,7 +97,7 @@ class Confirmation:
                 _numbers(values, self.objective),
                 Text("" if of_published else _interval(difference, self.objective)),
                 "" if of_published else _share(difference.confidence_above),
-                spread(self.results.values(case, TEST_ACCURACY)),
+                mean_and_deviation(self.results.values(case, TEST_ACCURACY), ".2%"),
             )
         return table
 
@@ -137,9 +138,8 @@ def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None
 
 def _numbers(values: Sequence[float], metric: str) -> str:
     """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
-    if is_share(metric) or not values:
-        return spread(values)
-    return f"{statistics.fmean(values):.4g}" + (f" ± {statistics.pstdev(values):.2g}" if len(values) > 1 else "")
+    number, deviation = (".2%", ".2%") if is_share(metric) else (".4g", ".2g")
+    return mean_and_deviation(values, number, deviation)
 
 
 def _interval(difference: PairedDifference, metric: str) -> str:

@@ -17,7 +17,7 @@ from orchestrator.analysis.ranking import STATES, may_be_best, place
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepNotFoundError
-from orchestrator.monitor.view import duration, short
+from orchestrator.formatting import duration, short
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.search.distinct import TriedSettings

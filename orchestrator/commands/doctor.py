@@ -104,7 +104,7 @@ def local_facts(
     import ray
     import torch
 
-    from orchestrator.results.sessions import code_hash, package_version
+    from orchestrator.version import code_hash, package_version
     from trainables.compute.precision import bfloat16_instructions
 
     found: dict[str, Any] = {

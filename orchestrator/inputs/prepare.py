@@ -14,8 +14,8 @@ from cluster.credentials import no_credentials
 from cluster.preemption import leaving
 from cluster.process_failures import LOST_MACHINE
 from orchestrator.config import SweepConfig
+from orchestrator.formatting import duration
 from orchestrator.inputs.files import load_images, published_teacher
-from orchestrator.monitor.view import duration
 from orchestrator.storage.layout import TEACHERS, training_folder
 from trainables.compute.devices import claim_device
 from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig

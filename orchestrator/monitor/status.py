@@ -14,7 +14,8 @@ from rich.text import Text
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
-from orchestrator.monitor.view import SweepView, TrialView, duration
+from orchestrator.formatting import duration
+from orchestrator.monitor.view import SweepView, TrialView
 from orchestrator.results import ResultReader, Row, config_of, kept_config, read_reports, read_sweeps
 from orchestrator.results.recoveries import causes_of
 from orchestrator.results.schema import OUT_OF_BUDGET

@@ -14,6 +14,7 @@ from rich.text import Text
 from orchestrator.analysis.ranking import may_be_best, place
 from orchestrator.config import SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.formatting import duration, short, sparkline
 from orchestrator.results.recoveries import in_words
 from trainables.metrics import finite
 
@@ -27,9 +28,6 @@ _MARKS = {
     "failed": "red",
     "running": "cyan",
 }
-_BARS = "▁▂▃▄▅▆▇█"
-_WIDEST = 40
-"""Characters of a sparkline."""
 
 
 @dataclass(kw_only=True)
@@ -198,26 +196,3 @@ class SweepView:
         earlier = sum(trial.earlier for trial in self.trials.values())
         running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
         return self.ended_count - earlier + running
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Numbers as a line of bars; of very many, evenly spaced ones."""
-    step = -(-len(values) // _WIDEST)
-    shown = values[::-1][::step][::-1]  # the last one is always there
-    low, high = min(shown), max(shown)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value - low) * scale)] for value in shown)
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min`` or ``3.4 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def short(value: object) -> str:
-    """A setting or metric in few characters; empty for none."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

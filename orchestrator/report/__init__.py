@@ -12,8 +12,8 @@ from orchestrator.report.extras import read_extras
 from orchestrator.report.page import Figure, render
 from orchestrator.report.sections import chapter_of, comparison_of
 from orchestrator.results import ResultReader
-from orchestrator.results.sessions import code_version
 from orchestrator.storage import find_storage, layout
+from orchestrator.version import code_version
 from trainables.storage.object_store import ObjectStore
 
 __all__ = ["Comparison", "SweepData", "Trial", "make_report", "read_sweep", "report_figures", "write_report"]

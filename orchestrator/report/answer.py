@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.analysis.statistics import rank_correlation
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
-from orchestrator.report.figures.style import short
+from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Text
 from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
@@ -172,7 +172,7 @@ def _named(trial: Trial, searched: Sequence[str]) -> str:
 
 
 def _settings(settings: Mapping[str, Any], searched: Sequence[str]) -> str:
-    return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in searched)
+    return ", ".join(f"{words(name)} {setting_text(settings.get(name))}" for name in searched)
 
 
 def _difference(better: float, metric: str) -> str:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from plotly.offline import get_plotlyjs
 
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 
 
 class Measured(str):

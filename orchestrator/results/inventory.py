@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.table import Table
 
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.formatting import readable
 from orchestrator.results import read_sweeps, read_trials
 from orchestrator.storage import layout, local_path
 from orchestrator.storage.lock import sweep_lock
@@ -130,13 +131,3 @@ def _remove_empty(folder: Path, root: Path) -> None:
                 return
             folder.rmdir()
         folder = folder.parent
-
-
-def readable(size: int) -> str:
-    """Bytes as a person reads them: ``1.4 MB``."""
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
@@ -17,56 +14,13 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
 from orchestrator.run.gpu_sharing import Sharing
+from orchestrator.version import code_version
 from trainables.config.datasets import OWN_DATASETS
 from trainables.config.network_names import OWN_NETWORKS
 from trainables.config.plugins import installed
 from trainables.storage.object_store import ObjectStore
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
-
-
-_PACKAGES = ("cluster", "orchestrator", "search_spaces", "trainables")
-_FOLDER = Path(__file__).parents[2]
-
-
-def package_version() -> str:
-    """The version under which the package is installed."""
-    try:
-        return version("zskt")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def code_hash() -> str:
-    """Of the package's modules and presets as they lie here: the same on two machines that would compute the same.
-
-    Clusters get their code without the history that tells a commit, and a version outlives many changes.
-    """
-    digest = hashlib.sha256()
-    files = [file for name in _PACKAGES for file in (_FOLDER / name).rglob("*.py")]
-    for file in sorted([*files, *(_FOLDER / "search_spaces" / "presets").glob("*.yaml")]):
-        data = file.read_bytes()
-        digest.update(f"{file.relative_to(_FOLDER).as_posix()} {len(data)}\n".encode() + data)
-    return digest.hexdigest()[:12]
-
-
-def code_version() -> str:
-    """The package's version, and the commit if it runs from a checkout; ``+changed`` if that has been edited since."""
-    ours, folder = package_version(), _FOLDER
-    if not (folder / ".git").exists():
-        return ours
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changed", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ours
-    return f"{ours}+g{commit.stdout.strip()}"
 
 
 def session_row(

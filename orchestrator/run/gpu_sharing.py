@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.results.inventory import readable
+from orchestrator.formatting import readable
 from trainables.config import Config
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import StorageError, SweepStoppedError
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.storage import shown
 from trainables.errors import StorageOutageError

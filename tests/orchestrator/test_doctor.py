@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from cluster.capacity import Capacity, NodeType
+from orchestrator import version as provenance
 from orchestrator.cli import app
 from orchestrator.commands.doctor import (
     Finding,
@@ -27,7 +28,6 @@ from orchestrator.commands.doctor import (
     start_worker,
 )
 from orchestrator.config.blocks import StorageConfig
-from orchestrator.results import sessions as provenance
 from tests.orchestrator.test_plan import tiny
 
 ROOT = Path(__file__).parents[2]

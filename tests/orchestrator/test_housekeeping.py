@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.formatting import readable
 from orchestrator.results import ResultWriter
-from orchestrator.results.inventory import readable, take_inventory
+from orchestrator.results.inventory import take_inventory
 from orchestrator.search.study import open_study
 from orchestrator.storage import layout, open_storage
 from orchestrator.storage.lock import sweep_lock

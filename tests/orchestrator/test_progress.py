@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
+from orchestrator.formatting import duration
 from orchestrator.monitor.live import Progress
-from orchestrator.monitor.view import duration
 from trainables.config import ZeroShotConfig
 
 

@@ -16,9 +16,9 @@ from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.formatting import sparkline
 from orchestrator.monitor.live import Progress
 from orchestrator.monitor.status import Status, SweepWatch
-from orchestrator.monitor.view import sparkline
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row

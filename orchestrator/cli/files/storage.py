@@ -35,7 +35,7 @@ def export(
         file = parse_address(address)
         if file.name != f"{name}.parquet":
             raise ConfigError(f"{file.shown}: the file must be called {name}.parquet, after what it holds")
-        from orchestrator.results.inventory import readable
+        from orchestrator.formatting import readable
         from orchestrator.storage import find_object
         from trainables.data.parquet import dataset_parquet
         from trainables.data.splits import load_dataset
@@ -58,7 +58,8 @@ def sweeps(storage: Storage = None, verbose: Verbose = False) -> None:
 
     Example: zskt sweeps --storage s3://bucket/prefix
     """
-    from orchestrator.results.inventory import readable, take_inventory
+    from orchestrator.formatting import readable
+    from orchestrator.results.inventory import take_inventory
     from orchestrator.storage import find_storage, shown
 
     console = make_console()
@@ -85,7 +86,8 @@ def delete(
 
     Example: zskt delete quickstart-1a2b3c4d --storage ./runs
     """
-    from orchestrator.results.inventory import delete_sweep, find_sweep, readable
+    from orchestrator.formatting import readable
+    from orchestrator.results.inventory import delete_sweep, find_sweep
     from orchestrator.storage import find_storage, shown
 
     console = make_console()

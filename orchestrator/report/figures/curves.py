@@ -18,7 +18,7 @@ from orchestrator.report.figures.style import (
     VERMILION,
     figure,
     metric_axis,
-    short,
+    setting_text,
     value_format,
 )
 from orchestrator.report.figures.transitions import COLOURS, add_band
@@ -167,7 +167,7 @@ def _add_bundle(
 
 def _add_line(made: go.Figure, trial: Trial, data: SweepData, *, name: str, colour: str, dash: str) -> None:
     points = _points(trial, data.metric)
-    settings = ", ".join(f"{words(field)} {short(trial.settings.get(field))}" for field in data.searched)
+    settings = ", ".join(f"{words(field)} {setting_text(trial.settings.get(field))}" for field in data.searched)
     made.add_scatter(
         x=[share for share, _ in points],
         y=[value for _, value in points],

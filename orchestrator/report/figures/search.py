@@ -21,7 +21,7 @@ from orchestrator.report.figures.style import (
     hover,
     metric_axis,
     setting_axis,
-    short,
+    setting_text,
     value_format,
 )
 from orchestrator.report.figures.transitions import add_band
@@ -153,7 +153,7 @@ def _dimension(name: str, values: list[Any]) -> dict[str, Any]:
             "label": words(name),
             "values": [math.log10(value) for value in values],
             "tickvals": ticks,
-            "ticktext": [short(10**tick) for tick in ticks],
+            "ticktext": [setting_text(10**tick) for tick in ticks],
         }
     return {"label": words(name), "values": values}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from orchestrator.formatting import short
 from orchestrator.report.data import STEP_RATIO, Trial, words
 from orchestrator.report.figures.transitions import COLOURS
 from trainables.metrics import is_share
@@ -66,7 +67,7 @@ def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
 
 def hover(trial: Trial, searched: Sequence[str]) -> str:
     """What a trial says of itself when pointed at."""
-    settings = "<br>".join(f"{words(name)} {short(trial.settings.get(name))}" for name in searched)
+    settings = "<br>".join(f"{words(name)} {setting_text(trial.settings.get(name))}" for name in searched)
     state = words(trial.state)
     return f"<b>{trial.trial_id}</b>, {state}<br>{settings}"
 
@@ -76,9 +77,9 @@ def value_format(metric: str, axis: str = "y") -> str:
     return f"%{{{axis}:.2%}}" if is_share(metric) else f"%{{{axis}:.4g}}"
 
 
-def short(value: object) -> str:
-    """A setting's value in few characters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def setting_text(value: object) -> str:
+    """Format a setting's value as the page has it."""
+    return short(value, digits=3, missing="None")
 
 
 def _ticks(low: float, high: float) -> list[float]:

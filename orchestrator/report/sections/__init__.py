@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, words
 from orchestrator.report.extras import Extras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 from orchestrator.report import figures
 from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from orchestrator.analysis.cases import CASE_HEADINGS
 from orchestrator.config.fields import TEST_ACCURACY
+from orchestrator.formatting import mean_and_deviation
 from orchestrator.report import answer
 from orchestrator.report.data import SweepData, computing_seconds, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
-from orchestrator.report.figures.style import short
+from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Block, Section, Table, time_cell
 from orchestrator.results import Row
 from orchestrator.results.schema import CONFIG_PREFIX
@@ -52,7 +53,7 @@ def best_case_sentence(data: SweepData, extras: Extras) -> str:
     if not means:
         return "No trial has ended yet, so there is no answer."
     best = max(means, key=lambda case: means[case])
-    return answer.cases_sentence(best, _spread(values[best], data.metric), len(values[best]))
+    return answer.cases_sentence(best, _mean(values[best], data.metric), len(values[best]))
 
 
 def _trial_table(data: SweepData) -> Table:
@@ -75,7 +76,7 @@ def _trial_table(data: SweepData) -> Table:
         rows=[
             [
                 *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"] + front(row)]),
-                *(short(row[CONFIG_PREFIX + name]) for name in settings),
+                *(setting_text(row[CONFIG_PREFIX + name]) for name in settings),
                 *(shown(row[name], name) for name in metrics),
                 data.board.ending(row),
                 "" if row["student_updates"] is None else f"{row['student_updates']:,}",
@@ -97,7 +98,7 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
     for case in data.sweep.only or data.sweep.cases:
         found = [row for assignment, row in cases.rows.items() if assignment.case == case]
         seconds = [computing_seconds(row) or 0.0 for row in found]
-        spreads = [_spread(cases.values(case, metric), metric) for metric in cases.metrics]
+        spreads = [_mean(cases.values(case, metric), metric) for metric in cases.metrics]
         rows.append(
             [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]
         )
@@ -123,9 +124,9 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
             mean, low, high = (factor * value for value in (difference.mean, difference.low, difference.high))
             interval, sure = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]", f"{difference.confidence_above:.0%}"
         values = found.results.values(case, data.metric)
-        test = _spread(found.results.values(case, TEST_ACCURACY), TEST_ACCURACY)
-        settings = (short(found.sweep.cases[case].get(name)) for name in data.searched)
-        rows.append([label, *settings, str(len(values)), _spread(values, data.metric), interval, sure, test])
+        test = _mean(found.results.values(case, TEST_ACCURACY), TEST_ACCURACY)
+        settings = (setting_text(found.sweep.cases[case].get(name)) for name in data.searched)
+        rows.append([label, *settings, str(len(values)), _mean(values, data.metric), interval, sure, test])
     headings = (
         "setting",
         *map(words, data.searched),
@@ -147,9 +148,6 @@ def _heading(metric: str, data: SweepData) -> str:
     return short_names.get(metric, words(metric))
 
 
-def _spread(values: Sequence[float], metric: str) -> str:
-    """Mean and population standard deviation."""
-    if not values:
-        return ""
-    deviation = f" ± {shown(statistics.pstdev(values), metric)}" if len(values) > 1 else ""
-    return f"{shown(statistics.fmean(values), metric)}{deviation}"
+def _mean(values: Sequence[float], metric: str) -> str:
+    """Format the mean of a metric and its deviation as the page's other tables have the metric."""
+    return mean_and_deviation(values, ".2%" if is_share(metric) else ".4g")

@@ -12,7 +12,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.util import placement_group_table
 
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 
 PATIENCE_SECONDS = 60.0
 """A trial's process takes some seconds to start; one that is not there by then has no room."""

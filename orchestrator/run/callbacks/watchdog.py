@@ -19,7 +19,7 @@ from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config.blocks import HungConfig
-from orchestrator.monitor.view import duration
+from orchestrator.formatting import duration
 from trainables.heartbeat import end_if_lifeless
 from trainables.ray_trainables import HOLD
 
