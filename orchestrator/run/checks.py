@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.results import read_sweeps, read_trials
 from orchestrator.results.sessions import continued, domains_from_json
 from orchestrator.search.space import proposed_configs
-from orchestrator.search.sweep_search import running_trials
+from orchestrator.search.study import running_trials
 from orchestrator.storage import layout
 from trainables.compute.precision import check_precision
 from trainables.config.datasets import find_spec

@@ -40,10 +40,11 @@ from orchestrator.run.gpu_sharing import Sharing
 from orchestrator.run.gpu_sharing_measurement import settle_sharing
 from orchestrator.run.outage import stopped
 from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.search.outcomes import ended_state
 from orchestrator.search.schedulers import BudgetScheduler, make_scheduler
 from orchestrator.search.space import published_settings
 from orchestrator.search.study import ended_trials, past_reports
-from orchestrator.search.sweep_search import StudySearcher, ended_state
+from orchestrator.search.sweep_search import StudySearcher
 from orchestrator.search.warm_start import past_trials
 from orchestrator.search.workload import Agenda
 from orchestrator.storage import layout, shown

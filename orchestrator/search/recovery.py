@@ -15,12 +15,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import Row, config_of, read_reports, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.search.outcomes import told_state, told_values, told_violations
 from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE
-from orchestrator.search.sweep_search import (
-    told_state,
-    told_values,
-    told_violations,
-)
 from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig, config_class
 from trainables.metrics import finite

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 from orchestrator.config import SweepConfig
 from orchestrator.results import ResultReader, ResultWriter, Row, read_reports
 from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
-from orchestrator.search.study import CONFIG_ATTRIBUTE, ended_trials
-from orchestrator.search.sweep_search import assignment_of, ended_state
+from orchestrator.search.outcomes import ended_state
+from orchestrator.search.study import CONFIG_ATTRIBUTE, assignment_of, ended_trials
 from orchestrator.storage import layout
 from trainables.metrics import METRICS
 from trainables.storage.object_store import ObjectStore

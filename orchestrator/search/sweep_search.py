@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import pyarrow as pa
@@ -27,19 +27,23 @@ from ray.tune.search import Searcher
 from orchestrator.config import PERMISSIONS, Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
+from orchestrator.search.journal import one_step
+from orchestrator.search.outcomes import EndState, told_state, told_values, told_violations
 from orchestrator.search.population import Population, SuccessionSampler
 from orchestrator.search.samplers import InformedSampler, keep_search_space, make_sampler
-from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, one_step
+from orchestrator.search.study import (
+    ASSIGNMENT_ATTRIBUTE,
+    CONFIG_ATTRIBUTE,
+    DIVERGED_ATTRIBUTE,
+    assignment_of,
+    running_trials,
+)
 from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.ray_trainables import GPUS
 from trainables.seeding import derive_seed
-
-EndState = Literal["completed", "stopped_early", "diverged", "failed"]
-
-_UNUSED = "unused_budget"
 
 
 class StudySearcher(Searcher):
@@ -325,42 +329,3 @@ class StudySearcher(Searcher):
             config = config.model_copy(update={"initial_student": student})
         trial.set_user_attr(ASSIGNMENT_ATTRIBUTE, asdict(assignment))
         return config
-
-
-def told_state(state: str) -> TrialState:
-    """How Optuna calls the end of a trial: COMPLETE is only one that used its whole budget."""
-    return {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}.get(state, TrialState.FAIL)
-
-
-def ended_state(trial: FrozenTrial) -> EndState:
-    """How a trial ended, as far as the study knows."""
-    if trial.state is TrialState.FAIL:
-        return "diverged" if DIVERGED_ATTRIBUTE in trial.user_attrs else "failed"
-    return "completed" if trial.state is TrialState.COMPLETE else "stopped_early"
-
-
-def told_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
-    """The objectives of a completed trial; a sweep of cases compares nothing, but Optuna wants a value."""
-    return [float(report[name]) for name in sweep.directions] or [0.0]
-
-
-def told_violations(sweep: SweepConfig, state: str, report: Mapping[str, Any], share: float) -> dict[str, float]:
-    """What Optuna is told of a trial's constraints; above 0 is broken."""
-    told = told_state(state)
-    found = {} if told is TrialState.FAIL else sweep.violations(report)
-    if told is TrialState.PRUNED and sweep.further_objectives:
-        # Optuna cannot rank a trial without values of all objectives. As a broken constraint it can: below all that are
-        # complete, and the lower, the earlier the trial was stopped.
-        found[_UNUSED] = 1 - share
-    return found
-
-
-def running_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that were asked for and have not ended, as far as the study knows."""
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
-def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
-    """Which case and seed a trial is for; none in a search, or if its driver died before it was settled."""
-    kept = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE)
-    return Assignment(**kept) if kept else None

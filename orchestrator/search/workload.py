@@ -10,8 +10,7 @@ import optuna
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import read_trials
 from orchestrator.search.distinct import TriedSettings
-from orchestrator.search.study import ended_trials
-from orchestrator.search.sweep_search import assignment_of, running_trials
+from orchestrator.search.study import assignment_of, ended_trials, running_trials
 from search_spaces import SearchSpace
 from trainables.storage.object_store import ObjectStore
 

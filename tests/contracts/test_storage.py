@@ -12,7 +12,7 @@ import torch
 from optuna.storages import JournalStorage
 
 from orchestrator.results import ResultWriter, read_reports
-from orchestrator.search.study import ObjectJournal
+from orchestrator.search.journal import ObjectJournal
 from orchestrator.storage import find_storage, open_storage, shown
 from tests.conftest import PLACES
 from tests.orchestrator.test_results import report

@@ -20,9 +20,10 @@ from orchestrator.costs.limit import SpendingLimit
 from orchestrator.results import ResultWriter
 from orchestrator.run.session import Driver
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
+from orchestrator.search.outcomes import EndState
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.sweep_search import StudySearcher
 from orchestrator.search.workload import Agenda
 from search_spaces import SearchSpace, resolve_space
 from trainables.storage.object_store import ObjectStore

@@ -7,10 +7,11 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.config import SweepConfig
+from orchestrator.search.outcomes import EndState
 from orchestrator.search.population import explored
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from trainables.config import INHERITED_FIELDS
 from trainables.storage.object_store import ObjectStore

@@ -10,8 +10,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.search.recovery import rebuild_study
 from orchestrator.search.space import survey_space
-from orchestrator.search.study import open_study, settings_of_trial
-from orchestrator.search.sweep_search import assignment_of
+from orchestrator.search.study import assignment_of, open_study, settings_of_trial
 from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import make_distiller

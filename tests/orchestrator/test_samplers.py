@@ -10,9 +10,10 @@ from optuna.search_space import IntersectionSearchSpace
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
+from orchestrator.search.outcomes import EndState
 from orchestrator.search.samplers import check_sampler, make_sampler
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from trainables.storage.object_store import ObjectStore
 

@@ -22,8 +22,9 @@ from orchestrator.monitor.status import Status, SweepWatch
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
+from orchestrator.search.outcomes import EndState
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.sweep_search import StudySearcher
 from orchestrator.search.workload import Agenda
 from orchestrator.storage import layout
 from search_spaces import resolve_space

@@ -8,7 +8,8 @@ import pytest
 from optuna.storages import JournalStorage
 
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.search.study import BatchedJournal, ObjectJournal, one_step, open_study, watched_storage
+from orchestrator.search.journal import BatchedJournal, ObjectJournal, one_step
+from orchestrator.search.study import open_study, watched_storage
 from trainables.storage.object_store import ObjectStore
 
 Open = Callable[[], optuna.Study]
@@ -113,7 +114,7 @@ def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore)
 def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_nothing(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.search.study._GATHERED_FROM", 10)
+    monkeypatch.setattr("orchestrator.search.journal._GATHERED_FROM", 10)
     journal = ObjectJournal(store)
     entries = [{"number": number} for number in range(30)]
     for entry in entries[:20]:

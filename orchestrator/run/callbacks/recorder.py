@@ -21,7 +21,8 @@ from orchestrator.results.recoveries import CAUSES, causes_json
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.run.checks import check_first_report
-from orchestrator.search.sweep_search import EndState, StudySearcher
+from orchestrator.search.outcomes import EndState
+from orchestrator.search.sweep_search import StudySearcher
 from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS, finite
