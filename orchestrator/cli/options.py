@@ -17,7 +17,8 @@ from rich.console import Console
 
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
-from orchestrator.errors import ConfigError, ZsktError, config_error
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError, ZsktError
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
 

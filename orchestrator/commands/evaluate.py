@@ -13,7 +13,8 @@ from torchvision.utils import save_image
 
 from cluster.cpus import available_cpus
 from orchestrator.config.blocks import StorageConfig
-from orchestrator.errors import ConfigError, SweepNotFoundError, config_error
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.inputs.files import load_images, published_teacher
 from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves

@@ -10,8 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.config.blocks import Scalar
+from orchestrator.config.messages import config_error
 from orchestrator.config.sweep import SweepConfig, trial_model
-from orchestrator.errors import ConfigError, config_error, unknown_name
+from orchestrator.errors import ConfigError, unknown_name
 from search_spaces import resolve_space
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path

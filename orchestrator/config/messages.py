@@ -1,10 +1,12 @@
-"""What a field accepts, in words, read from its type and bounds."""
+"""What a field accepts, in words, read from its type and bounds, and what was wrong with a value that it refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.errors import ConfigError, unknown_name
 
 
 def allowed_values(model: type[BaseModel], field: str) -> str:
@@ -36,3 +38,41 @@ def _describe(schema: dict[str, Any]) -> str:
 
 def _plain(bound: float) -> str:
     return "2^63" if bound == 2**63 else f"{bound:g}"
+
+
+def config_error(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:
+    """Turn pydantic's findings into one line each: field, value, and what is allowed.
+
+    Args:
+        origin: Where the values come from, e.g. a preset's file name.
+    """
+    lines = []
+    for finding in error.errors():
+        path = [str(part) for part in finding["loc"]]
+        if len(path) == 2 and finding["type"] in {"string_type", "dict_type"}:
+            path = path[:1]  # of a field that may be one or the other pydantic speaks twice
+        owner = _owner(model, path)
+        message = finding["msg"].removeprefix("Value error, ")
+        if not path:
+            lines.append(message)
+        elif finding["type"] == "extra_forbidden" and owner:
+            inside = "".join(f"{part}: " for part in path[:-1])
+            lines.append(inside + unknown_name("field", path[-1], owner.model_fields))
+        elif finding["type"] == "secret":
+            lines.append(f"{'.'.join(path)}: {message}")
+        elif finding["type"] == "value_error" or owner is None:
+            lines.append(f"{'.'.join(path)}={finding['input']!r}: {message}")
+        else:
+            allowed = allowed_values(owner, path[-1])
+            lines.append(f"{'.'.join(path)}={finding['input']!r}: not allowed; {path[-1]} must be {allowed}")
+    return ConfigError(f"{origin}: " + "\n".join(dict.fromkeys(lines)))
+
+
+def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
+    """The model that the last part of a path is a field of; none if the path leads into something else."""
+    for part in path[:-1]:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        model = field.annotation
+    return model

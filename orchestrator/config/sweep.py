@@ -18,7 +18,8 @@ from pydantic import ValidationError, model_validator
 from orchestrator.config.blocks import ResourcesConfig, check_address
 from orchestrator.config.budget import TrialBudget
 from orchestrator.config.fields import STORED, Mode, SweepFields
-from orchestrator.errors import ConfigError, config_error
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import AUDITS, METRICS
 

@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from orchestrator.config.blocks import StorageConfig
-from orchestrator.errors import StorageError, config_error
+from orchestrator.config.messages import config_error
+from orchestrator.errors import StorageError
 from trainables.storage.addresses import GOOGLE, expand_home, parse_address
 from trainables.storage.filesystems import ArrowFilesystem, Filesystem, LocalFilesystem, S3Filesystem
 from trainables.storage.filesystems.s3 import is_passing, make_client, refusal, split
