@@ -25,7 +25,8 @@ import torch
 from benchmarks.digits_runs import digits, train_teacher
 from orchestrator.config.blocks import SchedulerConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.search.schedulers import make_scheduler
+from orchestrator.schedulers.base import Decision
+from orchestrator.search.schedulers import make_rule
 from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
 from trainables.training.distiller import ZeroShotDistiller
@@ -107,9 +108,7 @@ class Outcome:
 
 def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.Generator) -> Outcome:
     """Run one sweep of these trials, two at a time."""
-    judge = make_scheduler(
-        scheduler, objective="a", mode="max", used=lambda config, result: 0, budget=REPORTS, past_reports=[]
-    )
+    rule = make_rule(scheduler, mode="max", budget=REPORTS)
     waiting = [curves[index] for index in draw.integers(len(curves), size=12)]
     best = max(curve.accuracies[-1] for curve in waiting)
     mean_work = float(np.mean([curve.work for curve in curves]))
@@ -128,7 +127,8 @@ def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.
     while events:
         now, number, report = heapq.heappop(events)
         curve = trials[number]
-        stops = judge is not None and judge.decide(f"t{number}", report, curve.accuracies[report - 1]) == "STOP"
+        accuracy = curve.accuracies[report - 1]
+        stops = rule is not None and rule.on_report(f"t{number}", report, accuracy) is Decision.STOP
         if report == REPORTS:
             completed.append(curve)
         if report == REPORTS or stops:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.config.blocks import SchedulerConfig
-from orchestrator.search.schedulers import BudgetScheduler, make_scheduler
+from orchestrator.schedulers.base import Decision
+from orchestrator.search.schedulers import make_rule
 
 _IMAGINED = 200
 """Trials that are imagined in all, in as many searches as that makes."""
@@ -51,7 +52,7 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
         report_interval: In the same unit; trials are compared when they report.
         trials: Of the whole search.
     """
-    if _scheduler(config, budget) is None:
+    if make_rule(config, mode="max", budget=budget) is None:
         return WHOLE
     size = min(trials, max(_LARGEST, 2 * config.minimum_trials))
     random = np.random.default_rng(0)
@@ -67,15 +68,10 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
 
 def _share(config: SchedulerConfig, budget: int, places: Sequence[int], values: Sequence[float] | np.ndarray) -> float:
     """What trials use that report these values at all places, in this order."""
-    scheduler = _scheduler(config, budget)
-    assert scheduler is not None  # whoever asks has looked
+    rule = make_rule(config, mode="max", budget=budget)
+    assert rule is not None  # whoever asks has looked
     used = 0
     for number, value in enumerate(values):
-        ends = (place for place in places if scheduler.decide(str(number), place, float(value)) == "STOP")
+        ends = (place for place in places if rule.on_report(str(number), place, float(value)) is Decision.STOP)
         used += next(ends, budget)
     return used / (budget * len(values))
-
-
-def _scheduler(config: SchedulerConfig, budget: int) -> BudgetScheduler | None:
-    """A new one that has seen no trial; none where none is stopped."""
-    return make_scheduler(config, objective="value", mode="max", used=lambda *_: 0, budget=budget, past_reports=())

@@ -41,7 +41,7 @@ from orchestrator.run.gpu_sharing_measurement import settle_sharing
 from orchestrator.run.outage import stopped
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.outcomes import ended_state
-from orchestrator.search.schedulers import BudgetScheduler, make_scheduler
+from orchestrator.search.schedulers import TuneScheduler, make_rule
 from orchestrator.search.space import published_settings
 from orchestrator.search.study import ended_trials, past_reports
 from orchestrator.search.sweep_search import StudySearcher
@@ -293,17 +293,20 @@ class Driver:
         with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
         return with_resources
 
-    def _scheduler(self) -> BudgetScheduler | None:
+    def _scheduler(self) -> TuneScheduler | None:
         if self.sweep.objective is None:
             return None
-        return make_scheduler(
+        rule = make_rule(
             self.sweep.scheduler,
-            objective=self.sweep.objective,
             mode=self.sweep.mode,
-            used=partial(_budget_used, self.sweep),  # Tune pickles schedulers, and the driver holds locks
             budget=self.sweep.trial_budget,
             past_reports=past_reports(self.study),
         )
+        if rule is None:
+            return None
+        # Tune pickles schedulers, and the driver holds locks.
+        used = partial(_budget_used, self.sweep)
+        return TuneScheduler(rule, objective=self.sweep.objective, used=used)
 
     def _concurrency(self, session: RaySession) -> int:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -17,12 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config import Assignment
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.schedulers.base import PastReport
 from orchestrator.search.journal import BatchedJournal, ObjectJournal, WatchedJournal, file_journal, gathered_journal
 from orchestrator.storage import layout, local_path
 from trainables.storage.object_store import ObjectStore
-
-if TYPE_CHECKING:
-    from orchestrator.search.schedulers import PastReport  # brings Ray, which whoever only reads can do without
 
 CONFIG_ATTRIBUTE = "config"
 """Under which the study keeps a trial's settings, as JSON."""

@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_reports, read_sweeps, read_trials
-from orchestrator.search.schedulers import AshaScheduler
+from orchestrator.schedulers.asha import AshaRule
+from orchestrator.search.schedulers import make_rule
 from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import find_storage
 from tests.comparison import differences
@@ -66,14 +67,8 @@ def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
     study = open_study(find_storage(sweep.storage), sweep_id, modes=["max"])
     trials = [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study.trials]
     assert TrialState.RUNNING not in {t.state for t in study.trials}
-    asha = AshaScheduler(
-        sweep.scheduler,
-        objective="validation_accuracy",
-        mode="max",
-        used=lambda config, result: 0,
-        budget=sweep.trial_budget,
-        past_reports=past_reports(study),
-    )
+    asha = make_rule(sweep.scheduler, mode="max", budget=sweep.trial_budget, past_reports=past_reports(study))
+    assert isinstance(asha, AshaRule)
     return trials, [asha.entries(rung) for rung in asha.rungs]
 
 

@@ -1,0 +1,81 @@
+"""Asynchronous successive halving (Li et al., 2020): a trial ends at a rung unless it is among the best there.
+
+As in Tune and in the paper's stopping variant, the first trial at a rung always goes on. A trial is compared once at each
+rung, at its first report there, by the mean of its last few reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.schedulers.base import BudgetRule, PastReport
+
+
+class AshaRule(BudgetRule):
+    """Stops a trial at a rung unless it is among the best 1/reduction_factor of the trials seen there."""
+
+    def __init__(
+        self,
+        *,
+        rungs: Iterable[int],
+        reduction_factor: int,
+        smoothing: int,
+        mode: str,
+        past_reports: Iterable[PastReport] = (),
+    ) -> None:
+        """Make the rule of one session.
+
+        Args:
+            rungs: Where trials are compared, in the budget's unit, ascending.
+            reduction_factor: At each rung the best 1/reduction_factor go on.
+            smoothing: Of how many last reports the mean is compared.
+            mode: See ``BudgetRule``.
+            past_reports: See ``BudgetRule``.
+        """
+        self.rungs = list(rungs)
+        self._reduction_factor = reduction_factor
+        self._smoothing = smoothing
+        self._entries: dict[int, dict[str, tuple[int, float]]] = {rung: {} for rung in self.rungs}
+        """By rung and trial: where its first report there was, and the mean of its last few by then."""
+        super().__init__(mode=mode, past_reports=past_reports)
+
+    def entries(self, rung: int) -> dict[str, float]:
+        """What each trial had at a rung, by trial; larger is better."""
+        return {trial_id: value for trial_id, (_, value) in self._entries[rung].items()}
+
+    def _note(self, trial_id: str, used: int, value: float) -> None:
+        super()._note(trial_id, used, value)
+        rung = self._rung(used)
+        if rung is not None:
+            self._entries[rung].setdefault(trial_id, (used, self._smoothed(trial_id, used)))
+
+    def _goes_on(self, trial_id: str, used: int) -> bool:
+        import numpy as np  # a tenth of a second that reading a config need not take
+
+        rung = self._rung(used)
+        if rung is None or self._entries[rung][trial_id][0] != used:
+            return True
+        values = self.entries(rung)
+        cutoff = np.percentile(list(values.values()), 100 * (1 - 1 / self._reduction_factor))
+        return bool(values[trial_id] >= cutoff)
+
+    def _rung(self, used: int) -> int | None:
+        """The highest that is reached."""
+        return max((rung for rung in self.rungs if used >= rung), default=None)
+
+    def _smoothed(self, trial_id: str, used: int) -> float:
+        import numpy as np  # as above
+
+        reports = self._values[trial_id]
+        last = sorted(place for place in reports if place <= used)[-self._smoothing :]
+        return float(np.mean([reports[place] for place in last]))
+
+
+def rung_budgets(*, grace: float, reduction_factor: int, budget: int) -> list[int]:
+    """Where trials are compared: after the grace share of the budget, times the factor each, below the end."""
+    rung = max(1.0, grace * budget)
+    rungs = []
+    while rung < budget:
+        rungs.append(round(rung))
+        rung *= reduction_factor
+    return rungs

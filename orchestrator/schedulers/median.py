@@ -1,0 +1,42 @@
+"""Median stopping (Golovin et al., Google Vizier, 2017): a trial ends that is worse than most others were on average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.schedulers.base import BudgetRule, PastReport
+
+
+class MedianRule(BudgetRule):
+    """Stops a trial whose best value so far is below the median of the other trials' averages up to the same budget."""
+
+    def __init__(
+        self, *, grace: float, minimum_trials: int, budget: int, mode: str, past_reports: Iterable[PastReport] = ()
+    ) -> None:
+        """Make the rule of one session.
+
+        Args:
+            grace: Share of the budget before which no trial is stopped.
+            minimum_trials: Others that must have come as far before a trial may be stopped.
+            budget: A trial's whole budget.
+            mode: See ``BudgetRule``.
+            past_reports: See ``BudgetRule``.
+        """
+        self._first = grace * budget
+        self._minimum_trials = minimum_trials
+        self._budget = budget
+        super().__init__(mode=mode, past_reports=past_reports)
+
+    def _goes_on(self, trial_id: str, used: int) -> bool:
+        import numpy as np  # a tenth of a second that reading a config need not take
+
+        if not self._first <= used < self._budget:
+            return True
+        averages = [
+            np.mean([value for place, value in reports.items() if place <= used])
+            for other, reports in self._values.items()
+            if other != trial_id and reports and min(reports) <= used <= max(reports)
+        ]
+        if len(averages) < self._minimum_trials:
+            return True
+        return bool(max(self._values[trial_id].values()) >= np.median(averages))
