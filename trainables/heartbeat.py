@@ -1,7 +1,7 @@
-"""Tells a process that trains from one that hangs, by a file on its node.
+"""The heartbeat of a trial's process: a file on its node that tells a process that trains from one that hangs.
 
 A trial's process touches the file after each pseudo batch or update, and removes it when it stops training. So it is there
-only while signs can be expected: not during set-up and compilation, while storage keeps the process waiting, while
+only while beats can be expected: not during set-up and compilation, while storage keeps the process waiting, while
 transition curves are measured, or while the driver has the word. Nobody can say how long those take.
 
 The file decides which process is killed. So it lies in a folder that only this user can enter, and the process holds a lock
@@ -24,32 +24,32 @@ from pathlib import Path
 FOLDER = "ZSKT_PRIVATE_FOLDER"
 """Environment variable that names the private folder of a session on this machine (``cluster.private_folder``)."""
 
-_OFTEN_ENOUGH = 1.0
-"""Seconds between two signs; a pseudo batch can take a millisecond."""
+_INTERVAL = 1.0
+"""Seconds between two beats, at least; a pseudo batch can take a millisecond."""
 
 
-class SignsOfLife:
-    """Those of one trial in this process."""
+class Heartbeat:
+    """The heartbeat of one trial in this process."""
 
     def __init__(self, trial_id: str) -> None:
         self._trial_id = trial_id
         self._file: FileIO | None = None
-        self._given_at: float | None = None
+        self._beat_at: float | None = None
 
-    def give(self) -> None:
-        """This process trains."""
+    def beat(self) -> None:
+        """Say that this process trains."""
         now = time.monotonic()
-        if self._given_at is not None and now - self._given_at < _OFTEN_ENOUGH:
+        if self._beat_at is not None and now - self._beat_at < _INTERVAL:
             return
-        self._given_at = now
-        with suppress(OSError):  # without a sign nobody judges, and a full disk is no reason to stop
+        self._beat_at = now
+        with suppress(OSError):  # without a file nobody judges, and a full disk is no reason to stop
             if self._file is None:
                 self._file = _locked_file(self._trial_id)
             os.utime(self._file.fileno())
 
-    def withdraw(self) -> None:
-        """It does something else now, and may take its time."""
-        self._given_at = None
+    def stop(self) -> None:
+        """Say that this process does something else now, which may take its time."""
+        self._beat_at = None
         if self._file is not None:
             with suppress(OSError):
                 _file_of(os.getpid(), self._trial_id).unlink(missing_ok=True)
@@ -57,11 +57,11 @@ class SignsOfLife:
             self._file = None
 
 
-def end_if_lifeless(pid: int, trial_id: str, seconds: float) -> float | None:
-    """End a process of this node that should train and has given no sign for so long.
+def kill_if_stale(pid: int, trial_id: str, seconds: float) -> float | None:
+    """Kill a process of this node that should train and whose last beat is at least ``seconds`` old.
 
     Returns:
-        For how many seconds it had given none, if it was ended; else none.
+        The age of its last beat in seconds, if the process was killed; else None.
     """
     try:
         path = _file_of(pid, trial_id)
@@ -69,15 +69,15 @@ def end_if_lifeless(pid: int, trial_id: str, seconds: float) -> float | None:
             if _is_abandoned(file.fileno()):
                 path.unlink(missing_ok=True)
                 return None
-            silent = time.time() - os.fstat(file.fileno()).st_mtime
+            age = time.time() - os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    if silent < seconds:
+    if age < seconds:
         return None
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)  # one that is stopped or stuck in a call hears nothing else
     path.unlink(missing_ok=True)
-    return silent
+    return age
 
 
 def _locked_file(trial_id: str) -> FileIO:

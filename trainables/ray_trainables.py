@@ -29,7 +29,7 @@ from trainables.compute.precision import check_precision
 from trainables.config import ZeroShotConfig, config_class
 from trainables.errors import CheckpointError
 from trainables.health import warnings
-from trainables.heartbeat import SignsOfLife
+from trainables.heartbeat import Heartbeat
 from trainables.storage import checkpoint
 from trainables.storage.checkpoint import CheckpointSaver
 from trainables.training.distiller import ZeroShotDistiller
@@ -150,7 +150,7 @@ class TrialTrainable(Trainable):
         self._config = config_class(settings).model_validate(settings)
         check_precision(self._config, device)
         self.training = build_training(self._config, inputs, storage, device)
-        self._signs = SignsOfLife(self._key)
+        self._heartbeat = Heartbeat(self._key)
         self._saver = CheckpointSaver(storage.checkpoints, self._key) if storage else None
         state = storage.checkpoints.load_newest(self._key, warn=self._notes.append) if storage else None
         if state:
@@ -207,7 +207,7 @@ class TrialTrainable(Trainable):
             try:
                 report = training.advance(after_each=self._after_each)
             finally:
-                self._signs.withdraw()
+                self._heartbeat.stop()
             self._look_at_images(report)
             if training.finished:
                 self._finish(report)
@@ -331,7 +331,7 @@ class TrialTrainable(Trainable):
         training.inherit(state)
 
     def _after_each(self) -> None:
-        self._signs.give()
+        self._heartbeat.beat()
         self._save_if_due()
 
     def _save_if_due(self) -> None:

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config.blocks import HungConfig
 from orchestrator.formatting import duration
-from trainables.heartbeat import end_if_lifeless
+from trainables.heartbeat import kill_if_stale
 from trainables.ray_trainables import HOLD
 
 _ANSWER_SECONDS = 10.0
@@ -32,7 +32,7 @@ Ask = Callable[[str, int, str, float], Any]
 
 def _ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Any:
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(end_if_lifeless).options(scheduling_strategy=there)
+    task = ray.remote(num_cpus=0, max_retries=0)(kill_if_stale).options(scheduling_strategy=there)
     return task.remote(pid, trial_id, seconds)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.trainables.test_ray_trainables import Prepared, config
-from trainables.heartbeat import FOLDER, SignsOfLife, end_if_lifeless
+from trainables.heartbeat import FOLDER, Heartbeat, kill_if_stale
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def start(program: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def training() -> Iterator[subprocess.Popen[str]]:
     """One that trains t0001 and hangs."""
-    process = start("from trainables.heartbeat import SignsOfLife\nsigns = SignsOfLife('t0001')\nsigns.give()")
+    process = start("from trainables.heartbeat import Heartbeat\nheartbeat = Heartbeat('t0001')\nheartbeat.beat()")
     yield process
     with process:
         process.kill()
@@ -64,16 +64,16 @@ def make_old(file: Path, age: float) -> None:
 
 def test_only_a_process_that_should_have_given_a_sign_is_ended(folder: Path, training: subprocess.Popen[str]) -> None:
     make_old(file_of(folder, training.pid), age=30)
-    assert end_if_lifeless(training.pid, "t0001", 60) is None
-    assert end_if_lifeless(training.pid, "t0002", 1) is None, "that is another trial"
+    assert kill_if_stale(training.pid, "t0001", 60) is None
+    assert kill_if_stale(training.pid, "t0002", 1) is None, "that is another trial"
     assert training.poll() is None
-    assert end_if_lifeless(training.pid, "t0001", 20) == pytest.approx(30, abs=5)
+    assert kill_if_stale(training.pid, "t0001", 20) == pytest.approx(30, abs=5)
     assert training.wait(timeout=10) == -signal.SIGKILL
-    assert end_if_lifeless(training.pid, "t0001", 20) is None
+    assert kill_if_stale(training.pid, "t0001", 20) is None
 
 
 def test_who_does_not_train_is_not_judged(idle: subprocess.Popen[str]) -> None:
-    assert end_if_lifeless(idle.pid, "t0001", 0) is None
+    assert kill_if_stale(idle.pid, "t0001", 0) is None
 
 
 def test_a_file_that_its_process_left_behind_speaks_for_no_other_of_the_same_number(
@@ -85,7 +85,7 @@ def test_a_file_that_its_process_left_behind_speaks_for_no_other_of_the_same_num
     assert left.exists()
     make_old(left, age=30)
     left = left.rename(file_of(folder, idle.pid))  # the number is given out again
-    assert end_if_lifeless(idle.pid, "t0001", 20) is None
+    assert kill_if_stale(idle.pid, "t0001", 20) is None
     assert idle.poll() is None
     assert not left.exists()
 
@@ -93,10 +93,10 @@ def test_a_file_that_its_process_left_behind_speaks_for_no_other_of_the_same_num
 def test_files_of_killed_processes_are_cleared_by_the_next(folder: Path, training: subprocess.Popen[str]) -> None:
     training.kill()
     training.wait()
-    signs = SignsOfLife("t0002")
-    signs.give()
+    heartbeat = Heartbeat("t0002")
+    heartbeat.beat()
     assert [file.name for file in folder.iterdir()] == [f"alive-{os.getpid()}-t0002"]
-    signs.withdraw()
+    heartbeat.stop()
     assert list(folder.iterdir()) == []
 
 
@@ -113,39 +113,39 @@ def test_no_file_is_believed_that_others_could_have_laid_down(
         monkeypatch.setenv(FOLDER, str(linked))
     else:
         monkeypatch.setattr("os.getuid", lambda: 4711)
-    assert end_if_lifeless(training.pid, "t0001", 20) is None
+    assert kill_if_stale(training.pid, "t0001", 20) is None
     assert training.poll() is None
 
 
 def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(FOLDER)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    signs = SignsOfLife("t0001")
-    signs.give()
+    heartbeat = Heartbeat("t0001")
+    heartbeat.beat()
     own = tmp_path / f"zskt-{os.getuid()}"
     assert file_of(own, os.getpid()).exists()
     assert own.stat().st_mode & 0o777 == 0o700
-    signs.withdraw()
+    heartbeat.stop()
 
 
 def test_a_sign_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("trainables.heartbeat.time.monotonic", lambda: now[0])
-    signs = SignsOfLife("t0001")
+    heartbeat = Heartbeat("t0001")
     file = file_of(folder, os.getpid())
-    signs.give()
+    heartbeat.beat()
     make_old(file, age=30)
     now[0] += 0.5
-    signs.give()
+    heartbeat.beat()
     assert time.time() - file.stat().st_mtime > 20
     now[0] += 0.6
-    signs.give()
+    heartbeat.beat()
     assert time.time() - file.stat().st_mtime < 5
-    signs.withdraw()
+    heartbeat.stop()
     assert not file.exists()
-    signs.give()
+    heartbeat.beat()
     assert file.exists()
-    signs.withdraw()
+    heartbeat.stop()
 
 
 def test_a_trial_gives_signs_while_it_trains_and_at_no_other_time(
