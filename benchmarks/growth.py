@@ -36,8 +36,8 @@ from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import open_storage
 from trainables.metrics import METRICS
 from trainables.profiling.dummies import blank_splits, untrained_teacher
-from trainables.ray_trainables import HOLD, MACHINE_NOTES, NOTES
 from trainables.trial import TrialInputs
+from trainables.trial_result import HOLD, MACHINE_NOTES, NOTES
 
 REPORTS_EACH = 4
 BUDGET = 81

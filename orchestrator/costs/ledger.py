@@ -10,14 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.prices import Machine, PriceList
 from orchestrator.results import Row
 from orchestrator.results.schema import EXPENSE_COLUMNS
-
-if TYPE_CHECKING:
-    from trainables.ray_trainables import Hold  # brings Ray, which whoever only reads can do without
+from trainables.trial_result import Hold
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,6 @@ from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroS
 from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
-from trainables.ray_trainables import SECONDS_WHEN_LEAVING
 from trainables.storage.checkpoint import CheckpointStore, take_snapshot
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import NOISE_IMAGES, only_class_in_noise
@@ -37,6 +36,7 @@ from trainables.teachers.teacher import (
 )
 from trainables.training.supervised import SupervisedTrainer
 from trainables.trial import TrialInputs
+from trainables.trial_run import SECONDS_WHEN_LEAVING
 
 Say = Callable[[str], None]
 

@@ -28,7 +28,7 @@ from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_t
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.results.sessions import session_row
 from orchestrator.run.callbacks.pending import WaitingWatch
-from orchestrator.run.callbacks.recorder import SessionStopper, SweepRecorder, parse_settings
+from orchestrator.run.callbacks.recorder import SessionStopper, SweepRecorder
 from orchestrator.run.callbacks.watchdog import HungWatch
 from orchestrator.run.checks import (
     check_countable,
@@ -50,10 +50,11 @@ from orchestrator.search.workload import Agenda
 from orchestrator.storage import layout, shown
 from search_spaces import SearchSpace
 from trainables.profiling.timing import flops_per_second
-from trainables.ray_trainables import GPUS, TrialTrainable
+from trainables.ray_trainables import TrialTrainable
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
+from trainables.trial_result import GPUS, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,8 +42,8 @@ from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, ZeroShotConfig
-from trainables.ray_trainables import GPUS
 from trainables.seeding import derive_seed
+from trainables.trial_result import GPUS
 
 
 class StudySearcher(Searcher):

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.costs.ledger import Expenses, Spent
-from trainables.ray_trainables import Hold
+from trainables.trial_result import Hold
 
 MACHINES = {
     "spot": Machine(name="small", spot=True, cpus=4, gpus=1),

@@ -13,8 +13,8 @@ from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
-from trainables.ray_trainables import Hold
 from trainables.storage.object_store import ObjectStore
+from trainables.trial_result import Hold
 
 HOUR = 3600
 

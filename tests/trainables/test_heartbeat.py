@@ -8,12 +8,13 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.trainables.test_ray_trainables import Prepared, config
+from tests.trainables.test_trial_run import config
+from tests.trainables.test_trial_run import start as start_trial
 from trainables.heartbeat import FOLDER, Heartbeat, kill_if_stale
+from trainables.trial_run import RunningTrial
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +63,7 @@ def make_old(file: Path, age: float) -> None:
     os.utime(file, (time.time() - age, time.time() - age))
 
 
-def test_only_a_process_that_should_have_given_a_sign_is_ended(folder: Path, training: subprocess.Popen[str]) -> None:
+def test_only_a_process_that_should_have_beaten_is_ended(folder: Path, training: subprocess.Popen[str]) -> None:
     make_old(file_of(folder, training.pid), age=30)
     assert kill_if_stale(training.pid, "t0001", 60) is None
     assert kill_if_stale(training.pid, "t0002", 1) is None, "that is another trial"
@@ -128,7 +129,7 @@ def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytes
     heartbeat.stop()
 
 
-def test_a_sign_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beat_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("trainables.heartbeat.time.monotonic", lambda: now[0])
     heartbeat = Heartbeat("t0001")
@@ -148,22 +149,16 @@ def test_a_sign_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pyte
     heartbeat.stop()
 
 
-def test_a_trial_gives_signs_while_it_trains_and_at_no_other_time(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_beats_while_it_trains_and_at_no_other_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     file = file_of(folder, os.getpid())
-
-    def watched(self: Any) -> None:
-        seen.append(file.exists())
-
-    monkeypatch.setattr(Prepared, "_save_if_due", watched)
-    trial = Prepared(config())
+    monkeypatch.setattr(RunningTrial, "save_if_due", lambda self: seen.append(file.exists()))
+    trial = start_trial(config())
     assert not file.exists()
-    trial.train()
+    trial.step()
     assert seen == [True, True], "after each pseudo batch"
     assert not file.exists()
-    trial.train()
-    trial.stop()
+    trial.step()
+    trial.close()
     assert len(seen) == 4
     assert not file.exists()

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.conftest import tiny_settings
-from tests.trainables.test_ray_trainables import Prepared, config
+from tests.trainables.test_trial_run import config, start
 from trainables.compute.precision import bfloat16_instructions, check_precision, why_slow
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.errors import PrecisionError
-from trainables.ray_trainables import FAILURE
+from trainables.trial_result import FAILURE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -72,8 +72,8 @@ def test_it_is_refused_with_the_figure_unless_said_twice(monkeypatch: pytest.Mon
 
 def test_the_worker_refuses_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, avx2=True)
-    result = Prepared(config(precision="bfloat16")).train()
+    result = start(config(precision="bfloat16")).step()
     assert result["done"]
     assert result[FAILURE].startswith("PrecisionError: precision=bfloat16: ")
-    assert FAILURE not in Prepared(config(precision="bfloat16", allow_slow_precision=True)).train()
-    assert FAILURE not in Prepared(config(**tiny_settings())).train()
+    assert FAILURE not in start(config(precision="bfloat16", allow_slow_precision=True)).step()
+    assert FAILURE not in start(config(**tiny_settings())).step()

@@ -14,7 +14,8 @@ import torch
 from tests.conftest import make_distiller, make_splits
 from tests.missing import NEEDS_A_COMPILER
 from tests.trainables.test_own_networks import install_networks
-from tests.trainables.test_ray_trainables import Prepared, config
+from tests.trainables.test_ray_trainables import Prepared
+from tests.trainables.test_trial_run import config
 from trainables.compute.cuda_graphs import without_draws_on_the_host
 from trainables.config import SupervisedConfig
 from trainables.errors import RecordingError

@@ -15,12 +15,13 @@ from trainables.config import SplitsKey, SupervisedConfig, ZeroShotConfig, confi
 from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
-from trainables.ray_trainables import TrialTrainable
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer
 from trainables.trial import StudentStore, TrialStorage, build_training
+from trainables.trial_run import RunningTrial, TrialRun
 
 ZERO_SHOT = ZeroShotConfig.model_validate(tiny_settings())
 SUPERVISED = SupervisedConfig.model_validate(SMALL)
@@ -39,15 +40,13 @@ def storage(store: ObjectStore) -> TrialStorage:
 
 def run(
     config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage, trial_id: str = "t0000"
-) -> tuple[TrialTrainable, dict[str, object]]:
-    class Prepared(TrialTrainable):
-        def setup(self, settings: dict[str, object], **_: object) -> None:  # type: ignore[override]
-            super().setup(settings, inputs=make_inputs(config), storage=storage)
-
-    trainable = Prepared({"trial_id": trial_id, "case": "a", **config.model_dump()})
-    while not (result := trainable.train())["done"]:
+) -> tuple[Training, dict[str, object]]:
+    settings = {"trial_id": trial_id, "case": "a", **config.model_dump()}
+    trial_run = TrialRun.start(settings, inputs=make_inputs(config), storage=storage)
+    assert isinstance(trial_run.trial, RunningTrial)
+    while not (result := trial_run.step())["done"]:
         pass
-    return trainable, result
+    return trial_run.trial.training, result
 
 
 def test_the_method_decides_what_is_built() -> None:
@@ -63,9 +62,8 @@ def test_the_method_decides_what_is_built() -> None:
 def test_the_student_of_a_completed_trial_is_kept_and_another_trial_starts_from_it(
     config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage
 ) -> None:
-    trainable, _ = run(config, storage, "t0003")
-    assert trainable.training is not None
-    expected = trainable.training.student.state_dict()
+    trained, _ = run(config, storage, "t0003")
+    expected = trained.student.state_dict()
     kept = storage.students.load("sweep-a/t0003")
     assert all(torch.equal(kept[key], expected[key]) for key in expected)
     assert storage.students.load_config("sweep-a/t0003") == config.model_dump()
@@ -108,7 +106,7 @@ def test_transition_curves_are_taken_at_the_end(
     _, without = run(config, storage, "t0000")
     assert "mean_transition_error" not in without
     asked = config.model_copy(update={"transition_images": 2})
-    trainable, result = run(asked, storage, "t0001")
+    trained, result = run(asked, storage, "t0001")
     table = pq.read_table(BufferReader(storage.curves.read("t0001.parquet")))
     assert set(table["trial_id"].to_pylist()) == {"t0001"}
     curves = TransitionCurves.from_table(table.drop_columns(["trial_id"]))
@@ -116,8 +114,7 @@ def test_transition_curves_are_taken_at_the_end(
     # A trial whose end was not recorded says it again, from its checkpoint.
     _, again = run(asked, storage, "t0001")
     assert again["mean_transition_error"] == result["mean_transition_error"]
-    assert trainable.training is not None
-    assert trainable.training.student.training
+    assert trained.student.training
 
 
 def test_a_student_that_never_agrees_with_its_teacher_is_a_result_too(

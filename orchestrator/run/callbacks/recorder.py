@@ -23,20 +23,20 @@ from orchestrator.results.writer import ResultWriter
 from orchestrator.run.checks import check_first_report
 from orchestrator.search.outcomes import EndState
 from orchestrator.search.sweep_search import StudySearcher
-from trainables.config import AnyTrialConfig, config_class
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS, finite
-from trainables.ray_trainables import (
+from trainables.teachers.teacher import Teacher
+from trainables.trial import TrialInputs
+from trainables.trial_result import (
     FAILURE,
     HOLD,
     MACHINE_NOTES,
-    NOT_SETTINGS,
     NOTES,
     OUT_OF_MEMORY,
     Hold,
+    parse_settings,
+    trial_settings,
 )
-from trainables.teachers.teacher import Teacher
-from trainables.trial import TrialInputs
 
 _NEXT_FAILURE = "Failure # "
 """What Tune begins the account of each of a trial's failures with."""
@@ -206,7 +206,7 @@ class SweepRecorder(Callback):
     def _end(self, trial: Trial, state: EndState, error: str) -> None:
         if self._searcher.ended_by:
             return  # still running, as far as the study knows: the next session continues it
-        settings = {name: value for name, value in trial.config.items() if name not in NOT_SETTINGS}
+        settings = trial_settings(trial.config)
         key, case = trial.config["trial_id"], trial.config.get("case")
         report = self._last.pop(key, {})
         causes = self._recoveries.pop(key, Counter())
@@ -258,12 +258,6 @@ class SessionStopper(Stopper):
     def stop_all(self) -> bool:
         """Tune's hook for the whole session."""
         return self._searcher.ended_by is not None
-
-
-def parse_settings(tune_config: Mapping[str, Any]) -> AnyTrialConfig:
-    """The trial's config in what Tune calls its config."""
-    settings = {name: value for name, value in tune_config.items() if name not in NOT_SETTINGS}
-    return config_class(settings).model_validate(settings)
 
 
 def _teacher_columns(teacher: Teacher | None) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
-from orchestrator.run.callbacks.recorder import parse_settings
 from orchestrator.storage import layout, local_path
 from trainables.metrics import METRICS, finite
 from trainables.storage.object_store import ObjectStore
+from trainables.trial_result import parse_settings
 
 
 class TensorBoardWriter(Callback):

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.config.blocks import HungConfig
 from orchestrator.formatting import duration
 from trainables.heartbeat import kill_if_stale
-from trainables.ray_trainables import HOLD
+from trainables.trial_result import HOLD
 
 _ANSWER_SECONDS = 10.0
 """How long the driver waits to learn whether it was the watch that ended a process."""

@@ -1,0 +1,63 @@
+"""What a trial's process and the driver tell each other: keys of a trial's config and of its results. No torch, no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainables.config import AnyTrialConfig, config_class
+
+DONE = "done"
+"""Key of a result that says whether it is the trial's last one. Tune's word."""
+
+NOTES = "notes"
+"""Key of a result under which a trial says what the user should know, as a list of sentences."""
+
+MACHINE_NOTES = "machine_notes"
+"""Key of a result for notes about the machine and not the trial: worth saying once for each machine."""
+
+FAILURE = "failure"
+"""Key of a result that says why the trial has failed for good, as ``Kind: message``."""
+
+OUT_OF_MEMORY = "out_of_memory"
+"""Key of a result with a ``FAILURE``: whether it is that the trial's share of a GPU has too little memory."""
+
+DEVICE_NAME = "device_name"
+"""Key of a result, and of a trial's checkpoint, under which the GPU or CPU is named that made it."""
+
+HOLD = "hold"
+"""Key of a result under which a trial's process says what it holds, as the fields of ``Hold``."""
+
+GPUS = "gpus"
+"""Key of a trial's config under which it has another share of a GPU than the sweep's other trials."""
+
+NOT_SETTINGS = frozenset({"trial_id", "case", GPUS})
+"""Keys of a trial's config that are no fields of its method's config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """The share of a node that was set aside for a trial's process, and for how long so far."""
+
+    node_id: str
+    """Ray's id of the node; empty without Ray."""
+
+    cpus: float
+    gpus: float
+    seconds: float
+
+
+def trial_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the method's config that a trial's config holds, without what only names or places the trial."""
+    return {name: value for name, value in config.items() if name not in NOT_SETTINGS}
+
+
+def parse_settings(config: Mapping[str, Any]) -> AnyTrialConfig:
+    """Return the config of the method that a trial's config names.
+
+    Raises:
+        ValueError: there is no such method, or a field is wrong.
+    """
+    settings = trial_settings(config)
+    return config_class(settings).model_validate(settings)
