@@ -103,7 +103,8 @@ def make_bucket(storage: StorageConfig, console: Console) -> None:
     Raises:
         StorageError: the bucket cannot be made.
     """
-    from orchestrator.storage import create_bucket, shown
+    from orchestrator.storage import shown
+    from orchestrator.storage.bucket import create_bucket
 
     if create_bucket(storage):
         console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)

@@ -1,11 +1,11 @@
-"""Where a sweep lies: addresses, the layout below them, the lock."""
+"""Where a sweep lies: addresses, the layout below them, the lock. Costs no boto3: see ``bucket``."""
 
 from __future__ import annotations
 
-from orchestrator.storage.address import create_bucket, find_object, find_storage, local_path, open_storage, shown
+from orchestrator.storage.address import find_object, find_storage, local_path, shown
+from orchestrator.storage.preflight import open_storage
 
 __all__ = [
-    "create_bucket",
     "find_object",
     "find_storage",
     "local_path",

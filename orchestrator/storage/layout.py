@@ -22,6 +22,9 @@ _TENSORBOARD = "tensorboard"
 FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, _REPORTS, _TENSORBOARD, TEACHERS)
 """All that lies at the top of a storage."""
 
+PROBE = ".zskt-probe"
+"""Begins the name of what is written to find out whether a storage can be used, and removed again."""
+
 
 def table_folder(table: Table) -> str:
     """All sweeps of one table."""

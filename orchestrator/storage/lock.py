@@ -13,7 +13,6 @@ from pathlib import Path
 from orchestrator.errors import SweepBusyError
 from orchestrator.storage import layout, local_path
 from trainables.compute.compile_cache import cache_folder
-from trainables.storage.filesystems import S3Filesystem
 from trainables.storage.object_store import ObjectStore
 
 logger = logging.getLogger("zskt.lock")
@@ -59,6 +58,8 @@ def sweep_lock(store: ObjectStore, sweep_id: str) -> Iterator[None]:
 
 def _lock_in_cache(store: ObjectStore, sweep_id: str) -> Path:
     """The same file for the same sweep, however its storage was named."""
+    from trainables.storage.filesystems.s3 import S3Filesystem  # brings boto3, which a local folder does without
+
     service = store.filesystem.endpoint if isinstance(store.filesystem, S3Filesystem) else None
     identity = f"{service or ''} {store.shown(sweep_id)}"
     return cache_folder() / "locks" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.lock"

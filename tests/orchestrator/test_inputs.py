@@ -25,7 +25,8 @@ from trainables.data.splits import DatasetSplits, load_dataset
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.storage.filesystems import LocalFilesystem, S3Filesystem
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.filesystems.s3 import S3Filesystem
 from trainables.storage.object_store import ObjectStore
 
 RECIPE = SupervisedConfig(

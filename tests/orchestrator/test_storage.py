@@ -18,12 +18,12 @@ from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepBusyError
-from orchestrator.storage import create_bucket, find_object, find_storage, local_path, open_storage, shown
-from orchestrator.storage.address import _clock_skew
+from orchestrator.storage import find_object, find_storage, local_path, open_storage, shown
+from orchestrator.storage.bucket import _clock_skew, create_bucket
 from orchestrator.storage.lock import sweep_lock
 from tests.conftest import make_bucket, query_of
 from tests.servers import FaultyProxy, free_port
-from trainables.storage.filesystems import S3Filesystem
+from trainables.storage.filesystems.s3 import S3Filesystem
 from trainables.storage.object_store import ObjectStore
 
 
@@ -139,11 +139,11 @@ def test_a_driver_may_begin_while_storage_is_away_for_a_moment(
     mode: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = make_bucket(proxy.url)
-    monkeypatch.setattr("orchestrator.storage.address._PREFLIGHT_ATTEMPTS", 1)
+    monkeypatch.setattr("orchestrator.storage.bucket._PREFLIGHT_ATTEMPTS", 1)
     away = proxy.fail_for(2, mode)
     assert open_storage(address).filesystem
     away.join()
-    monkeypatch.setattr("orchestrator.storage.address._PREFLIGHT_PATIENCE", 0.5)
+    monkeypatch.setattr("orchestrator.storage.bucket.PREFLIGHT_PATIENCE", 0.5)
     proxy.mode = mode
     with pytest.raises(StorageError, match="storage s3://"):
         open_storage(address)
@@ -180,7 +180,7 @@ def test_a_wrong_region_is_said_with_the_right_one(
         def list_objects_v2(self, **_: Any) -> None:
             raise ClientError({"Error": told, "ResponseMetadata": {"HTTPHeaders": headers}}, "ListObjectsV2")
 
-    monkeypatch.setattr("orchestrator.storage.address.make_client", lambda *_, **__: Elsewhere())
+    monkeypatch.setattr("orchestrator.storage.bucket.make_client", lambda *_, **__: Elsewhere())
     with pytest.raises(StorageError) as caught:
         open_storage("s3://bucket/p")
     if told["Code"] == "IllegalLocationConstraintException":
@@ -260,7 +260,7 @@ def test_a_bucket_that_may_be_read_only_is_known_before_anything_runs(ceph: str)
 def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     address = make_bucket(moto)
     monkeypatch.setattr(
-        "orchestrator.storage.address._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
+        "orchestrator.storage.bucket._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
     )
     with pytest.raises(StorageError, match=r"this machine's clock is \+(599|6\d\d) s off the service's"):
         open_storage(address)
@@ -269,7 +269,6 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
 
 _HOLD = """
 import sys
-from orchestrator.storage.address import _clock_skew
 from orchestrator.storage.lock import sweep_lock
 from orchestrator.storage import find_storage
 with sweep_lock(find_storage(sys.argv[1]), "sweep-a"):
