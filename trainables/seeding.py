@@ -7,7 +7,6 @@ put back after it (``seeded``).
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +14,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from trainables.config.seeds import derive_seed
+
 _NUMPY_SEEDS = 2**32
-
-
-def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed that differs for every pair of seed and purpose."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:

@@ -23,7 +23,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.search.samplers import IndependentSampler
 from orchestrator.storage.layout import trial_name
 from trainables.config import ZeroShotConfig
-from trainables.seeding import derive_seed
+from trainables.config.seeds import derive_seed
 
 _STEPS = (0.8, 1.25)
 """Factors by which a number is explored."""

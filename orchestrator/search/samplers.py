@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
-from trainables.seeding import derive_seed
+from trainables.config.seeds import derive_seed
 
 
 def make_sampler(config: SamplerConfig, seed: int, trial_number: int) -> BaseSampler:

@@ -42,7 +42,7 @@ from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, ZeroShotConfig
-from trainables.seeding import derive_seed
+from trainables.config.seeds import derive_seed
 from trainables.trial_result import GPUS
 
 

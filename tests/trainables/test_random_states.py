@@ -18,9 +18,10 @@ from tests.trainables.test_ray_trainables import Prepared
 from tests.trainables.test_trial_run import config
 from trainables.compute.cuda_graphs import without_draws_on_the_host
 from trainables.config import SupervisedConfig
+from trainables.config.seeds import derive_seed
 from trainables.errors import RecordingError
 from trainables.ray_trainables import TrialTrainable
-from trainables.seeding import derive_seed, host_states, seeded
+from trainables.seeding import host_states, seeded
 from trainables.storage import checkpoint
 from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer

@@ -1,0 +1,177 @@
+"""Fields that every trial has, whatever its method.
+
+"Section N" in this package means that part of the method as the page ``docs/method.md`` tells it. Configs are flat and
+scalar, so that a config is a row of the results table.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from trainables.config.base import Config, Count, Seed
+from trainables.config.datasets import (
+    check_dataset_name,
+    check_normalisation_name,
+    dataset_names,
+    find_normalisation,
+    find_spec,
+    normalisation_names,
+)
+from trainables.config.network_names import check_network_name
+from trainables.storage.addresses import parse_address
+
+DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
+NormalisationName = Annotated[str, AfterValidator(check_normalisation_name)]
+NetworkName = Annotated[str, AfterValidator(check_network_name)]
+
+PUBLISHED_BATCH_SIZE = 128
+"""Images per optimizer update in all published trainings."""
+
+
+class SplitsKey(NamedTuple):
+    """Names the images of a trial: trials with equal keys share them."""
+
+    dataset: str
+    dataset_file: str | None
+    validation_fraction: float
+    split_seed: int
+
+
+class TeacherKey(NamedTuple):
+    """Names the teacher of a trial: trials with equal keys share it."""
+
+    splits: SplitsKey
+    teacher: str
+    teacher_checkpoint: str | None
+    normalisation: str | None
+    teacher_seed: int | None
+
+
+class TrialConfig(Config):
+    """What every trial has, whatever its method: images to be measured on, a student, perhaps a teacher, seeds."""
+
+    unit: ClassVar[str]
+    """What the budget of a trial is counted in, and the metric that counts it."""
+
+    dataset: DatasetName = "cifar10"
+    """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
+    your own; the student's accuracy is measured on it. The address of a Parquet file with its name,
+    ``s3://.../cifar10.parquet``, says at once where it is."""
+
+    dataset_file: str | None = None
+    """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
+    keeps in ``data_root``."""
+
+    student: NetworkName = "wrn-16-1"
+    """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
+
+    teacher: NetworkName | None = None
+    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own; none: there is
+    none."""
+
+    teacher_checkpoint: str | None = None
+    """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
+    here if need be."""
+
+    normalisation: NormalisationName | None = None
+    """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), or ``unit``, which
+    leaves pixels in [0, 1]; none: the data set's own."""
+
+    teacher_seed: Seed | None = None
+    """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
+
+    seed: Seed = 0
+    """Seeds everything that is random in the trial, each purpose through a stream of its own."""
+
+    batch_size: Annotated[int, Field(ge=2)] = PUBLISHED_BATCH_SIZE
+    """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
+
+    evaluation_interval: Count | None = None
+    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published; in short zero-shot
+    trials more, so that measuring stays a twentieth of the work, but at most a tenth of the budget."""
+
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
+    published: nothing is set aside, and there is no validation accuracy."""
+
+    split_seed: Seed = 0
+    """Chooses which training images form the validation part."""
+
+    transition_images: Annotated[int, Field(ge=0)] = 0
+    """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
+    0: none."""
+
+    @property
+    @abstractmethod
+    def budget(self) -> int:
+        """After how many of ``unit`` the trial is complete."""
+
+    @property
+    def report_interval(self) -> int:
+        """How many of ``unit`` lie between two reports, at least 1."""
+        return self.evaluation_interval or max(1, self.budget // 100)
+
+    @abstractmethod
+    def scaled(self, fraction: float) -> Self:
+        """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether real images or labels have any part in the trial, be it that the student is measured on them."""
+        return True
+
+    @property
+    def needs_bfloat16(self) -> bool:
+        """Whether the trial is to run only where a machine has instructions for bfloat16."""
+        return False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_address(cls, values: Any) -> Any:
+        """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``."""
+        address = values.get("dataset") if isinstance(values, Mapping) else None
+        file = parse_address(address).name if isinstance(address, str) else ""
+        if not file.endswith(".parquet"):
+            return values
+        name = file.removesuffix(".parquet")
+        if name not in dataset_names():
+            raise ValueError(
+                f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "
+                f"known: {', '.join(dataset_names())}"
+            )
+        return {**values, "dataset": name, "dataset_file": address}
+
+    @property
+    def splits_key(self) -> SplitsKey:
+        """Names the images: trials with equal keys share them."""
+        return SplitsKey(self.dataset, self.dataset_file, self.validation_fraction, self.split_seed)
+
+    @property
+    def teacher_key(self) -> TeacherKey | None:
+        """Names the teacher: trials with equal keys share it; none where there is no teacher."""
+        if self.teacher is None:
+            return None
+        return TeacherKey(self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation, self.teacher_seed)
+
+    @model_validator(mode="after")
+    def _check_teacher_seed(self) -> Self:
+        if self.teacher_seed is not None and (self.teacher is None or self.teacher_checkpoint is not None):
+            why = "there is no teacher" if self.teacher is None else "teacher_checkpoint is trained already"
+            raise ValueError(f"teacher_seed={self.teacher_seed} has no effect: {why}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_normalisation(self) -> Self:
+        if self.normalisation is not None:
+            channels, expected = len(find_normalisation(self.normalisation).mean), find_spec(self.dataset).channels
+            if channels not in {1, expected}:
+                fitting = [n for n in normalisation_names() if len(find_normalisation(n).mean) in {1, expected}]
+                raise ValueError(
+                    f"normalisation={self.normalisation} has {channels} channels and {self.dataset} has {expected}; "
+                    f"allowed: {', '.join(fitting)}, or none"
+                )
+        return self

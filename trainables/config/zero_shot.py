@@ -1,0 +1,252 @@
+"""Fields of a zero-shot trial.
+
+The defaults are the published CIFAR-10 settings (Micaelli & Storkey, NeurIPS 2019, and the authors' code where the paper
+is silent or differs).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainables.config.base import Count, Rate, Seed, Weight
+from trainables.config.datasets import find_spec
+from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, TrialConfig
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
+
+_PUBLISHED_STUDENT_STEPS = 10
+
+_MEASURING = 0.05
+"""Share of a trial's work that measuring its accuracy may take unless an interval is given."""
+
+COMPILED_FROM = 500
+"""Pseudo batches from which compiling repays its time on a CPU: a minute or so against 0.4 s each, WRN-16-2 to WRN-16-1."""
+
+
+class ZeroShotConfig(TrialConfig):
+    """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
+
+    unit: ClassVar[str] = "pseudo_batches"
+
+    method: Literal["zero_shot"] = "zero_shot"
+    """Adversarial belief matching (section 2)."""
+
+    teacher: NetworkName = "wrn-40-2"
+    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
+
+    generator_seed: Seed | None = None
+    """Seeds the generator's weights, latents and noise; none: ``seed``."""
+
+    student_seed: Seed | None = None
+    """Seeds the student's weights, and what it draws in training, such as Dropout; none: ``seed``."""
+
+    generator_steps: Count = 1
+    """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
+
+    student_steps: Count = _PUBLISHED_STUDENT_STEPS
+    """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
+
+    temperature: Rate = 1.0
+    """Divides both logits before the softmax of every divergence but ``l1``, which compares the logits as they are."""
+
+    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 250.0
+    """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
+    batch and classes. 0 leaves the term out."""
+
+    student_lr: Rate = 2e-3
+    """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
+
+    generator_lr: Rate = 1e-3
+    """Initial Adam learning rate of the generator, annealed likewise. The published code has 1e-3, the text 2e-3."""
+
+    gradient_clip_norm: Rate | None = 5.0
+    """Global L2 norm to which each network's gradient is clipped at every step (in the published code, not the text);
+    none: no clipping."""
+
+    latent_dim: Count = 100
+    """Length of the generator's standard normal input."""
+
+    generator_width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    """Channels of the generator's first two stages; the third has half as many. Even; the published generator has 128."""
+
+    total_pseudo_batches: Count = 80_000
+    """Pseudo batches in the trial's budget. Published: 80,000 (CIFAR-10), 50,000 (SVHN)."""
+
+    learning_rate_horizon: Count | None = None
+    """Pseudo batches after which both cosines reach 0; none: ``total_pseudo_batches``, as published. At least that."""
+
+    latents: Literal["shared", "fresh"] = "shared"
+    """``shared``: one draw for the whole pseudo batch, as published; ``fresh``: a draw of its own for each student step
+    as well, made into images by the updated generator."""
+
+    student_batch: Literal["updated", "scored"] = "updated"
+    """``updated``: the student learns from the images of the generator after its update, as published; ``scored``: from
+    those on which the generator's last step was scored."""
+
+    student_mode_in_generator_step: Literal["train", "eval"] = "train"
+    """Mode of the student's BatchNorm in generator steps; published: ``train``, so that its running statistics move there
+    too."""
+
+    student_divergence: Divergence = "forward_kl"
+    """What the student minimises: KL(teacher || student) as published, KL(student || teacher), the Jensen-Shannon
+    divergence, or the absolute difference of the logits."""
+
+    generator_divergence: Divergence = "forward_kl"
+    """What the generator maximises, likewise."""
+
+    divergence_reduction: Literal["mean", "batchmean"] = "mean"
+    """``mean``: over batch and classes, as in the published code; ``batchmean``: summed over the classes. It shifts the
+    balance with ``attention_weight``."""
+
+    temperature_factor: Literal["none", "squared"] = "none"
+    """``squared``: divergences are multiplied by temperature^2, as elsewhere in distillation; published: ``none``."""
+
+    teacher_entropy_weight: Weight = 0.0
+    """Factor of the teacher's entropy on pseudo images (mean over the batch, nats) in the generator's loss; above 0 asks
+    for images that the teacher is sure of. The four extra terms are of the paper's supplement, their signs are ours."""
+
+    student_entropy_weight: Weight = 0.0
+    """Factor of the student's entropy on pseudo images in the generator's loss, likewise."""
+
+    consistency_weight: Weight = 0.0
+    """Factor in the generator's loss of KL(teacher on images || teacher on disturbed images), mean over the batch."""
+
+    consistency_disturbance: Literal["noise", "blur"] = "noise"
+    """How images are disturbed for that term: Gaussian noise of standard deviation 0.1, or a 3x3 binomial blur."""
+
+    diversity_weight: Weight = 0.0
+    """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
+    layer; above 0 asks for images that differ."""
+
+    audited: bool = True
+    """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or
+    label is read, accuracies are null, and a published teacher is taken as it is."""
+
+    data_free_scores: bool = False
+    """Whether the student is scored at each report on images made from the teacher alone. A sweep whose objective is such a
+    score says so by itself."""
+
+    initial_trial: str | None = None
+    """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
+    networks."""
+
+    numerics: Literal["exact", "fast"] = "fast"
+    """``exact``: on a CPU the weights are those of a plain transcription of the published loop, bit for bit; ``fast``: the
+    same computation in another order (channels last, upsampling fused into convolutions, the teacher's BatchNorm folded, on
+    a GPU Adam as one kernel), which differs by rounding."""
+
+    precision: Precision = "float32"
+    """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
+    to 10 bits, ``bfloat16`` computes in 16 bits; weights, losses and accuracies stay in float32."""
+
+    allow_slow_precision: bool = False
+    """Whether ``precision=bfloat16`` may run where processor or GPU has no instructions for it, which on CPUs takes 2 to 18
+    times as long as ``float32``. False: such a trial is refused. Changes no number."""
+
+    compilation: Literal["auto", "always", "never"] = "auto"
+    """Whether torch compiles the loop, which changes rounding and takes one to five minutes once for each machine and pair
+    of networks. ``auto``: on a CPU with ``fast``, for wide ResNets and at least 500 pseudo batches."""
+
+    cuda_graphs: bool = False
+    """Whether a pseudo batch is recorded on a GPU and launched as one CUDA graph, so that the GPU does not wait for Python.
+    Nothing is computed otherwise by that. It keeps the loop's memory to itself, which measuring cannot use then. On a CPU it
+    means nothing."""
+
+    @model_validator(mode="after")
+    def _check_numerics(self) -> Self:
+        if self.numerics == "exact" and (
+            self.precision != "float32" or self.compilation == "always" or self.cuda_graphs
+        ):
+            raise ValueError(
+                f"numerics=exact excludes precision={self.precision} with compilation={self.compilation} and "
+                f"cuda_graphs={str(self.cuda_graphs).lower()}; allowed: precision=float32, compilation auto or never, and "
+                "cuda_graphs=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_audit(self) -> Self:
+        if self.transition_images and not self.audited:
+            raise ValueError(
+                f"transition_images={self.transition_images} are real images and audited=false reads none; allowed: "
+                "transition_images=0, or audited=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_horizon(self) -> Self:
+        if self.learning_rate_horizon is not None and self.learning_rate_horizon < self.total_pseudo_batches:
+            raise ValueError(
+                f"learning_rate_horizon={self.learning_rate_horizon} lies before total_pseudo_batches="
+                f"{self.total_pseudo_batches}; allowed: at least {self.total_pseudo_batches}, or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_student_batch(self) -> Self:
+        if self.latents == "fresh" and self.student_batch == "scored":
+            raise ValueError(
+                "latents=fresh and student_batch=scored exclude each other; with fresh latents only updated is allowed"
+            )
+        return self
+
+    @property
+    def budget(self) -> int:
+        return self.total_pseudo_batches
+
+    @property
+    def report_interval(self) -> int:
+        if self.evaluation_interval:
+            return self.evaluation_interval
+        spec = find_spec(self.dataset)
+        images = spec.test_images + round(spec.training_images * self.validation_fraction) if self.audited else 0
+        # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
+        # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.
+        work = 3 * _PUBLISHED_STUDENT_STEPS * PUBLISHED_BATCH_SIZE
+        affordable = math.ceil(images / (_MEASURING * work))
+        at_least_ten = max(1, self.budget // 10)  # or early stopping would have nothing to go by
+        return min(at_least_ten, max(1, self.budget // 100, affordable))
+
+    @property
+    def reads_images(self) -> bool:
+        return self.audited
+
+    @property
+    def needs_bfloat16(self) -> bool:
+        return self.precision == "bfloat16" and not self.allow_slow_precision
+
+    @property
+    def wants_compilation(self) -> bool:
+        """Whether torch is to compile the loop. Where it cannot, or by ``auto`` on a GPU, a trial runs without; its rows
+        say what it did."""
+        if self.compilation == "auto":
+            long = self.total_pseudo_batches >= COMPILED_FROM
+            return self.numerics == "fast" and long and self.student.startswith("wrn")
+        return self.compilation == "always"
+
+    def compiles_on(self, device: str) -> bool:
+        """The same for a device, ``cpu`` or ``cuda``."""
+        # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
+        return self.wants_compilation and (device == "cpu" or self.compilation == "always")
+
+    @property
+    def horizon(self) -> int:
+        """Pseudo batches after which both learning rates are 0."""
+        return self.learning_rate_horizon or self.total_pseudo_batches
+
+    def scaled(self, fraction: float) -> Self:
+        if fraction == 1:
+            return self
+        total = max(1, round(self.total_pseudo_batches * fraction))
+        # The rates stay those of the whole run, so that the shortened one lies on its learning curve.
+        return self.model_copy(
+            update={
+                "total_pseudo_batches": total,
+                "learning_rate_horizon": self.horizon,
+                "evaluation_interval": self.evaluation_interval or max(1, total // 10),
+            }
+        )
