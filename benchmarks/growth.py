@@ -35,7 +35,7 @@ from orchestrator.run.signals import tune_environment
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import open_storage
 from trainables.metrics import METRICS
-from trainables.profiling.dummies import blank_splits, untrained_teacher
+from trainables.profiling.dummies import dummy_splits, dummy_teacher
 from trainables.trial import TrialInputs
 from trainables.trial_result import HOLD, MACHINE_NOTES, NOTES
 
@@ -175,8 +175,8 @@ def stand_in_inputs(sweep: SweepConfig) -> TrialInputs:
     config = sweep.configs()[0]
     assert config.teacher_key is not None
     return TrialInputs(
-        splits={config.splits_key: blank_splits(config, train=0, test=1)},
-        teachers={config.teacher_key: untrained_teacher(config)},
+        splits={config.splits_key: dummy_splits(config, train=0, test=1)},
+        teachers={config.teacher_key: dummy_teacher(config)},
     )
 
 

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.published_loop import PublishedLoop
 from trainables.compute.devices import keep_freed_memory
 from trainables.config import ZeroShotConfig
-from trainables.profiling.dummies import blank_splits, untrained_teacher
+from trainables.profiling.dummies import dummy_splits, dummy_teacher
 from trainables.training.distiller import ZeroShotDistiller
 
 PAIRS = ("wrn-16-2:wrn-16-1", "wrn-40-2:wrn-16-1")
@@ -53,15 +53,15 @@ def make_distiller(
 ) -> ZeroShotDistiller:
     """A distiller with the published settings between untrained networks."""
     config = make_config(pair, **changes)
-    splits = blank_splits(config, train=0, test=1)
-    return ZeroShotDistiller(config, teacher=untrained_teacher(config), splits=splits, device=device, dtype=dtype)
+    splits = dummy_splits(config, train=0, test=1)
+    return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=splits, device=device, dtype=dtype)
 
 
 def make_published(pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> PublishedLoop:
     """The published loop between the same networks."""
     config = make_config(pair)
-    splits = blank_splits(config, train=0, test=1)
-    return PublishedLoop.beginning(config, untrained_teacher(config), splits, dtype, device=device)
+    splits = dummy_splits(config, train=0, test=1)
+    return PublishedLoop.beginning(config, dummy_teacher(config), splits, dtype, device=device)
 
 
 def make_config(pair: str, **changes: object) -> ZeroShotConfig:

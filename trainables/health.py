@@ -90,8 +90,8 @@ GUARDS: tuple[Guard, ...] = (
 )
 
 
-def warnings(config: AnyTrialConfig, report: Report, *, recorded_teacher_accuracy: float | None) -> dict[str, str]:
-    """What is wrong by this report: the name of each guard that sees something, with its line.
+def findings(config: AnyTrialConfig, report: Report, *, recorded_teacher_accuracy: float | None) -> dict[str, str]:
+    """Return what is wrong by a report: the name of each guard that sees something, with its line.
 
     Args:
         config: The trial's settings.

@@ -23,7 +23,7 @@ from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.teacher import Teacher
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.image_snapshots import Snapshot
+from trainables.training.image_snapshots import ImageSnapshot
 from trainables.training.protocol import Report, Training
 from trainables.training.supervised import SupervisedTrainer
 
@@ -111,7 +111,7 @@ class TrialStorage:
         """Keep what has come out of a trial."""
         self.students.save(f"{self.sweep_id}/{trial_id}", training.student.state_dict(), training.config)
 
-    def write_snapshot(self, trial_id: str, snapshot: Snapshot) -> None:
+    def write_snapshot(self, trial_id: str, snapshot: ImageSnapshot) -> None:
         """Keep a look at a trial's generator; the same one again changes nothing."""
         assert self.snapshots is not None  # whoever took it asked
         self.snapshots.write(f"{trial_id}-{snapshot.pseudo_batches:010d}.parquet", snapshot.to_parquet(trial_id))

@@ -31,11 +31,11 @@ from trainables.compute.devices import claim_device, device_name
 from trainables.compute.precision import check_precision
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.errors import CheckpointError
-from trainables.health import warnings
+from trainables.health import findings
 from trainables.heartbeat import Heartbeat
 from trainables.storage.checkpoint import CheckpointSaver
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.image_snapshots import is_due, take_snapshot
+from trainables.training.image_snapshots import is_due, take_image_snapshot
 from trainables.training.protocol import Report, Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
 from trainables.trial_result import (
@@ -345,7 +345,7 @@ class RunningTrial:
         if storage is None or storage.snapshots is None or report["diverged"]:
             return
         if isinstance(training, ZeroShotDistiller) and is_due(training.config, training.done):
-            self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, take_snapshot(training)))
+            self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, take_image_snapshot(training)))
 
     def _finish(self, report: Report) -> None:
         """Do what is done once, with the student that has come out; the report is what the checkpoint will hold."""
@@ -371,9 +371,9 @@ class RunningTrial:
     def _look_for_trouble(self, report: Report) -> None:
         teacher = self.inputs.teacher_of(self.config)
         recorded = teacher.metadata.test_accuracy if teacher else None
-        found = warnings(self.config, report, recorded_teacher_accuracy=recorded)
-        self.notes += [line for name, line in found.items() if name not in self.warned]
-        self.warned |= found.keys()
+        signs = findings(self.config, report, recorded_teacher_accuracy=recorded)
+        self.notes += [line for name, line in signs.items() if name not in self.warned]
+        self.warned |= signs.keys()
 
     def _leave(self) -> None:
         """End this process once its checkpoint is written: the driver has the trial go on where it is placed then.

@@ -22,7 +22,7 @@ from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroS
 from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
-from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import NOISE_IMAGES, only_class_in_noise
 from trainables.teachers.probe_registry import ProbeRegistry
@@ -261,7 +261,7 @@ class _TeacherTraining:
             self._save()
 
     def _save(self) -> None:
-        self._checkpoints.save(_TEACHER, self._trainer.done, take_snapshot(self._trainer.state_dict()))
+        self._checkpoints.save(_TEACHER, self._trainer.done, copy_state(self._trainer.state_dict()))
         self._saved_at = time.monotonic()
 
     def describe(self) -> Teacher:

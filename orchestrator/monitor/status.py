@@ -22,7 +22,7 @@ from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig
-from trainables.health import warnings
+from trainables.health import findings
 from trainables.storage.object_store import ObjectStore
 
 _SILENT = 600.0
@@ -129,7 +129,7 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
             report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
         )
         recorded = ended[key]["teacher_test_accuracy"] if key in ended else None
-        for line in warnings(configs[key], report, recorded_teacher_accuracy=recorded).values():
+        for line in findings(configs[key], report, recorded_teacher_accuracy=recorded).values():
             view.last_warning = f"{key}: {line}"
     for row in sorted(rows, key=lambda row: row["ended_at"]):
         view.losses += causes_of(row)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.analysis.cases import CaseResults
     from orchestrator.analysis.confirmation import Confirmation
     from orchestrator.reproduction import Judgement
-    from trainables.training.image_snapshots import Snapshot
+    from trainables.training.image_snapshots import ImageSnapshot
 
 PUBLISHED = "published settings"
 """What the baseline of a confirmation is called."""
@@ -51,15 +51,15 @@ class Extras:
         cases = self.confirmation.sweep.cases if self.confirmation else {}
         return {case: PUBLISHED if case == BASELINE else case for case in cases}
 
-    def snapshots(self, trial_id: str) -> list[Snapshot]:
+    def snapshots(self, trial_id: str) -> list[ImageSnapshot]:
         """A trial's pictures in order; empty where none were kept."""
         folder = layout.sweep_folder("snapshots", self.data.sweep_id)
         names = [name for name in self.store.keys(folder) if name.startswith(f"{folder}/{trial_id}-")]
         if not names:
             return []
-        from trainables.training.image_snapshots import Snapshot  # brings torch
+        from trainables.training.image_snapshots import ImageSnapshot  # brings torch
 
-        return [Snapshot.from_parquet(self.store.read(name)) for name in names]
+        return [ImageSnapshot.from_parquet(self.store.read(name)) for name in names]
 
     def transition_figure(self) -> go.Figure | None:
         """Mean transition curves of the trials that have some, the best first."""

@@ -25,7 +25,7 @@ from orchestrator.results import read_sweeps
 from orchestrator.run.gpu_sharing import PROCESSES, Sharing, SharingError, measure_sharing
 from trainables.compute.flops import look_flops, training_steps
 from trainables.config import AnyTrialConfig
-from trainables.profiling.gpu_process import Beginning, Neighbour
+from trainables.profiling.gpu_process import Beginning, ColocatedTrial
 from trainables.storage.object_store import ObjectStore
 
 MEASURED_SECONDS = 5.0
@@ -62,19 +62,19 @@ class RayNeighbours:
 
     def grow(self, processes: int) -> Beginning:
         there = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
-        start = ray.remote(num_cpus=self.cpus, num_gpus=1 / self.most, scheduling_strategy=there)(Neighbour).remote
+        start = ray.remote(num_cpus=self.cpus, num_gpus=1 / self.most, scheduling_strategy=there)(ColocatedTrial).remote
         new = [start(self.config, cpus=self.cpus) for _ in range(processes - len(self._processes))]
         self._processes += new
         beginnings: list[Beginning] = self._ask([process.begin.remote() for process in new])
         return beginnings[0]
 
     def needs(self) -> int:
-        needs: list[int] = self._ask([self._processes[0].needs.remote()])
+        needs: list[int] = self._ask([self._processes[0].peak_memory.remote()])
         return needs[0]
 
     def rate(self) -> float:
         # All of them wait by now, so they begin within milliseconds of each other, and end so.
-        return math.fsum(self._ask([process.rate.remote(self.seconds) for process in self._processes]))
+        return math.fsum(self._ask([process.throughput.remote(self.seconds) for process in self._processes]))
 
     def _ask(self, answers: list[Any]) -> Any:
         """Raises: SharingError: there is no answer."""

@@ -16,7 +16,7 @@ from orchestrator.search.journal import ObjectJournal
 from orchestrator.storage import find_storage, open_storage, shown
 from tests.conftest import PLACES
 from tests.orchestrator.test_results import report
-from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.storage.filesystems import s3
 from trainables.storage.object_store import ObjectStore
 
@@ -93,7 +93,7 @@ def test_results_checkpoints_and_studies_are_found_again(opened: ObjectStore, pl
         writer.write_report(report(pseudo_batches=done, reported_at=datetime(2026, 1, 1, tzinfo=UTC)))
     checkpoints = CheckpointStore(opened.below("checkpoints"))
     for done in (1, 2, 3):
-        checkpoints.save("t0001", done, take_snapshot({"done": done, "weights": torch.ones(3)}))
+        checkpoints.save("t0001", done, copy_state({"done": done, "weights": torch.ones(3)}))
 
     def open_study() -> optuna.Study:
         journal = JournalStorage(ObjectJournal(find_storage(place).below("study")))
@@ -118,7 +118,7 @@ def test_a_truncated_checkpoint_is_passed_over_and_a_truncated_result_named(
 ) -> None:
     checkpoints = CheckpointStore(opened.below("checkpoints"))
     for done in (1, 2):
-        checkpoints.save("t0001", done, take_snapshot({"done": done, "weights": torch.ones(3)}))
+        checkpoints.save("t0001", done, copy_state({"done": done, "weights": torch.ones(3)}))
     newest = "checkpoints/t0001/0000000002.safetensors"
     opened.write(newest, opened.read(newest)[:-2])
     warnings: list[str] = []

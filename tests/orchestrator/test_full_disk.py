@@ -17,7 +17,7 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import open_storage
 from tests.missing import FULL_DISK, run_or_skip, skip_without
 from tests.orchestrator.test_results import report
-from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.storage.object_store import ObjectStore
 
 
@@ -47,7 +47,7 @@ def test_a_full_disk_is_an_error_at_once_and_loses_nothing(small: ObjectStore) -
     study = open_study(small, "sweep-a", modes=["max"])
 
     def save(done: int) -> None:
-        checkpoints.save("t0000", done, take_snapshot({"done": done, "weights": torch.ones(10_000)}))
+        checkpoints.save("t0000", done, copy_state({"done": done, "weights": torch.ones(10_000)}))
 
     def tell(done: int) -> None:
         # A few entries find room in what the journal's file has already.

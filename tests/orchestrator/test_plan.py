@@ -28,7 +28,7 @@ from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_distinct import TWO, run, searcher_on, sweep_of
 from trainables.compute.flops import pseudo_batch_work, trial_work
 from trainables.config import ZeroShotConfig
-from trainables.profiling.dummies import untrained_teacher
+from trainables.profiling.dummies import dummy_teacher
 from trainables.profiling.timing import timed_seconds
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.teacher import TeacherRegistry
@@ -92,8 +92,8 @@ def test_a_plan_counts_trials_updates_and_teachers() -> None:
     )
     assert (plain.kind.trials, plain.kind.config.budget, plain.student_updates) == (3, 4, 8)
     assert twice.student_updates == 16
-    few_images = {"method": "supervised", "dataset": "digits", "student": "lenet", "images_per_class": 10}
-    supervised = SweepConfig.model_validate({"name": "tiny", "cases": {"few": few_images}})
+    subsample_per_class = {"method": "supervised", "dataset": "digits", "student": "lenet", "images_per_class": 10}
+    supervised = SweepConfig.model_validate({"name": "tiny", "cases": {"few": subsample_per_class}})
     (few,) = make_plan(supervised).costs
     assert (few.kind.config.unit, few.kind.config.budget, few.student_updates) == ("epochs", 8000, 8000)
 
@@ -160,7 +160,7 @@ def test_a_teacher_that_is_there_is_not_trained_again(store: ObjectStore) -> Non
     sweep = tiny()
     assert [cost.kind.name for cost in make_plan(sweep, store=store).costs] == ["teacher lenet on digits", "trial"]
     config = sweep.configs()[0]
-    TeacherRegistry(store.below(TEACHERS)).add(untrained_teacher(config), sweep.teacher_config(config))
+    TeacherRegistry(store.below(TEACHERS)).add(dummy_teacher(config), sweep.teacher_config(config))
     assert [cost.kind.name for cost in make_plan(sweep, store=store).costs] == ["trial"]
 
 

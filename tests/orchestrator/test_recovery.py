@@ -16,7 +16,7 @@ from search_spaces import resolve_space
 from tests.conftest import make_distiller
 from tests.orchestrator.test_callbacks import SPACE, SWEEP, Session
 from trainables.config import ZeroShotConfig
-from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.storage.object_store import ObjectStore
 
 
@@ -37,7 +37,7 @@ def checkpoint(store: ObjectStore, config: ZeroShotConfig, name: str) -> None:
     training = make_distiller(**config.model_dump())
     training.advance()
     folder = CheckpointStore(store.below(layout.checkpoint_folder("sweep-a")))
-    folder.save(name, training.done, take_snapshot(training.state_dict()))
+    folder.save(name, training.done, copy_state(training.state_dict()))
 
 
 def test_ended_trials_come_back_as_they_were(store: ObjectStore) -> None:

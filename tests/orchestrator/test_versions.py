@@ -21,7 +21,7 @@ from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
 from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import CheckpointStore, take_snapshot
+from trainables.storage.checkpoint import CheckpointStore, copy_state
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_checkpoints_of_another_format_end_the_session_and_no_trial(
     study = open_study(store, "sweep-a", modes=["max"])
     study.ask()
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 1)
-    CheckpointStore(store.below(layout.checkpoint_folder("sweep-a"))).save("t0000", 2, take_snapshot({"a": 1}))
+    CheckpointStore(store.below(layout.checkpoint_folder("sweep-a"))).save("t0000", 2, copy_state({"a": 1}))
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format 1; this version reads 3: finish it with the version"):
         run_sweep(sweep, sweep_id="sweep-a")

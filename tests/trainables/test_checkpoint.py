@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
-from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore, Snapshot, take_snapshot
+from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore, StateCopy, copy_state
 from trainables.storage.object_store import ObjectStore
 
 STATE: dict[str, Any] = {
@@ -77,8 +77,8 @@ def test_a_checkpoint_of_another_format_says_what_to_do(
 def test_the_store_keeps_the_newest_two_of_each_trial(store: ObjectStore) -> None:
     checkpoints = CheckpointStore(store)
     for done in (5, 10, 100):
-        checkpoints.save("t0001", done, take_snapshot({"done": done}))
-    checkpoints.save("t0002", 1, take_snapshot({"done": 1}))
+        checkpoints.save("t0001", done, copy_state({"done": done}))
+    checkpoints.save("t0002", 1, copy_state({"done": 1}))
     assert checkpoints.load_newest("t0001", warn=print) == {"done": 100}
     assert checkpoints.load_newest("t0002", warn=print) == {"done": 1}
     assert checkpoints.load_newest("t0003", warn=print) is None
@@ -88,7 +88,7 @@ def test_the_store_keeps_the_newest_two_of_each_trial(store: ObjectStore) -> Non
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(store: ObjectStore) -> None:
     checkpoints = CheckpointStore(store)
     for done in (1, 2):
-        checkpoints.save("t0001", done, take_snapshot({"done": done, "weights": torch.ones(3)}))
+        checkpoints.save("t0001", done, copy_state({"done": done, "weights": torch.ones(3)}))
     newest = "t0001/0000000002.safetensors"
     store.write(newest, store.read(newest)[:-1])
     warnings: list[str] = []
@@ -105,7 +105,7 @@ def test_damaged_checkpoints_do_not_crowd_out_those_saved_after_them(store: Obje
     for done in (30, 40):
         store.write(f"t0001/{done:010d}.safetensors", b"damaged")
     assert checkpoints.load_newest("t0001", warn=lambda _: None) is None
-    checkpoints.save("t0001", 10, take_snapshot({"done": 10}))
+    checkpoints.save("t0001", 10, copy_state({"done": 10}))
     assert checkpoints.load_newest("t0001", warn=lambda _: None) == {"done": 10}
 
 
@@ -114,13 +114,13 @@ def test_a_process_that_is_lost_and_goes_on_saving_does_not_keep_the_next_from_i
 ) -> None:
     checkpoints = CheckpointStore(store)
     for done in (10, 20):
-        checkpoints.save("t0001", done, take_snapshot({"done": done}))
+        checkpoints.save("t0001", done, copy_state({"done": done}))
     read = ObjectStore.read
     moments = iter([30, 40])
 
     def read_slowly(self: ObjectStore, key: str) -> bytes:
         for done in moments:  # between the list and the first read
-            checkpoints.save("t0001", done, take_snapshot({"done": done}))
+            checkpoints.save("t0001", done, copy_state({"done": done}))
         return read(self, key)
 
     monkeypatch.setattr(ObjectStore, "read", read_slowly)
@@ -135,10 +135,10 @@ class SlowStore(CheckpointStore):
         self.may_write = threading.Event()
         self.begun: list[int] = []
 
-    def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+    def save(self, trial_id: str, done: int, state: StateCopy) -> None:
         self.begun.append(done)
         assert self.may_write.wait(10)
-        super().save(trial_id, done, snapshot)
+        super().save(trial_id, done, state)
 
 
 def test_a_checkpoint_is_written_while_training_goes_on_and_holds_the_moment_it_was_taken(store: ObjectStore) -> None:
@@ -174,11 +174,11 @@ def test_a_failure_costs_one_checkpoint_and_not_the_next(store: ObjectStore) -> 
     class FailingOnce(CheckpointStore):
         failed = False
 
-        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+        def save(self, trial_id: str, done: int, state: StateCopy) -> None:
             if not self.failed:
                 self.failed = True
                 raise OSError("timed out")
-            super().save(trial_id, done, snapshot)
+            super().save(trial_id, done, state)
 
     saver = CheckpointSaver(FailingOnce(store), "t0001")
     saver.save(10, {})
@@ -190,7 +190,7 @@ def test_a_failure_costs_one_checkpoint_and_not_the_next(store: ObjectStore) -> 
 
 def test_a_checkpoint_that_could_not_be_written_is_told_to_whoever_comes_next(store: ObjectStore) -> None:
     class FullStore(CheckpointStore):
-        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+        def save(self, trial_id: str, done: int, state: StateCopy) -> None:
             raise OSError("no space left")
 
     saver = CheckpointSaver(FullStore(store), "t0001")

@@ -28,7 +28,7 @@ def small_and_recorded(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         return tapes[-1].replay
 
     monkeypatch.setattr(training_loop, "make_config", make_config)
-    monkeypatch.setattr(distiller, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(distiller, "is_asynchronous", lambda device: True)
     monkeypatch.setattr(graphs, "record", record)
     monkeypatch.setattr(graphs, "warm_up", lambda work: work())
     return tapes

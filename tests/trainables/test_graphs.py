@@ -31,7 +31,7 @@ def gpu_like(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         tapes.append(Tape.of(work))
         return tapes[-1].replay
 
-    monkeypatch.setattr(distiller, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(distiller, "is_asynchronous", lambda device: True)
     monkeypatch.setattr(graphs, "record", record)
     monkeypatch.setattr(graphs, "warm_up", Tape.of)
     return tapes
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu_and_back(gpu_like: list[Tape], m
     state = checkpoint.parse(checkpoint.dump(on_gpu.state_dict()), origin="test")
     on_gpu.advance()
     with monkeypatch.context() as patch:
-        patch.setattr(distiller, "runs_ahead", lambda device: False)
+        patch.setattr(distiller, "is_asynchronous", lambda device: False)
         on_cpu = make_distiller(**settings)
         assert on_cpu.notes == ["cuda_graphs=true is of GPUs; on a CPU it changes nothing"]
         on_cpu.load_state_dict(state)
@@ -117,7 +117,7 @@ def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu_and_back(gpu_like: list[Tape], m
 
 def test_adam_in_one_kernel_is_adam_but_for_rounding(gpu_like: list[Tape], monkeypatch: pytest.MonkeyPatch) -> None:
     one_kernel = make_distiller(dtype=torch.float64)
-    monkeypatch.setattr(distiller, "runs_ahead", lambda device: False)
+    monkeypatch.setattr(distiller, "is_asynchronous", lambda device: False)
     usual = make_distiller(dtype=torch.float64)
     assert one_kernel.student_optimizer.defaults["fused"] and not usual.student_optimizer.defaults["fused"]
     one_kernel.train(3)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.training.image_snapshots import SNAPSHOTS, Snapshot, is_due, take_snapshot
+from trainables.training.image_snapshots import SNAPSHOTS, ImageSnapshot, is_due, take_image_snapshot
 
 
 def flat(state: object) -> list[torch.Tensor]:
@@ -28,7 +28,7 @@ def test_a_snapshot_changes_no_bit_of_the_training(settings: dict[str, Any]) -> 
         watched.train(1)
         alone.train(1)
         random_state = torch.random.get_rng_state()
-        take_snapshot(watched)
+        take_image_snapshot(watched)
         assert torch.equal(torch.random.get_rng_state(), random_state)
     ours, theirs = flat(watched.state_dict()), flat(alone.state_dict())
     assert len(ours) == len(theirs) > 50
@@ -41,10 +41,10 @@ def test_a_snapshot_changes_no_bit_of_the_training(settings: dict[str, Any]) -> 
 def test_the_same_state_gives_the_same_snapshot_and_another_one_another() -> None:
     distiller = make_distiller()
     distiller.train(1)
-    first = take_snapshot(distiller)
-    assert take_snapshot(distiller) == first
+    first = take_image_snapshot(distiller)
+    assert take_image_snapshot(distiller) == first
     distiller.train(1)
-    later = take_snapshot(distiller)
+    later = take_image_snapshot(distiller)
     assert (first.pseudo_batches, first.share, later.pseudo_batches) == (1, 0.25, 2)
     assert later.png != first.png
 
@@ -52,14 +52,14 @@ def test_the_same_state_gives_the_same_snapshot_and_another_one_another() -> Non
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_it_shows_eight_images_and_counts_classes(dataset: str) -> None:
     network = "lenet" if dataset == "digits" else "wrn-16-1"
-    snapshot = take_snapshot(make_distiller(dataset=dataset, teacher=network, student=network))
+    snapshot = take_image_snapshot(make_distiller(dataset=dataset, teacher=network, student=network))
     picture = Image.open(io.BytesIO(snapshot.png))
     assert picture.size == (4 * 33 + 1, 2 * 33 + 1)
     assert [sum(snapshot.teacher_classes), sum(snapshot.student_classes)] == [512, 512]
     assert len(snapshot.teacher_classes) == len(snapshot.student_classes) == 10
     data = snapshot.to_parquet("t0001")
     assert len(data) < (12_000 if dataset == "digits" else 32_000)
-    assert Snapshot.from_parquet(data) == snapshot
+    assert ImageSnapshot.from_parquet(data) == snapshot
 
 
 @pytest.mark.parametrize(("budget", "interval"), [(100, 10), (140, 10), (7, 3), (3, 1), (4, 4), (80_000, 333)])

@@ -15,7 +15,7 @@ from trainables.config.datasets import find_normalisation
 from trainables.data.splits import normalise
 from trainables.metrics import METRICS
 from trainables.storage import checkpoint
-from trainables.training.supervised import SupervisedTrainer, few_images
+from trainables.training.supervised import SupervisedTrainer, subsample_per_class
 
 SMALL: dict[str, Any] = {
     "dataset": "digits",
@@ -224,16 +224,16 @@ def test_images_are_augmented_where_the_data_set_says_so(monkeypatch: pytest.Mon
 
 def test_few_images_are_a_choice_of_its_own_for_each_seed() -> None:
     data = make_images(200)
-    chosen = few_images(data, 3, seed=0)
+    chosen = subsample_per_class(data, 3, seed=0)
     assert chosen.labels.bincount().tolist() == [3] * 10
-    assert torch.equal(few_images(data, 3, seed=0).images, chosen.images)
-    assert not torch.equal(few_images(data, 3, seed=1).images, chosen.images)
+    assert torch.equal(subsample_per_class(data, 3, seed=0).images, chosen.images)
+    assert not torch.equal(subsample_per_class(data, 3, seed=1).images, chosen.images)
     # The first of a shuffle: a larger M holds the smaller one, so that curves over M are nested.
-    more = {tuple(image.flatten().tolist()) for image in few_images(data, 5, seed=0).images}
+    more = {tuple(image.flatten().tolist()) for image in subsample_per_class(data, 5, seed=0).images}
     assert {tuple(image.flatten().tolist()) for image in chosen.images} <= more
-    assert few_images(data, None, seed=0) is data
+    assert subsample_per_class(data, None, seed=0) is data
     with pytest.raises(ValueError, match="images_per_class=21: class 0 has 20 training images; allowed: 1 to 20"):
-        few_images(data, 21, seed=0)
+        subsample_per_class(data, 21, seed=0)
 
 
 def test_training_starts_from_given_weights() -> None:

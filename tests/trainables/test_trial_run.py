@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import make_inputs, tiny_settings
-from trainables.storage.checkpoint import CheckpointStore, Snapshot
+from trainables.storage.checkpoint import CheckpointStore, StateCopy
 from trainables.storage.object_store import ObjectStore
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import StudentStore, TrialStorage
@@ -270,9 +270,9 @@ def test_training_does_not_wait_for_storage_that_is_slow(storage: TrialStorage) 
     may_write = threading.Event()
 
     class SlowStore(CheckpointStore):
-        def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+        def save(self, trial_id: str, done: int, state: StateCopy) -> None:
             assert may_write.wait(20)
-            super().save(trial_id, done, snapshot)
+            super().save(trial_id, done, state)
 
     slow = replace(storage, checkpoints=SlowStore(storage.checkpoints._store))
     run = start(config(total_pseudo_batches=6), slow, checkpoint_seconds=1e-9)  # due after each pseudo batch

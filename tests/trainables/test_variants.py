@@ -100,7 +100,7 @@ def test_an_extra_term_moves_what_it_measures_in_its_direction(field: str, weigh
 
     def measured() -> float:
         images = distiller.generator(latents)
-        terms = distiller._extra_terms
+        terms = distiller._generator_terms
         student_logits, teacher_logits = (network(images)[0] for network in (distiller.student, distiller.teacher))
         noise = terms.draw(images.shape, images.dtype)
         (term,) = terms.terms(images, student_logits, teacher_logits, noise)
@@ -110,7 +110,7 @@ def test_an_extra_term_moves_what_it_measures_in_its_direction(field: str, weigh
     before = measured()
     for _ in range(10):
         distiller._generator_step(
-            latents, distiller._extra_terms.draw((16, *distiller._image_shape[1:]), distiller.dtype)
+            latents, distiller._generator_terms.draw((16, *distiller._image_shape[1:]), distiller.dtype)
         )
     assert (measured() < before) is (wanted == "lower")
 
@@ -121,7 +121,7 @@ def test_disturbances_are_small_and_what_they_say() -> None:
     noisy, blurred = (
         terms._disturbed(images, terms.draw(images.shape, images.dtype))
         for terms in (
-            make_distiller(consistency_weight=1.0, consistency_disturbance=kind)._extra_terms
+            make_distiller(consistency_weight=1.0, consistency_disturbance=kind)._generator_terms
             for kind in ("noise", "blur")
         )
     )
@@ -158,7 +158,7 @@ EXTRA_TERMS: list[dict[str, Any]] = [
 
 def generator_gradient(distiller: ZeroShotDistiller, find_loss: Any) -> tuple[float, torch.Tensor]:
     latents = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=distiller.dtype)
-    noise = distiller._extra_terms.draw(distiller._image_shape, distiller.dtype)
+    noise = distiller._generator_terms.draw(distiller._image_shape, distiller.dtype)
     loss, _ = find_loss(latents, noise)
     loss.backward()
     gradient = distiller.generator.get_parameter("linear.weight").grad

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def hasten(*, teacher: Network, student: Network, generator: Generator) -> None:
+def use_fast_numerics(*, teacher: Network, student: Network, generator: Generator) -> None:
     """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
     teacher.fold_batch_norms()
     generator.fused_upsampling = True
@@ -24,10 +24,10 @@ def hasten(*, teacher: Network, student: Network, generator: Generator) -> None:
         network.to(memory_format=torch.channels_last)
 
 
-def queued_adam(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Adam for a GPU with ``numerics=fast``: one kernel for all parameters, and step and rate where a CUDA graph sees them.
+def capturable_adam(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Return Adam for a GPU with ``numerics=fast``.
 
-    Equal to the usual one up to rounding.
+    One kernel for all parameters, and step and rate where a CUDA graph sees them. Equal to the usual one up to rounding.
     """
     kept = list(parameters)
     rate = torch.tensor(lr, device=kept[0].device)
@@ -35,8 +35,8 @@ def queued_adam(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Ad
 
 
 @cache
-def why_not_compiled(device: torch.device) -> str | None:
-    """Why torch cannot compile for a device, in a line; none if it can. Takes a few seconds the first time.
+def compile_error(device: torch.device) -> str | None:
+    """Return why torch cannot compile for a device, in a line; None if it can. Takes a few seconds the first time.
 
     Tried with a small function, because what is missing (a C++ compiler, Python's headers, a writable cache) shows only
     then, and is better said before a trial than in the middle of it.

@@ -30,8 +30,8 @@ def claim_device(*, cpus: float, gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
-def runs_ahead(device: torch.device) -> bool:
-    """Whether Python only queues work for the device, as for a GPU, and need not wait for it."""
+def is_asynchronous(device: torch.device) -> bool:
+    """Return whether Python only queues work for the device, as for a GPU, and does not wait for it."""
     return device.type == "cuda"
 
 

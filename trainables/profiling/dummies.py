@@ -1,4 +1,4 @@
-"""Teachers and images of the right shapes that know and show nothing: for measuring what a trial costs.
+"""Dummies of teachers and images: the right shapes, and no knowledge. For measuring what a trial costs.
 
 What a trial takes in time does not depend on what its networks know, so neither a teacher nor a data set is needed.
 """
@@ -17,7 +17,7 @@ from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 
-def untrained_teacher(config: AnyTrialConfig) -> Teacher:
+def dummy_teacher(config: AnyTrialConfig) -> Teacher:
     """A teacher of the config's architecture with its first random weights, BatchNorm fitted to noise.
 
     Without that a deep network's activations grow from block to block until its beliefs are 0, 1 and denormal numbers
@@ -48,7 +48,7 @@ def untrained_teacher(config: AnyTrialConfig) -> Teacher:
     return Teacher(metadata=metadata, weights=network.state_dict())
 
 
-def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
+def dummy_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
     """So many black images in the training and test splits, labels in turn; none for validation."""
     return DatasetSplits(
         spec=find_spec(config.dataset),
@@ -58,7 +58,7 @@ def blank_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSpl
     )
 
 
-def blank_probe(config: AnyTrialConfig) -> ProbeSet:
+def dummy_probe(config: AnyTrialConfig) -> ProbeSet:
     """As many grey images of each kind as a probe set has."""
     shape = (PROBE_IMAGES, find_spec(config.dataset).channels, IMAGE_SIZE, IMAGE_SIZE)
     return ProbeSet(
@@ -67,8 +67,11 @@ def blank_probe(config: AnyTrialConfig) -> ProbeSet:
     )
 
 
-class Agreeing(Network):
-    """A network that sees one class in everything, for its usual work: curves are of images on which two networks agree."""
+class ConstantPrediction(Network):
+    """Predict one constant class with a network, at the network's normal cost.
+
+    Transition curves are of images on which two networks agree, so two of these always have some.
+    """
 
     def __init__(self, network: Network) -> None:
         """Args: network: Whose work it does."""

@@ -1,6 +1,6 @@
-"""What each of several processes on one GPU does while it is measured what they come to together.
+"""One process of the GPU-sharing benchmark: it trains a dummy trial while the combined throughput is measured.
 
-It trains a trial on stand-ins as large as the real teacher and images: neither time nor memory depends on what they show.
+Its dummies are as large as the real teacher and images: neither time nor memory depends on what they show.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from functools import partial
 import torch
 
 from trainables.compute.cuda_graphs import WARM_UPS
-from trainables.compute.devices import claim_device, device_name, peak_memory
+from trainables.compute.devices import claim_device, device_name
+from trainables.compute.devices import peak_memory as peak_memory_of
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.config.datasets import find_spec
 from trainables.evaluation import transition_curves
-from trainables.profiling.dummies import Agreeing, blank_probe, blank_splits, untrained_teacher
+from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.supervised import SupervisedTrainer
 from trainables.trial import TrialInputs, build_training
@@ -38,8 +39,8 @@ class Beginning:
     """For one pseudo batch, or update, with nobody beside it that trains."""
 
 
-class Neighbour:
-    """One of the processes. Nothing is built before ``begin``."""
+class ColocatedTrial:
+    """A trial that shares its GPU with others. Nothing is built before ``begin``."""
 
     def __init__(self, config: AnyTrialConfig, *, cpus: float) -> None:
         """Args: config: The trial's settings. cpus: Its CPU cores."""
@@ -50,26 +51,28 @@ class Neighbour:
         """Build the training, and do the first pseudo batches or updates, which are slow, and one more."""
         # A whole GPU, as far as it knows: what it needs is found out, and not what it would be allowed.
         device = claim_device(cpus=self._cpus, gpus=1)
-        self._training = stand_in_training(self._config, device)
+        self._training = dummy_training(self._config, device)
         self._device = device
         for _ in range(WARM_UPS + 1):  # behind them a loop with ``cuda_graphs`` is recorded
-            self.rate(0)
+            self.throughput(0)
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
-        return Beginning(device_name=device_name(device), gpu_bytes=total, seconds_each=1 / self.rate(0))
+        return Beginning(device_name=device_name(device), gpu_bytes=total, seconds_each=1 / self.throughput(0))
 
-    def needs(self) -> int:
-        """Bytes of the GPU that a trial takes at most, measuring its student counted in; 0 on a CPU. Only right while this
-        is the only process there."""
+    def peak_memory(self) -> int:
+        """Return the bytes of the GPU that a trial takes at most, measuring its student counted in; 0 on a CPU.
+
+        Only right while this is the only process there.
+        """
         training = self._training
         training.report()
         images = min(training.config.transition_images, len(training.splits.test), _CURVE_IMAGES)
         if images and training.teacher is not None:
-            student, teacher = Agreeing(training.student), Agreeing(training.teacher)
+            student, teacher = ConstantPrediction(training.student), ConstantPrediction(training.teacher)
             transition_curves(student, teacher, training.splits.test, training.normalisation, images=images, steps=2)
-        return peak_memory(self._device)
+        return peak_memory_of(self._device)
 
-    def rate(self, seconds: float) -> float:
-        """Pseudo batches, or updates, that this process does a second.
+    def throughput(self, seconds: float) -> float:
+        """Return how many pseudo batches, or updates, this process does a second.
 
         Args:
             seconds: For how long it trains; at least for one of them.
@@ -88,13 +91,13 @@ class Neighbour:
         return done / (time.perf_counter() - start)
 
 
-def stand_in_training(config: AnyTrialConfig, device: torch.device) -> ZeroShotDistiller | SupervisedTrainer:
-    """A trial with an untrained teacher and blank images, of each as much as the real trial has."""
+def dummy_training(config: AnyTrialConfig, device: torch.device) -> ZeroShotDistiller | SupervisedTrainer:
+    """Build a trial with a dummy teacher and black images, of each as much as the real trial has."""
     spec = find_spec(config.dataset)
     supervised = isinstance(config, SupervisedConfig)
     if supervised:
         config = config.model_copy(update={"initial_student": None})
-    splits = blank_splits(
+    splits = dummy_splits(
         config,
         train=spec.training_images if supervised else 0,
         test=spec.test_images + round(spec.training_images * config.validation_fraction),
@@ -102,8 +105,8 @@ def stand_in_training(config: AnyTrialConfig, device: torch.device) -> ZeroShotD
     key = config.teacher_key
     inputs = TrialInputs(
         splits={config.splits_key: splits},
-        teachers={key: untrained_teacher(config)} if key else {},
-        probes={key: blank_probe(config)} if key else {},
+        teachers={key: dummy_teacher(config)} if key else {},
+        probes={key: dummy_probe(config)} if key else {},
     )
     training = build_training(config, inputs, None, device)
     assert isinstance(training, ZeroShotDistiller | SupervisedTrainer)  # there is no other

@@ -18,7 +18,7 @@ from trainables.compute.flops import CURVE_STEPS, pseudo_batch_flops, reports, t
 from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.config.datasets import find_spec
 from trainables.evaluation import DataFreeScorer, transition_curves
-from trainables.profiling.dummies import Agreeing, blank_probe, blank_splits, untrained_teacher
+from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer
@@ -48,8 +48,8 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
     """Seconds of a pseudo batch, or of an update, and of measuring the student once; and the training that was probed."""
     spec = find_spec(config.dataset)
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
-    splits = blank_splits(config, train=train, test=_TIMED_IMAGES)
-    teacher = untrained_teacher(config) if config.teacher else None
+    splits = dummy_splits(config, train=train, test=_TIMED_IMAGES)
+    teacher = dummy_teacher(config) if config.teacher else None
     measure: Callable[[], object]
     training: Training
     scoring = 0.0
@@ -70,7 +70,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
         step = with_one + max(0.0, with_two - with_one) * (config.student_steps - 1)
         measure, training = two.report, two
         if config.data_free_scores:
-            scorer = DataFreeScorer(blank_probe(config), two.teacher)
+            scorer = DataFreeScorer(dummy_probe(config), two.teacher)
             scoring = _seconds(partial(scorer.score, two.student), device)
     else:
         few = config.model_copy(update={"images_per_class": None, "initial_student": None})
@@ -87,7 +87,7 @@ def _transition_seconds(training: Training, device: torch.device) -> float:
     images = min(training.config.transition_images, training.splits.spec.test_images)
     if not images or training.teacher is None:
         return 0.0
-    student, teacher = Agreeing(training.student), Agreeing(training.teacher)
+    student, teacher = ConstantPrediction(training.student), ConstantPrediction(training.teacher)
     curves = partial(transition_curves, student, teacher, training.splits.test, training.normalisation)
     seconds = _seconds(partial(curves, images=_PROBE_CURVES, steps=_PROBE_CURVES), device)
     return seconds * images * CURVE_STEPS / _PROBE_CURVES**2

@@ -31,8 +31,8 @@ State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A state at one moment, in memory of its own."""
+class StateCopy:
+    """Copy of a training's state at one moment, in memory of its own."""
 
     tensors: dict[str, torch.Tensor]
     values: str
@@ -44,18 +44,18 @@ class Snapshot:
         return save_tensors(self.tensors, metadata={_HEADER_KEY: json.dumps(header)})
 
 
-def take_snapshot(state: State) -> Snapshot:
-    """Copy a state to the CPU: all that training has to wait for."""
+def copy_state(state: State) -> StateCopy:
+    """Copy a state to the CPU, which is all that training has to wait for."""
     tensors: dict[str, torch.Tensor] = {}
     values = _split(state, "", tensors)
     # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-    return Snapshot(copies, json.dumps(values))
+    return StateCopy(copies, json.dumps(values))
 
 
 def dump(state: State) -> bytes:
     """Copy a state and serialise it."""
-    return take_snapshot(state).to_bytes()
+    return copy_state(state).to_bytes()
 
 
 def parse(data: bytes, *, origin: str) -> dict[str, Any]:
@@ -96,9 +96,9 @@ class CheckpointStore:
         self._store = store
         self._keep = keep
 
-    def save(self, trial_id: str, done: int, snapshot: Snapshot) -> None:
+    def save(self, trial_id: str, done: int, state: StateCopy) -> None:
         """Publish a checkpoint, then remove all but the newest few of this trial."""
-        self._store.write(f"{trial_id}/{done:010d}.safetensors", snapshot.to_bytes())
+        self._store.write(f"{trial_id}/{done:010d}.safetensors", state.to_bytes())
         for key in self._store.keys(trial_id)[: -self._keep]:
             self._store.delete(key)
 
@@ -144,7 +144,7 @@ class CheckpointSaver:
         try:
             self.wait()
         finally:
-            self._writing = self._thread.submit(self._store.save, self._trial_id, done, take_snapshot(state))
+            self._writing = self._thread.submit(self._store.save, self._trial_id, done, copy_state(state))
 
     @property
     def busy(self) -> bool:

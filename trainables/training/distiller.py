@@ -11,7 +11,7 @@ One pseudo batch, with the latents drawn once and kept for all of it:
 The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
 and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/test_distiller.py`` compares with
 a plain transcription): the student's updates never used those gradients, and within a student phase the images are equal.
-That is ``numerics=exact``; ``fast`` also computes in another order, see ``hasten``.
+That is ``numerics=exact``; ``fast`` also computes in another order, see ``use_fast_numerics``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainables.compute.acceleration import compiled, forget_compiled, hasten, queued_adam, why_not_compiled
+from trainables.compute.acceleration import capturable_adam, compile_error, compiled, forget_compiled, use_fast_numerics
 from trainables.compute.cuda_graphs import Recorded
-from trainables.compute.devices import runs_ahead, send, tf32
+from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
@@ -36,10 +36,10 @@ from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
-from trainables.training.generator_terms import ExtraTerms
+from trainables.training.generator_terms import GeneratorTerms
 from trainables.training.losses import attention_map, attention_transfer, beliefs, divergence
 from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
-from trainables.training.reports import Logbook
+from trainables.training.reports import TrainingLog
 from trainables.training.schedules import cosine
 
 _MEANS = (
@@ -55,7 +55,7 @@ _MEANS = (
 )
 
 
-class _Lesson(NamedTuple):
+class TeacherTargets(NamedTuple):
     """What a student step learns from: what the teacher makes of the images."""
 
     logits: Tensor
@@ -113,18 +113,18 @@ class ZeroShotDistiller:
             generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
         self.student = student.to(self.device, dtype).train()
         self.generator = generator.to(self.device, dtype).train()
-        adam = queued_adam if config.numerics == "fast" and runs_ahead(self.device) else torch.optim.Adam
+        adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
         self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
-            hasten(teacher=self.teacher, student=self.student, generator=self.generator)
+            use_fast_numerics(teacher=self.teacher, student=self.student, generator=self.generator)
         # Tensors, for a number would be compiled into the code and that be compiled anew for each.
         self._temperature = torch.tensor(config.temperature, device=self.device, dtype=dtype)
         self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(generator_seed, "latents")
-        self._extra_terms = ExtraTerms(config, self.teacher, self._look, stream(generator_seed, "noise"))
+        self._generator_terms = GeneratorTerms(config, self.teacher, self._forward, stream(generator_seed, "noise"))
         self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
@@ -133,7 +133,7 @@ class ZeroShotDistiller:
         self.training_flops = 0
         # Pseudo images by predicted class since the last report: (teacher and student, classes).
         self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
-        self._logbook = Logbook(_MEANS, self.student)
+        self._log = TrainingLog(_MEANS, self.student)
         self.last_report: Report | None = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
@@ -141,13 +141,13 @@ class ZeroShotDistiller:
         self.notes: list[str] = []
         self._find_generator_loss = self._generator_loss
         self._find_student_loss = self._student_loss
-        self._teach = self._lesson
+        self._find_targets = self._teacher_targets
         self._launch = self._recorded()
         if config.compiles_on(self.device.type):
             self._compile()
         if config.precision == "tf32" and self.device.type != "cuda":
             self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
-        if config.cuda_graphs and not runs_ahead(self.device):
+        if config.cuda_graphs and not is_asynchronous(self.device):
             self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
 
     @property
@@ -166,7 +166,7 @@ class ZeroShotDistiller:
         """Do that many pseudo batches."""
         for _ in range(pseudo_batches):
             with (
-                self._logbook.training(self.student),
+                self._log.training(self.student),
                 seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
                 tf32(allowed=self.config.precision == "tf32"),
             ):
@@ -177,7 +177,7 @@ class ZeroShotDistiller:
     def report(self) -> Report:
         """Measure the student and take the means since the last report. Leaves the networks as they were."""
         # First, for it waits for the device.
-        entry = self._logbook.report(self, self.student, self.generator, further=self._scores)
+        entry = self._log.report(self, self.student, self.generator, further=self._scores)
         teacher_balance, student_balance = map(class_balance, self._class_counts)
         coverage = class_coverage(*self._class_counts)
         self._class_counts.zero_()
@@ -207,7 +207,7 @@ class ZeroShotDistiller:
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
             "compiled": self.compiled,
-            "extra_terms": self._extra_terms.state_dict(),
+            "extra_terms": self._generator_terms.state_dict(),
             "class_counts": self._class_counts,
             "counters": {
                 "pseudo_batches": self.pseudo_batches,
@@ -215,7 +215,7 @@ class ZeroShotDistiller:
                 "student_updates": self.student_updates,
                 "training_flops": self.training_flops,
             },
-            "logbook": self._logbook.state_dict(),
+            "logbook": self._log.state_dict(),
             "last_report": self.last_report,
         }
 
@@ -227,7 +227,7 @@ class ZeroShotDistiller:
         """
         check_same_config(self.config, state, INHERITED_FIELDS)
         self._restore(state)
-        self._logbook.forget_seconds()
+        self._log.forget_seconds()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         check_same_config(self.config, state)
@@ -243,9 +243,9 @@ class ZeroShotDistiller:
         if state["compiled"] != self.compiled:
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
             self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
-        self._extra_terms.load_state_dict(state["extra_terms"])
+        self._generator_terms.load_state_dict(state["extra_terms"])
         self._class_counts.copy_(state["class_counts"])
-        self._logbook.load_state_dict(state["logbook"])
+        self._log.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
         self.generator_updates = counters["generator_updates"]
@@ -270,7 +270,7 @@ class ZeroShotDistiller:
         shape = (config.batch_size, config.latent_dim)
         # One draw after the other: a single larger one gives other numbers.
         latents = [torch.randn(shape, generator=self._latent_stream, dtype=self.dtype) for _ in range(1 + further)]
-        noise = [self._extra_terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
+        noise = [self._generator_terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
         return [send(numbers, self.device) for numbers in (torch.stack(latents), *noise) if numbers is not None]
 
     def _learn(self, latents: Tensor, *noise: Tensor) -> None:
@@ -291,25 +291,25 @@ class ZeroShotDistiller:
 
         if config.latents == "shared":
             images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents[0])
-            lesson = self._teach(images)
+            targets = self._find_targets(images)
         for number in range(config.student_steps):
             if config.latents == "fresh":
                 images = self._updated_images(latents[1 + number])
-                lesson = self._teach(images)
-            step, student_norm = self._student_step(images, lesson)
+                targets = self._find_targets(images)
+            step, student_norm = self._student_step(images, targets)
 
-        self._logbook.means.add(
+        self._log.means.add(
             torch.stack(generator_losses).mean(),
             step.loss,
             step.divergence,
             step.attention,
-            lesson.logits.softmax(1).amax(1).mean(),
+            targets.logits.softmax(1).amax(1).mean(),
             step.logits.softmax(1).amax(1).mean(),
             torch.stack(generator_norms).mean(),
             student_norm,
             _diversity(images),
         )
-        predicted = torch.stack([lesson.logits.argmax(1), step.logits.argmax(1)])
+        predicted = torch.stack([targets.logits.argmax(1), step.logits.argmax(1)])
         classes = torch.arange(self._class_counts.shape[1], device=self.device)
         self._class_counts += (predicted.unsqueeze(2) == classes).sum(1)
 
@@ -322,11 +322,11 @@ class ZeroShotDistiller:
     def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss, and the images on which it was found."""
         images = self._images(latents)
-        student_logits, _ = self._look(self.student, images)
-        teacher_logits, _ = self._look(self.teacher, images)
+        student_logits, _ = self._forward(self.student, images)
+        teacher_logits, _ = self._forward(self.teacher, images)
         teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self._temperature)
         loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
-        for term in self._extra_terms.terms(images, student_logits, teacher_logits, noise):
+        for term in self._generator_terms.terms(images, student_logits, teacher_logits, noise):
             loss = loss + term
         return loss, images
 
@@ -337,27 +337,27 @@ class ZeroShotDistiller:
         with torch.no_grad(), self.generator.counted_as(times):
             return self._images(latents)
 
-    def _lesson(self, images: Tensor) -> _Lesson:
+    def _teacher_targets(self, images: Tensor) -> TeacherTargets:
         with torch.no_grad():
-            logits, activations = self._look(self.teacher, images)
+            logits, activations = self._forward(self.teacher, images)
             teacher_beliefs = beliefs(logits, self.config.student_divergence, self._temperature)
-            return _Lesson(logits, teacher_beliefs, self._attention_maps(activations))
+            return TeacherTargets(logits, teacher_beliefs, self._attention_maps(activations))
 
-    def _student_step(self, images: Tensor, lesson: _Lesson) -> tuple[_StudentLoss, Tensor]:
+    def _student_step(self, images: Tensor, targets: TeacherTargets) -> tuple[_StudentLoss, Tensor]:
         """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
-        found = self._find_student_loss(images, lesson)
+        found = self._find_student_loss(images, targets)
         norm = self._update(self.student, self.student_optimizer, found.loss)
         return _StudentLoss(*(value.detach() for value in found)), norm
 
-    def _student_loss(self, images: Tensor, lesson: _Lesson) -> _StudentLoss:
-        logits, activations = self._look(self.student, images)
-        distance = self._divergence(self.config.student_divergence, logits, lesson.beliefs)
+    def _student_loss(self, images: Tensor, targets: TeacherTargets) -> _StudentLoss:
+        logits, activations = self._forward(self.student, images)
+        distance = self._divergence(self.config.student_divergence, logits, targets.beliefs)
         if self.config.attention_weight == 0:
             return _StudentLoss(distance, distance, torch.zeros_like(distance), logits)
-        attention = attention_transfer(self._attention_maps(activations), lesson.maps)
+        attention = attention_transfer(self._attention_maps(activations), targets.maps)
         return _StudentLoss(distance + self._attention_weight * attention, distance, attention, logits)
 
-    def _look(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _forward(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What a network makes of images, in the config's precision; logits as precise as the weights."""
         with self._autocast():
             logits, activations = network(images)
@@ -395,7 +395,7 @@ class ZeroShotDistiller:
 
     def _recorded(self) -> Callable[..., None]:
         """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
-        return Recorded(self._learn) if self.config.cuda_graphs and runs_ahead(self.device) else self._learn
+        return Recorded(self._learn) if self.config.cuda_graphs and is_asynchronous(self.device) else self._learn
 
     def _make_scorer(self, probe: ProbeSet | None) -> DataFreeScorer | None:
         if not self.config.data_free_scores:
@@ -412,7 +412,7 @@ class ZeroShotDistiller:
 
     def _compile(self) -> None:
         """Compile the three parts with most of the work, if torch can."""
-        reason = why_not_compiled(self.device)
+        reason = compile_error(self.device)
         if reason:
             self.notes.append(
                 f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
@@ -422,7 +422,7 @@ class ZeroShotDistiller:
         forget_compiled()
         self._find_generator_loss = compiled(self._generator_loss)
         self._find_student_loss = compiled(self._student_loss)
-        self._teach = compiled(self._lesson)
+        self._find_targets = compiled(self._teacher_targets)
         self.compiled = True
 
     def _check_attention(self, channels: int) -> None:

@@ -20,7 +20,7 @@ _NOISE = 0.1
 """Standard deviation, in normalised pixels, of the noise that a consistent teacher should overlook."""
 
 
-class ExtraTerms:
+class GeneratorTerms:
     """Those terms of a config that are switched on, each times its factor."""
 
     def __init__(
@@ -40,7 +40,7 @@ class ExtraTerms:
         """
         self._config = config
         self._teacher = teacher
-        self._look = look
+        self._forward = look
         self._noise_stream = noise_stream
         self._features: Tensor | None = None
         line = torch.tensor([0.25, 0.5, 0.25])
@@ -70,7 +70,7 @@ class ExtraTerms:
             assert self._features is not None
             found.append(-config.diversity_weight * mean_distance(self._features.to(images.dtype)))
         if config.consistency_weight:
-            disturbed_logits, _ = self._look(self._teacher, self._disturbed(images, noise))
+            disturbed_logits, _ = self._forward(self._teacher, self._disturbed(images, noise))
             disturbed, clean = (beliefs(logits, "forward_kl", 1.0) for logits in (disturbed_logits, teacher_logits))
             found.append(config.consistency_weight * divergence("forward_kl", disturbed, clean, "batchmean"))
         return found

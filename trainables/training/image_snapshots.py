@@ -46,8 +46,8 @@ _FIELDS = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """One look at a generator."""
+class ImageSnapshot:
+    """What a generator showed at one moment of its training."""
 
     pseudo_batches: int
     share: float
@@ -71,7 +71,7 @@ class Snapshot:
         return data
 
     @classmethod
-    def from_parquet(cls, data: bytes) -> Snapshot:
+    def from_parquet(cls, data: bytes) -> ImageSnapshot:
         """What ``to_parquet`` wrote."""
         row = pq.read_table(pa.BufferReader(data)).to_pylist()[0]
         del row["trial_id"]
@@ -84,8 +84,8 @@ def is_due(config: AnyTrialConfig, done: int) -> bool:
     return SNAPSHOTS * done // config.budget > SNAPSHOTS * before // config.budget
 
 
-def take_snapshot(training: ZeroShotDistiller) -> Snapshot:
-    """Look at a trial's generator now."""
+def take_image_snapshot(training: ZeroShotDistiller) -> ImageSnapshot:
+    """Return what a trial's generator shows now."""
     config = training.config
     latents = torch.randn(_COUNTED, config.latent_dim, generator=stream(config.seed, "snapshots"), dtype=training.dtype)
     # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
@@ -97,7 +97,7 @@ def take_snapshot(training: ZeroShotDistiller) -> Snapshot:
     ):
         images = generator(latents.to(training.device))
         teacher, student = (network(images)[0] for network in (training.teacher, training.student))
-    return Snapshot(
+    return ImageSnapshot(
         pseudo_batches=training.done,
         share=training.done / config.budget,
         png=_picture(images[:_SHOWN].float().cpu()),

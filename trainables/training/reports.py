@@ -51,8 +51,8 @@ class RunningMeans:
         self._count.fill_(state["count"])
 
 
-class Logbook:
-    """Times, means and signs of health of one training."""
+class TrainingLog:
+    """Log of one training between its reports: times, means and signs of health."""
 
     def __init__(self, means: tuple[str, ...], student: Network) -> None:
         """Open it at a training's beginning.
@@ -85,7 +85,7 @@ class Logbook:
         The teacher is measured once, at the first report, to see that it is the one that was recorded.
 
         Args:
-            training: Whose logbook this is.
+            training: Whose log this is.
             trained: The networks whose numbers must be finite.
             further: What else is measured, counted as evaluation.
         """

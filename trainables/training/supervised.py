@@ -26,7 +26,7 @@ from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
 from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
-from trainables.training.reports import Logbook
+from trainables.training.reports import TrainingLog
 from trainables.training.schedules import step_decay
 
 _CROP_MARGIN = 4
@@ -81,14 +81,14 @@ class SupervisedTrainer:
         )
         self.splits = splits.measured_on(self.device)
         self._augment = splits.spec.augment
-        self._train = few_images(splits.train, config.images_per_class, config.seed).to(self.device)
+        self._train = subsample_per_class(splits.train, config.images_per_class, config.seed).to(self.device)
         self._order_stream = stream(config.seed, "order")
         self._augmentation_stream = stream(config.seed, "augmentation")
         self._order = torch.arange(0)
         """What is left of the current epoch: indices of training images."""
         self.epochs = 0
         self.student_updates = 0
-        self._logbook = Logbook(_MEANS, self.student)
+        self._log = TrainingLog(_MEANS, self.student)
         self.last_report: Report | None = None
         self.compiled = False
         self.notes: list[str] = []
@@ -105,7 +105,7 @@ class SupervisedTrainer:
         goal = next_report(self)
         while self.epochs < goal:
             with (
-                self._logbook.training(self.student),
+                self._log.training(self.student),
                 seeded(self.config.seed, f"update {self.student_updates}", self.device),
             ):
                 self.update()
@@ -119,7 +119,7 @@ class SupervisedTrainer:
             "epochs": self.epochs,
             "student_updates": self.student_updates,
             "student_lr": self._rate(max(0, self.epochs - 1)),
-            **self._logbook.report(self, self.student),
+            **self._log.report(self, self.student),
         }
         return self.last_report
 
@@ -135,7 +135,7 @@ class SupervisedTrainer:
                 "epochs": self.epochs,
                 "student_updates": self.student_updates,
             },
-            "logbook": self._logbook.state_dict(),
+            "logbook": self._log.state_dict(),
             "last_report": self.last_report,
         }
 
@@ -146,7 +146,7 @@ class SupervisedTrainer:
         self._order_stream.set_state(state["order_stream"])
         self._augmentation_stream.set_state(state["augmentation_stream"])
         self._order = state["order"]
-        self._logbook.load_state_dict(state["logbook"])
+        self._log.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.epochs = counters["epochs"]
         self.student_updates = counters["student_updates"]
@@ -189,14 +189,14 @@ class SupervisedTrainer:
                     [attention_map(activation) for activation in teacher_activations],
                 )
                 loss = loss + config.attention_weight * 3 / len(activations) * attention
-        self._logbook.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
+        self._log.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
         return loss
 
     def _rate(self, epoch: int) -> float:
         return step_decay(self.config.learning_rate, epoch, self.config.milestones)
 
 
-def few_images(data: ImageSet, images_per_class: int | None, seed: int) -> ImageSet:
+def subsample_per_class(data: ImageSet, images_per_class: int | None, seed: int) -> ImageSet:
     """The first M images of each class in a seeded shuffle, another choice for each seed; all of them for M = none.
 
     Raises:

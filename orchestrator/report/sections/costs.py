@@ -8,7 +8,7 @@ from orchestrator.report.data import SweepData, Trial, computing_seconds, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.results import Row, config_of
 from orchestrator.results.recoveries import causes_of, in_words
-from trainables.health import warnings
+from trainables.health import findings
 
 _NAMED = 8
 """Trials that a warning names."""
@@ -99,7 +99,7 @@ def _warnings(trial: Trial) -> list[str]:
     if trial.row is None:
         return []
     config, recorded = config_of(trial.row), trial.row["teacher_test_accuracy"]
-    found = (warnings(config, report, recorded_teacher_accuracy=recorded) for report in trial.reports)
+    found = (findings(config, report, recorded_teacher_accuracy=recorded) for report in trial.reports)
     return list(dict.fromkeys(line for lines in found for line in lines.values()))
 
 

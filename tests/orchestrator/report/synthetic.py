@@ -25,7 +25,7 @@ from trainables.config import AnyTrialConfig
 from trainables.evaluation import TransitionCurves
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.storage.object_store import ObjectStore
-from trainables.training.image_snapshots import Snapshot
+from trainables.training.image_snapshots import ImageSnapshot
 
 SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
@@ -73,7 +73,7 @@ def write_pictures(store: ObjectStore, sweep_id: str, trial_id: str) -> None:
     png = io.BytesIO()
     Image.fromarray(np.full((67, 133), 128, np.uint8)).save(png, "PNG")
     for done, share in ((70, 0.5), (140, 1.0)):
-        snapshot = Snapshot(
+        snapshot = ImageSnapshot(
             pseudo_batches=done,
             share=share,
             png=png.getvalue(),

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.health import GUARDS, warnings
+from trainables.health import GUARDS, findings
 from trainables.metrics import METRICS
 from trainables.networks.generator import Generator
 from trainables.training.distiller import ZeroShotDistiller
@@ -20,7 +20,7 @@ WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-1", "student": 
 
 
 def seen(distiller: ZeroShotDistiller, *, recorded: float | None = None) -> dict[str, str]:
-    return warnings(distiller.config, distiller.advance(), recorded_teacher_accuracy=recorded)
+    return findings(distiller.config, distiller.advance(), recorded_teacher_accuracy=recorded)
 
 
 def test_a_healthy_trial_is_left_alone() -> None:
@@ -102,7 +102,7 @@ def test_a_class_that_the_student_has_not_learnt_by_the_end() -> None:
     ended: Report = {**unlearnt, "pseudo_batches": distiller.config.budget}
 
     def found(report: Report) -> dict[str, str]:
-        return warnings(distiller.config, report, recorded_teacher_accuracy=None)
+        return findings(distiller.config, report, recorded_teacher_accuracy=None)
 
     assert "raise total_pseudo_batches" in found(ended)["class not learnt"]
     # Early on every student lacks classes.
@@ -123,7 +123,7 @@ def test_sampling_error_is_not_another_teacher() -> None:
         return {**report, "measured_teacher_accuracy": value}
 
     def found(value: float) -> set[str]:
-        return set(warnings(ZeroShotConfig(), with_measured(value), recorded_teacher_accuracy=0.94))
+        return set(findings(ZeroShotConfig(), with_measured(value), recorded_teacher_accuracy=0.94))
 
     assert "another teacher" not in found(0.905)
     assert "another teacher" not in found(0.975)
