@@ -5,23 +5,28 @@ from __future__ import annotations
 from orchestrator.results.frames import reports_frame, sweeps_frame, trials_frame
 from orchestrator.results.reader import (
     ResultReader,
-    Row,
     Source,
     config_of,
-    kept_config,
     read,
     read_reports,
     read_sweeps,
     read_trials,
     reader_of,
 )
+from orchestrator.results.records import Row, SessionRecord, TrialRecord, TrialState, kept_config
+from orchestrator.results.sweep_results import SweepResults, SweepSource, results_of
 from orchestrator.results.writer import ResultWriter
 
 __all__ = [
     "ResultReader",
     "ResultWriter",
     "Row",
+    "SessionRecord",
     "Source",
+    "SweepResults",
+    "SweepSource",
+    "TrialRecord",
+    "TrialState",
     "config_of",
     "kept_config",
     "read",
@@ -30,6 +35,7 @@ __all__ = [
     "read_trials",
     "reader_of",
     "reports_frame",
+    "results_of",
     "sweeps_frame",
     "trials_frame",
 ]

@@ -14,8 +14,7 @@ from rich.table import Table
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import readable
 from orchestrator.results import read_sweeps, read_trials
-from orchestrator.storage import layout, local_path
-from orchestrator.storage.lock import sweep_lock
+from orchestrator.storage import SweepStore, layout, local_path
 from trainables.storage.object_store import ObjectStore
 
 _STATES = {"started": "running, or cut off", None: "no session recorded"}
@@ -113,7 +112,7 @@ def delete_sweep(store: ObjectStore, sweep: StoredSweep) -> None:
     Raises:
         SweepBusyError: it is being run on this machine.
     """
-    with sweep_lock(store, sweep.sweep_id):
+    with SweepStore(store, sweep.sweep_id).lock():
         study = store.keys(layout.study_folder(sweep.sweep_id))  # with the lock that we hold
         store.delete_all(study)
         store.delete_all(set(sweep.objects) - set(study))

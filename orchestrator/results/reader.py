@@ -6,19 +6,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestrator.results.records import kept_config
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig, config_class
 from trainables.storage.object_store import ObjectStore
-
-Row = dict[str, Any]
-"""One row of a table, by column."""
 
 _SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
 
@@ -30,9 +28,6 @@ _AT_ONCE = 256
 
 _TOLD_AT_ONCE = 32
 """The same of rows that their writer tells of, one by one: what waits to be joined takes 0.2 MB each."""
-
-_BEFORE = {"numerics": "exact"}
-"""Under what trials ran before there was a field, where that is not its default."""
 
 logger = logging.getLogger("zskt.results")
 """Says what had to be left out."""
@@ -205,21 +200,6 @@ def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
     """The config of the trial of a row."""
     model = config_class({"method": row[CONFIG_PREFIX + "method"]})
     return kept_config({name: row[CONFIG_PREFIX + name] for name in model.model_fields})
-
-
-def kept_config(settings: Mapping[str, Any]) -> AnyTrialConfig:
-    """The config of a trial that this or an earlier version kept, by field, without checks.
-
-    A field that came later is missing, or none although it may not be: it has the value under which the trial ran.
-    """
-    model = config_class(settings)
-    absent = [
-        name
-        for name, field in model.model_fields.items()
-        if settings.get(name) is None and type(None) not in get_args(field.annotation)
-    ]
-    before = {name: _BEFORE[name] for name in absent if name in _BEFORE}
-    return model.model_construct(**{k: v for k, v in settings.items() if k not in absent} | before)
 
 
 def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:

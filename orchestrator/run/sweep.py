@@ -33,8 +33,7 @@ from orchestrator.search.repair import restore_rows
 from orchestrator.search.space import surveyed_space
 from orchestrator.search.study import open_study
 from orchestrator.search.workload import Agenda, failed_cases
-from orchestrator.storage import open_storage, shown
-from orchestrator.storage.lock import sweep_lock
+from orchestrator.storage import SweepStore, open_storage, shown
 from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
 from trainables.storage.object_store import ObjectStore
@@ -88,7 +87,7 @@ def run_sweep(
     console = console or Console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
-    with sweep_lock(store, sweep_id), notifier.watching(), terminate_like_interrupt():
+    with SweepStore(store, sweep_id).lock(), notifier.watching(), terminate_like_interrupt():
         while True:
             try:
                 return _run_session(

@@ -1,4 +1,4 @@
-"""One driver at a time for each sweep."""
+"""Locks by which a sweep has one driver at a time. ``SweepStore.lock`` says which of them a sweep has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import SweepBusyError
-from orchestrator.storage import layout, local_path
 from trainables.compute.compile_cache import cache_folder
 from trainables.storage.object_store import ObjectStore
 
@@ -20,26 +19,16 @@ logger = logging.getLogger("zskt.lock")
 
 
 @contextmanager
-def sweep_lock(store: ObjectStore, sweep_id: str) -> Iterator[None]:
-    """Hold a sweep for the length of a block; the system lets go of it however the process ends.
+def file_lock(path: Path, sweep_id: str) -> Iterator[None]:
+    """Hold a file for the length of a block, and write this process's id into it.
 
-    The lock of a sweep on a local disk lies beside its study. An object cannot be locked, so the lock of one elsewhere lies
-    in the user's cache on this machine: a second ``ray submit`` to the same head is refused, but a driver on another
-    machine, or of another user, is not, and must not be started.
+    Args:
+        path: The file, made if need be.
+        sweep_id: What is guarded, for messages.
 
     Raises:
         SweepBusyError: another process holds it.
     """
-    path = local_path(store, f"{layout.study_folder(sweep_id)}/driver.lock")
-    if path is None:
-        path = _lock_in_cache(store, sweep_id)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        except OSError as error:  # a home that is read-only is no reason not to run
-            logger.warning("sweep %s is not guarded against a second driver: %s", sweep_id, error)
-            yield
-            return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
@@ -56,10 +45,29 @@ def sweep_lock(store: ObjectStore, sweep_id: str) -> Iterator[None]:
         yield
 
 
-def _lock_in_cache(store: ObjectStore, sweep_id: str) -> Path:
-    """The same file for the same sweep, however its storage was named."""
+@contextmanager
+def lock_in_cache(storage: ObjectStore, sweep_id: str) -> Iterator[None]:
+    """Hold a sweep of a storage without files by a file in the user's cache; where none can be written, only warn.
+
+    Raises:
+        SweepBusyError: another process of this user on this machine holds it.
+    """
+    path = _path_in_cache(storage, sweep_id)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:  # a home that is read-only is no reason not to run
+        logger.warning("sweep %s is not guarded against a second driver: %s", sweep_id, error)
+        yield
+        return
+    with file_lock(path, sweep_id):
+        yield
+
+
+def _path_in_cache(storage: ObjectStore, sweep_id: str) -> Path:
+    """Return the same file for the same sweep, however its storage was named."""
     from trainables.storage.filesystems.s3 import S3Filesystem  # brings boto3, which a local folder does without
 
-    service = store.filesystem.endpoint if isinstance(store.filesystem, S3Filesystem) else None
-    identity = f"{service or ''} {store.shown(sweep_id)}"
+    service = storage.filesystem.endpoint if isinstance(storage.filesystem, S3Filesystem) else None
+    identity = f"{service or ''} {storage.shown(sweep_id)}"
     return cache_folder() / "locks" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.lock"

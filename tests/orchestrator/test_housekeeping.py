@@ -13,7 +13,7 @@ from orchestrator.results import ResultWriter
 from orchestrator.results.inventory import take_inventory
 from orchestrator.search.study import open_study
 from orchestrator.storage import layout, open_storage
-from orchestrator.storage.lock import sweep_lock
+from orchestrator.storage.sweep_store import SweepStore
 from tests.conftest import PLACES, make_bucket
 from tests.orchestrator.test_leaderboard import SWEEP, write
 from tests.orchestrator.test_results import trial
@@ -77,7 +77,7 @@ def test_sweeps_are_listed_with_size_and_state_and_deleted_without_a_trace(place
 
 def test_a_sweep_that_runs_is_not_deleted(store: ObjectStore) -> None:
     fill(store.root)
-    with sweep_lock(store, "sweep-a"):
+    with SweepStore(store, "sweep-a").lock():
         result = CliRunner().invoke(app, ["delete", "sweep-a", "--storage", store.root, "--yes"])
     assert result.exit_code == 1
     assert "is being run by process" in result.output

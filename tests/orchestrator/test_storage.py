@@ -20,7 +20,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ClusterError, ConfigError, StorageError, SweepBusyError
 from orchestrator.storage import find_object, find_storage, local_path, open_storage, shown
 from orchestrator.storage.bucket import _clock_skew, create_bucket
-from orchestrator.storage.lock import sweep_lock
+from orchestrator.storage.sweep_store import SweepStore
 from tests.conftest import make_bucket, query_of
 from tests.servers import FaultyProxy, free_port
 from trainables.storage.filesystems.s3 import S3Filesystem
@@ -269,9 +269,8 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
 
 _HOLD = """
 import sys
-from orchestrator.storage.lock import sweep_lock
-from orchestrator.storage import find_storage
-with sweep_lock(find_storage(sys.argv[1]), "sweep-a"):
+from orchestrator.storage import SweepStore, find_storage
+with SweepStore(find_storage(sys.argv[1]), "sweep-a").lock():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -287,27 +286,27 @@ def test_a_sweep_has_one_driver_until_it_dies(place: str, store: ObjectStore) ->
     assert holder.stdout.readline() == "held\n"
     with (
         pytest.raises(SweepBusyError, match=f"sweep sweep-a is being run by process {holder.pid};"),
-        sweep_lock(store, "sweep-a"),
+        SweepStore(store, "sweep-a").lock(),
     ):
         pass
-    with sweep_lock(store, "sweep-b"):
+    with SweepStore(store, "sweep-b").lock():
         pass
     holder.kill()
     holder.communicate()
-    with sweep_lock(store, "sweep-a"):
+    with SweepStore(store, "sweep-a").lock():
         pass
 
 
 def test_sweeps_of_the_same_name_elsewhere_do_not_wait_for_each_other(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with sweep_lock(find_storage("s3://bucket/a"), "sweep-a"):
+    with SweepStore(find_storage("s3://bucket/a"), "sweep-a").lock():
         for address in ("s3://bucket/b", "s3://bucket/a?endpoint_override=s3.example.org", "gs://bucket/a"):
-            with sweep_lock(find_storage(address), "sweep-a"):
+            with SweepStore(find_storage(address), "sweep-a").lock():
                 pass
     assert not caplog.records
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with sweep_lock(find_storage("s3://bucket/a"), "sweep-a"):
+    with SweepStore(find_storage("s3://bucket/a"), "sweep-a").lock():
         pass
     assert "sweep sweep-a is not guarded against a second driver" in caplog.text

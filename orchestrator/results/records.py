@@ -1,0 +1,213 @@
+"""Rows as typed records: a trial that has ended, and a start or end of a session."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, get_args
+
+from orchestrator.config import SweepConfig
+from orchestrator.results.recoveries import CAUSES
+from orchestrator.results.schema import CONFIG_PREFIX
+from trainables.config import CONFIGS, AnyTrialConfig, config_class
+from trainables.metrics import METRICS
+
+Row = dict[str, Any]
+"""One row of a table, by column."""
+
+_BEFORE = {"numerics": "exact"}
+"""Under what trials ran before there was a field, where that is not its default."""
+
+_METRICS = tuple(metric.name for metric in METRICS)
+_SETTINGS = tuple(dict.fromkeys(name for model in CONFIGS.values() for name in model.model_fields))
+
+
+class TrialState(StrEnum):
+    """How a trial has ended, the most telling first, or that it has not. The values are those of the column ``state``."""
+
+    COMPLETED = "completed"
+    """It used its whole budget."""
+
+    STOPPED_EARLY = "stopped_early"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    RUNNING = "running"
+    """It has not ended. No row says so: a trial gets its row at its end."""
+
+    @property
+    def word(self) -> str:
+        """The state as prose has it."""
+        return self.replace("_", " ")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial has a row."""
+        return self is not TrialState.RUNNING
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the trial's last numbers mean what they say: it neither diverged nor failed."""
+        return self in {TrialState.COMPLETED, TrialState.STOPPED_EARLY}
+
+
+ENDED = tuple(state for state in TrialState if state.ended)
+"""How a trial can end, the most telling first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A trial that has ended, however it ended. Columns of ``schema.TRIALS``, which say what each of them is."""
+
+    sweep_id: str
+    trial_id: str
+    trial_number: int
+    case: str | None
+    state: TrialState
+    error: str
+    """Empty unless the trial failed."""
+
+    objective: float | None
+    feasible: bool | None
+    recoveries: int | None
+    recovery_causes: Counter[str]
+    """Empty also in rows of versions that only counted."""
+
+    ended_at: datetime
+    teacher_sha256: str | None
+    teacher_validation_accuracy: float | None
+    teacher_test_accuracy: float | None
+    settings: Mapping[str, Any]
+    """Each field of any method's config as the row has it: None where the method, or the version that wrote it, had none."""
+
+    metrics: Mapping[str, Any]
+    """Each metric of the last report, by name; None where it was not measured."""
+
+    hostname: str | None
+    device: str | None
+    device_name: str | None
+    threads: int | None
+    compiled: bool | None
+    node_type: str | None
+    gpu_seconds: float | None
+    cost_usd: float | None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> TrialRecord:
+        """Return the record of a row with all columns of ``schema.TRIALS`` and ``sweep_id``."""
+        same = {name: row[name] for name in _SAME_IN_ROWS}
+        return cls(
+            **same,
+            state=TrialState(row["state"]),
+            error=row["error"] or "",
+            recovery_causes=Counter(json.loads(row[CAUSES] or "{}")),
+            settings={name: row[CONFIG_PREFIX + name] for name in _SETTINGS},
+            metrics={name: row[name] for name in _METRICS},
+        )
+
+    @cached_property
+    def config(self) -> AnyTrialConfig:
+        """The trial's config, with the values under which it ran for fields that came later."""
+        names = config_class({"method": self.settings["method"]}).model_fields
+        return kept_config({name: self.settings[name] for name in names})
+
+    @property
+    def keeps_constraints(self) -> bool:
+        """Whether no constraint is known to be broken: versions without constraints left it open."""
+        return self.feasible is not False
+
+    @property
+    def done(self) -> int | None:
+        """How much of its budget the trial has used, in its config's unit; None before its first report."""
+        done: int | None = self.metrics[self.config.unit]
+        return done
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Seconds of training; None before the first report."""
+        seconds: float | None = self.metrics["training_seconds"]
+        return seconds
+
+    @property
+    def evaluation_seconds(self) -> float | None:
+        """Seconds of measuring; None before the first report."""
+        seconds: float | None = self.metrics["evaluation_seconds"]
+        return seconds
+
+    @property
+    def computing_seconds(self) -> float | None:
+        """Seconds of training and measuring together; None before the first report."""
+        return computing_seconds(self.metrics)
+
+
+_BUILT = {"state", "error", "recovery_causes", "settings", "metrics"}
+_SAME_IN_ROWS = tuple(field.name for field in fields(TrialRecord) if field.name not in _BUILT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRecord:
+    """A start or an end of a session. Columns of ``schema.SWEEPS``, which say what each of them is."""
+
+    sweep_id: str
+    session: int
+    event: str
+    at: datetime
+    config_json: str
+    searched: list[str]
+    domains_json: str | None
+    informed_by: list[str] | None
+    """None: not settled by then."""
+
+    sharing_json: str | None
+    code_version: str
+    versions: dict[str, str]
+    hostname: str
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> SessionRecord:
+        """Return the record of a row with all columns of ``schema.SWEEPS`` and ``sweep_id``."""
+        informed_by = row["informed_by_json"]
+        return cls(
+            **{name: row[name] for name in _SAME_IN_SESSIONS},
+            searched=json.loads(row["searched_json"]),
+            informed_by=None if informed_by is None else json.loads(informed_by),
+            versions=json.loads(row["versions_json"]),
+        )
+
+    @cached_property
+    def config(self) -> SweepConfig:
+        """What the session ran, with what it had settled or measured."""
+        return SweepConfig.stored(self.config_json)
+
+
+_SAME_IN_SESSIONS = tuple(
+    field.name for field in fields(SessionRecord) if field.name not in {"searched", "informed_by", "versions"}
+)
+
+
+def computing_seconds(metrics: Mapping[str, Any]) -> float | None:
+    """Return seconds of training and measuring together, of a trial's record or one report; None if it has not trained."""
+    training = metrics["training_seconds"]
+    return None if training is None else float(training + metrics["evaluation_seconds"])
+
+
+def kept_config(settings: Mapping[str, Any]) -> AnyTrialConfig:
+    """Return the config of a trial that this or an earlier version kept, by field, without checks.
+
+    A field that came later is missing, or None although it may not be: it has the value under which the trial ran.
+    """
+    model = config_class(settings)
+    absent = [
+        name
+        for name, field in model.model_fields.items()
+        if settings.get(name) is None and type(None) not in get_args(field.annotation)
+    ]
+    before = {name: _BEFORE[name] for name in absent if name in _BEFORE}
+    return model.model_construct(**{k: v for k, v in settings.items() if k not in absent} | before)

@@ -1,0 +1,63 @@
+"""The rows of one sweep as records."""
+
+from __future__ import annotations
+
+from orchestrator.results.reader import ResultReader, read_sweeps
+from orchestrator.results.records import Row, SessionRecord, TrialRecord
+from orchestrator.storage import SweepStore
+
+
+class SweepResults:
+    """Reads the rows of one sweep, and no object twice: a later look reads what has come since.
+
+    What it has read it shares with the results of other sweeps of the storage that ``sibling`` gives.
+    """
+
+    def __init__(self, sweep_store: SweepStore, reader: ResultReader | None = None) -> None:
+        """Make the results of a sweep.
+
+        Args:
+            sweep_store: The sweep.
+            reader: Knows a part of the storage already; defaults to a new one.
+        """
+        self.sweep_store = sweep_store
+        self.reader = reader or ResultReader(sweep_store.storage)
+
+    @property
+    def sweep_id(self) -> str:
+        """The sweep's id."""
+        return self.sweep_store.sweep_id
+
+    def sibling(self, sweep_id: str) -> SweepResults:
+        """Return the results of another sweep of the same storage."""
+        return SweepResults(self.sweep_store.sibling(sweep_id), self.reader)
+
+    def confirming(self) -> SweepResults:
+        """Return the results of the sweep that confirms this search."""
+        return SweepResults(self.sweep_store.confirming(), self.reader)
+
+    def trials(self) -> list[TrialRecord]:
+        """Return the trials that have ended, by number."""
+        return [TrialRecord.of_row(row) for row in self.reader.read("trials", self.sweep_id).to_pylist()]
+
+    def trials_of_storage(self) -> list[TrialRecord]:
+        """Return the ended trials of all sweeps of the storage, by sweep and number."""
+        return [TrialRecord.of_row(row) for row in self.reader.read("trials").to_pylist()]
+
+    def reports(self) -> list[Row]:
+        """Return the reports, by trial and student updates; columns of ``schema.REPORTS``."""
+        reports: list[Row] = self.reader.read("reports", self.sweep_id).to_pylist()
+        return reports
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return the starts and ends of sessions, by time."""
+        return [SessionRecord.of_row(row) for row in read_sweeps(self.reader, self.sweep_id).to_pylist()]
+
+
+SweepSource = SweepStore | SweepResults
+"""What a sweep's rows are read from: the sweep, or results that know a part of its storage."""
+
+
+def results_of(source: SweepSource) -> SweepResults:
+    """Return the results, or new ones of the sweep."""
+    return source if isinstance(source, SweepResults) else SweepResults(source)

@@ -1,0 +1,93 @@
+"""A sweep on a storage: where all that belongs to it lies, and its lock. Brings neither torch nor Optuna nor pyarrow.
+
+What lies there is built by the folders above from this pair alone: ``results`` reads and writes its rows, ``search`` opens
+its study, ``trainables.storage`` keeps its checkpoints.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.storage import layout
+from orchestrator.storage.address import local_path
+from orchestrator.storage.lock import file_lock, lock_in_cache
+from trainables.storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class SweepStore:
+    """A storage and the id of one sweep on it. Making one reads and writes nothing: the sweep need not have begun."""
+
+    storage: ObjectStore
+    """The whole storage, on which other sweeps and what all of them share lie too."""
+
+    sweep_id: str
+
+    def sibling(self, sweep_id: str) -> SweepStore:
+        """Return another sweep of the same storage."""
+        return replace(self, sweep_id=sweep_id)
+
+    def confirming(self) -> SweepStore:
+        """Return the sweep that confirms this search."""
+        return self.sibling(layout.confirming_sweep(self.sweep_id))
+
+    def with_patience(self, seconds: float) -> SweepStore:
+        """Return the same sweep on a storage that is asked again for so many seconds."""
+        return replace(self, storage=replace(self.storage, patience=seconds))
+
+    def table_folder(self, table: layout.Table) -> str:
+        """Return the key of the folder of this sweep's rows of a table."""
+        return layout.sweep_folder(table, self.sweep_id)
+
+    @property
+    def study(self) -> ObjectStore:
+        """The folder of Optuna's history of the sweep."""
+        return self.storage.below(layout.study_folder(self.sweep_id))
+
+    @property
+    def checkpoints(self) -> ObjectStore:
+        """The folder of the checkpoints of the sweep's trials."""
+        return self.storage.below(layout.checkpoint_folder(self.sweep_id))
+
+    @property
+    def students(self) -> ObjectStore:
+        """The folder of the students of all sweeps: a trial may start from that of another sweep."""
+        return self.storage.below(layout.STUDENTS)
+
+    @property
+    def transition_curves(self) -> ObjectStore:
+        """The folder of the trials' transition curves."""
+        return self.storage.below(self.table_folder("transition_curves"))
+
+    @property
+    def snapshots(self) -> ObjectStore:
+        """The folder of pictures of pseudo images."""
+        return self.storage.below(self.table_folder("snapshots"))
+
+    @property
+    def report_page(self) -> str:
+        """The key of the page about the sweep."""
+        return layout.report_page(self.sweep_id)
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        """The folder of TensorBoard's files; of a storage elsewhere one below the working folder."""
+        folder = layout.tensorboard_folder(self.sweep_id)
+        return local_path(self.storage, folder) or Path(folder)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the sweep for the length of a block; the system lets go of it however the process ends.
+
+        The lock of a sweep on a local disk lies beside its study. An object cannot be locked, so the lock of one elsewhere
+        lies in the user's cache on this machine: a second ``ray submit`` to the same head is refused, but a driver on
+        another machine, or of another user, is not, and must not be started.
+
+        Raises:
+            SweepBusyError: another process holds it.
+        """
+        path = local_path(self.study, "driver.lock")
+        if path is None:
+            return lock_in_cache(self.storage, self.sweep_id)
+        return file_lock(path, self.sweep_id)
