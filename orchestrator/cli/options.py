@@ -1,4 +1,4 @@
-"""What all commands share: options, the console, and errors as messages."""
+"""What all commands share: options, and errors as messages."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, ZsktError
+from orchestrator.output import Output, standard_error
 from search_spaces.presets import preset_names
 from trainables.errors import TrialError
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.leaderboard import Leaderboard
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -76,15 +80,6 @@ Address = Annotated[
 ]
 
 
-def make_console() -> Console:
-    """Standard output; where that is a file or a pipe, lines may be long.
-
-    Square brackets are printed as they are: folders, keys and commands may hold some.
-    """
-    console = Console(markup=False)
-    return console if console.is_terminal else Console(width=160, markup=False)
-
-
 def storage_config(storage: str | None) -> StorageConfig:
     """What ``--storage`` names; without it the default.
 
@@ -97,7 +92,7 @@ def storage_config(storage: str | None) -> StorageConfig:
         raise config_error(error, StorageConfig, "--storage") from error
 
 
-def make_bucket(storage: StorageConfig, console: Console) -> None:
+def make_bucket(storage: StorageConfig, out: Output) -> None:
     """What ``--create-bucket`` asks for.
 
     Raises:
@@ -107,7 +102,7 @@ def make_bucket(storage: StorageConfig, console: Console) -> None:
     from orchestrator.storage.bucket import create_bucket
 
     if create_bucket(storage):
-        console.print(f"made the bucket of {shown(storage)}", highlight=False, soft_wrap=True)
+        out.say(f"made the bucket of {shown(storage)}")
 
 
 def teachers_by_network(assignments: list[str]) -> dict[str, str]:
@@ -143,7 +138,7 @@ def errors_as_messages(verbose: bool) -> Iterator[None]:
     except (ZsktError, TrialError) as error:
         if verbose:
             raise
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        standard_error().error(f"error: {error}")
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 
@@ -181,7 +176,17 @@ def same_command() -> str:
     return f"{how} {shlex.join(sys.argv[1:])}"
 
 
-def stop_here(console: Console) -> NoReturn:
+def stop_here(out: Output) -> NoReturn:
     """End a command that was interrupted, with how to go on."""
-    console.print(f"Stopped. The same command goes on: {same_command()}", highlight=False, soft_wrap=True)
+    out.say(f"Stopped. The same command goes on: {same_command()}")
     raise typer.Exit(INTERRUPTED)
+
+
+def read_board(sweep_id: str, storage: str | None) -> Leaderboard:
+    """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
+    from orchestrator.analysis.leaderboard import read_leaderboard
+    from orchestrator.storage import find_storage
+
+    place = storage_config(storage)
+    board = read_leaderboard(find_storage(place), sweep_id)
+    return replace(board, sweep=board.sweep.model_copy(update={"storage": place}))

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from orchestrator.analysis.cases import read_cases, settled_elsewhere
 from orchestrator.config import SweepConfig
+from orchestrator.output import Output
 from orchestrator.reproduction import Judgement
 from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 from orchestrator.run.sweep import run_sweep
@@ -43,6 +44,8 @@ def reproduce(
     if run:
         settled = settled_elsewhere(read_cases(store, sweep, sweep_id), sweep_id)
         if settled and console:
-            console.print(f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage")
+            Output(console).say(
+                f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
+            )
         finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, settled=settled).finished
     return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(store, sweep, sweep_id))

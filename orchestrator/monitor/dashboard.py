@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from orchestrator.errors import ConfigError
+from orchestrator.output import Output
 from orchestrator.search.study import watched_storage
 from trainables.storage.object_store import ObjectStore
 
 
-def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, console: Console) -> None:
+def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, out: Output) -> None:
     """Serve until Ctrl-C.
 
     Raises:
@@ -21,8 +20,8 @@ def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, console: Co
     except ImportError as error:
         raise ConfigError("optuna-dashboard is not installed; pip install 'zskt[dashboard]' brings it") from error
     storage = watched_storage(store, sweep_id)
-    console.print(f"optuna-dashboard of {sweep_id}: http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
-    console.print("read only: notes, deletions and the like are refused", highlight=False)
+    out.say(f"optuna-dashboard of {sweep_id}: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    out.say("read only: notes, deletions and the like are refused")
     try:
         run_server(storage, host="127.0.0.1", port=port)
     except OSError as error:

@@ -11,6 +11,7 @@ from rich.live import Live
 
 from orchestrator.config import SweepConfig
 from orchestrator.monitor.view import SweepView, TrialView
+from orchestrator.output import Output
 from trainables.config import AnyTrialConfig
 
 
@@ -70,7 +71,7 @@ class Progress:
     def warn(self, line: str) -> None:
         """Something the user should know; it stays on the screen above the table."""
         self.view.last_warning = line
-        self.console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        Output(self.console).warn(f"warning: {line}")
 
     def ended(self, trial_id: str, state: str, error: str) -> None:
         """A trial has ended."""
@@ -100,4 +101,4 @@ class Progress:
 
     def _say(self, line: str) -> None:
         if not self._live:
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            Output(self.console).say(line)

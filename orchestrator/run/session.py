@@ -24,6 +24,7 @@ from orchestrator.costs.limit import SpendingLimit
 from orchestrator.errors import ConfigError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
+from orchestrator.output import Output
 from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.results.sessions import session_row
@@ -89,7 +90,7 @@ class Driver:
         return self.limit.spent if self.limit.exhausted and not self.agenda.finished else ""
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        Output(self.console).say(line)
 
     def say_start(self) -> None:
         self.say(f"sweep {self.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from cluster.credentials import SECRET_VARIABLES
+from orchestrator.output import Output
 
 _TUNE_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
@@ -69,7 +70,7 @@ def warnings_shown(console: Console) -> Iterator[None]:
     Without this, as in programs of others, Python's logging prints it to standard error.
     """
     logger = logging.getLogger("zskt")
-    handler = _Shown(lambda line: console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True))
+    handler = _Shown(Output(console).warn)
     logger.addHandler(handler)
     try:
         yield

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import optuna
 import pyarrow as pa
@@ -23,6 +22,7 @@ from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ClusterError
 from orchestrator.monitor.webhook import Notifier, webhook
+from orchestrator.output import Output
 from orchestrator.results import ResultWriter
 from orchestrator.run.checks import check_before_start, check_checkpoints
 from orchestrator.run.outage import storage_failed, wait_for_storage
@@ -85,7 +85,7 @@ def run_sweep(
     surveyed = surveyed_space(sweep)
     store = open_storage(sweep.storage)
     console = console or Console()
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = Output(console).say
     notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
     with SweepStore(store, sweep_id).lock(), notifier.watching(), terminate_like_interrupt():
         while True:
@@ -125,7 +125,7 @@ def _run_session(
         StorageOutageError: storage was away for too long; and whatever ``run_sweep`` raises.
     """
     space, domains = surveyed
-    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say = Output(console).say
     with warnings_shown(console):
         sweep = check_before_start(sweep, sweep_id, store, domains)
         study = open_study(store, sweep_id, modes=sweep.directions.values())

@@ -1,3 +1,3 @@
-"""Commands about files: storage, data sets."""
+"""Commands about files: data sets, and what a sweep has left."""
 
 from __future__ import annotations

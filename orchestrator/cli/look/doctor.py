@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Address, Verbose, errors_as_messages, make_console, storage_config
+from orchestrator.cli.options import Address, Verbose, errors_as_messages, storage_config
 from orchestrator.cli.sweep_options import CaseOptions, SweepOptions, given_options, with_options
 from orchestrator.errors import ConfigError
+from orchestrator.output import standard_output
 
 
 @with_options
@@ -40,7 +41,7 @@ def doctor(
 
     Example: zskt doctor step-ratio-temperature --storage s3://bucket/prefix --address auto
     """
-    console = make_console()
+    out = standard_output()
     with errors_as_messages(verbose):
         sweep = None
         place = None if options.storage is None else storage_config(options.storage)
@@ -55,7 +56,7 @@ def doctor(
         for finding in examine(place, sweep, address=address, cluster=cluster, worker=start_worker):
             problems += finding.outcome == "problem"
             style = {"ok": "green", "problem": "red", "skipped": "yellow"}[finding.outcome]
-            console.print(str(finding), style=style, highlight=False, markup=False, soft_wrap=True)
+            out.say(str(finding), style=style)
     if problems:
-        console.print(f"{problems} problem{'' if problems == 1 else 's'}", highlight=False)
+        out.say(f"{problems} problem{'' if problems == 1 else 's'}")
         raise typer.Exit(1)

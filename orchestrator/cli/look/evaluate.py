@@ -14,11 +14,11 @@ from orchestrator.cli.options import (
     Verbose,
     check_output,
     errors_as_messages,
-    make_console,
     storage_config,
 )
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.output import standard_output
 
 evaluate = typer.Typer(
     help="Measure trained networks: curves, noise, pseudo images.",
@@ -53,7 +53,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt evaluate transitions wrn-16-1=student.pt wrn-16-2=teacher.pt --images 100
     """
-    console = make_console()
+    out = standard_output()
     with errors_as_messages(verbose):
         from orchestrator.commands.evaluate import load_network, named_images, transition_page
 
@@ -73,13 +73,12 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
             step_size=step_size,
             by_label=targets == "label",
         )
-        console.print(
+        out.say(
             f"mean transition error {error.mean:.4f}, 95 % interval {error.low:.4f} to {error.high:.4f} over {error.images} "
-            "images",
-            highlight=False,
+            "images"
         )
         output.write_text(html)
-        console.print(f"Curves: {output}", highlight=False)
+        out.say(f"Curves: {output}")
 
 
 @evaluate.command()
@@ -98,7 +97,7 @@ def curves(
 
         check_output(output)
         output.write_text(kept_curves_page(storage_config(storage), sweep_id))
-        make_console().print(f"Curves: {output}", highlight=False)
+        standard_output().say(f"Curves: {output}")
 
 
 @evaluate.command()
@@ -124,7 +123,7 @@ def noise(
         for reference in networks:
             network = load_network(reference, dataset, storage_config(storage), splits)
             table.add_row(reference, *map(str, noise_counts(network, dataset, images)))
-        make_console().print(table)
+        standard_output().table(table)
 
 
 @evaluate.command()
@@ -143,13 +142,12 @@ def images(
 
         check_output(output)
         seen = pseudo_images(storage_config(storage), trial, output)
-        console = make_console()
-        console.print(
+        out = standard_output()
+        out.say(
             f"after {seen.pseudo_batches} pseudo batches: student's mean confidence {seen.confidence:.3f}, its classes "
-            f"{seen.class_counts}",
-            highlight=False,
+            f"{seen.class_counts}"
         )
-        console.print(f"Images: {output}", highlight=False)
+        out.say(f"Images: {output}")
 
 
 def _default(field: str) -> str:

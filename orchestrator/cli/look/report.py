@@ -1,20 +1,16 @@
-"""``zskt report`` and ``zskt status``: what one can see of sweeps, from their storage."""
+"""``zskt report``: one page about sweeps, from their storage."""
 
 from __future__ import annotations
 
 import shlex
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.live import Live
 
-from orchestrator.cli.options import Storage, Verbose, check_output, errors_as_messages, make_console, storage_config
+from orchestrator.cli.options import Storage, Verbose, check_output, errors_as_messages, storage_config
 from orchestrator.config.blocks import StorageConfig
+from orchestrator.output import Output, standard_output
 
 
 def report(
@@ -34,61 +30,41 @@ def report(
 
     Example: zskt report quickstart-1a2b3c4d --output report.html
     """
-    console = make_console()
+    out = standard_output()
     with errors_as_messages(verbose):
         check_output(output)
-        from orchestrator.report import make_report, write_report
-        from orchestrator.storage import find_storage, shown
-
         place = storage_config(storage)
-        store = find_storage(place)
         if output is None and len(set(sweep_ids)) == 1:
-            where = f"{shown(place).rstrip('/')}/{write_report(store, sweep_ids[0])}"
+            where = _write(place, sweep_ids[0])
         else:
+            # Plotly and pandas take a second, which a typing error should not wait for.
+            from orchestrator.report import make_report
+            from orchestrator.storage import find_storage
+
             page = output or Path("report.html")
-            page.write_text(make_report(store, sweep_ids), encoding="utf-8")
+            page.write_text(make_report(find_storage(place), sweep_ids), encoding="utf-8")
             where = str(page)
-        console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)
+        out.say(f"Report: {where}")
 
 
-def status(
-    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until it is over or Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 5,
-    storage: Storage = None,
-    verbose: Verbose = False,
-) -> None:
-    """Show how a sweep stands. Read from its storage alone: it may run elsewhere, or have ended long ago.
-
-    Example: zskt status quickstart-1a2b3c4d --watch
-    """
-    console = make_console()
-    with errors_as_messages(verbose):
-        from orchestrator.monitor.status import SweepWatch
-        from orchestrator.storage import find_storage
-
-        sweep = SweepWatch(find_storage(storage_config(storage)), sweep_id)
-        now = sweep.look()
-        room = max(4, console.size.height - 9) if console.is_terminal else sys.maxsize
-        if watch and console.is_terminal:
-            with Live(now.render(rows=room), console=console, transient=True) as live, suppress(KeyboardInterrupt):
-                while not now.over:
-                    time.sleep(every)
-                    now = sweep.look()
-                    live.update(now.render(rows=room))
-        console.print(now.render(rows=room))
-
-
-def leave_report(console: Console, storage: StorageConfig, sweep_id: str) -> None:
+def leave_report(out: Output, storage: StorageConfig, sweep_id: str) -> None:
     """Put the page about a sweep on its storage at the end of a session. Without it the sweep is as good as with it."""
+    try:
+        out.say(f"Report: {_write(storage, sweep_id)}")
+    except Exception as error:  # whatever a figure runs into: the sweep has ended well, and its results are safe
+        command = shlex.join(["zskt", "report", sweep_id, "--storage", storage.uri, "--verbose"])
+        out.warn(f"warning: no report was written: {error or type(error).__name__}. Again, with the cause: {command}")
+
+
+def _write(storage: StorageConfig, sweep_id: str) -> str:
+    """Put the page about a sweep on its storage, and return its address.
+
+    Raises:
+        StorageError: the storage cannot be used.
+        SweepNotFoundError: it has no such sweep.
+    """
+    # Plotly and pandas take a second, which a typing error should not wait for.
     from orchestrator.report import write_report
     from orchestrator.storage import find_storage, shown
 
-    try:
-        where = f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"
-    except Exception as error:  # whatever a figure runs into: the sweep has ended well, and its results are safe
-        command = shlex.join(["zskt", "report", sweep_id, "--storage", storage.uri, "--verbose"])
-        line = f"warning: no report was written: {error or type(error).__name__}. Again, with the cause: {command}"
-        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        return
-    console.print(f"Report: {where}", highlight=False, markup=False, soft_wrap=True)
+    return f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"

@@ -1,8 +1,7 @@
-"""``zskt reproduce`` and ``zskt plan``: the paper's experiments, and what a sweep would cost."""
+"""``zskt reproduce``: a published experiment, and a verdict."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +20,13 @@ from orchestrator.cli.options import (
     complete_preset,
     errors_as_messages,
     make_bucket,
-    make_console,
     same_command,
     stop_here,
     with_resources,
 )
-from orchestrator.cli.sweep_options import CaseOptions, SweepOptions, with_options
+from orchestrator.cli.sweep_options import CaseOptions, with_options
 from orchestrator.config.loading import load_sweep
+from orchestrator.output import standard_output
 
 
 @with_options
@@ -58,7 +57,7 @@ def reproduce(
 
     Example: zskt reproduce paper-table-1 --scale 0.01 --teacher wrn-16-2=wrn-16-2.pt --only wrn-16-2-to-wrn-16-1
     """
-    console = make_console()
+    out = standard_output()
     with errors_as_messages(verbose):
         from orchestrator.commands.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import rules, verdict_markdown, verdict_table
@@ -68,69 +67,20 @@ def reproduce(
         config = with_resources(load_sweep(target, flags=flags), cpus, gpus)
         check_output(output)
         if create_bucket:
-            make_bucket(config.storage, console)
-        result = run_and_judge(config, address=address, console=console, run=run)
+            make_bucket(config.storage, out)
+        result = run_and_judge(config, address=address, console=out.console, run=run)
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
-            console.print(
+            out.warn(
                 "Not comparable: verdicts below are about students of other teachers than the published ones (see notes). "
-                "Give those with --teacher NETWORK=FILE, or run at --scale 1, which trains teachers by the whole recipe.",
-                style="yellow",
-                soft_wrap=True,
+                "Give those with --teacher NETWORK=FILE, or run at --scale 1, which trains teachers by the whole recipe."
             )
-        console.print(verdict_table(result.judgements))
+        out.table(verdict_table(result.judgements))
         for rule in rules(result.judgements):
-            console.print(rule, highlight=False, markup=False, soft_wrap=True)
+            out.say(rule)
         if run:
-            leave_report(console, config.storage, result.sweep_id)
+            leave_report(out, config.storage, result.sweep_id)
         if output:
             output.write_text(f"```sh\n{same_command()}\n```\n\n{verdict_markdown(result.judgements)}")
-            console.print(f"Table: {output}", highlight=False, soft_wrap=True)
+            out.say(f"Table: {output}")
     if not result.finished:
-        stop_here(console)
-
-
-@with_options
-def plan(
-    *,
-    preset_or_file: Annotated[
-        str,
-        typer.Argument(
-            metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
-        ),
-    ],
-    options: SweepOptions,
-    cases: CaseOptions,
-    cluster: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The cluster's description, such as cluster.yaml: its machines set the price. Default: the cluster whose "
-            "head this is, else every machine with a price.",
-        ),
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Time a few steps of each kind of trial on this machine, in minutes.")
-    ] = False,
-    verbose: Verbose = False,
-) -> None:
-    """Say what a sweep would cost: trials, updates, GPU hours, USD. From earlier sweeps, or counted operations.
-
-    Example: zskt plan paper-table-1 --scale 0.01 --cluster cluster.yaml
-    """
-    console = make_console()
-    with errors_as_messages(verbose):
-        from orchestrator.costs.estimate import make_plan
-        from orchestrator.costs.estimate_page import plan_sentences, plan_table
-        from orchestrator.costs.pricing import find_market
-        from orchestrator.run.checks import check_countable
-
-        config, store = options.checked(options.load(preset_or_file, cases.flags))
-        market = find_market(config, cluster)
-        say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        found = make_plan(
-            config, store=store, sweep_id=options.sweep_id, market=market, measure=say if measure else None
-        )
-        check_countable(found.sweep, market.machines if market.named else (), market.prices)
-        console.print(plan_table(found))
-        for line in plan_sentences(found):
-            say(line)
+        stop_here(out)

@@ -18,6 +18,7 @@ from orchestrator.cli.look.report import leave_report
 from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config.blocks import BoundConfig, StorageConfig
 from orchestrator.config.loading import load_sweep
+from orchestrator.output import Output
 from orchestrator.report import make_report, write_report
 from orchestrator.results import ResultWriter, read_trials
 from tests.orchestrator.report.synthetic import write_cases, write_pictures, write_search
@@ -208,11 +209,11 @@ def test_the_command_writes_to_the_storage_or_a_file(store: ObjectStore, tmp_pat
 
 
 def test_a_report_that_cannot_be_written_is_a_warning(store: ObjectStore, capsys: pytest.CaptureFixture[str]) -> None:
-    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
+    leave_report(Output(Console(width=200)), StorageConfig(uri=store.root), "search-a")
     assert capsys.readouterr().out.startswith("warning: no report was written: no sweep search-a in this storage")
     write_search(store, "search-a", trials=3)
     assert write_report(store, "search-a") == "reports/search-a/index.html"
-    leave_report(Console(width=200), StorageConfig(uri=store.root), "search-a")
+    leave_report(Output(Console(width=200)), StorageConfig(uri=store.root), "search-a")
     assert "Report: " in capsys.readouterr().out
 
 
@@ -237,7 +238,7 @@ def test_a_figure_that_fails_does_not_fail_the_sweep(
         raise ValueError("no such axis")
 
     monkeypatch.setattr("orchestrator.report.write_report", broken)
-    leave_report(Console(width=300), StorageConfig(uri="s3://bucket/my runs"), "search-a")
+    leave_report(Output(Console(width=300)), StorageConfig(uri="s3://bucket/my runs"), "search-a")
     printed = capsys.readouterr().out
     assert printed.startswith("warning: no report was written: no such axis. Again, with the cause: ")
     assert "zskt report search-a --storage 's3://bucket/my runs' --verbose" in printed

@@ -1,0 +1,29 @@
+"""``zskt dashboard``: a search in optuna-dashboard."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import Storage, Verbose, errors_as_messages
+from orchestrator.config import SweepConfig
+from orchestrator.output import standard_output
+
+
+def dashboard(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
+    storage: Storage = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens, on this machine alone.")] = 8080,
+    verbose: Verbose = False,
+) -> None:
+    """Show a search in optuna-dashboard. While it runs or afterwards; needs: pip install 'zskt[dashboard]'.
+
+    Example: zskt dashboard quickstart-1a2b3c4d
+    """
+    with errors_as_messages(verbose):
+        from orchestrator.monitor.dashboard import serve_dashboard
+        from orchestrator.storage import find_storage
+
+        store = find_storage(storage or SweepConfig.model_fields["storage"].default)
+        serve_dashboard(store, sweep_id, port=port, out=standard_output())

@@ -1,0 +1,58 @@
+"""``zskt plan``: what a sweep would cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import Verbose, complete_preset, errors_as_messages
+from orchestrator.cli.sweep_options import CaseOptions, SweepOptions, with_options
+from orchestrator.output import standard_output
+
+
+@with_options
+def plan(
+    *,
+    preset_or_file: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
+        ),
+    ],
+    options: SweepOptions,
+    cases: CaseOptions,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The cluster's description, such as cluster.yaml: its machines set the price. Default: the cluster whose "
+            "head this is, else every machine with a price.",
+        ),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time a few steps of each kind of trial on this machine, in minutes.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what a sweep would cost: trials, updates, GPU hours, USD. From earlier sweeps, or counted operations.
+
+    Example: zskt plan paper-table-1 --scale 0.01 --cluster cluster.yaml
+    """
+    out = standard_output()
+    with errors_as_messages(verbose):
+        from orchestrator.costs.estimate import make_plan
+        from orchestrator.costs.estimate_page import plan_sentences, plan_table
+        from orchestrator.costs.pricing import find_market
+        from orchestrator.run.checks import check_countable
+
+        config, store = options.checked(options.load(preset_or_file, cases.flags))
+        market = find_market(config, cluster)
+        found = make_plan(
+            config, store=store, sweep_id=options.sweep_id, market=market, measure=out.say if measure else None
+        )
+        check_countable(found.sweep, market.machines if market.named else (), market.prices)
+        out.table(plan_table(found))
+        for line in plan_sentences(found):
+            out.say(line)

@@ -1,0 +1,43 @@
+"""``zskt results``: the leaderboard of a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.options import Storage, Verbose, errors_as_messages, storage_config
+from orchestrator.output import standard_output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.analysis.leaderboard import Leaderboard
+    from trainables.storage.object_store import ObjectStore
+
+
+def results(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
+    storage: Storage = None,
+    verbose: Verbose = False,
+) -> None:
+    """Show the leaderboard of a sweep.
+
+    Example: zskt results quickstart-1a2b3c4d --storage ./runs
+    """
+    from orchestrator.analysis.leaderboard import read_leaderboard
+    from orchestrator.storage import find_storage
+
+    with errors_as_messages(verbose):
+        store = find_storage(storage_config(storage))
+        board = read_leaderboard(store, sweep_id)
+        standard_output().table(results_table(board, store))
+
+
+def results_table(board: Leaderboard, store: ObjectStore) -> Table:
+    """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
+    if not board.sweep.cases:
+        return board.table()
+    from orchestrator.analysis.cases import read_cases
+
+    return read_cases(store, board.sweep, board.sweep_id).table(board.sweep_id)

@@ -1,0 +1,34 @@
+"""``zskt rerun``: one trial of a sweep again, with the same seed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import Address, Storage, Verbose, errors_as_messages, read_board, stop_here
+from orchestrator.output import standard_output
+
+
+def rerun(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of one of its trials.")],
+    storage: Storage = None,
+    address: Address = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run one trial again, and compare its numbers, or whether it fails. Exit code 1 if it came out otherwise.
+
+    Example: zskt rerun quickstart-1a2b3c4d t0009
+    """
+    out = standard_output()
+    with errors_as_messages(verbose):
+        from orchestrator.commands.rerun import rerun as run_and_compare
+
+        found = run_and_compare(read_board(sweep_id, storage), trial, address=address, console=out.console)
+        if found.now is not None:
+            out.say(found.conclusion())
+    if found.now is None:
+        stop_here(out)
+    if found.different:
+        raise typer.Exit(1)

@@ -1,0 +1,98 @@
+"""``zskt sweep``: run a sweep, or go on with one."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.look.report import leave_report
+from orchestrator.cli.look.results import results_table
+from orchestrator.cli.options import (
+    INTERRUPTED,
+    Address,
+    CreateBucket,
+    Verbose,
+    complete_preset,
+    errors_as_messages,
+    make_bucket,
+    program,
+    same_command,
+    this_command,
+)
+from orchestrator.cli.sweep_options import SweepOptions, with_options
+from orchestrator.config import SweepConfig
+from orchestrator.config.blocks import StorageConfig
+from orchestrator.output import Output, standard_output
+from orchestrator.storage.layout import RESULTS
+
+
+@with_options
+def sweep(
+    *,
+    preset_or_file: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
+        ),
+    ],
+    options: SweepOptions,
+    address: Address = None,
+    create_bucket: CreateBucket = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a sweep, or what is left of it.
+
+    Example: zskt sweep quickstart --num-trials 24 --set temperature=2
+    """
+    out = standard_output()
+    with errors_as_messages(verbose):
+        config = options.load(preset_or_file, say=out.say)
+        if create_bucket:
+            make_bucket(config.storage, out)
+        from orchestrator.run.sweep import run_sweep
+
+        outcome = run_sweep(config, sweep_id=options.sweep_id, address=address, console=out.console)
+        came_to_something = _show_results(out, config, outcome.sweep_id, preset_or_file)
+        leave_report(out, config.storage, outcome.sweep_id)
+    if outcome.out_of_budget:
+        out.say(
+            f"Budget reached: {outcome.out_of_budget}. With a larger one the same command goes on: {same_command()}"
+        )
+    elif not outcome.finished:
+        out.say(f"Stopped. The same command goes on with this sweep: {same_command()}")
+        raise typer.Exit(INTERRUPTED)
+    if not came_to_something:
+        raise typer.Exit(1)
+
+
+def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
+    """Print what a session left; whether any of its trials came to a result."""
+    from orchestrator.analysis.leaderboard import read_leaderboard
+    from orchestrator.storage import find_storage, shown
+
+    store = find_storage(config.storage)
+    board = read_leaderboard(store, sweep_id)
+    if board.rows:
+        out.table(results_table(board, store))
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
+        out.say(f"{board.ended_of_all} trials ended: {counts}")
+    for error in board.errors():
+        out.error(f"failed because of: {error}")
+    command = None if board.sweep.cases else board.rerun_command(this_command(), preset_or_file)
+    if command:
+        out.say(f"Best setting again: {command}")
+    if board.contenders:
+        sure = f"{program('zskt')} confirm {sweep_id}{_storage_option(config)}"
+        out.say(f"Is it really better? New seeds tell: {sure}")
+    again = f"{program('zskt')} results {sweep_id}{_storage_option(config)}"
+    where = shown(config.storage).rstrip("/")
+    out.say(f"Results: {where}/{RESULTS}, shown by: {again}")
+    return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+
+
+def _storage_option(config: SweepConfig) -> str:
+    """The option that a command needs to find the storage; empty where it is the default."""
+    uri = config.storage.uri
+    return "" if uri == StorageConfig().uri else f" --storage {shlex.quote(uri)}"
