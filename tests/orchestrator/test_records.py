@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import fields
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from trainables.metrics import METRICS
 from trainables.storage.object_store import ObjectStore
 
 
-def record(trial_id: str = "t0000", **changes: object) -> TrialRecord:
+def record(trial_id: str = "t0000", **changes: Any) -> TrialRecord:
     return TrialRecord.of_row({"sweep_id": "sweep-a", **trial(trial_id, **changes)})
 
 
@@ -38,7 +39,7 @@ def test_values_are_those_of_the_row() -> None:
 
 
 def test_a_trial_that_never_reported_has_done_nothing() -> None:
-    never = record(state="failed", **{metric.name: None for metric in METRICS})
+    never = record("t0000", state="failed", **{metric.name: None for metric in METRICS})
     assert never.done is None
     assert never.computing_seconds is None
     assert not never.state.has_result
