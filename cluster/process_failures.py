@@ -1,15 +1,20 @@
-"""Why Ray has lost a process, in a few words.
+"""Why a trial's process has failed, in a few words.
 
-Ray's exceptions keep it in their text alone, and Tune keeps the text. The sentences are those of Ray 2.60.
+Ray's exceptions keep it in their text alone, and Tune keeps the text in a file. The sentences are those of Ray 2.60.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 LOST_MACHINE = "its node has died"
 """What Ray says of an actor whose machine is gone."""
 
 LEFT_MACHINE = "exit_actor()"
 """What it says of one that has ended itself, as trials do on a machine that is about to go."""
+
+_NEXT_FAILURE = "Failure # "
+"""What Tune begins the account of each of a trial's failures with."""
 
 _CAUSES = {
     "the actor's node was preempted": "its machine was lost (taken away, as announced)",
@@ -28,6 +33,23 @@ def is_without_machine(told: str) -> bool:
     return LOST_MACHINE in told or LEFT_MACHINE in told
 
 
-def cause_of_loss(told: str) -> str | None:
-    """Ray's account of a process's end in a few words; none if it is not one of a loss."""
-    return next((words for sentence, words in _CAUSES.items() if sentence in told), None)
+def last_failure(file: str | None) -> str:
+    """Return Tune's account of a trial's last failure, with its stack trace; empty if there is none.
+
+    Args:
+        file: Where Tune keeps the accounts of all of the trial's failures; None as long as there was none.
+    """
+    if not file or not Path(file).exists():
+        return ""
+    return Path(file).read_text(errors="replace").rpartition(_NEXT_FAILURE)[2].strip()
+
+
+def cause_of_failure(told: str) -> str:
+    """Return the cause of a failure in a line: what became of the process, else the exception.
+
+    Args:
+        told: See ``last_failure``.
+    """
+    loss = next((words for sentence, words in _CAUSES.items() if sentence in told), None)
+    # The last line of a stack trace names the exception.
+    return loss or (told.splitlines() or ["unknown cause"])[-1].strip()

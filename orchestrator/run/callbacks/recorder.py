@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from cluster.process_failures import cause_of_loss, is_without_machine
+from cluster.process_failures import cause_of_failure, is_without_machine, last_failure
 from orchestrator.config import SweepConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
@@ -37,9 +36,6 @@ from trainables.trial_result import (
     parse_settings,
     trial_settings,
 )
-
-_NEXT_FAILURE = "Failure # "
-"""What Tune begins the account of each of a trial's failures with."""
 
 _METRIC_NAMES = [metric.name for metric in METRICS]
 
@@ -149,24 +145,24 @@ class SweepRecorder(Callback):
         The loss of a machine says nothing of the trial and uses up none of its ``max_failures``.
         """
         key = trial.config["trial_id"]
-        if is_without_machine(_last_failure(trial)):
+        if is_without_machine(last_failure(trial.error_file)):
             # Not one less: Tune itself does not count a loss that was announced.
             trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
         else:
             self._own_failures[trial.trial_id] = trial.run_metadata.num_failures
-        self._recover(key, self._explain(key) or _cause(trial))
+        self._recover(key, self._explain(key) or cause_of_failure(last_failure(trial.error_file)))
         self._look_for_outage(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed for good."""
         self._look_for_outage(trial)
         key = trial.config["trial_id"]
-        if is_without_machine(_last_failure(trial)):
+        if is_without_machine(last_failure(trial.error_file)):
             # Tune gives up on a trial whose machine is lost before it has begun there, or that has no retry left.
-            self._recover(key, _cause(trial))
+            self._recover(key, cause_of_failure(last_failure(trial.error_file)))
             self._searcher.run_again(key)
         else:
-            self._end(trial, "failed", self._explain(key) or _cause(trial))
+            self._end(trial, "failed", self._explain(key) or cause_of_failure(last_failure(trial.error_file)))
 
     def _recover(self, key: str, cause: str) -> None:
         self._expenses.lost(key)
@@ -193,7 +189,7 @@ class SweepRecorder(Callback):
 
     def _look_for_outage(self, trial: Trial) -> None:
         """A trial that could not read its checkpoint because storage was away has not failed: the session has."""
-        cause = _cause(trial)
+        cause = cause_of_failure(last_failure(trial.error_file))
         for error in (StorageOutageError, StorageRefusedError):
             if error.__name__ in cause:
                 told = cause.partition(f"{error.__name__}: ")[2] or cause
@@ -268,17 +264,3 @@ def _teacher_columns(teacher: Teacher | None) -> dict[str, Any]:
         "teacher_validation_accuracy": teacher.metadata.validation_accuracy,
         "teacher_test_accuracy": teacher.metadata.test_accuracy,
     }
-
-
-def _last_failure(trial: Trial) -> str:
-    """Tune's account of a trial's last failure, with its stack trace; empty if there is none."""
-    if not trial.error_file or not Path(trial.error_file).exists():
-        return ""
-    return Path(trial.error_file).read_text(errors="replace").rpartition(_NEXT_FAILURE)[2].strip()
-
-
-def _cause(trial: Trial) -> str:
-    """In a line: the last one of a stack trace names the exception."""
-    told = _last_failure(trial)
-    lines = told.splitlines() or ["unknown cause"]
-    return cause_of_loss(told) or lines[-1].strip()
