@@ -27,12 +27,13 @@ from typer.testing import CliRunner
 import search_spaces
 import trainables
 from orchestrator.cli import app
-from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.search.space import survey_space
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
+from trainables.config import SHARED_FIELDS
 from trainables.data.splits import load_dataset
 
 ROOT = Path(__file__).parent.parent

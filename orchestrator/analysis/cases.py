@@ -5,17 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
-from orchestrator.config import WEIGHTLESS_FIELDS, Assignment, SweepConfig
+from orchestrator.config import Assignment, SweepConfig
 from orchestrator.formatting import duration, mean_and_deviation
 from orchestrator.results import Row, Source, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.config import AnyTrialConfig, ZeroShotConfig
-
-_NOT_COMPARED = {*WEIGHTLESS_FIELDS, "initial_student"}
-"""Fields that change no weight, or name another trial of the same case."""
+from trainables.config import AnyTrialConfig
+from trainables.config.roles import Decides, Role, roles_of
 
 CASE_HEADINGS = {"data_free_score": "data-free score", "validation_accuracy": "validation", "test_accuracy": "test"}
 """What a table of cases may show, with its heading."""
@@ -115,19 +114,27 @@ def last_attempts(rows: Sequence[Row]) -> list[Row]:
 
 def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
     """Whether a row's trial is the one that a config describes."""
-    wanted = config.model_dump()
-    same = all(row[CONFIG_PREFIX + name] == value for name, value in wanted.items() if name not in _NOT_COMPARED)
-    if not same or (config.transition_images and row["config_transition_images"] != config.transition_images):
-        return False
-    if isinstance(config, ZeroShotConfig):
-        unmeasured = config.audited and row["test_accuracy"] is None
-        if unmeasured or (config.data_free_scores and row["data_free_score"] is None):
-            return False
-    start = wanted.get("initial_student")
-    if start is None or row["config_initial_student"] is None:
-        return start is None and row["config_initial_student"] is None
-    # What a fine-tuned student started from cannot be told from its row in another sweep.
-    return bool(row["sweep_id"] == sweep_id and row["case"] == assignment.case)
+    in_case = bool(row["sweep_id"] == sweep_id and row["case"] == assignment.case)
+    return all(
+        _agrees(row, field, role, getattr(config, field), in_case=in_case)
+        for field, role in roles_of(type(config)).items()
+    )
+
+
+def _agrees(row: Row, field: str, role: Role, wanted: Any, *, in_case: bool) -> bool:
+    """Whether a row's trial has what is wanted of a field.
+
+    Args:
+        in_case: Whether it is a trial of the very case.
+    """
+    there = row[CONFIG_PREFIX + field]
+    if role.decides is Decides.START and wanted is not None and there is not None:
+        return in_case  # what a trial of another sweep started from cannot be told from its row
+    if not role.weightless:
+        return bool(there == wanted)
+    if not wanted or role.told_by is None:
+        return True
+    return bool(there == wanted) if role.told_by == field else row[role.told_by] is not None
 
 
 def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, str]:

@@ -13,14 +13,15 @@ from rich.console import Console
 from orchestrator.analysis.cases import read_cases
 from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
-from orchestrator.config import RUN_FIELDS, SEEDS, SweepConfig
+from orchestrator.config import SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
 from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import layout, open_storage
+from trainables.config import SEEDS, TEACHER_FIELDS
 
-_DRAWN_ANEW = tuple(field for field in SEEDS if field != "teacher_seed")
+_DRAWN_ANEW = tuple(field for field in SEEDS if field not in TEACHER_FIELDS)
 """Seeds of the search that no run keeps, lest all runs of a setting be one; the teacher stays the one that was searched
 with."""
 
@@ -56,8 +57,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
     contenders = board.contenders[:top]
     cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in contenders}
-    kept = ("trial", "scale", "teacher_recipe", "teachers", *RUN_FIELDS)
-    same = {field: getattr(sweep, field) for field in kept}
+    same = {field: getattr(sweep, field) for field in sweep_fields(SweepConfig, SweepRole.TRIALS, SweepRole.EXECUTION)}
     first = 1 + max(seed for field in _DRAWN_ANEW if (seed := getattr(defaults, field, None)) is not None)
     trial = {field: value for field, value in sweep.trial.items() if field not in _DRAWN_ANEW}
     confirming = SweepConfig.model_validate(

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from orchestrator.config.sweep import (
-    PERMISSIONS,
-    RUN_FIELDS,
-    SEEDS,
-    SHARED_FIELDS,
-    WEIGHTLESS_FIELDS,
-    Assignment,
-    SweepConfig,
-    trial_model,
-)
+from orchestrator.config.roles import SweepRole, sweep_fields
+from orchestrator.config.sweep import PERMISSIONS, RUN_FIELDS, Assignment, SweepConfig, trial_model
 
 __all__ = [
     "PERMISSIONS",
     "RUN_FIELDS",
-    "SEEDS",
-    "SHARED_FIELDS",
-    "WEIGHTLESS_FIELDS",
     "Assignment",
     "SweepConfig",
+    "SweepRole",
+    "sweep_fields",
     "trial_model",
 ]

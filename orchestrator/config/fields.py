@@ -19,6 +19,7 @@ from orchestrator.config.blocks import (
     StorageConfig,
 )
 from orchestrator.config.budget import BudgetConfig
+from orchestrator.config.roles import SweepRole, sweep_roles
 from orchestrator.errors import ConfigError, unknown_name
 from trainables.config import Config, Seed
 from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
@@ -87,112 +88,118 @@ Mode = Literal["max", "min"]
 class SweepFields(Config):
     """What a sweep can be told. Each field is checked by itself; how they go together, ``SweepConfig`` says."""
 
-    name: Identifier
+    name: Annotated[Identifier, SweepRole.NAME]
     """Name of the preset; the sweep's id begins with it."""
 
-    description: str = ""
+    description: Annotated[str, SweepRole.OUTPUT] = ""
     """What the sweep is for, in a sentence."""
 
-    trial: Fields = Field(default_factory=dict)
+    trial: Annotated[Fields, SweepRole.TRIALS] = Field(default_factory=dict)
     """Fixed fields of ``ZeroShotConfig``, or with ``method: supervised`` of ``SupervisedConfig``; those not named here, in
     the space or in a case keep their published defaults."""
 
-    space: str | dict[str, Any] = Field(default_factory=dict)
+    space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default_factory=dict)
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
-    cases: dict[CaseName, Fields] = Field(default_factory=dict)
+    cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default_factory=dict)
     """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
     Nothing is searched or stopped early."""
 
-    seeds: Annotated[list[Seed], AfterValidator(_check_seeds)] = Field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], AfterValidator(_check_seeds), SweepRole.EXTENT] = Field(default_factory=lambda: [0])
     """Seeds with which each case is run; more of them later extend the sweep."""
 
-    only: list[str] = Field(default_factory=list)
+    only: Annotated[list[str], SweepRole.EXTENT] = Field(default_factory=list)
     """Cases to run now; none named: all."""
 
-    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    scale: Annotated[float, Field(gt=0, le=1), SweepRole.TRIALS] = 1.0
     """Share of every trial's budget that is run. Zero-shot trials keep the learning rates of the whole budget, so that
     they lie on its learning curve; supervised training, of teachers too, is compressed."""
 
-    budget: BudgetConfig | None = None
+    budget: Annotated[BudgetConfig | None, SweepRole.SEARCH] = None
     """What the sweep may spend, and what is held equal between the zero-shot trials of a search; none: their
     ``total_pseudo_batches``. A trial's own ``total_pseudo_batches`` goes before it."""
 
-    allow_test_selection: bool = False
+    allow_test_selection: Annotated[bool, SweepRole.PERMISSION] = False
     """Lets what is measured on test images, ``test_accuracy`` or ``mean_transition_error``, be an objective or a constraint,
     as papers do that have no validation part; leaderboard, report and confirmation then say so."""
 
-    objective: str | None = "validation_accuracy"
+    objective: Annotated[str | None, SweepRole.SEARCH] = "validation_accuracy"
     """Metric that the search optimises and early stopping compares. What is measured on test images is an audit, and
     refused unless ``allow_test_selection`` is set. None, where there are cases: nothing is selected."""
 
-    mode: Mode = "max"
+    mode: Annotated[Mode, SweepRole.SEARCH] = "max"
     """Whether the objective is to be large or small. Nothing said: small for errors, divergences and costs."""
 
-    further_objectives: dict[str, Mode] = Field(default_factory=dict)
+    further_objectives: Annotated[dict[str, Mode], SweepRole.SEARCH] = Field(default_factory=dict)
     """Metrics that the search optimises beside the objective, each with its mode, for example ``{training_flops: min}``.
     What it finds is then a Pareto front; early stopping compares the objective alone."""
 
-    constraints: dict[str, BoundConfig] = Field(default_factory=dict)
+    constraints: Annotated[dict[str, BoundConfig], SweepRole.SEARCH] = Field(default_factory=dict)
     """Metrics that must lie within bounds at a trial's end, for example ``{training_flops: {at_most: 1.0e+15}}``. Trials
     outside come after all others, and the sampler learns from it."""
 
-    warm_start: list[Identifier] = Field(default_factory=list)
+    warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default_factory=list)
     """Sweeps on the same storage whose completed trials inform the sampler (``tpe`` and ``gp``) from the beginning."""
 
-    sampler: SamplerConfig = SamplerConfig()
+    sampler: Annotated[SamplerConfig, SweepRole.SEARCH] = SamplerConfig()
     """How settings are proposed."""
 
-    scheduler: SchedulerConfig = SchedulerConfig()
+    scheduler: Annotated[SchedulerConfig, SweepRole.SEARCH] = SchedulerConfig()
     """Which trials are stopped early."""
 
-    num_trials: Annotated[int, Field(ge=1)] = 12
+    num_trials: Annotated[int, Field(ge=1), SweepRole.EXTENT] = 12
     """Trials in all, earlier sessions of the same sweep counted in. Of cases their number follows; where nothing varies
     it is 1."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), SweepRole.SEARCH] = 0
     """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck. Cases have
     their ``seeds`` instead."""
 
-    teacher_recipe: Fields = Field(default_factory=dict)
+    teacher_recipe: Annotated[Fields, SweepRole.TRIALS] = Field(default_factory=dict)
     """How a teacher is trained that is neither a checkpoint nor in the registry: fields of ``SupervisedConfig`` in which
     its training differs from the published recipe."""
 
-    teachers: dict[str, str] = Field(default_factory=dict)
+    teachers: Annotated[dict[str, str], SweepRole.TRIALS] = Field(default_factory=dict)
     """Files with published weights, by architecture: the ``teacher_checkpoint`` of every trial with that teacher."""
 
-    resources: ResourcesConfig = ResourcesConfig()
+    resources: Annotated[ResourcesConfig, SweepRole.EXECUTION] = ResourcesConfig()
     """What Ray sets aside for one trial."""
 
-    max_failures: Annotated[int, Field(ge=0)] = 3
+    max_failures: Annotated[int, Field(ge=0), SweepRole.EXECUTION] = 3
     """How often a trial whose process died is continued from its last checkpoint before it counts as failed."""
 
-    hung: HungConfig = HungConfig()
+    hung: Annotated[HungConfig, SweepRole.EXECUTION] = HungConfig()
     """When a trial counts as hung, which uses up one of its ``max_failures``."""
 
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60
+    checkpoint_seconds: Annotated[float, Field(ge=0), SweepRole.EXECUTION] = 60
     """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
 
-    checkpoints_kept: Annotated[int, Field(ge=2)] = 2
+    checkpoints_kept: Annotated[int, Field(ge=2), SweepRole.EXECUTION] = 2
     """Checkpoints of each trial that are kept, the newest ones: at least 2, so that a damaged one has a predecessor."""
 
-    storage: StorageConfig = StorageConfig()
+    storage: Annotated[StorageConfig, SweepRole.EXECUTION] = StorageConfig()
     """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 
-    notify: Annotated[SecretStr | None, Field(exclude=True)] = None
+    notify: Annotated[SecretStr | None, Field(exclude=True), SweepRole.OUTPUT] = None
     """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
     ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
     results."""
 
-    prices: str | None = None
+    prices: Annotated[str | None, SweepRole.EXECUTION] = None
     """File with what machines cost, in the shape of ``cluster/prices.yaml``, whose prices its own go before; none: those."""
 
-    tensorboard: bool = False
+    tensorboard: Annotated[bool, SweepRole.OUTPUT] = False
     """Write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or where that is no local folder, below
     ``./tensorboard/<id>``."""
 
-    data_root: str = "./data"
+    data_root: Annotated[str, SweepRole.EXECUTION] = "./data"
     """Folder where torchvision keeps or puts its data sets."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a field without a role."""
+        super().__pydantic_init_subclass__(**kwargs)
+        sweep_roles(cls)
 
     @model_validator(mode="before")
     @classmethod

@@ -19,56 +19,10 @@ from orchestrator.config.blocks import ResourcesConfig, check_address
 from orchestrator.config.budget import TrialBudget
 from orchestrator.config.fields import STORED, Mode, SweepFields
 from orchestrator.config.messages import config_error
+from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
-from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
+from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import AUDITS, METRICS
-
-SEEDS = ("seed", "generator_seed", "student_seed", "teacher_seed")
-"""Fields by which a trial draws its luck."""
-
-MEASURING_FIELDS = ("evaluation_interval", "transition_images", "audited", "data_free_scores")
-"""Fields that say what is measured of a trial, and how often."""
-
-WEIGHTLESS_FIELDS = (*MEASURING_FIELDS, "cuda_graphs", "allow_slow_precision")
-"""Fields that change no weight: what else they change, a trial's students are the same."""
-
-PERMISSIONS = ("allow_test_selection", "allow_slow_precision")
-"""Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
-
-SHARED_FIELDS = (
-    "method",
-    "dataset",
-    "dataset_file",
-    "teacher",
-    "teacher_checkpoint",
-    "normalisation",
-    "validation_fraction",
-    "split_seed",
-    "total_pseudo_batches",
-    "learning_rate_horizon",
-    "images_per_class",
-    "full_data_epochs",
-    "iteration_scale",
-    "initial_student",
-    "initial_trial",
-    "allow_slow_precision",
-    *MEASURING_FIELDS,
-    *SEEDS,
-)
-"""Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
-them, what is allowed but changes nothing, and seeds, for a lucky one is no finding. Cases may differ in them."""
-
-RUN_FIELDS = (
-    "resources",
-    "max_failures",
-    "hung",
-    "checkpoint_seconds",
-    "checkpoints_kept",
-    "prices",
-    "storage",
-    "data_root",
-)
-"""Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
 
 CASE_PREFIX = "case:"
 """What ``initial_student`` begins with where it names a case of the same sweep."""
@@ -246,12 +200,9 @@ class SweepConfig(SweepFields):
             ConfigError: a field of the recipe is unknown or its value not allowed.
         """
         values = {
-            "dataset": config.dataset,
-            "dataset_file": config.dataset_file,
+            **config.splits_key._asdict(),
             "student": config.teacher,
             "normalisation": config.normalisation,
-            "validation_fraction": config.validation_fraction,
-            "split_seed": config.split_seed,
             **({} if config.teacher_seed is None else {"seed": config.teacher_seed}),
             **self.teacher_recipe,
         }
@@ -340,9 +291,7 @@ class SweepConfig(SweepFields):
     @property
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the sweep's numbers. More trials or another place are the same sweep."""
-        return self._without_limits.model_dump(
-            exclude={"description", "num_trials", "seeds", "only", "tensorboard", *RUN_FIELDS}
-        )
+        return self._without_limits.model_dump(include=set(sweep_fields(type(self), *IDENTITY)))
 
     @property
     def _without_limits(self) -> SweepConfig:
@@ -360,6 +309,13 @@ class SweepConfig(SweepFields):
         identity = {key: value for key, value in given.items() if key in self.identity}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
+
+
+RUN_FIELDS = sweep_fields(SweepConfig, SweepRole.EXECUTION)
+"""Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
+
+PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *PERMISSION_FIELDS)
+"""Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
 
 
 def trial_model(values: Mapping[str, Any], origin: str) -> type[ZeroShotConfig] | type[SupervisedConfig]:

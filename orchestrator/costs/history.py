@@ -1,7 +1,7 @@
 """What trials have cost in earlier sweeps, for ``zskt plan``: the best estimate of what such a trial will cost again.
 
-Alike are trials that equal the planned one in every field of their config, but for those that are named here: a field that
-is new is compared until somebody says that it costs nothing.
+What each field of a config costs stands at the field (``trainables.config.roles.Cost``): alike are trials that equal the
+planned one in every field that changes the work.
 """
 
 from __future__ import annotations
@@ -15,36 +15,8 @@ from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.compute.flops import reports, unit_work
 from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config.roles import Cost, roles_of
 from trainables.storage.object_store import ObjectStore
-
-COSTLESS_FIELDS = frozenset(
-    {
-        *("dataset_file", "teacher_checkpoint", "normalisation", "split_seed", "initial_student"),
-        *("seed", "teacher_seed", "generator_seed", "student_seed"),
-        *("temperature", "distillation_weight", "divergence_reduction", "temperature_factor", "learning_rate_horizon"),
-        *("student_lr", "generator_lr", "learning_rate", "momentum", "weight_decay"),
-    }
-)
-"""Fields that change numbers and weights, and not what a trial takes."""
-
-COUNTED_FIELDS = frozenset(
-    {
-        *("generator_steps", "student_steps", "total_pseudo_batches", "evaluation_interval"),
-        *("images_per_class", "full_data_epochs", "iteration_scale"),
-    }
-)
-"""Fields that change how much of the same work a trial has; what it takes is in proportion."""
-
-SWITCHES = frozenset(
-    {
-        *("attention_weight", "gradient_clip_norm", "consistency_weight", "diversity_weight"),
-        *("teacher_entropy_weight", "student_entropy_weight"),
-    }
-)
-"""Fields of which it only counts whether they are on, and not 0 or none."""
-
-_TOLD_BY_COLUMNS = frozenset({"compilation"})
-"""Fields that leave open what a trial does: a column of its row tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +113,22 @@ def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
         return False
     compiled = isinstance(config, ZeroShotConfig) and config.compiles_on("cuda" if place.on_gpu else "cpu")
     theirs = config_of(row)
-    compared = type(config).model_fields.keys() - (COSTLESS_FIELDS | COUNTED_FIELDS | _TOLD_BY_COLUMNS)
-    same = all(_part(field, getattr(theirs, field)) == _part(field, getattr(config, field)) for field in compared)
+    same = all(
+        _work(getattr(theirs, field), role.cost) == _work(getattr(config, field), role.cost)
+        for field, role in roles_of(type(config)).items()
+    )
     return same and row["compiled"] == compiled and place.had(row)
 
 
-def _part(field: str, value: object) -> object:
-    """Of a field's value, what counts."""
-    return bool(value) if field in SWITCHES else value
+def _work(value: object, cost: Cost) -> object:
+    """What a field's value changes of the work."""
+    match cost:
+        case Cost.EQUAL:
+            return value
+        case Cost.SWITCH:
+            return bool(value)
+        case Cost.AMOUNT | Cost.COLUMN | Cost.NONE:
+            return None
 
 
 def _seconds(row: Row, config: AnyTrialConfig) -> float:

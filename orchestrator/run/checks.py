@@ -15,7 +15,7 @@ from cluster.session import RaySession
 from orchestrator.config import PERMISSIONS, SweepConfig
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.results import read_sweeps, read_trials
+from orchestrator.results import config_of, read_sweeps, read_trials
 from orchestrator.results.sessions import continued, domains_from_json
 from orchestrator.search.space import proposed_configs
 from orchestrator.search.study import running_trials
@@ -120,15 +120,11 @@ def check_same_teachers(store: ObjectStore, sweep_id: str, inputs: TrialInputs) 
     Raises:
         SweepMismatchError: with both checksums.
     """
-    of_splits = ("dataset", "dataset_file", "validation_fraction", "split_seed")
-    columns = [*of_splits, "teacher", "teacher_checkpoint", "normalisation", "teacher_seed"]
-    earlier = {
-        tuple(row["config_" + column] for column in columns): row["teacher_sha256"]
-        for row in read_trials(store, sweep_id).to_pylist()
-    }
-    for (splits, *of_teacher), teacher in inputs.teachers.items():
+    rows = read_trials(store, sweep_id).to_pylist()
+    earlier = {config_of(row).teacher_key: row["teacher_sha256"] for row in rows}
+    for key, teacher in inputs.teachers.items():
         now = teacher.metadata
-        then = earlier.get((*splits, *of_teacher), now.sha256)
+        then = earlier.get(key, now.sha256)
         if then != now.sha256:
             raise SweepMismatchError(
                 f"sweep {sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "

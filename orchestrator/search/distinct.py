@@ -25,7 +25,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.config import PERMISSIONS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import kept_config
 from orchestrator.search.samplers import contains
@@ -33,7 +33,7 @@ from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, sett
 from orchestrator.storage.layout import trial_name
 from search_spaces import InlineSpace, SearchSpace
 from search_spaces.fields import PinnedTrial
-from trainables.config import AnyTrialConfig
+from trainables.config import PERMISSION_FIELDS, AnyTrialConfig
 from trainables.config.seeds import derive_seed
 
 _ASKED = 10
@@ -205,7 +205,7 @@ class TriedSettings:
 
 def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
     """The settings that make a trial another one: without what only lets it run."""
-    return config.model_copy(update={name: False for name in PERMISSIONS if name in type(config).model_fields})
+    return config.model_copy(update={name: False for name in PERMISSION_FIELDS if name in type(config).model_fields})
 
 
 class DistinctSampler(BaseSampler):

@@ -10,12 +10,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search.samplers import check_sampler, contains
 from search_spaces import SearchSpace, resolve_space
 from search_spaces.fields import PinnedTrial
-from trainables.config import INHERITED_FIELDS, AnyTrialConfig
+from trainables.config import INHERITED_FIELDS, SHARED_FIELDS, AnyTrialConfig
 
 
 def surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:

@@ -24,7 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import PERMISSIONS, Assignment, SweepConfig
+from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
 from orchestrator.search.journal import one_step
@@ -41,7 +41,7 @@ from orchestrator.search.study import (
 from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, ZeroShotConfig
 from trainables.config.seeds import derive_seed
 from trainables.trial_result import GPUS
 
@@ -300,7 +300,7 @@ class StudySearcher(Searcher):
         """What a trial is allowed now, whatever it was when it began."""
         assignment = assignment_of(trial)
         now = self._sweep.case_config(assignment) if assignment else self._sweep.configs()[0]
-        return {name: getattr(now, name) for name in PERMISSIONS if name in type(now).model_fields}
+        return {name: getattr(now, name) for name in PERMISSION_FIELDS if name in type(now).model_fields}
 
     def _is_wanted(self, trial: FrozenTrial) -> bool:
         """Whether a trial that an earlier session left is to go on: not if it is of a case that is not to be run now."""

@@ -15,16 +15,16 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from orchestrator.analysis.leaderboard import read_leaderboard
-from orchestrator.config import SEEDS, SHARED_FIELDS, WEIGHTLESS_FIELDS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import Row, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.search.samplers import contains
+from trainables.config import LENGTH_FIELDS, SEEDS, SHARED_FIELDS, TEACHER_FIELDS, WEIGHTLESS_FIELDS
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.storage.object_store import ObjectStore
 
 _MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
-_OF_BUDGET = {"total_pseudo_batches", "learning_rate_horizon"}
 
 
 def past_trials(
@@ -100,14 +100,14 @@ def _usable(
         )
     may_differ = _MAY_DIFFER
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
-        may_differ = _MAY_DIFFER - {"teacher_seed"}  # each teacher has images of its own, on which it scores
+        may_differ = _MAY_DIFFER - set(TEACHER_FIELDS)  # each teacher has images of its own, on which it scores
         if board.sweep.teacher_recipe != sweep.teacher_recipe:
             raise ConfigError(
                 f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
                 "of one teacher"
             )
     wanted = sweep.configs()[0].model_dump()
-    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - (_OF_BUDGET if sweep.equal_budget else set())
+    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - set(LENGTH_FIELDS if sweep.equal_budget else ())
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found: dict[str, Row] = {}

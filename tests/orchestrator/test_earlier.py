@@ -5,12 +5,14 @@ from typing import Any, get_args
 
 import pytest
 
-from orchestrator.costs.history import COSTLESS_FIELDS, COUNTED_FIELDS, SWITCHES, Place, earlier_trials, is_alike
+from orchestrator.costs.history import Place, earlier_trials, is_alike
 from orchestrator.results import ResultWriter, Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from tests.orchestrator.report.synthetic import write_search
 from trainables.compute.flops import trial_work
 from trainables.config import CONFIGS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig
+from trainables.config.fields import ROLES
+from trainables.config.roles import Cost
 from trainables.storage.object_store import ObjectStore
 
 PLACE = Place(on_gpu=True, threads=2, gpus=1, node_types={"g6.xlarge"})
@@ -45,16 +47,12 @@ def other(value: Any) -> Any:
 
 @pytest.mark.parametrize(("config", "field"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.method)
 def test_trials_are_alike_only_where_every_field_that_costs_is_equal(config: AnyTrialConfig, field: str) -> None:
-    """A field that is new is compared; whoever says that it costs nothing says so in a list."""
     assert is_alike(row_of(config), config, PLACE)
-    before = getattr(config, field)
+    before, cost = getattr(config, field), ROLES[field].cost
     another = row_of(config, **{CONFIG_PREFIX + field: other(before)})
-    if field == "compilation":
-        assert is_alike(another, config, PLACE), "the column tells what was done"
-        return
-    switched = field in SWITCHES and bool(before)
-    assert is_alike(another, config, PLACE) == (field in COSTLESS_FIELDS | COUNTED_FIELDS or switched)
-    if field in SWITCHES:
+    switched_alike = cost is Cost.SWITCH and bool(before)
+    assert is_alike(another, config, PLACE) == (cost in {Cost.NONE, Cost.AMOUNT, Cost.COLUMN} or switched_alike)
+    if cost is Cost.SWITCH:
         off = row_of(config, **{CONFIG_PREFIX + field: 0 if before else 0.5})
         assert not is_alike(off, config, PLACE)
 
@@ -73,19 +71,13 @@ def test_a_row_from_before_a_field_had_its_default(config: AnyTrialConfig, field
 def test_what_is_said_to_cost_nothing_changes_no_operation_and_what_is_counted_does(
     config: AnyTrialConfig, field: str
 ) -> None:
-    if field not in COSTLESS_FIELDS | COUNTED_FIELDS:
+    if ROLES[field].cost not in {Cost.NONE, Cost.AMOUNT}:
         return
     value = 0.5 if field == "iteration_scale" else other(getattr(config, field))
     if field in {"normalisation", "dataset_file"}:
         value = getattr(config, field)
     changed = config.model_copy(update={field: value})
-    assert (trial_work(changed) == trial_work(config)) == (field in COSTLESS_FIELDS)
-
-
-def test_every_name_in_the_lists_is_a_field() -> None:
-    fields = {name for model in CONFIGS.values() for name in model.model_fields}
-    assert fields >= COSTLESS_FIELDS | COUNTED_FIELDS | SWITCHES
-    assert not COSTLESS_FIELDS & COUNTED_FIELDS
+    assert (trial_work(changed) == trial_work(config)) == (ROLES[field].cost is Cost.NONE)
 
 
 @pytest.mark.parametrize(

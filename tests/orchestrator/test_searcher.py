@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from orchestrator.config import SHARED_FIELDS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
 from orchestrator.search.space import published_settings, survey_space
@@ -17,7 +17,7 @@ from orchestrator.search.study import ended_trials, open_study, past_reports
 from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
-from trainables.config import ZeroShotConfig
+from trainables.config import SHARED_FIELDS, ZeroShotConfig
 from trainables.storage.object_store import ObjectStore
 
 SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)

@@ -6,11 +6,10 @@ from typing import Any
 import optuna
 import pytest
 
-from orchestrator.config import SHARED_FIELDS
 from orchestrator.config.loading import load_sweep
 from orchestrator.search.space import survey_space
 from search_spaces import preset_names, resolve_space, space_names
-from trainables.config import ZeroShotConfig
+from trainables.config import SHARED_FIELDS, ZeroShotConfig
 
 
 def ask(space: str | dict[str, Any], seed: int = 0) -> tuple[dict[str, Any], optuna.Trial]:

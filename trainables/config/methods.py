@@ -8,20 +8,6 @@ from typing import Any
 from trainables.config.supervised import SupervisedConfig
 from trainables.config.zero_shot import ZeroShotConfig
 
-INHERITED_FIELDS = (
-    "method",
-    "dataset",
-    "teacher",
-    "teacher_checkpoint",
-    "teacher_seed",
-    "normalisation",
-    "student",
-    "latent_dim",
-    "generator_width",
-    "numerics",
-)
-"""Fields in which a trial agrees with the one that it takes over from (``initial_trial``): shapes, and what was learnt."""
-
 AnyTrialConfig = ZeroShotConfig | SupervisedConfig
 
 CONFIGS: dict[str, type[ZeroShotConfig] | type[SupervisedConfig]] = {

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from trainables.config.base import Count, Rate
+from trainables.config.base import Count, NonNegative, Rate, Share
 from trainables.config.datasets import find_spec
+from trainables.config.roles import Cost, Names, given, length, setting, start
 from trainables.config.trial import TrialConfig
 
 
@@ -18,39 +19,39 @@ class SupervisedConfig(TrialConfig):
 
     unit: ClassVar[str] = "epochs"
 
-    method: Literal["supervised"] = "supervised"
+    method: Annotated[Literal["supervised"], given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)] = "supervised"
     """Training on labelled images (section 3)."""
 
-    initial_student: str | None = None
+    initial_student: Annotated[str | None, start(cost=Cost.NONE)] = None
     """Where training starts: ``SWEEP/TRIAL`` of a student on the same storage, or ``case:NAME`` for the trial of that
     case with the same seed; none: fresh weights."""
 
-    images_per_class: Count | None = None
+    images_per_class: Annotated[Count | None, length(cost=Cost.AMOUNT)] = None
     """Training images of each class, another choice for each seed (M in the paper); none: all of them."""
 
-    full_data_epochs: Count = 200
+    full_data_epochs: Annotated[Count, length(cost=Cost.AMOUNT)] = 200
     """Passes over the data if all of it is used. Published: 200 (CIFAR-10), 100 (SVHN). With fewer images per class there
     are as many more epochs, so that the number of updates stays about the same."""
 
-    iteration_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    iteration_scale: Annotated[Rate, length(cost=Cost.AMOUNT)] = 1.0
     """Multiplies the number of epochs. Published: 1, but images_per_class / 100 for few-shot training on SVHN."""
 
-    distillation_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    distillation_weight: Annotated[float, Field(ge=0, le=1), setting(cost=Cost.NONE, inherited=False)] = 0.9
     """Share of the distillation term against the labels' cross-entropy (alpha), where there is a teacher."""
 
-    temperature: Rate = 4.0
+    temperature: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 4.0
     """Divides both logits before the softmax of the distillation term, which is multiplied by 2 temperature^2."""
 
-    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
+    attention_weight: Annotated[NonNegative, setting(cost=Cost.SWITCH, inherited=False)] = 1000.0
     """Factor of the attention transfer, where there is a teacher, times 3 / number of attention layers. 0: none."""
 
-    learning_rate: Rate = 0.1
+    learning_rate: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 0.1
     """Initial SGD learning rate, multiplied by 0.2 at 30, 60 and 80 % of the epochs."""
 
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[Share, setting(cost=Cost.NONE, inherited=False)] = 0.9
     """SGD momentum, without Nesterov."""
 
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
+    weight_decay: Annotated[NonNegative, setting(cost=Cost.NONE, inherited=False)] = 5e-4
     """L2 penalty on every parameter, as SGD applies it."""
 
     @property

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trainables.config.base import Config, Count, Seed
+from trainables.config.base import Config, Count, Seed, Share
 from trainables.config.datasets import (
     check_dataset_name,
     check_normalisation_name,
@@ -22,6 +22,7 @@ from trainables.config.datasets import (
     normalisation_names,
 )
 from trainables.config.network_names import check_network_name
+from trainables.config.roles import Cost, Names, given, location, measurement, random_seed, roles_of, setting
 from trainables.storage.addresses import parse_address
 
 DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
@@ -57,53 +58,62 @@ class TrialConfig(Config):
     unit: ClassVar[str]
     """What the budget of a trial is counted in, and the metric that counts it."""
 
-    dataset: DatasetName = "cifar10"
+    dataset: Annotated[DatasetName, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = "cifar10"
     """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
     your own; the student's accuracy is measured on it. The address of a Parquet file with its name,
     ``s3://.../cifar10.parquet``, says at once where it is."""
 
-    dataset_file: str | None = None
+    dataset_file: Annotated[str | None, location(names=Names.IMAGES)] = None
     """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
     keeps in ``data_root``."""
 
-    student: NetworkName = "wrn-16-1"
+    student: Annotated[NetworkName, setting(cost=Cost.EQUAL, inherited=True)] = "wrn-16-1"
     """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
 
-    teacher: NetworkName | None = None
+    teacher: Annotated[NetworkName | None, given(cost=Cost.EQUAL, names=Names.TEACHER, inherited=True)] = None
     """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own; none: there is
     none."""
 
-    teacher_checkpoint: str | None = None
+    teacher_checkpoint: Annotated[str | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = None
     """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
     here if need be."""
 
-    normalisation: NormalisationName | None = None
+    normalisation: Annotated[
+        NormalisationName | None,
+        given(cost=Cost.NONE, names=Names.TEACHER, inherited=True),
+    ] = None
     """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), or ``unit``, which
     leaves pixels in [0, 1]; none: the data set's own."""
 
-    teacher_seed: Seed | None = None
+    teacher_seed: Annotated[Seed | None, random_seed(names=Names.TEACHER, inherited=True)] = None
     """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
 
-    seed: Seed = 0
+    seed: Annotated[Seed, random_seed(names=Names.NOTHING, inherited=False)] = 0
     """Seeds everything that is random in the trial, each purpose through a stream of its own."""
 
-    batch_size: Annotated[int, Field(ge=2)] = PUBLISHED_BATCH_SIZE
+    batch_size: Annotated[int, Field(ge=2), setting(cost=Cost.EQUAL, inherited=False)] = PUBLISHED_BATCH_SIZE
     """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
 
-    evaluation_interval: Count | None = None
+    evaluation_interval: Annotated[Count | None, measurement(cost=Cost.AMOUNT, told_by=None)] = None
     """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published; in short zero-shot
     trials more, so that measuring stays a twentieth of the work, but at most a tenth of the budget."""
 
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    validation_fraction: Annotated[Share, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=False)] = 0.1
     """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
     published: nothing is set aside, and there is no validation accuracy."""
 
-    split_seed: Seed = 0
+    split_seed: Annotated[Seed, given(cost=Cost.NONE, names=Names.IMAGES, inherited=False)] = 0
     """Chooses which training images form the validation part."""
 
-    transition_images: Annotated[int, Field(ge=0)] = 0
+    transition_images: Annotated[int, Field(ge=0), measurement(cost=Cost.EQUAL, told_by="transition_images")] = 0
     """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
     0: none."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a method whose config has a field without a role."""
+        super().__pydantic_init_subclass__(**kwargs)
+        roles_of(cls)
 
     @property
     @abstractmethod

@@ -11,11 +11,24 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import Count, Rate, Seed, Weight
+from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
 from trainables.config.datasets import find_spec
+from trainables.config.roles import (
+    Cost,
+    Names,
+    execution,
+    given,
+    length,
+    measurement,
+    permission,
+    random_seed,
+    setting,
+    start,
+)
 from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, TrialConfig
 
 Precision = Literal["float32", "tf32", "bfloat16"]
+NetworkMode = Literal["train", "eval"]
 Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
 
 _PUBLISHED_STUDENT_STEPS = 10
@@ -32,126 +45,126 @@ class ZeroShotConfig(TrialConfig):
 
     unit: ClassVar[str] = "pseudo_batches"
 
-    method: Literal["zero_shot"] = "zero_shot"
+    method: Annotated[Literal["zero_shot"], given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)] = "zero_shot"
     """Adversarial belief matching (section 2)."""
 
-    teacher: NetworkName = "wrn-40-2"
+    teacher: Annotated[NetworkName, given(cost=Cost.EQUAL, names=Names.TEACHER, inherited=True)] = "wrn-40-2"
     """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
 
-    generator_seed: Seed | None = None
+    generator_seed: Annotated[Seed | None, random_seed(names=Names.NOTHING, inherited=False)] = None
     """Seeds the generator's weights, latents and noise; none: ``seed``."""
 
-    student_seed: Seed | None = None
+    student_seed: Annotated[Seed | None, random_seed(names=Names.NOTHING, inherited=False)] = None
     """Seeds the student's weights, and what it draws in training, such as Dropout; none: ``seed``."""
 
-    generator_steps: Count = 1
+    generator_steps: Annotated[Count, setting(cost=Cost.AMOUNT, inherited=False)] = 1
     """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
 
-    student_steps: Count = _PUBLISHED_STUDENT_STEPS
+    student_steps: Annotated[Count, setting(cost=Cost.AMOUNT, inherited=False)] = _PUBLISHED_STUDENT_STEPS
     """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
 
-    temperature: Rate = 1.0
+    temperature: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 1.0
     """Divides both logits before the softmax of every divergence but ``l1``, which compares the logits as they are."""
 
-    attention_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 250.0
+    attention_weight: Annotated[NonNegative, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
     """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
     batch and classes. 0 leaves the term out."""
 
-    student_lr: Rate = 2e-3
+    student_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 2e-3
     """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
 
-    generator_lr: Rate = 1e-3
+    generator_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 1e-3
     """Initial Adam learning rate of the generator, annealed likewise. The published code has 1e-3, the text 2e-3."""
 
-    gradient_clip_norm: Rate | None = 5.0
+    gradient_clip_norm: Annotated[Rate | None, setting(cost=Cost.SWITCH, inherited=False)] = 5.0
     """Global L2 norm to which each network's gradient is clipped at every step (in the published code, not the text);
     none: no clipping."""
 
-    latent_dim: Count = 100
+    latent_dim: Annotated[Count, setting(cost=Cost.EQUAL, inherited=True)] = 100
     """Length of the generator's standard normal input."""
 
-    generator_width: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    generator_width: Annotated[int, Field(ge=2, multiple_of=2), setting(cost=Cost.EQUAL, inherited=True)] = 128
     """Channels of the generator's first two stages; the third has half as many. Even; the published generator has 128."""
 
-    total_pseudo_batches: Count = 80_000
+    total_pseudo_batches: Annotated[Count, length(cost=Cost.AMOUNT)] = 80_000
     """Pseudo batches in the trial's budget. Published: 80,000 (CIFAR-10), 50,000 (SVHN)."""
 
-    learning_rate_horizon: Count | None = None
+    learning_rate_horizon: Annotated[Count | None, length(cost=Cost.NONE)] = None
     """Pseudo batches after which both cosines reach 0; none: ``total_pseudo_batches``, as published. At least that."""
 
-    latents: Literal["shared", "fresh"] = "shared"
+    latents: Annotated[Literal["shared", "fresh"], setting(cost=Cost.EQUAL, inherited=False)] = "shared"
     """``shared``: one draw for the whole pseudo batch, as published; ``fresh``: a draw of its own for each student step
     as well, made into images by the updated generator."""
 
-    student_batch: Literal["updated", "scored"] = "updated"
+    student_batch: Annotated[Literal["updated", "scored"], setting(cost=Cost.EQUAL, inherited=False)] = "updated"
     """``updated``: the student learns from the images of the generator after its update, as published; ``scored``: from
     those on which the generator's last step was scored."""
 
-    student_mode_in_generator_step: Literal["train", "eval"] = "train"
+    student_mode_in_generator_step: Annotated[NetworkMode, setting(cost=Cost.EQUAL, inherited=False)] = "train"
     """Mode of the student's BatchNorm in generator steps; published: ``train``, so that its running statistics move there
     too."""
 
-    student_divergence: Divergence = "forward_kl"
+    student_divergence: Annotated[Divergence, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
     """What the student minimises: KL(teacher || student) as published, KL(student || teacher), the Jensen-Shannon
     divergence, or the absolute difference of the logits."""
 
-    generator_divergence: Divergence = "forward_kl"
+    generator_divergence: Annotated[Divergence, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
     """What the generator maximises, likewise."""
 
-    divergence_reduction: Literal["mean", "batchmean"] = "mean"
+    divergence_reduction: Annotated[Literal["mean", "batchmean"], setting(cost=Cost.NONE, inherited=False)] = "mean"
     """``mean``: over batch and classes, as in the published code; ``batchmean``: summed over the classes. It shifts the
     balance with ``attention_weight``."""
 
-    temperature_factor: Literal["none", "squared"] = "none"
+    temperature_factor: Annotated[Literal["none", "squared"], setting(cost=Cost.NONE, inherited=False)] = "none"
     """``squared``: divergences are multiplied by temperature^2, as elsewhere in distillation; published: ``none``."""
 
-    teacher_entropy_weight: Weight = 0.0
+    teacher_entropy_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor of the teacher's entropy on pseudo images (mean over the batch, nats) in the generator's loss; above 0 asks
     for images that the teacher is sure of. The four extra terms are of the paper's supplement, their signs are ours."""
 
-    student_entropy_weight: Weight = 0.0
+    student_entropy_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor of the student's entropy on pseudo images in the generator's loss, likewise."""
 
-    consistency_weight: Weight = 0.0
+    consistency_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor in the generator's loss of KL(teacher on images || teacher on disturbed images), mean over the batch."""
 
-    consistency_disturbance: Literal["noise", "blur"] = "noise"
+    consistency_disturbance: Annotated[Literal["noise", "blur"], setting(cost=Cost.EQUAL, inherited=False)] = "noise"
     """How images are disturbed for that term: Gaussian noise of standard deviation 0.1, or a 3x3 binomial blur."""
 
-    diversity_weight: Weight = 0.0
+    diversity_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
     layer; above 0 asks for images that differ."""
 
-    audited: bool = True
+    audited: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="test_accuracy")] = True
     """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or
     label is read, accuracies are null, and a published teacher is taken as it is."""
 
-    data_free_scores: bool = False
+    data_free_scores: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="data_free_score")] = False
     """Whether the student is scored at each report on images made from the teacher alone. A sweep whose objective is such a
     score says so by itself."""
 
-    initial_trial: str | None = None
+    initial_trial: Annotated[str | None, start(cost=Cost.EQUAL)] = None
     """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
     networks."""
 
-    numerics: Literal["exact", "fast"] = "fast"
+    numerics: Annotated[Literal["exact", "fast"], setting(cost=Cost.EQUAL, inherited=True)] = "fast"
     """``exact``: on a CPU the weights are those of a plain transcription of the published loop, bit for bit; ``fast``: the
     same computation in another order (channels last, upsampling fused into convolutions, the teacher's BatchNorm folded, on
     a GPU Adam as one kernel), which differs by rounding."""
 
-    precision: Precision = "float32"
+    precision: Annotated[Precision, setting(cost=Cost.EQUAL, inherited=False)] = "float32"
     """Arithmetic of the networks in the loop. ``tf32`` (GPU only) rounds the factors of convolutions and matrix products
     to 10 bits, ``bfloat16`` computes in 16 bits; weights, losses and accuracies stay in float32."""
 
-    allow_slow_precision: bool = False
+    allow_slow_precision: Annotated[bool, permission(cost=Cost.EQUAL)] = False
     """Whether ``precision=bfloat16`` may run where processor or GPU has no instructions for it, which on CPUs takes 2 to 18
     times as long as ``float32``. False: such a trial is refused. Changes no number."""
 
-    compilation: Literal["auto", "always", "never"] = "auto"
+    compilation: Annotated[Literal["auto", "always", "never"], setting(cost=Cost.COLUMN, inherited=False)] = "auto"
     """Whether torch compiles the loop, which changes rounding and takes one to five minutes once for each machine and pair
     of networks. ``auto``: on a CPU with ``fast``, for wide ResNets and at least 500 pseudo batches."""
 
-    cuda_graphs: bool = False
+    cuda_graphs: Annotated[bool, execution(cost=Cost.EQUAL)] = False
     """Whether a pseudo batch is recorded on a GPU and launched as one CUDA graph, so that the GPU does not wait for Python.
     Nothing is computed otherwise by that. It keeps the loop's memory to itself, which measuring cannot use then. On a CPU it
     means nothing."""

@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.roles import Decides, roles_of
 from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy, measure
@@ -230,9 +231,9 @@ class TeacherRegistry:
 
 def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
     """All that decides a trained teacher's weights, where it is not as published: settings added later change no key."""
-    return config.model_dump(
-        exclude_defaults=True, exclude={"dataset_file", "evaluation_interval", "transition_images"}
-    )
+    roles = roles_of(type(config)).items()
+    irrelevant = {field for field, role in roles if role.weightless or role.decides is Decides.LOCATION}
+    return config.model_dump(exclude_defaults=True, exclude=irrelevant)
 
 
 def recipe_key(config: SupervisedConfig) -> str:
