@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.providers.registry import provider_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class NodeType:
@@ -90,10 +92,7 @@ def capacity_of(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
 
 def machines_to_come(config: Mapping[str, Any], there: Capacity) -> int:
     """How many machines that one already has, and named in the cluster's description, have not joined yet."""
-    provider = config.get("provider", {})
-    if provider.get("type") != "local":
-        return 0
-    return max(0, 1 + len(provider.get("worker_ips", ())) - there.max_nodes)
+    return max(0, len(provider_of(config).hosts(config)) - there.max_nodes)
 
 
 def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | None:
@@ -106,7 +105,7 @@ def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | 
         there: What has joined.
     """
     types: Mapping[str, Any] = config.get("available_node_types", {})
-    if config.get("provider", {}).get("type") == "local":
+    if provider_of(config).own_machines:
         to_come = machines_to_come(config, there)
         return Capacity(fixed=[*there.fixed, NodeType(count=to_come, cpus=there.largest_cpus, gpus=there.largest_gpus)])
     if not types:

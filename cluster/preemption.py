@@ -2,33 +2,24 @@
 
     python -m cluster.preemption aws
 
-Runs on every worker of a cluster of rented machines, beside Ray. AWS announces a loss two minutes ahead, Google thirty
-seconds. From then on Ray places nothing new on the node and does not count its end as a failure of the trials there, which
-save at once (``leaving``) and go on elsewhere once Ray drains the node (``draining``).
+Runs on every worker of a cluster of rented machines, beside Ray, and asks the machine's cloud, which announces a loss some
+time ahead (``cluster.providers``). From then on Ray places nothing new on the node and does not count its end as a failure
+of the trials there, which save at once (``leaving``) and go on elsewhere once Ray drains the node (``draining``).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Cloud = Literal["aws", "gcp"]
+from cluster.providers.base import Metadata
+from cluster.providers.registry import PROVIDERS
 
-METADATA = {"aws": "http://169.254.169.254", "gcp": "http://metadata.google.internal"}
-DEADLINES = {"aws": 90, "gcp": 20}
-"""Seconds until Ray ends what is left on the node: less than the cloud gives, or Ray takes the loss for a crash."""
-
-TOKEN_SECONDS = 21600
 FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "zskt-leaving"))
 """File that is there while this machine is about to be taken away."""
 
@@ -52,47 +43,8 @@ def draining() -> bool:
         return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metadata:
-    """The instance metadata of a machine."""
-
-    cloud: Cloud
-    endpoint: str
-    timeout: float = 2.0
-
-    def notice(self) -> str | None:
-        """What the cloud says of this machine's end; none as long as it says nothing.
-
-        Raises:
-            OSError: the metadata cannot be read.
-        """
-        if self.cloud == "gcp":
-            said = self._get("/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
-            return "preempted" if said == "TRUE" else None
-        token = self._get(
-            "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}, method="PUT"
-        )
-        said = self._get("/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": str(token)})
-        if said is None:
-            return None
-        action = json.loads(said)
-        return f"{action['action']} at {action['time']}"
-
-    def _get(self, path: str, headers: dict[str, str], *, method: str = "GET") -> str | None:
-        """The answer, none where there is nothing (404)."""
-        request = urllib.request.Request(self.endpoint + path, headers=headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                answer: bytes = response.read()
-                return answer.decode()
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
-
-
 def watch(
-    metadata: Metadata,
+    notice: Callable[[], str | None],
     *,
     drain: Callable[[str, float], None],
     interval: float,
@@ -104,7 +56,7 @@ def watch(
     Nothing that goes wrong ends it before that: nobody would miss a watcher that is gone.
 
     Args:
-        metadata: Whom to ask.
+        notice: Asks the cloud; gives what it says of this machine's end, None as long as it says nothing.
         drain: Drains this node, with the notice as the reason and how many seconds ago it was. Tried until it succeeds.
         interval: Seconds between two questions.
         say: Where to log.
@@ -123,7 +75,7 @@ def watch(
     found = None
     while True:
         try:
-            found = metadata.notice()
+            found = notice()
             said_last = ""
         except Exception as error:
             trying_on("metadata cannot be read", error)
@@ -181,15 +133,19 @@ def drain_node(reason: str, *, deadline: float, node_id: str | None = None, addr
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Watch for ever, or until the machine is taken away."""
+    announcing = {name: provider.preemption for name, provider in PROVIDERS.items() if provider.preemption}
+    deadlines = ", ".join(f"{preemption.deadline} on {name}" for name, preemption in announcing.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cloud", choices=sorted(METADATA))
+    parser.add_argument("cloud", choices=sorted(announcing))
     parser.add_argument("--endpoint", help="address of the metadata service; default: the cloud's own")
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between two questions")
-    parser.add_argument("--deadline", type=float, help="seconds until the node ends; default: 90 on aws, 20 on gcp")
+    parser.add_argument("--deadline", type=float, help=f"seconds until the node ends; default: {deadlines}")
     parser.add_argument("--node-id", help="node to drain; default: this machine's")
     parser.add_argument("--address", help="address of the Ray cluster; default: this machine's")
     options = parser.parse_args(arguments)
-    deadline = DEADLINES[options.cloud] if options.deadline is None else options.deadline
+    preemption = announcing[options.cloud]
+    metadata = Metadata(endpoint=options.endpoint or preemption.endpoint)
+    deadline = preemption.deadline if options.deadline is None else options.deadline
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
     def say(line: str) -> None:
@@ -197,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.flush()
 
     watch(
-        Metadata(cloud=options.cloud, endpoint=options.endpoint or METADATA[options.cloud]),
+        lambda: preemption.notice(metadata),
         drain=lambda reason, ago: drain_node(
             reason, deadline=max(1.0, deadline - ago), node_id=options.node_id, address=options.address
         ),

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cluster.providers.base import MARKET_LABEL
+from cluster.providers.registry import provider_of
+
 PRICES = Path(__file__).with_name("prices.yaml")
 """The prices that come with the package."""
 
@@ -25,7 +28,7 @@ class Machine:
     """The cloud's name of the type, else what the cluster calls its group, else the host's name."""
 
     spot: bool
-    """Whether it is rented until somebody pays more."""
+    """Whether it is a spot machine: cheaper, and taken away when the cloud needs it."""
 
     cpus: float
     gpus: float
@@ -145,32 +148,24 @@ def described_machines(description: Mapping[str, Any], prices: PriceList | None 
         prices: Say how large the machines are whose sizes the description leaves out; without a word of both: 0.
     """
     sizes = prices.prices if prices else {}
-    provider = description.get("provider", {})
-    own = [provider.get("head_ip"), *provider.get("worker_ips", ())] if provider.get("type") == "local" else []
-    found = {str(host): _machine(str(host), {}, {}, sizes) for host in own if host}
+    provider = provider_of(description)
+    found = {host: _machine(host, {}, sizes, spot=False) for host in provider.hosts(description)}
     for group, node in description.get("available_node_types", {}).items():
         config = node.get("node_config", {})
-        name = str(config.get("InstanceType") or config.get("machineType") or group).rpartition("/")[2]
-        found[group] = _machine(name, config, node, sizes)
+        spot = provider.is_spot(config) or _says_spot(node.get("labels", {}))
+        found[group] = _machine(provider.machine_type(config) or group, node, sizes, spot=spot)
     return found
 
 
-def _machine(name: str, config: Mapping[str, Any], node: Mapping[str, Any], sizes: Mapping[str, Price]) -> Machine:
+def _machine(name: str, node: Mapping[str, Any], sizes: Mapping[str, Price], *, spot: bool) -> Machine:
     size, resources = sizes.get(name), node.get("resources", {})
     return Machine(
         name=name,
-        spot=_is_spot(config) or _says_spot(node.get("labels", {})),
+        spot=spot,
         cpus=resources.get("CPU", size.cpus if size else 0.0),
         gpus=resources.get("GPU", size.gpus if size and "CPU" not in resources else 0.0),
     )
 
 
 def _says_spot(labels: Mapping[str, str]) -> bool:
-    return "spot" in labels.get("ray.io/market-type", "").lower()
-
-
-def _is_spot(config: Mapping[str, Any]) -> bool:
-    market = config.get("InstanceMarketOptions", {}).get("MarketType")  # AWS
-    scheduling = config.get("scheduling", [])  # Google; Ray's examples have a list of single settings
-    settings = scheduling if isinstance(scheduling, list) else [scheduling]
-    return market == "spot" or any(s.get("preemptible") or s.get("provisioningModel") == "SPOT" for s in settings)
+    return "spot" in labels.get(MARKET_LABEL, "").lower()

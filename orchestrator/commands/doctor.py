@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cluster.capacity import Capacity
 from cluster.credentials import no_credentials
 from cluster.prices import described_machines
 from cluster.private_folder import NoPrivateFolderError
+from cluster.providers.base import QuotaError
+from cluster.providers.registry import PROVIDERS, provider_of
 from cluster.session import NoClusterError, ray_session
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
@@ -41,9 +41,6 @@ ANSWER_SECONDS = 120.0
 
 START_SECONDS = 900.0
 """How long a machine may take to come: to boot, to fetch an image of several GB, to install the package."""
-
-SPOT_QUOTA = "L-3819A6DF"
-"""AWS's code for "All G and VT Spot Instance Requests", counted in CPU cores."""
 
 Outcome = Literal["ok", "problem", "skipped"]
 
@@ -245,15 +242,16 @@ def check_clocks(nodes: Sequence[NodeFacts]) -> Finding:
     return _ok("clocks", f"within {largest:.1f} s of the head's")
 
 
-def check_quota(description: Mapping[str, Any] | None, ask: Callable[[str], float]) -> Finding:
-    """Whether AWS lets the cluster have the spot machines that its description asks for.
+def check_quota(description: Mapping[str, Any] | None) -> Finding:
+    """Look whether the cloud lets the cluster have the spot machines that its description asks for.
 
     Args:
-        description: The cluster's, as ``ray up`` takes it; none where there is none.
-        ask: Gives the quota of a region, in CPU cores: ``spot_quota``.
+        description: The cluster's, as ``ray up`` takes it; None where there is none.
     """
-    if not description or description.get("provider", {}).get("type") != "aws":
-        return Finding(outcome="skipped", what="spot quota", text="not a cluster on AWS; name one with --cluster")
+    quota = provider_of(description or {}).spot_quota
+    if not description or quota is None:
+        clouds = " or ".join(provider.title for provider in PROVIDERS.values() if provider.spot_quota)
+        return Finding(outcome="skipped", what="spot quota", text=f"not a cluster on {clouds}; name one with --cluster")
     region = description["provider"]["region"]
     spot = {name: machine for name, machine in described_machines(description).items() if machine.spot and machine.gpus}
     counts = {name: int(description["available_node_types"][name].get("max_workers", 0)) for name in spot}
@@ -261,15 +259,14 @@ def check_quota(description: Mapping[str, Any] | None, ask: Callable[[str], floa
     largest = max((machine.cpus for machine in spot.values()), default=0.0)
     wanted = largest * min(limit, sum(counts.values()))
     try:
-        granted = ask(region)
-    except (BotoCoreError, ClientError) as error:
-        reason = str(error).partition("\n")[0]
-        return Finding(outcome="skipped", what="spot quota", text=f"may not be asked for in {region} ({reason})")
+        granted = quota.ask(region)
+    except QuotaError as error:
+        return Finding(outcome="skipped", what="spot quota", text=f"may not be asked for in {region} ({error})")
     if granted < wanted:
         return _problem(
             "spot quota",
             f"{granted:g} CPU cores of spot machines with GPUs in {region}, and the cluster may want {wanted:g}: ask for "
-            'more of "All G and VT Spot Instance Requests" under Service Quotas, or lower max_workers',
+            f"more of {quota.called}, or lower max_workers",
         )
     return _ok("spot quota", f"{granted:g} CPU cores in {region}, {wanted:g} wanted at most")
 
@@ -384,7 +381,7 @@ def examine(
         raise ClusterError(str(error)) from error
     if sweep is not None:
         yield from check_inputs(sweep)
-    yield check_quota(description, spot_quota)
+    yield check_quota(description)
 
 
 def _leave_marker(storage: StorageConfig) -> str | None:
@@ -395,21 +392,6 @@ def _leave_marker(storage: StorageConfig) -> str | None:
     except (ZsktError, OSError):
         return None  # the nodes will say why
     return key
-
-
-def spot_quota(region: str) -> float:
-    """AWS's quota of spot machines with GPUs, in CPU cores.
-
-    Raises:
-        botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: it cannot or may not be asked.
-    """
-    import boto3
-    from botocore.config import Config
-
-    once = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-    client = boto3.client("service-quotas", region_name=region, config=once)
-    answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=SPOT_QUOTA)
-    return float(answer["Quota"]["Value"])
 
 
 def gather(

@@ -13,6 +13,7 @@ import yaml
 from cluster.capacity import Capacity, promised_capacity
 from cluster.description import read_description
 from cluster.prices import Machine, PriceList, described_machines, read_prices
+from cluster.providers.registry import provider_of
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from trainables.compute.work import Rate, Work
@@ -160,7 +161,7 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
     return Market(
         machines=list(dict.fromkeys(described.values())),
         prices=prices,
-        own=cluster.get("provider", {}).get("type") == "local",
+        own=provider_of(cluster).own_machines,
         unsized=sorted(without_size - prices.prices.keys()),
         capacity=None if without_size else promised_capacity(cluster, Capacity(fixed=())),
     )

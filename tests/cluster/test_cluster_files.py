@@ -19,8 +19,9 @@ from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from cluster.preemption import FLAG, METADATA
+from cluster.preemption import FLAG
 from cluster.prices import described_machines
+from cluster.providers.registry import provider_of
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
@@ -46,7 +47,7 @@ def test_rented_machines_come_and_go_and_are_watched(file: str) -> None:
     assert config["provider"]["cache_stopped_nodes"] is False
     watcher = config["worker_start_ray_commands"][-1]
     assert f"python -m cluster.preemption {config['provider']['type']}" in watcher
-    assert config["provider"]["type"] in METADATA
+    assert provider_of(config).preemption is not None
     assert all("--dashboard-host=127.0.0.1" in line for line in config["head_start_ray_commands"][1:])
 
 

@@ -10,8 +10,9 @@ import yaml
 from cluster import description
 from cluster.capacity import Capacity, NodeType, promised_capacity
 from cluster.description import read_description
-from cluster.description_file import describe_raycluster
 from cluster.prices import described_machines, machine_of
+from cluster.providers import kuberay
+from cluster.providers.kuberay import describe_raycluster
 
 ROOT = Path(__file__).parents[2]
 HEAD = Capacity(fixed=[NodeType(count=1, cpus=0, gpus=0)])
@@ -66,7 +67,7 @@ def test_where_kubernetes_does_not_tell_the_pods_that_are_there_are_counted(
     def refuse(*_: Any) -> Any:
         raise requests.HTTPError("403 Client Error: Forbidden")
 
-    monkeypatch.setattr(description, "_fetch_raycluster", refuse)
+    monkeypatch.setattr(kuberay, "_fetch_raycluster", refuse)
     with caplog.at_level("WARNING", logger="zskt.cluster"):
         assert read_description() == {}
     assert "403 Client Error: Forbidden" in caplog.text
@@ -77,7 +78,7 @@ def test_where_kubernetes_does_not_tell_the_pods_that_are_there_are_counted(
 def test_pods_that_nobody_starts_are_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     still = raycluster("raycluster")
     still["spec"]["enableInTreeAutoscaling"] = False
-    monkeypatch.setattr(description, "_fetch_raycluster", lambda _: still)
+    monkeypatch.setattr(kuberay, "_fetch_raycluster", lambda _: still)
     assert read_description() == {}
     assert len(described_machines(describe_raycluster(still))) == 3, "but are there, and have a price"
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from cluster import preemption
-from cluster.preemption import Cloud, Metadata, watch
+from cluster.preemption import watch
+from cluster.providers.base import Metadata
+from cluster.providers.registry import PROVIDERS
 
 
 class Service(BaseHTTPRequestHandler):
@@ -71,12 +73,18 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
+def notice_of(cloud: str, endpoint: str) -> Callable[[], str | None]:
+    """What the watcher asks on a cloud."""
+    announced = PROVIDERS[cloud].preemption
+    assert announced
+    return lambda: announced.notice(Metadata(endpoint=endpoint))
+
+
 @pytest.mark.parametrize(("cloud", "said"), [("aws", "terminate at 2026-01-02T03:04:05Z"), ("gcp", "preempted")])
-def test_a_notice_is_understood(cloud: Cloud, said: str, endpoint: str) -> None:
-    metadata = Metadata(cloud=cloud, endpoint=endpoint)
-    assert metadata.notice() is None
+def test_a_notice_is_understood(cloud: str, said: str, endpoint: str) -> None:
+    assert notice_of(cloud, endpoint)() is None
     Service.notice = True
-    assert metadata.notice() == said
+    assert notice_of(cloud, endpoint)() == said
 
 
 def test_the_node_is_drained_once_and_trials_see_the_flag(
@@ -98,7 +106,7 @@ def test_the_node_is_drained_once_and_trials_see_the_flag(
 
     monkeypatch.setattr("cluster.preemption.time.sleep", sleep)
     watch(
-        Metadata(cloud="aws", endpoint=endpoint),
+        notice_of("aws", endpoint),
         drain=lambda reason, ago: drained.append(reason),
         interval=2,
         say=said.append,
@@ -132,7 +140,7 @@ def test_a_drain_that_fails_is_tried_again_with_the_time_that_is_left(
     monkeypatch.setattr("cluster.preemption.time.sleep", sleep)
     monkeypatch.setattr("cluster.preemption.time.monotonic", lambda: clock["now"])
     Service.notice = True
-    watch(Metadata(cloud="gcp", endpoint=endpoint), drain=drain, interval=2, say=said.append, flag=tmp_path / "leaving")
+    watch(notice_of("gcp", endpoint), drain=drain, interval=2, say=said.append, flag=tmp_path / "leaving")
     assert asked == [0, 2, 4, 6]
     assert said == [
         "this machine is taken away: preempted",

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from cluster.capacity import Capacity, NodeType
+from cluster.providers.aws import Aws
+from cluster.providers.base import QuotaError
 from orchestrator import version as provenance
 from orchestrator.cli import app
 from orchestrator.commands.doctor import (
@@ -166,27 +167,32 @@ def test_clocks_are_held_against_the_heads() -> None:
     ]
 
 
-def test_the_spot_quota_is_held_against_what_the_cluster_may_want() -> None:
+def test_the_spot_quota_is_held_against_what_the_cluster_may_want(monkeypatch: pytest.MonkeyPatch) -> None:
     description = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     asked: list[str] = []
 
-    def granted(cores: float) -> Any:
+    def answer(cores: float | None) -> None:
         def ask(region: str) -> float:
             asked.append(region)
+            if cores is None:
+                raise QuotaError("AccessDeniedException")
             return cores
 
-        return ask
+        monkeypatch.setattr(Aws, "spot_quota", replace(Aws.spot_quota, ask=ask))
 
-    def refused(region: str) -> float:
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetServiceQuota")
-
-    assert check_quota(description, granted(32)).outcome == "ok"
-    (finding,) = problems(check_quota(description, granted(8)))
+    answer(32)
+    assert check_quota(description).outcome == "ok"
+    answer(8)
+    (finding,) = problems(check_quota(description))
     assert "8 CPU cores of spot machines with GPUs in us-west-2, and the cluster may want 32: ask for more" in finding
-    assert asked == ["us-west-2"] * 2
-    assert "may not be asked for in us-west-2" in check_quota(description, refused).text
-    elsewhere = [check_quota(None, granted(0)), check_quota({"provider": {"type": "gcp"}}, granted(0))]
-    assert {finding.outcome for finding in elsewhere} == {"skipped"}
+    answer(None)
+    assert "may not be asked for in us-west-2 (AccessDeniedException)" in check_quota(description).text
+    assert asked == ["us-west-2"] * 3
+    elsewhere = [check_quota(None), check_quota({"provider": {"type": "gcp"}})]
+    assert {(finding.outcome, finding.text) for finding in elsewhere} == {
+        ("skipped", "not a cluster on AWS; name one with --cluster")
+    }
+    assert len(asked) == 3
 
 
 def test_a_trial_that_fits_nowhere_is_a_problem() -> None:

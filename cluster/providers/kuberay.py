@@ -1,0 +1,109 @@
+"""Kubernetes, where KubeRay's operator starts pods for Ray's autoscaler."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.providers.base import EXPECTED, MARKET_LABEL, Provider
+
+_SPEC_OF_KIND = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
+"""Where the cluster stands in the ``spec`` of each of KubeRay's kinds."""
+
+_MARKET = "RAY_NODE_MARKET_TYPE"
+"""Variable of a pod's container from which Ray labels the node as a spot machine."""
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+logger = logging.getLogger("zskt.cluster")
+"""Says why a description cannot be read."""
+
+
+class KubeRay(Provider):
+    """Pods. A type of machine goes by the name of its group, and is told to be a spot machine by a variable of its pods."""
+
+    name = "kuberay"
+    title = "Kubernetes"
+
+    def running_description(self) -> dict[str, Any]:
+        """Ask Kubernetes, as Ray's autoscaler in the pod beside does; KubeRay gives the head the right to."""
+        cluster = os.environ.get("RAY_CLUSTER_NAME")  # KubeRay sets it in every pod
+        if not cluster or "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return {}
+        try:
+            resource = _fetch_raycluster(cluster)
+            # Without an autoscaler nothing comes that is not there.
+            return describe_raycluster(resource) if resource["spec"].get("enableInTreeAutoscaling") else {}
+        except (OSError, ValueError, LookupError) as error:
+            logger.warning(
+                "cannot read which pods the autoscaler may start (%s): only those that are there now are counted. The "
+                "head's service account needs the right to get rayclusters, which KubeRay gives it with "
+                "enableInTreeAutoscaling",
+                error,
+            )
+            return {}
+
+    def read_manifests(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        return _of_manifests(documents) if any("kind" in document for document in documents) else None
+
+
+def _fetch_raycluster(name: str) -> dict[str, Any]:
+    from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient  # no public way
+
+    namespace = os.environ.get("RAY_CLUSTER_NAMESPACE") or _NAMESPACE_FILE.read_text().strip()
+    found: dict[str, Any] = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}")
+    return found
+
+
+def describe_raycluster(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a RayCluster in the words of ``ray up``, whether or not an autoscaler starts its pods.
+
+    Raises:
+        ValueError, LookupError: Ray makes nothing of it.
+    """
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    description: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(dict(resource))
+    for group in resource["spec"]["workerGroupSpecs"]:
+        for variable in group["template"]["spec"]["containers"][0].get("env", ()):
+            if variable["name"] == _MARKET:
+                labels = description["available_node_types"][group["groupName"]]["labels"]
+                labels[MARKET_LABEL] = variable.get("value", "")
+    return description
+
+
+def _of_manifests(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the one cluster among Kubernetes' resources, in the words of ``ray up``."""
+    resources = [item for document in documents for item in _items(document)]
+    clusters = [resource for resource in resources if resource.get("kind") in _SPEC_OF_KIND]
+    if len(clusters) != 1:
+        kinds = ", ".join(str(resource.get("kind")) for resource in resources)
+        count = "no cluster" if not clusters else f"{len(clusters)} clusters, where one is expected,"
+        raise ValueError(f"found {count} among the resources {kinds}; {EXPECTED}")
+    kind = clusters[0]["kind"]
+    where = ".".join(["spec", *_SPEC_OF_KIND[kind]])
+    spec: Any = clusters[0]
+    for name in where.split("."):
+        spec = spec.get(name) if isinstance(spec, dict) else None
+    try:
+        # Groups of a fixed size need not say how far they may grow.
+        groups = [
+            {"minReplicas": 0, "maxReplicas": group.get("replicas", 1), **group} for group in spec["workerGroupSpecs"]
+        ]
+        metadata = {"name": "cluster", "namespace": "default"}
+        return describe_raycluster({"metadata": metadata, "spec": {**spec, "workerGroupSpecs": groups}})
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise ValueError(
+            f"{where} of the {kind} is not understood ({what}); expected headGroupSpec and workerGroupSpecs, as in "
+            "cluster/kuberay/raycluster.yaml"
+        ) from error
+
+
+def _items(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a resource, or those of a list, as ``kubectl get`` writes it."""
+    items = document.get("items") if document.get("kind") == "List" else [document]
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
