@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from benchmarks.digits_runs import digits, train_teacher
-from orchestrator.config.blocks import SchedulerConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.schedulers.base import Decision
-from orchestrator.search.schedulers import make_rule
+from orchestrator.schedulers.asha import Asha
+from orchestrator.schedulers.base import Decision, SchedulerConfig
+from orchestrator.schedulers.none import NoEarlyStopping
 from trainables.compute.flops import pseudo_batch_flops
 from trainables.config import ZeroShotConfig
 from trainables.training.distiller import ZeroShotDistiller
@@ -108,7 +108,7 @@ class Outcome:
 
 def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.Generator) -> Outcome:
     """Run one sweep of these trials, two at a time."""
-    rule = make_rule(scheduler, mode="max", budget=REPORTS)
+    rule = scheduler.build(mode="max", budget=REPORTS)
     waiting = [curves[index] for index in draw.integers(len(curves), size=12)]
     best = max(curve.accuracies[-1] for curve in waiting)
     mean_work = float(np.mean([curve.work for curve in curves]))
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| ---: " * 5 + "|")
     for grace, factor in (*CANDIDATES, (1.0, 2)):
         draw = np.random.default_rng(0)
-        scheduler = SchedulerConfig(name="none" if grace == 1 else "asha", grace=grace, reduction_factor=factor)
+        scheduler = NoEarlyStopping() if grace == 1 else Asha(grace=grace, reduction_factor=factor)
         found = [replay(curves, scheduler, draw) for _ in range(options.sweeps)]
         completed = [outcome.completed for outcome in found]
         low, high = np.percentile(completed, [5, 95])

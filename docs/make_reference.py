@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import typer
 from pydantic import BaseModel
@@ -15,14 +16,15 @@ from orchestrator.config.blocks import (
     BoundConfig,
     HungConfig,
     ResourcesConfig,
-    SamplerConfig,
-    SchedulerConfig,
     StorageConfig,
 )
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.config.messages import allowed_values
+from orchestrator.kinds import Registry
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
 from trainables.config import SupervisedConfig, ZeroShotConfig
@@ -45,6 +47,10 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 def fields(model: type[BaseModel]) -> list[str]:
     """A table of a config's fields."""
+    return table(["field", "default", "allowed", "meaning"], _rows(model))
+
+
+def _rows(model: type[BaseModel]) -> list[list[str]]:
     rows = []
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -52,7 +58,7 @@ def fields(model: type[BaseModel]) -> list[str]:
         if field.is_required():
             shown = "required"
         rows.append([f"`{name}`", f"`{shown}`", _allowed(model, name), one_line(field.description)])
-    return table(["field", "default", "allowed", "meaning"], rows)
+    return rows
 
 
 def _allowed(model: type[BaseModel], name: str) -> str:
@@ -60,6 +66,42 @@ def _allowed(model: type[BaseModel], name: str) -> str:
         return one_line(allowed_values(model, name))
     except KeyError:  # a nested block, a mapping
         return ""
+
+
+_SAMPLER_ABILITIES = {
+    "`warm_start`": "warm_starts",
+    "several objectives": "several_objectives",
+    "learns constraints": "learns_constraints",
+}
+_SCHEDULER_ABILITIES = {"stops trials": "stops_trials", "changes settings": "is_population"}
+
+
+def kinds(registry: Registry[Any], abilities: dict[str, str]) -> list[str]:
+    """A section for a block that comes in kinds: what each can do, and the fields with the kinds that have them."""
+    can = [
+        [
+            f"`{name}`",
+            one_line(inspect.getdoc(kind)),
+            *("yes" if getattr(kind, of) else "no" for of in abilities.values()),
+        ]
+        for name, kind in registry.kinds.items()
+    ]
+    having: dict[tuple[str, ...], list[str]] = {}
+    for name, kind in registry.kinds.items():
+        for field, *rest in _rows(kind):
+            if field != "`name`":
+                having.setdefault((field, *rest), []).append(f"`{name}`")
+    return [
+        f"### `{registry.what}:`",
+        "",
+        f"`name` says which; others are entry points in the group `{registry.group}`, or `FILE.py:CLASS`.",
+        "",
+        *table(["name", "what it does", *abilities], can),
+        *table(
+            ["field", "of", "default", "allowed", "meaning"],
+            [[field, ", ".join(names), *rest] for (field, *rest), names in having.items()],
+        ),
+    ]
 
 
 def _command_help(text: str | None) -> str:
@@ -114,8 +156,6 @@ def page() -> str:
         *fields(SweepConfig),
     ]
     for key, model in (
-        ("sampler", SamplerConfig),
-        ("scheduler", SchedulerConfig),
         ("budget", BudgetConfig),
         ("constraints", BoundConfig),
         ("resources", ResourcesConfig),
@@ -123,6 +163,7 @@ def page() -> str:
         ("storage", StorageConfig),
     ):
         lines += [f"### `{key}:`", "", one_line(inspect.getdoc(model)), "", *fields(model)]
+    lines += [*kinds(SAMPLERS, _SAMPLER_ABILITIES), *kinds(SCHEDULERS, _SCHEDULER_ABILITIES)]
     lines += [
         "## Presets",
         "",

@@ -51,7 +51,7 @@ class Leaderboard:
         """Trials whose settings can be held against the published ones, best first and equal settings once: the candidates,
         and behind them what was stopped early within the constraints. None of cases, nor of a population, whose settings
         change in mid-training."""
-        if self.sweep.cases or self.sweep.scheduler.name == "pbt":
+        if self.sweep.cases or self.sweep.scheduler.is_population:
             return []
         published = self.sweep.trial_config({})
         seen = {tuple(getattr(published, name) for name in self.searched)}

@@ -40,7 +40,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     sweep = board.sweep
     if sweep.cases:
         raise ConfigError(f"{board.sweep_id} is a list of cases, each with its seeds: there is no winner to confirm")
-    if sweep.scheduler.name == "pbt":
+    if sweep.scheduler.is_population:
         raise ConfigError(
             f"{board.sweep_id} is population-based training: what it finds is a sequence of settings, which cannot be "
             "confirmed as one setting can; run it again with other seeds (--seed)"

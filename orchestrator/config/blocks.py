@@ -1,6 +1,4 @@
-"""The blocks of a sweep's config: how settings are proposed, what is stopped early, what a trial may have of the cluster,
-and where everything is kept.
-"""
+"""Blocks of a sweep's config: bounds, what a trial may have of the cluster, and where everything is kept."""
 
 from __future__ import annotations
 
@@ -14,65 +12,6 @@ from trainables.config import Config
 from trainables.storage.addresses import Address, AddressError, parse_address
 
 Scalar = str | int | float | bool | None
-
-
-class SamplerConfig(Config):
-    """How settings are proposed."""
-
-    name: Literal["tpe", "gp", "cmaes", "nsgaii", "qmc", "grid", "random"] = "tpe"
-    """``tpe``: tree-structured Parzen estimator; ``gp``: Gaussian process; ``cmaes``: covariance matrix adaptation;
-    ``nsgaii``: a genetic algorithm; ``qmc``: a quasi-random sequence; ``grid``: all combinations of ``grid``; ``random``:
-    independent draws."""
-
-    startup_trials: Annotated[int, Field(ge=1)] = 10
-    """Random trials before a model is used (``tpe``, ``gp``, ``cmaes``)."""
-
-    arguments: dict[str, Scalar] = Field(default_factory=dict)
-    """Further arguments of Optuna's sampler of that name, for example ``{multivariate: true}``."""
-
-    grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default_factory=dict)
-    """Values of each field that varies, for ``grid``."""
-
-    @model_validator(mode="after")
-    def _check_grid(self) -> Self:
-        if bool(self.grid) != (self.name == "grid"):
-            raise ValueError("grid: {field: [value, ...]} belongs to name: grid, and to no other sampler")
-        if self.name == "grid" and self.arguments:
-            raise ValueError("arguments: the sampler grid takes none")
-        return self
-
-
-class SchedulerConfig(Config):
-    """Which trials are stopped early."""
-
-    name: Literal["asha", "median", "pbt", "none"] = "asha"
-    """``asha``: asynchronous successive halving; ``median``: a trial ends whose best is below the median of the others'
-    averages; ``pbt``: population-based training, where settings change in the course of a training; ``none``: every trial
-    uses its whole budget."""
-
-    grace: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
-    little."""
-
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget (``asha``)."""
-
-    smoothing: Annotated[int, Field(ge=1)] = 3
-    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
-    of noise (``asha``, ``pbt``)."""
-
-    minimum_trials: Annotated[int, Field(ge=1)] = 5
-    """Others that must have come as far before a trial may be stopped (``median``)."""
-
-    population: Annotated[int, Field(ge=2)] = 8
-    """Students that are trained side by side (``pbt``)."""
-
-    generations: Annotated[int, Field(ge=2)] = 10
-    """Equal parts of the budget, after each of which the worst students take over state and settings of the best, the
-    settings explored. Each part of each student is a trial of its own: population x generations in all (``pbt``)."""
-
-    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the population that is replaced after each generation, and share that it is replaced from (``pbt``)."""
 
 
 class BoundConfig(Config):

@@ -6,29 +6,39 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.blocks import (
     BoundConfig,
     HungConfig,
     ResourcesConfig,
-    SamplerConfig,
     Scalar,
-    SchedulerConfig,
     StorageConfig,
 )
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.roles import SweepRole, sweep_roles
 from orchestrator.errors import ConfigError, unknown_name
+from orchestrator.kinds import STORED
+from orchestrator.samplers.registry import AnySampler
+from orchestrator.samplers.tpe import Tpe
+from orchestrator.schedulers.asha import Asha
+from orchestrator.schedulers.base import SchedulerConfig
+from orchestrator.schedulers.none import NoEarlyStopping
+from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
 from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
 """The first of the metrics by which nothing is selected."""
-
-STORED = "stored"
-"""Context of validating what a session has written down: rules that came later are not held against it."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -46,17 +56,19 @@ def _check_seeds(seeds: list[int]) -> list[int]:
     return seeds
 
 
-def _name_of(block: Any) -> Any:
-    """Of a block of settings, given as a mapping or a model, the name; of a plain value itself."""
-    if isinstance(block, Config):
-        return getattr(block, "name", None)
-    return block.get("name") if isinstance(block, Mapping) else block
+def _scheduler_of(values: Mapping[str, Any], info: ValidationInfo) -> SchedulerConfig | None:
+    """The scheduler, if one is named; what is wrong with its block, the field itself says."""
+    try:
+        return SCHEDULERS.parse(values["scheduler"], stored=info.context == STORED) if "scheduler" in values else None
+    except (ValidationError, PydanticCustomError):
+        return None
 
 
-def _count_population(values: dict[str, Any], scheduler: Any) -> dict[str, Any]:
-    """The number of trials that follows from population and generations, unless it was said otherwise."""
-    block = SchedulerConfig.model_validate(scheduler)
-    trials = block.population * block.generations
+def _count_trials(values: dict[str, Any], scheduler: SchedulerConfig | None) -> dict[str, Any]:
+    """The number of trials that follows from the scheduler, unless it was said otherwise."""
+    trials = scheduler.num_trials if scheduler else None
+    if trials is None:
+        return values
     if values.get("num_trials", trials) != trials:
         raise ValueError(
             f"num_trials={values['num_trials']}: population-based training has population x generations = {trials} trials; "
@@ -141,10 +153,10 @@ class SweepFields(Config):
     warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default_factory=list)
     """Sweeps on the same storage whose completed trials inform the sampler (``tpe`` and ``gp``) from the beginning."""
 
-    sampler: Annotated[SamplerConfig, SweepRole.SEARCH] = SamplerConfig()
+    sampler: Annotated[AnySampler, SweepRole.SEARCH] = Tpe()
     """How settings are proposed."""
 
-    scheduler: Annotated[SchedulerConfig, SweepRole.SEARCH] = SchedulerConfig()
+    scheduler: Annotated[AnyScheduler, SweepRole.SEARCH] = Asha()
     """Which trials are stopped early."""
 
     num_trials: Annotated[int, Field(ge=1), SweepRole.EXTENT] = 12
@@ -203,24 +215,22 @@ class SweepFields(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in_cases(cls, values: Any) -> Any:
+    def _fill_in_cases(cls, values: Any, info: ValidationInfo) -> Any:
         """What follows from a list of cases need not be said, and must not be said otherwise."""
         if not isinstance(values, dict):
             return values
+        scheduler = _scheduler_of(values, info)
         if not values.get("cases"):
-            scheduler = values.get("scheduler")
-            if _name_of(scheduler) == "pbt":
-                values = _count_population(values, scheduler)
+            values = _count_trials(values, scheduler)
             for field in ("only", "seeds"):
                 if values.get(field) and values[field] != [0]:
                     raise ValueError(f"{field}={values[field]}: is for sweeps of cases, and this one is a search")
             return values
-        for field, value in (("objective", None), ("scheduler", {"name": "none"})):
-            given = values.get(field, value)
-            name = _name_of(given)
-            if name not in {None, "none"}:
+        compared_by = scheduler.name if scheduler and scheduler.compares_midway else None
+        for field, name in (("objective", values.get("objective")), ("scheduler", compared_by)):
+            if name is not None:
                 raise ValueError(f"{field}={name}: a sweep of cases selects nothing and stops nothing; leave it out")
-            values = {field: value, **values}
+        values = {"objective": None, "scheduler": NoEarlyStopping(), **values}
         if values.get("space"):
             raise ValueError("cases and space exclude each other")
         wanted = values.get("only") or values["cases"]

@@ -139,9 +139,9 @@ def _with_something_searched(
         say(f"{', '.join(taken_out)} {verb} fixed by --set and no longer searched")
     if fields.searched or sweep.num_trials == 1:
         return sweep
-    if sweep.scheduler.name == "pbt":
+    if sweep.scheduler.is_population:
         raise ConfigError(
-            f"{path}: scheduler=pbt: nothing is searched, so there is nothing to explore; give it a space"
+            f"{path}: scheduler={sweep.scheduler.name}: nothing is searched, so there is nothing to explore; give it a space"
         )
     if taken_out:
         say(f"nothing is left to search: one trial instead of {sweep.num_trials}")

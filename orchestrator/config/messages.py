@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import ConfigError, unknown_name
+from orchestrator.kinds import Registry
 
 
 def allowed_values(model: type[BaseModel], field: str) -> str:
@@ -58,7 +60,7 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
         elif finding["type"] == "extra_forbidden" and owner:
             inside = "".join(f"{part}: " for part in path[:-1])
             lines.append(inside + unknown_name("field", path[-1], owner.model_fields))
-        elif finding["type"] == "secret":
+        elif finding["type"] in {"secret", "kind"}:
             lines.append(f"{'.'.join(path)}: {message}")
         elif finding["type"] == "value_error" or owner is None:
             lines.append(f"{'.'.join(path)}={finding['input']!r}: {message}")
@@ -70,8 +72,11 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
 
 def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
     """The model that the last part of a path is a field of; none if the path leads into something else."""
-    for part in path[:-1]:
+    for part, following in pairwise(path):
         field = model.model_fields.get(part)
+        registry = next((it for it in field.metadata if isinstance(it, Registry)), None) if field else None
+        if registry is not None:
+            return registry.owner(following) if path[-2:] == [part, following] else None
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             return None
         model = field.annotation

@@ -17,10 +17,13 @@ from pydantic import ValidationError, model_validator
 
 from orchestrator.config.blocks import ResourcesConfig, check_address
 from orchestrator.config.budget import TrialBudget
-from orchestrator.config.fields import STORED, Mode, SweepFields
+from orchestrator.config.fields import Mode, SweepFields
 from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
+from orchestrator.kinds import STORED
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
 from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.metrics import AUDITS, METRICS
 
@@ -56,15 +59,15 @@ class SweepConfig(SweepFields):
             raise ValueError(
                 f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}"
             )
-        combinations = math.prod(len(values) for values in self.sampler.grid.values())
-        if self.sampler.grid and self.num_trials > 1 + combinations:
+        values = self.sampler.combinations
+        combinations = math.prod(len(choices) for choices in (values or {}).values())
+        if values is not None and self.num_trials > 1 + combinations:
             raise ValueError(
                 f"num_trials={self.num_trials}: the grid has {combinations} combinations, and the published settings are "
                 f"one more; allowed: up to {1 + combinations}"
             )
         self._check_selection(configs[0])
-        if self.scheduler.name == "pbt":
-            self._check_population(configs[0])
+        self.scheduler.check(configs[0], equal_budget=self.equal_budget is not None, sampler=self.sampler)
         wanted = self.only or list(self.cases)
         for name in wanted:
             start = self.starting_case(name)
@@ -88,13 +91,15 @@ class SweepConfig(SweepFields):
             self._check_measured(selects_on, config)
         if self.cases and (self.further_objectives or self.constraints):
             raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
-        if self.warm_start and (self.cases or self.sampler.name not in {"tpe", "gp"}):
+        if self.warm_start and (self.cases or not self.sampler.warm_starts):
             what = "a sweep of cases" if self.cases else f"sampler={self.sampler.name}"
-            raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler tpe or gp")
+            able = " or ".join(SAMPLERS.names(lambda kind: kind.warm_starts))
+            raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler {able}")
         if self.objective in self.further_objectives:
             raise ValueError(f"further_objectives: {self.objective} is the objective already")
-        if self.further_objectives and self.sampler.name == "cmaes":
-            raise ValueError("sampler=cmaes has one objective; allowed with more: tpe, gp, nsgaii, qmc, grid, random")
+        if self.further_objectives and not self.sampler.several_objectives:
+            able = ", ".join(SAMPLERS.names(lambda kind: kind.several_objectives))
+            raise ValueError(f"sampler={self.sampler.name} has one objective; allowed with more: {able}")
 
     def _check_measured(self, names: set[str], config: AnyTrialConfig) -> None:
         """Refuse to select on what these trials do not report, or to compare in mid-trial what only its end tells."""
@@ -107,27 +112,12 @@ class SweepConfig(SweepFields):
                 raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
             if metric.at_end and not config.transition_images:
                 raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
-            if metric.at_end and metric.name == self.objective and self.scheduler.name != "none":
+            if metric.at_end and metric.name == self.objective and self.scheduler.compares_midway:
+                able = " or ".join(SCHEDULERS.names(lambda kind: not kind.compares_midway))
                 raise ValueError(
                     f"objective={metric.name} is known at a trial's end only: scheduler={self.scheduler.name} has nothing "
-                    "to compare before; use scheduler: {name: none}"
+                    f"to compare before; use scheduler: {{name: {able}}}"
                 )
-
-    def _check_population(self, config: AnyTrialConfig) -> None:
-        generations = self.scheduler.generations
-        if not isinstance(config, ZeroShotConfig):
-            raise ValueError(f"scheduler=pbt is for zero-shot trials, and these are {config.method}")
-        if self.equal_budget is not None:
-            raise ValueError(
-                "scheduler=pbt: settings change in mid-training, so budget: {unit: ...} does not fit; use "
-                "trial: {total_pseudo_batches: ...}"
-            )
-        if self.sampler.name == "grid":
-            raise ValueError("scheduler=pbt explores on its own after the first generation; sampler=grid does not fit")
-        if generations > config.budget:
-            raise ValueError(
-                f"scheduler.generations={generations} is more than the {config.budget} pseudo batches of a trial"
-            )
 
     @classmethod
     def stored(cls, text: str) -> Self:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.config.blocks import SchedulerConfig
-from orchestrator.schedulers.base import Decision
-from orchestrator.search.schedulers import make_rule
+from orchestrator.schedulers.base import Decision, SchedulerConfig
 
 _IMAGINED = 200
 """Trials that are imagined in all, in as many searches as that makes."""
@@ -52,15 +50,15 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
         report_interval: In the same unit; trials are compared when they report.
         trials: Of the whole search.
     """
-    if make_rule(config, mode="max", budget=budget) is None:
+    if not config.stops_trials:
         return WHOLE
-    size = min(trials, max(_LARGEST, 2 * config.minimum_trials))
+    size = min(trials, max(_LARGEST, 2 * config.spared_trials))
     random = np.random.default_rng(0)
     between = report_interval * math.ceil(budget / report_interval / _REPORTS)
     places = [*range(between, budget, between), budget]
     falling = _share(config, budget, places, range(size, 0, -1))
     # Of a longer search the others are as those at its end.
-    least = falling if trials == size else (size * falling + (trials - size) * min(1.0, config.grace)) / trials
+    least = falling if trials == size else (size * falling + (trials - size) * min(1.0, config.earliest_stop)) / trials
     searches = range(-(-_IMAGINED // size))
     expected = statistics.fmean(_share(config, budget, places, random.random(size)) for _ in searches)
     return UsedShare(least=min(least, expected), expected=expected)
@@ -68,8 +66,8 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
 
 def _share(config: SchedulerConfig, budget: int, places: Sequence[int], values: Sequence[float] | np.ndarray) -> float:
     """What trials use that report these values at all places, in this order."""
-    rule = make_rule(config, mode="max", budget=budget)
-    assert rule is not None  # whoever asks has looked
+    rule = config.build(mode="max", budget=budget)
+    assert rule is not None  # it stops trials
     used = 0
     for number, value in enumerate(values):
         ends = (place for place in places if rule.on_report(str(number), place, float(value)) is Decision.STOP)

@@ -274,13 +274,10 @@ def _kinds(sweep: SweepConfig, store: ObjectStore | None, agenda: Agenda) -> lis
         left = Counter(assignment.case for assignment in agenda.unended)
         return [*teachers, *(Kind(name=case, trials=left[case], config=configs[case]) for case in cases)]
     (config,) = sweep.configs()
-    scheduler = sweep.scheduler
-    if scheduler.name == "pbt" and isinstance(config, ZeroShotConfig):
-        # Each generation's part of a student's training is a trial of its own.
-        part = max(1, round(config.budget / scheduler.generations))
-        changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
-        config = config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
-    share = used_share(scheduler, budget=config.budget, report_interval=config.report_interval, trials=agenda.total)
+    config = sweep.scheduler.trial_of(config)
+    share = used_share(
+        sweep.scheduler, budget=config.budget, report_interval=config.report_interval, trials=agenda.total
+    )
     return [*teachers, Kind(name="trial", trials=agenda.total - agenda.ended, config=config, share=share)]
 
 

@@ -34,12 +34,9 @@ def question(data: SweepData) -> str:
     names = _listed([words(name) for name in data.searched])
     equal = sweep.equal_budget
     amount, unit = (equal.amount, words(equal.unit)) if equal else (config.budget, words(config.unit))
-    stopping = (
-        "none is stopped early" if sweep.scheduler.name == "none" else f"early stopping by {sweep.scheduler.name}"
-    )
     return (
         f"Which {names} give the best {words(data.metric)}? {where}; {_count(data.board.total, 'trial')} of {amount:,} "
-        f"{unit} each, proposed by {sweep.sampler.name}, {stopping}."
+        f"{unit} each, proposed by {sweep.sampler.name}, {sweep.scheduler.in_words}."
     )
 
 

@@ -14,6 +14,8 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
 from orchestrator.run.gpu_sharing import Sharing
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
 from trainables.config.datasets import OWN_DATASETS
 from trainables.config.network_names import OWN_NETWORKS
@@ -51,7 +53,8 @@ def session_row(
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-    entries = [entry for group in (OWN_NETWORKS, OWN_DATASETS) for entry in installed(group).values()]
+    groups = (OWN_NETWORKS, OWN_DATASETS, SAMPLERS.group, SCHEDULERS.group)
+    entries = [entry for group in groups for entry in installed(group).values()]
     versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
     return {
         "session": number,

@@ -42,7 +42,7 @@ from orchestrator.run.gpu_sharing_measurement import settle_sharing
 from orchestrator.run.outage import stopped
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.outcomes import ended_state
-from orchestrator.search.schedulers import TuneScheduler, make_rule
+from orchestrator.search.schedulers import TuneScheduler
 from orchestrator.search.space import published_settings
 from orchestrator.search.study import ended_trials, past_reports
 from orchestrator.search.sweep_search import StudySearcher
@@ -298,11 +298,8 @@ class Driver:
     def _scheduler(self) -> TuneScheduler | None:
         if self.sweep.objective is None:
             return None
-        rule = make_rule(
-            self.sweep.scheduler,
-            mode=self.sweep.mode,
-            budget=self.sweep.trial_budget,
-            past_reports=past_reports(self.study),
+        rule = self.sweep.scheduler.build(
+            mode=self.sweep.mode, budget=self.sweep.trial_budget, past_reports=past_reports(self.study)
         )
         if rule is None:
             return None

@@ -7,8 +7,43 @@ rung, at its first report there, by the mean of its last few reports.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from orchestrator.schedulers.base import BudgetRule, PastReport
+from pydantic import Field
+
+from orchestrator.schedulers.base import BudgetRule, PastReport, SchedulerConfig
+
+
+class Asha(SchedulerConfig):
+    """Asynchronous successive halving: stops a trial at a rung unless it is among the best there."""
+
+    name: Literal["asha"] = "asha"
+
+    grace: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
+    little."""
+
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget."""
+
+    smoothing: Annotated[int, Field(ge=1)] = 3
+    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
+    of noise."""
+
+    @property
+    def earliest_stop(self) -> float:
+        """See ``SchedulerConfig``."""
+        return self.grace
+
+    def build(self, *, mode: str, budget: int, past_reports: Iterable[PastReport] = ()) -> AshaRule:
+        """See ``SchedulerConfig``."""
+        return AshaRule(
+            rungs=rung_budgets(grace=self.grace, reduction_factor=self.reduction_factor, budget=budget),
+            reduction_factor=self.reduction_factor,
+            smoothing=self.smoothing,
+            mode=mode,
+            past_reports=past_reports,
+        )
 
 
 class AshaRule(BudgetRule):

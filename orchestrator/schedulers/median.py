@@ -3,8 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from orchestrator.schedulers.base import BudgetRule, PastReport
+from pydantic import Field
+
+from orchestrator.schedulers.base import BudgetRule, PastReport, SchedulerConfig
+
+
+class Median(SchedulerConfig):
+    """Median stopping: a trial ends whose best is below the median of the others' averages."""
+
+    name: Literal["median"] = "median"
+
+    grace: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
+    little."""
+
+    minimum_trials: Annotated[int, Field(ge=1)] = 5
+    """Others that must have come as far before a trial may be stopped."""
+
+    @property
+    def earliest_stop(self) -> float:
+        """See ``SchedulerConfig``."""
+        return self.grace
+
+    @property
+    def spared_trials(self) -> int:
+        """See ``SchedulerConfig``."""
+        return self.minimum_trials
+
+    def build(self, *, mode: str, budget: int, past_reports: Iterable[PastReport] = ()) -> MedianRule:
+        """See ``SchedulerConfig``."""
+        return MedianRule(
+            grace=self.grace,
+            minimum_trials=self.minimum_trials,
+            budget=budget,
+            mode=mode,
+            past_reports=past_reports,
+        )
 
 
 class MedianRule(BudgetRule):

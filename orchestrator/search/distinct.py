@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import kept_config
-from orchestrator.search.samplers import contains
+from orchestrator.samplers.independent import contains
 from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, settings_of_trial
 from orchestrator.storage.layout import trial_name
 from search_spaces import InlineSpace, SearchSpace
@@ -93,7 +93,7 @@ class TriedSettings:
     @property
     def applies(self) -> bool:
         """Whether the sweep has no use for repeats, as cases have and a population, whose members go on with their own."""
-        return not self.sweep.cases and self.sweep.scheduler.name != "pbt"
+        return not self.sweep.cases and not self.sweep.scheduler.is_population
 
     def config(self, draft: Draft) -> AnyTrialConfig:
         """The settings that a draft of a trial comes to.
@@ -183,8 +183,8 @@ class TriedSettings:
     @property
     def _values(self) -> Mapping[str, Sequence[Any]] | None:
         """All values of each searched field of a finite space; none where it is not known to be one."""
-        if self.sweep.sampler.name == "grid":
-            return self.sweep.sampler.grid
+        if self.sweep.sampler.combinations is not None:
+            return self.sweep.sampler.combinations
         values = self.space.values if isinstance(self.space, InlineSpace) else None
         return values and {name: found for name, found in values.items() if name not in self.sweep.trial}
 
@@ -247,7 +247,7 @@ class DistinctSampler(BaseSampler):
 
     def _new_settings(self, study: Study, trial: FrozenTrial) -> Draft:
         known, sweep = self._tried.known(), self._tried.sweep
-        grid = sweep.sampler.name == "grid"  # whose trials have each their place in it
+        grid = sweep.sampler.combinations is not None  # whose trials have each their place in it
         for _ in range(1 if grid else _ASKED):
             draft = self._drawn(self._sampler, study, trial)
             if self._number_of(draft, known) is None:

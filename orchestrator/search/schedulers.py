@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from orchestrator.config.blocks import SchedulerConfig
-from orchestrator.schedulers.asha import AshaRule, rung_budgets
-from orchestrator.schedulers.base import PastReport, StoppingRule
-from orchestrator.schedulers.median import MedianRule
+from orchestrator.schedulers.base import StoppingRule
 
 BudgetUsed = Callable[[Mapping[str, Any], Mapping[str, Any]], int]
 """How much of its budget a trial has used, from its Tune config and a result."""
@@ -37,36 +34,3 @@ class TuneScheduler(FIFOScheduler):
         """Tune's hook: CONTINUE or STOP."""
         used = self._used(trial.config, result)
         return str(self._rule.on_report(trial.config["trial_id"], used, result.get(self._objective)))
-
-
-def make_rule(
-    config: SchedulerConfig, *, mode: str, budget: int, past_reports: Iterable[PastReport] = ()
-) -> StoppingRule | None:
-    """The stopping rule of that name; none where no trial is stopped while it runs.
-
-    Args:
-        config: Its settings.
-        mode: ``max`` or ``min``.
-        budget: A trial's whole budget.
-        past_reports: All reports of earlier sessions.
-    """
-    match config.name:
-        case "asha":
-            factor = config.reduction_factor
-            return AshaRule(
-                rungs=rung_budgets(grace=config.grace, reduction_factor=factor, budget=budget),
-                reduction_factor=factor,
-                smoothing=config.smoothing,
-                mode=mode,
-                past_reports=past_reports,
-            )
-        case "median":
-            return MedianRule(
-                grace=config.grace,
-                minimum_trials=config.minimum_trials,
-                budget=budget,
-                mode=mode,
-                past_reports=past_reports,
-            )
-        case _:
-            return None

@@ -12,7 +12,7 @@ from optuna.samplers import RandomSampler
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.search.samplers import check_sampler, contains
+from orchestrator.samplers.independent import contains
 from search_spaces import SearchSpace, resolve_space
 from search_spaces.fields import PinnedTrial
 from trainables.config import INHERITED_FIELDS, SHARED_FIELDS, AnyTrialConfig
@@ -28,9 +28,9 @@ def surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistr
         return resolve_space({}), {}
     try:
         space = resolve_space(sweep.space)
-        fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.name == "pbt" else SHARED_FIELDS
+        fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.is_population else SHARED_FIELDS
         domains = survey_space(space, sweep, forbidden=fixed)
-        check_sampler(sweep.sampler, domains)
+        sweep.sampler.check(domains)
         return space, domains
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -29,8 +29,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
 from orchestrator.search.journal import one_step
 from orchestrator.search.outcomes import EndState, told_state, told_values, told_violations
-from orchestrator.search.population import Population, SuccessionSampler
-from orchestrator.search.samplers import InformedSampler, keep_search_space, make_sampler
+from orchestrator.search.sampling import InformedSampler, keep_search_space
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
     CONFIG_ATTRIBUTE,
@@ -42,7 +41,6 @@ from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, ZeroShotConfig
-from trainables.config.seeds import derive_seed
 from trainables.trial_result import GPUS
 
 
@@ -95,7 +93,7 @@ class StudySearcher(Searcher):
         self._past = past
         self._may_start = may_start
         self._warn = warn
-        self._population = Population(sweep) if sweep.scheduler.name == "pbt" else None
+        self._population = sweep.scheduler.build_population(seed=sweep.seed, mode=sweep.mode, trial_name=trial_name)
         self._tried = TriedSettings(sweep=sweep, space=space, study=study)
         self._sampler: BaseSampler | None = None
         """The last one that was made."""
@@ -205,12 +203,11 @@ class StudySearcher(Searcher):
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
-        seed = self._sweep.seed
-        succession = self._population and self._population.succession(trial_number, self._trials_asked_for)
-        if succession:
-            self._study.sampler = SuccessionSampler(succession, derive_seed(seed, f"settings of trial {trial_number}"))
+        successor = self._population and self._population.sampler(trial_number, self._trials_asked_for)
+        if successor:
+            self._study.sampler = successor
         else:
-            made = make_sampler(self._sweep.sampler, seed, trial_number)
+            made = self._sweep.sampler.build(seed=self._sweep.seed, trial_number=trial_number)
             keep_search_space(made, of=self._sampler)
             self._sampler = made
             sampler = InformedSampler(made, self._past, self._study) if self._past else made

@@ -19,7 +19,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import Row, read_sweeps
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.search.samplers import contains
+from orchestrator.samplers.independent import contains
 from trainables.config import LENGTH_FIELDS, SEEDS, SHARED_FIELDS, TEACHER_FIELDS, WEIGHTLESS_FIELDS
 from trainables.metrics import DATA_FREE_METRICS
 from trainables.storage.object_store import ObjectStore

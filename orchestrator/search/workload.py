@@ -47,7 +47,7 @@ class Agenda:
         """That a search had fewer settings than it was to have trials, in words; empty if it has not."""
         if self.sweep.cases or self.total >= self.sweep.num_trials:
             return ""
-        where = "grid" if self.sweep.sampler.name == "grid" else "space"
+        where = "space" if self.sweep.sampler.combinations is None else self.sweep.sampler.name
         have = "have been tried" if self.finished else "are to be tried"
         return f"all {self._tried.settings()} settings of the {where} {have}; {self.sweep.num_trials} trials were asked for"
 

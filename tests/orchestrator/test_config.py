@@ -109,7 +109,10 @@ def test_a_wrong_assignment_names_field_value_and_what_is_allowed(
         ),
         ({"budget": {"unit": "flops", "amount": 9, "flops_per_second": 1.0}}, "flops_per_second is for unit: seconds"),
         ({"trial": {"teacher_seed": 1, "teacher_checkpoint": "x.pt"}}, "teacher_checkpoint is trained already"),
-        ({"sampler": {"name": "best"}}, "sampler.name='best': not allowed; name must be one of tpe, gp, cmaes"),
+        (
+            {"sampler": {"name": "best"}},
+            "sampler: unknown sampler 'best'; Known: cmaes, gp, grid, nsgaii, qmc, random, tpe",
+        ),
         ({"scheduler": "none"}, "scheduler='none': not allowed; scheduler must be a block of fields"),
         ({"resources": 2}, "resources=2: not allowed; resources must be a block of fields"),
         ({"space": 3}, "space=3: not allowed; space must be text or a block of fields"),

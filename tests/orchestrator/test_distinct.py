@@ -26,6 +26,7 @@ from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import StudySearcher
 from orchestrator.search.workload import Agenda
 from search_spaces import SearchSpace, resolve_space
+from tests.orchestrator.sampler_blocks import sampler_block
 from trainables.storage.object_store import ObjectStore
 
 TWO = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
@@ -66,7 +67,7 @@ def run(searcher: StudySearcher, *, trials: int = 99, state: EndState = "complet
 @pytest.mark.parametrize(("space", "size"), [(TWO, 2), (TWELVE, 12)], ids=["two", "twelve"])
 def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: str) -> None:
     study = new_study()
-    sweep = sweep_of(space, num_trials=40, sampler={"name": sampler, "startup_trials": 3})
+    sweep = sweep_of(space, num_trials=40, sampler=sampler_block(sampler))
     searcher = searcher_on(study, sweep, first={"student_steps": 10})
     asked = run(searcher)
     assert len(asked) == len(set(asked)) == size
@@ -79,7 +80,7 @@ def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_rest_of_a_space_comes_in_the_same_order_after_an_interruption(sampler: str, store: ObjectStore) -> None:
-    sweep = sweep_of(TWELVE, num_trials=12, sampler={"name": sampler, "startup_trials": 3})
+    sweep = sweep_of(TWELVE, num_trials=12, sampler=sampler_block(sampler))
     whole = run(searcher_on(open_study(store, "whole", modes=["max"]), sweep))
     parts: list[tuple[Any, ...]] = []
     while len(parts) < 12:
@@ -105,7 +106,7 @@ def test_what_runs_is_not_proposed_beside_it() -> None:
 def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
     state: EndState, count: int, sampler: str
 ) -> None:
-    study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler={"name": sampler, "startup_trials": 3})
+    study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler=sampler_block(sampler))
     asked = run(searcher_on(study, sweep), state=state)
     assert len(asked) == count and len(set(asked[:12])) == len(set(asked[12:] or asked)) == 12
     agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
@@ -179,7 +180,7 @@ def test_a_function_may_have_no_more_settings_and_then_repeats_some_and_says_so_
 
     said: list[str] = []
     study = new_study()
-    sweep = sweep_of({}, num_trials=6, sampler={"name": sampler, "startup_trials": 3})
+    sweep = sweep_of({}, num_trials=6, sampler=sampler_block(sampler))
     asked = run(searcher_on(study, sweep, space, warn=said.append))
     assert len(asked) == 6 and len(set(asked[:3])) == 3 == len(set(asked))
     [line] = said
@@ -309,7 +310,7 @@ def test_where_nothing_repeats_proposals_are_those_of_the_sampler_itself(
 ) -> None:
     if sampler == "cmaes":
         further = {}  # it has one objective
-    block = {"name": sampler, "startup_trials": 4, "arguments": arguments}
+    block = sampler_block(sampler, startup_trials=4, arguments=arguments)
     sweep = sweep_of({}, num_trials=20, sampler=block, further_objectives=further)
     directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     studies = [optuna.create_study(directions=directions[: 1 + len(further)]) for _ in range(2)]

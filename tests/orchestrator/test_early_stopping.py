@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.blocks import SchedulerConfig
 from orchestrator.costs.early_stopping import used_share
+from orchestrator.schedulers.registry import SCHEDULERS
 
 
 def share(trials: int, *, interval: int = 1, **settings: Any) -> tuple[float, float]:
-    found = used_share(SchedulerConfig(**settings), budget=100, report_interval=interval, trials=trials)
-    assert found == used_share(SchedulerConfig(**settings), budget=100, report_interval=interval, trials=trials)
+    scheduler = SCHEDULERS.parse(settings)
+    found = used_share(scheduler, budget=100, report_interval=interval, trials=trials)
+    assert found == used_share(scheduler, budget=100, report_interval=interval, trials=trials)
     return found.least, found.expected
 
 

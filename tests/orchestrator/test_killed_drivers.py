@@ -15,7 +15,6 @@ from optuna.trial import TrialState
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers.asha import AshaRule
-from orchestrator.search.schedulers import make_rule
 from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import find_storage
 from tests.comparison import differences
@@ -67,7 +66,7 @@ def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
     study = open_study(find_storage(sweep.storage), sweep_id, modes=["max"])
     trials = [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study.trials]
     assert TrialState.RUNNING not in {t.state for t in study.trials}
-    asha = make_rule(sweep.scheduler, mode="max", budget=sweep.trial_budget, past_reports=past_reports(study))
+    asha = sweep.scheduler.build(mode="max", budget=sweep.trial_budget, past_reports=past_reports(study))
     assert isinstance(asha, AshaRule)
     return trials, [asha.entries(rung) for rung in asha.rungs]
 

@@ -7,8 +7,8 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.config import SweepConfig
+from orchestrator.schedulers.population import explored
 from orchestrator.search.outcomes import EndState
-from orchestrator.search.population import explored
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import StudySearcher

@@ -8,13 +8,14 @@ import pytest
 from optuna.search_space import IntersectionSearchSpace
 
 from orchestrator.config import SweepConfig
-from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
+from orchestrator.samplers.base import SamplerConfig
+from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.search.outcomes import EndState
-from orchestrator.search.samplers import check_sampler, make_sampler
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
+from tests.orchestrator.sampler_blocks import sampler_block
 from trainables.storage.object_store import ObjectStore
 
 SPACE = {
@@ -29,8 +30,8 @@ GRID: dict[str, list[float]] = {"student_steps": [5, 12], "temperature": [1.0, 2
 
 
 def sampler_config(name: str, **fields: Any) -> SamplerConfig:
-    grid = {"grid": GRID} if name == "grid" else {}
-    return SamplerConfig.model_validate({"name": name, "startup_trials": 3, **grid, **fields})
+    grid: dict[str, Any] = {"grid": GRID} if name == "grid" else {}
+    return SAMPLERS.parse(sampler_block(name, **grid, **fields))
 
 
 def run(study: optuna.Study, config: SamplerConfig, trials: int, num_trials: int = 7) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def run(study: optuna.Study, config: SamplerConfig, trials: int, num_trials: int
     return asked
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "nsgaii", "qmc", "grid", "random"])
+@pytest.mark.parametrize("name", SAMPLERS.kinds)
 def test_every_sampler_begins_with_the_published_settings_and_proposes_the_same_after_an_interruption(
     name: str, store: ObjectStore
 ) -> None:
@@ -119,7 +120,8 @@ def test_a_sweep_longer_than_its_grid_is_refused() -> None:
 
 
 def test_arguments_reach_the_sampler() -> None:
-    sampler = make_sampler(sampler_config("tpe", arguments={"multivariate": False, "n_ei_candidates": 7}), 0, 0)
+    config = sampler_config("tpe", arguments={"multivariate": False, "n_ei_candidates": 7})
+    sampler = config.build(seed=0, trial_number=0)
     assert isinstance(sampler, optuna.samplers.TPESampler)
     assert (sampler._n_startup_trials, sampler._n_ei_candidates) == (3, 7)
 
@@ -138,7 +140,7 @@ def test_arguments_reach_the_sampler() -> None:
 )
 def test_what_does_not_fit_is_said_before_a_trial_starts(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_sampler(SamplerConfig.model_validate(config), DOMAINS)
+        SAMPLERS.parse(config).check(DOMAINS)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_what_does_not_fit_is_said_before_a_trial_starts(config: dict[str, Any],
 )
 def test_a_grid_belongs_to_the_grid(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="grid"):
-        SamplerConfig.model_validate(config)
+        SAMPLERS.parse(config)
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])

@@ -9,21 +9,19 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.early_stopping import read_curves, replay
-from orchestrator.config.blocks import SchedulerConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.schedulers.asha import AshaRule, rung_budgets
+from orchestrator.schedulers.asha import Asha, AshaRule, rung_budgets
 from orchestrator.schedulers.base import Decision, PastReport, StoppingRule
-from orchestrator.schedulers.median import MedianRule
-from orchestrator.search.schedulers import TuneScheduler, make_rule
+from orchestrator.schedulers.median import Median, MedianRule
+from orchestrator.schedulers.none import NoEarlyStopping
+from orchestrator.search.schedulers import TuneScheduler
 
 GO, STOP = Decision.CONTINUE, Decision.STOP
 
 
 def asha(past: list[PastReport] | None = None, *, mode: str = "max", total: int = 90, smoothing: int = 1) -> AshaRule:
-    config = SchedulerConfig(grace=1 / 9, reduction_factor=3, smoothing=smoothing)
-    rule = make_rule(config, mode=mode, budget=total, past_reports=past or [])
-    assert isinstance(rule, AshaRule)
-    return rule
+    config = Asha(grace=1 / 9, reduction_factor=3, smoothing=smoothing)
+    return config.build(mode=mode, budget=total, past_reports=past or [])
 
 
 @pytest.mark.parametrize(
@@ -149,10 +147,7 @@ def test_the_mean_is_over_the_last_reports_and_the_same_after_a_restart() -> Non
 
 
 def median(past: list[PastReport] | None = None, *, minimum_trials: int = 3) -> MedianRule:
-    config = SchedulerConfig(name="median", grace=0.2, minimum_trials=minimum_trials)
-    rule = make_rule(config, mode="max", budget=100, past_reports=past or [])
-    assert isinstance(rule, MedianRule)
-    return rule
+    return Median(grace=0.2, minimum_trials=minimum_trials).build(mode="max", budget=100, past_reports=past or [])
 
 
 def in_tune(rule: StoppingRule) -> TuneScheduler:
@@ -184,8 +179,7 @@ def test_nobody_ends_before_the_grace_at_the_end_or_among_too_few() -> None:
 
 
 def test_without_a_scheduler_nothing_is_stopped() -> None:
-    config = SchedulerConfig(name="none")
-    assert make_rule(config, mode="max", budget=10) is None
+    assert NoEarlyStopping().build(mode="max", budget=10) is None
 
 
 def test_of_the_quick_starts_twelve_trials_several_run_to_the_end() -> None:

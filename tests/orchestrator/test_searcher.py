@@ -10,20 +10,21 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from orchestrator.config import SweepConfig
-from orchestrator.config.blocks import SamplerConfig
 from orchestrator.errors import ConfigError
+from orchestrator.samplers.random import Random
 from orchestrator.search.space import published_settings, survey_space
 from orchestrator.search.study import ended_trials, open_study, past_reports
 from orchestrator.search.sweep_search import StudySearcher
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
+from tests.orchestrator.sampler_blocks import sampler_block
 from trainables.config import SHARED_FIELDS, ZeroShotConfig
 from trainables.storage.object_store import ObjectStore
 
 SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)
 
 
-RANDOM = SamplerConfig(name="random")
+RANDOM = Random()
 
 
 def study_in(store: ObjectStore) -> optuna.Study:
@@ -118,7 +119,7 @@ def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: Object
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "qmc", "random"])
 def test_several_objectives_go_together_with_early_stopping(sampler: str, store: ObjectStore) -> None:
     study = open_study(store, "several", modes=["max", "min"])
-    several = {"further_objectives": {"training_flops": "min"}, "sampler": {"name": sampler, "startup_trials": 3}}
+    several = {"further_objectives": {"training_flops": "min"}, "sampler": sampler_block(sampler)}
     searcher = searcher_on(study, num_trials=9, **several)
     for number in range(9):
         key = suggest(searcher)["trial_id"]

@@ -1,4 +1,4 @@
-"""Population-based training (Jaderberg et al., 2017): settings that change while a student is trained.
+"""The generations of population-based training: who takes over from whom, and with which settings.
 
 A member of the population is not one trial whose settings change under it but a chain of trials, one for each
 generation, each of which begins with the state in which a trial of the generation before has ended. So a row tells the
@@ -9,7 +9,7 @@ the next generation waits for the whole of the one before, and does not depend o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.config import SweepConfig
-from orchestrator.search.samplers import IndependentSampler
-from orchestrator.storage.layout import trial_name
+from orchestrator.samplers.independent import IndependentSampler
 from trainables.config import ZeroShotConfig
 from trainables.config.seeds import derive_seed
 
@@ -40,24 +38,27 @@ class Succession:
     changes: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Population:
-    """The generations of a sweep with ``scheduler: {name: pbt}``; trial ``n`` is member ``n % size`` of ``n // size``."""
+    """The rule of population-based training; trial ``n`` is member ``n % size`` of generation ``n // size``."""
 
-    sweep: SweepConfig
+    size: int
+    """Members of a generation."""
 
-    @property
-    def size(self) -> int:
-        """Members of a generation."""
-        return self.sweep.scheduler.population
+    generations: int
+    quantile: float
+    """Share of a generation that is replaced, and share that it is replaced from."""
+
+    smoothing: int
+    """Trials are ranked by the mean of so many last reports."""
+
+    seed: int
+    mode: str
+    trial_name: Callable[[int], str]
+    """The id of a trial, by its number."""
 
     def is_ready(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the generation before that of trial ``number`` has ended.
-
-        Args:
-            number: A trial that has not been asked for yet.
-            trials: The study's, in order of their numbers.
-        """
+        """Whether the generation before that of trial ``number`` has ended; see ``PopulationRule``."""
         return all(trial.state.is_finished() for trial in self._generation_before(number, trials))
 
     def succession(self, number: int, trials: Sequence[FrozenTrial]) -> Succession | None:
@@ -75,24 +76,29 @@ class Population:
             return None
         member, generation = number % self.size, number // self.size
         ranked = sorted(scores, key=lambda other: (-scores[other], other))
-        few = max(1, int(self.sweep.scheduler.quantile * self.size))
+        few = max(1, int(self.quantile * self.size))
         worst = set(ranked[max(1, len(ranked) - few) :]) | (set(range(self.size)) - scores.keys())
         origin = member
         if member in worst:
-            draw = derive_seed(self.sweep.seed, f"donor of trial {number}")
+            draw = derive_seed(self.seed, f"donor of trial {number}")
             origin = ranked[: min(few, len(ranked))][draw % min(few, len(ranked))]
         return Succession(parent=trials[(generation - 1) * self.size + origin], changes=member in worst)
 
+    def sampler(self, number: int, trials: Sequence[FrozenTrial]) -> SuccessionSampler | None:
+        """See ``PopulationRule``: the first generation's settings are proposed by the sweep's own sampler."""
+        found = self.succession(number, trials)
+        return SuccessionSampler(found, derive_seed(self.seed, f"settings of trial {number}")) if found else None
+
     def config(self, number: int, whole: ZeroShotConfig, trials: Sequence[FrozenTrial]) -> ZeroShotConfig:
         """Its generation's part of a trial's whole budget, at the whole budget's learning rates."""
-        generation, generations = number // self.size, self.sweep.scheduler.generations
+        generation = number // self.size
         found = self.succession(number, trials)
         return whole.model_copy(
             update={
-                "total_pseudo_batches": round(whole.total_pseudo_batches * (generation + 1) / generations),
+                "total_pseudo_batches": round(whole.total_pseudo_batches * (generation + 1) / self.generations),
                 "learning_rate_horizon": whole.horizon,
                 "evaluation_interval": whole.report_interval,
-                "initial_trial": trial_name(found.parent.number) if found else None,
+                "initial_trial": self.trial_name(found.parent.number) if found else None,
             }
         )
 
@@ -105,8 +111,8 @@ class Population:
         reports = trial.intermediate_values
         if trial.state is TrialState.FAIL or not reports:
             return None
-        last = [reports[place] for place in sorted(reports)[-self.sweep.scheduler.smoothing :]]
-        return self.sweep.merit(float(np.mean(last)))
+        last = [reports[place] for place in sorted(reports)[-self.smoothing :]]
+        return float(np.mean(last)) if self.mode == "max" else -float(np.mean(last))
 
 
 class SuccessionSampler(IndependentSampler):

@@ -1,0 +1,203 @@
+"""Blocks of settings that come in kinds, such as samplers and schedulers: ``name`` says which, and each kind has its fields.
+
+A kind is a class with the fields that it has, what it can do, and how it is built. This project's own kinds are listed in a
+registry; others are entry points of installed packages, or classes of a file, named ``FILE.py:CLASS``.
+
+A block is written down flat, as versions before the kinds did: its own fields and those of all of this project's kinds,
+with their defaults. So a sweep's id, and what lies on its storage, do not depend on how kinds are told apart here.
+"""
+
+from __future__ import annotations
+
+import logging
+import runpy
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationInfo, ValidatorFunctionWrapHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from orchestrator.errors import unknown_name
+from trainables.config import Config
+from trainables.config.plugins import installed
+
+STORED = "stored"
+"""Context of validating what a session has written down: rules that came later are not held against it."""
+
+logger = logging.getLogger(__name__)
+
+
+class Kind(Config):
+    """Base of all kinds."""
+
+    name: str
+    """Which kind it is."""
+
+
+K = TypeVar("K", bound=Kind)
+
+
+class Registry(Generic[K]):
+    """The kinds of one block. ``Annotated[BASE, REGISTRY]`` is the type of a field that holds any of them."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        group: str,
+        base: type[K],
+        absent: type[K],
+        kinds: Mapping[str, type[K]],
+        flat: Mapping[str, Any],
+    ) -> None:
+        """Make the registry.
+
+        Args:
+            what: What the block is, for messages: ``sampler``.
+            group: Of the entry points by which other packages bring kinds.
+            base: Class of all kinds.
+            absent: Stands for a stored kind that is not at hand, with whatever fields it has.
+            kinds: This project's own, by name.
+            flat: Every field that blocks had before there were kinds, with its default, ``name`` too.
+        """
+        self.what = what
+        self.group = group
+        self.kinds = dict(kinds)
+        self._base = base
+        self._absent = absent
+        self._flat = dict(flat)
+        self._said: set[str] = set()
+
+    def names(self, which: Callable[[type[K]], bool] = lambda kind: True) -> list[str]:
+        """Names of this project's kinds of which something holds, in the order of the registry."""
+        return [name for name, kind in self.kinds.items() if which(kind)]
+
+    def find(self, name: str) -> type[K]:
+        """The kind of that name.
+
+        Raises:
+            ValueError: there is none; or what an entry point or a file has is no such kind.
+        """
+        if name in self.kinds:
+            return self.kinds[name]
+        entries = installed(self.group)
+        if name in entries:
+            found: object = entries[name].load()
+        elif ".py:" in name:
+            found = _defined_in_file(self.what, name)
+        else:
+            raise ValueError(unknown_name(self.what, name, [*self.kinds, *entries]) + ", or FILE.py:CLASS")
+        if not (isinstance(found, type) and issubclass(found, self._base)):
+            raise ValueError(f"{self.what} {name!r}: expected a subclass of {self._base.__name__}, found {found!r}")
+        return found
+
+    def owner(self, field: str) -> type[K] | None:
+        """The first of this project's kinds with a field of that name."""
+        return next((kind for kind in self.kinds.values() if field in kind.model_fields), None)
+
+    def parse(self, block: object, *, stored: bool = False) -> K:
+        """Read a block.
+
+        Args:
+            block: A mapping, or a kind as it is.
+            stored: Whether a session has written it down: then a field that its kind does not have is reported and ignored,
+                no file is run, and a kind that is not at hand is kept as it is.
+
+        Raises:
+            ValidationError: a field has a wrong value.
+            PydanticCustomError: there is no such kind, or a field is not of it.
+        """
+        if isinstance(block, self._base):
+            return block
+        if not isinstance(block, Mapping):
+            raise PydanticCustomError("kind", "expected a block of fields")
+        name = str(block.get("name", self._flat["name"]))
+        try:
+            kind = self._find_stored(name) if stored else self.find(name)
+        except ValueError as error:
+            raise PydanticCustomError("kind", "{reason}", {"reason": str(error)}) from error
+        if kind is self._absent:
+            return kind.model_validate({**block, "name": name})
+        foreign = {field: value for field, value in block.items() if field not in kind.model_fields}
+        if stored:
+            self._report_ignored(name, foreign)
+        else:
+            self._refuse(name, kind, foreign, block)
+        own = {field: value for field, value in block.items() if field not in foreign}
+        return kind.model_validate({**own, "name": name}, context=STORED if stored else None)
+
+    def __get_pydantic_core_schema__(self, source: type[K], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Pydantic's hook: how a field of this type is read and written."""
+        return core_schema.with_info_wrap_validator_function(
+            self._validate,
+            handler(source),
+            serialization=core_schema.plain_serializer_function_ser_schema(self._dump, info_arg=True),
+        )
+
+    def _validate(self, block: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        is_block = isinstance(block, Mapping | self._base)
+        return self.parse(block, stored=info.context == STORED) if is_block else handler(block)
+
+    def _dump(self, kind: K, info: SerializationInfo) -> dict[str, Any]:
+        fields = {name: getattr(kind, name) for name in type(kind).model_fields}
+        values = {**self._flat_copy(), **fields, **(kind.model_extra or {})}
+        if not info.exclude_defaults:
+            return values
+        own = {name: field.get_default(call_default_factory=True) for name, field in type(kind).model_fields.items()}
+        defaults = {**own, **self._flat}
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+
+    def _flat_copy(self) -> dict[str, Any]:
+        return {name: type(value)(value) if isinstance(value, dict) else value for name, value in self._flat.items()}
+
+    def _find_stored(self, name: str) -> type[K]:
+        at_hand = name in self.kinds or name in installed(self.group)
+        return self.find(name) if at_hand else self._absent
+
+    def _refuse(self, name: str, kind: type[K], foreign: Mapping[str, Any], block: Mapping[str, Any]) -> None:
+        """Refuse fields that a kind does not have; in a block with all fields, as it is written down, not their defaults."""
+        whole = block.keys() >= self._flat.keys()
+        for field, value in foreign.items():
+            if whole and field in self._flat and value == self._flat[field]:
+                continue
+            known = [known for known in kind.model_fields if known != "name"]
+            if field not in self._flat:
+                raise PydanticCustomError(
+                    "kind", "{reason}", {"reason": unknown_name("field", field, ["name", *known])}
+                )
+            owners = ", ".join(other for other, kind in self.kinds.items() if field in kind.model_fields)
+            raise PydanticCustomError(
+                "kind",
+                "{reason}",
+                {
+                    "reason": f"{field}={value!r} does nothing: it is of {owners}, and {name} has "
+                    f"{', '.join(known) or 'no fields'}. Leave it out; a sweep that was begun with it goes on without it, "
+                    "with --sweep-id ID"
+                },
+            )
+
+    def _report_ignored(self, name: str, foreign: Mapping[str, Any]) -> None:
+        """Say once of each field that does nothing that it was stored, unless with the default that every block has."""
+        for field, value in foreign.items():
+            line = f"{self.what}: {field}={value!r} is ignored: {name} has no such field"
+            if not (field in self._flat and value == self._flat[field]) and line not in self._said:
+                self._said.add(line)
+                logger.warning("%s", line)
+
+
+def _defined_in_file(what: str, name: str) -> object:
+    file, _, defined = name.rpartition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"{what} {name!r}: there is no file {file}")
+    names = _run_once(Path(file).resolve())
+    if defined not in names:
+        raise ValueError(f"{what} {name!r}: {file} defines no class {defined}")
+    return names[defined]
+
+
+@cache
+def _run_once(file: Path) -> dict[str, Any]:
+    """What a file defines: its classes are the same ones each time, or two equal blocks would differ."""
+    return runpy.run_path(str(file))

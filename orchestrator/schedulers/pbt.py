@@ -1,0 +1,83 @@
+"""Population-based training (Jaderberg et al., 2017): settings that change while a student is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from orchestrator.samplers.base import SamplerConfig
+from orchestrator.schedulers.base import SchedulerConfig
+from trainables.config import AnyTrialConfig, ZeroShotConfig
+
+if TYPE_CHECKING:
+    from orchestrator.schedulers.population import Population
+
+
+class Pbt(SchedulerConfig):
+    """Population-based training: settings change in the course of a training."""
+
+    stops_trials: ClassVar[bool] = False
+    is_population: ClassVar[bool] = True
+
+    name: Literal["pbt"] = "pbt"
+
+    smoothing: Annotated[int, Field(ge=1)] = 3
+    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
+    of noise."""
+
+    population: Annotated[int, Field(ge=2)] = 8
+    """Students that are trained side by side."""
+
+    generations: Annotated[int, Field(ge=2)] = 10
+    """Equal parts of the budget, after each of which the worst students take over state and settings of the best, the
+    settings explored. Each part of each student is a trial of its own: population x generations in all."""
+
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of the population that is replaced after each generation, and share that it is replaced from."""
+
+    @property
+    def num_trials(self) -> int:
+        """See ``SchedulerConfig``."""
+        return self.population * self.generations
+
+    def check(self, config: AnyTrialConfig, *, equal_budget: bool, sampler: SamplerConfig) -> None:
+        """See ``SchedulerConfig``."""
+        if not isinstance(config, ZeroShotConfig):
+            raise ValueError(f"scheduler={self.name} is for zero-shot trials, and these are {config.method}")
+        if equal_budget:
+            raise ValueError(
+                f"scheduler={self.name}: settings change in mid-training, so budget: {{unit: ...}} does not fit; use "
+                "trial: {total_pseudo_batches: ...}"
+            )
+        if sampler.combinations is not None:
+            raise ValueError(
+                f"scheduler={self.name} explores on its own after the first generation; sampler={sampler.name} does not fit"
+            )
+        if self.generations > config.budget:
+            raise ValueError(
+                f"scheduler.generations={self.generations} is more than the {config.budget} pseudo batches of a trial"
+            )
+
+    def trial_of(self, config: AnyTrialConfig) -> AnyTrialConfig:
+        """See ``SchedulerConfig``: each generation's part of a student's training is a trial of its own."""
+        if not isinstance(config, ZeroShotConfig):
+            return config
+        part = max(1, round(config.budget / self.generations))
+        changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
+        return config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
+
+    def build_population(self, *, seed: int, mode: str, trial_name: Callable[[int], str]) -> Population:
+        """See ``SchedulerConfig``."""
+        from orchestrator.schedulers.population import Population  # brings Optuna: half a second
+
+        return Population(
+            size=self.population,
+            generations=self.generations,
+            quantile=self.quantile,
+            smoothing=self.smoothing,
+            seed=seed,
+            mode=mode,
+            trial_name=trial_name,
+        )

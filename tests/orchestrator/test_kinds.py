@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field
+
+from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.errors import ConfigError
+from orchestrator.kinds import Registry
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.base import Decision
+from orchestrator.schedulers.registry import SCHEDULERS
+from search_spaces import preset_names
+from trainables.config import Config
+
+Scalar = str | int | float | bool | None
+
+
+class FlatSampler(Config):
+    """The block as it was before there were kinds: what ids were made from, and what lies on storages."""
+
+    name: Literal["tpe", "gp", "cmaes", "nsgaii", "qmc", "grid", "random"] = "tpe"
+    startup_trials: Annotated[int, Field(ge=1)] = 10
+    arguments: dict[str, Scalar] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default_factory=dict)
+
+
+class FlatScheduler(Config):
+    """Likewise."""
+
+    name: Literal["asha", "median", "pbt", "none"] = "asha"
+    grace: Annotated[float, Field(gt=0, le=1)] = 0.25
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    smoothing: Annotated[int, Field(ge=1)] = 3
+    minimum_trials: Annotated[int, Field(ge=1)] = 5
+    population: Annotated[int, Field(ge=2)] = 8
+    generations: Annotated[int, Field(ge=2)] = 10
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+
+
+class FlatBlocks(Config):
+    sampler: FlatSampler = FlatSampler()
+    scheduler: FlatScheduler = FlatScheduler()
+
+
+SHARES = st.floats(0, 1, exclude_min=True, allow_subnormal=False)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "startup_trials": st.integers(1, 99),
+    "arguments": st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from([1, 0.5, True, None, "x"])),
+    "grid": st.just({"student_steps": [5, 10], "temperature": [1.0, 2, None]}),
+    "grace": SHARES | st.just(1),
+    "reduction_factor": st.integers(2, 9),
+    "smoothing": st.integers(1, 9),
+    "minimum_trials": st.integers(1, 9),
+    "population": st.integers(2, 9),
+    "generations": st.integers(2, 9),
+    "quantile": st.floats(0.01, 0.5),
+}
+
+
+@st.composite
+def blocks(draw: st.DrawFn, registry: Registry[Any]) -> dict[str, Any]:
+    """A block without fields of other kinds."""
+    name = draw(st.sampled_from(list(registry.kinds)))
+    fields = [field for field in registry.kinds[name].model_fields if field != "name"]
+    given_fields = [field for field in fields if field == "grid" or draw(st.booleans())]
+    named = {} if name == registry.names()[0] and draw(st.booleans()) else {"name": name}
+    return named | {field: draw(VALUES[field]) for field in given_fields}
+
+
+def old_id(sweep: SweepConfig, blocks: dict[str, Any]) -> str:
+    """The sweep's id as it was made before there were kinds."""
+    given = sweep._without_limits.model_dump(exclude_defaults=True, exclude={"sampler", "scheduler"})
+    given |= FlatBlocks.model_validate(blocks).model_dump(exclude_defaults=True)
+    identity = {key: value for key, value in given.items() if key in sweep.identity}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return f"{sweep.name}-{digest[:8]}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(sampler=blocks(SAMPLERS), scheduler=blocks(SCHEDULERS))
+def test_no_id_and_nothing_on_storage_changes_with_the_kinds(
+    sampler: dict[str, Any], scheduler: dict[str, Any]
+) -> None:
+    both = {"sampler": sampler, "scheduler": scheduler}
+    flat = FlatBlocks.model_validate(both)
+    parsed = SAMPLERS.parse(sampler), SCHEDULERS.parse(scheduler)
+    sweep = SweepConfig(name="a").model_copy(update={"sampler": parsed[0], "scheduler": parsed[1]})
+    assert sweep.default_sweep_id == old_id(sweep, both)
+    assert {key: sweep.identity[key] for key in both} == flat.model_dump()
+    stored = json.loads(sweep.model_dump_json())
+    assert json.dumps({key: stored[key] for key in both}) == json.dumps(flat.model_dump(mode="json"))
+    # What a session has written down is read again, by itself and as a file.
+    for again in (stored, sweep.model_dump()):
+        assert (SAMPLERS.parse(again["sampler"]), SCHEDULERS.parse(again["scheduler"])) == parsed
+        assert SCHEDULERS.parse(again["scheduler"], stored=True) == parsed[1]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_no_id_of_a_preset_changes_with_the_kinds(preset: str) -> None:
+    sweep = load_sweep(preset)
+    dumped = sweep.model_dump()
+    both = {"sampler": dumped["sampler"], "scheduler": dumped["scheduler"]}
+    assert FlatBlocks.model_validate(both).model_dump() == both
+    assert sweep.default_sweep_id == old_id(sweep, both)
+
+
+@pytest.mark.parametrize("registry", [SAMPLERS, SCHEDULERS], ids=["sampler", "scheduler"])
+def test_blocks_are_written_with_every_field_and_its_default(registry: Registry[Any]) -> None:
+    for name, kind in registry.kinds.items():
+        assert kind.model_fields["name"].default == name
+        for field, info in kind.model_fields.items():
+            if field != "name":
+                default = info.get_default(call_default_factory=True)
+                assert registry._flat.get(field, default) == default, f"{name}.{field}"
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    return tmp_path / "a.yaml"
+
+
+def write(file: Path, **changes: Any) -> str:
+    space = {"temperature": {"type": "float", "low": 1, "high": 4}}
+    file.write_text(yaml.safe_dump({"name": "a", "trial": {"dataset": "digits"}, "space": space, **changes}))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (
+            {"scheduler": {"name": "asha", "population": 9}},
+            "scheduler: population=9 does nothing: it is of pbt, and asha ",
+        ),
+        ({"scheduler": {"population": 9}}, "asha has grace, reduction_factor, smoothing. Leave it out; "),
+        ({"scheduler": {"name": "none", "grace": 0.5}}, "it is of asha, median, and none has no fields"),
+        (
+            {"scheduler": {"name": "asha", "quantile": 0.25}},
+            "quantile=0.25 does nothing",
+        ),  # its default is no use either
+        ({"sampler": {"name": "random", "startup_trials": 99}}, "sampler: startup_trials=99 does nothing"),
+        ({"sampler": {"name": "random", "startup_trials": 99}}, "goes on without it, with --sweep-id ID"),
+        ({"scheduler": {"name": "ahsa"}}, "scheduler: unknown scheduler 'ahsa'; did you mean asha?"),
+        ({"scheduler": {"grase": 1}}, "scheduler: unknown field 'grase'; did you mean grace?"),
+        ({"scheduler": {"grace": 2}}, "scheduler.grace=2: not allowed; grace must be a number > 0, <= 1"),
+        (
+            {"scheduler": {"name": "pbt", "population": 1}},
+            "scheduler.population=1: not allowed; population must be a whole",
+        ),
+        ({"sampler": {"name": "grid", "grid": {"a": []}}}, "sampler.grid.a=[]"),
+        ({"sampler": {"name": "gone.py:Mine"}}, "sampler: sampler 'gone.py:Mine': there is no file gone.py"),
+    ],
+)
+def test_what_a_kind_does_not_have_is_refused_in_a_line(block: dict[str, Any], message: str, sweep_file: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(write(sweep_file, **block))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{sweep_file}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_stored_knob_that_does_nothing_is_said_once_and_ignored(
+    sweep_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = load_sweep(write(sweep_file))
+    stored = json.loads(sweep.model_dump_json())
+    stored["scheduler"]["population"] = 907
+    stored["sampler"] |= {"name": "random", "startup_trials": 908}
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            read = SweepConfig.stored(json.dumps(stored))
+    assert read.scheduler == sweep.scheduler
+    assert sorted(record.getMessage() for record in caplog.records) == [
+        "sampler: startup_trials=908 is ignored: random has no such field",
+        "scheduler: population=907 is ignored: asha has no such field",
+    ]
+    with_it_left_out = load_sweep(write(sweep_file, sampler={"name": "random"}))
+    assert read.identity == with_it_left_out.identity
+
+
+OWN = """
+from typing import Annotated
+from pydantic import Field
+from orchestrator.schedulers.base import BudgetRule, SchedulerConfig
+
+class Strict(SchedulerConfig):
+    "Stops every trial that is worse than a bound."
+    bound: Annotated[float, Field(gt=0)] = 0.5
+    def build(self, *, mode, budget, past_reports=()):
+        return Rule(self.bound, mode=mode, past_reports=past_reports)
+
+class Rule(BudgetRule):
+    def __init__(self, bound, **given):
+        self.bound = bound
+        super().__init__(**given)
+    def _goes_on(self, trial_id, used):
+        return self._values[trial_id][used] > self.bound
+
+class NoScheduler:
+    pass
+"""
+
+
+def test_a_file_beside_the_sweep_brings_a_kind(sweep_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "rules.py"
+    own.write_text(OWN)
+    block = {"name": f"{own}:Strict", "bound": 0.75}
+    sweep = load_sweep(write(sweep_file, scheduler=block))
+    rule = sweep.scheduler.build(mode="max", budget=100)
+    assert rule is not None
+    assert [rule.on_report("a", 10, value) for value in (0.7, 0.8)] == [Decision.STOP, Decision.STOP]
+    assert rule.on_report("b", 10, 0.8) is Decision.CONTINUE
+    assert load_sweep(str(sweep_file)) == sweep
+    assert sweep.default_sweep_id != load_sweep(write(sweep_file, scheduler={**block, "bound": 0.7})).default_sweep_id
+    with pytest.raises(ConfigError, match=r"scheduler.bound=-1"):
+        load_sweep(write(sweep_file, scheduler={**block, "bound": -1}))
+    with pytest.raises(ConfigError, match="unknown field 'bond'; did you mean bound"):
+        load_sweep(write(sweep_file, scheduler={**block, "bond": 1}))
+    with pytest.raises(ConfigError, match="defines no class Stict"):
+        load_sweep(write(sweep_file, scheduler={"name": f"{own}:Stict"}))
+    with pytest.raises(ConfigError, match="expected a subclass of SchedulerConfig"):
+        load_sweep(write(sweep_file, scheduler={"name": f"{own}:NoScheduler"}))
+
+
+def test_a_stored_kind_of_a_file_is_read_without_running_the_file(sweep_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "rules.py"
+    own.write_text(OWN)
+    sweep = load_sweep(write(sweep_file, scheduler={"name": f"{own}:Strict", "bound": 0.75}))
+    own.write_text("raise SystemExit(7)")
+    read = SweepConfig.stored(sweep.model_dump_json())
+    assert read.identity == sweep.identity
+    assert read.scheduler.name == f"{own}:Strict"
+
+
+def test_reading_a_config_loads_no_optuna_and_no_numpy() -> None:
+    """Every kind is read; in a process of its own, since tests have loaded both."""
+    code = """
+import sys
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
+for registry in (SAMPLERS, SCHEDULERS):
+    for name in registry.kinds:
+        registry.parse({"name": name, **({"grid": {"a": [1]}} if "grid" in registry.kinds[name].model_fields else {})})
+print(sorted({"optuna", "numpy", "ray", "torch"} & sys.modules.keys()))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
