@@ -31,8 +31,9 @@ from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_trials
 from orchestrator.run.callbacks.recorder import SweepRecorder
-from orchestrator.run.signals import tune_environment
 from orchestrator.run.sweep import run_sweep
+from orchestrator.run.tune import tune_environment
+from orchestrator.search.trial_queue import SweepTrial
 from orchestrator.storage import open_storage
 from trainables.metrics import METRICS
 from trainables.profiling.dummies import dummy_splits, dummy_teacher
@@ -151,16 +152,16 @@ def ours(trials: int) -> tuple[Side, int]:
     ends = EndTimes()
 
     class Recorder(SweepRecorder):
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            super().on_trial_complete(iteration, trials, trial, **info)
+        def on_trial_end(self, trial: SweepTrial) -> None:
+            super().on_trial_end(trial)
             ends.times.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as storage:
         sweep = make_sweep(storage, trials)
         with (
-            patch("orchestrator.run.session.TrialTrainable", Costless),
+            patch("orchestrator.run.tune.TrialTrainable", Costless),
             patch("orchestrator.run.session.prepare_inputs", lambda *args, **kwargs: stand_in_inputs(sweep)),
-            patch("orchestrator.run.session.tune.with_parameters", lambda trainable, **kwargs: trainable),
+            patch("orchestrator.run.tune.tune.with_parameters", lambda trainable, **kwargs: trainable),
             patch("orchestrator.run.session.SweepRecorder", Recorder),
         ):
             start = time.perf_counter()

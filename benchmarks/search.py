@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import optuna
+from optuna.storages import InMemoryStorage
 from rich.console import Console
 
 from orchestrator.analysis.confirmation import Confirmation
@@ -27,7 +27,8 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.space import published_settings, survey_space
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy
+from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
 from trainables.compute.flops import pseudo_batch_flops
@@ -50,11 +51,12 @@ def trials_within(sweep: SweepConfig, flops: float) -> int:
     """How many whole trials of random search, whose settings follow from the seed alone, fit into so much work."""
     space = resolve_space(sweep.space)
     first = published_settings(survey_space(space, sweep, forbidden=()), ZeroShotConfig)
-    searcher = StudySearcher(optuna.create_study(), sweep, space, sweep_id="dry-run", first=first)
+    search = SweepSearch(
+        SweepStudy.create("dry-run", InMemoryStorage(), modes=["max"]), sweep, space, sweep_id="dry-run", first=first
+    )
     spent, count = 0.0, 0
-    while isinstance(suggestion := searcher.suggest("x"), dict):
-        settings = {name: suggestion[name] for name in ZeroShotConfig.model_fields}
-        config = ZeroShotConfig.model_validate(settings)
+    while (trial := search.suggest()) is not None:
+        config = ZeroShotConfig.model_validate(trial.settings)
         spent += config.total_pseudo_batches * pseudo_batch_flops(config)
         if spent > flops:
             break

@@ -21,8 +21,8 @@ from cluster.session import ray_session
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_reports
-from orchestrator.run.signals import tune_environment
 from orchestrator.run.sweep import run_sweep
+from orchestrator.run.tune import tune_environment
 from orchestrator.storage import open_storage
 
 REPORTS_EACH = 5

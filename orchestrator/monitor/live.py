@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
@@ -102,3 +104,29 @@ class Progress:
     def _say(self, line: str) -> None:
         if not self._live:
             Output(self.console).say(line)
+
+
+class _Shown(logging.Handler):
+    """Gives messages to a function that prints them."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+@contextmanager
+def warnings_shown(console: Console) -> Iterator[None]:
+    """Print what the package warns of (storage that keeps it waiting, results that cannot be read) above the display.
+
+    Without this, as in programs of others, Python's logging prints it to standard error.
+    """
+    logger = logging.getLogger("zskt")
+    handler = _Shown(Output(console).warn)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

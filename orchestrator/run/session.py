@@ -6,18 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-import optuna
 import pyarrow as pa
 import ray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
-from ray import tune
 from rich.console import Console
 
-from cluster.preemption import draining, leaving
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.costs.limit import SpendingLimit
@@ -28,9 +24,11 @@ from orchestrator.output import Output
 from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.results.sessions import session_row
-from orchestrator.run.callbacks.pending import WaitingWatch
-from orchestrator.run.callbacks.recorder import SessionStopper, SweepRecorder
-from orchestrator.run.callbacks.watchdog import HungWatch
+from orchestrator.run.backend import TrialWork
+from orchestrator.run.callbacks.base import TrialCallback
+from orchestrator.run.callbacks.pending import PendingWatchdog
+from orchestrator.run.callbacks.recorder import SweepRecorder
+from orchestrator.run.callbacks.watchdog import StallWatchdog
 from orchestrator.run.checks import (
     check_countable,
     check_precision_here,
@@ -40,22 +38,21 @@ from orchestrator.run.checks import (
 from orchestrator.run.gpu_sharing import Sharing
 from orchestrator.run.gpu_sharing_measurement import settle_sharing
 from orchestrator.run.outage import stopped
-from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.run.ray_backend import ask_node, own_places
+from orchestrator.run.tune import run_trials
+from orchestrator.schedulers.base import StoppingRule
 from orchestrator.search.outcomes import ended_state
-from orchestrator.search.schedulers import TuneScheduler
 from orchestrator.search.space import published_settings
-from orchestrator.search.study import ended_trials, past_reports
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy, ended_trials, past_reports
+from orchestrator.search.sweep_search import SessionHealth, SweepSearch
 from orchestrator.search.warm_start import past_trials
 from orchestrator.search.workload import Agenda
 from orchestrator.storage import layout, shown
 from search_spaces import SearchSpace
 from trainables.profiling.timing import flops_per_second
-from trainables.ray_trainables import TrialTrainable
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
-from trainables.trial_result import GPUS, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +64,7 @@ class Driver:
     space: SearchSpace
     domains: dict[str, BaseDistribution]
     store: ObjectStore
-    study: optuna.Study
+    study: SweepStudy
     writer: ResultWriter
     console: Console
     agenda: Agenda
@@ -190,17 +187,19 @@ class Driver:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
 
     def _fit(self, inputs: TrialInputs, session: RaySession) -> None:
-        searcher = StudySearcher(
+        health = SessionHealth()
+        search = SweepSearch(
             self.study,
             self.sweep,
             self.space,
             sweep_id=self.sweep_id,
+            health=health,
             first=self._published_settings(),
             settled=self.agenda.settled,
             failed=self.agenda.failed,
             past=list((self.past or {}).values()),
             may_start=self.limit.allows_another,
-            warn=lambda line: self.say(f"warning: {line}"),
+            warn=self._warn,
         )
         progress = Progress(
             console=self.console,
@@ -215,97 +214,75 @@ class Driver:
             value = trial.values[0] if trial.values else None
             key, state = layout.trial_name(trial.number), ended_state(trial)
             progress.recall(key, trial.params, value, state=state, feasible=feasible)
-        hung = HungWatch(self.sweep.hung)
         recorder = SweepRecorder(
             sweep=self.sweep,
             writer=self.writer,
-            searcher=searcher,
+            search=search,
             inputs=inputs,
             progress=progress,
             expenses=self.limit.expenses,
-            explain=hung.explain,
         )
-        tuner = tune.Tuner(
-            self._trainable(inputs, session),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=self._scheduler(),
-                num_samples=-1,  # the searcher says when it is finished
-                max_concurrent_trials=self._concurrency(
-                    session
-                ),  # so many also wait for machines that are being started
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.config["trial_id"],
-                trial_dirname_creator=lambda trial: trial.config["trial_id"],
-            ),
-            run_config=tune.RunConfig(
-                name=self.sweep_id,
-                storage_path=str(session.folder / "tune"),
-                failure_config=tune.FailureConfig(max_failures=self.sweep.max_failures),
-                callbacks=[recorder, hung, *self._watchers()],  # hung forgets what the recorder asks it
-                stop=SessionStopper(searcher, self.until),
-                verbose=0,
-            ),
-        )
-        with progress, terminate_like_interrupt() as interrupted:
-            tuner.fit()
-        if searcher.ended_by:
-            if interrupted() and not isinstance(searcher.ended_by, ConfigError):
-                raise stopped(self.sweep.storage) from searcher.ended_by
-            raise searcher.ended_by
-
-    def _watchers(self) -> list[tune.Callback]:
-        """What else follows the trials."""
-        waiting = WaitingWatch(
+        hung = StallWatchdog(self.sweep.hung, ask=ask_node)
+        pending = PendingWatchdog(
             cpus=self.sweep.resources.cpu,
             gpus=self.sweep.gpus_per_trial,
-            warn=lambda line: self.say(f"warning: {line}"),
+            warn=self._warn,
+            there=ray.cluster_resources,
+            free=ray.available_resources,
+            placed=own_places,
         )
+        work = TrialWork(
+            sweep=self.sweep,
+            sweep_id=self.sweep_id,
+            search=search,
+            rule=self._rule(),
+            callbacks=[recorder, hung, pending, *self._tensorboard()],
+            inputs=inputs,
+            storage=self._storage(),
+            warn=self._warn,
+            until=self.until or {},
+        )
+        with progress:
+            interrupted = run_trials(
+                work,
+                folder=session.folder,
+                concurrency=self._concurrency(session),
+                explain=hung.explain,
+                borrow_credentials=session.borrow_credentials,
+            )
+        if health.failure:
+            if interrupted and not isinstance(health.failure, ConfigError):
+                raise stopped(self.sweep.storage) from health.failure
+            raise health.failure
+
+    def _warn(self, line: str) -> None:
+        self.say(f"warning: {line}")
+
+    def _tensorboard(self) -> list[TrialCallback]:
         if not self.sweep.tensorboard:
-            return [waiting]
+            return []
         from orchestrator.run.callbacks.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
 
         folder = tensorboard_folder(self.store, self.sweep_id)
         self.say(f"TensorBoard files: {folder}")
-        return [waiting, TensorBoardWriter(folder)]
+        return [TensorBoardWriter(folder)]
 
-    def _trainable(self, inputs: TrialInputs, session: RaySession) -> type[TrialTrainable]:
+    def _storage(self) -> TrialStorage:
         kept_in = self.store.below(layout.checkpoint_folder(self.sweep_id))
-        storage = TrialStorage(
+        return TrialStorage(
             sweep_id=self.sweep_id,
             checkpoints=CheckpointStore(kept_in, keep=self.sweep.checkpoints_kept),
             students=StudentStore(self.store.below(layout.STUDENTS)),
             curves=self.store.below(layout.sweep_folder("transition_curves", self.sweep_id)),
             snapshots=self.store.below(layout.sweep_folder("snapshots", self.sweep_id)),
         )
-        trainable = tune.with_parameters(
-            TrialTrainable,
-            inputs=inputs,
-            storage=storage,
-            checkpoint_seconds=self.sweep.checkpoint_seconds,
-            leaving=leaving,
-            draining=draining,
-            borrow_credentials=session.borrow_credentials,
-        )
-        cpus, gpus = self.sweep.resources.cpu, self.sweep.gpus_per_trial
 
-        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-            return tune.PlacementGroupFactory([{"CPU": cpus, "GPU": config.get(GPUS, gpus)}])
-
-        with_resources: type[TrialTrainable] = tune.with_resources(trainable, resources)
-        return with_resources
-
-    def _scheduler(self) -> TuneScheduler | None:
+    def _rule(self) -> StoppingRule | None:
         if self.sweep.objective is None:
             return None
-        rule = self.sweep.scheduler.build(
+        return self.sweep.scheduler.build(
             mode=self.sweep.mode, budget=self.sweep.trial_budget, past_reports=past_reports(self.study)
         )
-        if rule is None:
-            return None
-        # Tune pickles schedulers, and the driver holds locks.
-        used = partial(_budget_used, self.sweep)
-        return TuneScheduler(rule, objective=self.sweep.objective, used=used)
 
     def _concurrency(self, session: RaySession) -> int:
         try:
@@ -328,7 +305,3 @@ class Driver:
                 at=at,
             )
         )
-
-
-def _budget_used(sweep: SweepConfig, settings: Mapping[str, Any], result: Mapping[str, Any]) -> int:
-    return sweep.budget_used(parse_settings(settings), result)

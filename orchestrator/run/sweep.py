@@ -21,13 +21,15 @@ from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ClusterError
+from orchestrator.monitor.live import warnings_shown
 from orchestrator.monitor.webhook import Notifier, webhook
 from orchestrator.output import Output
 from orchestrator.results import ResultWriter
 from orchestrator.run.checks import check_before_start, check_checkpoints
 from orchestrator.run.outage import storage_failed, wait_for_storage
 from orchestrator.run.session import Driver
-from orchestrator.run.signals import terminate_like_interrupt, tune_environment, warnings_shown
+from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.run.tune import tune_environment
 from orchestrator.search.recovery import rebuild_study
 from orchestrator.search.repair import restore_rows
 from orchestrator.search.space import surveyed_space

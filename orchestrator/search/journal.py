@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
 from trainables.storage.object_store import ObjectStore
@@ -74,14 +73,6 @@ class BatchedJournal(BaseJournalBackend):
         if self._unpublished:
             self._backend.append_logs(self._unpublished)
             self._unpublished = []
-
-
-@contextmanager
-def one_step(study: optuna.Study) -> Iterator[None]:
-    """Publish together what happens to a study within."""
-    journal = getattr(study._storage, "_backend", None)
-    with journal.together() if isinstance(journal, BatchedJournal) else nullcontext():
-        yield
 
 
 class WatchedJournal(BaseJournalBackend):

@@ -7,11 +7,12 @@ before anything acts on it, so a driver that dies leaves nothing half known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
@@ -32,7 +33,73 @@ DIVERGED_ATTRIBUTE = "diverged"
 """Under which it keeps that a trial has not failed of an error but came to numbers without end, as it would again."""
 
 
-def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> optuna.Study:
+class SweepStudy(optuna.Study):
+    """The study of one sweep, with its storage and the journal that the storage keeps.
+
+    Optuna's own ``Study`` cannot go on with a trial of an earlier process, keep one report of a trial with several
+    objectives, or publish several steps as one.
+    """
+
+    def __init__(self, name: str, storage: BaseStorage, journal: BatchedJournal | None = None) -> None:
+        """Open a study that the storage has.
+
+        Args:
+            name: The study's.
+            storage: Optuna's.
+            journal: What the storage writes to. Defaults to none: each step is published by itself.
+        """
+        super().__init__(name, storage)
+        self.storage = storage
+        self._journal = journal
+        self._id = storage.get_study_id_from_name(name)
+
+    @classmethod
+    def create(
+        cls, name: str, storage: BaseStorage, *, modes: Iterable[str], journal: BatchedJournal | None = None
+    ) -> SweepStudy:
+        """Create a study, or continue the one of that name.
+
+        Args:
+            name: The study's.
+            storage: Optuna's.
+            modes: ``max`` or ``min`` for each objective; none where nothing is compared.
+            journal: See ``__init__``.
+        """
+        optuna.create_study(
+            storage=storage,
+            study_name=name,
+            directions=["maximize" if mode == "max" else "minimize" for mode in modes] or ["maximize"],
+            load_if_exists=True,
+        )
+        return cls(name, storage, journal)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Publish together what happens to the study within the block."""
+        with self._journal.together() if self._journal else nullcontext():
+            yield
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """Return a trial as it stands."""
+        return self.storage.get_trial(self._id_of(number))
+
+    def resume(self, number: int) -> optuna.Trial:
+        """Return a trial that was asked for and has not ended."""
+        return optuna.Trial(self, self._id_of(number))
+
+    def keep_report(self, number: int, done: int, value: float) -> None:
+        """Keep the objective of a trial after so much of its budget; the first that comes counts.
+
+        It is what ``Trial.report`` does, which declines where there are several objectives.
+        """
+        if done not in self.frozen(number).intermediate_values:
+            self.storage.set_trial_intermediate_value(self._id_of(number), done, value)
+
+    def _id_of(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> SweepStudy:
     """Create or continue the study of a sweep, named after it.
 
     On a local disk the journal is the one file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
@@ -45,12 +112,8 @@ def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> op
     """
     folder = layout.study_folder(sweep_id)
     path = local_path(store, f"{folder}/journal.log")
-    return optuna.create_study(
-        storage=JournalStorage(BatchedJournal(file_journal(path) if path else gathered_journal(store.below(folder)))),
-        study_name=sweep_id,
-        directions=["maximize" if mode == "max" else "minimize" for mode in modes] or ["maximize"],
-        load_if_exists=True,
-    )
+    journal = BatchedJournal(file_journal(path) if path else gathered_journal(store.below(folder)))
+    return SweepStudy.create(sweep_id, JournalStorage(journal), modes=modes, journal=journal)
 
 
 def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:

@@ -1,15 +1,17 @@
-"""What the driver does with Tune's events, without Tune."""
+"""What a session does with the events of its trials as Tune tells of them, without Tune."""
 
 from __future__ import annotations
 
 import io
 import math
+import pickle
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -18,12 +20,14 @@ from orchestrator.errors import ConfigError
 from orchestrator.monitor.live import Progress
 from orchestrator.results import ResultWriter, read_reports, read_trials
 from orchestrator.results.recoveries import causes_of, in_words
-from orchestrator.run.callbacks.recorder import SessionStopper, SweepRecorder
+from orchestrator.run.callbacks.recorder import SweepRecorder
 from orchestrator.run.checks import check_first_report
+from orchestrator.run.tune import SessionStopper, TuneCallback, TuneSearcher
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from tests.conftest import make_inputs, tiny_settings
+from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import report
 from trainables.errors import StorageOutageError
 from trainables.storage.object_store import ObjectStore
@@ -38,7 +42,7 @@ class Session:
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.study = open_study(store, "sweep-a", modes=["max"])
-        self.searcher = StudySearcher(self.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
+        self.search = SweepSearch(self.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
         self.writer = ResultWriter(store, "sweep-a")
         self.out = io.StringIO()
         progress = Progress(
@@ -47,19 +51,22 @@ class Session:
             searched=["temperature"],
             num_trials=lambda: 3,
         )
-        self.recorder = SweepRecorder(
+        recorder = SweepRecorder(
             sweep=SWEEP,
             writer=self.writer,
-            searcher=self.searcher,
+            search=self.search,
             inputs=make_inputs(*SWEEP.configs()),
             progress=progress,
         )
+        self.recorder = TuneCallback([recorder])
 
     def start(self) -> Any:
-        config = self.searcher.suggest("tune's id")
-        assert isinstance(config, dict)
-        trial = SimpleNamespace(
-            config=config, error_file=None, trial_id="tune's id", run_metadata=SimpleNamespace(num_failures=0)
+        trial: Any = SimpleNamespace(
+            config=suggest(self.search),
+            error_file=None,
+            pickled_error_file=None,
+            trial_id="tune's id",
+            run_metadata=SimpleNamespace(num_failures=0),
         )
         self.recorder.on_trial_start(0, [], trial)
         return trial
@@ -122,7 +129,7 @@ def test_a_trial_whose_machine_is_lost_before_it_began_is_run_again_and_has_not_
 ) -> None:
     trial = session.start()
     others = [session.start(), session.start()]
-    assert session.searcher.suggest("x") is None
+    assert session.search.suggest() is None
     trial.error_file = tmp_path / "error.txt"
     trial.error_file.write_text(
         "Failure # 1 (occurred at ...)\nThe actor is dead because its node has died. Node Id: 1\n"
@@ -135,7 +142,7 @@ def test_a_trial_whose_machine_is_lost_before_it_began_is_run_again_and_has_not_
     for ending in (again, *others):
         session.report(ending, 4)
         session.recorder.on_trial_complete(0, [], ending)
-    assert session.searcher.suggest("x") == "FINISHED"
+    assert session.search.suggest() is None and not session.search.running
     assert [(row["state"], row["recoveries"]) for row in session.rows()] == [("completed", n) for n in (1, 0, 0)]
 
 
@@ -241,7 +248,7 @@ def test_the_row_is_safe_before_the_study_is_told(session: Session, monkeypatch:
     trial = session.start()
     session.report(trial, 4)
     rows_when_told: list[int] = []
-    monkeypatch.setattr(session.searcher, "tell", lambda *_, **__: rows_when_told.append(len(session.rows())))
+    monkeypatch.setattr(session.search, "tell", lambda *_, **__: rows_when_told.append(len(session.rows())))
     session.recorder.on_trial_complete(0, [], trial)
     assert rows_when_told == [1]
 
@@ -251,7 +258,7 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     failing: str, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = session.start(), session.start()
-    stopper = SessionStopper(session.searcher)
+    stopper = SessionStopper(session.search.health)
     session.report(first, 2)
     assert not stopper.stop_all()
 
@@ -262,16 +269,14 @@ def test_when_storage_fails_the_session_ends_and_trials_stay_running(
     session.report(first, 4)
     session.recorder.on_trial_complete(0, [], first)
     assert stopper.stop_all()
-    assert "No space left" in str(session.searcher.ended_by)
+    assert "No space left" in str(session.search.health.failure)
     # Tune now ends what runs; none of it may be taken for a trial's own end.
     monkeypatch.undo()
     session.recorder.on_trial_complete(0, [], second)
     session.recorder.on_trial_error(0, [], second)
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING] * 2
-    assert [StudySearcher(session.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a").suggest("x")] == [
-        first.config
-    ]
+    assert suggest(SweepSearch(session.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")) == first.config
 
 
 @pytest.mark.parametrize("hook", ["on_trial_recover", "on_trial_error"])
@@ -282,21 +287,39 @@ def test_a_trial_that_could_not_reach_storage_has_not_failed(hook: str, session:
         "Traceback ...\ntrainables.errors.StorageOutageError: storage did not answer for 600 s\n"
     )
     getattr(session.recorder, hook)(0, [], trial)
-    assert SessionStopper(session.searcher).stop_all()
-    assert isinstance(session.searcher.ended_by, StorageOutageError), "what a sweep is paused for"
-    assert str(session.searcher.ended_by) == "storage did not answer for 600 s"
+    assert SessionStopper(session.search.health).stop_all()
+    assert isinstance(session.search.health.failure, StorageOutageError), "what a sweep is paused for"
+    assert str(session.search.health.failure) == "storage did not answer for 600 s"
     session.recorder.on_trial_error(0, [], trial)
     assert session.rows() == []
     assert session.states() == [TrialState.RUNNING]
-    assert session.searcher.suggest("x") is None, "nothing is asked of a storage that is away"
+    assert session.search.suggest() is None, "nothing is asked of a storage that is away"
 
 
-def test_a_trial_of_which_no_more_is_wanted_ends_there(session: Session) -> None:
-    stopper = SessionStopper(session.searcher, {"pseudo_batches": 70})
-    assert [stopper("x", {"pseudo_batches": done}) for done in (60, 70, 80)] == [False, True, True]
-    assert not stopper("x", {"failure": "ValueError: no"})
-    assert not SessionStopper(session.searcher)("x", {"pseudo_batches": 70})
-    assert not stopper.stop_all()
+def test_an_error_that_ray_has_kept_is_known_by_its_type(session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    outage = StorageOutageError("storage did not answer for 600 s")
+    trial.pickled_error_file = tmp_path / "error.pkl"
+    trial.pickled_error_file.write_bytes(ray.cloudpickle.dumps(ray.exceptions.RayTaskError("step", "...", outage)))
+    session.recorder.on_trial_error(0, [], trial)
+    assert isinstance(session.search.health.failure, StorageOutageError)
+    assert str(session.search.health.failure) == "storage did not answer for 600 s"
+    assert not trial.pickled_error_file.exists(), "it would be taken for the next one"
+
+
+def test_an_error_that_only_speaks_of_an_outage_is_the_trials_own(session: Session, tmp_path: Path) -> None:
+    trial = session.start()
+    trial.error_file, trial.pickled_error_file = tmp_path / "error.txt", tmp_path / "error.pkl"
+    error = ValueError("no StorageOutageError: is meant")
+    trial.error_file.write_text(f"Traceback ...\nValueError: {error}\n")
+    trial.pickled_error_file.write_bytes(ray.cloudpickle.dumps(ray.exceptions.RayTaskError("step", "...", error)))
+    session.recorder.on_trial_error(0, [], trial)
+    assert session.search.health.failure is None
+    assert [row["state"] for row in session.rows()] == ["failed"]
+
+
+def test_what_tune_pickles_of_a_session_holds_nothing(session: Session) -> None:
+    assert len(pickle.dumps([session.recorder, TuneSearcher(session.search)])) < 1000
 
 
 def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +327,8 @@ def test_a_study_that_cannot_be_written_ends_the_session(session: Session, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(session.study, "ask", full)
-    assert session.searcher.suggest("x") is None
-    assert SessionStopper(session.searcher).stop_all()
+    assert session.search.suggest() is None
+    assert SessionStopper(session.search.health).stop_all()
 
 
 def test_a_number_that_is_none_is_a_row_but_not_for_the_study(session: Session) -> None:
@@ -318,12 +341,12 @@ def test_a_number_that_is_none_is_a_row_but_not_for_the_study(session: Session) 
 def test_the_first_report_without_what_is_searched_by_ends_the_session(session: Session) -> None:
     first, second = session.start(), session.start()
     session.report(first, 2)
-    assert not SessionStopper(session.searcher).stop_all()
+    assert not SessionStopper(session.search.health).stop_all()
     session.report(second, 2, validation_accuracy=None)
-    assert SessionStopper(session.searcher).stop_all()
-    assert isinstance(session.searcher.ended_by, ConfigError)
+    assert SessionStopper(session.search.health).stop_all()
+    assert isinstance(session.search.health.failure, ConfigError)
     assert "validation_accuracy is optimised, and the first report of t0001 is without it. Student's top-1" in str(
-        session.searcher.ended_by
+        session.search.health.failure
     )
     for trial in (first, second):  # Tune ends them
         session.recorder.on_trial_complete(0, [], trial)

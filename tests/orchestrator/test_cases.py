@@ -8,12 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from ray.tune.search import Searcher
 
 from orchestrator.analysis.cases import read_cases, settled_elsewhere
 from orchestrator.config import Assignment, SweepConfig
@@ -21,9 +19,11 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import preset_names, resolve_space
 from tests.conftest import tiny_settings
+from tests.orchestrator.searches import new_study, next_trial, suggest
 from tests.orchestrator.test_results import NOW, trial
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.storage.object_store import ObjectStore
@@ -43,29 +43,19 @@ def sweep_of(**changes: Any) -> SweepConfig:
     return SweepConfig.model_validate({"name": "few-shot", **FEW_SHOT, **changes})
 
 
-def searcher_on(
-    study: optuna.Study, sweep: SweepConfig, settled: dict[Assignment, str] | None = None, failed: Collection[int] = ()
-) -> StudySearcher:
-    return StudySearcher(study, sweep, resolve_space({}), sweep_id="here", settled=settled, failed=failed)
+def search_on(
+    study: SweepStudy, sweep: SweepConfig, settled: dict[Assignment, str] | None = None, failed: Collection[int] = ()
+) -> SweepSearch:
+    return SweepSearch(study, sweep, resolve_space({}), sweep_id="here", settled=settled, failed=failed)
 
 
-def new_study() -> optuna.Study:
-    return optuna.create_study(direction="maximize")
-
-
-def asked(searcher: StudySearcher) -> dict[str, Any]:
-    suggestion = searcher.suggest("tune's id")
-    assert isinstance(suggestion, dict)
-    return suggestion
-
-
-def order(searcher: StudySearcher, *, end: bool = True) -> list[tuple[str, int]]:
+def order(search: SweepSearch, *, end: bool = True) -> list[tuple[str, int]]:
     """What is asked for until there is nothing to be had."""
     found = []
-    while isinstance(suggestion := searcher.suggest("x"), dict):
+    while suggestion := next_trial(search):
         found.append((suggestion["case"], suggestion["seed"]))
         if end:
-            searcher.tell(suggestion["trial_id"], "completed", {})
+            search.tell(suggestion["trial_id"], "completed", {})
     return found
 
 
@@ -106,7 +96,7 @@ def test_only_may_name_cases_in_any_order_and_twice() -> None:
 
 def test_a_case_may_stand_before_the_one_that_it_starts_from() -> None:
     cases = {name: FEW_SHOT["cases"][name] for name in ("fine-tuned", "zero-shot")}
-    assert order(searcher_on(new_study(), sweep_of(cases=cases, seeds=[0]))) == [("zero-shot", 0), ("fine-tuned", 0)]
+    assert order(search_on(new_study(), sweep_of(cases=cases, seeds=[0]))) == [("zero-shot", 0), ("fine-tuned", 0)]
 
 
 def test_what_is_for_cases_is_refused_for_a_search() -> None:
@@ -194,58 +184,58 @@ def test_teachers_by_architecture_are_every_trials_checkpoint() -> None:
 
 
 def test_seeds_come_in_turn_and_a_case_waits_for_the_student_that_it_starts_from() -> None:
-    searcher = searcher_on(new_study(), sweep_of())
-    first, second = asked(searcher), asked(searcher)
+    search = search_on(new_study(), sweep_of())
+    first, second = suggest(search), suggest(search)
     # The fine-tuned case is next, but its zero-shot student is still being trained: others go first.
     assert [(s["case"], s["seed"]) for s in (first, second)] == [("zero-shot", 0), ("scratch", 0)]
-    assert [asked(searcher)["case"] for _ in range(2)] == ["zero-shot", "scratch"]
-    assert searcher.suggest("x") is None
-    searcher.tell(first["trial_id"], "completed", {})
-    tuned = asked(searcher)
+    assert [suggest(search)["case"] for _ in range(2)] == ["zero-shot", "scratch"]
+    assert search.suggest() is None
+    search.tell(first["trial_id"], "completed", {})
+    tuned = suggest(search)
     assert (tuned["case"], tuned["seed"], tuned["initial_student"]) == ("fine-tuned", 0, f"here/{first['trial_id']}")
-    assert searcher.suggest("x") is None
-    searcher.tell("t0002", "failed", {})
+    assert search.suggest() is None
+    search.tell("t0002", "failed", {})
     # Its student will never come; the trial says so when it is built.
-    assert asked(searcher)["initial_student"] == "here/t0002"
+    assert suggest(search)["initial_student"] == "here/t0002"
     for trial_id in ("t0001", "t0003", "t0004", "t0005"):
-        assert searcher.suggest("x") is None
-        searcher.tell(trial_id, "completed", {})
-    assert searcher.suggest("x") == Searcher.FINISHED
+        assert search.suggest() is None
+        search.tell(trial_id, "completed", {})
+    assert search.suggest() is None and not search.running
 
 
 def test_a_later_session_runs_what_is_left_and_more_seeds_extend_it() -> None:
     study = new_study()
-    first = searcher_on(study, sweep_of())
-    running = [asked(first), asked(first)]
+    first = search_on(study, sweep_of())
+    running = [suggest(first), suggest(first)]
     first.tell(running[1]["trial_id"], "completed", {})
-    second = searcher_on(study, sweep_of())
-    assert asked(second) == running[0]
+    second = search_on(study, sweep_of())
+    assert suggest(second) == running[0]
     second.tell(running[0]["trial_id"], "completed", {})
     assert order(second) == [("fine-tuned", 0), ("zero-shot", 1), ("fine-tuned", 1), ("scratch", 1)]
-    assert order(searcher_on(study, sweep_of(seeds=[0, 1, 2], only=["scratch"]))) == [("scratch", 2)]
+    assert order(search_on(study, sweep_of(seeds=[0, 1, 2], only=["scratch"]))) == [("scratch", 2)]
     assert {t.state for t in study.trials} == {TrialState.COMPLETE}
 
 
 def test_what_failed_runs_once_more_before_what_starts_from_it() -> None:
     study = new_study()
-    first = searcher_on(study, sweep_of(seeds=[0]))
-    zero_shot, scratch = asked(first), asked(first)
+    first = search_on(study, sweep_of(seeds=[0]))
+    zero_shot, scratch = suggest(first), suggest(first)
     first.tell(scratch["trial_id"], "completed", {})
     first.tell(zero_shot["trial_id"], "failed", {})
-    first.tell(asked(first)["trial_id"], "failed", {})  # fine-tuned: there was no student to start from
-    assert first.suggest("x") == Searcher.FINISHED
-    second = searcher_on(study, sweep_of(seeds=[0]), failed={0, 2})
-    again = asked(second)
+    first.tell(suggest(first)["trial_id"], "failed", {})  # fine-tuned: there was no student to start from
+    assert first.suggest() is None and not first.running
+    second = search_on(study, sweep_of(seeds=[0]), failed={0, 2})
+    again = suggest(second)
     assert (again["case"], again["trial_id"]) == ("zero-shot", "t0003")
-    assert second.suggest("x") is None
+    assert second.suggest() is None
     second.tell("t0003", "completed", {})
-    assert asked(second)["initial_student"] == "here/t0003"
+    assert suggest(second)["initial_student"] == "here/t0003"
 
 
 def test_a_running_trial_of_a_case_that_is_not_wanted_now_stays_as_it_is() -> None:
     study = new_study()
-    asked(searcher_on(study, sweep_of()))
-    assert order(searcher_on(study, sweep_of(only=["scratch"]))) == [("scratch", 0), ("scratch", 1)]
+    suggest(search_on(study, sweep_of()))
+    assert order(search_on(study, sweep_of(only=["scratch"]))) == [("scratch", 0), ("scratch", 1)]
     assert study.trials[0].state is TrialState.RUNNING
 
 
@@ -255,17 +245,17 @@ def test_a_trial_whose_driver_died_early_gets_an_assignment(settled_config: bool
     trial = study.ask()
     if settled_config:  # it died between the two things that are kept
         trial.set_user_attr("assignment", {"case": "scratch", "seed": 1})
-    found = order(searcher_on(study, sweep_of()))
+    found = order(search_on(study, sweep_of()))
     assert found[0] == (("scratch", 1) if settled_config else ("zero-shot", 0))
     assert len(found) == len(set(found)) == 6
 
 
 def test_what_another_sweep_has_is_not_run_and_its_student_is_used() -> None:
     settled = {Assignment(case="zero-shot", seed=seed): f"other/t000{seed}" for seed in (0, 1)}
-    searcher = searcher_on(new_study(), sweep_of(), settled)
-    tuned = asked(searcher)
+    search = search_on(new_study(), sweep_of(), settled)
+    tuned = suggest(search)
     assert (tuned["case"], tuned["initial_student"]) == ("fine-tuned", "other/t0000")
-    assert ("zero-shot", 0) not in order(searcher)
+    assert ("zero-shot", 0) not in order(search)
 
 
 # What is read back.

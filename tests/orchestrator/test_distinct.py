@@ -8,9 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
 from rich.console import Console
 
 from cluster.session import RaySession
@@ -22,11 +20,12 @@ from orchestrator.run.session import Driver
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
 from orchestrator.search.outcomes import EndState
 from orchestrator.search.space import survey_space
-from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy, open_study
+from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.workload import Agenda
 from search_spaces import SearchSpace, resolve_space
 from tests.orchestrator.sampler_blocks import sampler_block
+from tests.orchestrator.searches import new_study, next_trial
 from trainables.storage.object_store import ObjectStore
 
 TWO = {"student_steps": {"type": "categorical", "choices": [10, 20]}}
@@ -43,23 +42,17 @@ def sweep_of(space: Any, *, num_trials: int, **changes: Any) -> SweepConfig:
     return SweepConfig.model_validate({**values, "sampler": {"name": "random"}, **changes})
 
 
-def searcher_on(
-    study: optuna.Study, sweep: SweepConfig, space: SearchSpace | None = None, **more: Any
-) -> StudySearcher:
-    return StudySearcher(study, sweep, space or resolve_space(sweep.space), sweep_id="a", **more)
+def search_on(study: SweepStudy, sweep: SweepConfig, space: SearchSpace | None = None, **more: Any) -> SweepSearch:
+    return SweepSearch(study, sweep, space or resolve_space(sweep.space), sweep_id="a", **more)
 
 
-def new_study() -> optuna.Study:
-    return optuna.create_study(direction="maximize")
-
-
-def run(searcher: StudySearcher, *, trials: int = 99, state: EndState = "completed") -> list[tuple[Any, ...]]:
+def run(search: SweepSearch, *, trials: int = 99, state: EndState = "completed") -> list[tuple[Any, ...]]:
     """Settings of the trials that are asked for, until there are none or so many."""
     asked: list[tuple[Any, ...]] = []
-    while len(asked) < trials and isinstance(found := searcher.suggest("x"), dict):
+    while len(asked) < trials and (found := next_trial(search)):
         asked.append(tuple(found[field] for field in ("student_steps", "batch_size", "temperature")))
-        searcher.report(found["trial_id"], 10, 0.01 * found["student_steps"])
-        searcher.tell(found["trial_id"], state, {"validation_accuracy": 0.01 * found["student_steps"]})
+        search.report(found["trial_id"], 10, 0.01 * found["student_steps"])
+        search.tell(found["trial_id"], state, {"validation_accuracy": 0.01 * found["student_steps"]})
     return asked
 
 
@@ -68,10 +61,10 @@ def run(searcher: StudySearcher, *, trials: int = 99, state: EndState = "complet
 def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: str) -> None:
     study = new_study()
     sweep = sweep_of(space, num_trials=40, sampler=sampler_block(sampler))
-    searcher = searcher_on(study, sweep, first={"student_steps": 10})
-    asked = run(searcher)
+    search = search_on(study, sweep, first={"student_steps": 10})
+    asked = run(search)
     assert len(asked) == len(set(asked)) == size
-    assert searcher.suggest("x") == Searcher.FINISHED
+    assert search.suggest() is None and not search.running
     # What was proposed and not taken is not in the study.
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * size
     assert [trial.params["student_steps"] for trial in study.trials] == [settings[0] for settings in asked]
@@ -81,24 +74,24 @@ def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_rest_of_a_space_comes_in_the_same_order_after_an_interruption(sampler: str, store: ObjectStore) -> None:
     sweep = sweep_of(TWELVE, num_trials=12, sampler=sampler_block(sampler))
-    whole = run(searcher_on(open_study(store, "whole", modes=["max"]), sweep))
+    whole = run(search_on(open_study(store, "whole", modes=["max"]), sweep))
     parts: list[tuple[Any, ...]] = []
     while len(parts) < 12:
-        parts += run(searcher_on(open_study(store, "parts", modes=["max"]), sweep), trials=5)
+        parts += run(search_on(open_study(store, "parts", modes=["max"]), sweep), trials=5)
     assert parts == whole
-    other = run(searcher_on(new_study(), sweep_of(TWELVE, num_trials=12, seed=1)))
+    other = run(search_on(new_study(), sweep_of(TWELVE, num_trials=12, seed=1)))
     assert other != whole and set(other) == set(whole)
 
 
 def test_what_runs_is_not_proposed_beside_it() -> None:
-    searcher = searcher_on(new_study(), sweep_of(TWO, num_trials=6))
-    both = [searcher.suggest("x") for _ in range(2)]
-    assert {found["student_steps"] for found in both if isinstance(found, dict)} == {10, 20}
-    assert searcher.suggest("x") is None  # one of the two may have to be run again
+    search = search_on(new_study(), sweep_of(TWO, num_trials=6))
+    both = [next_trial(search) for _ in range(2)]
+    assert {found["student_steps"] for found in both if found} == {10, 20}
+    assert search.suggest() is None  # one of the two may have to be run again
     for found in both:
         assert isinstance(found, dict)
-        searcher.tell(found["trial_id"], "stopped_early", {"validation_accuracy": 0.5})
-    assert searcher.suggest("x") == Searcher.FINISHED
+        search.tell(found["trial_id"], "stopped_early", {"validation_accuracy": 0.5})
+    assert search.suggest() is None and not search.running
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -107,7 +100,7 @@ def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
     state: EndState, count: int, sampler: str
 ) -> None:
     study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler=sampler_block(sampler))
-    asked = run(searcher_on(study, sweep), state=state)
+    asked = run(search_on(study, sweep), state=state)
     assert len(asked) == count and len(set(asked[:12])) == len(set(asked[12:] or asked)) == 12
     agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
     assert (agenda.total, agenda.finished) == (count, True)
@@ -117,32 +110,32 @@ def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
 def test_one_setting_that_fails_does_not_take_the_rest_of_the_trials() -> None:
     study, sweep = new_study(), sweep_of(TWO, num_trials=50)
     asked: list[int] = []
-    while isinstance(found := searcher_on(study, sweep).suggest("x"), dict):  # each in a session of its own
-        searcher = searcher_on(study, sweep)
-        assert searcher.suggest("x") == found
+    while found := next_trial(search_on(study, sweep)):  # each in a session of its own
+        search = search_on(study, sweep)
+        assert next_trial(search) == found
         asked.append(found["student_steps"])
-        searcher.tell(found["trial_id"], "failed" if asked[-1] == 20 else "completed", {"validation_accuracy": 0.5})
+        search.tell(found["trial_id"], "failed" if asked[-1] == 20 else "completed", {"validation_accuracy": 0.5})
     assert sorted(asked) == [10, 20, 20] and asked[-1] == 20
 
 
 def test_what_failed_and_runs_again_is_not_begun_beside_itself() -> None:
-    searcher = searcher_on(new_study(), sweep_of(TWO, num_trials=50))
-    run(searcher, trials=2, state="failed")
-    both = [searcher.suggest("x") for _ in range(2)]
-    assert {found["student_steps"] for found in both if isinstance(found, dict)} == {10, 20}
-    assert searcher.suggest("x") is None
+    search = search_on(new_study(), sweep_of(TWO, num_trials=50))
+    run(search, trials=2, state="failed")
+    both = [next_trial(search) for _ in range(2)]
+    assert {found["student_steps"] for found in both if found} == {10, 20}
+    assert search.suggest() is None
 
 
 def test_a_grid_goes_on_behind_the_published_settings() -> None:
     grid = {"name": "grid", "grid": {"student_steps": [9, 10, 12], "batch_size": [128, 64]}}
     space = {name: TWELVE[name] for name in ("student_steps", "batch_size")}
     study = new_study()
-    searcher = searcher_on(
+    search = search_on(
         study, sweep_of(space, num_trials=7, sampler=grid), first={"student_steps": 10, "batch_size": 128}
     )
-    asked = [settings[:2] for settings in run(searcher)]
+    asked = [settings[:2] for settings in run(search)]
     assert asked == [(10, 128), (9, 128), (9, 64), (10, 64), (12, 128), (12, 64)]
-    assert searcher.suggest("x") == Searcher.FINISHED
+    assert search.suggest() is None and not search.running
 
 
 def test_fields_that_do_not_go_together_are_no_settings() -> None:
@@ -163,11 +156,11 @@ def test_fields_that_do_not_go_together_are_no_settings() -> None:
 def test_what_is_fixed_on_the_command_line_is_no_part_of_the_space() -> None:
     study = new_study()
     sweep = sweep_of(TWELVE, num_trials=9, trial={"dataset": "digits", "student_steps": 11})
-    assert sorted(run(searcher_on(study, sweep))) == [(11, size, 2.0) for size in (32, 64, 128)]
+    assert sorted(run(search_on(study, sweep))) == [(11, size, 2.0) for size in (32, 64, 128)]
 
 
 def test_without_a_space_there_is_one_trial() -> None:
-    assert len(run(searcher_on(new_study(), sweep_of({}, num_trials=5)))) == 1
+    assert len(run(search_on(new_study(), sweep_of({}, num_trials=5)))) == 1
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -181,7 +174,7 @@ def test_a_function_may_have_no_more_settings_and_then_repeats_some_and_says_so_
     said: list[str] = []
     study = new_study()
     sweep = sweep_of({}, num_trials=6, sampler=sampler_block(sampler))
-    asked = run(searcher_on(study, sweep, space, warn=said.append))
+    asked = run(search_on(study, sweep, space, warn=said.append))
     assert len(asked) == 6 and len(set(asked[:3])) == 3 == len(set(asked))
     [line] = said
     assert line.startswith("t0003 repeats the settings of t000")
@@ -204,8 +197,8 @@ def test_sweeps_that_repeat_on_purpose_are_left_alone() -> None:
     study = new_study()
     population = {"name": "pbt", "population": 2, "generations": 2}
     values = {"name": "a", "trial": {"dataset": "digits"}, "space": TWO, "scheduler": population}
-    searcher = searcher_on(study, SweepConfig.model_validate(values))
-    assert len(run(searcher)) == 4
+    search = search_on(study, SweepConfig.model_validate(values))
+    assert len(run(search)) == 4
     assert not isinstance(study.sampler, DistinctSampler)
 
 
@@ -217,7 +210,7 @@ def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore
 
     assert (agenda().total, agenda().finished) == (2, False)
     assert "all 2 settings of the space are to be tried; 6 trials were asked for" in agenda().sentence(kept_in="here")
-    run(searcher_on(study, sweep))
+    run(search_on(study, sweep))
     assert (agenda().total, agenda().ended, agenda().finished) == (2, 2, True)
     assert agenda().used_up == "all 2 settings of the space have been tried; 6 trials were asked for"
     assert agenda().used_up in agenda().sentence(kept_in="here")
@@ -245,7 +238,7 @@ def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> Non
         limit=SpendingLimit(budget=None, expenses=Expenses(), say=console.print),
     )
     settled = begun._settled(RaySession.__new__(RaySession))
-    assert len(run(searcher_on(study, settled.sweep, space))) == 2
+    assert len(run(search_on(study, settled.sweep, space))) == 2
     # Whoever began the session asks the one that it had.
     assert (begun.agenda.total, begun.agenda.finished) == (2, True)
     assert begun.agenda.used_up == settled.agenda.used_up != ""
@@ -267,20 +260,20 @@ def conditional(trial: Any) -> dict[str, Any]:
     return found
 
 
-def in_flight(study: optuna.Study, sweep: SweepConfig, space: SearchSpace) -> list[optuna.trial.FrozenTrial]:
+def in_flight(study: SweepStudy, sweep: SweepConfig, space: SearchSpace) -> list[optuna.trial.FrozenTrial]:
     """The trials of a sweep of which three run at a time and end in all ways."""
-    searcher = searcher_on(study, sweep, space, first={"student_steps": 10})
+    search = search_on(study, sweep, space, first={"student_steps": 10})
     running: list[dict[str, Any]] = []
     ends: list[EndState] = ["completed", "completed", "stopped_early", "completed", "failed", "diverged"]
-    while len(running) < 3 and isinstance(found := searcher.suggest("x"), dict):
+    while len(running) < 3 and (found := next_trial(search)):
         running.append(found)
         if len(running) == 3:
             ended = running.pop(int(found["trial_id"][1:]) % 3)
             value = abs(ended["temperature"] - 3) + 0.01 * ended["student_steps"]
-            searcher.report(ended["trial_id"], 10, value)
+            search.report(ended["trial_id"], 10, value)
             report = {"validation_accuracy": value, "training_flops": ended["student_steps"] * ended["batch_size"]}
             state = ends[int(ended["trial_id"][1:]) % len(ends)]
-            searcher.tell(ended["trial_id"], state, report, share=0.5 if state == "stopped_early" else 1)
+            search.tell(ended["trial_id"], state, report, share=0.5 if state == "stopped_early" else 1)
     return study.trials
 
 
@@ -312,8 +305,7 @@ def test_where_nothing_repeats_proposals_are_those_of_the_sampler_itself(
         further = {}  # it has one objective
     block = sampler_block(sampler, startup_trials=4, arguments=arguments)
     sweep = sweep_of({}, num_trials=20, sampler=block, further_objectives=further)
-    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-    studies = [optuna.create_study(directions=directions[: 1 + len(further)]) for _ in range(2)]
+    studies = [new_study("max", *further.values()) for _ in range(2)]
     ours = in_flight(studies[0], sweep, space)
     monkeypatch.setattr(TriedSettings, "applies", False)
     plain = in_flight(studies[1], sweep, space)

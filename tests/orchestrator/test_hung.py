@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from orchestrator.config.blocks import HungConfig
-from orchestrator.run.callbacks.watchdog import HungWatch
+from orchestrator.run.callbacks.base import TrialFailure
+from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
+from orchestrator.search.trial_queue import SweepTrial
 
-FIRST = SimpleNamespace(config={"trial_id": "t0000"})
+FIRST = SweepTrial(key="t0000", settings={})
+DIED = TrialFailure(cause="it died")
 
 
 class Watched:
@@ -17,19 +19,22 @@ class Watched:
     def __init__(self, **config: Any) -> None:
         self.now = 0.0
         self.asked: list[tuple[Any, ...]] = []
-        self.watch = HungWatch(
-            HungConfig.model_validate(config), ask=lambda *judged: self.asked.append(judged), clock=lambda: self.now
-        )
-        self.watch.on_trial_start(0, [], FIRST)
+        self.silent: float | None = None
+        self.watch = StallWatchdog(HungConfig.model_validate(config), ask=self.ask, clock=lambda: self.now)
+        self.watch.on_trial_start(FIRST)
+
+    def ask(self, *judged: Any) -> Answer:
+        self.asked.append(judged)
+        return lambda: self.silent
 
     def report(self, at: float) -> None:
         self.now = at
-        self.watch.on_trial_result(0, [], FIRST, {"hold": {"node_id": "a"}, "pid": 7})
+        self.watch.on_trial_report(FIRST, {"hold": {"node_id": "a"}, "pid": 7})
 
     def look(self, at: float) -> list[tuple[Any, ...]]:
         """Whom it has judged since the last look."""
         self.now = at
-        self.watch.on_step_end(0, [])
+        self.watch.on_step(running=1, waiting=0)
         asked, self.asked[:] = list(self.asked), []
         return asked
 
@@ -60,12 +65,12 @@ def test_nobody_is_suspected_before_the_first_report_of_a_process_or_after_its_e
     watched = Watched(at_least_seconds=1)
     assert watched.look(1e6) == []
     watched.report(1e6 + 1)
-    watched.watch.on_trial_recover(0, [], FIRST)
+    watched.watch.on_trial_recover(FIRST, DIED)
     assert watched.look(1e9) == []
-    watched.watch.on_trial_start(0, [], FIRST)
+    watched.watch.on_trial_start(FIRST)
     assert watched.look(2e9) == [], "another process, that may compile again"
     watched.report(2e9 + 1)
-    watched.watch.on_trial_complete(0, [], FIRST)
+    watched.watch.on_trial_end(FIRST)
     assert watched.look(3e9) == []
 
 
@@ -73,6 +78,11 @@ def test_a_death_that_was_not_its_doing_is_not_explained() -> None:
     watched = Watched(at_least_seconds=1)
     assert watched.watch.explain("t0000") is None
     assert watched.watch.explain("t0001") is None
+    watched.report(1)
+    assert watched.look(1e6)
+    assert watched.watch.explain("t0000") is None, "the node found it alive"
+    watched.silent = 700
+    assert watched.watch.explain("t0000") == "it hung: no sign of life for 12 min, so its process was ended"
 
 
 @pytest.mark.parametrize("value", [0, 0.5])

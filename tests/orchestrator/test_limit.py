@@ -10,8 +10,9 @@ from orchestrator.config.budget import BudgetConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit, spent_in_words
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
+from tests.orchestrator.searches import next_trial
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
 from trainables.storage.object_store import ObjectStore
 from trainables.trial_result import Hold
@@ -96,7 +97,7 @@ def test_without_a_limit_what_was_spent_is_said_as_far_as_it_is_known(limit: Cal
     assert spent_in_words(ours.expenses, ours.budget) == "0.5 of 10 USD spent"
 
 
-def test_the_searcher_asks_before_each_trial_and_says_when_it_is_over(store: ObjectStore) -> None:
+def test_the_search_asks_before_each_trial_and_says_when_it_is_over(store: ObjectStore) -> None:
     asked: list[list[str]] = []
     answers = [True, True, False, False, False]
 
@@ -105,15 +106,14 @@ def test_the_searcher_asks_before_each_trial_and_says_when_it_is_over(store: Obj
         return answers.pop(0)
 
     study = open_study(store, "sweep-a", modes=["max"])
-    searcher = StudySearcher(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a", may_start=may_start)
-    assert isinstance(searcher.suggest("x"), dict)
-    assert isinstance(searcher.suggest("x"), dict)
-    assert searcher.suggest("x") is None
-    searcher.tell("t0000", "failed", {})
-    assert searcher.suggest("x") is None
-    searcher.tell("t0001", "failed", {})
-    assert searcher.suggest("x") == "FINISHED"
+    search = SweepSearch(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a", may_start=may_start)
+    assert search.suggest() and search.suggest()
+    assert search.suggest() is None
+    search.tell("t0000", "failed", {})
+    assert search.suggest() is None
+    search.tell("t0001", "failed", {})
+    assert search.suggest() is None and not search.running
     assert asked == [[], ["t0000"], ["t0000", "t0001"], ["t0001"], []]
-    more = StudySearcher(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
-    third = more.suggest("x")
+    more = SweepSearch(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
+    third = next_trial(more)
     assert isinstance(third, dict) and third["trial_id"] == "t0002", "a larger budget goes on"

@@ -12,9 +12,10 @@ from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_sweep
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
+from tests.orchestrator.searches import suggest
 from trainables.storage.object_store import ObjectStore
 
 HALF = {"precision": "bfloat16"}
@@ -62,15 +63,13 @@ def test_a_sweep_from_before_a_permission_was_asked_for_goes_on_with_it(
 
 
 def test_trials_that_had_begun_may_do_what_is_allowed_now_and_are_no_others(store: ObjectStore) -> None:
-    def searcher(sweep: SweepConfig) -> StudySearcher:
+    def search_of(sweep: SweepConfig) -> SweepSearch:
         study = open_study(store, "old", modes=["max"])
-        return StudySearcher(study, sweep, resolve_space(sweep.space), sweep_id="old")
+        return SweepSearch(study, sweep, resolve_space(sweep.space), sweep_id="old")
 
-    before = searcher(search(HALF))
-    ended, running = before.suggest("x"), before.suggest("x")
-    assert isinstance(ended, dict) and isinstance(running, dict)
+    before = search_of(search(HALF))
+    ended, running = suggest(before), suggest(before)
     before.tell(ended["trial_id"], "completed", {"validation_accuracy": 0.5})
-    after = searcher(search(MEANT))
-    again = after.suggest("x")
-    assert isinstance(again, dict) and again == {**running, "allow_slow_precision": True}
-    assert after.suggest("x") is None  # both settings of the space have been tried
+    after = search_of(search(MEANT))
+    assert suggest(after) == {**running, "allow_slow_precision": True}
+    assert after.suggest() is None  # both settings of the space have been tried

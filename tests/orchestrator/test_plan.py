@@ -25,7 +25,7 @@ from orchestrator.storage import find_storage
 from orchestrator.storage.layout import TEACHERS
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
-from tests.orchestrator.test_distinct import TWO, run, searcher_on, sweep_of
+from tests.orchestrator.test_distinct import TWO, run, search_on, sweep_of
 from trainables.compute.flops import pseudo_batch_work, trial_work
 from trainables.config import ZeroShotConfig
 from trainables.profiling.dummies import dummy_teacher
@@ -109,14 +109,14 @@ def test_a_space_with_an_end_is_priced_as_far_as_it_goes() -> None:
 
 def test_of_a_sweep_that_has_begun_the_rest_is_priced(store: ObjectStore) -> None:
     sweep = sweep_of(TWO, num_trials=6)
-    searcher = searcher_on(open_study(store, "a", modes=["max"]), sweep)
-    run(searcher, trials=1)
+    search = search_on(open_study(store, "a", modes=["max"]), sweep)
+    run(search, trials=1)
     plan = make_plan(sweep, store=store, sweep_id="a")
     assert (plan.costs[-1].kind.trials, plan.ended) == (1, 1)
     assert "1 trial of this sweep has ended: the plan is of the rest" in text(plan)
     assert make_plan(sweep, store=store, sweep_id="b").costs[-1].kind.trials == 2
     assert make_plan(sweep, store=store).ended == 0
-    run(searcher)
+    run(search)
     plan = make_plan(sweep, store=store, sweep_id="a")
     assert (plan.costs[-1].kind.trials, plan.ended) == (0, 2)
     assert plan.hours == pytest.approx(plan.costs[0].hours), "a teacher is trained"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -10,9 +9,10 @@ from orchestrator.config import SweepConfig
 from orchestrator.schedulers.population import explored
 from orchestrator.search.outcomes import EndState
 from orchestrator.search.space import survey_space
-from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy, open_study
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
+from tests.orchestrator.searches import suggest
 from trainables.config import INHERITED_FIELDS
 from trainables.storage.object_store import ObjectStore
 
@@ -31,21 +31,15 @@ SWEEP = SweepConfig.model_validate(
 )
 
 
-def searcher_on(study: optuna.Study) -> StudySearcher:
-    return StudySearcher(study, SWEEP, resolve_space(SPACE), sweep_id="s", first={"student_steps": 10})
+def search_on(study: SweepStudy) -> SweepSearch:
+    return SweepSearch(study, SWEEP, resolve_space(SPACE), sweep_id="s", first={"student_steps": 10})
 
 
-def suggest(searcher: StudySearcher) -> dict[str, Any]:
-    suggestion = searcher.suggest("x")
-    assert isinstance(suggestion, dict)
-    return suggestion
-
-
-def end(searcher: StudySearcher, suggestion: dict[str, Any], value: float, *, failed: bool = False) -> None:
+def end(search: SweepSearch, suggestion: dict[str, Any], value: float, *, failed: bool = False) -> None:
     done = suggestion["total_pseudo_batches"]
-    searcher.report(suggestion["trial_id"], done, value)
+    search.report(suggestion["trial_id"], done, value)
     state: EndState = "failed" if failed else "completed" if done == 90 else "stopped_early"
-    searcher.tell(suggestion["trial_id"], state, {"validation_accuracy": value})
+    search.tell(suggestion["trial_id"], state, {"validation_accuracy": value})
 
 
 def settings(suggestion: dict[str, Any]) -> dict[str, Any]:
@@ -54,27 +48,27 @@ def settings(suggestion: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_number_of_trials_follows_and_each_has_its_part_of_the_budget(store: ObjectStore) -> None:
     assert SWEEP.num_trials == 12
-    searcher = searcher_on(open_study(store, "s", modes=["max"]))
+    search = search_on(open_study(store, "s", modes=["max"]))
     parts = []
     for _ in range(3):
-        generation = [suggest(searcher) for _ in range(4)]
-        assert searcher.suggest("x") is None  # the next one needs all of these
+        generation = [suggest(search) for _ in range(4)]
+        assert search.suggest() is None  # the next one needs all of these
         for member, suggestion in enumerate(generation):
-            end(searcher, suggestion, 0.1 * member)
+            end(search, suggestion, 0.1 * member)
         parts.append({s["total_pseudo_batches"] for s in generation})
         assert {s["learning_rate_horizon"] for s in generation} == {90}
         assert {s["evaluation_interval"] for s in generation} == {SWEEP.configs()[0].report_interval}
     assert parts == [{30}, {60}, {90}]
-    assert searcher.suggest("x") == "FINISHED"
+    assert search.suggest() is None and not search.running
 
 
 def test_the_worst_take_over_from_the_best_and_explore(store: ObjectStore) -> None:
-    searcher = searcher_on(open_study(store, "s", modes=["max"]))
-    first = [suggest(searcher) for _ in range(4)]
+    search = search_on(open_study(store, "s", modes=["max"]))
+    first = [suggest(search) for _ in range(4)]
     assert first[0]["student_steps"] == 10  # the published settings are in the first generation
     for suggestion, value in zip(first, (0.5, 0.9, 0.1, 0.6), strict=True):
-        end(searcher, suggestion, value)
-    second = [suggest(searcher) for _ in range(4)]
+        end(search, suggestion, value)
+    second = [suggest(search) for _ in range(4)]
     assert [s["initial_trial"] for s in second] == ["t0000", "t0001", "t0001", "t0003"]
     for before, after in zip(first, second, strict=True):
         if after["trial_id"] != "t0006":
@@ -83,14 +77,14 @@ def test_the_worst_take_over_from_the_best_and_explore(store: ObjectStore) -> No
 
 
 def test_a_failed_member_is_replaced_and_a_failed_generation_begins_anew(store: ObjectStore) -> None:
-    searcher = searcher_on(open_study(store, "s", modes=["max"]))
-    for number, suggestion in enumerate([suggest(searcher) for _ in range(4)]):
-        end(searcher, suggestion, 0.1 * number, failed=number == 3)
-    second = [suggest(searcher) for _ in range(4)]
+    search = search_on(open_study(store, "s", modes=["max"]))
+    for number, suggestion in enumerate([suggest(search) for _ in range(4)]):
+        end(search, suggestion, 0.1 * number, failed=number == 3)
+    second = [suggest(search) for _ in range(4)]
     assert [s["initial_trial"] for s in second] == ["t0002", "t0001", "t0002", "t0002"]
     for suggestion in second:
-        end(searcher, suggestion, 0.5, failed=True)
-    third = suggest(searcher)
+        end(search, suggestion, 0.5, failed=True)
+    third = suggest(search)
     assert third["initial_trial"] is None
     assert third["total_pseudo_batches"] == 90
 
@@ -98,16 +92,16 @@ def test_a_failed_member_is_replaced_and_a_failed_generation_begins_anew(store: 
 def test_what_comes_next_does_not_depend_on_order_or_interruptions(store: ObjectStore) -> None:
     def run(name: str, order: list[int], *, interrupted: bool) -> list[dict[str, Any]]:
         found = []
-        searcher = searcher_on(open_study(store, name, modes=["max"]))
+        search = search_on(open_study(store, name, modes=["max"]))
         for generation in range(3):
             if interrupted:
-                searcher = searcher_on(open_study(store, name, modes=["max"]))
-            suggestions = [suggest(searcher) for _ in range(4)]
+                search = search_on(open_study(store, name, modes=["max"]))
+            suggestions = [suggest(search) for _ in range(4)]
             if interrupted:  # in mid-generation
-                searcher = searcher_on(open_study(store, name, modes=["max"]))
-                assert [suggest(searcher) for _ in range(4)] == suggestions
+                search = search_on(open_study(store, name, modes=["max"]))
+                assert [suggest(search) for _ in range(4)] == suggestions
             for member in order:
-                end(searcher, suggestions[member], ((member * 7 + generation) % 4) / 10)
+                end(search, suggestions[member], ((member * 7 + generation) % 4) / 10)
             found += suggestions
         return found
 

@@ -14,6 +14,7 @@ from orchestrator.search.study import assignment_of, open_study, settings_of_tri
 from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import make_distiller
+from tests.orchestrator.searches import new_study
 from tests.orchestrator.test_callbacks import SPACE, SWEEP, Session
 from trainables.config import ZeroShotConfig
 from trainables.storage.checkpoint import CheckpointStore, copy_state
@@ -22,7 +23,7 @@ from trainables.storage.object_store import ObjectStore
 
 def rebuilt(store: ObjectStore, sweep: SweepConfig = SWEEP) -> tuple[optuna.Study, int]:
     domains = {} if sweep.cases else survey_space(resolve_space(SPACE), sweep, forbidden=())
-    study = optuna.create_study(direction="maximize")
+    study = new_study()
     return study, rebuild_study(study, store, sweep, "sweep-a", domains)
 
 

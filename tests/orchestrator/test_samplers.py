@@ -12,10 +12,11 @@ from orchestrator.errors import ConfigError
 from orchestrator.samplers.base import SamplerConfig
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.search.outcomes import EndState
-from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy, open_study
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from tests.orchestrator.sampler_blocks import sampler_block
+from tests.orchestrator.searches import suggest
 from trainables.storage.object_store import ObjectStore
 
 SPACE = {
@@ -34,21 +35,20 @@ def sampler_config(name: str, **fields: Any) -> SamplerConfig:
     return SAMPLERS.parse(sampler_block(name, **grid, **fields))
 
 
-def run(study: optuna.Study, config: SamplerConfig, trials: int, num_trials: int = 7) -> list[dict[str, Any]]:
+def run(study: SweepStudy, config: SamplerConfig, trials: int, num_trials: int = 7) -> list[dict[str, Any]]:
     """Ask and tell that many trials of a sweep; a made-up accuracy is best at 12 steps and temperature 3."""
     sweep = SweepConfig.model_validate(
         {"name": "a", "trial": {"dataset": "digits"}, "space": SPACE, "num_trials": num_trials, "sampler": config}
     )
     first = {"student_steps": 10, "temperature": 1.0}
-    searcher = StudySearcher(study, sweep, resolve_space(SPACE), sweep_id="a", first=first)
+    search = SweepSearch(study, sweep, resolve_space(SPACE), sweep_id="a", first=first)
     asked = []
     for _ in range(trials):
-        suggestion = searcher.suggest("tune's id")
-        assert isinstance(suggestion, dict)
+        suggestion = suggest(search)
         settings = {field: suggestion[field] for field in SPACE}
         asked.append(settings)
         value = 1 - abs(settings["student_steps"] - 12) / 40 - abs(settings["temperature"] - 3) / 16
-        searcher.tell(suggestion["trial_id"], "completed", {"validation_accuracy": value})
+        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": value})
     return asked
 
 
@@ -85,19 +85,18 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
     def proposed(sweep_id: str) -> tuple[list[tuple[object, ...]], int]:
         """Settings of trials of which two run at a time, ending in another order and in every way."""
         study = open_study(store, sweep_id, modes=["max"])
-        searcher = StudySearcher(study, sweep, resolve_space(SPACE), sweep_id=sweep_id)
+        search = SweepSearch(study, sweep, resolve_space(SPACE), sweep_id=sweep_id)
         running, asked, memories = [], [], []
         for number in range(24):
-            suggestion = searcher.suggest("tune's id")
-            assert isinstance(suggestion, dict)
+            suggestion = suggest(search)
             running.append(suggestion)
             asked.append(tuple(suggestion[field] for field in SPACE))
-            memories += [it for it in vars(searcher._sampler).values() if isinstance(it, IntersectionSearchSpace)]
+            memories += [it for it in vars(search._sampler).values() if isinstance(it, IntersectionSearchSpace)]
             if len(running) == 2:
                 ended = running.pop(number % 3 == 0)
-                searcher.report(ended["trial_id"], 9, ended["temperature"] / 9)
+                search.report(ended["trial_id"], 9, ended["temperature"] / 9)
                 state: EndState = ("completed", "stopped_early", "completed", "failed", "diverged")[number % 5]
-                searcher.tell(ended["trial_id"], state, {"validation_accuracy": ended["temperature"] / 9})
+                search.tell(ended["trial_id"], state, {"validation_accuracy": ended["temperature"] / 9})
         return asked, len({id(memory) for memory in memories})
 
     with_memory, memories = proposed("sweep-a")

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.early_stopping import read_curves, replay
 from orchestrator.config.loading import load_sweep
 from orchestrator.schedulers.asha import Asha, AshaRule, rung_budgets
-from orchestrator.schedulers.base import Decision, PastReport, StoppingRule
+from orchestrator.schedulers.base import Decision, PastReport
 from orchestrator.schedulers.median import Median, MedianRule
 from orchestrator.schedulers.none import NoEarlyStopping
-from orchestrator.search.schedulers import TuneScheduler
 
 GO, STOP = Decision.CONTINUE, Decision.STOP
 
@@ -107,18 +103,11 @@ def test_a_later_report_with_the_same_value_is_not_taken_for_the_first() -> None
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
 def test_a_report_without_a_number_is_compared_with_nothing(value: float | None) -> None:
     for rule in (asha(), median(OTHERS)):
-        scheduler = in_tune(rule)
-
-        def report(name: str, done: int, value: float | None, scheduler: TuneScheduler = scheduler) -> str:
-            trial: Any = SimpleNamespace(config={"trial_id": name})
-            result = {"pseudo_batches": done, "validation_accuracy": value}
-            return scheduler.on_trial_result(None, trial, result)
-
         undisturbed = {name: dict(reports) for name, reports in rule._values.items()}
-        assert report("broken", 40, value) == TrialScheduler.CONTINUE
-        assert rule._values == undisturbed
-        assert report("good", 40, 0.9) == TrialScheduler.CONTINUE
-        assert report("bad", 40, 0.1) == TrialScheduler.STOP
+        assert rule.on_report("broken", 40, value) == GO
+        assert {name: reports for name, reports in rule._values.items() if reports} == undisturbed
+        assert rule.on_report("good", 40, 0.9) == GO
+        assert rule.on_report("bad", 40, 0.1) == STOP
 
 
 def test_one_lucky_report_does_not_save_a_trial() -> None:
@@ -148,12 +137,6 @@ def test_the_mean_is_over_the_last_reports_and_the_same_after_a_restart() -> Non
 
 def median(past: list[PastReport] | None = None, *, minimum_trials: int = 3) -> MedianRule:
     return Median(grace=0.2, minimum_trials=minimum_trials).build(mode="max", budget=100, past_reports=past or [])
-
-
-def in_tune(rule: StoppingRule) -> TuneScheduler:
-    return TuneScheduler(
-        rule, objective="validation_accuracy", used=lambda settings, result: int(result["pseudo_batches"])
-    )
 
 
 OTHERS: list[PastReport] = [

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 import json
-import pickle
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
-from ray.tune.search import Searcher
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.samplers.random import Random
 from orchestrator.search.space import published_settings, survey_space
-from orchestrator.search.study import ended_trials, open_study, past_reports
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.study import SweepStudy, ended_trials, open_study, past_reports
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 from tests.orchestrator.sampler_blocks import sampler_block
+from tests.orchestrator.searches import new_study, suggest
 from trainables.config import SHARED_FIELDS, ZeroShotConfig
 from trainables.storage.object_store import ObjectStore
 
@@ -27,29 +26,19 @@ SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_
 RANDOM = Random()
 
 
-def study_in(store: ObjectStore) -> optuna.Study:
+def study_in(store: ObjectStore) -> SweepStudy:
     return open_study(store, "sweep-a", modes=["max"])
 
 
-def searcher_on(study: optuna.Study, **changes: Any) -> StudySearcher:
+def search_on(study: SweepStudy, **changes: Any) -> SweepSearch:
     sweep = SweepConfig.model_validate(SWEEP.model_dump() | changes)
     space = resolve_space(sweep.space)
     first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
-    return StudySearcher(study, sweep, space, sweep_id="sweep-a", first=first)
-
-
-def new_study() -> optuna.Study:
-    return optuna.create_study(direction="maximize")
-
-
-def suggest(searcher: StudySearcher) -> dict[str, Any]:
-    suggestion = searcher.suggest("tune's id")
-    assert isinstance(suggestion, dict)
-    return suggestion
+    return SweepSearch(study, sweep, space, sweep_id="sweep-a", first=first)
 
 
 def test_the_published_settings_are_the_first_trial(store: ObjectStore) -> None:
-    first = suggest(searcher_on(study_in(store)))
+    first = suggest(search_on(study_in(store)))
     assert (first.pop("trial_id"), first.pop("case")) == ("t0000", None)
     assert ZeroShotConfig.model_validate(first) == ZeroShotConfig(dataset="digits")
 
@@ -65,29 +54,29 @@ def test_published_values_outside_of_a_domain_are_not_forced_into_it() -> None:
 
 
 def test_a_suggestion_is_a_whole_config_and_the_number_of_trials_is_kept(store: ObjectStore) -> None:
-    searcher = searcher_on(study_in(store))
-    suggestions = [suggest(searcher) for _ in range(4)]
+    search = search_on(study_in(store))
+    suggestions = [suggest(search) for _ in range(4)]
     assert [s["trial_id"] for s in suggestions] == ["t0000", "t0001", "t0002", "t0003"]
     assert all(s.keys() == {"trial_id", "case", *ZeroShotConfig.model_fields} for s in suggestions)
     for suggestion in suggestions:
-        assert searcher.suggest("x") is None  # one that runs may have to be run again
-        searcher.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.5})
-    assert searcher.suggest("x") == Searcher.FINISHED
+        assert search.suggest() is None  # one that runs may have to be run again
+        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.5})
+    assert search.suggest() is None and not search.running
 
 
 def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
     study = study_in(store)
-    searcher = searcher_on(study)
+    search = search_on(study)
     for _ in range(4):
-        suggest(searcher)
+        suggest(search)
     for key in ("t0000", "t0001"):
-        searcher.report(key, 10, 0.5)
-        searcher.report(key, 10, 0.7)  # again after a recovery: the first counts
-    searcher.report("t0000", 20, 0.6)
-    searcher.tell("t0000", "completed", {"validation_accuracy": 0.6})
-    searcher.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
-    searcher.tell("t0002", "diverged", {"validation_accuracy": float("nan")})
-    searcher.tell("t0003", "failed", {})
+        search.report(key, 10, 0.5)
+        search.report(key, 10, 0.7)  # again after a recovery: the first counts
+    search.report("t0000", 20, 0.6)
+    search.tell("t0000", "completed", {"validation_accuracy": 0.6})
+    search.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
+    search.tell("t0002", "diverged", {"validation_accuracy": float("nan")})
+    search.tell("t0003", "failed", {})
     trials = study_in(store).trials
     assert [trial.state for trial in trials] == [
         TrialState.COMPLETE,
@@ -104,12 +93,12 @@ def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
 
 def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: ObjectStore) -> None:
     sweep = {"constraints": {"training_flops": {"at_most": 100}, "validation_accuracy": {"at_least": 0.5}}}
-    searcher = searcher_on(study_in(store), **sweep)
+    search = search_on(study_in(store), **sweep)
     for _ in range(3):
-        suggest(searcher)
-    searcher.tell("t0000", "completed", {"validation_accuracy": 0.6, "training_flops": 90})
-    searcher.tell("t0001", "completed", {"validation_accuracy": 0.4, "training_flops": 130})
-    searcher.tell("t0002", "completed", {"validation_accuracy": 0.9, "training_flops": None})
+        suggest(search)
+    search.tell("t0000", "completed", {"validation_accuracy": 0.6, "training_flops": 90})
+    search.tell("t0001", "completed", {"validation_accuracy": 0.4, "training_flops": 130})
+    search.tell("t0002", "completed", {"validation_accuracy": 0.9, "training_flops": None})
     first, second, third = (trial.constraints for trial in study_in(store).trials)
     assert first["training_flops"] == -10 and first["validation_accuracy"] < 0
     assert second["training_flops"] == 30 and second["validation_accuracy"] == pytest.approx(0.1)
@@ -120,15 +109,15 @@ def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: Object
 def test_several_objectives_go_together_with_early_stopping(sampler: str, store: ObjectStore) -> None:
     study = open_study(store, "several", modes=["max", "min"])
     several = {"further_objectives": {"training_flops": "min"}, "sampler": sampler_block(sampler)}
-    searcher = searcher_on(study, num_trials=9, **several)
+    search = search_on(study, num_trials=9, **several)
     for number in range(9):
-        key = suggest(searcher)["trial_id"]
-        searcher.report(key, 10, 0.1 * number)
+        key = suggest(search)["trial_id"]
+        search.report(key, 10, 0.1 * number)
         report = {"validation_accuracy": 0.1 * number, "training_flops": 1e9 * number}
         if number % 3 == 2:
-            searcher.tell(key, "stopped_early", report, share=0.25)
+            search.tell(key, "stopped_early", report, share=0.25)
         else:
-            searcher.tell(key, "completed", report)
+            search.tell(key, "completed", report)
     trials = open_study(store, "several", modes=["max", "min"]).trials
     assert [trial.values for trial in trials[:3]] == [[0.0, 0.0], [0.1, 1e9], None]
     assert trials[2].state is TrialState.PRUNED
@@ -138,60 +127,56 @@ def test_several_objectives_go_together_with_early_stopping(sampler: str, store:
 
 
 def test_a_later_session_first_continues_what_was_running_with_the_same_settings(store: ObjectStore) -> None:
-    first = searcher_on(study_in(store))
+    first = search_on(study_in(store))
     before = [suggest(first) for _ in range(3)]
     first.report("t0001", 10, 0.5)
     first.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
     # The driver dies here; a new one reads the study from storage.
-    second = searcher_on(study_in(store))
+    second = search_on(study_in(store))
     assert [suggest(second) for _ in range(2)] == [before[0], before[2]]
     assert suggest(second)["trial_id"] == "t0003"
-    assert second.suggest("x") is None
+    assert second.suggest() is None
     second.tell("t0000", "completed", {"validation_accuracy": 0.9})
     assert study_in(store).trials[0].value == 0.9
 
 
 def test_a_trial_that_died_before_its_settings_were_kept_gets_those_it_would_have_had() -> None:
-    def study() -> optuna.Study:
-        return optuna.create_study(direction="maximize")
-
-    undisturbed, disturbed = searcher_on(study(), sampler=RANDOM), study()
+    undisturbed, disturbed = search_on(new_study(), sampler=RANDOM), new_study()
     expected = [suggest(undisturbed) for _ in range(2)]
-    first = searcher_on(disturbed, sampler=RANDOM)
+    first = search_on(disturbed, sampler=RANDOM)
     suggest(first)
     first._seed_sampler(1)
     disturbed.ask()  # and the driver dies here
-    assert [suggest(searcher) for searcher in [searcher_on(disturbed, sampler=RANDOM)] for _ in range(2)] == expected
+    assert [suggest(search) for search in [search_on(disturbed, sampler=RANDOM)] for _ in range(2)] == expected
 
 
 def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
-    def run(study: optuna.Study, interrupt: bool) -> list[dict[str, Any]]:
-        searcher, suggestions = searcher_on(study, num_trials=14), []
+    def run(study: SweepStudy, interrupt: bool) -> list[dict[str, Any]]:
+        search, suggestions = search_on(study, num_trials=14), []
         for number in range(14):
             if interrupt and number % 3 == 0:
-                searcher = searcher_on(optuna.load_study(study_name="s", storage=study._storage), num_trials=14)
-            suggestions.append(suggest(searcher))
+                search = search_on(SweepStudy("study", study.storage), num_trials=14)
+            suggestions.append(suggest(search))
             made_up = 1 / (1 + suggestions[-1]["temperature"])
-            searcher.tell(suggestions[-1]["trial_id"], "completed", {"validation_accuracy": made_up})
+            search.tell(suggestions[-1]["trial_id"], "completed", {"validation_accuracy": made_up})
         return suggestions
 
-    storages = [optuna.storages.InMemoryStorage() for _ in range(2)]
-    studies = [optuna.create_study(study_name="s", storage=storage, direction="maximize") for storage in storages]
+    studies = [new_study() for _ in range(2)]
     assert run(studies[0], interrupt=False) == run(studies[1], interrupt=True)
 
 
 def test_more_trials_extend_a_sweep(store: ObjectStore) -> None:
-    first = searcher_on(study_in(store), num_trials=1)
+    first = search_on(study_in(store), num_trials=1)
     suggest(first)
     first.tell("t0000", "completed", {"validation_accuracy": 0.5})
-    assert first.suggest("x") == Searcher.FINISHED
-    assert suggest(searcher_on(study_in(store), num_trials=2))["trial_id"] == "t0001"
+    assert first.suggest() is None and not first.running
+    assert suggest(search_on(study_in(store), num_trials=2))["trial_id"] == "t0001"
 
 
 def test_a_fixed_field_is_out_of_the_search(store: ObjectStore) -> None:
     study = study_in(store)
-    searcher = searcher_on(study, trial={"dataset": "digits", "student_steps": 3, "temperature": 2.0})
-    suggestions = [suggest(searcher) for _ in range(3)]
+    search = search_on(study, trial={"dataset": "digits", "student_steps": 3, "temperature": 2.0})
+    suggestions = [suggest(search) for _ in range(3)]
     assert {(s["student_steps"], s["temperature"]) for s in suggestions} == {(3, 2.0)}
     assert {tuple(trial.params) for trial in study.trials} == {("generator_steps",)}
 
@@ -204,10 +189,6 @@ def test_pinned_trials_answer_for_every_kind_of_domain() -> None:
     assert pinned.suggest_categorical("c", ["y"]) == "x"
     assert trial.params == {}
     assert 0 <= pinned.suggest_int("d", 0, 1) <= 1
-
-
-def test_tunes_pickle_of_the_searcher_holds_no_study(store: ObjectStore) -> None:
-    assert len(pickle.dumps(searcher_on(study_in(store)))) < 1000
 
 
 def test_a_space_is_tried_out_before_a_trial_starts() -> None:
@@ -258,19 +239,19 @@ def test_a_trial_whose_settings_no_config_can_have_fails_and_the_next_one_is_ask
         temperature = trial.suggest_float("temperature", 1, 20)
         return {"temperature": temperature, "student_steps": 0 if temperature in refused else 5}
 
-    elsewhere = StudySearcher(new_study(), SWEEP, space, sweep_id="sweep-a")
+    elsewhere = SweepSearch(new_study(), SWEEP, space, sweep_id="sweep-a")
     refused |= set([suggest(elsewhere)["temperature"] for _ in range(3)][1:])
-    searcher = StudySearcher(study, SWEEP, space, sweep_id="sweep-a", warn=said.append)
-    assert [suggest(searcher)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
+    search = SweepSearch(study, SWEEP, space, sweep_id="sweep-a", warn=said.append)
+    assert [suggest(search)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "FAIL", "RUNNING"]
     assert len(said) == 2
     assert said[0].startswith("t0001 failed before it began: trial: student_steps=0: not allowed")
-    again = StudySearcher(study_in(store), SWEEP, space, sweep_id="sweep-a")
+    again = SweepSearch(study_in(store), SWEEP, space, sweep_id="sweep-a")
     assert [suggest(again)["trial_id"] for _ in range(2)] == ["t0000", "t0003"]
 
 
 def test_settings_are_kept_as_json_that_reads_back(store: ObjectStore) -> None:
     study = study_in(store)
-    suggestion = suggest(searcher_on(study))
+    suggestion = suggest(search_on(study))
     kept = json.loads(study.trials[0].user_attrs["config"])
     assert kept == {key: value for key, value in suggestion.items() if key not in {"trial_id", "case"}}

@@ -24,12 +24,13 @@ from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.outcomes import EndState
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.workload import Agenda
 from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
@@ -73,13 +74,13 @@ def test_a_trial_that_was_stopped_or_is_out_of_bounds_is_best_neither_here_nor_o
     assert board.best is not None and board.best["trial_id"] == view.best
 
 
-def running_sweep(store: ObjectStore) -> StudySearcher:
+def running_sweep(store: ObjectStore) -> SweepSearch:
     """Two trials that its study has begun; the first has reported half of its budget."""
     sweep = load_sweep("quickstart")
-    searcher = StudySearcher(
+    search = SweepSearch(
         open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
     )
-    assert searcher.suggest("a") and searcher.suggest("b")
+    assert search.suggest() and search.suggest()
     writer = ResultWriter(store, "search-b")
     row = session_row(sweep, ["student_steps", "temperature"], number=0, event="started", cpus=2, gpus=0)
     writer.write_session(row | {"at": NOW})
@@ -88,7 +89,7 @@ def running_sweep(store: ObjectStore) -> StudySearcher:
         at = NOW + timedelta(seconds=done)
         row = report("t0000", done, reported_at=at, validation_accuracy=0.01 * done, **healthy)
         writer.write_report(row | {"image_diversity": 0.01 if done == 70 else 1.0})
-    return searcher
+    return search
 
 
 def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStore) -> None:
@@ -124,7 +125,7 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     sweep = SweepConfig.model_validate({**settings, "space": space})
     study, writer = open_study(store, "few", modes=["max"]), ResultWriter(store, "few")
     writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
-    searcher = StudySearcher(study, sweep, resolve_space(space), sweep_id="few")
+    search = SweepSearch(study, sweep, resolve_space(space), sweep_id="few")
     agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
     progress = Progress(console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: agenda.total)
 
@@ -135,16 +136,15 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     counted = [totals()]
     ends: list[EndState] = ["completed", "failed", "failed", "diverged", "failed", "completed"]
     for number, state in enumerate(ends):
-        config = searcher.suggest("x")
-        assert isinstance(config, dict)
+        config = suggest(search)
         counted.append(totals())
         of_trial = {CONFIG_PREFIX + name: value for name, value in config.items() if name not in {"trial_id", "case"}}
         writer.write_trial(trial(config["trial_id"], trial_number=number, state=state, **of_trial))
-        searcher.tell(config["trial_id"], state, {"validation_accuracy": 0.5})
+        search.tell(config["trial_id"], state, {"validation_accuracy": 0.5})
         progress.ended(config["trial_id"], state, "")
         counted.append(totals())
     assert counted == [{4}] * 4 + [{5}] * 2 + [{6}] * 7
-    assert searcher.suggest("x") == "FINISHED"
+    assert search.suggest() is None and not search.running
     assert read_leaderboard(store, "few").ended_of_all == "6 of 6"
 
 
@@ -181,7 +181,7 @@ class CountingBucket:
 def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     bucket = CountingBucket()
     store = ObjectStore(filesystem=bucket, root=str(tmp_path))
-    searcher = running_sweep(store)
+    search = running_sweep(store)
     watch = SweepWatch(store, "search-b")
     bucket.reads.clear()
 
@@ -191,7 +191,7 @@ def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     assert text_of(watch.look(now=NOW)) == text_of(first)
     assert bucket.reads == []
 
-    assert searcher.suggest("c")
+    assert search.suggest()
     writer = ResultWriter(store, "search-b")
     writer.write_report(report("t0001", 35, reported_at=NOW, validation_accuracy=0.1))
     before = set(bucket.reads)

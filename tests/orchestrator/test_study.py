@@ -8,8 +8,8 @@ import pytest
 from optuna.storages import JournalStorage
 
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.search.journal import BatchedJournal, ObjectJournal, one_step
-from orchestrator.search.study import open_study, watched_storage
+from orchestrator.search.journal import BatchedJournal, ObjectJournal
+from orchestrator.search.study import SweepStudy, open_study, watched_storage
 from trainables.storage.object_store import ObjectStore
 
 Open = Callable[[], optuna.Study]
@@ -45,11 +45,12 @@ def test_a_study_is_found_again_as_it_was(open_again: Open) -> None:
     assert open_again().best_value == 0.1
 
 
-def test_one_step_is_published_at_once_and_read_before(store: ObjectStore) -> None:
+def test_a_transaction_is_published_at_once_and_read_before(store: ObjectStore) -> None:
     objects = ObjectJournal(store)
-    study = optuna.create_study(storage=JournalStorage(BatchedJournal(objects)), study_name="sweep-a")
+    journal = BatchedJournal(objects)
+    study = SweepStudy.create("sweep-a", JournalStorage(journal), modes=["max"], journal=journal)
     published = len(store.keys("journal"))
-    with one_step(study):
+    with study.transaction():
         trial = study.ask()
         trial.suggest_float("x", 0, 1)
         trial.set_user_attr("config", "{}")

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event
 
 from orchestrator.run.callbacks.tensorboard import TensorBoardWriter, tensorboard_folder
+from orchestrator.search.trial_queue import SweepTrial
 from orchestrator.storage import find_storage
 from tests.conftest import tiny_settings
 from trainables.storage.object_store import ObjectStore
@@ -26,11 +25,11 @@ def scalars(file: Path) -> list[tuple[str, int, float]]:
 
 def test_each_trial_is_a_run_with_a_curve_for_each_metric(tmp_path: Path) -> None:
     writer = TensorBoardWriter(tmp_path)
-    trial: Any = SimpleNamespace(config={"trial_id": "t0003", **tiny_settings()})
+    trial = SweepTrial(key="t0003", settings=tiny_settings())
     for done, accuracy in ((2, 0.25), (4, 0.5)):
         result = {"pseudo_batches": done, "validation_accuracy": accuracy, "divergence": math.nan, "diverged": False}
-        writer.on_trial_result(0, [], trial, result)
-    writer.on_trial_complete(0, [], trial)
+        writer.on_trial_report(trial, result)
+    writer.on_trial_end(trial)
     (file,) = (tmp_path / "t0003").iterdir()
     found = scalars(file)
     assert [(step, value) for tag, step, value in found if tag == "validation_accuracy"] == [(2, 0.25), (4, 0.5)]

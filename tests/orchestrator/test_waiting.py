@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from orchestrator.run.callbacks.pending import PATIENCE_SECONDS, WaitingWatch, own_places
+from orchestrator.run.callbacks.pending import PATIENCE_SECONDS, PendingWatchdog
+from orchestrator.run.ray_backend import own_places
 
 
 @dataclass
@@ -17,8 +16,8 @@ class Session:
     said: list[str] = field(default_factory=list)
     placed: int = 0
 
-    def watch(self) -> WaitingWatch:
-        return WaitingWatch(
+    def watch(self) -> PendingWatchdog:
+        return PendingWatchdog(
             cpus=1,
             gpus=0.5,
             warn=self.said.append,
@@ -29,9 +28,8 @@ class Session:
         )
 
 
-def step(watch: WaitingWatch, *states: str) -> None:
-    trials: list[Any] = [SimpleNamespace(status=state) for state in states]
-    watch.on_step_end(0, trials)
+def step(watch: PendingWatchdog, *states: str) -> None:
+    watch.on_step(running=states.count("RUNNING"), waiting=states.count("PENDING"))
 
 
 def test_a_sweep_that_finds_no_room_says_so_once() -> None:

@@ -12,11 +12,12 @@ from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.warm_start import past_trials
 from orchestrator.storage import layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
+from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import trial
 from trainables.storage.object_store import ObjectStore
 
@@ -113,17 +114,16 @@ def test_the_sampler_learns_from_it_at_once_and_the_study_holds_its_own_trials_o
     sweep = sweep_of(sampler={"name": sampler, "startup_trials": 5}, num_trials=10)
     found, _ = past(store, sweep)
     study = open_study(store, "new", modes=["max"])
-    searcher = StudySearcher(study, sweep, resolve_space(SPACE), sweep_id="new", first={"temperature": 1.0}, past=found)
+    search = SweepSearch(study, sweep, resolve_space(SPACE), sweep_id="new", first={"temperature": 1.0}, past=found)
     temperatures = []
     for number in range(8):
-        suggestion = searcher.suggest("x")
-        assert isinstance(suggestion, dict)
+        suggestion = suggest(search)
         assert suggestion["trial_id"] == f"t{number:04d}"
         temperatures.append(suggestion["temperature"])
-        searcher.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.0})
+        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.0})
     assert temperatures[0] == 1.0  # the published settings all the same
-    uninformed = StudySearcher(open_study(store, "cold", modes=["max"]), sweep, resolve_space(SPACE), sweep_id="cold")
-    cold = [suggestion["temperature"] for _ in range(8) if isinstance(suggestion := uninformed.suggest("x"), dict)]
+    uninformed = SweepSearch(open_study(store, "cold", modes=["max"]), sweep, resolve_space(SPACE), sweep_id="cold")
+    cold = [suggest(uninformed)["temperature"] for _ in range(8)]
     near, cold_near = (sum(abs(t - 3.1) for t in ts[1:4]) for ts in (temperatures, cold))
     assert near < cold_near / 2
     assert len(study.trials) == 8

@@ -5,30 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import ray
-from ray.tune import Callback
-from ray.tune.experiment import Trial
-from ray.util import placement_group_table
 
 from orchestrator.formatting import duration
+from orchestrator.run.callbacks.base import TrialCallback
 
 PATIENCE_SECONDS = 60.0
 """A trial's process takes some seconds to start; one that is not there by then has no room."""
 
 
-def own_places() -> int:
-    """Placement groups of this job that the cluster has made room for; Tune asks for one for each trial."""
-    job = ray.get_runtime_context().get_job_id()
-    groups = placement_group_table().values()
-    # A group's id ends with that of the job that made it.
-    return sum(group["state"] == "CREATED" and group["placement_group_id"].endswith(job) for group in groups)
-
-
 @dataclass(kw_only=True, eq=False)
-class WaitingWatch(Callback):
-    """Watches whether any trial of one session runs. ``Callback`` is Tune's."""
+class PendingWatchdog(TrialCallback):
+    """Watches whether any trial of one session runs."""
 
     cpus: float
     """CPU cores that a trial needs."""
@@ -37,9 +24,13 @@ class WaitingWatch(Callback):
     """GPUs that it needs."""
 
     warn: Callable[[str], None]
-    there: Callable[[], Mapping[str, float]] = ray.cluster_resources
-    free: Callable[[], Mapping[str, float]] = ray.available_resources
-    placed: Callable[[], int] = own_places
+    there: Callable[[], Mapping[str, float]]
+    """What the cluster has, by resource, as Ray names them."""
+
+    free: Callable[[], Mapping[str, float]]
+    """What of it is free."""
+
+    placed: Callable[[], int]
     """How many of this session's trials have been given their resources."""
 
     clock: Callable[[], float] = time.monotonic
@@ -48,10 +39,9 @@ class WaitingWatch(Callback):
 
     _said: bool = field(default=False)
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tune's hook, several times a second."""
-        states = {trial.status for trial in trials}
-        if Trial.RUNNING in states or Trial.PENDING not in states:
+    def on_step(self, *, running: int, waiting: int) -> None:
+        """Say once why trials have waited for long while none runs."""
+        if running or not waiting:
             self._since, self._said = None, False
             return
         now = self.clock()
@@ -73,7 +63,3 @@ class WaitingWatch(Callback):
             f"{there.get('CPU', 0):g} cores and {free.get('GPU', 0):g} of {there.get('GPU', 0):g} GPUs. Others use the "
             "cluster, or its machines still start (ray status); --address local runs on this machine alone"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks into a file that nobody reads; see StudySearcher.
-        return {}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
-from ray.tune.experiment import Trial
 from tensorboardX import SummaryWriter
 
+from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
+from orchestrator.search.trial_queue import SweepTrial
 from orchestrator.storage import layout, local_path
 from trainables.metrics import METRICS, finite
 from trainables.storage.object_store import ObjectStore
-from trainables.trial_result import parse_settings
 
 
-class TensorBoardWriter(Callback):
+class TensorBoardWriter(TrialCallback):
     """Writes each report once more. The result store stays what counts: nothing reads these files but TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
@@ -23,34 +23,28 @@ class TensorBoardWriter(Callback):
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Tune's hook."""
-        key, config = trial.config["trial_id"], parse_settings(trial.config)
+    def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
+        """Write a report's metrics."""
+        key = trial.key
         writer = self._writers.get(key)
         if writer is None:
             writer = self._writers[key] = SummaryWriter(str(self._folder / key))
         for metric in METRICS:
             value = finite(result.get(metric.name))
             if value is not None:
-                writer.add_scalar(metric.name, value, result[config.unit])
+                writer.add_scalar(metric.name, value, result[trial.config.unit])
         writer.flush()
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
+    def on_trial_end(self, trial: SweepTrial) -> None:
+        """Close the trial's file."""
         self._close(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
+    def on_trial_error(self, trial: SweepTrial, failure: TrialFailure) -> None:
+        """Close the trial's file."""
         self._close(trial)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks into a file that nobody reads; open files cannot be.
-        return {}
-
-    def _close(self, trial: Trial) -> None:
-        writer = self._writers.pop(trial.config["trial_id"], None)
+    def _close(self, trial: SweepTrial) -> None:
+        writer = self._writers.pop(trial.key, None)
         if writer is not None:
             writer.close()
 

@@ -9,31 +9,21 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-from ray.tune import Callback
-from ray.tune.experiment import Trial
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from orchestrator.config.blocks import HungConfig
 from orchestrator.formatting import duration
-from trainables.heartbeat import kill_if_stale
+from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
+from orchestrator.search.trial_queue import SweepTrial
 from trainables.trial_result import HOLD
 
-_ANSWER_SECONDS = 10.0
-"""How long the driver waits to learn whether it was the watch that ended a process."""
+Answer = Callable[[], float | None]
+"""Waits until a node has judged a process: for how many seconds that was silent, if it was ended; else None."""
 
-Ask = Callable[[str, int, str, float], Any]
-"""Has a node (by id) judge a process (by pid) that runs a trial, silent for so many seconds; a reference to the answer."""
-
-
-def _ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Any:
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(kill_if_stale).options(scheduling_strategy=there)
-    return task.remote(pid, trial_id, seconds)
+Ask = Callable[[str, int, str, float], Answer]
+"""Has a node (by id) judge a process (by pid) that runs a trial (by name), silent for so many seconds."""
 
 
 @dataclass(kw_only=True)
@@ -49,29 +39,27 @@ class _Process:
     """0 until its first report, before which it is not judged."""
 
     asked_at: float | None = None
-    answer: Any = None
+    answer: Answer | None = None
 
 
 @dataclass(eq=False)
-class HungWatch(Callback):
-    """Watches the trials of one session. ``Callback`` is Tune's."""
+class StallWatchdog(TrialCallback):
+    """Watches the trials of one session."""
 
     config: HungConfig
-    ask: Ask = _ask_node
+    ask: Ask
     clock: Callable[[], float] = time.monotonic
     _processes: dict[str, _Process] = field(default_factory=dict)
     _intervals: dict[str, list[float]] = field(default_factory=dict)
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
-        key = trial.config["trial_id"]
+    def on_trial_start(self, trial: SweepTrial) -> None:
+        """Follow a process whose first report is still to come."""
+        key = trial.key
         self._processes[key] = _Process(heard=self.clock(), intervals=self._intervals.setdefault(key, []))
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Tune's hook."""
-        process = self._processes.get(trial.config["trial_id"])
+    def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
+        """Note that a process lives, and how long it took."""
+        process = self._processes.get(trial.key)
         if process is None:
             return
         now = self.clock()
@@ -79,8 +67,8 @@ class HungWatch(Callback):
         process.heard, process.asked_at, process.answer = now, None, None
         process.node_id, process.pid = result[HOLD]["node_id"], result["pid"]
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tune's hook, several times a second."""
+    def on_step(self, *, running: int, waiting: int) -> None:
+        """Have processes judged that have been silent for too long."""
         if self.config.intervals is None:
             return
         now = self.clock()
@@ -93,34 +81,27 @@ class HungWatch(Callback):
                 process.asked_at = now
                 process.answer = self.ask(process.node_id, process.pid, key, allowed)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
-        self._processes.pop(trial.config["trial_id"], None)
+    def on_trial_end(self, trial: SweepTrial) -> None:
+        """Follow it no longer."""
+        self._processes.pop(trial.key, None)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
-        self._processes.pop(trial.config["trial_id"], None)
+    def on_trial_error(self, trial: SweepTrial, failure: TrialFailure) -> None:
+        """Follow it no longer."""
+        self._processes.pop(trial.key, None)
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
-        self._processes.pop(trial.config["trial_id"], None)
+    def on_trial_recover(self, trial: SweepTrial, failure: TrialFailure) -> None:
+        """Follow it no longer; another process will start."""
+        self._processes.pop(trial.key, None)
 
     def explain(self, key: str) -> str | None:
         """Why a trial's process has died, if it was this watch that ended it."""
         process = self._processes.get(key)
         if process is None or process.answer is None:
             return None
-        try:
-            silent = ray.get(process.answer, timeout=_ANSWER_SECONDS)
-        except (ray.exceptions.RayError, TimeoutError):
-            return None
+        silent = process.answer()
         if silent is None:
             return None
         return f"it hung: no sign of life for {duration(silent)}, so its process was ended"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks into a file that nobody reads; see StudySearcher.
-        return {}
 
     def _allowed(self, process: _Process) -> float:
         """Seconds of silence before a process is suspected."""

@@ -15,9 +15,10 @@ from orchestrator.report.figures import map_axes
 from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import report
 from trainables.storage.object_store import ObjectStore
 
@@ -92,11 +93,10 @@ def test_the_settings_and_the_budget_of_a_trial_that_runs_are_those_of_the_study
     sweep = SweepConfig.model_validate(
         {"name": "a", "trial": trial, "space": "step_ratio_temperature", "budget": budget}
     )
-    searcher = StudySearcher(
+    search = SweepSearch(
         open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
     )
-    config = searcher.suggest("a")
-    assert isinstance(config, dict)
+    config = suggest(search)
     writer = ResultWriter(store, "search-b")
     writer.write_session(session_row(sweep, ["student_steps"], number=0, event="started", cpus=2, gpus=0))
     writer.write_report(report("t0000", config["total_pseudo_batches"] // 2))

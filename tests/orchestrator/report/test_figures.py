@@ -13,9 +13,10 @@ from orchestrator.report.page import Table
 from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
 from orchestrator.search.study import open_study
-from orchestrator.search.sweep_search import StudySearcher
+from orchestrator.search.sweep_search import SweepSearch
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_cases, write_search
+from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import report
 from trainables.storage.object_store import ObjectStore
 
@@ -98,11 +99,10 @@ def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
     writer = ResultWriter(store, "cases-b")
     writer.write_session(session_row(sweep, [], number=0, event="started", cpus=2, gpus=0))
     study = open_study(store, "cases-b", modes=[])
-    searcher = StudySearcher(study, sweep, resolve_space(sweep.space), sweep_id="cases-b")
-    begun = [searcher.suggest(str(number)) for number in range(2)]
+    search = SweepSearch(study, sweep, resolve_space(sweep.space), sweep_id="cases-b")
+    begun = [suggest(search) for _ in range(2)]
     cases = []
     for config in begun:
-        assert isinstance(config, dict)
         cases.append(config["case"])
         for done in (35, 70):
             writer.write_report(report(config["trial_id"], done, epochs=None, test_accuracy=0.01 * done))

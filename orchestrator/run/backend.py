@@ -1,0 +1,53 @@
+"""What the work of a session runs on: its trials, and what is done before the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.config import SweepConfig
+from orchestrator.run.callbacks.base import TrialCallback
+from orchestrator.schedulers.base import Decision, StoppingRule
+from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.search.trial_queue import SweepTrial
+from trainables.trial import TrialInputs, TrialStorage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialWork:
+    """The trials of one session, for a backend to run."""
+
+    sweep: SweepConfig
+    """With the resources that a trial gets."""
+
+    sweep_id: str
+    search: SweepSearch
+    """Says which trial is next, as long as the session's ``health`` is good."""
+
+    rule: StoppingRule | None
+    """Stops trials early; None where no trial is stopped while it runs."""
+
+    callbacks: Sequence[TrialCallback]
+    """What follows the trials, in the order in which they are told."""
+
+    inputs: TrialInputs
+    storage: TrialStorage
+    warn: Callable[[str], None]
+    until: Mapping[str, int] = field(default_factory=dict)
+    """Values of metrics at which a trial ends that is not to use its whole budget."""
+
+    def stops(self, trial: SweepTrial, result: Mapping[str, Any]) -> bool:
+        """Whether a trial that could go on ends with a report: no more of it is wanted, or it is stopped early.
+
+        Args:
+            trial: Is asked about at each of its reports but the last, in their order.
+            result: The report.
+        """
+        if any(result.get(name, 0) >= value for name, value in self.until.items()):
+            return True
+        objective = self.sweep.objective
+        if self.rule is None or objective is None:
+            return False
+        used = self.sweep.budget_used(trial.config, result)
+        return self.rule.on_report(trial.key, used, result.get(objective)) is Decision.STOP

@@ -1,0 +1,176 @@
+"""Which trial of a sweep comes next, and whether it may begin now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.schedulers.base import PopulationRule
+from orchestrator.search.distinct import TriedSettings
+from orchestrator.search.study import SweepStudy, assignment_of, running_trials
+from orchestrator.storage.layout import trial_name
+from trainables.config import AnyTrialConfig
+from trainables.trial_result import GPUS, parse_settings, trial_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepTrial:
+    """A trial as a sweep hands it to what runs it."""
+
+    key: str
+    """Its name in the sweep, ``t0001``."""
+
+    settings: Mapping[str, Any]
+    """The fields of its config."""
+
+    case: str | None = None
+    """Of a sweep of cases, the case's name."""
+
+    gpus: float | None = None
+    """Share of a GPU, where it is another than the sweep's other trials have."""
+
+    @cached_property
+    def config(self) -> AnyTrialConfig:
+        """The settings as the config of their method."""
+        return parse_settings(self.settings)
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """All of it in one dict, as ``TrialRun.start`` and Tune take it."""
+        share = {} if self.gpus is None else {GPUS: self.gpus}
+        return {"trial_id": self.key, "case": self.case, **share, **self.settings}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> SweepTrial:
+        """Read what ``flat`` gave."""
+        return cls(key=flat["trial_id"], case=flat.get("case"), gpus=flat.get(GPUS), settings=trial_settings(flat))
+
+
+class TrialQueue:
+    """The trials of one session: those that an earlier session left, then what the sweep still lacks.
+
+    It reads the study and writes nothing to it.
+    """
+
+    def __init__(
+        self,
+        study: SweepStudy,
+        sweep: SweepConfig,
+        *,
+        tried: TriedSettings,
+        population: PopulationRule | None,
+        settled: Mapping[Assignment, str],
+        failed: Collection[int],
+        may_start: Callable[[Collection[str]], bool],
+    ) -> None:
+        """Make the queue of one session; see ``SweepSearch`` for the arguments."""
+        self._study = study
+        self._sweep = sweep
+        self._tried = tried
+        self._population = population
+        self._settled = settled
+        self._failed = failed
+        self._may_start = may_start
+        known = {assignment_of(trial) for trial in self._counted_trials}
+        self._assignments = [a for a in sweep.assignments() if a not in known and a not in settled]
+        self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
+
+    def next_number(self, running: Collection[str]) -> int | None:
+        """Take the next trial, and return its number: that of one to go on, or ``started`` for a new one.
+
+        None if none can begin now: the next case starts from a student that is being trained, the next generation of a
+        population from one that is, what may be spent is foreseen for those that run, or nothing is left.
+
+        Args:
+            running: Names of the trials that run.
+        """
+        if not self._has_more or not self._may_start(running):
+            return None
+        if self._unfinished:
+            if self._has_nothing_for(self._unfinished[0]):
+                return None
+            return self._unfinished.pop(0).number
+        if self._assignments and self._next_assignment() is None:
+            return None
+        if self._population and not self._population.is_ready(self.started, self.asked_for):
+            return None
+        return self.started
+
+    def put_back(self, number: int) -> None:
+        """Have a trial run once more that this session has begun."""
+        self._unfinished.append(self._study.frozen(number))
+
+    def take_assignment(self, trial: Trial) -> Assignment:
+        """Which case and seed a trial is for that ``next_number`` gave: the one it has, else the next."""
+        assignment = assignment_of(trial) or self._next_assignment()
+        assert assignment is not None  # asked before
+        if assignment in self._assignments:
+            self._assignments.remove(assignment)
+        return assignment
+
+    def start_of(self, assignment: Assignment, sweep_id: str) -> str | None:
+        """Name the student that a trial starts from, as ``SWEEP/TRIAL``: that of the case it names, with the same seed."""
+        start = self._start_of(assignment)
+        if start is None:
+            return None
+        known = self._trial_of(start)  # cases are asked for in order, so it is known by now
+        return f"{sweep_id}/{trial_name(known.number)}" if known else self._settled[start]
+
+    @property
+    def started(self) -> int:
+        """Trials asked for so far, in all sessions."""
+        return len(self.asked_for)
+
+    @property
+    def asked_for(self) -> list[FrozenTrial]:
+        """These trials, in order of their numbers."""
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state is not TrialState.WAITING]
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether there are trials to be run that do not run."""
+        if self._unfinished or self._assignments:
+            return True
+        if self._sweep.cases or self.started >= self._sweep.num_trials:
+            return False
+        return not self._tried.applies or self._tried.left(at_most=1) > 0
+
+    def _is_wanted(self, trial: FrozenTrial) -> bool:
+        """Whether a trial that an earlier session left is to go on: not if it is of a case that is not to be run now."""
+        if not self._sweep.cases:
+            return True
+        assignment = assignment_of(trial)
+        return bool(self._assignments) if assignment is None else assignment in self._sweep.assignments()
+
+    def _has_nothing_for(self, trial: FrozenTrial) -> bool:
+        """Whether a trial whose driver died before it was given a case has to wait for one that can run."""
+        return bool(self._sweep.cases) and assignment_of(trial) is None and self._next_assignment() is None
+
+    def _next_assignment(self) -> Assignment | None:
+        """The first that can run now; None while each one starts from a student that is still being trained."""
+        for assignment in self._assignments:
+            start = self._start_of(assignment)
+            if start is None or start in self._settled:
+                return assignment
+            trial = self._trial_of(start)
+            if trial is not None and trial.state is not TrialState.RUNNING:
+                return assignment
+        return None
+
+    def _start_of(self, assignment: Assignment) -> Assignment | None:
+        case = self._sweep.starting_case(assignment.case)
+        return Assignment(case=case, seed=assignment.seed) if case else None
+
+    def _trial_of(self, assignment: Assignment) -> FrozenTrial | None:
+        return next((trial for trial in self._counted_trials if assignment_of(trial) == assignment), None)
+
+    @property
+    def _counted_trials(self) -> list[FrozenTrial]:
+        """All but those whose cases run once more."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.number not in self._failed]
