@@ -151,7 +151,7 @@ class SweepFields(Config):
     outside come after all others, and the sampler learns from it."""
 
     warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default_factory=list)
-    """Sweeps on the same storage whose completed trials inform the sampler (``tpe`` and ``gp``) from the beginning."""
+    """Sweeps on the same storage whose completed trials inform the sampler from the beginning, if it can learn from them."""
 
     sampler: Annotated[AnySampler, SweepRole.SEARCH] = Tpe()
     """How settings are proposed."""

@@ -3,25 +3,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
+from typer.testing import CliRunner
 
+from orchestrator.analysis.leaderboard import read_leaderboard
+from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.kinds import Registry
+from orchestrator.run.checks import check_same_sweep
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.base import Decision
 from orchestrator.schedulers.registry import SCHEDULERS
+from orchestrator.storage import find_storage
 from search_spaces import preset_names
+from tests.orchestrator.test_kept_sweep import KEPT, SWEEP_ID
 from trainables.config import Config
 
 Scalar = str | int | float | bool | None
@@ -190,9 +199,54 @@ def test_a_stored_knob_that_does_nothing_is_said_once_and_ignored(
     assert read.identity == with_it_left_out.identity
 
 
+def begun_with_a_dead_knob(folder: Path) -> tuple[str, str]:
+    """A sweep on a storage whose sessions wrote down ``population: 909`` with ASHA; its file and its storage."""
+    shutil.copytree(KEPT, folder)
+    for path in (folder / "store" / "results" / "v1" / "sweeps").rglob("*.parquet"):
+        table = pq.ParquetFile(path).read()
+        configs = [json.loads(text) for text in table["config_json"].to_pylist()]
+        for config in configs:
+            config["scheduler"]["population"] = 909
+        column = pa.array([json.dumps(config) for config in configs])
+        pq.write_table(table.set_column(table.schema.get_field_index("config_json"), "config_json", column), path)
+    return str(folder / "search.yaml"), str(folder / "store")
+
+
+@pytest.mark.parametrize("command", ["results", "status", "report"])
+def test_a_sweep_that_was_begun_with_a_dead_knob_is_shown_and_says_so_once(
+    command: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = begun_with_a_dead_knob(tmp_path / "kept")
+    monkeypatch.setattr(SCHEDULERS, "_said", set())  # as in a process of its own
+    result = CliRunner().invoke(app, [command, SWEEP_ID, "--storage", store], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert SWEEP_ID in result.output
+    said = [record.getMessage() for record in caplog.records if "ignored" in record.getMessage()]
+    assert said == ["scheduler: population=909 is ignored: asha has no such field"]
+
+
+def test_a_sweep_that_was_begun_with_a_dead_knob_goes_on_without_it_under_its_id(tmp_path: Path) -> None:
+    file, address = begun_with_a_dead_knob(tmp_path / "kept")
+    sweep, store = load_sweep(file), find_storage(address)
+    check_same_sweep(store, SWEEP_ID, sweep)
+    assert read_leaderboard(store, SWEEP_ID).sweep.scheduler == sweep.scheduler  # which is what zskt confirm goes by
+    content = yaml.safe_load(Path(file).read_text())
+    content["scheduler"]["population"] = 909
+    Path(file).write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(app, ["sweep", file, "--storage", address], catch_exceptions=False)
+    assert result.exit_code == 2
+    assert "population=909 does nothing" in result.output
+    assert "--sweep-id ID" in result.output
+    content["scheduler"] = {"name": "asha", "grace": 0.5}
+    Path(file).write_text(yaml.safe_dump(content))
+    with pytest.raises(SweepMismatchError, match="scheduler"):  # what differs otherwise still tells them apart
+        check_same_sweep(store, SWEEP_ID, load_sweep(file))
+
+
 OWN = """
 from typing import Annotated
 from pydantic import Field
+from typer.testing import CliRunner
 from orchestrator.schedulers.base import BudgetRule, SchedulerConfig
 
 class Strict(SchedulerConfig):
@@ -232,6 +286,22 @@ def test_a_file_beside_the_sweep_brings_a_kind(sweep_file: Path, tmp_path: Path)
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:Stict"}))
     with pytest.raises(ConfigError, match="expected a subclass of SchedulerConfig"):
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:NoScheduler"}))
+
+
+def test_an_installed_package_brings_a_kind(sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_rules.py").write_text(OWN)
+    (tmp_path / "theirs-1.0.dist-info").mkdir()
+    (tmp_path / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    entry = "[zskt.schedulers]\nstrict = their_rules:Strict\n"
+    (tmp_path / "theirs-1.0.dist-info" / "entry_points.txt").write_text(entry)
+    file = write(sweep_file, scheduler={"name": "strict", "bound": 0.75})
+    with pytest.raises(ConfigError, match="unknown scheduler 'strict'"):
+        load_sweep(file)
+    monkeypatch.syspath_prepend(tmp_path)
+    sweep = load_sweep(file)
+    assert SweepConfig.stored(sweep.model_dump_json()) == sweep
+    assert sweep.scheduler.build(mode="max", budget=9) is not None
+    assert sweep.scheduler.in_words == "early stopping by strict"
 
 
 def test_a_stored_kind_of_a_file_is_read_without_running_the_file(sweep_file: Path, tmp_path: Path) -> None:
