@@ -16,7 +16,9 @@ ALONE = (
 
 if __name__ == "__main__":
     try:
-        from orchestrator.cli import run_sweep_main
+        from zskt_start import command_line
+
+        run_sweep_main = command_line().run_sweep_main
     except ModuleNotFoundError as error:
         remedy = IN_A_CHECKOUT if Path(__file__).with_name("orchestrator").is_dir() else ALONE
         sys.exit(f"error: {error.name} is missing for {sys.executable}. {remedy}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import zskt_start
 from cluster.authentication import is_refused, token_of_cluster
 from cluster.capacity import Capacity, capacity_of, machines_to_come, promised_capacity
 from cluster.cpus import available_cpus
@@ -41,6 +42,10 @@ logger = logging.getLogger("zskt.cluster")
 
 class NoClusterError(ConnectionError):
     """No Ray cluster answers."""
+
+
+class HiddenPackageError(RuntimeError):
+    """Processes of the cluster would import somebody else's package for one of ours; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,12 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
 
     Raises:
         NoClusterError: no cluster answers at the address, or it asks for a token that this machine does not have.
+        HiddenPackageError: the working folder holds a file or folder with the name of one of our packages.
     """
+    # Ray puts the working folder before Python's path in all processes that it starts.
+    hidden = zskt_start.clashes([str(Path.cwd())])
+    if hidden:
+        raise HiddenPackageError(hidden[0])
     # Read by Ray when it is imported or starts its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

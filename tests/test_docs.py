@@ -237,7 +237,11 @@ def literals(pattern: str) -> list[str]:
 
 
 def test_troubleshooting_quotes_what_the_code_says() -> None:
-    code = ("run_sweep.py", *(f"{folder}/**/*.py" for folder in ("orchestrator", "trainables", "cluster")))
+    code = (
+        "run_sweep.py",
+        "zskt_start.py",
+        *(f"{folder}/**/*.py" for folder in ("orchestrator", "trainables", "cluster")),
+    )
     said = [text for pattern in code for text in literals(pattern)]
     headings = re.findall(r"^### `(.*)`$", text_of("docs/troubleshooting.md"), flags=re.MULTILINE)
     assert len(headings) > 20

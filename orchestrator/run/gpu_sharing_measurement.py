@@ -17,8 +17,9 @@ from typing import Any
 import ray
 import torch
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cluster.nodes import run_on_node
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
@@ -131,10 +132,8 @@ def smallest_gpu() -> Gpu | None:
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
     asked = []
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         # A process that has looked at a GPU holds memory of it until it ends: it ends with the call.
-        look = ray.remote(num_cpus=0, max_calls=1, max_retries=0, scheduling_strategy=there)(gpus_here)
-        asked.append(look.remote(node["NodeManagerAddress"]))
+        asked.append(run_on_node(node["NodeID"], gpus_here, node["NodeManagerAddress"], alone=True))
     answered, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
     try:
         found = [gpu for gpus in ray.get(answered) for gpu in gpus]

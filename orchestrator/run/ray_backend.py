@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ray
 from ray.util import placement_group_table
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.nodes import run_on_node
 from orchestrator.run.callbacks.watchdog import Answer
 from trainables.heartbeat import kill_if_stale
 
@@ -15,9 +15,7 @@ _ANSWER_SECONDS = 10.0
 
 def ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Answer:
     """Have a node kill a trial's process if its heartbeat is older than so many seconds: see ``watchdog.Ask``."""
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(kill_if_stale).options(scheduling_strategy=there)
-    asked = task.remote(pid, trial_id, seconds)
+    asked = run_on_node(node_id, kill_if_stale, pid, trial_id, seconds)
 
     def answer() -> float | None:
         try:

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from rich.console import Console
 
 from cluster.private_folder import NoPrivateFolderError
-from cluster.session import NoClusterError, ray_session
+from cluster.session import HiddenPackageError, NoClusterError, ray_session
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit
@@ -158,7 +158,7 @@ def _run_session(
                     driver.on_cluster(session).run_session(session)
             except NoClusterError as error:
                 raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
-            except NoPrivateFolderError as error:
+            except (NoPrivateFolderError, HiddenPackageError) as error:
                 raise ClusterError(str(error)) from error
             except StorageOutageError:
                 raise

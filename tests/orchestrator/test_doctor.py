@@ -14,20 +14,17 @@ from cluster.providers.aws import Aws
 from cluster.providers.base import QuotaError
 from orchestrator import version as provenance
 from orchestrator.cli import app
-from orchestrator.commands.doctor import (
-    Finding,
-    NodeFacts,
+from orchestrator.commands.doctor import check_inputs, check_quota, check_trials, start_worker
+from orchestrator.commands.findings import Finding
+from orchestrator.commands.node_checks import (
     check_bfloat16,
     check_clocks,
     check_gpus,
-    check_inputs,
     check_nodes,
-    check_quota,
     check_storage,
-    check_trials,
     check_versions,
-    start_worker,
 )
+from orchestrator.commands.node_facts import NodeFacts
 from orchestrator.config.blocks import StorageConfig
 from tests.orchestrator.test_plan import tiny
 
