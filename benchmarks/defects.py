@@ -17,7 +17,8 @@ from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
 from trainables.networks import Network
 from trainables.teachers.teacher import Teacher
-from trainables.training.distiller import TeacherTargets, ZeroShotDistiller
+from trainables.training.belief_matching import TeacherTargets
+from trainables.training.distiller import ZeroShotDistiller
 
 Fault = Callable[[ZeroShotDistiller], None]
 """Spoils a distiller before its training."""
@@ -65,13 +66,13 @@ def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
 
 def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
     """Teach the student on images with the teacher's outputs for other images."""
-    teach = distiller._find_targets
+    teach = distiller.losses.teacher_targets
 
     def mixed_up(images: Tensor) -> TeacherTargets:
         with torch.no_grad():
             return teach(distiller.generator(torch.randn(len(images), distiller.config.latent_dim)))
 
-    distiller._find_targets = mixed_up
+    distiller.losses.teacher_targets = mixed_up
 
 
 SETTINGS: Mapping[str, object] = {

@@ -100,7 +100,7 @@ def test_an_extra_term_moves_what_it_measures_in_its_direction(field: str, weigh
 
     def measured() -> float:
         images = distiller.generator(latents)
-        terms = distiller._generator_terms
+        terms = distiller.losses.terms
         student_logits, teacher_logits = (network(images)[0] for network in (distiller.student, distiller.teacher))
         noise = terms.draw(images.shape, images.dtype)
         (term,) = terms.terms(images, student_logits, teacher_logits, noise)
@@ -110,7 +110,7 @@ def test_an_extra_term_moves_what_it_measures_in_its_direction(field: str, weigh
     before = measured()
     for _ in range(10):
         distiller._generator_step(
-            latents, distiller._generator_terms.draw((16, *distiller._image_shape[1:]), distiller.dtype)
+            latents, distiller.losses.terms.draw((16, *distiller._image_shape[1:]), distiller.dtype)
         )
     assert (measured() < before) is (wanted == "lower")
 
@@ -121,7 +121,7 @@ def test_disturbances_are_small_and_what_they_say() -> None:
     noisy, blurred = (
         terms._disturbed(images, terms.draw(images.shape, images.dtype))
         for terms in (
-            make_distiller(consistency_weight=1.0, consistency_disturbance=kind)._generator_terms
+            make_distiller(consistency_weight=1.0, consistency_disturbance=kind).losses.terms
             for kind in ("noise", "blur")
         )
     )
@@ -158,7 +158,7 @@ EXTRA_TERMS: list[dict[str, Any]] = [
 
 def generator_gradient(distiller: ZeroShotDistiller, find_loss: Any) -> tuple[float, torch.Tensor]:
     latents = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=distiller.dtype)
-    noise = distiller._generator_terms.draw(distiller._image_shape, distiller.dtype)
+    noise = distiller.losses.terms.draw(distiller._image_shape, distiller.dtype)
     loss, _ = find_loss(latents, noise)
     loss.backward()
     gradient = distiller.generator.get_parameter("linear.weight").grad
@@ -171,9 +171,9 @@ def test_extra_terms_are_the_same_compiled(terms: dict[str, Any]) -> None:
     plain, traced = (make_distiller(dtype=torch.float64, **terms) for _ in range(2))
     torch.compiler.reset()
     # What can go wrong is how torch takes the function apart, which this backend, too, lets it do.
-    compiled = torch.compile(traced._generator_loss, backend="eager", dynamic=False)
+    compiled = torch.compile(traced.losses.generator_loss, backend="eager", dynamic=False)
     (loss, gradient), (again, gradient_again) = (
-        generator_gradient(plain, plain._generator_loss),
+        generator_gradient(plain, plain.losses.generator_loss),
         generator_gradient(traced, compiled),
     )
     assert again == pytest.approx(loss, rel=1e-9)
@@ -183,5 +183,5 @@ def test_extra_terms_are_the_same_compiled(terms: dict[str, Any]) -> None:
 @pytest.mark.parametrize("terms", EXTRA_TERMS)
 def test_extra_terms_in_bfloat16_are_about_the_same(terms: dict[str, Any]) -> None:
     full, half = make_distiller(**terms), make_distiller(precision="bfloat16", **terms)
-    losses = [generator_gradient(distiller, distiller._generator_loss)[0] for distiller in (full, half)]
+    losses = [generator_gradient(distiller, distiller.losses.generator_loss)[0] for distiller in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.2, abs=0.02)

@@ -18,26 +18,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainables.compute.acceleration import capturable_adam, compile_error, compiled, forget_compiled, use_fast_numerics
+from trainables.compute.acceleration import capturable_adam, use_fast_numerics
 from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import pseudo_batch_flops
-from trainables.config import INHERITED_FIELDS, Divergence, ZeroShotConfig
+from trainables.config import INHERITED_FIELDS, ZeroShotConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.data.splits import DatasetSplits
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.metrics import DATA_FREE_METRICS
-from trainables.networks import Network, build_network
+from trainables.networks import build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
-from trainables.training.generator_terms import GeneratorTerms
-from trainables.training.losses import attention_map, attention_transfer, beliefs, divergence
+from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
 from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import cosine
@@ -53,23 +52,6 @@ _MEANS = (
     "student_gradient_norm",
     "image_diversity",
 )
-
-
-class TeacherTargets(NamedTuple):
-    """What a student step learns from: what the teacher makes of the images."""
-
-    logits: Tensor
-    beliefs: Tensor
-    maps: list[Tensor]
-
-
-class _StudentLoss(NamedTuple):
-    """What a student step comes to, all scalars but the logits."""
-
-    loss: Tensor
-    divergence: Tensor
-    attention: Tensor
-    logits: Tensor
 
 
 class ZeroShotDistiller:
@@ -119,12 +101,17 @@ class ZeroShotDistiller:
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
             use_fast_numerics(teacher=self.teacher, student=self.student, generator=self.generator)
-        # Tensors, for a number would be compiled into the code and that be compiled anew for each.
-        self._temperature = torch.tensor(config.temperature, device=self.device, dtype=dtype)
-        self._attention_weight = torch.tensor(config.attention_weight, device=self.device, dtype=dtype)
+        self.losses = BeliefMatching(
+            config,
+            teacher=self.teacher,
+            student=self.student,
+            generator=self.generator,
+            noise_stream=stream(generator_seed, "noise"),
+            device=self.device,
+            dtype=dtype,
+        )
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(generator_seed, "latents")
-        self._generator_terms = GeneratorTerms(config, self.teacher, self._forward, stream(generator_seed, "noise"))
         self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
@@ -139,9 +126,6 @@ class ZeroShotDistiller:
             self._check_attention(spec.channels)
         self.compiled = False
         self.notes: list[str] = []
-        self._find_generator_loss = self._generator_loss
-        self._find_student_loss = self._student_loss
-        self._find_targets = self._teacher_targets
         self._launch = self._recorded()
         if config.compiles_on(self.device.type):
             self._compile()
@@ -207,7 +191,7 @@ class ZeroShotDistiller:
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
             "compiled": self.compiled,
-            "extra_terms": self._generator_terms.state_dict(),
+            "extra_terms": self.losses.terms.state_dict(),
             "class_counts": self._class_counts,
             "counters": {
                 "pseudo_batches": self.pseudo_batches,
@@ -243,7 +227,7 @@ class ZeroShotDistiller:
         if state["compiled"] != self.compiled:
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
             self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
-        self._generator_terms.load_state_dict(state["extra_terms"])
+        self.losses.terms.load_state_dict(state["extra_terms"])
         self._class_counts.copy_(state["class_counts"])
         self._log.load_state_dict(state["logbook"])
         counters = state["counters"]
@@ -270,7 +254,7 @@ class ZeroShotDistiller:
         shape = (config.batch_size, config.latent_dim)
         # One draw after the other: a single larger one gives other numbers.
         latents = [torch.randn(shape, generator=self._latent_stream, dtype=self.dtype) for _ in range(1 + further)]
-        noise = [self._generator_terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
+        noise = [self.losses.terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
         return [send(numbers, self.device) for numbers in (torch.stack(latents), *noise) if numbers is not None]
 
     def _learn(self, latents: Tensor, *noise: Tensor) -> None:
@@ -290,12 +274,12 @@ class ZeroShotDistiller:
         self.student.train().requires_grad_(True)
 
         if config.latents == "shared":
-            images = scored[-1] if config.student_batch == "scored" else self._updated_images(latents[0])
-            targets = self._find_targets(images)
+            images = scored[-1] if config.student_batch == "scored" else self.losses.updated_images(latents[0])
+            targets = self.losses.teacher_targets(images)
         for number in range(config.student_steps):
             if config.latents == "fresh":
-                images = self._updated_images(latents[1 + number])
-                targets = self._find_targets(images)
+                images = self.losses.updated_images(latents[1 + number])
+                targets = self.losses.teacher_targets(images)
             step, student_norm = self._student_step(images, targets)
 
         self._log.means.add(
@@ -315,67 +299,15 @@ class ZeroShotDistiller:
 
     def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
-        loss, images = self._find_generator_loss(latents, noise)
+        loss, images = self.losses.generator_loss(latents, noise)
         norm = self._update(self.generator, self.generator_optimizer, loss)
         return loss.detach(), norm, images.detach()
 
-    def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss, and the images on which it was found."""
-        images = self._images(latents)
-        student_logits, _ = self._forward(self.student, images)
-        teacher_logits, _ = self._forward(self.teacher, images)
-        teacher_beliefs = beliefs(teacher_logits, self.config.generator_divergence, self._temperature)
-        loss = -self._divergence(self.config.generator_divergence, student_logits, teacher_beliefs)
-        for term in self._generator_terms.terms(images, student_logits, teacher_logits, noise):
-            loss = loss + term
-        return loss, images
-
-    def _updated_images(self, latents: Tensor) -> Tensor:
-        """What the generator, after its update, makes of the latents."""
-        # Shared latents: the published loop makes the same images once more in each student step.
-        times = self.config.student_steps if self.config.latents == "shared" else 1
-        with torch.no_grad(), self.generator.counted_as(times):
-            return self._images(latents)
-
-    def _teacher_targets(self, images: Tensor) -> TeacherTargets:
-        with torch.no_grad():
-            logits, activations = self._forward(self.teacher, images)
-            teacher_beliefs = beliefs(logits, self.config.student_divergence, self._temperature)
-            return TeacherTargets(logits, teacher_beliefs, self._attention_maps(activations))
-
-    def _student_step(self, images: Tensor, targets: TeacherTargets) -> tuple[_StudentLoss, Tensor]:
+    def _student_step(self, images: Tensor, targets: TeacherTargets) -> tuple[StudentLoss, Tensor]:
         """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
-        found = self._find_student_loss(images, targets)
+        found = self.losses.student_loss(images, targets)
         norm = self._update(self.student, self.student_optimizer, found.loss)
-        return _StudentLoss(*(value.detach() for value in found)), norm
-
-    def _student_loss(self, images: Tensor, targets: TeacherTargets) -> _StudentLoss:
-        logits, activations = self._forward(self.student, images)
-        distance = self._divergence(self.config.student_divergence, logits, targets.beliefs)
-        if self.config.attention_weight == 0:
-            return _StudentLoss(distance, distance, torch.zeros_like(distance), logits)
-        attention = attention_transfer(self._attention_maps(activations), targets.maps)
-        return _StudentLoss(distance + self._attention_weight * attention, distance, attention, logits)
-
-    def _forward(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What a network makes of images, in the config's precision; logits as precise as the weights."""
-        with self._autocast():
-            logits, activations = network(images)
-        return logits.to(self.dtype), activations
-
-    def _images(self, latents: Tensor) -> Tensor:
-        with self._autocast():
-            images: Tensor = self.generator(latents)
-        return images.to(self.dtype)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
-
-    def _divergence(self, name: Divergence, student_logits: Tensor, teacher_beliefs: Tensor) -> Tensor:
-        config = self.config
-        student_beliefs = beliefs(student_logits, name, self._temperature)
-        value = divergence(name, student_beliefs, teacher_beliefs, config.divergence_reduction)
-        return value * self._temperature**2 if config.temperature_factor == "squared" else value
+        return StudentLoss(*(value.detach() for value in found)), norm
 
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -384,11 +316,6 @@ class ZeroShotDistiller:
         norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit)
         optimizer.step()
         return norm
-
-    def _attention_maps(self, activations: list[Tensor]) -> list[Tensor]:
-        if self.config.attention_weight == 0:
-            return []
-        return [attention_map(activation.to(self.dtype)) for activation in activations]
 
     def _rate(self, initial: float, pseudo_batch: int) -> float:
         return cosine(initial, pseudo_batch, self.config.horizon)
@@ -411,19 +338,14 @@ class ZeroShotDistiller:
         return self._scorer.score(self.student) if self._scorer else dict.fromkeys(DATA_FREE_METRICS)
 
     def _compile(self) -> None:
-        """Compile the three parts with most of the work, if torch can."""
-        reason = compile_error(self.device)
+        """Compile the losses, if torch can."""
+        reason = self.losses.compile()
+        self.compiled = reason is None
         if reason:
             self.notes.append(
                 f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
                 "compilation=never says that this is meant"
             )
-            return
-        forget_compiled()
-        self._find_generator_loss = compiled(self._generator_loss)
-        self._find_student_loss = compiled(self._student_loss)
-        self._find_targets = compiled(self._teacher_targets)
-        self.compiled = True
 
     def _check_attention(self, channels: int) -> None:
         """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
