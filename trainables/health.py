@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainables.config import AnyTrialConfig
-from trainables.training.protocol import Report
-from trainables.training.reports import TEACHER_CHECK_IMAGES
+from trainables.metrics import TEACHER_CHECK_IMAGES, Report
 
 ALIKE = 0.05
 """``image_diversity`` below this: the images of a batch are all but equal. Healthy generators stay above 0.5."""

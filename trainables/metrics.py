@@ -11,6 +11,11 @@ from typing import Literal
 
 Method = Literal["zero_shot", "supervised"]
 HeldOut = Literal["validation", "test"]
+Report = dict[str, int | float | bool | None]
+"""One value for each of ``METRICS`` that the trial's method has."""
+
+TEACHER_CHECK_IMAGES = 1000
+"""Test images on which each trial measures its teacher, to see that it is the one that was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

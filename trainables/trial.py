@@ -18,13 +18,14 @@ from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, Teach
 from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
+from trainables.metrics import Report
 from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.teacher import Teacher
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.image_snapshots import ImageSnapshot
-from trainables.training.protocol import Report, Training
+from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer
 
 

@@ -33,10 +33,10 @@ from trainables.config import AnyTrialConfig, ZeroShotConfig
 from trainables.errors import CheckpointError
 from trainables.health import findings
 from trainables.heartbeat import Heartbeat
+from trainables.metrics import Report
 from trainables.storage.checkpoint import CheckpointSaver
-from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.image_snapshots import is_due, take_image_snapshot
-from trainables.training.protocol import Report, Training
+from trainables.training.image_snapshots import is_due
+from trainables.training.protocol import Training
 from trainables.trial import TrialInputs, TrialStorage, build_training, transition_metrics
 from trainables.trial_result import (
     DEVICE_NAME,
@@ -326,7 +326,6 @@ class RunningTrial:
                 f"initial_trial={trial_id}: this sweep has no checkpoint of it; only the sweep in which it ran can go on "
                 "from there"
             )
-        assert isinstance(self.training, ZeroShotDistiller)  # as its config is
         self.training.inherit(state)
 
     def _compare_devices(self, state: Mapping[str, Any]) -> None:
@@ -344,8 +343,8 @@ class RunningTrial:
         training, storage = self.training, self.storage
         if storage is None or storage.snapshots is None or report["diverged"]:
             return
-        if isinstance(training, ZeroShotDistiller) and is_due(training.config, training.done):
-            self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, take_image_snapshot(training)))
+        if is_due(training.config, training.done) and (snapshot := training.image_snapshot()):
+            self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, snapshot))
 
     def _finish(self, report: Report) -> None:
         """Do what is done once, with the student that has come out; the report is what the checkpoint will hold."""

@@ -14,10 +14,10 @@ from tests.tape import Tape
 from trainables.compute import cuda_graphs as graphs
 from trainables.config import ZeroShotConfig
 from trainables.errors import RecordingError
+from trainables.metrics import Report
 from trainables.storage import checkpoint
 from trainables.training import distiller
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.protocol import Report
 
 BATCHES = 6
 

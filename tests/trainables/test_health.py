@@ -11,10 +11,9 @@ from torch import nn
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
 from trainables.health import GUARDS, findings
-from trainables.metrics import METRICS
+from trainables.metrics import METRICS, Report
 from trainables.networks.generator import Generator
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.protocol import Report
 
 WIDE: dict[str, Any] = {"dataset": "cifar10", "teacher": "wrn-10-1", "student": "wrn-10-1"}
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
-from trainables.training.image_snapshots import SNAPSHOTS, ImageSnapshot, is_due, take_image_snapshot
+from trainables.training.image_snapshots import SNAPSHOTS, ImageSnapshot, is_due
 
 
 def flat(state: object) -> list[torch.Tensor]:
@@ -28,7 +28,7 @@ def test_a_snapshot_changes_no_bit_of_the_training(settings: dict[str, Any]) -> 
         watched.train(1)
         alone.train(1)
         random_state = torch.random.get_rng_state()
-        take_image_snapshot(watched)
+        watched.image_snapshot()
         assert torch.equal(torch.random.get_rng_state(), random_state)
     ours, theirs = flat(watched.state_dict()), flat(alone.state_dict())
     assert len(ours) == len(theirs) > 50
@@ -41,10 +41,10 @@ def test_a_snapshot_changes_no_bit_of_the_training(settings: dict[str, Any]) -> 
 def test_the_same_state_gives_the_same_snapshot_and_another_one_another() -> None:
     distiller = make_distiller()
     distiller.train(1)
-    first = take_image_snapshot(distiller)
-    assert take_image_snapshot(distiller) == first
+    first = distiller.image_snapshot()
+    assert distiller.image_snapshot() == first
     distiller.train(1)
-    later = take_image_snapshot(distiller)
+    later = distiller.image_snapshot()
     assert (first.pseudo_batches, first.share, later.pseudo_batches) == (1, 0.25, 2)
     assert later.png != first.png
 
@@ -52,7 +52,7 @@ def test_the_same_state_gives_the_same_snapshot_and_another_one_another() -> Non
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_it_shows_eight_images_and_counts_classes(dataset: str) -> None:
     network = "lenet" if dataset == "digits" else "wrn-16-1"
-    snapshot = take_image_snapshot(make_distiller(dataset=dataset, teacher=network, student=network))
+    snapshot = make_distiller(dataset=dataset, teacher=network, student=network).image_snapshot()
     picture = Image.open(io.BytesIO(snapshot.png))
     assert picture.size == (4 * 33 + 1, 2 * 33 + 1)
     assert [sum(snapshot.teacher_classes), sum(snapshot.student_classes)] == [512, 512]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +27,18 @@ from trainables.compute.acceleration import capturable_adam, use_fast_numerics
 from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import pseudo_batch_flops
-from trainables.config import INHERITED_FIELDS, ZeroShotConfig
+from trainables.config import ZeroShotConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.data.splits import DatasetSplits
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
-from trainables.metrics import DATA_FREE_METRICS
-from trainables.networks import build_network
+from trainables.metrics import DATA_FREE_METRICS, Report
+from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
 from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
-from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
+from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
+from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import cosine
 
@@ -54,8 +55,11 @@ _MEANS = (
 )
 
 
-class ZeroShotDistiller:
-    """One zero-shot trial. See ``trainables.training.protocol.Training`` for what is not said here."""
+class ZeroShotDistiller(Training):
+    """One zero-shot trial."""
+
+    config: ZeroShotConfig
+    teacher: Network
 
     def __init__(
         self,
@@ -120,12 +124,12 @@ class ZeroShotDistiller:
         self.training_flops = 0
         # Pseudo images by predicted class since the last report: (teacher and student, classes).
         self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
-        self._log = TrainingLog(_MEANS, self.student)
-        self.last_report: Report | None = None
+        self.log = TrainingLog(_MEANS, self.student)
+        self.last_report = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
         self.compiled = False
-        self.notes: list[str] = []
+        self.notes = []
         self._launch = self._recorded()
         if config.compiles_on(self.device.type):
             self._compile()
@@ -134,34 +138,33 @@ class ZeroShotDistiller:
         if config.cuda_graphs and not is_asynchronous(self.device):
             self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
 
+    @classmethod
+    def build(cls, config: ZeroShotConfig, inputs: TrainingInputs, device: torch.device) -> Self:
+        assert inputs.teacher is not None  # its config always names one
+        return cls(config, teacher=inputs.teacher, splits=inputs.splits, probe=inputs.probe, device=device)
+
     @property
     def done(self) -> int:
         return self.pseudo_batches
 
-    @property
-    def finished(self) -> bool:
-        return is_finished(self)
-
-    def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        self.train(next_report(self) - self.pseudo_batches, after_each)
-        return self.report()
+    def step(self) -> None:
+        with (
+            self.log.training(self.student),
+            seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
+            tf32(allowed=self.config.precision == "tf32"),
+        ):
+            self._pseudo_batch()
 
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
-        """Do that many pseudo batches."""
+        """Do that many pseudo batches, whatever the budget."""
         for _ in range(pseudo_batches):
-            with (
-                self._log.training(self.student),
-                seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
-                tf32(allowed=self.config.precision == "tf32"),
-            ):
-                self._pseudo_batch()
+            self.step()
             if after_each:
                 after_each()
 
     def report(self) -> Report:
-        """Measure the student and take the means since the last report. Leaves the networks as they were."""
         # First, for it waits for the device.
-        entry = self._log.report(self, self.student, self.generator, further=self._scores)
+        entry = self.log.report(self, self.student, self.generator, further=self._scores)
         teacher_balance, student_balance = map(class_balance, self._class_counts)
         coverage = class_coverage(*self._class_counts)
         self._class_counts.zero_()
@@ -199,25 +202,11 @@ class ZeroShotDistiller:
                 "student_updates": self.student_updates,
                 "training_flops": self.training_flops,
             },
-            "logbook": self._log.state_dict(),
+            "logbook": self.log.state_dict(),
             "last_report": self.last_report,
         }
 
-    def inherit(self, state: Mapping[str, Any]) -> None:
-        """Go on where a trial with other settings has ended; seconds are counted from here.
-
-        Raises:
-            CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
-        """
-        check_same_config(self.config, state, INHERITED_FIELDS)
-        self._restore(state)
-        self._log.forget_seconds()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_same_config(self.config, state)
-        self._restore(state)
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.generator.load_state_dict(state["generator"])
         load_optimizer(self.student_optimizer, state["student_optimizer"])
@@ -229,13 +218,18 @@ class ZeroShotDistiller:
             self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
         self.losses.terms.load_state_dict(state["extra_terms"])
         self._class_counts.copy_(state["class_counts"])
-        self._log.load_state_dict(state["logbook"])
+        self.log.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
         self.generator_updates = counters["generator_updates"]
         self.student_updates = counters["student_updates"]
         self.training_flops = counters["training_flops"]
         self.last_report = state["last_report"]
+
+    def image_snapshot(self) -> ImageSnapshot:
+        return take_image_snapshot(
+            self.config, generator=self.generator, teacher=self.teacher, student=self.student, done=self.done
+        )
 
     def _pseudo_batch(self) -> None:
         config = self.config
@@ -282,7 +276,7 @@ class ZeroShotDistiller:
                 targets = self.losses.teacher_targets(images)
             step, student_norm = self._student_step(images, targets)
 
-        self._log.means.add(
+        self.log.means.add(
             torch.stack(generator_losses).mean(),
             step.loss,
             step.divergence,

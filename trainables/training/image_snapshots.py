@@ -18,9 +18,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from trainables.config import AnyTrialConfig
-from trainables.networks import in_eval_mode
+from trainables.networks import Network, in_eval_mode
+from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
-from trainables.training.distiller import ZeroShotDistiller
 
 SNAPSHOTS = 5
 """How many a trial takes, at equal shares of its budget."""
@@ -84,25 +84,33 @@ def is_due(config: AnyTrialConfig, done: int) -> bool:
     return SNAPSHOTS * done // config.budget > SNAPSHOTS * before // config.budget
 
 
-def take_image_snapshot(training: ZeroShotDistiller) -> ImageSnapshot:
-    """Return what a trial's generator shows now."""
-    config = training.config
-    latents = torch.randn(_COUNTED, config.latent_dim, generator=stream(config.seed, "snapshots"), dtype=training.dtype)
+def take_image_snapshot(
+    config: AnyTrialConfig, *, generator: Generator, teacher: Network, student: Network, done: int
+) -> ImageSnapshot:
+    """Return what a generator shows now.
+
+    Args:
+        config: The trial's settings.
+        generator: The network that makes the images.
+        teacher: Counts the classes of the images.
+        student: Counts them likewise.
+        done: How much of the budget is used, in the config's ``unit``.
+    """
+    weights = generator.linear.weight  # (features, latent_dim)
+    latents = torch.randn(
+        _COUNTED, weights.shape[1], generator=stream(config.seed, "snapshots"), dtype=weights.dtype
+    ).to(weights.device)
     # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
-    generator = copy.deepcopy(training.generator)
-    with (
-        seeded(config.seed, "snapshot", training.device),
-        torch.no_grad(),
-        in_eval_mode(training.teacher, training.student),
-    ):
-        images = generator(latents.to(training.device))
-        teacher, student = (network(images)[0] for network in (training.teacher, training.student))
+    generator = copy.deepcopy(generator)
+    with seeded(config.seed, "snapshot", weights.device), torch.no_grad(), in_eval_mode(teacher, student):
+        images = generator(latents)
+        seen_by_teacher, seen_by_student = (network(images)[0] for network in (teacher, student))
     return ImageSnapshot(
-        pseudo_batches=training.done,
-        share=training.done / config.budget,
+        pseudo_batches=done,
+        share=done / config.budget,
         png=_picture(images[:_SHOWN].float().cpu()),
-        teacher_classes=_counted(teacher),
-        student_classes=_counted(student),
+        teacher_classes=_counted(seen_by_teacher),
+        student_classes=_counted(seen_by_student),
     )
 
 

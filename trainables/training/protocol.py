@@ -1,53 +1,107 @@
-"""What every kind of training has in common: the interface by which Ray, tests and scripts drive it.
+"""What every method of training has in common: the interface by which trials, tests and scripts drive it.
 
-A training is a ``ZeroShotDistiller`` or a ``SupervisedTrainer``. It advances from report to report, can be saved between
+A training advances from report to report, can be saved between
 any two optimizer updates or pseudo batches, and continues from there bit for bit on a CPU.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from trainables.config import AnyTrialConfig
+from trainables.config import INHERITED_FIELDS, AnyTrialConfig
 from trainables.config.datasets import Normalisation
 from trainables.data.splits import DatasetSplits
 from trainables.errors import CheckpointError
+from trainables.evaluation import ProbeSet
+from trainables.metrics import Report
 from trainables.networks import Network
+from trainables.teachers.teacher import Teacher
+from trainables.training.image_snapshots import ImageSnapshot
+from trainables.training.reports import TrainingLog
 
-Report = dict[str, int | float | bool | None]
-"""One value for each of ``trainables.metrics.METRICS`` that the method has."""
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+    """What a training is given beside its config."""
+
+    splits: DatasetSplits
+    """Images to be measured on, and to learn from where the method does."""
+
+    teacher: Teacher | None = None
+    """Weights for ``config.teacher``; None where it names none."""
+
+    probe: ProbeSet | None = None
+    """Images made from the teacher, on which data-free scores are found."""
+
+    initial_weights: Mapping[str, Tensor] | None = None
+    """Weights of ``config.student`` to start from. Defaults to fresh ones."""
 
 
-class Training(Protocol):
-    """One trial's networks, optimizers and random streams, and how they advance."""
+class Training(ABC):
+    """One trial's networks, optimizers and random streams, and how they advance.
+
+    A method of training is a subclass with a line in ``trainables.config.methods``.
+    """
 
     device: torch.device
+    config: AnyTrialConfig
     student: Network
+    teacher: Network | None
     normalisation: Normalisation
     splits: DatasetSplits
+    log: TrainingLog
     last_report: Report | None
     compiled: bool
     """Whether torch has compiled it; bits depend on that."""
     notes: list[str]
     """What the user should know about how it runs on this machine, in sentences."""
 
-    @property
-    def config(self) -> AnyTrialConfig: ...
+    @classmethod
+    @abstractmethod
+    def build(cls, config: Any, inputs: TrainingInputs, device: torch.device) -> Self:
+        """Build a training at its beginning.
+
+        Args:
+            config: Settings of this method.
+            inputs: What it is given.
+            device: Where everything lives.
+
+        Raises:
+            ValueError: the config does not fit the data or the networks each other.
+        """
 
     @property
-    def teacher(self) -> Network | None: ...
-
-    @property
+    @abstractmethod
     def done(self) -> int:
         """How many of the config's ``unit`` are done."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Do the smallest part of the training after which ``state_dict`` may be taken: a pseudo batch, or an update."""
+
+    @abstractmethod
+    def report(self) -> Report:
+        """Measure the student and take the means since the last report. Leaves the networks as they were."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the rest of the training depends on: see ``trainables.storage.checkpoint``."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``state_dict`` returned, whatever its config was."""
 
     @property
     def finished(self) -> bool:
         """Whether the budget is used up or the trial has diverged."""
+        last = self.last_report
+        return (last is not None and bool(last["diverged"])) or self.done >= self.config.budget
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
         """Train up to the next report and make it. Reports fall on the same places in every run.
@@ -55,9 +109,12 @@ class Training(Protocol):
         Args:
             after_each: Called wherever ``state_dict`` may be taken.
         """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on: see ``trainables.storage.checkpoint``."""
+        goal = next_report(self)
+        while self.done < goal:
+            self.step()
+            if after_each:
+                after_each()
+        return self.report()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()`` of a training with the same config.
@@ -65,6 +122,22 @@ class Training(Protocol):
         Raises:
             CheckpointError: the state belongs to another config; the message names the fields.
         """
+        check_same_config(self.config, state)
+        self.restore(state)
+
+    def inherit(self, state: Mapping[str, Any]) -> None:
+        """Go on where a trial with other settings has ended; seconds are counted from here.
+
+        Raises:
+            CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
+        """
+        check_same_config(self.config, state, INHERITED_FIELDS)
+        self.restore(state)
+        self.log.forget_seconds()
+
+    def image_snapshot(self) -> ImageSnapshot | None:
+        """Return what the method's generator shows now; None of a method without one."""
+        return None
 
 
 def next_report(training: Training) -> int:
@@ -76,12 +149,6 @@ def next_report(training: Training) -> int:
     config, last = training.config, training.last_report
     reported = int(last[config.unit] or 0) if last else 0
     return min((reported // config.report_interval + 1) * config.report_interval, config.budget)
-
-
-def is_finished(training: Training) -> bool:
-    """Whether the budget is used up or the trial has diverged."""
-    last = training.last_report
-    return (last is not None and bool(last["diverged"])) or training.done >= training.config.budget
 
 
 def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any], fields: Collection[str] | None = None) -> None:

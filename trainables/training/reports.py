@@ -6,18 +6,40 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from trainables.config import AnyTrialConfig
+from trainables.config.datasets import Normalisation
+from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy, measure
+from trainables.metrics import TEACHER_CHECK_IMAGES, Report
 from trainables.networks import Network
 from trainables.seeding import seeded
-from trainables.training.protocol import Report, Training
 
-TEACHER_CHECK_IMAGES = 1000
-"""Test images on which each trial measures its teacher, to see that it is the one that was recorded."""
+
+class Measured(Protocol):
+    """What the log of a training reads of it."""
+
+    @property
+    def config(self) -> AnyTrialConfig: ...
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def student(self) -> Network: ...
+
+    @property
+    def teacher(self) -> Network | None: ...
+
+    @property
+    def splits(self) -> DatasetSplits: ...
+
+    @property
+    def normalisation(self) -> Normalisation: ...
 
 
 class RunningMeans:
@@ -79,7 +101,7 @@ class TrainingLog:
         self._student_in_train_mode = all(module.training for module in student.modules())
         self._training_seconds += time.perf_counter() - start
 
-    def report(self, training: Training, *trained: nn.Module, further: Callable[[], Report] = dict) -> Report:
+    def report(self, training: Measured, *trained: nn.Module, further: Callable[[], Report] = dict) -> Report:
         """Measure the student and take what was noted since the last report. Leaves the networks as they were.
 
         The teacher is measured once, at the first report, to see that it is the one that was recorded.

@@ -11,8 +11,8 @@ a T^2 KL. The last epoch is used; nothing is selected on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,11 +21,12 @@ from torch.nn import functional as F
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation
 from trainables.data.splits import DatasetSplits, ImageSet, normalise
-from trainables.networks import Network, build_network
+from trainables.metrics import Report
+from trainables.networks import build_network
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
 from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
-from trainables.training.protocol import Report, check_same_config, is_finished, load_optimizer, next_report, set_rate
+from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import step_decay
 
@@ -35,8 +36,10 @@ _CROP_MARGIN = 4
 _MEANS = ("student_loss", "cross_entropy", "divergence", "attention_transfer")
 
 
-class SupervisedTrainer:
-    """One training on labelled images. See ``trainables.training.protocol.Training`` for what is not said here."""
+class SupervisedTrainer(Training):
+    """One training on labelled images."""
+
+    config: SupervisedConfig
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class SupervisedTrainer:
         if initial_weights is not None:
             student.load_state_dict(dict(initial_weights))
         self.student = student.to(self.device, dtype).train()
-        self.teacher: Network | None = None
+        self.teacher = None
         if teacher:
             self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
         self.optimizer = torch.optim.SGD(
@@ -88,38 +91,38 @@ class SupervisedTrainer:
         """What is left of the current epoch: indices of training images."""
         self.epochs = 0
         self.student_updates = 0
-        self._log = TrainingLog(_MEANS, self.student)
-        self.last_report: Report | None = None
+        self.log = TrainingLog(_MEANS, self.student)
+        self.last_report = None
         self.compiled = False
-        self.notes: list[str] = []
+        self.notes = []
+
+    @classmethod
+    def build(cls, config: SupervisedConfig, inputs: TrainingInputs, device: torch.device) -> Self:
+        return cls(
+            config,
+            splits=inputs.splits,
+            teacher=inputs.teacher,
+            initial_weights=inputs.initial_weights,
+            device=device,
+        )
 
     @property
     def done(self) -> int:
         return self.epochs
 
-    @property
-    def finished(self) -> bool:
-        return is_finished(self)
-
-    def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        goal = next_report(self)
-        while self.epochs < goal:
-            with (
-                self._log.training(self.student),
-                seeded(self.config.seed, f"update {self.student_updates}", self.device),
-            ):
-                self.update()
-            if after_each:
-                after_each()
-        return self.report()
+    def step(self) -> None:
+        with (
+            self.log.training(self.student),
+            seeded(self.config.seed, f"update {self.student_updates}", self.device),
+        ):
+            self.update()
 
     def report(self) -> Report:
-        """Measure the student and take the means since the last report. Leaves the network as it was."""
         self.last_report = {
             "epochs": self.epochs,
             "student_updates": self.student_updates,
             "student_lr": self._rate(max(0, self.epochs - 1)),
-            **self._log.report(self, self.student),
+            **self.log.report(self, self.student),
         }
         return self.last_report
 
@@ -135,18 +138,17 @@ class SupervisedTrainer:
                 "epochs": self.epochs,
                 "student_updates": self.student_updates,
             },
-            "logbook": self._log.state_dict(),
+            "logbook": self.log.state_dict(),
             "last_report": self.last_report,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_same_config(self.config, state)
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         load_optimizer(self.optimizer, state["optimizer"])
         self._order_stream.set_state(state["order_stream"])
         self._augmentation_stream.set_state(state["augmentation_stream"])
         self._order = state["order"]
-        self._log.load_state_dict(state["logbook"])
+        self.log.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.epochs = counters["epochs"]
         self.student_updates = counters["student_updates"]
@@ -189,7 +191,7 @@ class SupervisedTrainer:
                     [attention_map(activation) for activation in teacher_activations],
                 )
                 loss = loss + config.attention_weight * 3 / len(activations) * attention
-        self._log.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
+        self.log.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
         return loss
 
     def _rate(self, epoch: int) -> float:
