@@ -99,7 +99,7 @@ def accuracy_with(fault: Fault, config: ZeroShotConfig, teacher: Teacher, splits
     """Train a ``BatchNormLeNet`` with a fault in the loop; returns its test accuracy, a share."""
     distiller = ZeroShotDistiller(config, teacher=teacher, splits=splits.without_training_images())
     torch.manual_seed(config.seed)
-    distiller.student = BatchNormLeNet().train()
+    distiller.student = distiller.losses.student = BatchNormLeNet().train()
     distiller.student_optimizer = torch.optim.Adam(distiller.student.parameters(), lr=config.student_lr)
     fault(distiller)
     distiller.train(config.budget - distiller.pseudo_batches)

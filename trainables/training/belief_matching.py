@@ -61,9 +61,9 @@ class BeliefMatching:
             dtype: Of weights, images and losses.
         """
         self._config = config
-        self._teacher = teacher
-        self._student = student
-        self._generator = generator
+        self.teacher = teacher
+        self.student = student
+        self.generator = generator
         self._device = device
         self._dtype = dtype
         # Tensors, for a number would be compiled into the code and that be compiled anew for each.
@@ -95,14 +95,14 @@ class BeliefMatching:
         """Return what the generator, after its update, makes of the latents."""
         # Shared latents: the published loop makes the same images once more in each student step.
         times = self._config.student_steps if self._config.latents == "shared" else 1
-        with torch.no_grad(), self._generator.counted_as(times):
+        with torch.no_grad(), self.generator.counted_as(times):
             return self._images(latents)
 
     def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss, and the images on which it was found."""
         images = self._images(latents)
-        student_logits, _ = self._forward(self._student, images)
-        teacher_logits, _ = self._forward(self._teacher, images)
+        student_logits, _ = self._forward(self.student, images)
+        teacher_logits, _ = self._forward(self.teacher, images)
         teacher_beliefs = beliefs(teacher_logits, self._config.generator_divergence, self._temperature)
         loss = -self._divergence(self._config.generator_divergence, student_logits, teacher_beliefs)
         for term in self.terms.terms(images, student_logits, teacher_logits, noise):
@@ -111,12 +111,12 @@ class BeliefMatching:
 
     def _teacher_targets(self, images: Tensor) -> TeacherTargets:
         with torch.no_grad():
-            logits, activations = self._forward(self._teacher, images)
+            logits, activations = self._forward(self.teacher, images)
             teacher_beliefs = beliefs(logits, self._config.student_divergence, self._temperature)
             return TeacherTargets(logits, teacher_beliefs, self._attention_maps(activations))
 
     def _student_loss(self, images: Tensor, targets: TeacherTargets) -> StudentLoss:
-        logits, activations = self._forward(self._student, images)
+        logits, activations = self._forward(self.student, images)
         distance = self._divergence(self._config.student_divergence, logits, targets.beliefs)
         if self._config.attention_weight == 0:
             return StudentLoss(distance, distance, torch.zeros_like(distance), logits)
@@ -131,7 +131,7 @@ class BeliefMatching:
 
     def _images(self, latents: Tensor) -> Tensor:
         with self._autocast():
-            images: Tensor = self._generator(latents)
+            images: Tensor = self.generator(latents)
         return images.to(self._dtype)
 
     def _autocast(self) -> torch.autocast:
