@@ -86,7 +86,7 @@ class OptunaSampler(SamplerConfig):
                 # Some are experimental as a class or by an argument; whoever names them has chosen so.
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return kind(**{**given, **self.arguments})
-        except (ImportError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"sampler: {self.name}: {error}") from error
 
 

@@ -21,7 +21,7 @@ class CmaEs(OptunaSampler):
     """Random trials before a model is used."""
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
-        """See ``SamplerConfig``. Needs the package ``cmaes``."""
+        """See ``SamplerConfig``."""
         from optuna.samplers import CmaEsSampler  # half a second that reading a config need not take
 
         return self._make(

@@ -125,13 +125,15 @@ class SchedulerConfig(Kind):
         return config
 
     def build(self, *, mode: str, budget: int, past_reports: Iterable[PastReport] = ()) -> StoppingRule | None:
-        """Return the stopping rule of one session; None where no trial is stopped.
+        """Return the stopping rule of one session; None of a scheduler that stops no trials.
 
         Args:
             mode: ``max`` or ``min``.
             budget: A trial's whole budget.
             past_reports: All reports of earlier sessions.
         """
+        if self.stops_trials:
+            raise NotImplementedError(f"{type(self).__name__} stops trials and does not say by which rule")
         return None
 
     def build_population(self, *, seed: int, mode: str, trial_name: Callable[[int], str]) -> PopulationRule | None:
@@ -149,6 +151,8 @@ class AbsentScheduler(SchedulerConfig):
     """A scheduler that a stored sweep names and that is not at hand: its settings can be shown, and no trial be stopped."""
 
     model_config = ConfigDict(extra="allow")
+
+    stops_trials: ClassVar[bool] = False
 
 
 class BudgetRule(ABC):

@@ -308,10 +308,17 @@ def test_a_stored_kind_of_a_file_is_read_without_running_the_file(sweep_file: Pa
     own = tmp_path / "rules.py"
     own.write_text(OWN)
     sweep = load_sweep(write(sweep_file, scheduler={"name": f"{own}:Strict", "bound": 0.75}))
-    own.write_text("raise SystemExit(7)")
     read = SweepConfig.stored(sweep.model_dump_json())
     assert read.identity == sweep.identity
     assert read.scheduler.name == f"{own}:Strict"
+    traps = {"trap.py": "raise SystemExit(7)", "gone.py": None}
+    for name, content in traps.items():
+        if content:
+            (tmp_path / name).write_text(content)
+        elsewhere = SweepConfig.stored(sweep.model_dump_json().replace(str(own), str(tmp_path / name)))
+        assert elsewhere.model_dump()["scheduler"] == read.model_dump()["scheduler"] | {
+            "name": f"{tmp_path / name}:Strict"
+        }
 
 
 def test_reading_a_config_loads_no_optuna_and_no_numpy() -> None:
