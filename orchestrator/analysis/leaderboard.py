@@ -1,9 +1,8 @@
-"""Trials of a sweep in order of merit, and the best one as a command."""
+"""Trials of a sweep in order of merit."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +14,7 @@ from rich.table import Table
 from orchestrator.analysis.cases import last_attempts
 from orchestrator.analysis.ranking import STATES, may_be_best, place
 from orchestrator.config import SweepConfig
-from orchestrator.config.loading import load_sweep
-from orchestrator.errors import ConfigError, SweepNotFoundError
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import duration, short
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
@@ -171,38 +169,6 @@ class Leaderboard:
             return str(row["state"])
         word = {"stopped_early": "stopped"}.get(row["state"], row["state"])
         return f"{word} at {self.sweep.share_used(config, row):.0%}"
-
-    def rerun_command(self, program: str, preset_or_file: str) -> str | None:
-        """A shell command that runs the best trial again, alone, with the same numbers; none if there is no best, or none
-        that can run alone, or where the file is none without flags that are not known here.
-
-        Args:
-            program: What to call, e.g. ``python run_sweep.py``.
-            preset_or_file: Where the sweep came from; only what differs from it is written out.
-        """
-        if self.best is None or self.best[CONFIG_PREFIX + "initial_trial"]:
-            return None
-        try:
-            preset = load_sweep(preset_or_file, flags={"num_trials": 1})
-        except ConfigError:
-            return None
-        words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{self.sweep_id}-{self.best['trial_id']}"]
-        for flag, ours, theirs in (
-            ("--storage", self.sweep.storage.uri, preset.storage.uri),
-            ("--objective", self.sweep.objective, preset.objective),
-            ("--data-root", self.sweep.data_root, preset.data_root),
-            ("--cpus", self.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
-            ("--gpus", self.sweep.resources.gpu, preset.resources.gpu),
-        ):
-            if ours != theirs:
-                words += [flag, str(ours)]
-        unchanged = preset.trial_config({})
-        for name in type(unchanged).model_fields:
-            value = self.best[CONFIG_PREFIX + name]
-            fixed_by_flag = name in self.sweep.trial and name not in preset.trial
-            if name in self.searched or fixed_by_flag or value != getattr(unchanged, name):
-                words += ["--set", f"{name}={'none' if value is None else value}"]
-        return f"{program} {shlex.join(words)}"
 
 
 def read_leaderboard(source: Source, sweep_id: str) -> Leaderboard:

@@ -1,7 +1,8 @@
-"""One trial of a sweep again, to see whether its numbers come out again."""
+"""One trial of a sweep again, to see whether its numbers come out again, or as a command that a user can give."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import RUN_FIELDS, SweepConfig
+from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
@@ -131,3 +133,39 @@ def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, cons
     rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
     newest = rows[-1] if finished else None  # one that failed runs anew each time
     return Rerun(sweep_id=sweep_id, then=then, now=newest)
+
+
+def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str | None:
+    """Return a shell command that runs the best trial of a sweep again, alone, with the same numbers.
+
+    None if there is no best, or none that can run alone, or where the file is none without flags that are not known here.
+
+    Args:
+        board: The sweep's ended trials.
+        program: What to call, e.g. ``python run_sweep.py``.
+        preset_or_file: Where the sweep came from; only what differs from it is written out.
+    """
+    best = board.best
+    if best is None or best[CONFIG_PREFIX + "initial_trial"]:
+        return None
+    try:
+        preset = load_sweep(preset_or_file, flags={"num_trials": 1})
+    except ConfigError:
+        return None
+    words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best['trial_id']}"]
+    for flag, ours, theirs in (
+        ("--storage", board.sweep.storage.uri, preset.storage.uri),
+        ("--objective", board.sweep.objective, preset.objective),
+        ("--data-root", board.sweep.data_root, preset.data_root),
+        ("--cpus", board.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
+        ("--gpus", board.sweep.resources.gpu, preset.resources.gpu),
+    ):
+        if ours != theirs:
+            words += [flag, str(ours)]
+    unchanged = preset.trial_config({})
+    for name in type(unchanged).model_fields:
+        value = best[CONFIG_PREFIX + name]
+        fixed_by_flag = name in board.sweep.trial and name not in preset.trial
+        if name in board.searched or fixed_by_flag or value != getattr(unchanged, name):
+            words += ["--set", f"{name}={'none' if value is None else value}"]
+    return f"{program} {shlex.join(words)}"

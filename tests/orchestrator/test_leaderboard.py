@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
+from orchestrator.commands.rerun import rerun_command
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.config.loading import load_sweep
@@ -162,7 +163,7 @@ def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore)
     settings = {"seed": 4, "storage": StorageConfig(uri="/a b"), "objective": "data_free_score"}
     write(store, [changes], SWEEP.model_copy(update=settings))
     board = read_leaderboard(store, "sweep-a")
-    command = board.rerun_command("python run_sweep.py", "quickstart")
+    command = rerun_command(board, "python run_sweep.py", "quickstart")
     assert command and board.best
     words = shlex.split(command)
     assert words[:3] == ["python", "run_sweep.py", "quickstart"]
@@ -183,18 +184,18 @@ def test_a_file_that_only_flags_made_a_sweep_fails_no_report_of_it(store: Object
     board = read_leaderboard(store, "sweep-a")
     # As sweep FILE --num-trials 1 ran it, and the command again has that flag as well.
     file.write_text(yaml.safe_dump({"name": "one", "trial": trial, "num_trials": 12}))
-    command = board.rerun_command("zskt sweep", str(file))
+    command = rerun_command(board, "zskt sweep", str(file))
     assert command and command.startswith(f"zskt sweep {file} --num-trials 1 ")
     # As sweep FILE --objective validation_accuracy ran it.
     file.write_text(yaml.safe_dump({"name": "one", "trial": trial, "objective": "no_such_metric"}))
-    assert board.rerun_command("zskt sweep", str(file)) is None
+    assert rerun_command(board, "zskt sweep", str(file)) is None
     file.unlink()
-    assert board.rerun_command("zskt sweep", str(file)) is None
+    assert rerun_command(board, "zskt sweep", str(file)) is None
 
 
 def test_no_trial_with_a_whole_budget_means_no_best(store: ObjectStore) -> None:
     write(store, [{"state": "stopped_early"}])
-    assert read_leaderboard(store, "sweep-a").rerun_command("x", "quickstart") is None
+    assert rerun_command(read_leaderboard(store, "sweep-a"), "x", "quickstart") is None
 
 
 def test_an_unknown_sweep_names_those_that_are_there(store: ObjectStore) -> None:

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import orchestrator.costs.estimate
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.cli import app
+from orchestrator.commands.plan_page import plan_sentences
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.costs.estimate import Plan, make_plan
-from orchestrator.costs.estimate_page import plan_sentences
 from orchestrator.costs.pricing import CORE, Market, Span, find_market
 from orchestrator.errors import ConfigError
 from orchestrator.results import ResultWriter, read_trials

@@ -13,9 +13,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from cluster.capacity import Capacity, NodeType
 from cluster.session import RaySession
 from orchestrator.commands.doctor import wants_bfloat16
+from orchestrator.commands.plan_page import plan_sentences
 from orchestrator.config import SweepConfig
 from orchestrator.costs.estimate import make_plan
-from orchestrator.costs.estimate_page import plan_sentences
 from orchestrator.run.checks import check_precision_here
 from tests.conftest import tiny_settings
 from trainables.errors import PrecisionError

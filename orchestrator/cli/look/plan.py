@@ -42,8 +42,8 @@ def plan(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        from orchestrator.commands.plan_page import plan_sentences, plan_table
         from orchestrator.costs.estimate import make_plan
-        from orchestrator.costs.estimate_page import plan_sentences, plan_table
         from orchestrator.costs.pricing import find_market
         from orchestrator.run.checks import check_countable
 

@@ -70,6 +70,7 @@ def sweep(
 def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
     """Print what a session left; whether any of its trials came to a result."""
     from orchestrator.analysis.leaderboard import read_leaderboard
+    from orchestrator.commands.rerun import rerun_command
     from orchestrator.storage import find_storage, shown
 
     store = find_storage(config.storage)
@@ -80,7 +81,7 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
         out.say(f"{board.ended_of_all} trials ended: {counts}")
     for error in board.errors():
         out.error(f"failed because of: {error}")
-    command = None if board.sweep.cases else board.rerun_command(this_command(), preset_or_file)
+    command = None if board.sweep.cases else rerun_command(board, this_command(), preset_or_file)
     if command:
         out.say(f"Best setting again: {command}")
     if board.contenders:
