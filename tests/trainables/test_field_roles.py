@@ -1,0 +1,218 @@
+"""What fields say of themselves holds: whole trials of a few pseudo batches, each field of each method changed in turn."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, get_args
+
+import pytest
+import torch
+
+from tests.conftest import make_distiller, make_inputs, tiny_settings
+from tests.trainables.test_distiller import BASES, CHANGES
+from trainables.config import CONFIGS, AnyTrialConfig, SplitsKey, SupervisedConfig, TeacherKey, TrialConfig
+from trainables.config.fields import ROLES, fields_where, merged_roles
+from trainables.config.roles import (
+    Cost,
+    Decides,
+    Names,
+    Role,
+    execution,
+    given,
+    length,
+    location,
+    measurement,
+    permission,
+    random_seed,
+    roles_of,
+    setting,
+    start,
+)
+from trainables.errors import CheckpointError
+from trainables.metrics import METRICS
+from trainables.teachers.teacher import recipe_key
+from trainables.trial import build_training, transition_metrics
+
+TINY: dict[str, dict[str, Any]] = {
+    "zero_shot": tiny_settings(),
+    "supervised": {
+        **{"method": "supervised", "dataset": "digits", "student": "lenet", "teacher": "lenet"},
+        **{"batch_size": 16, "full_data_epochs": 20, "evaluation_interval": 10},
+    },
+}
+FIELDS = [(method, field) for method, model in CONFIGS.items() for field in model.model_fields]
+NEEDED: dict[str, dict[str, Any]] = {
+    **BASES,
+    "learning_rate_horizon": {"total_pseudo_batches": 4},
+    "images_per_class": {"iteration_scale": 1e-2},
+}
+"""What another field must be for this one to have a say."""
+VALUES = {
+    **{key: value for key, value in CHANGES.items() if key not in {"seed", "generator_seed", "student_seed"}},
+    **{"full_data_epochs": 3, "iteration_scale": 0.5, "images_per_class": 2, "distillation_weight": 0.5},
+    **{"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 8},
+    **{"validation_fraction": 0.2, "compilation": "never"},  # compiling takes minutes
+}
+"""Another value of a field, where not any other one would do."""
+
+
+def fields_of(*kinds: Decides) -> list[Any]:
+    """The fields of all methods that decide one of these."""
+    return [pytest.param(m, f, id=f"{m}-{f}") for m, f in FIELDS if ROLES[f].decides in kinds]
+
+
+def base_config(method: str, field: str) -> AnyTrialConfig:
+    return CONFIGS[method].model_validate({**TINY[method], **NEEDED.get(field, {})})
+
+
+def another(config: TrialConfig, field: str) -> Any:
+    """Another value of a field, by its type."""
+    value = getattr(config, field)
+    if field in VALUES and VALUES[field] != value:
+        return VALUES[field]
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+    literals = get_args(type(config).model_fields[field].annotation)
+    others = [literal for literal in literals if isinstance(literal, str) and literal != value]
+    if others:
+        return others[0]
+    numeric = isinstance(value, NoneType) and any(get_args(part)[:1] == (int,) for part in literals)
+    return 7 if numeric else "another"
+
+
+def changed(config: AnyTrialConfig, field: str) -> AnyTrialConfig:
+    return type(config).model_validate({**config.model_dump(), field: another(config, field)})
+
+
+@cache
+def student_of(settings: str, method: str) -> dict[str, torch.Tensor]:
+    """The student of a whole trial: trained, measured at each report, its transition curves taken."""
+    config = CONFIGS[method].model_validate_json(settings)
+    training = build_training(config, make_inputs(config), None, torch.device("cpu"))
+    while not training.finished:
+        training.advance()
+    if config.transition_images:
+        transition_metrics(training)
+    return {key: value.clone() for key, value in training.student.state_dict().items()}
+
+
+def same_student(one: AnyTrialConfig, other: AnyTrialConfig) -> bool:
+    """Whether two trials have the same student, bit for bit."""
+    ours, theirs = (student_of(config.model_dump_json(), config.method) for config in (one, other))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_trial_can_be_repeated() -> None:
+    for method in CONFIGS:
+        config = base_config(method, "")
+        before = student_of(config.model_dump_json(), method)
+        student_of.cache_clear()
+        again = student_of(config.model_dump_json(), method)
+        assert all(torch.equal(before[key], again[key]) for key in before), "the comparisons below tell nothing"
+
+
+WEIGHTLESS = fields_of(Decides.MEASUREMENT, Decides.EXECUTION, Decides.PERMISSION)
+
+
+@pytest.mark.parametrize(("method", "field"), WEIGHTLESS)
+def test_a_weightless_field_leaves_the_students_bits_alone(method: str, field: str) -> None:
+    config = base_config(method, field)
+    assert ROLES[field].weightless
+    assert same_student(config, changed(config, field))
+
+
+@pytest.mark.parametrize(
+    ("method", "field"), [param for param in fields_of(Decides.SEED) if ROLES[param.values[1]].names is Names.NOTHING]
+)
+def test_a_seed_changes_the_students_bits(method: str, field: str) -> None:
+    config = base_config(method, field)
+    assert not same_student(config, changed(config, field))
+
+
+@pytest.mark.parametrize(("method", "field"), fields_of(Decides.SETTING, Decides.LENGTH))
+def test_a_setting_changes_the_students_bits(method: str, field: str) -> None:
+    if field == "compilation":
+        return  # of wide networks alone: tests/trainables/test_distiller.py
+    config = base_config(method, field)
+    assert not same_student(config, changed(config, field))
+
+
+@pytest.mark.parametrize(("method", "field"), FIELDS)
+def test_images_and_teachers_are_known_by_the_fields_that_say_so(method: str, field: str) -> None:
+    config = base_config(method, "")
+    other = config.model_copy(update={field: another(config, field)})
+    names = ROLES[field].names
+    assert (other.splits_key != config.splits_key) == (names is Names.IMAGES)
+    assert (other.teacher_key != config.teacher_key) == (names in {Names.IMAGES, Names.TEACHER})
+    assert (field in SplitsKey._fields, field in TeacherKey._fields) == (names is Names.IMAGES, names is Names.TEACHER)
+
+
+@pytest.mark.parametrize("field", SupervisedConfig.model_fields)
+def test_a_trained_teacher_is_known_by_all_that_decides_its_weights(field: str) -> None:
+    config = base_config("supervised", field)
+    assert isinstance(config, SupervisedConfig)
+    other = config.model_copy(update={field: another(config, field)})
+    role = ROLES[field]
+    if role.decides in {Decides.INPUT, Decides.START} or role.names is Names.TEACHER:
+        expected = False  # other images, another teacher of the teacher, or other weights to begin with
+    elif field == "dataset_file":
+        expected = True  # wherever the file lies, it holds the data set of that name
+    else:
+        expected = same_student(config, other)
+    assert (recipe_key(other) == recipe_key(config)) == expected
+
+
+@pytest.mark.parametrize("field", [field for method, field in FIELDS if method == "zero_shot"])
+def test_a_trial_takes_over_from_another_that_agrees_in_the_inherited_fields(field: str) -> None:
+    donor = make_distiller(**NEEDED.get(field, {}))
+    donor.train(2)
+    if ROLES[field].inherited:
+        state = donor.state_dict()
+        state["config"] |= {field: another(donor.config, field)}
+        with pytest.raises(CheckpointError, match=f"{field}="):
+            make_distiller(**NEEDED.get(field, {})).inherit(state)
+        return
+    heir = make_distiller(**{**NEEDED.get(field, {}), field: another(donor.config, field)})
+    heir.inherit(donor.state_dict())
+    heir.advance()
+
+
+def test_a_measurement_is_told_by_a_column_of_its_row() -> None:
+    metrics = {metric.name for metric in METRICS}
+    told = {field: role.told_by for field, role in ROLES.items() if role.told_by is not None}
+    assert told
+    assert all(column == field or column in metrics for field, column in told.items())
+    assert told.keys() <= set(fields_where(lambda role: role.decides is Decides.MEASUREMENT))
+
+
+def test_a_field_without_a_role_is_refused_at_import() -> None:
+    with pytest.raises(TypeError, match=r"Forgetful.warmup has 0 roles; write Annotated\[TYPE, ROLE\]"):
+
+        class Forgetful(SupervisedConfig):
+            warmup: int = 0
+
+    with pytest.raises(TypeError, match="Undecided.warmup has 2 roles"):
+
+        class Undecided(SupervisedConfig):
+            warmup: Annotated[int, setting(cost=Cost.NONE, inherited=False), permission(cost=Cost.NONE)] = 0
+
+
+def test_a_role_has_no_default() -> None:
+    makers: list[Any] = [setting, execution, given, location, start, length, random_seed, measurement, permission, Role]
+    for make in makers:
+        with pytest.raises(TypeError, match="missing"):
+            make()
+
+
+def test_methods_agree_on_what_a_field_of_one_name_decides() -> None:
+    class Other(SupervisedConfig):
+        momentum: Annotated[float, permission(cost=Cost.NONE)] = 0.9
+
+    with pytest.raises(TypeError, match=r"Other\.momentum is Role.* and another method's field of that name"):
+        merged_roles([SupervisedConfig, Other])
+    assert merged_roles(CONFIGS.values()) == ROLES
+    assert roles_of(Other)["momentum"] == permission(cost=Cost.NONE)
