@@ -26,10 +26,9 @@ from orchestrator.analysis.cases import CaseResults, read_cases
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.analysis.paired import paired_difference
 from orchestrator.commands.confirm import confirmation_sweep
-from orchestrator.config import SweepConfig
+from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import find_storage
 

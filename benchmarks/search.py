@@ -22,9 +22,8 @@ from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.analysis.paired import PairedDifference, paired_difference
 from orchestrator.commands.confirm import confirm
-from orchestrator.config import SweepConfig
+from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.space import published_settings, survey_space
 from orchestrator.search.study import SweepStudy

@@ -13,10 +13,9 @@ from rich.text import Text
 from orchestrator.analysis.cases import CaseResults, read_cases
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.analysis.paired import PairedDifference, paired_difference
-from orchestrator.config import SweepConfig
+from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.formatting import mean_and_deviation
-from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results import Source, read_sweeps
 from orchestrator.storage import layout
 from trainables.metrics import is_share

@@ -13,9 +13,8 @@ from rich.console import Console
 from orchestrator.analysis.cases import read_cases
 from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
-from orchestrator.config import SweepConfig, SweepRole, sweep_fields
+from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
-from orchestrator.reproduction.baseline import BASELINE
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import layout, open_storage

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,15 +16,17 @@ from pydantic import ValidationError, model_validator
 
 from orchestrator.config.blocks import ResourcesConfig, check_address
 from orchestrator.config.budget import TrialBudget
+from orchestrator.config.checks import check_grid, check_selection, check_starting_cases, check_teachers
 from orchestrator.config.fields import Mode, SweepFields
 from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
 from orchestrator.kinds import STORED
-from orchestrator.samplers.registry import SAMPLERS
-from orchestrator.schedulers.registry import SCHEDULERS
 from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
-from trainables.metrics import AUDITS, METRICS
+from trainables.metrics import AUDITS
+
+BASELINE = "baseline"
+"""Name of the case that the others are compared with."""
 
 CASE_PREFIX = "case:"
 """What ``initial_student`` begins with where it names a case of the same sweep."""
@@ -53,71 +54,12 @@ class SweepConfig(SweepFields):
                 check_address(file or "")
             if config.teacher is not None and config.teacher_checkpoint is None:
                 self.teacher_config(config)
-        unused = self.teachers.keys() - {config.teacher for config in configs}
-        if unused:
-            known = sorted({str(config.teacher) for config in configs if config.teacher})
-            raise ValueError(
-                f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}"
-            )
-        values = self.sampler.combinations
-        combinations = math.prod(len(choices) for choices in (values or {}).values())
-        if values is not None and self.num_trials > 1 + combinations:
-            raise ValueError(
-                f"num_trials={self.num_trials}: the grid has {combinations} combinations, and the published settings are "
-                f"one more; allowed: up to {1 + combinations}"
-            )
-        self._check_selection(configs[0])
+        check_teachers(self, configs)
+        check_grid(self)
+        check_selection(self, self.selects_on, configs[0])
         self.scheduler.check(configs[0], equal_budget=self.equal_budget is not None, sampler=self.sampler)
-        wanted = self.only or list(self.cases)
-        for name in wanted:
-            start = self.starting_case(name)
-            if start is not None and start not in wanted:
-                raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
+        check_starting_cases(self, {case: self.starting_case(case) for case in self.cases})
         return self
-
-    def _check_selection(self, config: AnyTrialConfig) -> None:
-        """What is optimised, within which bounds, and what is learnt from."""
-        if self.objective is None and not self.cases:
-            raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
-        selects_on = self.selects_on
-        if "validation_accuracy" in selects_on and config.validation_fraction == 0:
-            raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
-        for metric in METRICS:
-            if metric.measured_on and metric.name in selects_on and not config.reads_images:
-                raise ValueError(
-                    f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score"
-                )
-        if not self.cases:
-            self._check_measured(selects_on, config)
-        if self.cases and (self.further_objectives or self.constraints):
-            raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
-        if self.warm_start and (self.cases or not self.sampler.warm_starts):
-            what = "a sweep of cases" if self.cases else f"sampler={self.sampler.name}"
-            able = " or ".join(SAMPLERS.names(lambda kind: kind.warm_starts))
-            raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler {able}")
-        if self.objective in self.further_objectives:
-            raise ValueError(f"further_objectives: {self.objective} is the objective already")
-        if self.further_objectives and not self.sampler.several_objectives:
-            able = ", ".join(SAMPLERS.names(lambda kind: kind.several_objectives))
-            raise ValueError(f"sampler={self.sampler.name} has one objective; allowed with more: {able}")
-
-    def _check_measured(self, names: set[str], config: AnyTrialConfig) -> None:
-        """Refuse to select on what these trials do not report, or to compare in mid-trial what only its end tells."""
-        for metric in METRICS:
-            if metric.name not in names:
-                continue
-            if config.method not in metric.methods:
-                raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
-            if metric.data_free and isinstance(config, ZeroShotConfig) and not config.data_free_scores:
-                raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
-            if metric.at_end and not config.transition_images:
-                raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
-            if metric.at_end and metric.name == self.objective and self.scheduler.compares_midway:
-                able = " or ".join(SCHEDULERS.names(lambda kind: not kind.compares_midway))
-                raise ValueError(
-                    f"objective={metric.name} is known at a trial's end only: scheduler={self.scheduler.name} has nothing "
-                    f"to compare before; use scheduler: {{name: {able}}}"
-                )
 
     @classmethod
     def stored(cls, text: str) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.analysis.statistics import rank_correlation
+from orchestrator.config import BASELINE
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import setting_text
@@ -97,7 +98,6 @@ def cases_sentence(best: str, mean: str, n: int) -> str:
 
 
 def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
-    from orchestrator.reproduction.baseline import BASELINE
 
     best = confirmation.best
     if best == BASELINE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.config import BASELINE
 from orchestrator.report.data import SweepData, read_sweep
 from orchestrator.results import ResultReader, read_sweeps
 from orchestrator.storage import layout
@@ -46,7 +47,6 @@ class Extras:
 
     def case_labels(self) -> dict[str, str]:
         """What the cases of the confirmation are called, in their order; empty without one."""
-        from orchestrator.reproduction.baseline import BASELINE
 
         cases = self.confirmation.sweep.cases if self.confirmation else {}
         return {case: PUBLISHED if case == BASELINE else case for case in cases}

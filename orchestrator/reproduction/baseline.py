@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping
 
 from orchestrator.analysis.paired import paired_difference
+from orchestrator.config import BASELINE
 from orchestrator.reproduction.verdict import RUNS_NEEDED, Judgement, Verdict, mean_interval
 
 BASELINE_RULE = (
@@ -14,9 +15,6 @@ BASELINE_RULE = (
     "seeds, excludes 0, else no effect seen. Of 20 cases without an effect one is called better or worse."
 )
 """How a case is held against the baseline, as it is printed below tables."""
-
-BASELINE = "baseline"
-"""Name of the case that the others are compared with."""
 
 
 def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list[Judgement]:

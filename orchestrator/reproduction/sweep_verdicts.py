@@ -7,7 +7,7 @@ import statistics
 from dataclasses import replace
 
 from orchestrator.analysis.cases import CaseResults, read_cases
-from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config import BASELINE, Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.reproduction import (
     Judgement,
@@ -20,7 +20,7 @@ from orchestrator.reproduction import (
     published_targets,
     spread_between_seeds,
 )
-from orchestrator.reproduction.baseline import BASELINE, compare_with_baseline
+from orchestrator.reproduction.baseline import compare_with_baseline
 from orchestrator.results import Source
 from trainables.config import ZeroShotConfig
 

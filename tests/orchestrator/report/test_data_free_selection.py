@@ -8,8 +8,7 @@ from benchmarks.data_free_picks import finalists, pick, rerun_sweep
 from benchmarks.data_free_selection import completed, scores_of, table_of_moments, table_of_scores
 from orchestrator.analysis.cases import CaseResults
 from orchestrator.analysis.leaderboard import read_leaderboard
-from orchestrator.config import Assignment
-from orchestrator.reproduction.baseline import BASELINE
+from orchestrator.config import BASELINE, Assignment
 from orchestrator.results import ResultWriter
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_results import trial

@@ -1,0 +1,108 @@
+"""How the fields of a sweep's config go together: what no field can be refused for by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+
+from orchestrator.config.fields import SweepFields
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
+from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.metrics import METRICS
+
+
+def check_teachers(sweep: SweepFields, configs: Sequence[AnyTrialConfig]) -> None:
+    """Refuse published weights of a teacher that no trial has.
+
+    Raises:
+        ValueError: ``teachers`` names such a teacher; the message says which.
+    """
+    unused = sweep.teachers.keys() - {config.teacher for config in configs}
+    if unused:
+        known = sorted({str(config.teacher) for config in configs if config.teacher})
+        raise ValueError(f"teachers: {', '.join(sorted(unused))} teaches nobody here; teachers are {', '.join(known)}")
+
+
+def check_grid(sweep: SweepFields) -> None:
+    """Refuse more trials than a grid has combinations.
+
+    Raises:
+        ValueError: ``num_trials`` is larger; the message says what is allowed.
+    """
+    values = sweep.sampler.combinations
+    combinations = math.prod(len(choices) for choices in (values or {}).values())
+    if values is not None and sweep.num_trials > 1 + combinations:
+        raise ValueError(
+            f"num_trials={sweep.num_trials}: the grid has {combinations} combinations, and the published settings are "
+            f"one more; allowed: up to {1 + combinations}"
+        )
+
+
+def check_starting_cases(sweep: SweepFields, starts: Mapping[str, str | None]) -> None:
+    """Refuse to run a case without the case from whose student it starts.
+
+    Args:
+        sweep: A sweep of cases, or one that has none.
+        starts: For each case the one from which it starts, or none.
+
+    Raises:
+        ValueError: ``only`` leaves such a case out; the message names both.
+    """
+    wanted = sweep.only or list(sweep.cases)
+    for name in wanted:
+        start = starts[name]
+        if start is not None and start not in wanted:
+            raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
+
+
+def check_selection(sweep: SweepFields, selects_on: Set[str], config: AnyTrialConfig) -> None:
+    """Refuse objectives, constraints and a warm start that do not fit the trials, the sampler or each other.
+
+    Args:
+        sweep: The fields of a search, or of a sweep of cases, which selects nothing.
+        selects_on: Metrics of all objectives and constraints.
+        config: A trial of the sweep, for what all have in common.
+
+    Raises:
+        ValueError: the message says what does not fit, and what is allowed.
+    """
+    if sweep.objective is None and not sweep.cases:
+        raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
+    if "validation_accuracy" in selects_on and config.validation_fraction == 0:
+        raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+    for metric in METRICS:
+        if metric.measured_on and metric.name in selects_on and not config.reads_images:
+            raise ValueError(f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score")
+    if not sweep.cases:
+        _check_measured(sweep, selects_on, config)
+    if sweep.cases and (sweep.further_objectives or sweep.constraints):
+        raise ValueError("further_objectives and constraints are of searches; a sweep of cases selects nothing")
+    if sweep.warm_start and (sweep.cases or not sweep.sampler.warm_starts):
+        what = "a sweep of cases" if sweep.cases else f"sampler={sweep.sampler.name}"
+        able = " or ".join(SAMPLERS.names(lambda kind: kind.warm_starts))
+        raise ValueError(f"warm_start: {what} learns nothing from other trials; allowed with sampler {able}")
+    if sweep.objective in sweep.further_objectives:
+        raise ValueError(f"further_objectives: {sweep.objective} is the objective already")
+    if sweep.further_objectives and not sweep.sampler.several_objectives:
+        able = ", ".join(SAMPLERS.names(lambda kind: kind.several_objectives))
+        raise ValueError(f"sampler={sweep.sampler.name} has one objective; allowed with more: {able}")
+
+
+def _check_measured(sweep: SweepFields, selects_on: Set[str], config: AnyTrialConfig) -> None:
+    """Refuse to select on what these trials do not report, or to compare in mid-trial what only its end tells."""
+    for metric in METRICS:
+        if metric.name not in selects_on:
+            continue
+        if config.method not in metric.methods:
+            raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
+        if metric.data_free and isinstance(config, ZeroShotConfig) and not config.data_free_scores:
+            raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
+        if metric.at_end and not config.transition_images:
+            raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
+        if metric.at_end and metric.name == sweep.objective and sweep.scheduler.compares_midway:
+            able = " or ".join(SCHEDULERS.names(lambda kind: not kind.compares_midway))
+            raise ValueError(
+                f"objective={metric.name} is known at a trial's end only: scheduler={sweep.scheduler.name} has nothing "
+                f"to compare before; use scheduler: {{name: {able}}}"
+            )
