@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -18,8 +17,6 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import duration, short
 from orchestrator.results import Row, Source, config_of, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.search.distinct import TriedSettings
-from search_spaces import resolve_space, space_names
 from trainables.metrics import finite, is_share
 
 _ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
@@ -91,25 +88,6 @@ class Leaderboard:
     def errors(self) -> list[str]:
         """What the failed trials died of, each once."""
         return list(dict.fromkeys(row["error"] for row in last_attempts(self.rows) if row["error"]))
-
-    @cached_property
-    def total(self) -> int:
-        """Trials that there are to be, as the sweep itself counts them; of one that has finished those that it had."""
-        if self.finished:
-            return len(self.rows)
-        in_all = self.sweep.num_trials
-        space = self.sweep.space
-        if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
-            tried = TriedSettings(sweep=self.sweep, space=resolve_space(space), study=None)
-            for row in self.rows:
-                tried.remember(config_of(row), row["trial_number"], failed=row["state"] == "failed")
-            in_all = tried.in_all(len(self.rows))  # those that run are among the untried here
-        return max(in_all, len(self.rows))
-
-    @property
-    def ended_of_all(self) -> str:
-        """``17 of 18``: trials that have ended, of those there are to be; one that failed and the one after it are two."""
-        return f"{len(self.rows)} of {self.total}"
 
     @property
     def without_best(self) -> str:

@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from orchestrator.reproduction.verdict import t_quantile
+CONFIDENCE = 0.95
+"""Probability with which an interval covers what it is an interval of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +65,12 @@ def _p_value(mean: float, error: float, freedom: int) -> float:
     if error == 0:
         return 0.5 if mean == 0 else float(mean < 0)
     return float(stdtr(freedom, -mean / error))
+
+
+@cache
+def t_quantile(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
+    """Return the half width of an interval by Student's t, in standard errors."""
+    # scipy takes longer to import than everything else in this package, and tables are often only shown.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))

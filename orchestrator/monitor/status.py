@@ -19,6 +19,7 @@ from orchestrator.monitor.view import SweepView, TrialView
 from orchestrator.results import ResultReader, Row, config_of, kept_config, read_reports, read_sweeps
 from orchestrator.results.recoveries import causes_of
 from orchestrator.results.schema import OUT_OF_BUDGET
+from orchestrator.search.distinct import trials_in_all
 from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.storage import layout
 from trainables.config import AnyTrialConfig
@@ -106,7 +107,7 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
     sweep, rows = board.sweep, board.rows
     ended = {row["trial_id"]: row for row in rows}
     searched = ["case", "seed"] if sweep.cases else board.searched
-    view = SweepView(sweep=sweep, searched=searched, num_trials=board.total)
+    view = SweepView(sweep=sweep, searched=searched, num_trials=trials_in_all(board))
     expenses = Expenses()
     expenses.recall(rows, reports)
     view.spent = spent_in_words(expenses, sweep.budget)

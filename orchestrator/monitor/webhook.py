@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from orchestrator.errors import ZsktError
 from orchestrator.results import ResultReader
+from orchestrator.search.distinct import ended_of_all
 from orchestrator.storage import layout
 from trainables.errors import TrialError
 from trainables.storage.object_store import ObjectStore
@@ -100,4 +101,4 @@ def _result(store: ObjectStore, sweep_id: str) -> str:
     states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in data.board.states().items())
     report = store.shown(layout.report_page(sweep_id))  # the command writes it next
     found = answer_of(data, read_extras(results, data))
-    return f"{data.board.ended_of_all} trials ended ({states or 'none'}). {found} Report: {report}"
+    return f"{ended_of_all(data.board)} trials ended ({states or 'none'}). {found} Report: {report}"

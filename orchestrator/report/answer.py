@@ -13,6 +13,7 @@ from orchestrator.config.blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Text
+from orchestrator.search.distinct import trials_in_all
 from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
@@ -35,8 +36,9 @@ def question(data: SweepData) -> str:
     names = _listed([words(name) for name in data.searched])
     equal = sweep.equal_budget
     amount, unit = (equal.amount, words(equal.unit)) if equal else (config.budget, words(config.unit))
+    trials = _count(trials_in_all(data.board), "trial")
     return (
-        f"Which {names} give the best {words(data.metric)}? {where}; {_count(data.board.total, 'trial')} of {amount:,} "
+        f"Which {names} give the best {words(data.metric)}? {where}; {trials} of {amount:,} "
         f"{unit} each, proposed by {sweep.sampler.name}, {sweep.scheduler.in_words}."
     )
 
@@ -98,7 +100,6 @@ def cases_sentence(best: str, mean: str, n: int) -> str:
 
 
 def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
-
     best = confirmation.best
     if best == BASELINE:
         return "None of the settings that ran again with new seeds is better than the published ones on average."

@@ -47,7 +47,6 @@ class Extras:
 
     def case_labels(self) -> dict[str, str]:
         """What the cases of the confirmation are called, in their order; empty without one."""
-
         cases = self.confirmation.sweep.cases if self.confirmation else {}
         return {case: PUBLISHED if case == BASELINE else case for case in cases}
 

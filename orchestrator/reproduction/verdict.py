@@ -21,8 +21,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 
+from orchestrator.analysis.paired import CONFIDENCE, t_quantile
 from orchestrator.reproduction.published import LearningCurves, Metric, PublishedRow, PublishedValue
 from orchestrator.reproduction.units import amount, value_range
 
@@ -42,7 +42,6 @@ CURVE_RULE = (
 )
 """How ``judge_on_curve`` decides, likewise."""
 
-CONFIDENCE = 0.95
 # Band ends are sums of decimals such as 0.8244 - 0.0021; a value printed like the end itself lies inside.
 _TOLERANCE = 1e-9
 # Neighbouring evaluations of a seed scatter alike but not independently: in three published seeds, deviations from their
@@ -300,15 +299,6 @@ def _mean(values: Sequence[float]) -> float:
 
 def _population_std(values: Sequence[float]) -> float:
     return statistics.pstdev(values) if len(values) > 1 else math.nan
-
-
-@cache
-def t_quantile(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
-    """Half width of an interval, in standard errors."""
-    # Here, because scipy takes longer to import than everything else in this package, and tables are often only shown.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from pydantic import BaseModel
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_sweeps
-from orchestrator.run.gpu_sharing import Sharing
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
@@ -35,7 +35,7 @@ def session_row(
     gpus: float,
     domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
-    sharing: Sharing | None = None,
+    sharing: BaseModel | None = None,
     at: datetime | None = None,
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session.
@@ -49,7 +49,7 @@ def session_row(
         gpus: The cluster's.
         domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
-        sharing: What was measured of trials that share a GPU; none: nothing, or not yet.
+        sharing: What was measured of trials that share a GPU (``run.gpu_sharing.Sharing``); none: nothing, or not yet.
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}

@@ -25,13 +25,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.results import kept_config
+from orchestrator.results import config_of, kept_config
 from orchestrator.samplers.independent import contains
 from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, settings_of_trial
 from orchestrator.storage.layout import trial_name
-from search_spaces import InlineSpace, SearchSpace
+from search_spaces import InlineSpace, SearchSpace, resolve_space, space_names
 from search_spaces.fields import PinnedTrial
 from trainables.config import PERMISSION_FIELDS, AnyTrialConfig
 from trainables.config.seeds import derive_seed
@@ -206,6 +207,25 @@ class TriedSettings:
 def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
     """The settings that make a trial another one: without what only lets it run."""
     return config.model_copy(update={name: False for name in PERMISSION_FIELDS if name in type(config).model_fields})
+
+
+def trials_in_all(board: Leaderboard) -> int:
+    """Count the trials that a sweep is to have, as the sweep itself counts them; of one that has finished, those it had."""
+    if board.finished:
+        return len(board.rows)
+    in_all = board.sweep.num_trials
+    space = board.sweep.space
+    if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
+        tried = TriedSettings(sweep=board.sweep, space=resolve_space(space), study=None)
+        for row in board.rows:
+            tried.remember(config_of(row), row["trial_number"], failed=row["state"] == "failed")
+        in_all = tried.in_all(len(board.rows))  # those that run are among the untried here
+    return max(in_all, len(board.rows))
+
+
+def ended_of_all(board: Leaderboard) -> str:
+    """Say how many trials have ended, of those there are to be: ``17 of 18``. One that failed and its successor are two."""
+    return f"{len(board.rows)} of {trials_in_all(board)}"
 
 
 class DistinctSampler(BaseSampler):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import SweepBusyError
-from trainables.compute.compile_cache import cache_folder
 from trainables.storage.object_store import ObjectStore
+from trainables.storage.user_cache import cache_folder
 
 logger = logging.getLogger("zskt.lock")
 """Says when a sweep cannot be guarded."""

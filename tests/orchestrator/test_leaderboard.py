@@ -19,6 +19,7 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
+from orchestrator.search.distinct import ended_of_all
 from tests.orchestrator.test_results import NOW, trial
 from trainables.storage.object_store import ObjectStore
 
@@ -70,11 +71,11 @@ def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(
     ]
     write(store, rows)
     board = read_leaderboard(store, "sweep-a")
-    assert (board.ended_of_all, board.finished) == ("3 of 12", False)
+    assert (ended_of_all(board), board.finished) == ("3 of 12", False)
     assert board.without_best == "no trial has used its whole budget and kept the constraints yet"
     ResultWriter(store, "sweep-a").write_session(session_row(SWEEP, [], number=0, event="finished", cpus=2, gpus=0))
     board = read_leaderboard(store, "sweep-a")
-    assert (board.ended_of_all, board.finished) == ("3 of 3", True)
+    assert (ended_of_all(board), board.finished) == ("3 of 3", True)
     assert board.without_best == (
         "it has finished, but none of its trials used its whole budget and kept the constraints "
         "(1 broke a constraint, 1 stopped early, 1 failed)"

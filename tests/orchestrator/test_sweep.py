@@ -31,6 +31,7 @@ from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.status import SweepWatch
 from orchestrator.results import read_reports, read_sweeps, read_trials
+from orchestrator.search.distinct import ended_of_all
 from orchestrator.search.study import open_study
 from orchestrator.storage import find_storage, layout
 from tests.comparison import TIMES, differences, own_trial_processes
@@ -210,7 +211,7 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(find_storage(storage), "cases")
-    assert (board.states(), board.ended_of_all, board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
+    assert (board.states(), ended_of_all(board), board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
     seen = SweepWatch(find_storage(storage), "cases").look().view.trials
     states = {key: (trial.state, trial.earlier) for key, trial in seen.items()}
     assert states == {"t0000": ("completed", True), "t0001": ("failed", True), "t0002": ("completed", False)}

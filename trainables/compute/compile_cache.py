@@ -1,4 +1,4 @@
-"""Where this user's copies and compiled code lie on this machine."""
+"""Where torch keeps compiled code on this machine: where nobody else can write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``; it need not be there."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zskt"
+from trainables.storage.user_cache import cache_folder
 
 
 def keep_compiled_code_private() -> None:

@@ -6,9 +6,9 @@ import fcntl
 import hashlib
 from pathlib import Path
 
-from trainables.compute.compile_cache import cache_folder
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
+from trainables.storage.user_cache import cache_folder
 
 
 class NodeCache:

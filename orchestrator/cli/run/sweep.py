@@ -71,6 +71,7 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     """Print what a session left; whether any of its trials came to a result."""
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.commands.rerun import rerun_command
+    from orchestrator.search.distinct import ended_of_all
     from orchestrator.storage import find_storage, shown
 
     store = find_storage(config.storage)
@@ -78,7 +79,7 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     if board.rows:
         out.table(results_table(board, store))
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
-        out.say(f"{board.ended_of_all} trials ended: {counts}")
+        out.say(f"{ended_of_all(board)} trials ended: {counts}")
     for error in board.errors():
         out.error(f"failed because of: {error}")
     command = None if board.sweep.cases else rerun_command(board, this_command(), preset_or_file)

@@ -24,6 +24,7 @@ from orchestrator.report.sections.search import (
     settings_section,
 )
 from orchestrator.reproduction import published_targets
+from orchestrator.search.distinct import ended_of_all
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:
@@ -81,7 +82,7 @@ def _facts(data: SweepData) -> dict[str, str]:
     expenses = Expenses()
     expenses.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
     facts = {
-        "trials": data.board.ended_of_all,
+        "trials": ended_of_all(data.board),
         "ended": states,
         "without an end yet": str(running) if running else "",
         "computing time": duration(total_seconds(data)),

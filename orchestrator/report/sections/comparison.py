@@ -9,6 +9,7 @@ from orchestrator.report import figures
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.report.sections.costs import total_seconds
+from orchestrator.search.distinct import ended_of_all
 
 _HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test", "published", "computing")
 
@@ -36,7 +37,7 @@ def _row(data: SweepData) -> list[str]:
         best = None  # nothing is selected
     return [
         data.sweep_id,
-        data.board.ended_of_all,
+        ended_of_all(data.board),
         words(data.metric),
         best["trial_id"] if best else "",
         shown(best["objective"], data.metric) if best else "",
