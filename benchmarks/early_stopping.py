@@ -27,7 +27,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.schedulers.asha import Asha
 from orchestrator.schedulers.base import Decision, SchedulerConfig
 from orchestrator.schedulers.none import NoEarlyStopping
-from trainables.compute.flops import pseudo_batch_flops
+from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 from trainables.training.distiller import ZeroShotDistiller
 
@@ -63,7 +63,7 @@ def read_curves(path: Path = CURVES) -> list[Curve]:
         measured = [float(row[column]) for column in COLUMNS[2:]]
         # A tenth is chance, at the beginning.
         reports = np.interp(np.arange(1, REPORTS + 1) / REPORTS, (0.0, *SHARES), (0.1, *measured))
-        work = config.total_pseudo_batches * pseudo_batch_flops(config)
+        work = config.total_pseudo_batches * step_flops(config)
         found.append(Curve(accuracies=tuple(map(float, reports)), work=work))
     return found
 

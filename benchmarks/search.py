@@ -30,7 +30,7 @@ from orchestrator.search.study import SweepStudy
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
-from trainables.compute.flops import pseudo_batch_flops
+from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 
 
@@ -56,7 +56,7 @@ def trials_within(sweep: SweepConfig, flops: float) -> int:
     spent, count = 0.0, 0
     while (trial := search.suggest()) is not None:
         config = ZeroShotConfig.model_validate(trial.settings)
-        spent += config.total_pseudo_batches * pseudo_batch_flops(config)
+        spent += config.total_pseudo_batches * step_flops(config)
         if spent > flops:
             break
         count += 1

@@ -52,7 +52,7 @@ from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from tests.missing import CEPH, skip_without, tell_skips
 from tests.temporary import private_temporary_folder
-from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config import TrialConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation, find_spec
 from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation import ProbeSet, accuracy
@@ -180,7 +180,7 @@ def make_probe_set(dataset: str = "digits", *, images: int = 8) -> ProbeSet:
     )
 
 
-def make_inputs(*configs: ZeroShotConfig | SupervisedConfig) -> TrialInputs:
+def make_inputs(*configs: TrialConfig) -> TrialInputs:
     """What the trials of these configs share, with training images enough for a few steps."""
     splits = {config.splits_key: make_splits(config.dataset, train=40) for config in configs}
     teachers = {}

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, TeacherKey, ZeroShotConfig
+from trainables.config import AnyTrialConfig, SplitsKey, TeacherKey
 from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
@@ -23,10 +23,8 @@ from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.teacher import Teacher
-from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.image_snapshots import ImageSnapshot
-from trainables.training.protocol import Training
-from trainables.training.supervised import SupervisedTrainer
+from trainables.training.protocol import Training, TrainingInputs, training_class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class TrialInputs:
         key = config.teacher_key
         return self.teachers[key] if key else None
 
-    def probe_of(self, config: ZeroShotConfig) -> ProbeSet | None:
+    def probe_of(self, config: AnyTrialConfig) -> ProbeSet | None:
         """The probe set of a trial's teacher; none where no trial of it wants one."""
         return self.probes.get(config.teacher_key) if config.teacher_key else None
 
@@ -135,19 +133,24 @@ def build_training(
         StudentError: the student to start from is not there.
         ValueError: the config does not fit the data or the networks each other.
     """
-    splits, teacher = inputs.splits_of(config), inputs.teacher_of(config)
-    match config:
-        case ZeroShotConfig():
-            assert teacher is not None  # its config always names one
-            probe = inputs.probe_of(config)
-            return ZeroShotDistiller(config, teacher=teacher, splits=splits, probe=probe, device=device)
-        case SupervisedConfig():
-            weights = None
-            if config.initial_student is not None:
-                if storage is None:
-                    raise StudentError(f"initial_student={config.initial_student}: needs the storage that has it")
-                weights = storage.students.load(config.initial_student)
-            return SupervisedTrainer(config, splits=splits, teacher=teacher, initial_weights=weights, device=device)
+    return training_class(config).build(
+        config,
+        TrainingInputs(
+            splits=inputs.splits_of(config),
+            teacher=inputs.teacher_of(config),
+            probe=inputs.probe_of(config),
+            initial_weights=_initial_weights(config, storage),
+        ),
+        device,
+    )
+
+
+def _initial_weights(config: AnyTrialConfig, storage: TrialStorage | None) -> dict[str, Tensor] | None:
+    if config.starts_from is None:
+        return None
+    if storage is None:
+        raise StudentError(f"initial_student={config.starts_from}: needs the storage that has it")
+    return storage.students.load(config.starts_from)
 
 
 def transition_metrics(training: Training) -> tuple[TransitionCurves, Report]:

@@ -29,7 +29,7 @@ import torch
 
 from trainables.compute.devices import claim_device, device_name
 from trainables.compute.precision import check_precision
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.errors import CheckpointError
 from trainables.health import findings
 from trainables.heartbeat import Heartbeat
@@ -313,8 +313,8 @@ class RunningTrial:
             self._compare_devices(state)
             # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
             self.continued = True
-        elif isinstance(self.config, ZeroShotConfig) and self.config.initial_trial:
-            self._inherit(self.config.initial_trial)
+        elif self.config.takes_over_from:
+            self._inherit(self.config.takes_over_from)
 
     def _newest_state(self, trial_id: str) -> dict[str, Any] | None:
         return self.storage.checkpoints.load_newest(trial_id, warn=self.notes.append) if self.storage else None

@@ -16,7 +16,6 @@ from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import open_storage
-from trainables.config import ZeroShotConfig
 from trainables.metrics import METRICS
 
 _TIMES = {"training_seconds", "evaluation_seconds"}
@@ -112,7 +111,7 @@ def _settings(row: Row) -> dict[str, Any]:
         ConfigError: it ran under none of today's.
     """
     config = config_of(row)
-    if isinstance(config, ZeroShotConfig) and row[CONFIG_PREFIX + "numerics"] is None:
+    if "numerics" in type(config).model_fields and row[CONFIG_PREFIX + "numerics"] is None:
         raise ConfigError(
             f"{row['trial_id']} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
             "--set numerics=exact and another --sweep-id instead"

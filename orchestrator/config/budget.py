@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainables.config import Config, ZeroShotConfig
+from trainables.config import Config, TrialConfig
 
 Unit = Literal["pseudo_batches", "student_updates", "flops", "seconds"]
 
@@ -76,33 +76,31 @@ class TrialBudget:
     flops_per_second: float | None
     reports: int
 
-    def applied_to(self, config: ZeroShotConfig) -> ZeroShotConfig:
-        """The config with this budget, where it does not name a ``total_pseudo_batches`` of its own."""
-        given = config.model_fields_set
-        total = config.total_pseudo_batches
-        if "total_pseudo_batches" not in given and self.is_known:
-            total = max(1, round(self.amount / self._cost_of_a_pseudo_batch(config)))
+    def applied_to(self, config: TrialConfig) -> TrialConfig:
+        """The config with this budget, where it does not name one of its own; its method has a ``budget_field``."""
+        field = str(config.budget_field)
+        total = config.budget
+        if field not in config.model_fields_set and self.is_known:
+            total = max(1, round(self.amount / self._cost_of_a_unit(config)))
         interval = config.evaluation_interval or max(1, round(total / self.reports))
-        return config.model_copy(update={"total_pseudo_batches": total, "evaluation_interval": interval})
+        return config.model_copy(update={field: total, "evaluation_interval": interval})
 
     @property
     def is_known(self) -> bool:
         """Whether horizons can be told yet: of seconds only once the speed has been measured."""
         return self.unit != "seconds" or self.flops_per_second is not None
 
-    def used(self, config: ZeroShotConfig, pseudo_batches: int) -> int:
+    def used(self, config: TrialConfig, done: int) -> int:
         """How much of the amount a trial has used; all of it at its end, whatever rounding has done."""
-        return round(self.amount * pseudo_batches / config.total_pseudo_batches)
+        return round(self.amount * done / config.budget)
 
-    def _cost_of_a_pseudo_batch(self, config: ZeroShotConfig) -> float:
+    def _cost_of_a_unit(self, config: TrialConfig) -> float:
         match self.unit:
             case "pseudo_batches":
                 return 1
             case "student_updates":
-                return config.student_steps
+                return config.steps_per_unit * config.student_updates_per_step
             case "flops" | "seconds":
-                from trainables.compute.flops import (
-                    pseudo_batch_flops,  # brings torch, which other sweeps can do without here
-                )
+                from trainables.compute.flops import unit_work  # brings torch, which other sweeps can do without here
 
-                return pseudo_batch_flops(config) / (self.flops_per_second or 1.0)
+                return unit_work(config).flops / (self.flops_per_second or 1.0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from orchestrator.config.fields import SweepFields
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.metrics import METRICS
 
 
@@ -96,7 +96,7 @@ def _check_measured(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
             continue
         if config.method not in metric.methods:
             raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
-        if metric.data_free and isinstance(config, ZeroShotConfig) and not config.data_free_scores:
+        if metric.data_free and not config.is_scored:
             raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
         if metric.at_end and not config.transition_images:
             raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")

@@ -22,7 +22,7 @@ from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
 from orchestrator.kinds import STORED
-from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_class
+from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, TrialConfig, config_class
 from trainables.metrics import AUDITS
 
 BASELINE = "baseline"
@@ -159,7 +159,7 @@ class SweepConfig(SweepFields):
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
         budget = self.equal_budget
         if budget is not None:
-            if not isinstance(config, ZeroShotConfig):
+            if config.budget_field is None:
                 raise ConfigError(f"{origin}: budget is for zero-shot trials, and this one is {config.method}")
             config = budget.applied_to(config)
         return config.scaled(self.scale)
@@ -167,7 +167,7 @@ class SweepConfig(SweepFields):
     def budget_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> int:
         """How much of its budget a trial has used by a report: what early stopping compares trials at."""
         done: int = report[config.unit]
-        if self.equal_budget is not None and isinstance(config, ZeroShotConfig):
+        if self.equal_budget is not None and config.budget_field is not None:
             return self.equal_budget.used(config, done)
         return done
 
@@ -253,7 +253,7 @@ PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *PERMISSION_FIE
 """Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
 
 
-def trial_model(values: Mapping[str, Any], origin: str) -> type[ZeroShotConfig] | type[SupervisedConfig]:
+def trial_model(values: Mapping[str, Any], origin: str) -> type[TrialConfig]:
     """The config class that a trial's ``method`` names.
 
     Raises:

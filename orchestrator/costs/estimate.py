@@ -29,9 +29,9 @@ from orchestrator.search.study import WatchedStudy
 from orchestrator.search.workload import Agenda, failed_cases
 from orchestrator.storage.layout import TEACHERS
 from trainables.compute.devices import device_name
-from trainables.compute.flops import pseudo_batch_work, trial_work, updates_per_unit
+from trainables.compute.flops import step_work, trial_work, updates_per_unit
 from trainables.compute.precision import why_slow
-from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.profiling.timing import flops_per_second, timed_seconds
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.teacher import TeacherRegistry
@@ -249,11 +249,10 @@ def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepCo
     if sweep.equal_budget is None or sweep.equal_budget.is_known:
         return sweep
     config = sweep.configs()[0]
-    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
     if measure:
         measure("timing how many operations a trial has in its seconds ...")
         return sweep.with_speed(flops_per_second(config, cpus=cpus, gpus=gpus))
-    work = pseudo_batch_work(config)
+    work = step_work(config)
     span = market.seconds(work, cpus=cpus, gpus=gpus)
     if span is None:
         raise ConfigError(

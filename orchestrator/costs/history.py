@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.results import Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from trainables.compute.flops import reports, unit_work
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.config.roles import Cost, roles_of
 from trainables.storage.object_store import ObjectStore
 
@@ -111,7 +111,7 @@ def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
         return False
     if not row[config.unit] or not row["training_seconds"]:
         return False
-    compiled = isinstance(config, ZeroShotConfig) and config.compiles_on("cuda" if place.on_gpu else "cpu")
+    compiled = config.compiles_on("cuda" if place.on_gpu else "cpu")
     theirs = config_of(row)
     same = all(
         _work(getattr(theirs, field), role.cost) == _work(getattr(config, field), role.cost)

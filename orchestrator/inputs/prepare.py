@@ -18,7 +18,7 @@ from orchestrator.formatting import duration
 from orchestrator.inputs.files import load_images, published_teacher
 from orchestrator.storage.layout import TEACHERS, training_folder
 from trainables.compute.devices import claim_device
-from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig, SplitsKey, SupervisedConfig
 from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeSet
@@ -67,8 +67,8 @@ def prepare_inputs(
         key: _teacher(config, sweep, images, store, say, borrow_credentials) for key, config in with_teacher.items()
     }
     splits = {config.splits_key: images.of(config) for config in configs if config.reads_images}
-    learn_from_images = {config.splits_key for config in configs if isinstance(config, SupervisedConfig)}
-    scored = {c.teacher_key for c in configs if isinstance(c, ZeroShotConfig) and c.data_free_scores}
+    learn_from_images = {config.splits_key for config in configs if config.learns_from_images}
+    scored = {config.teacher_key for config in configs if config.is_scored}
     return TrialInputs(
         splits={key: s if key in learn_from_images else s.without_training_images() for key, s in splits.items()},
         teachers=teachers,

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from orchestrator.config import SweepConfig
 from orchestrator.results.recoveries import CAUSES
 from orchestrator.results.schema import CONFIG_PREFIX
-from trainables.config import CONFIGS, AnyTrialConfig, config_class
+from trainables.config import AnyTrialConfig, config_class, config_classes
 from trainables.metrics import METRICS
 
 Row = dict[str, Any]
@@ -24,7 +24,7 @@ _BEFORE = {"numerics": "exact"}
 """Under what trials ran before there was a field, where that is not its default."""
 
 _METRICS = tuple(metric.name for metric in METRICS)
-_SETTINGS = tuple(dict.fromkeys(name for model in CONFIGS.values() for name in model.model_fields))
+_SETTINGS = tuple(dict.fromkeys(name for model in config_classes() for name in model.model_fields))
 
 
 class TrialState(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainables.config import CONFIGS
+from trainables.config import config_classes
 from trainables.metrics import METRICS
 
 SCHEMA_VERSION = "1"
@@ -40,7 +40,7 @@ _METRIC_FIELDS = [_field(m.name, _KINDS[m.kind], m.description, m.unit) for m in
 def _config_fields() -> list[pa.Field]:
     """A column for each field of any method's config; one that a method does not have is null there."""
     fields: dict[str, pa.Field] = {}
-    for model in CONFIGS.values():
+    for model in config_classes():
         for name, schema in model.model_json_schema()["properties"].items():
             column = CONFIG_PREFIX + name
             fields.setdefault(column, _field(column, _arrow_type(schema), schema.get("description", "")))

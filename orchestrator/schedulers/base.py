@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from orchestrator.kinds import Kind
 from orchestrator.samplers.base import SamplerConfig
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.metrics import finite
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class PopulationRule(Protocol):
     def sampler(self, number: int, trials: Sequence[FrozenTrial]) -> BaseSampler | None:
         """Optuna's sampler for a trial that takes over from another; None: the sweep's own sampler proposes."""
 
-    def config(self, number: int, whole: ZeroShotConfig, trials: Sequence[FrozenTrial]) -> ZeroShotConfig:
+    def config(self, number: int, whole: AnyTrialConfig, trials: Sequence[FrozenTrial]) -> AnyTrialConfig:
         """Return what trial ``number`` does of a training with the config ``whole``."""
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.samplers.base import SamplerConfig
 from orchestrator.schedulers.base import SchedulerConfig
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig
 
 if TYPE_CHECKING:
     from orchestrator.schedulers.population import Population
@@ -44,7 +44,7 @@ class Pbt(SchedulerConfig):
 
     def check(self, config: AnyTrialConfig, *, equal_budget: bool, sampler: SamplerConfig) -> None:
         """See ``SchedulerConfig``."""
-        if not isinstance(config, ZeroShotConfig):
+        if not config.divisible:
             raise ValueError(f"scheduler={self.name} is for zero-shot trials, and these are {config.method}")
         if equal_budget:
             raise ValueError(
@@ -62,11 +62,7 @@ class Pbt(SchedulerConfig):
 
     def trial_of(self, config: AnyTrialConfig) -> AnyTrialConfig:
         """See ``SchedulerConfig``: each generation's part of a student's training is a trial of its own."""
-        if not isinstance(config, ZeroShotConfig):
-            return config
-        part = max(1, round(config.budget / self.generations))
-        changes = {"total_pseudo_batches": part, "evaluation_interval": config.report_interval}
-        return config.model_copy(update={**changes, "learning_rate_horizon": config.horizon})
+        return config.part(max(1, round(config.budget / self.generations)))
 
     def build_population(self, *, seed: int, mode: str, trial_name: Callable[[int], str]) -> Population:
         """See ``SchedulerConfig``."""

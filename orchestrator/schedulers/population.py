@@ -20,7 +20,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.samplers.independent import IndependentSampler
-from trainables.config import ZeroShotConfig
+from trainables.config import AnyTrialConfig
 from trainables.config.seeds import derive_seed
 
 _STEPS = (0.8, 1.25)
@@ -89,17 +89,13 @@ class Population:
         found = self.succession(number, trials)
         return SuccessionSampler(found, derive_seed(self.seed, f"settings of trial {number}")) if found else None
 
-    def config(self, number: int, whole: ZeroShotConfig, trials: Sequence[FrozenTrial]) -> ZeroShotConfig:
+    def config(self, number: int, whole: AnyTrialConfig, trials: Sequence[FrozenTrial]) -> AnyTrialConfig:
         """Its generation's part of a trial's whole budget, at the whole budget's learning rates."""
         generation = number // self.size
         found = self.succession(number, trials)
-        return whole.model_copy(
-            update={
-                "total_pseudo_batches": round(whole.total_pseudo_batches * (generation + 1) / self.generations),
-                "learning_rate_horizon": whole.horizon,
-                "evaluation_interval": whole.report_interval,
-                "initial_trial": self.trial_name(found.parent.number) if found else None,
-            }
+        return whole.part(
+            round(whole.budget * (generation + 1) / self.generations),
+            takes_over_from=self.trial_name(found.parent.number) if found else None,
         )
 
     def _generation_before(self, number: int, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:

@@ -34,7 +34,7 @@ from orchestrator.search.trial_queue import SweepTrial, TrialQueue
 from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
-from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, ZeroShotConfig
+from trainables.config import PERMISSION_FIELDS, AnyTrialConfig
 
 
 class SessionHealth:
@@ -236,7 +236,7 @@ class SweepSearch:
 
     def _chosen_settings(self, trial: optuna.Trial) -> AnyTrialConfig:
         config = self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
-        if self._population and isinstance(config, ZeroShotConfig):
+        if self._population:
             return self._population.config(trial.number, config, self._queue.asked_for)
         return config
 

@@ -11,7 +11,7 @@ from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from tests.conftest import make_distiller
-from trainables.compute.flops import pseudo_batch_flops
+from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 
 
@@ -56,27 +56,27 @@ def test_with_flops_the_cheaper_pseudo_batch_gets_more_of_them() -> None:
     few, many = trial_of(sweep, 1), trial_of(sweep, 20)
     assert few.budget > many.budget
     for config in (few, many):
-        assert config.budget * pseudo_batch_flops(config) == pytest.approx(10**14, rel=0.02)
+        assert config.budget * step_flops(config) == pytest.approx(10**14, rel=0.02)
 
 
 def test_a_pseudo_batch_has_the_operations_of_the_published_pair() -> None:
     # 413 GFLOP without redundant work, as the benchmark counts them in the exact loop, but for the student's first
     # convolution, whose input needs no gradient.
     config = ZeroShotConfig(teacher="wrn-16-2", student="wrn-16-1")
-    assert pseudo_batch_flops(config) == pytest.approx(413e9, rel=0.01)
+    assert step_flops(config) == pytest.approx(413e9, rel=0.01)
 
 
 def test_operations_follow_the_loop() -> None:
     base = ZeroShotConfig(teacher="lenet", student="lenet", dataset="digits")
 
     def more(**changes: Any) -> int:
-        return pseudo_batch_flops(base.model_copy(update=changes)) - pseudo_batch_flops(base)
+        return step_flops(base.model_copy(update=changes)) - step_flops(base)
 
     assert more(student_steps=11) * 2 == more(student_steps=12) > 0
     assert more(generator_steps=2) > more(student_steps=11)
     assert more(latents="fresh") > 0
     assert more(student_batch="scored") < 0
-    assert more(batch_size=256) == pseudo_batch_flops(base)
+    assert more(batch_size=256) == step_flops(base)
 
 
 @pytest.mark.parametrize("unit", ["flops", "student_updates", "pseudo_batches"])

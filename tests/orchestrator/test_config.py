@@ -164,7 +164,7 @@ def test_the_sweeps_seed_is_each_trials_unless_fixed(sweep_file: Path) -> None:
 
 def test_what_is_fixed_wins_over_a_suggestion(sweep_file: Path) -> None:
     sweep = load_sweep(str(sweep_file), assignments=["temperature=2"])
-    assert sweep.trial_config({"temperature": 3.0, "student_steps": 4}).temperature == 2
+    assert sweep.trial_config({"temperature": 3.0, "student_steps": 4}).model_dump()["temperature"] == 2
     assert sweep.trial_config({"temperature": 3.0, "student_steps": 4}).model_dump()["student_steps"] == 4
 
 

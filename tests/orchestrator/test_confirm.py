@@ -12,7 +12,7 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from trainables.compute.flops import pseudo_batch_flops
+from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 
 SEARCH = SweepConfig.model_validate(
@@ -105,7 +105,7 @@ def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_sea
     board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
     published, best = sweep.configs()[:2]
-    work = [c.budget * pseudo_batch_flops(c) for c in (published, best) if isinstance(c, ZeroShotConfig)]
+    work = [c.budget * step_flops(c) for c in (published, best) if isinstance(c, ZeroShotConfig)]
     assert work == pytest.approx([100e12, 100e12], rel=0.01)
     with pytest.raises(ConfigError, match="how fast its machines were"):
         confirmation_sweep(replace(board, sweep=unknown), top=1, seeds=2)

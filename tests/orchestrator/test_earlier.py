@@ -10,7 +10,7 @@ from orchestrator.results import ResultWriter, Row, config_of, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from tests.orchestrator.report.synthetic import write_search
 from trainables.compute.flops import trial_work
-from trainables.config import CONFIGS, AnyTrialConfig, SupervisedConfig, ZeroShotConfig
+from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_classes
 from trainables.config.fields import ROLES
 from trainables.config.roles import Cost
 from trainables.storage.object_store import ObjectStore
@@ -24,7 +24,7 @@ FIELDS = [(config, field) for config in (ZERO_SHOT, SUPERVISED) for field in typ
 def row_of(config: AnyTrialConfig, **changes: Any) -> Row:
     """A completed trial of this config, on a machine of ``PLACE``."""
     row: Row = {
-        **{CONFIG_PREFIX + name: None for model in CONFIGS.values() for name in model.model_fields},
+        **{CONFIG_PREFIX + name: None for model in config_classes() for name in model.model_fields},
         **{CONFIG_PREFIX + name: value for name, value in config.model_dump().items()},
         **{"state": "completed", config.unit: config.budget, "training_seconds": 90.0, "evaluation_seconds": 10.0},
         **{"device": "cuda", "device_name": "NVIDIA L4", "threads": 2, "compiled": False, "node_type": "g6.xlarge"},

@@ -91,10 +91,8 @@ def test_a_searched_number_that_may_be_none_is_fixed_to_none(tmp_path: Path) -> 
     file.write_text(yaml.safe_dump({"name": "clip", "trial": TRIAL, "space": space}))
     sweep = load_sweep(str(file), assignments=["gradient_clip_norm=none"])
     assert sweep.trial["gradient_clip_norm"] is None and sweep.num_trials == 12
-    assert (
-        sweep.trial_config(resolve_space(space)(PinnedTrial(FixedTrial({"temperature": 2}), sweep.trial))).temperature
-        == 2
-    )
+    config = sweep.trial_config(resolve_space(space)(PinnedTrial(FixedTrial({"temperature": 2}), sweep.trial)))
+    assert config.model_dump()["temperature"] == 2
 
 
 def test_the_command_says_it_in_a_line(tmp_path: Path) -> None:

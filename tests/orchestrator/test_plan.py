@@ -26,7 +26,7 @@ from orchestrator.storage.layout import TEACHERS
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_distinct import TWO, run, search_on, sweep_of
-from trainables.compute.flops import pseudo_batch_work, trial_work
+from trainables.compute.flops import step_work, trial_work
 from trainables.config import ZeroShotConfig
 from trainables.profiling.dummies import dummy_teacher
 from trainables.profiling.timing import timed_seconds
@@ -232,7 +232,7 @@ def test_what_was_measured_on_a_cpu_lies_in_what_is_foretold(
     """Seconds a pseudo batch, of ``fast`` and of ``exact``, from docs/performance.md."""
     for measured in seconds:
         assert f"| {measured:.2f} |" in (ROOT / "docs" / "performance.md").read_text()
-    work = pseudo_batch_work(ZeroShotConfig(teacher=pair[0], student=pair[1]))
+    work = step_work(ZeroShotConfig(teacher=pair[0], student=pair[1]))
     foretold = Market(machines=(), prices=PRICES).seconds(work, cpus=cpus, gpus=0)
     assert foretold
     assert foretold[0] < seconds[0] < seconds[1] < foretold[1]
@@ -304,7 +304,7 @@ def test_a_budget_in_seconds_is_counted_too() -> None:
     sweep = sweep.model_copy(update={"trial": {k: v for k, v in sweep.trial.items() if k != "total_pseudo_batches"}})
     config = make_plan(sweep).costs[-1].kind.config
     assert isinstance(config, ZeroShotConfig)
-    assert config.budget * CORE.seconds(pseudo_batch_work(config)) == pytest.approx(60, rel=0.05)
+    assert config.budget * CORE.seconds(step_work(config)) == pytest.approx(60, rel=0.05)
 
 
 def test_a_limit_that_ends_the_sweep_is_said() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator.results import ResultReader, ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
-from trainables.config import CONFIGS, ZeroShotConfig
+from trainables.config import ZeroShotConfig, config_classes
 from trainables.metrics import METRICS
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
@@ -54,7 +54,7 @@ def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
 
 def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
     configs = {name for name in TRIALS.names if name.startswith(CONFIG_PREFIX)}
-    assert configs == {CONFIG_PREFIX + name for model in CONFIGS.values() for name in model.model_fields}
+    assert configs == {CONFIG_PREFIX + name for model in config_classes() for name in model.model_fields}
     metrics = {metric.name for metric in METRICS}
     assert metrics <= set(TRIALS.names)
     assert set(REPORTS.names) - metrics == {

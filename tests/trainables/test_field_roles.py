@@ -11,8 +11,16 @@ import torch
 
 from tests.conftest import make_distiller, make_inputs, tiny_settings
 from tests.trainables.test_distiller import BASES, CHANGES
-from trainables.config import CONFIGS, AnyTrialConfig, SplitsKey, SupervisedConfig, TeacherKey, TrialConfig
-from trainables.config.fields import ROLES, fields_where, merged_roles
+from trainables.config import (
+    METHODS,
+    AnyTrialConfig,
+    SplitsKey,
+    SupervisedConfig,
+    TeacherKey,
+    TrialConfig,
+    config_classes,
+)
+from trainables.config.fields import ROLES, merged_roles
 from trainables.config.roles import (
     Cost,
     Decides,
@@ -41,7 +49,7 @@ TINY: dict[str, dict[str, Any]] = {
         **{"batch_size": 16, "full_data_epochs": 20, "evaluation_interval": 10},
     },
 }
-FIELDS = [(method, field) for method, model in CONFIGS.items() for field in model.model_fields]
+FIELDS = [(method, field) for method in METHODS for field in METHODS[method].config_class.model_fields]
 NEEDED: dict[str, dict[str, Any]] = {
     **BASES,
     "learning_rate_horizon": {"total_pseudo_batches": 4},
@@ -63,7 +71,7 @@ def fields_of(*kinds: Decides) -> list[Any]:
 
 
 def base_config(method: str, field: str) -> AnyTrialConfig:
-    return CONFIGS[method].model_validate({**TINY[method], **NEEDED.get(field, {})})
+    return METHODS[method].config_class.model_validate({**TINY[method], **NEEDED.get(field, {})})
 
 
 def another(config: TrialConfig, field: str) -> Any:
@@ -91,7 +99,7 @@ def changed(config: AnyTrialConfig, field: str) -> AnyTrialConfig:
 @cache
 def student_of(settings: str, method: str) -> dict[str, torch.Tensor]:
     """The student of a whole trial: trained, measured at each report, its transition curves taken."""
-    config = CONFIGS[method].model_validate_json(settings)
+    config = METHODS[method].config_class.model_validate_json(settings)
     training = build_training(config, make_inputs(config), None, torch.device("cpu"))
     while not training.finished:
         training.advance()
@@ -107,7 +115,7 @@ def same_student(one: AnyTrialConfig, other: AnyTrialConfig) -> bool:
 
 
 def test_a_trial_can_be_repeated() -> None:
-    for method in CONFIGS:
+    for method in METHODS:
         config = base_config(method, "")
         before = student_of(config.model_dump_json(), method)
         student_of.cache_clear()
@@ -186,7 +194,7 @@ def test_a_measurement_is_told_by_a_column_of_its_row() -> None:
     told = {field: role.told_by for field, role in ROLES.items() if role.told_by is not None}
     assert told
     assert all(column == field or column in metrics for field, column in told.items())
-    assert told.keys() <= set(fields_where(lambda role: role.decides is Decides.MEASUREMENT))
+    assert {ROLES[field].decides for field in told} == {Decides.MEASUREMENT}
 
 
 def test_a_field_without_a_role_is_refused_at_import() -> None:
@@ -214,5 +222,5 @@ def test_methods_agree_on_what_a_field_of_one_name_decides() -> None:
 
     with pytest.raises(TypeError, match=r"Other\.momentum is Role.* and another method's field of that name"):
         merged_roles([SupervisedConfig, Other])
-    assert merged_roles(CONFIGS.values()) == ROLES
+    assert merged_roles(config_classes()) == ROLES
     assert roles_of(Other)["momentum"] == permission(cost=Cost.NONE)

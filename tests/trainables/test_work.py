@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from trainables.compute.flops import (
     curves_work,
-    pseudo_batch_flops,
     report_work,
     reports,
+    step_flops,
     trial_work,
     unit_work,
     updates_per_unit,
@@ -52,7 +52,7 @@ def test_more_to_do_is_more_work_in_every_respect_but_calls_of_a_larger_batch(ch
     assert more.flops > one.flops
     assert more.bytes > one.bytes
     assert (more.calls > one.calls) == ("student_steps" in changes)
-    assert pseudo_batch_flops(base) == one.flops
+    assert step_flops(base) == one.flops
 
 
 def test_a_supervised_epoch_is_its_updates() -> None:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share, Weight
-from trainables.config.fields import (
-    INHERITED_FIELDS,
-    LENGTH_FIELDS,
-    PERMISSION_FIELDS,
-    SEEDS,
-    SHARED_FIELDS,
-    START_FIELDS,
-    TEACHER_FIELDS,
-    WEIGHTLESS_FIELDS,
-)
-from trainables.config.methods import CONFIGS, AnyTrialConfig, config_class
+from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes
 from trainables.config.supervised import SupervisedConfig
 from trainables.config.trial import SplitsKey, TeacherKey, TrialConfig
 from trainables.config.zero_shot import Divergence, Precision, ZeroShotConfig
 
+if TYPE_CHECKING:
+    from trainables.config.fields import (
+        INHERITED_FIELDS,
+        LENGTH_FIELDS,
+        PERMISSION_FIELDS,
+        SEEDS,
+        SHARED_FIELDS,
+        START_FIELDS,
+        TEACHER_FIELDS,
+        WEIGHTLESS_FIELDS,
+    )
+
 __all__ = [
-    "CONFIGS",
     "INHERITED_FIELDS",
     "LENGTH_FIELDS",
+    "METHODS",
     "PERMISSION_FIELDS",
     "SEEDS",
     "SHARED_FIELDS",
@@ -44,4 +48,16 @@ __all__ = [
     "Weight",
     "ZeroShotConfig",
     "config_class",
+    "config_classes",
 ]
+
+
+if not TYPE_CHECKING:  # or no misspelt name would be found
+
+    def __getattr__(name: str) -> Any:
+        # On use, as in ``trainables.config.fields``.
+        if name in __all__:
+            from trainables.config import fields
+
+            return getattr(fields, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

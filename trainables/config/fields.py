@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from trainables.config.methods import CONFIGS
+from trainables.config.methods import config_classes
 from trainables.config.roles import Decides, Names, Role, roles_of
 from trainables.config.trial import TrialConfig
 
@@ -26,36 +28,59 @@ def merged_roles(models: Iterable[type[TrialConfig]]) -> dict[str, Role]:
     return merged
 
 
-ROLES = merged_roles(CONFIGS.values())
+ROLES: dict[str, Role]
 """The role of each field."""
 
-
-def fields_where(holds: Callable[[Role], bool]) -> tuple[str, ...]:
-    """The fields whose role is such."""
-    return tuple(field for field, role in ROLES.items() if holds(role))
-
-
-SEEDS = fields_where(lambda role: role.decides is Decides.SEED)
+SEEDS: tuple[str, ...]
 """Sources of a trial's randomness."""
 
-START_FIELDS = fields_where(lambda role: role.decides is Decides.START)
+START_FIELDS: tuple[str, ...]
 """Fields that name another trial, with whose weights a trial begins."""
 
-LENGTH_FIELDS = fields_where(lambda role: role.decides is Decides.LENGTH)
+LENGTH_FIELDS: tuple[str, ...]
 """How long a trial trains."""
 
-PERMISSION_FIELDS = fields_where(lambda role: role.decides is Decides.PERMISSION)
+PERMISSION_FIELDS: tuple[str, ...]
 """Fields that let a trial run and change no number."""
 
-WEIGHTLESS_FIELDS = fields_where(lambda role: role.weightless)
+WEIGHTLESS_FIELDS: tuple[str, ...]
 """Fields that change no weight: what else they change, a trial's students are the same."""
 
-SHARED_FIELDS = fields_where(lambda role: role.shared)
+SHARED_FIELDS: tuple[str, ...]
 """Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
 them, what is allowed but changes nothing, and seeds, for a lucky one is no finding. Cases may differ in them."""
 
-INHERITED_FIELDS = fields_where(lambda role: role.inherited)
+INHERITED_FIELDS: tuple[str, ...]
 """Fields in which a trial agrees with the one that it takes over from (``initial_trial``): shapes, and what was learnt."""
 
-TEACHER_FIELDS = fields_where(lambda role: role.names is Names.TEACHER)
+TEACHER_FIELDS: tuple[str, ...]
 """Fields by which a teacher is known, beside those of its images."""
+
+_HOLDS: dict[str, Callable[[Role], bool]] = {
+    "SEEDS": lambda role: role.decides is Decides.SEED,
+    "START_FIELDS": lambda role: role.decides is Decides.START,
+    "LENGTH_FIELDS": lambda role: role.decides is Decides.LENGTH,
+    "PERMISSION_FIELDS": lambda role: role.decides is Decides.PERMISSION,
+    "WEIGHTLESS_FIELDS": lambda role: role.weightless,
+    "SHARED_FIELDS": lambda role: role.shared,
+    "INHERITED_FIELDS": lambda role: role.inherited,
+    "TEACHER_FIELDS": lambda role: role.names is Names.TEACHER,
+}
+"""What a field's role must be to be in a table."""
+
+
+@cache
+def roles() -> dict[str, Role]:
+    """Return the role of each field of any method."""
+    return merged_roles(config_classes())
+
+
+if not TYPE_CHECKING:  # or no misspelt name would be found
+
+    def __getattr__(name: str) -> Any:
+        # On use, since a method's config may be defined where its training is, and that in turn asks for these tables.
+        if name == "ROLES":
+            return roles()
+        if name in _HOLDS:
+            return tuple(field for field, role in roles().items() if _HOLDS[name](role))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from pydantic import Field
 from trainables.config.base import Count, NonNegative, Rate, Share
 from trainables.config.datasets import find_spec
 from trainables.config.roles import Cost, Names, given, length, setting, start
-from trainables.config.trial import TrialConfig
+from trainables.config.trial import Passes, TimingProbe, TrialConfig
 
 
 class SupervisedConfig(TrialConfig):
@@ -72,6 +72,33 @@ class SupervisedConfig(TrialConfig):
             return epochs
         spec = find_spec(self.dataset)
         return epochs * Fraction(spec.training_images, spec.num_classes * self.images_per_class)
+
+    @property
+    def learns_from_images(self) -> bool:
+        return True
+
+    @property
+    def starts_from(self) -> str | None:
+        return self.initial_student
+
+    def from_scratch(self) -> Self:
+        return self.model_copy(update={"initial_student": None})
+
+    @property
+    def steps_per_unit(self) -> int:
+        spec = find_spec(self.dataset)
+        few = self.images_per_class and self.images_per_class * spec.num_classes
+        images = few or round(spec.training_images * (1 - self.validation_fraction))
+        return -(-images // self.batch_size)
+
+    @property
+    def passes_per_step(self) -> Passes:
+        return Passes(student=3, teacher=1 if self.teacher else 0, generator=0, updates=1)
+
+    @property
+    def timing_probe(self) -> TimingProbe:
+        few = self.from_scratch().model_copy(update={"images_per_class": None})
+        return TimingProbe(short=few, longer=few, repeats=0)
 
     def scaled(self, fraction: float) -> Self:
         if fraction == 1:

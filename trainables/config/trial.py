@@ -52,11 +52,43 @@ class TeacherKey(NamedTuple):
     teacher_seed: int | None
 
 
+class Passes(NamedTuple):
+    """What a step of training computes, in forward passes of each network over a batch.
+
+    A backward pass to a network's inputs counts one more, and one to its weights as well two.
+    """
+
+    student: int
+    teacher: int
+    generator: int
+    updates: int
+    """Of an optimizer."""
+
+
+class TimingProbe(NamedTuple):
+    """How a step of a trial is timed where a whole one takes too long."""
+
+    short: TrialConfig
+    """A trial whose steps are short."""
+
+    longer: TrialConfig
+    """The same with one more of what a step repeats."""
+
+    repeats: int
+    """How many more of them a step of the trial itself has than one of ``short``."""
+
+
 class TrialConfig(Config):
     """What every trial has, whatever its method: images to be measured on, a student, perhaps a teacher, seeds."""
 
     unit: ClassVar[str]
     """What the budget of a trial is counted in, and the metric that counts it."""
+
+    budget_field: ClassVar[str | None] = None
+    """The field that is the budget, so that a sweep can give each trial another; None: it follows from other fields."""
+
+    divisible: ClassVar[bool] = False
+    """Whether a trial can be trained in parts, each a trial with settings of its own (``part``)."""
 
     dataset: Annotated[DatasetName, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = "cifar10"
     """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
@@ -109,6 +141,9 @@ class TrialConfig(Config):
     """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
     0: none."""
 
+    # Each method narrows it to its own name.
+    method: str
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a method whose config has a field without a role."""
@@ -135,9 +170,72 @@ class TrialConfig(Config):
         return True
 
     @property
+    def learns_from_images(self) -> bool:
+        """Whether the student is trained on real images."""
+        return False
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the student is scored on images made from the teacher alone."""
+        return False
+
+    @property
     def needs_bfloat16(self) -> bool:
         """Whether the trial is to run only where a machine has instructions for bfloat16."""
         return False
+
+    def compiles_on(self, device: str) -> bool:
+        """Return whether torch is to compile the loop on a device, ``cpu`` or ``cuda``."""
+        return False
+
+    @property
+    def starts_from(self) -> str | None:
+        """``SWEEP/TRIAL`` of the student whose weights the student begins with; None: fresh ones."""
+        return None
+
+    @property
+    def takes_over_from(self) -> str | None:
+        """The trial of the same sweep in whose last state this one begins; None: in none."""
+        return None
+
+    def from_scratch(self) -> Self:
+        """Return the same trial with a fresh student."""
+        return self
+
+    def part(self, until: int, *, takes_over_from: str | None = None) -> Self:
+        """Return a trial that is part of this one, where the method is ``divisible``: at this one's rates and intervals.
+
+        Args:
+            until: The part's end, in ``unit``.
+            takes_over_from: The trial that had the part before.
+        """
+        raise TypeError(f"method={self.method}: a trial cannot be trained in parts")
+
+    @property
+    def steps_per_unit(self) -> int:
+        """How often ``Training.step`` is called for one ``unit`` of the budget."""
+        return 1
+
+    @property
+    def student_updates_per_step(self) -> int:
+        """Optimizer updates of the student in one step."""
+        return 1
+
+    @property
+    @abstractmethod
+    def passes_per_step(self) -> Passes:
+        """What one step computes, as if nothing were done twice."""
+
+    @property
+    def generator_size(self) -> tuple[int, int] | None:
+        """Latent dimension and width of the generator; None of a method without one."""
+        return None
+
+    @property
+    def timing_probe(self) -> TimingProbe:
+        """How a step is timed."""
+        config = self.from_scratch()
+        return TimingProbe(short=config, longer=config, repeats=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from trainables.config.roles import (
     setting,
     start,
 )
-from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, TrialConfig
+from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, Passes, TimingProbe, TrialConfig
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 NetworkMode = Literal["train", "eval"]
@@ -44,6 +44,8 @@ class ZeroShotConfig(TrialConfig):
     """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
 
     unit: ClassVar[str] = "pseudo_batches"
+    budget_field: ClassVar[str | None] = "total_pseudo_batches"
+    divisible: ClassVar[bool] = True
 
     method: Annotated[Literal["zero_shot"], given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)] = "zero_shot"
     """Adversarial belief matching (section 2)."""
@@ -229,6 +231,10 @@ class ZeroShotConfig(TrialConfig):
         return self.audited
 
     @property
+    def is_scored(self) -> bool:
+        return self.data_free_scores
+
+    @property
     def needs_bfloat16(self) -> bool:
         return self.precision == "bfloat16" and not self.allow_slow_precision
 
@@ -242,7 +248,6 @@ class ZeroShotConfig(TrialConfig):
         return self.compilation == "always"
 
     def compiles_on(self, device: str) -> bool:
-        """The same for a device, ``cpu`` or ``cuda``."""
         # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.
         return self.wants_compilation and (device == "cpu" or self.compilation == "always")
 
@@ -250,6 +255,52 @@ class ZeroShotConfig(TrialConfig):
     def horizon(self) -> int:
         """Pseudo batches after which both learning rates are 0."""
         return self.learning_rate_horizon or self.total_pseudo_batches
+
+    @property
+    def takes_over_from(self) -> str | None:
+        return self.initial_trial
+
+    def part(self, until: int, *, takes_over_from: str | None = None) -> Self:
+        return self.model_copy(
+            update={
+                "total_pseudo_batches": until,
+                "learning_rate_horizon": self.horizon,
+                "evaluation_interval": self.report_interval,
+                "initial_trial": takes_over_from,
+            }
+        )
+
+    @property
+    def student_updates_per_step(self) -> int:
+        return self.student_steps
+
+    @property
+    def passes_per_step(self) -> Passes:
+        # A generator step takes all networks forward, both others' gradients with respect to the images, and the generator's
+        # own two. A student step takes the student's three; and generator and teacher look once at the updated images. The
+        # extra generator terms are not counted.
+        looks = self.student_steps if self.latents == "fresh" else 1
+        generated = 0 if self.student_batch == "scored" else looks
+        return Passes(
+            student=2 * self.generator_steps + 3 * self.student_steps,
+            teacher=2 * self.generator_steps + looks,
+            generator=3 * self.generator_steps + generated,
+            updates=self.generator_steps + self.student_steps,
+        )
+
+    @property
+    def generator_size(self) -> tuple[int, int]:
+        return self.latent_dim, self.generator_width
+
+    @property
+    def timing_probe(self) -> TimingProbe:
+        # A whole pseudo batch can take a minute on a CPU, so the student's steps are counted from one and two of them.
+        # Compiling would take longer than it saves here; a compiled trial will be a little cheaper than this says.
+        one, two = (
+            self.model_copy(update={"student_steps": steps, "compilation": "never", "data_free_scores": False})
+            for steps in (1, 2)
+        )
+        return TimingProbe(short=one, longer=two, repeats=self.student_steps - 1)
 
     def scaled(self, fraction: float) -> Self:
         if fraction == 1:

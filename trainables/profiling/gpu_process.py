@@ -8,20 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from trainables.compute.cuda_graphs import WARM_UPS
 from trainables.compute.devices import claim_device, device_name
 from trainables.compute.devices import peak_memory as peak_memory_of
-from trainables.config import AnyTrialConfig, SupervisedConfig
+from trainables.config import AnyTrialConfig
 from trainables.config.datasets import find_spec
+from trainables.data.splits import DatasetSplits
 from trainables.evaluation import transition_curves
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
-from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.supervised import SupervisedTrainer
-from trainables.trial import TrialInputs, build_training
+from trainables.training.protocol import Training, TrainingInputs, training_class
 
 _CURVE_IMAGES = 256
 """Images on which transition curves are tried: more than a GPU takes at once, so that memory is at its highest."""
@@ -78,11 +76,10 @@ class ColocatedTrial:
             seconds: For how long it trains; at least for one of them.
         """
         training = self._training
-        step = partial(training.train, 1) if isinstance(training, ZeroShotDistiller) else training.update
         done, start = 0, time.perf_counter()
         wait = _end_of_the_queue(self._device)
         while done == 0 or time.perf_counter() - start < seconds:
-            step()
+            training.step()
             done += 1
             # One of them stays queued while the next is prepared, as in a trial; more would outlast the time.
             wait()
@@ -91,26 +88,22 @@ class ColocatedTrial:
         return done / (time.perf_counter() - start)
 
 
-def dummy_training(config: AnyTrialConfig, device: torch.device) -> ZeroShotDistiller | SupervisedTrainer:
+def dummy_training(config: AnyTrialConfig, device: torch.device) -> Training:
     """Build a trial with a dummy teacher and black images, of each as much as the real trial has."""
     spec = find_spec(config.dataset)
-    supervised = isinstance(config, SupervisedConfig)
-    if supervised:
-        config = config.model_copy(update={"initial_student": None})
+    config = config.from_scratch()
     splits = dummy_splits(
         config,
-        train=spec.training_images if supervised else 0,
+        train=spec.training_images if config.learns_from_images else 0,
         test=spec.test_images + round(spec.training_images * config.validation_fraction),
     )
-    key = config.teacher_key
-    inputs = TrialInputs(
-        splits={config.splits_key: splits},
-        teachers={key: dummy_teacher(config)} if key else {},
-        probes={key: dummy_probe(config)} if key else {},
+    with_teacher = config.teacher is not None
+    inputs = TrainingInputs(
+        splits=splits if config.reads_images else DatasetSplits.without_images(config.dataset),
+        teacher=dummy_teacher(config) if with_teacher else None,
+        probe=dummy_probe(config) if with_teacher else None,
     )
-    training = build_training(config, inputs, None, device)
-    assert isinstance(training, ZeroShotDistiller | SupervisedTrainer)  # there is no other
-    return training
+    return training_class(config).build(config, inputs, device)
 
 
 def _end_of_the_queue(device: torch.device) -> Callable[[], None]:

@@ -14,14 +14,12 @@ from functools import partial
 import torch
 
 from trainables.compute.devices import claim_device
-from trainables.compute.flops import CURVE_STEPS, pseudo_batch_flops, reports, training_steps
-from trainables.config import AnyTrialConfig, ZeroShotConfig
+from trainables.compute.flops import CURVE_STEPS, reports, step_flops, training_steps
+from trainables.config import AnyTrialConfig
 from trainables.config.datasets import find_spec
 from trainables.evaluation import DataFreeScorer, transition_curves
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
-from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.protocol import Training
-from trainables.training.supervised import SupervisedTrainer
+from trainables.training.protocol import Training, TrainingInputs, training_class
 
 _TIMED_IMAGES = 256
 """Images on which it is timed what evaluating costs."""
@@ -31,10 +29,9 @@ _PROBE_CURVES = 8
 
 
 def flops_per_second(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
-    """How fast this process trains such a trial, from a short probe; operations as in ``trainables.compute.flops``."""
-    assert isinstance(config, ZeroShotConfig)  # budgets are of zero-shot trials
+    """Return the operations a second with which this process trains such a trial, from a short probe."""
     step, _, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
-    return pseudo_batch_flops(config) / step
+    return step_flops(config) / step
 
 
 def timed_seconds(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
@@ -45,41 +42,26 @@ def timed_seconds(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
 
 
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
-    """Seconds of a pseudo batch, or of an update, and of measuring the student once; and the training that was probed."""
+    """Return the seconds of a step, and of measuring the student once; and the training that was probed."""
     spec = find_spec(config.dataset)
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
-    splits = dummy_splits(config, train=train, test=_TIMED_IMAGES)
-    teacher = dummy_teacher(config) if config.teacher else None
-    measure: Callable[[], object]
-    training: Training
+    inputs = TrainingInputs(
+        splits=dummy_splits(config, train=train, test=_TIMED_IMAGES),
+        teacher=dummy_teacher(config) if config.teacher else None,
+    )
+    probe = config.timing_probe
+    training = training_class(config).build(probe.short, inputs, device)
+    step = _seconds(training.step, device)
+    if probe.repeats:
+        training = training_class(config).build(probe.longer, inputs, device)
+        step += max(0.0, _seconds(training.step, device) - step) * probe.repeats
     scoring = 0.0
-    if isinstance(config, ZeroShotConfig):
-        assert teacher is not None  # its config always names one
-        # A whole pseudo batch can take a minute on a CPU, so the student's steps are counted from one and two of them.
-        # Compiling would take longer than it saves here; a compiled trial will be a little cheaper than this says.
-        one, two = (
-            ZeroShotDistiller(
-                config.model_copy(update={"student_steps": steps, "compilation": "never", "data_free_scores": False}),
-                teacher=teacher,
-                splits=splits,
-                device=device,
-            )
-            for steps in (1, 2)
-        )
-        with_one, with_two = (_seconds(partial(distiller.train, 1), device) for distiller in (one, two))
-        step = with_one + max(0.0, with_two - with_one) * (config.student_steps - 1)
-        measure, training = two.report, two
-        if config.data_free_scores:
-            scorer = DataFreeScorer(dummy_probe(config), two.teacher)
-            scoring = _seconds(partial(scorer.score, two.student), device)
-    else:
-        few = config.model_copy(update={"images_per_class": None, "initial_student": None})
-        trainer = SupervisedTrainer(few, splits=splits, teacher=teacher, device=device)
-        step = _seconds(trainer.update, device)
-        measure, training = trainer.report, trainer
+    if config.is_scored and training.teacher is not None:
+        scorer = DataFreeScorer(dummy_probe(config), training.teacher)
+        scoring = _seconds(partial(scorer.score, training.student), device)
     validation = round(spec.training_images * config.validation_fraction)
     share = (spec.test_images + validation) / _TIMED_IMAGES if config.reads_images else 0.0
-    return step, _seconds(measure, device) * share + scoring, training
+    return step, _seconds(training.report, device) * share + scoring, training
 
 
 def _transition_seconds(training: Training, device: torch.device) -> float:

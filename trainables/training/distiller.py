@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from trainables.compute.acceleration import capturable_adam, use_fast_numerics
 from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
-from trainables.compute.flops import pseudo_batch_flops
+from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.data.splits import DatasetSplits
@@ -239,7 +239,7 @@ class ZeroShotDistiller(Training):
         self.pseudo_batches += 1
         self.generator_updates += config.generator_steps
         self.student_updates += config.student_steps
-        self.training_flops += pseudo_batch_flops(config)
+        self.training_flops += step_flops(config)
 
     def _draw(self) -> list[Tensor]:
         """A pseudo batch's random numbers, as ``_learn`` takes them."""

@@ -14,8 +14,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from trainables.config import INHERITED_FIELDS, AnyTrialConfig
+from trainables.config import METHODS, AnyTrialConfig, fields
 from trainables.config.datasets import Normalisation
+from trainables.config.methods import load
 from trainables.data.splits import DatasetSplits
 from trainables.errors import CheckpointError
 from trainables.evaluation import ProbeSet
@@ -131,13 +132,19 @@ class Training(ABC):
         Raises:
             CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
         """
-        check_same_config(self.config, state, INHERITED_FIELDS)
+        check_same_config(self.config, state, fields.INHERITED_FIELDS)
         self.restore(state)
         self.log.forget_seconds()
 
     def image_snapshot(self) -> ImageSnapshot | None:
         """Return what the method's generator shows now; None of a method without one."""
         return None
+
+
+def training_class(config: AnyTrialConfig) -> type[Training]:
+    """Return the training of a config's method."""
+    training: type[Training] = load(METHODS[config.method].training)
+    return training
 
 
 def next_report(training: Training) -> int:
