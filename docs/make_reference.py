@@ -27,7 +27,7 @@ from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
-from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config import METHODS, SupervisedConfig, ZeroShotConfig
 from trainables.health import GUARDS
 from trainables.metrics import METRICS
 
@@ -171,7 +171,10 @@ def page() -> str:
     ]
     spaces = [[f"`{name}`", one_line(inspect.getdoc(space))] for name, space in SPACES.items()]
     lines += ["## Search spaces", "", *table(["space", "what it varies"], spaces)]
-    metrics = [[f"`{m.name}`", m.kind.__name__, m.unit, one_line(m.description), ", ".join(m.methods)] for m in METRICS]
+    metrics = [
+        [f"`{m.name}`", m.kind.__name__, m.unit, one_line(m.description), ", ".join(m.methods or METHODS)]
+        for m in METRICS
+    ]
     lines += ["## Metrics", "", *table(["metric", "type", "unit", "meaning", "methods"], metrics)]
     guards = [[guard.name, f"`{guard.column}`", guard.says] for guard in GUARDS]
     lines += ["## Warnings while a trial runs", "", *table(["sign", "column", "what it says"], guards)]

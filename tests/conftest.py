@@ -57,7 +57,7 @@ from trainables.config.datasets import find_normalisation, find_spec
 from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
-from trainables.metrics import METRICS, Method
+from trainables.metrics import METRICS
 from trainables.networks import build_network
 from trainables.seeding import seeded
 from trainables.storage.filesystems import LocalFilesystem
@@ -154,9 +154,9 @@ def tiny_settings(**changes: Any) -> dict[str, Any]:
     }
 
 
-def trained_metrics(method: Method) -> set[str]:
+def trained_metrics(method: str) -> set[str]:
     """Metrics in every report of a training of this method; the others are measured once, by whoever ends the trial."""
-    return {metric.name for metric in METRICS if method in metric.methods and not metric.at_end}
+    return {metric.name for metric in METRICS if metric.is_reported_by([method]) and not metric.at_end}
 
 
 def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:

@@ -6,10 +6,10 @@ Free of torch, so that a reader of results need not install it. A metric that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["zero_shot", "supervised"]
 HeldOut = Literal["validation", "test"]
 Report = dict[str, int | float | bool | None]
 """One value for each of ``METRICS`` that the trial's method has."""
@@ -26,7 +26,8 @@ class Metric:
     kind: type[int] | type[float] | type[bool]
     unit: str
     description: str
-    methods: tuple[Method, ...] = ("zero_shot", "supervised")
+    methods: tuple[str, ...] = ()
+    """Methods whose trials report it, with those that extend them; none named: all."""
     at_end: bool = False
     """Whether only a trial's last report has it, and that only with ``transition_images``."""
     lower_is_better: bool = False
@@ -37,9 +38,17 @@ class Metric:
     """The real images, of those that no student is trained on, that it is measured on; none: it reads none of them. What
     is measured on ``test`` is an audit."""
 
+    def is_reported_by(self, methods: Collection[str]) -> bool:
+        """Return whether trials of a method report it.
 
-_ZERO_SHOT: tuple[Method, ...] = ("zero_shot",)
-_SUPERVISED: tuple[Method, ...] = ("supervised",)
+        Args:
+            methods: The method's name and those that it extends, see ``TrialConfig.method_names``.
+        """
+        return not self.methods or not set(methods).isdisjoint(self.methods)
+
+
+_ZERO_SHOT = ("zero_shot",)
+_SUPERVISED = ("supervised",)
 
 
 def _data_free(name: str, unit: str, description: str, *, lower_is_better: bool = False) -> Metric:

@@ -94,7 +94,7 @@ def _check_measured(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
     for metric in METRICS:
         if metric.name not in selects_on:
             continue
-        if config.method not in metric.methods:
+        if not metric.is_reported_by(config.method_names()):
             raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
         if metric.data_free and not config.is_scored:
             raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")

@@ -150,6 +150,12 @@ class TrialConfig(Config):
         super().__pydantic_init_subclass__(**kwargs)
         roles_of(cls)
 
+    @classmethod
+    def method_names(cls) -> tuple[str, ...]:
+        """Return the method's name, and those of the methods that it extends, whose metrics it reports too."""
+        kinds = (base for base in cls.__mro__ if issubclass(base, TrialConfig) and base is not TrialConfig)
+        return tuple(kind.model_fields["method"].default for kind in kinds)
+
     @property
     @abstractmethod
     def budget(self) -> int:

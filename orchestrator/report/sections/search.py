@@ -144,7 +144,7 @@ def _score_names() -> list[str]:
         metric.name
         for metric in METRICS
         if metric.kind is float
-        and "zero_shot" in metric.methods
+        and metric.is_reported_by(["zero_shot"])
         and metric.unit not in _COSTS
         and metric.measured_on is None
     ]
