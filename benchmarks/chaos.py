@@ -49,7 +49,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_reports, read_trials
 from orchestrator.search.study import open_study
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from trainables.storage.object_store import ObjectStore
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,7 @@ class Arena:
                 found.append(f"{self.sweep_id}: {read.__name__}: {len(ours)} rows instead of {len(theirs)}")
             else:
                 found += [f"{self.sweep_id}: {read.__name__}: {difference}" for difference in differences(ours, theirs)]
-        studies = [open_study(self.store, name, modes=["max"]).trials for name in (self.sweep_id, CALM)]
+        studies = [open_study(SweepStore(self.store, name), modes=["max"]).trials for name in (self.sweep_id, CALM)]
         ours, theirs = ([(t.number, t.state, t.params, t.values, t.intermediate_values) for t in s] for s in studies)
         if ours != theirs:
             found.append(f"{self.sweep_id}: the study differs")

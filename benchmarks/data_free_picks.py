@@ -30,7 +30,7 @@ from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.run.sweep import run_sweep
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 
 SCORE, LABELS, AUDIT = "data_free_score", "validation_accuracy", "test_accuracy"
 
@@ -41,12 +41,12 @@ def finalists(board: Leaderboard, metric: str, top: int) -> list[str]:
     Raises:
         SystemExit: the sweep has not measured it.
     """
-    rows = [row for row in board.candidates if row[metric] is not None]
+    rows = [row for row in board.candidates if row.metrics[metric] is not None]
     if not rows:
         raise SystemExit(f"{board.sweep_id}: no completed trial has a {metric}")
-    rows.sort(key=lambda row: (-row[metric], row["trial_number"]))
+    rows.sort(key=lambda row: (-row.metrics[metric], row.trial_number))
     published = board.published
-    return [BASELINE if row is published else row["trial_id"] for row in rows[:top]]
+    return [BASELINE if row is published else row.trial_id for row in rows[:top]]
 
 
 def rerun_sweep(board: Leaderboard, cases: Iterable[str], *, seeds: int) -> SweepConfig:
@@ -60,7 +60,7 @@ def results_of(board: Leaderboard, cases: Sequence[str], *, seeds: int, console:
     sweep, sweep_id = rerun_sweep(board, cases, seeds=seeds), f"{board.sweep_id}-picks"
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
         raise SystemExit("stopped; the same command goes on")
-    return read_cases(find_storage(sweep.storage), sweep, sweep_id)
+    return read_cases(SweepStore(find_storage(sweep.storage), sweep_id), sweep)
 
 
 def pick(results: CaseResults, among: Sequence[str], metric: str) -> str:
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for sweep_id in options.sweeps:
         try:
-            board = read_leaderboard(find_storage(place), sweep_id)
+            board = read_leaderboard(SweepStore(find_storage(place), sweep_id))
         except SweepNotFoundError as error:
             raise SystemExit(str(error)) from error
         board = replace(board, sweep=board.sweep.model_copy(update={"storage": place}))

@@ -25,7 +25,7 @@ from orchestrator.analysis.statistics import ENOUGH_FOR_RANKS, Estimate, rank_co
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.report.data import SweepData, Trial, read_sweep
-from orchestrator.storage import find_storage, layout
+from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER
@@ -70,7 +70,7 @@ def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
         SystemExit: there is no such sweep, or their trials are too few, not of one teacher, or without labels.
     """
     try:
-        sweeps = [read_sweep(store, sweep_id) for sweep_id in sweep_ids]
+        sweeps = [read_sweep(SweepStore(store, sweep_id)) for sweep_id in sweep_ids]
     except SweepNotFoundError as error:
         raise SystemExit(str(error)) from error
     found = [
@@ -80,7 +80,7 @@ def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
         raise SystemExit(
             f"{', '.join(sweep_ids)}: {len(found)} completed trials; to rank them takes {ENOUGH_FOR_RANKS}"
         )
-    teachers = {entry.trial.row["teacher_sha256"] for entry in found if entry.trial.row}
+    teachers = {entry.trial.row.teacher_sha256 for entry in found if entry.trial.row}
     if len(teachers) != 1:
         raise SystemExit(f"{', '.join(sweep_ids)}: {len(teachers)} teachers; scores of one teacher's students compare")
     if any(entry.trial.at(1.0, LABELS) is None or entry.trial.at(1.0, AUDIT) is None for entry in found):

@@ -28,7 +28,7 @@ from orchestrator.run.sweep import run_sweep
 from orchestrator.search.space import published_settings, survey_space
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.sweep_search import SweepSearch
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from search_spaces import resolve_space
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
@@ -38,12 +38,12 @@ def searched(sweep: SweepConfig, sweep_id: str, console: Console) -> Leaderboard
     """The ended trials of a sweep that is run if need be."""
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
         raise KeyboardInterrupt
-    return read_leaderboard(find_storage(sweep.storage), sweep_id)
+    return read_leaderboard(SweepStore(find_storage(sweep.storage), sweep_id))
 
 
 def work(board: Leaderboard) -> float:
     """Floating-point operations of all trials of a sweep, stopped ones included."""
-    return sum(row["training_flops"] or 0.0 for row in board.rows)
+    return sum(row.metrics["training_flops"] or 0.0 for row in board.rows)
 
 
 def trials_within(sweep: SweepConfig, flops: float) -> int:
@@ -67,7 +67,7 @@ def confirmed(board: Leaderboard, seeds: int, console: Console) -> tuple[Confirm
     """Validation accuracy by seed of a search's best setting; of the published one, if that came out best."""
     found = confirm(board, top=1, seeds=seeds, console=console)
     assert board.best is not None  # confirm would have said so
-    case = BASELINE if board.best["trial_number"] == 0 else board.best["trial_id"]
+    case = BASELINE if board.best.trial_number == 0 else board.best.trial_id
     return found, found.results.by_seed(case, found.objective)
 
 

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.formatting import duration, mean_and_deviation
-from orchestrator.results import Row, Source, read_trials
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results import SweepSource, TrialRecord, TrialState, results_of
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import Decides, Role, roles_of
 
@@ -25,15 +24,16 @@ class CaseResults:
     """Completed trials of a sweep of cases, one for each case and seed that has one."""
 
     sweep: SweepConfig
-    rows: dict[Assignment, Row]
-    others: list[Row]
+    sweep_id: str
+    rows: dict[Assignment, TrialRecord]
+    others: list[TrialRecord]
     """Trials of the sweep itself that ended otherwise."""
 
     def unsuccessful(self, case: str) -> str:
         """How many trials of a case diverged or failed, and of what; empty if none."""
-        rows = [row for row in self.others if row["case"] == case]
-        diverged = sum(row["state"] == "diverged" for row in rows)
-        errors = [row["error"] for row in rows if row["state"] == "failed"]
+        rows = [row for row in self.others if row.case == case]
+        diverged = sum(row.state is TrialState.DIVERGED for row in rows)
+        errors = [row.error for row in rows if row.state is TrialState.FAILED]
         words = [f"{diverged} diverged"] if diverged else []
         if errors:
             words.append(f"{len(errors)} failed: {errors[0]}")
@@ -46,12 +46,25 @@ class CaseResults:
     def by_seed(self, case: str, metric: str) -> dict[int, float]:
         """A metric of a case by seed; seeds without it are left out."""
         rows = {a.seed: self.rows.get(a) for a in self.sweep.assignments() if a.case == case}
-        return {seed: row[metric] for seed, row in rows.items() if row is not None and row[metric] is not None}
+        return {
+            seed: row.metrics[metric]
+            for seed, row in rows.items()
+            if row is not None and row.metrics[metric] is not None
+        }
+
+    @property
+    def completed_elsewhere(self) -> dict[Assignment, str]:
+        """Those of the results that other sweeps have, as ``SWEEP/TRIAL``."""
+        return {
+            assignment: f"{row.sweep_id}/{row.trial_id}"
+            for assignment, row in self.rows.items()
+            if row.sweep_id != self.sweep_id
+        }
 
     @property
     def metrics(self) -> list[str]:
         """What tables show of a case, all of them shares: accuracies, and the score that needs no images where it is."""
-        found = [name for name in CASE_HEADINGS if any(row[name] is not None for row in self.rows.values())]
+        found = [name for name in CASE_HEADINGS if any(row.metrics[name] is not None for row in self.rows.values())]
         return found or ["validation_accuracy", "test_accuracy"]
 
     def table(self, title: str) -> Table:
@@ -63,7 +76,7 @@ class CaseResults:
             table.add_column(heading, justify="left" if heading == "case" else "right")
         for case in self.sweep.only or self.sweep.cases:
             rows = [row for assignment, row in self.rows.items() if assignment.case == case]
-            seconds = sum(row["training_seconds"] + row["evaluation_seconds"] for row in rows)
+            seconds = sum(row.computing_seconds or 0.0 for row in rows)
             errors = self.values(case, "mean_transition_error")
             table.add_row(
                 case,
@@ -75,72 +88,64 @@ class CaseResults:
         return table
 
 
-def read_cases(source: Source, sweep: SweepConfig, sweep_id: str) -> CaseResults:
-    """The completed trials of any sweep on the storage whose settings are those of a case.
+def read_cases(source: SweepSource, sweep: SweepConfig) -> CaseResults:
+    """Read the completed trials of any sweep on the storage whose settings are those of a case.
 
     Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
     sweep's own runs, or of the newest.
     """
-    rows = sorted(read_trials(source).to_pylist(), key=lambda row: (row["sweep_id"] == sweep_id, row["ended_at"]))
+    results = results_of(source)
+    sweep_id = results.sweep_id
+    rows = sorted(results.trials_of_storage(), key=lambda row: (row.sweep_id == sweep_id, row.ended_at))
     configs = {assignment: sweep.case_config(assignment) for assignment in sweep.assignments()}
-    found: dict[Assignment, Row] = {}
+    found: dict[Assignment, TrialRecord] = {}
     teachers: dict[str, str | None] = {}
     for row in rows:  # the later one wins
-        if row["state"] == "completed":
+        if row.state is TrialState.COMPLETED:
             for assignment, config in configs.items():
                 if _is_of(row, config, assignment, sweep_id):
                     found[assignment] = row
-                    teachers[assignment.case] = row["teacher_sha256"]
-    same = {a: found[a] for a in configs if a in found and found[a]["teacher_sha256"] == teachers[a.case]}
-    ours = last_attempts([row for row in rows if row["sweep_id"] == sweep_id])
-    others = [row for row in ours if row["state"] in {"diverged", "failed"}]
-    return CaseResults(sweep=sweep, rows=same, others=others)
+                    teachers[assignment.case] = row.teacher_sha256
+    same = {a: found[a] for a in configs if a in found and found[a].teacher_sha256 == teachers[a.case]}
+    ours = last_attempts([row for row in rows if row.sweep_id == sweep_id])
+    others = [row for row in ours if not row.state.has_result]
+    return CaseResults(sweep=sweep, sweep_id=sweep_id, rows=same, others=others)
 
 
-def last_attempts(rows: Sequence[Row]) -> list[Row]:
+def last_attempts(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Trials of one sweep without those that failed and whose case was run once more."""
     last = {
-        (row["case"], row["config_seed"]): row["trial_number"]
-        for row in sorted(rows, key=lambda row: row["trial_number"])
+        (row.case, row.settings["seed"]): row.trial_number for row in sorted(rows, key=lambda row: row.trial_number)
     }
     return [
         row
         for row in rows
-        if row["case"] is None
-        or row["state"] != "failed"
-        or row["trial_number"] == last[row["case"], row["config_seed"]]
+        if row.case is None
+        or row.state is not TrialState.FAILED
+        or row.trial_number == last[row.case, row.settings["seed"]]
     ]
 
 
-def _is_of(row: Row, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
+def _is_of(row: TrialRecord, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
     """Whether a row's trial is the one that a config describes."""
-    in_case = bool(row["sweep_id"] == sweep_id and row["case"] == assignment.case)
+    in_case = row.sweep_id == sweep_id and row.case == assignment.case
     return all(
         _agrees(row, field, role, getattr(config, field), in_case=in_case)
         for field, role in roles_of(type(config)).items()
     )
 
 
-def _agrees(row: Row, field: str, role: Role, wanted: Any, *, in_case: bool) -> bool:
+def _agrees(row: TrialRecord, field: str, role: Role, wanted: Any, *, in_case: bool) -> bool:
     """Whether a row's trial has what is wanted of a field.
 
     Args:
         in_case: Whether it is a trial of the very case.
     """
-    there = row[CONFIG_PREFIX + field]
+    there = row.settings[field]
     if role.decides is Decides.START and wanted is not None and there is not None:
         return in_case  # what a trial of another sweep started from cannot be told from its row
     if not role.weightless:
         return bool(there == wanted)
     if not wanted or role.told_by is None:
         return True
-    return bool(there == wanted) if role.told_by == field else row[role.told_by] is not None
-
-
-def settled_elsewhere(results: CaseResults, sweep_id: str) -> dict[Assignment, str]:
-    """Of those results the ones that other sweeps have, as ``SWEEP/TRIAL``."""
-    return {
-        assignment: f"{row['sweep_id']}/{row['trial_id']}"
-        for assignment, row in results.rows.items()
-        if row["sweep_id"] != sweep_id
-    }
+    return bool(there == wanted) if role.told_by == field else row.metrics[role.told_by] is not None

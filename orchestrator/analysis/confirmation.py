@@ -16,8 +16,7 @@ from orchestrator.analysis.paired import PairedDifference, paired_difference
 from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.formatting import mean_and_deviation
-from orchestrator.results import Source, read_sweeps
-from orchestrator.storage import layout
+from orchestrator.results import SweepSource, results_of
 from trainables.metrics import is_share
 
 
@@ -118,19 +117,24 @@ class Confirmation:
         return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
 
 
-def read_confirmation(source: Source, board: Leaderboard) -> Confirmation | None:
-    """What confirming a search has come to so far; none if nobody has tried. Runs nothing."""
-    sweep_id = layout.confirming_sweep(board.sweep_id)
-    sessions = read_sweeps(source, sweep_id).to_pylist()
+def read_confirmation(source: SweepSource, board: Leaderboard) -> Confirmation | None:
+    """Read what confirming a search has come to so far; None if nobody has tried. Runs nothing.
+
+    Args:
+        source: The search.
+        board: Its leaderboard.
+    """
+    results = results_of(source).confirming()
+    sessions = results.sessions()
     if not sessions or board.sweep.objective is None:
         return None
-    sweep = SweepConfig.stored(sessions[-1]["config_json"])
-    results = read_cases(source, sweep, sweep_id)
+    sweep = sessions[-1].config
+    cases = read_cases(results, sweep)
     return Confirmation(
         sweep=sweep,
-        sweep_id=sweep_id,
-        finished=len(results.rows) + len(results.others) >= sweep.num_trials,
-        results=results,
+        sweep_id=results.sweep_id,
+        finished=len(cases.rows) + len(cases.others) >= sweep.num_trials,
+        results=cases,
         search=board.sweep,
     )
 

@@ -10,19 +10,17 @@ from __future__ import annotations
 import math
 
 from orchestrator.config import SweepConfig
+from orchestrator.results.records import ENDED, TrialState
 from trainables.metrics import finite
 
-STATES = ("completed", "stopped_early", "diverged", "failed")
-"""How a trial can end, the most telling first."""
 
-
-def may_be_best(state: str, *, feasible: bool) -> bool:
+def may_be_best(state: TrialState, *, feasible: bool) -> bool:
     """Whether a trial is in question as the best one: it used its whole budget and keeps the constraints."""
-    return state == "completed" and feasible
+    return state is TrialState.COMPLETED and feasible
 
 
 def place(
-    sweep: SweepConfig, *, state: str, feasible: bool, share: float, objective: float | None, number: int
+    sweep: SweepConfig, *, state: TrialState, feasible: bool, share: float, objective: float | None, number: int
 ) -> tuple[int, bool, float, float, int]:
     """A trial's place: the smaller, the better.
 
@@ -36,4 +34,5 @@ def place(
     """
     value = finite(objective)
     merit = -math.inf if value is None else sweep.merit(value)
-    return STATES.index(state), not feasible, -share if state == "stopped_early" else 0.0, -merit, number
+    ranked_by_share = state is TrialState.STOPPED_EARLY
+    return ENDED.index(state), not feasible, -share if ranked_by_share else 0.0, -merit, number

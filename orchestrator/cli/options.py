@@ -185,8 +185,8 @@ def stop_here(out: Output) -> NoReturn:
 def read_board(sweep_id: str, storage: str | None) -> Leaderboard:
     """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
     from orchestrator.analysis.leaderboard import read_leaderboard
-    from orchestrator.storage import find_storage
+    from orchestrator.storage import SweepStore, find_storage
 
     place = storage_config(storage)
-    board = read_leaderboard(find_storage(place), sweep_id)
+    board = read_leaderboard(SweepStore(find_storage(place), sweep_id))
     return replace(board, sweep=board.sweep.model_copy(update={"storage": place}))

@@ -26,7 +26,7 @@ from orchestrator.config.fields import check_sweep_id
 from orchestrator.config.loading import load_sweep
 
 if TYPE_CHECKING:
-    from trainables.storage.object_store import ObjectStore
+    from orchestrator.storage import SweepStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ class SweepOptions:
         )
         return with_resources(sweep, self.cpus, self.gpus)
 
-    def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, ObjectStore]:
-        """The sweep as it would begin or go on, and its storage, once all has been looked at that can be before a start.
+    def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, SweepStore]:
+        """The sweep as it would begin or go on, and where, once all has been looked at that can be before a start.
 
         Raises:
             ConfigError, NetworkError: what ``zskt sweep`` would refuse at its beginning, in the same words.
@@ -107,12 +107,12 @@ class SweepOptions:
 
         from orchestrator.run.checks import check_before_start
         from orchestrator.search.space import surveyed_space
-        from orchestrator.storage import find_storage
+        from orchestrator.storage import SweepStore, find_storage
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _, domains = surveyed_space(sweep)
-        store = find_storage(sweep.storage)
-        return check_before_start(sweep, self.sweep_id or sweep.default_sweep_id, store, domains), store
+        sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
+        return check_before_start(sweep, sweep_store, domains), sweep_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,8 @@ from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
-from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.run.sweep import run_sweep
-from orchestrator.storage import layout, open_storage
+from orchestrator.storage import SweepStore, layout, open_storage
 from trainables.config import SEEDS, TEACHER_FIELDS
 
 _DRAWN_ANEW = tuple(field for field in SEEDS if field not in TEACHER_FIELDS)
@@ -55,7 +54,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     defaults = sweep.trial_config({})
     cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
     contenders = board.contenders[:top]
-    cases |= {row["trial_id"]: {field: row[CONFIG_PREFIX + field] for field in fields} for row in contenders}
+    cases |= {row.trial_id: {field: row.settings[field] for field in fields} for row in contenders}
     same = {field: getattr(sweep, field) for field in sweep_fields(SweepConfig, SweepRole.TRIALS, SweepRole.EXECUTION)}
     first = 1 + max(seed for field in _DRAWN_ANEW if (seed := getattr(defaults, field, None)) is not None)
     trial = {field: value for field, value in sweep.trial.items() if field not in _DRAWN_ANEW}
@@ -77,7 +76,7 @@ def _nothing_to_confirm(board: Leaderboard) -> str:
     why = "no trial with other settings than the published ones has come far enough to be compared"
     if not board.finished:
         return f"{why} yet; let the sweep go on"
-    ends = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items()) or "no trial"
+    ends = board.states_in_words or "no trial"
     bounds = ", or has kept the constraints" if board.sweep.constraints else ""
     return f"{why}{bounds}, and the sweep has finished ({ends}); search another space, or more trials with --num-trials"
 
@@ -96,6 +95,6 @@ def confirm(
         sweep=sweep,
         sweep_id=sweep_id,
         finished=finished,
-        results=read_cases(open_storage(sweep.storage), sweep, sweep_id),
+        results=read_cases(SweepStore(open_storage(sweep.storage), sweep_id), sweep),
         search=board.sweep,
     )

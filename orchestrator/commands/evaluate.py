@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from torchvision.utils import save_image
@@ -18,8 +16,8 @@ from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.inputs.files import load_images, published_teacher
 from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
-from orchestrator.results import read_trials
-from orchestrator.storage import find_storage, layout
+from orchestrator.results import SweepResults
+from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.compute.devices import claim_device
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation, find_spec
@@ -122,23 +120,16 @@ def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
     Raises:
         SweepNotFoundError: none has.
     """
-    store = find_storage(storage)
-    rows = {row["trial_id"]: row for row in read_trials(store, sweep_id).to_pylist()}
-    curves: dict[str, MeanCurves] = {}
-    dataset = ""
-    for key in store.keys(layout.sweep_folder("transition_curves", sweep_id)):
-        table = pq.read_table(pa.BufferReader(store.read(key)))
-        row = rows.get(table["trial_id"][0].as_py())
-        if row is None:
-            continue  # its trial has not ended: the curves are written first
-        dataset = row["config_dataset"]
-        label = row["trial_id"] if row["case"] is None else f"{row['case']}, seed {row['config_seed']}"
-        curves[label] = mean_curves(TransitionCurves.from_table(table.drop_columns(["trial_id"])))
+    results = SweepResults(SweepStore(find_storage(storage), sweep_id))
+    there = results.trials_with_curves()  # of trials that have not ended too: the curves are written before the row
+    ended = [trial for trial in results.trials() if trial.trial_id in there]
+    tables = {trial.label: results.transition_curves(trial.trial_id) for trial in ended}
+    curves = {label: mean_curves(TransitionCurves.from_table(table)) for label, table in tables.items()}
     if not curves:
         raise SweepNotFoundError(
             f"no trial of {sweep_id} in this storage has transition curves; set transition_images=1000"
         )
-    return _page(curves, dataset)
+    return _page(curves, ended[-1].config.dataset)
 
 
 def noise_counts(network: Network, dataset: str, images: int) -> list[int]:
@@ -166,7 +157,7 @@ def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImage
         ConfigError: no such trial, or not a zero-shot one.
     """
     sweep_id, _, trial_id = trial.partition("/")
-    checkpoints = CheckpointStore(find_storage(storage).below(layout.checkpoint_folder(sweep_id)))
+    checkpoints = CheckpointStore(SweepStore(find_storage(storage), sweep_id).checkpoints)
     state = checkpoints.load_newest(trial_id, warn=lambda _: None) if trial_id else None
     if state is None or "generator" not in state:
         raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")

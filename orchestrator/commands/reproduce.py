@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from orchestrator.analysis.cases import read_cases, settled_elsewhere
+from orchestrator.analysis.cases import read_cases
 from orchestrator.config import SweepConfig
 from orchestrator.output import Output
 from orchestrator.reproduction import Judgement
 from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 from orchestrator.run.sweep import run_sweep
-from orchestrator.storage import open_storage
+from orchestrator.storage import SweepStore, open_storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,12 @@ def reproduce(
     """
     check_target(sweep)
     sweep_id, finished = sweep.default_sweep_id, True
-    store = open_storage(sweep.storage)
+    sweep_store = SweepStore(open_storage(sweep.storage), sweep_id)
     if run:
-        settled = settled_elsewhere(read_cases(store, sweep, sweep_id), sweep_id)
+        settled = read_cases(sweep_store, sweep).completed_elsewhere
         if settled and console:
             Output(console).say(
                 f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
             )
         finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, settled=settled).finished
-    return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(store, sweep, sweep_id))
+    return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(sweep_store, sweep))

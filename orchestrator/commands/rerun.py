@@ -12,10 +12,10 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.results import Row, config_of, read_trials
-from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
+from orchestrator.results import SweepResults, TrialRecord, TrialState
+from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import run_sweep
-from orchestrator.storage import open_storage
+from orchestrator.storage import SweepStore, open_storage
 from trainables.metrics import METRICS
 
 _TIMES = {"training_seconds", "evaluation_seconds"}
@@ -26,64 +26,64 @@ class Rerun:
     """A trial's row then and now; ``now`` is none if the session was interrupted."""
 
     sweep_id: str
-    then: Row
-    now: Row | None
+    then: TrialRecord
+    now: TrialRecord | None
 
     @property
     def different(self) -> dict[str, tuple[Any, Any]]:
         """What came out otherwise, each with what it was then and is now: whether it failed, or else its metrics. Times, and
         what was not measured then, are left out."""
         assert self.now is not None
-        states = self.then["state"], self.now["state"]
-        if "failed" in states:
+        states = self.then.state, self.now.state
+        if TrialState.FAILED in states:
             return {} if states[0] == states[1] else {"state": states}
-        names = [m.name for m in METRICS if m.name not in _TIMES and self.then[m.name] is not None]
-        return {name: (self.then[name], self.now[name]) for name in names if self.then[name] != self.now[name]}
+        then, now = self.then.metrics, self.now.metrics
+        names = [m.name for m in METRICS if m.name not in _TIMES and then[m.name] is not None]
+        return {name: (then[name], now[name]) for name in names if then[name] != now[name]}
 
     @property
     def other_machine(self) -> dict[str, tuple[Any, Any]]:
         """What bits depend on and was otherwise: device, threads, compiled, and where both ran."""
         assert self.now is not None
-        return {
-            name: (self.then[name], self.now[name]) for name in MACHINE_COLUMNS if self.then[name] != self.now[name]
-        }
+        both = {name: (getattr(self.then, name), getattr(self.now, name)) for name in MACHINE_COLUMNS}
+        return {name: (then, now) for name, (then, now) in both.items() if then != now}
 
     def conclusion(self) -> str:
         """A few lines."""
         assert self.now is not None
-        if "failed" in {self.then["state"], self.now["state"]}:
+        if TrialState.FAILED in {self.then.state, self.now.state}:
             return self._of_failures(self.now)
         if not self.different:
-            stopped = self.then["state"] == "stopped_early"
-            unit = config_of(self.then).unit
-            up_to = f", up to where it was stopped ({self.then[unit]} {unit.replace('_', ' ')})" if stopped else ""
+            stopped = self.then.state is TrialState.STOPPED_EARLY
+            unit = self.then.config.unit
+            up_to = f", up to where it was stopped ({self.then.done} {unit.replace('_', ' ')})" if stopped else ""
             return f"All of its numbers came out again, bit for bit{up_to}."
         lines = [f"{name}: {then} then, {now} now" for name, (then, now) in self.different.items()]
         causes = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.other_machine.items())
         said = f"\nNumbers of a CPU are equal bit for bit under equal conditions; here {causes}" if causes else ""
         return "Other numbers:\n  " + "\n  ".join(lines) + said
 
-    def _of_failures(self, now: Row) -> str:
-        if self.then["state"] != "failed":
-            return f"It failed this time: {now['error']}"
-        if now["state"] != "failed":
-            return f"It did not fail again: {now['state'].replace('_', ' ')} now, but then: {self.then['error']}"
-        same = self.then["error"] == now["error"]
-        return f"It failed again: {now['error']}" + ("" if same else f"\nThen: {self.then['error']}")
+    def _of_failures(self, now: TrialRecord) -> str:
+        if self.then.state is not TrialState.FAILED:
+            return f"It failed this time: {now.error}"
+        if now.state is not TrialState.FAILED:
+            return f"It did not fail again: {now.state.word} now, but then: {self.then.error}"
+        same = self.then.error == now.error
+        return f"It failed again: {now.error}" + ("" if same else f"\nThen: {self.then.error}")
 
 
-def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Row]:
+def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, TrialRecord]:
     """A sweep of that one trial, its id, and the trial's row.
 
     Raises:
         ConfigError: there is no such trial, or it cannot be run again.
     """
     sweep = board.sweep
-    row = next((row for row in board.rows if row["trial_id"] == trial_id), None)
+    row = next((row for row in board.rows if row.trial_id == trial_id), None)
     if row is None:
-        known = ", ".join(sorted(row["trial_id"] for row in board.rows)[:10])
+        known = ", ".join(sorted(row.trial_id for row in board.rows)[:10])
         raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
-    parent = row[CONFIG_PREFIX + "initial_trial"]
+    parent = row.settings["initial_trial"]
     if parent is not None:
         raise ConfigError(f"{trial_id} went on from the state of {parent}: it cannot run alone")
     if sweep.scale != 1:
@@ -104,16 +104,16 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Ro
     return f"{board.sweep_id}-{trial_id}", alone, row
 
 
-def _settings(row: Row) -> dict[str, Any]:
+def _settings(row: TrialRecord) -> dict[str, Any]:
     """All that the trial had; fields that came later have their defaults, under which it ran.
 
     Raises:
         ConfigError: it ran under none of today's.
     """
-    config = config_of(row)
-    if "numerics" in type(config).model_fields and row[CONFIG_PREFIX + "numerics"] is None:
+    config = row.config
+    if "numerics" in type(config).model_fields and row.settings["numerics"] is None:
         raise ConfigError(
-            f"{row['trial_id']} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
+            f"{row.trial_id} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
             "--set numerics=exact and another --sweep-id instead"
         )
     return config.model_dump()
@@ -126,45 +126,47 @@ def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, cons
         ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
     """
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
-    unit = config_of(then).unit
-    until = {unit: then[unit]} if then["state"] == "stopped_early" else None
+    unit = then.config.unit
+    until = {unit: then.metrics[unit]} if then.state is TrialState.STOPPED_EARLY else None
     finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, until=until).finished
-    rows = read_trials(open_storage(sweep.storage), sweep_id).to_pylist()
+    rows = SweepResults(SweepStore(open_storage(sweep.storage), sweep_id)).trials()
     newest = rows[-1] if finished else None  # one that failed runs anew each time
     return Rerun(sweep_id=sweep_id, then=then, now=newest)
 
 
 def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str | None:
-    """Return a shell command that runs the best trial of a sweep again, alone, with the same numbers.
-
-    None if there is no best, or none that can run alone, or where the file is none without flags that are not known here.
+    """Return a shell command that runs the best trial of a search again, alone, with the same numbers.
 
     Args:
-        board: The sweep's ended trials.
+        board: The search.
         program: What to call, e.g. ``python run_sweep.py``.
         preset_or_file: Where the sweep came from; only what differs from it is written out.
+
+    Returns:
+        None where there is no best trial, or none that can run alone, or where the file is none without flags that are not
+        known here.
     """
-    best = board.best
-    if best is None or best[CONFIG_PREFIX + "initial_trial"]:
+    best, sweep = board.best, board.sweep
+    if best is None or best.settings["initial_trial"]:
         return None
     try:
         preset = load_sweep(preset_or_file, flags={"num_trials": 1})
     except ConfigError:
         return None
-    words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best['trial_id']}"]
+    words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best.trial_id}"]
     for flag, ours, theirs in (
-        ("--storage", board.sweep.storage.uri, preset.storage.uri),
-        ("--objective", board.sweep.objective, preset.objective),
-        ("--data-root", board.sweep.data_root, preset.data_root),
-        ("--cpus", board.sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
-        ("--gpus", board.sweep.resources.gpu, preset.resources.gpu),
+        ("--storage", sweep.storage.uri, preset.storage.uri),
+        ("--objective", sweep.objective, preset.objective),
+        ("--data-root", sweep.data_root, preset.data_root),
+        ("--cpus", sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
+        ("--gpus", sweep.resources.gpu, preset.resources.gpu),
     ):
         if ours != theirs:
             words += [flag, str(ours)]
     unchanged = preset.trial_config({})
     for name in type(unchanged).model_fields:
-        value = best[CONFIG_PREFIX + name]
-        fixed_by_flag = name in board.sweep.trial and name not in preset.trial
+        value = best.settings[name]
+        fixed_by_flag = name in sweep.trial and name not in preset.trial
         if name in board.searched or fixed_by_flag or value != getattr(unchanged, name):
             words += ["--set", f"{name}={'none' if value is None else value}"]
     return f"{program} {shlex.join(words)}"

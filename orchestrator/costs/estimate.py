@@ -23,10 +23,11 @@ from orchestrator.costs.history import Earlier, Place, earlier_trials
 from orchestrator.costs.ledger import NOTHING, Spent
 from orchestrator.costs.pricing import NO_MARKET, Market, Span
 from orchestrator.errors import ConfigError
-from orchestrator.results import read_trials
+from orchestrator.results import SweepResults
 from orchestrator.search.space import proposed_configs, surveyed_space
 from orchestrator.search.study import WatchedStudy
 from orchestrator.search.workload import Agenda, failed_cases
+from orchestrator.storage import SweepStore
 from orchestrator.storage.layout import TEACHERS
 from trainables.compute.devices import device_name
 from trainables.compute.flops import step_work, trial_work, updates_per_unit
@@ -162,8 +163,7 @@ def times(span: Span | None, factor: float) -> Span | None:
 def make_plan(
     sweep: SweepConfig,
     *,
-    store: ObjectStore | None = None,
-    sweep_id: str | None = None,
+    past: SweepStore | None = None,
     market: Market = NO_MARKET,
     measure: Say | None = None,
 ) -> Plan:
@@ -173,8 +173,7 @@ def make_plan(
 
     Args:
         sweep: What would be run.
-        store: Where earlier sweeps and teachers are; none: there are none.
-        sweep_id: The name of this one there, if it has begun; none: made from the config.
+        past: This sweep, if it has begun, on the storage where earlier sweeps and teachers are; none: there is no storage.
         market: What it would run on.
         measure: Is told what is being timed; none: nothing is timed, but counted.
 
@@ -185,11 +184,10 @@ def make_plan(
     # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
     without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
     of_times = NO_MARKET if without_gpu else market
-    sweep_id = sweep_id or sweep.default_sweep_id
-    agenda, domains = _agenda(sweep, sweep_id, store)
-    kinds = _kinds(sweep, store, agenda)
+    agenda, domains = _agenda(sweep, past)
+    kinds = _kinds(sweep, past.storage if past else None, agenda)
     place = _place(sweep, market, open_share=asked.resources.gpu == "auto")
-    known = {kind.name: earlier_trials(store, kind.config, place) if store else None for kind in kinds}
+    known = {kind.name: earlier_trials(past.storage, kind.config, place) if past else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
     costs = []
     for kind in kinds:
@@ -207,28 +205,26 @@ def make_plan(
         market=market,
         domains=domains,
         ended=agenda.ended,
-        spent=_spent(store, sweep_id) if store and agenda.ended else NOTHING,
+        spent=_spent(past) if past and agenda.ended else NOTHING,
         used_up=agenda.used_up,
     )
 
 
-def _agenda(
-    sweep: SweepConfig, sweep_id: str, store: ObjectStore | None
-) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
+def _agenda(sweep: SweepConfig, past: SweepStore | None) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
     """Which trials it is to have and has had, from a copy of its study, and what it varies."""
     space, domains = surveyed_space(sweep)
     study = optuna.create_study(
         directions=["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()] or ["maximize"]
     )
-    if store:
-        study.add_trials(WatchedStudy(store, sweep_id).trials())
-    failed = failed_cases(store, sweep_id) if store else frozenset()
+    if past:
+        study.add_trials(WatchedStudy(past).trials())
+    failed = failed_cases(past) if past else frozenset()
     return Agenda(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
 
 
-def _spent(store: ObjectStore, sweep_id: str) -> Spent:
+def _spent(past: SweepStore) -> Spent:
     """What its trials have cost; of those on machines without a price nothing, as far as money goes."""
-    each = (Spent.of_row(row) for row in read_trials(store, sweep_id).to_pylist())
+    each = map(Spent.of_trial, SweepResults(past).trials())
     return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.results import Row, config_of, read_trials
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results import TrialRecord, read_trials
 from trainables.compute.flops import reports, unit_work
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import Cost, roles_of
@@ -37,22 +36,22 @@ class Place:
     device_name: str | None = None
     """Or processors like this machine's; none: it would not run here."""
 
-    def had(self, row: Row) -> bool:
+    def had(self, row: TrialRecord) -> bool:
         """Whether the trial of a row ran there, or where it takes as long."""
-        here = self.device_name is not None and row["device_name"] == self.device_name
+        here = self.device_name is not None and row.device_name == self.device_name
         device = "cuda" if self.on_gpu else "cpu"
-        same: bool = row["device"] == device and row["threads"] == self.threads
-        own = self.own_machines and row["node_type"] is not None and row["node_type"] == row["hostname"]
-        return same and (here or own or row["node_type"] in self.node_types) and self._shared_alike(row)
+        same = row.device == device and row.threads == self.threads
+        own = self.own_machines and row.node_type is not None and row.node_type == row.hostname
+        return same and (here or own or row.node_type in self.node_types) and self._shared_alike(row)
 
-    def _shared_alike(self, row: Row) -> bool:
+    def _shared_alike(self, row: TrialRecord) -> bool:
         """Whether it held as much of a GPU. Setting up and lost work are held too, so that a row may show more than its
         trial had, but not less; half and twice as much are told apart."""
         if not self.on_gpu:
             return True
-        if row["gpu_seconds"] is None:  # of a version that did not count it
+        if row.gpu_seconds is None:  # of a version that did not count it
             return False
-        held: float = row["gpu_seconds"] / (row["training_seconds"] + row["evaluation_seconds"])
+        held = row.gpu_seconds / (row.training_seconds + row.evaluation_seconds)
         return self.gpus is None or (held >= 0.9 * self.gpus and (self.gpus >= 1 or held < 1.8 * self.gpus))
 
 
@@ -82,20 +81,20 @@ def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> 
         config: The planned trial.
         place: Where it would run.
     """
-    found = [row for row in read_trials(store).to_pylist() if is_alike(row, config, place)]
+    found = [row for row in map(TrialRecord.of_row, read_trials(store).to_pylist()) if is_alike(row, config, place)]
     if not found:
         return None
     seconds: dict[str, list[float]] = {}
     gpu_hours: dict[str, list[float]] = {}
     paid = []
     for row in found:
-        machine = row["node_type"] or row["device_name"]
+        machine = str(row.node_type or row.device_name)
         foreseen = _seconds(row, config)
-        longer = foreseen / (row["training_seconds"] + row["evaluation_seconds"])
+        longer = foreseen / (row.training_seconds + row.evaluation_seconds)
         seconds.setdefault(machine, []).append(foreseen)
-        gpu_hours.setdefault(machine, []).append(longer * (row["gpu_seconds"] or 0.0) / 3600)
-        if row["cost_usd"] is not None:
-            paid.append(longer * row["cost_usd"])
+        gpu_hours.setdefault(machine, []).append(longer * (row.gpu_seconds or 0.0) / 3600)
+        if row.cost_usd is not None:
+            paid.append(longer * row.cost_usd)
     return Earlier(
         trials=len(found),
         machines=sorted(seconds),
@@ -105,19 +104,19 @@ def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> 
     )
 
 
-def is_alike(row: Row, config: AnyTrialConfig, place: Place) -> bool:
+def is_alike(row: TrialRecord, config: AnyTrialConfig, place: Place) -> bool:
     """Whether the trial of a row tells what the planned one will take."""
-    if row["state"] not in {"completed", "stopped_early"} or row[CONFIG_PREFIX + "method"] != config.method:
+    if not row.state.has_result or row.settings["method"] != config.method:
         return False
-    if not row[config.unit] or not row["training_seconds"]:
+    if not row.done or not row.training_seconds:
         return False
     compiled = config.compiles_on("cuda" if place.on_gpu else "cpu")
-    theirs = config_of(row)
+    theirs = row.config
     same = all(
         _work(getattr(theirs, field), role.cost) == _work(getattr(config, field), role.cost)
         for field, role in roles_of(type(config)).items()
     )
-    return same and row["compiled"] == compiled and place.had(row)
+    return same and row.compiled == compiled and place.had(row)
 
 
 def _work(value: object, cost: Cost) -> object:
@@ -131,13 +130,13 @@ def _work(value: object, cost: Cost) -> object:
             return None
 
 
-def _seconds(row: Row, config: AnyTrialConfig) -> float:
+def _seconds(row: TrialRecord, config: AnyTrialConfig) -> float:
     """For the planned trial, at the speed of a row's."""
-    theirs = config_of(row)
-    done = row[config.unit]
+    theirs = row.config
+    done: int = row.metrics[config.unit]
     more = config.budget * unit_work(config).flops / (done * unit_work(theirs).flops)
     more_reports = reports(config) / -(-done // theirs.report_interval)
-    return float(more * row["training_seconds"] + more_reports * row["evaluation_seconds"])
+    return more * row.training_seconds + more_reports * row.evaluation_seconds
 
 
 def _medians(values: Mapping[str, Any]) -> tuple[float, float]:

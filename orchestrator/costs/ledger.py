@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.prices import Machine, PriceList
-from orchestrator.results import Row
+from orchestrator.results import Row, TrialRecord
 from orchestrator.results.schema import EXPENSE_COLUMNS
 from trainables.trial_result import Hold
 
@@ -40,9 +40,14 @@ class Spent:
         return Spent(gpu_seconds=factor * self.gpu_seconds, usd=None if self.usd is None else factor * self.usd)
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> Spent:
-        """What a row of a trial or a report says; nothing where it is of a version that did not count."""
-        return cls(gpu_seconds=row["gpu_seconds"] or 0.0, usd=row["cost_usd"])
+    def of_trial(cls, trial: TrialRecord) -> Spent:
+        """Return what an ended trial has cost; nothing where its row is of a version that did not count."""
+        return cls(gpu_seconds=trial.gpu_seconds or 0.0, usd=trial.cost_usd)
+
+    @classmethod
+    def of_report(cls, report: Mapping[str, Any]) -> Spent:
+        """Return what a trial had cost by a report, likewise."""
+        return cls(gpu_seconds=report["gpu_seconds"] or 0.0, usd=report["cost_usd"])
 
 
 NOTHING = Spent()
@@ -96,7 +101,7 @@ class Expenses:
 
     _ended: int = 0
 
-    def recall(self, rows: list[Row], reports: list[Row]) -> None:
+    def recall(self, rows: list[TrialRecord], reports: list[Row]) -> None:
         """Take in what earlier sessions have spent.
 
         Args:
@@ -105,12 +110,12 @@ class Expenses:
         """
         for report in reports:
             trial = self._trial(report["trial_id"])
-            spent = Spent.of_row(report)
+            spent = Spent.of_report(report)
             if (spent.gpu_seconds, spent.usd or 0) >= (trial.before.gpu_seconds, trial.before.usd or 0):
                 trial.before = spent
         for row in rows:
-            self._trials.pop(row["trial_id"], None)
-            self._count_ended(Spent.of_row(row))
+            self._trials.pop(row.trial_id, None)
+            self._count_ended(Spent.of_trial(row))
 
     def started(self, key: str) -> None:
         """A process has begun to run a trial."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from orchestrator.errors import ConfigError
 from orchestrator.output import Output
 from orchestrator.search.study import watched_storage
-from trainables.storage.object_store import ObjectStore
+from orchestrator.storage import SweepStore
 
 
-def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, out: Output) -> None:
+def serve_dashboard(sweep_store: SweepStore, *, port: int, out: Output) -> None:
     """Serve until Ctrl-C.
 
     Raises:
@@ -19,8 +19,8 @@ def serve_dashboard(store: ObjectStore, sweep_id: str, *, port: int, out: Output
         from optuna_dashboard import run_server
     except ImportError as error:
         raise ConfigError("optuna-dashboard is not installed; pip install 'zskt[dashboard]' brings it") from error
-    storage = watched_storage(store, sweep_id)
-    out.say(f"optuna-dashboard of {sweep_id}: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    storage = watched_storage(sweep_store)
+    out.say(f"optuna-dashboard of {sweep_store.sweep_id}: http://127.0.0.1:{port} (Ctrl-C ends it)")
     out.say("read only: notes, deletions and the like are refused")
     try:
         run_server(storage, host="127.0.0.1", port=port)

@@ -14,6 +14,7 @@ from rich.live import Live
 from orchestrator.config import SweepConfig
 from orchestrator.monitor.view import SweepView, TrialView
 from orchestrator.output import Output
+from orchestrator.results import TrialState
 from trainables.config import AnyTrialConfig
 
 
@@ -41,7 +42,7 @@ class Progress:
             self._live.stop()
 
     def recall(
-        self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, state: str, feasible: bool
+        self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, state: TrialState, feasible: bool
     ) -> None:
         """A trial ended in an earlier session; it counts as done and may be the best."""
         self.view.trials[trial_id] = TrialView(
@@ -75,12 +76,12 @@ class Progress:
         self.view.last_warning = line
         Output(self.console).warn(f"warning: {line}")
 
-    def ended(self, trial_id: str, state: str, error: str) -> None:
+    def ended(self, trial_id: str, state: TrialState, error: str) -> None:
         """A trial has ended."""
         self.view.trials.setdefault(trial_id, TrialView(settings={})).state = state
         self.view.num_trials = self._num_trials()
-        line = f"{trial_id} {state.replace('_', ' ')}" + (f": {error}" if error else "")
-        if state in {"failed", "diverged"}:
+        line = f"{trial_id} {state.word}" + (f": {error}" if error else "")
+        if not state.has_result:
             self.warn(line)
         else:
             self._say(line)

@@ -16,15 +16,13 @@ from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.formatting import duration
 from orchestrator.monitor.view import SweepView, TrialView
-from orchestrator.results import ResultReader, Row, config_of, kept_config, read_reports, read_sweeps
-from orchestrator.results.recoveries import causes_of
+from orchestrator.results import Row, SweepResults, TrialState, kept_config
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.search.distinct import trials_in_all
 from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig
 from trainables.health import findings
-from trainables.storage.object_store import ObjectStore
 
 _SILENT = 600.0
 """Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
@@ -58,10 +56,9 @@ class Status:
 class SweepWatch:
     """Looks at a sweep, once or again and again; each look reads what has come since the last."""
 
-    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
-        self._sweep_id = sweep_id
-        self._results = ResultReader(store)
-        self._study = WatchedStudy(store, sweep_id)
+    def __init__(self, sweep_store: SweepStore) -> None:
+        self._results = SweepResults(sweep_store)
+        self._study = WatchedStudy(sweep_store)
 
     def look(self, *, now: datetime | None = None) -> Status:
         """How the sweep stands.
@@ -70,17 +67,16 @@ class SweepWatch:
             SweepNotFoundError: there is none; the message names those that are there.
         """
         now = now or datetime.now(UTC)
-        board = read_leaderboard(self._results, self._sweep_id)
-        sessions = read_sweeps(self._results, self._sweep_id).to_pylist()
-        reports = read_reports(self._results, self._sweep_id).to_pylist()
-        started = max(row["at"] for row in sessions if row["event"] == "started")
+        board = read_leaderboard(self._results)
+        sessions, reports = self._results.sessions(), self._results.reports()
+        started = max(session.at for session in sessions if session.event == "started")
         last = sessions[-1]
-        heard = max([last["at"], *(report["reported_at"] for report in reports)])
-        until = now if last["event"] == "started" else last["at"]
+        heard = max([last.at, *(report["reported_at"] for report in reports)])
+        until = now if last.event == "started" else last.at
         view = _view(self._study.trials(), board, reports, started=started)
-        state, sentence = _state(str(last["event"]), started=started, heard=heard, now=now)
+        state, sentence = _state(last.event, started=started, heard=heard, now=now)
         return Status(
-            sweep_id=self._sweep_id,
+            sweep_id=board.sweep_id,
             state=state,
             sentence=sentence,
             view=view,
@@ -105,7 +101,7 @@ def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> 
 
 def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], *, started: datetime) -> SweepView:
     sweep, rows = board.sweep, board.rows
-    ended = {row["trial_id"]: row for row in rows}
+    ended = {row.trial_id: row for row in rows}
     searched = ["case", "seed"] if sweep.cases else board.searched
     view = SweepView(sweep=sweep, searched=searched, num_trials=trials_in_all(board))
     expenses = Expenses()
@@ -117,11 +113,11 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
         if settings:
             key = layout.trial_name(trial.number)
             configs[key] = kept_config(settings)
-            view.trials[key] = _trial_view(configs[key], {"case": case_of_trial(trial), **settings}, "running")
+            view.trials[key] = _trial_view(configs[key], {"case": case_of_trial(trial), **settings}, TrialState.RUNNING)
     for key, row in ended.items():
-        configs[key] = config_of(row)
-        settings = {"case": row["case"], **configs[key].model_dump()}
-        view.trials[key] = _trial_view(configs[key], settings, row["state"], earlier=row["ended_at"] < started)
+        configs[key] = row.config
+        settings = {"case": row.case, **configs[key].model_dump()}
+        view.trials[key] = _trial_view(configs[key], settings, row.state, earlier=row.ended_at < started)
     for report in sorted(reports, key=lambda report: report["reported_at"]):
         key = report["trial_id"]
         if key not in configs:
@@ -129,15 +125,17 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
         view.trials[key].report(
             report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
         )
-        recorded = ended[key]["teacher_test_accuracy"] if key in ended else None
+        recorded = ended[key].teacher_test_accuracy if key in ended else None
         for line in findings(configs[key], report, recorded_teacher_accuracy=recorded).values():
             view.last_warning = f"{key}: {line}"
-    for row in sorted(rows, key=lambda row: row["ended_at"]):
-        view.losses += causes_of(row)
-        if row["error"]:
-            view.last_warning = f"{row['trial_id']} {row['state']}: {row['error']}"
+    for row in sorted(rows, key=lambda row: row.ended_at):
+        view.losses += row.recovery_causes
+        if row.error:
+            view.last_warning = f"{row.trial_id} {row.state}: {row.error}"
     return view
 
 
-def _trial_view(config: AnyTrialConfig, settings: Mapping[str, Any], state: str, *, earlier: bool = False) -> TrialView:
+def _trial_view(
+    config: AnyTrialConfig, settings: Mapping[str, Any], state: TrialState, *, earlier: bool = False
+) -> TrialView:
     return TrialView(settings=settings, state=state, earlier=earlier, unit=config.unit, budget=config.budget)

@@ -15,19 +15,20 @@ from orchestrator.analysis.ranking import may_be_best, place
 from orchestrator.config import SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.formatting import duration, short, sparkline
+from orchestrator.results import TrialState
 from orchestrator.results.recoveries import in_words
 from trainables.metrics import finite
 
 _EARLIER = "earlier"
 
-_MARKS = {
-    _EARLIER: "dim",
-    "completed": "green",
-    "stopped_early": "yellow",
-    "diverged": "red",
-    "failed": "red",
-    "running": "cyan",
+_COLOURS = {
+    TrialState.COMPLETED: "green",
+    TrialState.STOPPED_EARLY: "yellow",
+    TrialState.DIVERGED: "red",
+    TrialState.FAILED: "red",
+    TrialState.RUNNING: "cyan",
 }
+"""What the terminal writes the states in, in the order in which it counts them."""
 
 
 @dataclass(kw_only=True)
@@ -35,8 +36,7 @@ class TrialView:
     """One trial."""
 
     settings: Mapping[str, Any]
-    state: str = "running"
-    """``running``, or how it ended."""
+    state: TrialState = TrialState.RUNNING
 
     earlier: bool = False
     """Whether it ended in an earlier session."""
@@ -89,7 +89,7 @@ class SweepView:
     @property
     def ended_count(self) -> int:
         """Trials that have ended, earlier sessions counted in."""
-        return sum(trial.state != "running" for trial in self.trials.values())
+        return sum(trial.state.ended for trial in self.trials.values())
 
     @property
     def best(self) -> str | None:
@@ -101,13 +101,15 @@ class SweepView:
     @property
     def leading(self) -> str | None:
         """Id of the running trial with the best value so far; none if there is none."""
-        return self._first({key: t for key, t in self.trials.items() if t.state == "running" and t.feasible})
+        return self._first({key: t for key, t in self.trials.items() if not t.state.ended and t.feasible})
 
     def _first(self, trials: Mapping[str, TrialView]) -> str | None:
         if self.sweep.objective is None:
             return None
         places = {
-            key: place(self.sweep, state="completed", feasible=True, share=1, objective=value, number=int(key[1:]))
+            key: place(
+                self.sweep, state=TrialState.COMPLETED, feasible=True, share=1, objective=value, number=int(key[1:])
+            )
             for key, trial in trials.items()
             if (value := trial.objective) is not None
         }
@@ -122,7 +124,7 @@ class SweepView:
         work = self._work_done()
         if work <= 0:
             return None
-        running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
+        running = sum(trial.share for trial in self.trials.values() if not trial.state.ended)
         return max(0.0, (self.num_trials - self.ended_count - running) * elapsed / work)
 
     def settings_of(self, trial_id: str) -> str:
@@ -157,11 +159,11 @@ class SweepView:
         for column in ("trial", "state", "progress", self.shown_metric, *self.searched):
             table.add_column(column, justify="left" if column in {"trial", "state"} else "right")
         recent = [key for key in self.trials if not self.trials[key].earlier]
-        shown = sorted(recent, key=lambda key: (self.trials[key].state != "running", key))
+        shown = sorted(recent, key=lambda key: (self.trials[key].state.ended, key))
         for key in shown[:rows]:
             trial = self.trials[key]
             value = "" if trial.objective is None else f"{trial.objective:.4f}"
-            state = Text(trial.state.replace("_", " "), style=_MARKS[trial.state])
+            state = Text(trial.state.word, style=_COLOURS[trial.state])
             settings = (short(trial.settings.get(name)) for name in self.searched)
             table.add_row(key, state, f"{trial.share:.0%}", value, *settings)
         lines: list[Any] = [table] if shown else []
@@ -177,8 +179,9 @@ class SweepView:
 
     def _counts(self, elapsed: float) -> str:
         """How many are in each state, and how fast they end."""
-        states = [_EARLIER if trial.earlier else trial.state for trial in self.trials.values()]
-        counts = [f"{states.count(state)} {state.replace('_', ' ')}" for state in _MARKS if state in states]
+        words = [_EARLIER if trial.earlier else trial.state.word for trial in self.trials.values()]
+        order = [_EARLIER, *(state.word for state in _COLOURS)]
+        counts = [f"{words.count(word)} {word}" for word in order if word in words]
         work = self._work_done()
         if work > 0 and elapsed > 0:
             counts.append(f"{3600 * work / elapsed:.3g} trials an hour")
@@ -194,5 +197,5 @@ class SweepView:
     def _work_done(self) -> float:
         """In this session, in trials."""
         earlier = sum(trial.earlier for trial in self.trials.values())
-        running = sum(trial.share for trial in self.trials.values() if trial.state == "running")
+        running = sum(trial.share for trial in self.trials.values() if not trial.state.ended)
         return self.ended_count - earlier + running

@@ -14,11 +14,9 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from orchestrator.errors import ZsktError
-from orchestrator.results import ResultReader
-from orchestrator.search.distinct import ended_of_all
-from orchestrator.storage import layout
+from orchestrator.results import SweepResults
+from orchestrator.storage import SweepStore
 from trainables.errors import TrialError
-from trainables.storage.object_store import ObjectStore
 
 ENVIRONMENT = "ZSKT_NOTIFY"
 """Environment variable with the webhook of sweeps that name none."""
@@ -32,7 +30,7 @@ class Notifier:
     """For one session. Its address is a secret: who has it can write into the channel."""
 
     url: str | None
-    sweep_id: str
+    sweep_store: SweepStore
     warn: Callable[[str], None]
 
     @contextmanager
@@ -49,18 +47,17 @@ class Notifier:
         """Tell that storage is away, which nobody sees who is not watching."""
         self._send(f"paused: storage {place} does not answer; it goes on by itself when storage does")
 
-    def ended(self, store: ObjectStore, *, finished: bool, out_of_budget: str = "") -> None:
+    def ended(self, *, finished: bool, out_of_budget: str = "") -> None:
         """Tell how far the sweep has come, with its answer.
 
         Args:
-            store: The sweep's storage.
             finished: Whether no trial is left.
             out_of_budget: What has been spent, where that is why some are; else empty.
         """
         if self.url is None:
             return
         try:
-            told = _result(store, self.sweep_id)
+            told = _result(self.sweep_store)
         except (OSError, pa.ArrowException, ZsktError) as error:
             told = f"its results cannot be read: {error}"
         how = "finished" if finished else "stopped before its end; the same command goes on with it"
@@ -71,7 +68,7 @@ class Notifier:
     def _send(self, text: str) -> None:
         if self.url is None:
             return
-        body = json.dumps({"text": f"zskt: sweep {self.sweep_id} {text}"}).encode()
+        body = json.dumps({"text": f"zskt: sweep {self.sweep_store.sweep_id} {text}"}).encode()
         request = urllib.request.Request(self.url, data=body, headers={"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE):
@@ -91,14 +88,13 @@ def webhook(configured: SecretStr | None) -> str | None:
     return (os.environ.get(value[1:]) or None) if value.startswith("$") else value
 
 
-def _result(store: ObjectStore, sweep_id: str) -> str:
+def _result(sweep_store: SweepStore) -> str:
     from orchestrator.report.data import read_sweep
     from orchestrator.report.extras import read_extras
     from orchestrator.report.sections import answer_of
 
-    results = ResultReader(store)
-    data = read_sweep(results, sweep_id)
-    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in data.board.states().items())
-    report = store.shown(layout.report_page(sweep_id))  # the command writes it next
+    results = SweepResults(sweep_store)
+    data = read_sweep(results)
+    report = sweep_store.storage.shown(sweep_store.report_page)  # the command writes it next
     found = answer_of(data, read_extras(results, data))
-    return f"{ended_of_all(data.board)} trials ended ({states or 'none'}). {found} Report: {report}"
+    return f"{data.ended_of_all} trials ended ({data.board.states_in_words or 'none'}). {found} Report: {report}"

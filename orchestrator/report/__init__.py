@@ -11,23 +11,22 @@ from orchestrator.report.data import Comparison, SweepData, Trial, read_sweep
 from orchestrator.report.extras import read_extras
 from orchestrator.report.page import Figure, render
 from orchestrator.report.sections import chapter_of, comparison_of
-from orchestrator.results import ResultReader
-from orchestrator.storage import find_storage, layout
+from orchestrator.results import SweepResults, SweepSource, results_of
+from orchestrator.storage import SweepStore, find_storage
 from orchestrator.version import code_version
-from trainables.storage.object_store import ObjectStore
 
 __all__ = ["Comparison", "SweepData", "Trial", "make_report", "read_sweep", "report_figures", "write_report"]
 
 
-def make_report(store: ObjectStore, sweep_ids: Sequence[str]) -> str:
-    """The page, about one sweep or several beside each other, running or ended.
+def make_report(sources: Sequence[SweepSource]) -> str:
+    """Make the page about one sweep, or about several of a storage beside each other, running or ended.
 
     Raises:
         SweepNotFoundError: one of them is not there.
     """
-    results = ResultReader(store)
-    sweeps = [read_sweep(results, sweep_id) for sweep_id in dict.fromkeys(sweep_ids)]
-    extras = [read_extras(results, data) for data in sweeps]
+    results = list({one.sweep_id: one for one in map(results_of, sources)}.values())
+    sweeps = [read_sweep(one) for one in results]
+    extras = [read_extras(one, data) for one, data in zip(results, sweeps, strict=True)]
     chapters = [chapter_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
     if len(sweeps) > 1:
         chapters.insert(0, comparison_of(sweeps, extras))
@@ -45,19 +44,18 @@ def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    results = ResultReader(find_storage(storage))
-    data = read_sweep(results, sweep_id)
+    results = SweepResults(SweepStore(find_storage(storage), sweep_id))
+    data = read_sweep(results)
     blocks = (block for section in chapter_of(data, read_extras(results, data)).sections for block in section.blocks)
     figures = (block for block in blocks if isinstance(block, Figure))
     return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
 
 
-def write_report(store: ObjectStore, sweep_id: str) -> str:
-    """Put a sweep's page on its storage, in place of an older one; returns its key.
+def write_report(sweep_store: SweepStore) -> str:
+    """Put a sweep's page on its storage, in place of an older one, and return its key.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    key = layout.report_page(sweep_id)
-    store.write(key, make_report(store, [sweep_id]).encode())
-    return key
+    sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store]).encode())
+    return sweep_store.report_page

@@ -13,6 +13,7 @@ from orchestrator.config.blocks import StorageConfig
 from orchestrator.report.data import SweepData, Trial, shown, words
 from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Text
+from orchestrator.results import TrialState
 from orchestrator.search.distinct import trials_in_all
 from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
@@ -57,9 +58,12 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
     if best is None or best.row is None:
         why = data.board.without_best
         return f"{why[0].upper()}{why[1:]}, so there is no answer."
-    value = best.row["objective"]
+    value = best.row.objective
+    assert value is not None  # who has used up the budget without one has failed
     text = f"Best so far is {_named(best, data.searched)}, with {shown(value, data.metric)} {words(data.metric)}"
-    theirs = published.row["objective"] if published and published.row and published.state == "completed" else None
+    theirs = (
+        published.row.objective if published and published.row and published.state is TrialState.COMPLETED else None
+    )
     if published is not None and best.trial_id == published.trial_id:
         text += ": these are the published settings"
     elif theirs is not None:
@@ -127,7 +131,7 @@ def _audited(data: SweepData) -> str:
     both = {
         trial.trial_id: (data.sign * score, value)
         for trial in data.trials
-        if trial.state == "completed"
+        if trial.state is TrialState.COMPLETED
         and (score := trial.at(1.0, data.metric)) is not None
         and (value := trial.at(1.0, _LABELS)) is not None
     }

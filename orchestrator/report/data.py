@@ -9,11 +9,12 @@ from typing import Any
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
 from orchestrator.config import SweepConfig
 from orchestrator.config.fields import TEST_ACCURACY
-from orchestrator.results import Row, Source, config_of, kept_config, read_reports, read_sweeps, reader_of
-from orchestrator.storage import layout
+from orchestrator.results import Row, SessionRecord, SweepSource, TrialRecord, TrialState, kept_config, results_of
+from orchestrator.search.distinct import ended_of_all
+from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
+from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig
 from trainables.metrics import finite, is_share
-from trainables.storage.object_store import ObjectStore
 
 STEP_RATIO = "student steps per generator step"
 """The quotient of the two integers that are stored."""
@@ -31,8 +32,7 @@ class Trial:
 
     trial_id: str
     number: int
-    state: str
-    """``running``, or how it ended."""
+    state: TrialState
 
     case: str | None
     settings: Mapping[str, Any]
@@ -42,13 +42,13 @@ class Trial:
     """How much of its budget was used at each report, in (0, 1]; empty where the budget is not known."""
 
     reports: Sequence[Row]
-    row: Row | None
+    row: TrialRecord | None
     """Its row in the table of trials; none while it runs."""
 
     @property
     def ended_well(self) -> bool:
         """Whether its numbers mean what they say."""
-        return self.state in {"completed", "stopped_early"}
+        return self.state.has_result
 
     def at(self, share: float, metric: str) -> float | None:
         """A metric after this share of the budget; none if it never came so far or the metric is not finite."""
@@ -88,8 +88,13 @@ class SweepData:
     sweep: SweepConfig
     board: Leaderboard
     trials: list[Trial]
-    sessions: list[Row]
+    sessions: list[SessionRecord]
     searched: list[str]
+
+    @property
+    def ended_of_all(self) -> str:
+        """``17 of 18``: see ``workload.ended_of_all``."""
+        return ended_of_all(self.board)
 
     @property
     def metric(self) -> str:
@@ -119,19 +124,19 @@ class SweepData:
     def best(self) -> Trial | None:
         """The best trial that used its whole budget."""
         row = self.board.best
-        return self.trial(row["trial_id"]) if row else None
+        return self.trial(row.trial_id) if row else None
 
     @property
     def worst(self) -> Trial | None:
         """The one at the other end of the leaderboard that still has numbers."""
-        ranked = [row["trial_id"] for row in self.board.rows if row["state"] in {"completed", "stopped_early"}]
+        ranked = [row.trial_id for row in self.board.rows if row.state.has_result]
         return self.trial(ranked[-1]) if len(ranked) > 1 else None
 
     @property
     def published(self) -> Trial | None:
         """The trial with the published settings, if there is one that has ended."""
         row = self.board.published
-        return self.trial(row["trial_id"]) if row else None
+        return self.trial(row.trial_id) if row else None
 
     def trial(self, trial_id: str) -> Trial:
         """The trial of that id."""
@@ -151,36 +156,31 @@ class SweepData:
         return Comparison(share=share, trials=[trial for trial, _ in there], values=[value for _, value in there])
 
 
-def read_sweep(source: Source, sweep_id: str) -> SweepData:
+def read_sweep(source: SweepSource) -> SweepData:
     """Read a sweep, running or ended.
 
     Raises:
         SweepNotFoundError: there is none; the message names those that are there.
     """
-    results = reader_of(source)
-    board = read_leaderboard(results, sweep_id)
+    results = results_of(source)
+    board = read_leaderboard(results)
     reports: dict[str, list[Row]] = {}
-    for report in read_reports(results, sweep_id).to_pylist():
+    for report in results.reports():
         reports.setdefault(report["trial_id"], []).append(report)
-    rows = {row["trial_id"]: row for row in board.rows}
-    running = _running(results.store, sweep_id) if reports.keys() - rows.keys() else {}
+    rows = {row.trial_id: row for row in board.rows}
+    running = _running(results.sweep_store) if reports.keys() - rows.keys() else {}
     trials = [
         _trial(key, rows.get(key), running.get(key), reports.get(key, []), board.sweep)
         for key in sorted(rows.keys() | reports)
     ]
     return SweepData(
-        sweep_id=sweep_id,
+        sweep_id=board.sweep_id,
         sweep=board.sweep,
         board=board,
         trials=sorted(trials, key=lambda trial: trial.number),
-        sessions=read_sweeps(results, sweep_id).to_pylist(),
+        sessions=results.sessions(),
         searched=board.searched,
     )
-
-
-def computing_seconds(row: Row) -> float | None:
-    """Computing time of a trial, training and measuring; none if it has not trained."""
-    return None if row["training_seconds"] is None else float(row["training_seconds"] + row["evaluation_seconds"])
 
 
 def words(name: str) -> str:
@@ -195,12 +195,10 @@ def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
     return f"{value:.{digits}%}" if is_share(metric) else f"{value:.4g}"
 
 
-def _running(store: ObjectStore, sweep_id: str) -> dict[str, tuple[AnyTrialConfig, str | None]]:
+def _running(sweep_store: SweepStore) -> dict[str, tuple[AnyTrialConfig, str | None]]:
     """Config and case of each trial by its study; of those that have ended too."""
-    from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial  # brings optuna
-
     found = {}
-    for trial in WatchedStudy(store, sweep_id).trials():
+    for trial in WatchedStudy(sweep_store).trials():
         if settings := settings_of_trial(trial):
             config = kept_config(settings)
             found[layout.trial_name(trial.number)] = config, case_of_trial(trial)
@@ -209,19 +207,19 @@ def _running(store: ObjectStore, sweep_id: str) -> dict[str, tuple[AnyTrialConfi
 
 def _trial(
     trial_id: str,
-    row: Row | None,
+    row: TrialRecord | None,
     begun: tuple[AnyTrialConfig, str | None] | None,
     reports: list[Row],
     sweep: SweepConfig,
 ) -> Trial:
-    config, case = (config_of(row), row["case"]) if row is not None else begun or (None, None)
+    config, case = (row.config, row.case) if row is not None else begun or (None, None)
     settings = {} if config is None else {name: getattr(config, name) for name in type(config).model_fields}
     if config is None and not sweep.cases and not sweep.equal_budget:
         config = sweep.configs()[0]  # whose budget is that of all trials
     return Trial(
         trial_id=trial_id,
         number=int(trial_id[1:]),
-        state=row["state"] if row else "running",
+        state=row.state if row else TrialState.RUNNING,
         case=case,
         settings=settings,
         shares=[] if config is None else [sweep.share_used(config, report) for report in reports],

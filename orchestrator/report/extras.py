@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from orchestrator.config import BASELINE
 from orchestrator.report.data import SweepData, read_sweep
-from orchestrator.results import ResultReader, read_sweeps
-from orchestrator.storage import layout
-from trainables.storage.object_store import ObjectStore
+from orchestrator.results import SweepResults
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -33,7 +28,7 @@ _MOST_CURVES = 6
 class Extras:
     """Of one sweep."""
 
-    store: ObjectStore
+    results: SweepResults
     data: SweepData
     confirmation: Confirmation | None
     confirming: SweepData | None
@@ -52,54 +47,49 @@ class Extras:
 
     def snapshots(self, trial_id: str) -> list[ImageSnapshot]:
         """A trial's pictures in order; empty where none were kept."""
-        folder = layout.sweep_folder("snapshots", self.data.sweep_id)
-        names = [name for name in self.store.keys(folder) if name.startswith(f"{folder}/{trial_id}-")]
+        folder = self.results.sweep_store.snapshots
+        names = [name for name in folder.keys("") if name.startswith(f"{trial_id}-")]
         if not names:
             return []
         from trainables.training.image_snapshots import ImageSnapshot  # brings torch
 
-        return [ImageSnapshot.from_parquet(self.store.read(name)) for name in names]
+        return [ImageSnapshot.from_parquet(folder.read(name)) for name in names]
 
     def transition_figure(self) -> go.Figure | None:
         """Mean transition curves of the trials that have some, the best first."""
-        names = self.store.keys(layout.sweep_folder("transition_curves", self.data.sweep_id))
-        by_trial = {name.rpartition("/")[2].removesuffix(".parquet"): name for name in names}
-        ranked = [row for row in self.data.board.rows if row["trial_id"] in by_trial][:_MOST_CURVES]
+        there = self.results.trials_with_curves()
+        ranked = [row for row in self.data.board.rows if row.trial_id in there][:_MOST_CURVES]
         if not ranked:
             return None
-        from orchestrator.report.figures.transitions import (
-            transition_figure,  # the curves are tensors, and torch is slow to import
-        )
+        # The curves are tensors, and torch takes a second that other reports need not wait for.
+        from orchestrator.report.figures.transitions import transition_figure
         from trainables.evaluation import TransitionCurves, mean_curves
 
-        curves = {}
-        for row in ranked:
-            table = pq.read_table(pa.BufferReader(self.store.read(by_trial[row["trial_id"]])))
-            label = row["trial_id"] if row["case"] is None else f"{row['case']}, seed {row['config_seed']}"
-            curves[label] = mean_curves(TransitionCurves.from_table(table.drop_columns(["trial_id"])))
+        tables = {row.label: self.results.transition_curves(row.trial_id) for row in ranked}
+        curves = {label: mean_curves(TransitionCurves.from_table(table)) for label, table in tables.items()}
         made = transition_figure(curves, title="", names=("student", "teacher"))
         made.update_layout(title=None, height=460, margin={"l": 10, "r": 10, "t": 10, "b": 110})
         made.update_layout(legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0})
         return made
 
 
-def read_extras(results: ResultReader, data: SweepData) -> Extras:
+def read_extras(results: SweepResults, data: SweepData) -> Extras:
     """Look for what else there is of a sweep."""
     confirmation, confirming = None, None
     cases, judgements = None, []
     if data.sweep.cases:
         from orchestrator.analysis.cases import read_cases
 
-        cases = read_cases(results, data.sweep, data.sweep_id)
+        cases = read_cases(results, data.sweep)
         judgements = _judgements(results, data)
-    elif read_sweeps(results, layout.confirming_sweep(data.sweep_id)).num_rows:
+    elif results.confirming().sessions():
         from orchestrator.analysis.confirmation import read_confirmation
 
         confirmation = read_confirmation(results, data.board)
         if confirmation is not None:
-            confirming = read_sweep(results, confirmation.sweep_id)
+            confirming = read_sweep(results.confirming())
     return Extras(
-        store=results.store,
+        results=results,
         data=data,
         confirmation=confirmation,
         confirming=confirming,
@@ -108,7 +98,7 @@ def read_extras(results: ResultReader, data: SweepData) -> Extras:
     )
 
 
-def _judgements(results: ResultReader, data: SweepData) -> list[Judgement]:
+def _judgements(results: SweepResults, data: SweepData) -> list[Judgement]:
     from orchestrator.errors import ConfigError
     from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 
@@ -116,4 +106,4 @@ def _judgements(results: ResultReader, data: SweepData) -> list[Judgement]:
         check_target(data.sweep)
     except ConfigError:
         return []  # a comparison of one's own, with nothing to be held against
-    return judge_sweep(results, data.sweep, data.sweep_id)
+    return judge_sweep(results, data.sweep)

@@ -21,7 +21,7 @@ from orchestrator.reproduction import (
     spread_between_seeds,
 )
 from orchestrator.reproduction.baseline import compare_with_baseline
-from orchestrator.results import Source
+from orchestrator.results import SweepSource, TrialRecord
 from trainables.config import ZeroShotConfig
 
 AVERAGE_DROP = "average-drop"
@@ -50,9 +50,9 @@ def check_target(sweep: SweepConfig) -> None:
         )
 
 
-def judge_sweep(source: Source, sweep: SweepConfig, sweep_id: str) -> list[Judgement]:
-    """The verdict on each published row of a target, or on each case against the baseline."""
-    results = read_cases(source, sweep, sweep_id)
+def judge_sweep(source: SweepSource, sweep: SweepConfig) -> list[Judgement]:
+    """Return the verdict on each published row of a target, or on each case against the baseline."""
+    results = read_cases(source, sweep)
     if sweep.name not in published_targets():
         accuracies = {case: results.by_seed(case, "test_accuracy") for case in _wanted(sweep)}
         return [_with_notes(judgement, results) for judgement in compare_with_baseline(accuracies)]
@@ -128,9 +128,9 @@ def _with_notes(judgement: Judgement, results: CaseResults) -> Judgement:
     return replace(judgement, note="; ".join(note for note in notes if note))
 
 
-def _teacher_note(row: dict[str, object]) -> str:
-    name, accuracy, dataset = row["config_teacher"], row["teacher_test_accuracy"], row["config_dataset"]
-    if not isinstance(accuracy, float):
+def _teacher_note(row: TrialRecord) -> str:
+    name, accuracy, dataset = row.settings["teacher"], row.teacher_test_accuracy, row.settings["dataset"]
+    if accuracy is None:
         return ""
     case = f"svhn-{name}" if dataset == "svhn" else name
     published = [known for known in published_rows("paper-scratch") if known.case == case]

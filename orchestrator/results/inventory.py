@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import readable
-from orchestrator.results import read_sweeps, read_trials
+from orchestrator.results import TrialState, read_sweeps, read_trials
 from orchestrator.storage import SweepStore, layout, local_path
 from trainables.storage.object_store import ObjectStore
 
@@ -30,7 +30,7 @@ class StoredSweep:
 
     sweep_id: str
     state: str
-    trials: Counter[str]
+    trials: Counter[TrialState]
     changed: datetime | None
     objects: tuple[str, ...]
     size: int
@@ -50,7 +50,7 @@ class Inventory:
         for heading in ("sweep", "state", "trials", "last session (UTC)", "objects", "size"):
             table.add_column(heading, justify="right" if heading in {"objects", "size"} else "left")
         for sweep in self.sweeps:
-            trials = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in sorted(sweep.trials.items()))
+            trials = ", ".join(f"{count} {state.word}" for state, count in sorted(sweep.trials.items()))
             changed = sweep.changed.strftime("%Y-%m-%d %H:%M") if sweep.changed else ""
             table.add_row(
                 sweep.sweep_id, sweep.state, trials or "none", changed, str(len(sweep.objects)), readable(sweep.size)
@@ -70,9 +70,9 @@ def take_inventory(store: ObjectStore) -> Inventory:
             else:
                 sizes.setdefault(owner, {})[key] = size
     last = {row["sweep_id"]: row for row in read_sweeps(store).select(["sweep_id", "event", "at"]).to_pylist()}
-    trials: dict[str, Counter[str]] = {}
+    trials: dict[str, Counter[TrialState]] = {}
     for row in read_trials(store).select(["sweep_id", "state"]).to_pylist():
-        trials.setdefault(row["sweep_id"], Counter())[row["state"]] += 1
+        trials.setdefault(row["sweep_id"], Counter())[TrialState(row["state"])] += 1
     sweeps = []
     for sweep_id, objects in sorted(sizes.items()):
         row = last.get(sweep_id)
@@ -90,18 +90,18 @@ def take_inventory(store: ObjectStore) -> Inventory:
     return Inventory(sweeps=tuple(sweeps), shared=shared)
 
 
-def find_sweep(store: ObjectStore, sweep_id: str) -> StoredSweep:
-    """One sweep of a storage.
+def find_sweep(sweep_store: SweepStore) -> StoredSweep:
+    """Find what one sweep has left on its storage.
 
     Raises:
         SweepNotFoundError: it has left nothing there.
     """
-    known = take_inventory(store).sweeps
+    known = take_inventory(sweep_store.storage).sweeps
     for sweep in known:
-        if sweep.sweep_id == sweep_id:
+        if sweep.sweep_id == sweep_store.sweep_id:
             return sweep
     there = ", ".join(sweep.sweep_id for sweep in known) or "no sweeps"
-    raise SweepNotFoundError(f"there is nothing of a sweep {sweep_id}; this storage has {there}")
+    raise SweepNotFoundError(f"there is nothing of a sweep {sweep_store.sweep_id}; this storage has {there}")
 
 
 def delete_sweep(store: ObjectStore, sweep: StoredSweep) -> None:

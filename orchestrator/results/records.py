@@ -117,6 +117,11 @@ class TrialRecord:
         return kept_config({name: self.settings[name] for name in names})
 
     @property
+    def label(self) -> str:
+        """What a legend calls the trial: its case and seed, or in a search its id."""
+        return self.trial_id if self.case is None else f"{self.case}, seed {self.settings['seed']}"
+
+    @property
     def keeps_constraints(self) -> bool:
         """Whether no constraint is known to be broken: versions without constraints left it open."""
         return self.feasible is not False
@@ -128,16 +133,14 @@ class TrialRecord:
         return done
 
     @property
-    def training_seconds(self) -> float | None:
-        """Seconds of training; None before the first report."""
-        seconds: float | None = self.metrics["training_seconds"]
-        return seconds
+    def training_seconds(self) -> float:
+        """Seconds of training; 0 before the first report."""
+        return self.metrics["training_seconds"] or 0.0
 
     @property
-    def evaluation_seconds(self) -> float | None:
-        """Seconds of measuring; None before the first report."""
-        seconds: float | None = self.metrics["evaluation_seconds"]
-        return seconds
+    def evaluation_seconds(self) -> float:
+        """Seconds of measuring; 0 before the first report."""
+        return self.metrics["evaluation_seconds"] or 0.0
 
     @property
     def computing_seconds(self) -> float | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 CAUSES = "recovery_causes_json"
 """The column of a trial's row."""
@@ -14,11 +12,6 @@ CAUSES = "recovery_causes_json"
 def causes_json(causes: Counter[str]) -> str | None:
     """What the column holds: an object of causes with how often each; null where there is none."""
     return json.dumps(dict(causes)) if causes else None
-
-
-def causes_of(row: Mapping[str, Any]) -> Counter[str]:
-    """What a row tells; empty also for rows of versions that only counted."""
-    return Counter(json.loads(row[CAUSES] or "{}"))
 
 
 def in_words(causes: Counter[str]) -> str:

@@ -10,17 +10,15 @@ from importlib.metadata import version
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from pydantic import BaseModel
 
 from orchestrator.config import SweepConfig
-from orchestrator.results import read_sweeps
+from orchestrator.results import SweepSource, results_of
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
 from trainables.config.datasets import OWN_DATASETS
 from trainables.config.network_names import OWN_NETWORKS
 from trainables.config.plugins import installed
-from trainables.storage.object_store import ObjectStore
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -35,7 +33,7 @@ def session_row(
     gpus: float,
     domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
-    sharing: BaseModel | None = None,
+    sharing_json: str | None = None,
     at: datetime | None = None,
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session.
@@ -49,7 +47,7 @@ def session_row(
         gpus: The cluster's.
         domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
-        sharing: What was measured of trials that share a GPU (``run.gpu_sharing.Sharing``); none: nothing, or not yet.
+        sharing_json: What was measured of trials that share a GPU, as JSON; none: nothing, or not yet.
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
@@ -65,7 +63,7 @@ def session_row(
         "searched_json": json.dumps(searched),
         "domains_json": None if domains is None else _as_json(domains),
         "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
-        "sharing_json": sharing and sharing.model_dump_json(),
+        "sharing_json": sharing_json,
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
         "hostname": platform.node(),
@@ -74,10 +72,10 @@ def session_row(
     }
 
 
-def continued(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> SweepConfig:
-    """A sweep with what earlier sessions of it have settled, if there were any."""
-    configs = read_sweeps(store, sweep_id)["config_json"].to_pylist()
-    return sweep.continuing(SweepConfig.stored(configs[-1])) if configs else sweep
+def continued(source: SweepSource, sweep: SweepConfig) -> SweepConfig:
+    """Return a sweep with what earlier sessions of it have settled, if there were any."""
+    sessions = results_of(source).sessions()
+    return sweep.continuing(sessions[-1].config) if sessions else sweep
 
 
 def _as_json(domains: Mapping[str, BaseDistribution]) -> str:

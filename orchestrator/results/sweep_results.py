@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from orchestrator.results.reader import ResultReader, read_sweeps
 from orchestrator.results.records import Row, SessionRecord, TrialRecord
 from orchestrator.storage import SweepStore
@@ -40,6 +43,11 @@ class SweepResults:
         """Return the trials that have ended, by number."""
         return [TrialRecord.of_row(row) for row in self.reader.read("trials", self.sweep_id).to_pylist()]
 
+    def trials_with_damages(self) -> tuple[list[TrialRecord], dict[str, str]]:
+        """Return the same, and without a warning the reason for each object that is damaged, by key."""
+        rows, damaged = self.reader.read_with_damages("trials", self.sweep_id)
+        return [TrialRecord.of_row(row) for row in rows.to_pylist()], damaged
+
     def trials_of_storage(self) -> list[TrialRecord]:
         """Return the ended trials of all sweeps of the storage, by sweep and number."""
         return [TrialRecord.of_row(row) for row in self.reader.read("trials").to_pylist()]
@@ -52,6 +60,15 @@ class SweepResults:
     def sessions(self) -> list[SessionRecord]:
         """Return the starts and ends of sessions, by time."""
         return [SessionRecord.of_row(row) for row in read_sweeps(self.reader, self.sweep_id).to_pylist()]
+
+    def trials_with_curves(self) -> set[str]:
+        """Return the ids of the trials whose transition curves were kept; some may not have ended yet."""
+        return {key.removesuffix(".parquet") for key in self.sweep_store.transition_curves.keys("")}
+
+    def transition_curves(self, trial_id: str) -> pa.Table:
+        """Return a trial's transition curves, as ``TransitionCurves.from_table`` takes them."""
+        data = self.sweep_store.transition_curves.read(f"{trial_id}.parquet")
+        return pq.read_table(pa.BufferReader(data)).drop_columns(["trial_id"])
 
 
 SweepSource = SweepStore | SweepResults

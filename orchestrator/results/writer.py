@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.results import reader
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
-from orchestrator.storage import layout
-from trainables.storage.object_store import ObjectStore
+from orchestrator.storage import SweepStore, layout
 
 Row = Mapping[str, Any]
 
@@ -23,10 +22,10 @@ Row = Mapping[str, Any]
 class ResultWriter:
     """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null."""
 
-    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
-        self._store = store
-        self._sweep_id = sweep_id
-        self._reader = reader.ResultReader(store)
+    def __init__(self, sweep_store: SweepStore) -> None:
+        self._store = sweep_store.storage
+        self._sweep_id = sweep_store.sweep_id
+        self._reader = reader.ResultReader(self._store)
 
     def write_report(self, row: Row) -> None:
         """Keep one report."""

@@ -15,29 +15,27 @@ from cluster.session import RaySession
 from orchestrator.config import PERMISSIONS, SweepConfig
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.results import config_of, read_sweeps, read_trials
+from orchestrator.results import SweepResults
 from orchestrator.results.sessions import continued, domains_from_json
 from orchestrator.search.space import proposed_configs
 from orchestrator.search.study import running_trials
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from trainables.compute.precision import check_precision
 from trainables.config.datasets import find_spec
 from trainables.metrics import METRICS
 from trainables.networks import check_network
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.storage.object_store import ObjectStore
 from trainables.trial import TrialInputs
 
 
 def check_before_start(
-    sweep: SweepConfig, sweep_id: str, store: ObjectStore, domains: Mapping[str, BaseDistribution]
+    sweep: SweepConfig, sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]
 ) -> SweepConfig:
     """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
 
     Args:
         sweep: What is asked for.
-        sweep_id: Its name.
-        store: Where it is, if it has begun.
+        sweep_store: Where it is, if it has begun.
         domains: Of its space, see ``surveyed_space``.
 
     Raises:
@@ -45,9 +43,9 @@ def check_before_start(
         SweepMismatchError: the id belongs to a sweep with other settings.
         NetworkError: a network of another package is not what the loop needs.
     """
-    sweep = continued(store, sweep_id, sweep)
-    check_same_sweep(store, sweep_id, sweep)
-    check_same_space(store, sweep_id, domains)
+    sweep = continued(sweep_store, sweep)
+    check_same_sweep(sweep_store, sweep)
+    check_same_space(sweep_store, domains)
     prices_of(sweep)
     networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
     for name, dataset in sorted(networks):
@@ -55,23 +53,24 @@ def check_before_start(
     return sweep
 
 
-def check_same_sweep(store: ObjectStore, sweep_id: str, sweep: SweepConfig) -> None:
+def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:
     """Refuse other settings than the sweep began with, and what another version began.
 
     Raises:
         SweepMismatchError: with the difference.
     """
-    earlier = read_sweeps(store, sweep_id)["config_json"].to_pylist()
+    results = SweepResults(sweep_store)
+    earlier, sweep_id = results.sessions(), results.sweep_id
     if not earlier:
         return
     # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
-    zero_shot = [row for row in read_trials(store, sweep_id).to_pylist() if row["config_method"] == "zero_shot"]
-    if any(row["config_numerics"] is None for row in zero_shot):
+    zero_shot = [row for row in results.trials() if row.settings["method"] == "zero_shot"]
+    if any(row.settings["numerics"] is None for row in zero_shot):
         raise SweepMismatchError(
             f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
             "one a name of its own with --sweep-id"
         )
-    then, now = _compared(SweepConfig.stored(earlier[-1])), _compared(sweep)
+    then, now = _compared(earlier[-1].config), _compared(sweep)
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
     if different:
         raise SweepMismatchError(
@@ -91,14 +90,15 @@ def _without_permissions(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in PERMISSIONS}
 
 
-def check_same_space(store: ObjectStore, sweep_id: str, domains: Mapping[str, BaseDistribution]) -> None:
+def check_same_space(sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]) -> None:
     """Refuse another space under the same name: a function that was edited, for example. Versions that kept no domains with
     their sessions began what cannot be compared.
 
     Raises:
         SweepMismatchError: with the difference.
     """
-    kept = [text for text in read_sweeps(store, sweep_id)["domains_json"].to_pylist() if text is not None]
+    sessions, sweep_id = SweepResults(sweep_store).sessions(), sweep_store.sweep_id
+    kept = [session.domains_json for session in sessions if session.domains_json is not None]
     if not kept:
         return
     then, now = domains_from_json(kept[-1]), dict(domains)
@@ -114,25 +114,24 @@ def check_same_space(store: ObjectStore, sweep_id: str, domains: Mapping[str, Ba
         )
 
 
-def check_same_teachers(store: ObjectStore, sweep_id: str, inputs: TrialInputs) -> None:
+def check_same_teachers(sweep_store: SweepStore, inputs: TrialInputs) -> None:
     """Refuse another teacher under the same name: a file that was overwritten, for example.
 
     Raises:
         SweepMismatchError: with both checksums.
     """
-    rows = read_trials(store, sweep_id).to_pylist()
-    earlier = {config_of(row).teacher_key: row["teacher_sha256"] for row in rows}
+    earlier = {row.config.teacher_key: row.teacher_sha256 for row in SweepResults(sweep_store).trials()}
     for key, teacher in inputs.teachers.items():
         now = teacher.metadata
         then = earlier.get(key, now.sha256)
         if then != now.sha256:
             raise SweepMismatchError(
-                f"sweep {sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
+                f"sweep {sweep_store.sweep_id} began with another teacher {now.network} (sha256 {then} then, {now.sha256} "
                 "now); give this one a name of its own with --sweep-id"
             )
 
 
-def check_checkpoints(store: ObjectStore, sweep_id: str, study: optuna.Study, *, say: Callable[[str], None]) -> None:
+def check_checkpoints(sweep_store: SweepStore, study: optuna.Study, *, say: Callable[[str], None]) -> None:
     """Refuse a session whose trials could not be continued: they would fail one after the other.
 
     One checkpoint tells of all: it is their format that may be another version's.
@@ -141,7 +140,7 @@ def check_checkpoints(store: ObjectStore, sweep_id: str, study: optuna.Study, *,
         CheckpointError: it is.
     """
     for trial in running_trials(study)[:1]:
-        checkpoints = CheckpointStore(store.below(layout.checkpoint_folder(sweep_id)))
+        checkpoints = CheckpointStore(sweep_store.checkpoints)
         checkpoints.load_newest(layout.trial_name(trial.number), warn=say)
 
 

@@ -22,12 +22,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cluster.nodes import run_on_node
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
-from orchestrator.results import read_sweeps
+from orchestrator.results import SweepResults
 from orchestrator.run.gpu_sharing import PROCESSES, Sharing, SharingError, measure_sharing
+from orchestrator.storage import SweepStore
 from trainables.compute.flops import look_flops, training_steps
 from trainables.config import AnyTrialConfig
 from trainables.profiling.gpu_process import Beginning, ColocatedTrial
-from trainables.storage.object_store import ObjectStore
 
 MEASURED_SECONDS = 5.0
 """For which processes train while they are counted."""
@@ -153,8 +153,7 @@ def settle_sharing(
     sweep: SweepConfig,
     session: RaySession,
     *,
-    store: ObjectStore,
-    sweep_id: str,
+    sweep_store: SweepStore,
     trials: int,
     say: Callable[[str], None],
 ) -> tuple[Sharing | None, int]:
@@ -166,8 +165,7 @@ def settle_sharing(
     Args:
         sweep: What is run, each trial on one GPU so far.
         session: The cluster.
-        store: Where the sweep is.
-        sweep_id: Its name.
+        sweep_store: Where the sweep is.
         trials: How many it still has to run.
         say: Is told what was found.
     """
@@ -178,7 +176,7 @@ def settle_sharing(
     if min(most, wanted) < 2:
         return None, 1
     smallest = smallest_gpu()
-    found = _measured_before(store, sweep_id, smallest, cpus=cpus)
+    found = _measured_before(sweep_store, smallest, cpus=cpus)
     if found is None:
         config = max(sweep.configs(), key=look_flops)
         work = training_steps(config) * trials / gpus
@@ -206,10 +204,9 @@ def settle_sharing(
     return found, each
 
 
-def _measured_before(store: ObjectStore, sweep_id: str, gpu: Gpu | None, *, cpus: float) -> Sharing | None:
+def _measured_before(sweep_store: SweepStore, gpu: Gpu | None, *, cpus: float) -> Sharing | None:
     """What the last session measured and kept, of trials with as many cores on such a GPU; on any where none is there."""
-    kept = [
-        Sharing.model_validate_json(text) for text in read_sweeps(store, sweep_id)["sharing_json"].to_pylist() if text
-    ]
+    sessions = SweepResults(sweep_store).sessions()
+    kept = [Sharing.model_validate_json(session.sharing_json) for session in sessions if session.sharing_json]
     fitting = [one for one in kept if one.cpus == cpus and (gpu is None or one.device_name == gpu.device_name)]
     return fitting[-1] if fitting else None

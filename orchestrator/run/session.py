@@ -21,7 +21,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
 from orchestrator.output import Output
-from orchestrator.results import ResultWriter, read_reports, read_sweeps, read_trials
+from orchestrator.results import ResultWriter, SweepResults
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.results.sessions import session_row
 from orchestrator.run.backend import TrialWork
@@ -47,11 +47,10 @@ from orchestrator.search.study import SweepStudy, ended_trials, past_reports
 from orchestrator.search.sweep_search import SessionHealth, SweepSearch
 from orchestrator.search.warm_start import past_trials
 from orchestrator.search.workload import Agenda
-from orchestrator.storage import layout, shown
+from orchestrator.storage import SweepStore, layout, shown
 from search_spaces import SearchSpace
 from trainables.profiling.timing import flops_per_second
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.storage.object_store import ObjectStore
 from trainables.trial import StudentStore, TrialInputs, TrialStorage
 
 
@@ -60,10 +59,9 @@ class Driver:
     """A checked sweep with its places open."""
 
     sweep: SweepConfig
-    sweep_id: str
+    sweep_store: SweepStore
     space: SearchSpace
     domains: dict[str, BaseDistribution]
-    store: ObjectStore
     study: SweepStudy
     writer: ResultWriter
     console: Console
@@ -90,7 +88,7 @@ class Driver:
         Output(self.console).say(line)
 
     def say_start(self) -> None:
-        self.say(f"sweep {self.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")
+        self.say(f"sweep {self.sweep_store.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")
         outside = self.domains.keys() - self._published_settings().keys()
         if outside:
             names = ", ".join(sorted(outside))
@@ -102,8 +100,8 @@ class Driver:
         Raises:
             ConfigError: there is a limit and they cannot be counted.
         """
-        rows, reports = (read(self.store, self.sweep_id).to_pylist() for read in (read_trials, read_reports))
-        self.limit.expenses.recall(rows, reports)
+        results = SweepResults(self.sweep_store)
+        self.limit.expenses.recall(results.trials(), results.reports())
         if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.expenses.total.usd is None:
             raise ConfigError(
                 "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave it out, or begin anew "
@@ -126,13 +124,15 @@ class Driver:
         check_precision_here(self.sweep, self.domains, session)
         if self.sweep.budget is not None:
             check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
-        number = max(read_sweeps(self.store, self.sweep_id)["session"].to_pylist(), default=-1) + 1
+        number = max((past.session for past in SweepResults(self.sweep_store).sessions()), default=-1) + 1
         started = datetime.now(UTC)
         self._write_session(number, "started", session, at=started)
         driver, event = self, "failed"
         try:
-            inputs = prepare_inputs(self.sweep, self.store, say=self.say, borrow_credentials=session.borrow_credentials)
-            check_same_teachers(self.store, self.sweep_id, inputs)
+            inputs = prepare_inputs(
+                self.sweep, self.sweep_store.storage, say=self.say, borrow_credentials=session.borrow_credentials
+            )
+            check_same_teachers(self.sweep_store, inputs)
             driver = self._settled(session)
             # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
             driver._write_session(number, "started", session, at=started)
@@ -144,8 +144,8 @@ class Driver:
         finally:
             # The row about a failing storage may fail with it, and it is not worth another wait.
             with suppress(OSError, pa.ArrowException):
-                patient = self.store if event == "finished" else replace(self.store, patience=0)
-                replace(driver, writer=ResultWriter(patient, self.sweep_id))._write_session(number, event, session)
+                patient = self.sweep_store if event == "finished" else self.sweep_store.with_patience(0)
+                replace(driver, writer=ResultWriter(patient))._write_session(number, event, session)
 
     def _settled(self, session: RaySession) -> Driver:
         """The same with what a sweep's first session settles and later ones keep: what sharing a GPU brings, how fast its
@@ -154,15 +154,11 @@ class Driver:
         driver = self._with_shared_gpus(session) if self.may_share else self
         sweep = driver._with_known_budget()
         self.agenda.sweep = sweep
-        return replace(
-            driver, sweep=sweep, past=past_trials(self.store, self.sweep_id, sweep, self.domains, say=self.say)
-        )
+        return replace(driver, sweep=sweep, past=past_trials(self.sweep_store, sweep, self.domains, say=self.say))
 
     def _with_shared_gpus(self, session: RaySession) -> Driver:
         left = self.agenda.total - self.agenda.ended
-        sharing, trials = settle_sharing(
-            self.sweep, session, store=self.store, sweep_id=self.sweep_id, trials=left, say=self.say
-        )
+        sharing, trials = settle_sharing(self.sweep, session, sweep_store=self.sweep_store, trials=left, say=self.say)
         return replace(self, sweep=self.sweep.with_resources(gpu=1 / trials), sharing=sharing)
 
     def _with_known_budget(self) -> SweepConfig:
@@ -192,7 +188,7 @@ class Driver:
             self.study,
             self.sweep,
             self.space,
-            sweep_id=self.sweep_id,
+            sweep_id=self.sweep_store.sweep_id,
             health=health,
             first=self._published_settings(),
             settled=self.agenda.settled,
@@ -233,7 +229,7 @@ class Driver:
         )
         work = TrialWork(
             sweep=self.sweep,
-            sweep_id=self.sweep_id,
+            sweep_id=self.sweep_store.sweep_id,
             search=search,
             rule=self._rule(),
             callbacks=[recorder, hung, pending, *self._tensorboard()],
@@ -261,20 +257,20 @@ class Driver:
     def _tensorboard(self) -> list[TrialCallback]:
         if not self.sweep.tensorboard:
             return []
-        from orchestrator.run.callbacks.tensorboard import TensorBoardWriter, tensorboard_folder  # slow to import
+        from orchestrator.run.callbacks.tensorboard import TensorBoardWriter  # slow to import
 
-        folder = tensorboard_folder(self.store, self.sweep_id)
+        folder = self.sweep_store.tensorboard_folder
         self.say(f"TensorBoard files: {folder}")
         return [TensorBoardWriter(folder)]
 
     def _storage(self) -> TrialStorage:
-        kept_in = self.store.below(layout.checkpoint_folder(self.sweep_id))
+        places = self.sweep_store
         return TrialStorage(
-            sweep_id=self.sweep_id,
-            checkpoints=CheckpointStore(kept_in, keep=self.sweep.checkpoints_kept),
-            students=StudentStore(self.store.below(layout.STUDENTS)),
-            curves=self.store.below(layout.sweep_folder("transition_curves", self.sweep_id)),
-            snapshots=self.store.below(layout.sweep_folder("snapshots", self.sweep_id)),
+            sweep_id=places.sweep_id,
+            checkpoints=CheckpointStore(places.checkpoints, keep=self.sweep.checkpoints_kept),
+            students=StudentStore(places.students),
+            curves=places.transition_curves,
+            snapshots=places.snapshots,
         )
 
     def _rule(self) -> StoppingRule | None:
@@ -301,7 +297,7 @@ class Driver:
                 gpus=session.gpus,
                 domains=self.domains,
                 informed_by=self.past,
-                sharing=self.sharing,
+                sharing_json=self.sharing.model_dump_json() if self.sharing else None,
                 at=at,
             )
         )

@@ -30,15 +30,13 @@ from orchestrator.run.outage import storage_failed, wait_for_storage
 from orchestrator.run.session import Driver
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.run.tune import tune_environment
-from orchestrator.search.recovery import rebuild_study
-from orchestrator.search.repair import restore_rows
+from orchestrator.search.recovery import rebuild_study, restore_rows
 from orchestrator.search.space import surveyed_space
 from orchestrator.search.study import open_study
 from orchestrator.search.workload import Agenda, failed_cases
 from orchestrator.storage import SweepStore, open_storage, shown
 from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
-from trainables.storage.object_store import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +81,17 @@ def run_sweep(
         StorageError, DataUnavailableError, TeacherError: what they say.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sweep_id = sweep_id or sweep.default_sweep_id
     surveyed = surveyed_space(sweep)
-    store = open_storage(sweep.storage)
+    sweep_store = SweepStore(open_storage(sweep.storage), sweep_id or sweep.default_sweep_id)
     console = console or Console()
     say = Output(console).say
-    notifier = Notifier(url=webhook(sweep.notify), sweep_id=sweep_id, warn=say)
-    with SweepStore(store, sweep_id).lock(), notifier.watching(), terminate_like_interrupt():
+    notifier = Notifier(url=webhook(sweep.notify), sweep_store=sweep_store, warn=say)
+    with sweep_store.lock(), notifier.watching(), terminate_like_interrupt():
         while True:
             try:
                 return _run_session(
                     sweep,
-                    sweep_id,
-                    store,
+                    sweep_store,
                     surveyed,
                     notifier,
                     address=address,
@@ -106,13 +102,12 @@ def run_sweep(
             except StorageOutageError as error:
                 if sweep.storage.pause_seconds != 0:
                     notifier.paused(shown(sweep.storage))
-                wait_for_storage(store, sweep.storage, error, say=say)
+                wait_for_storage(sweep_store.storage, sweep.storage, error, say=say)
 
 
 def _run_session(
     sweep: SweepConfig,
-    sweep_id: str,
-    store: ObjectStore,
+    sweep_store: SweepStore,
     surveyed: tuple[SearchSpace, dict[str, BaseDistribution]],
     notifier: Notifier,
     *,
@@ -129,23 +124,22 @@ def _run_session(
     space, domains = surveyed
     say = Output(console).say
     with warnings_shown(console):
-        sweep = check_before_start(sweep, sweep_id, store, domains)
-        study = open_study(store, sweep_id, modes=sweep.directions.values())
-        if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, store, sweep, sweep_id, domains)):
-            say(f"warning: the study of {sweep_id} was lost; made it anew from the rows of {found} trials")
-        check_checkpoints(store, sweep_id, study, say=say)
-        restore_rows(store, study, sweep, sweep_id, say=say)
+        sweep = check_before_start(sweep, sweep_store, domains)
+        study = open_study(sweep_store, modes=sweep.directions.values())
+        if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, sweep_store, sweep, domains)):
+            say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")
+        check_checkpoints(sweep_store, study, say=say)
+        restore_rows(sweep_store, study, sweep, say=say)
         driver = Driver(
             sweep=sweep,
-            sweep_id=sweep_id,
+            sweep_store=sweep_store,
             space=space,
             domains=domains,
-            store=store,
             study=study,
-            writer=ResultWriter(store, sweep_id),
+            writer=ResultWriter(sweep_store),
             console=console,
             agenda=Agenda(
-                sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(store, sweep_id), space=space
+                sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(sweep_store), space=space
             ),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
             until=until,
@@ -168,7 +162,9 @@ def _run_session(
                 pass  # before or after Tune ran, which has its own answer to Ctrl-C
             if driver.agenda.finished and driver.agenda.used_up:
                 say(driver.agenda.used_up)
-            notifier.ended(store, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
+            notifier.ended(finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
         if driver.agenda.finished:
             driver.writer.compact()
-        return SweepOutcome(sweep_id=sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
+        return SweepOutcome(
+            sweep_id=sweep_store.sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget
+        )

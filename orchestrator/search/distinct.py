@@ -23,12 +23,13 @@ from typing import Any
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.results import config_of, kept_config
+from orchestrator.results import TrialState, kept_config
 from orchestrator.samplers.independent import contains
 from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, settings_of_trial
 from orchestrator.storage.layout import trial_name
@@ -160,7 +161,7 @@ class TriedSettings:
             if CONFIG_ATTRIBUTE in trial.user_attrs:
                 config = kept_config(settings_of_trial(trial))
                 if ended:
-                    failed = trial.state is TrialState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
+                    failed = trial.state is OptunaState.FAIL and DIVERGED_ATTRIBUTE not in trial.user_attrs
                     self.remember(config, trial.number, failed=failed)
                 else:
                     running.setdefault(_told_apart(config), trial.number)
@@ -218,7 +219,7 @@ def trials_in_all(board: Leaderboard) -> int:
     if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
         tried = TriedSettings(sweep=board.sweep, space=resolve_space(space), study=None)
         for row in board.rows:
-            tried.remember(config_of(row), row["trial_number"], failed=row["state"] == "failed")
+            tried.remember(row.config, row.trial_number, failed=row.state is TrialState.FAILED)
         in_all = tried.in_all(len(board.rows))  # those that run are among the untried here
     return max(in_all, len(board.rows))
 
@@ -261,7 +262,7 @@ class DistinctSampler(BaseSampler):
         """As the other sampler does: the space asks for something else than a moment ago."""
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(self, study: Study, trial: FrozenTrial, state: OptunaState, values: Sequence[float] | None) -> None:
         """As the other sampler does."""
         self._sampler.after_trial(study, trial, state, values)
 

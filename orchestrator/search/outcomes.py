@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import SweepConfig
+from orchestrator.results import TrialState
 from orchestrator.search.study import DIVERGED_ATTRIBUTE
-
-EndState = Literal["completed", "stopped_early", "diverged", "failed"]
 
 _UNUSED = "unused_budget"
 
 
-def told_state(state: str) -> TrialState:
+def told_state(state: TrialState) -> OptunaState:
     """How Optuna calls the end of a trial: COMPLETE is only one that used its whole budget."""
-    return {"completed": TrialState.COMPLETE, "stopped_early": TrialState.PRUNED}.get(state, TrialState.FAIL)
+    if not state.has_result:
+        return OptunaState.FAIL
+    return OptunaState.COMPLETE if state is TrialState.COMPLETED else OptunaState.PRUNED
 
 
-def ended_state(trial: FrozenTrial) -> EndState:
+def ended_state(trial: FrozenTrial) -> TrialState:
     """How a trial ended, as far as the study knows."""
-    if trial.state is TrialState.FAIL:
-        return "diverged" if DIVERGED_ATTRIBUTE in trial.user_attrs else "failed"
-    return "completed" if trial.state is TrialState.COMPLETE else "stopped_early"
+    if trial.state is OptunaState.FAIL:
+        return TrialState.DIVERGED if DIVERGED_ATTRIBUTE in trial.user_attrs else TrialState.FAILED
+    return TrialState.COMPLETED if trial.state is OptunaState.COMPLETE else TrialState.STOPPED_EARLY
 
 
 def told_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
@@ -32,11 +34,11 @@ def told_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
     return [float(report[name]) for name in sweep.directions] or [0.0]
 
 
-def told_violations(sweep: SweepConfig, state: str, report: Mapping[str, Any], share: float) -> dict[str, float]:
+def told_violations(sweep: SweepConfig, state: TrialState, report: Mapping[str, Any], share: float) -> dict[str, float]:
     """What Optuna is told of a trial's constraints; above 0 is broken."""
     told = told_state(state)
-    found = {} if told is TrialState.FAIL else sweep.violations(report)
-    if told is TrialState.PRUNED and sweep.further_objectives:
+    found = {} if told is OptunaState.FAIL else sweep.violations(report)
+    if told is OptunaState.PRUNED and sweep.further_objectives:
         # Optuna cannot rank a trial without values of all objectives. As a broken constraint it can: below all that are
         # complete, and the lower, the earlier the trial was stopped.
         found[_UNUSED] = 1 - share

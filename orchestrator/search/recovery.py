@@ -1,35 +1,45 @@
-"""Makes the study of a sweep anew from its rows, reports and checkpoints, should its file be lost."""
+"""What was lost of a sweep, made anew from what is left: its study from rows, reports and checkpoints, a row from the study.
+
+The study has a trial's settings and how it ended, the reports what it measured last, and so nothing is lost with one
+truncated object. How often the trial was continued, and what exactly it failed of, stood in the row alone.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.results import Row, config_of, read_reports, read_trials
-from orchestrator.results.schema import CONFIG_PREFIX
-from orchestrator.search.outcomes import told_state, told_values, told_violations
-from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE
-from orchestrator.storage import layout
+from orchestrator.results import ResultWriter, Row, SweepResults, TrialRecord, TrialState
+from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
+from orchestrator.search.outcomes import ended_state, told_state, told_values, told_violations
+from orchestrator.search.study import (
+    ASSIGNMENT_ATTRIBUTE,
+    CONFIG_ATTRIBUTE,
+    DIVERGED_ATTRIBUTE,
+    assignment_of,
+    ended_trials,
+)
+from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig, config_class
-from trainables.metrics import finite
+from trainables.metrics import METRICS, finite
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.storage.object_store import ObjectStore
+
+_REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS, *EXPENSE_COLUMNS]
+_TEACHER = ("teacher_sha256", "teacher_validation_accuracy", "teacher_test_accuracy")
 
 
 def rebuild_study(
-    study: optuna.Study,
-    store: ObjectStore,
-    sweep: SweepConfig,
-    sweep_id: str,
-    domains: Mapping[str, BaseDistribution],
+    study: optuna.Study, sweep_store: SweepStore, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> int:
     """Fill an empty study with the trials that the sweep is known to have had.
 
@@ -38,19 +48,18 @@ def rebuild_study(
 
     Args:
         study: The sweep's, without trials.
-        store: The sweep's storage.
+        sweep_store: Where the sweep is.
         sweep: What was run.
-        sweep_id: Its name.
         domains: What a search varies.
 
     Returns:
         How many trials were found.
     """
-    rows = {row["trial_number"]: row for row in read_trials(store, sweep_id).to_pylist()}
-    checkpoints = store.below(layout.checkpoint_folder(sweep_id))
+    results, checkpoints = SweepResults(sweep_store), sweep_store.checkpoints
+    rows = {row.trial_number: row for row in results.trials()}
     left = {int(key.partition("/")[0][1:]) for key in checkpoints.keys("") if "/" in key}
     reports: dict[str, list[Row]] = defaultdict(list)
-    for report in read_reports(store, sweep_id).to_pylist():
+    for report in results.reports():
         reports[report["trial_id"]].append(report)
     numbers = range(1 + max([*rows, *left, *(int(trial_id[1:]) for trial_id in reports)], default=-1))
     for number in numbers:
@@ -65,21 +74,23 @@ def rebuild_study(
     return len(numbers)
 
 
-def _ended(row: Row, reports: list[Row], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    config = config_of(row)
+def _ended(
+    row: TrialRecord, reports: list[Row], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
+    config = row.config
     params = _params(config, domains)
-    state = told_state(row["state"])
-    share = sweep.share_used(config, row) if row[config.unit] is not None else 0
+    state = told_state(row.state)
+    share = sweep.share_used(config, row.metrics) if row.done is not None else 0
     attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: json.dumps(config.model_dump())}
-    if row["state"] == "diverged":
+    if row.state is TrialState.DIVERGED:
         attributes[DIVERGED_ATTRIBUTE] = True
-    if row["case"] is not None:
-        attributes[ASSIGNMENT_ATTRIBUTE] = asdict(Assignment(case=row["case"], seed=row[CONFIG_PREFIX + "seed"]))
+    if row.case is not None:
+        attributes[ASSIGNMENT_ATTRIBUTE] = asdict(Assignment(case=row.case, seed=row.settings["seed"]))
     intermediate = _intermediate(config, reports, sweep)
     values = None
-    if state is TrialState.COMPLETE:
-        values = told_values(sweep, row)
-    elif state is TrialState.PRUNED and len(sweep.directions) == 1 and intermediate:
+    if state is OptunaState.COMPLETE:
+        values = told_values(sweep, row.metrics)
+    elif state is OptunaState.PRUNED and len(sweep.directions) == 1 and intermediate:
         values = [intermediate[max(intermediate)]]  # as Optuna keeps it
     return create_trial(
         state=state,
@@ -88,7 +99,7 @@ def _ended(row: Row, reports: list[Row], sweep: SweepConfig, domains: Mapping[st
         distributions={field: domains[field] for field in params},
         intermediate_values=intermediate,
         user_attrs=attributes,
-        constraints=told_violations(sweep, row["state"], row, share),
+        constraints=told_violations(sweep, row.state, row.metrics, share),
     )
 
 
@@ -96,14 +107,14 @@ def _running(
     config: AnyTrialConfig | None, reports: list[Row], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> FrozenTrial:
     if config is None:
-        return create_trial(state=TrialState.RUNNING)
+        return create_trial(state=OptunaState.RUNNING)
     params = _params(config, domains)
     attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: config.model_dump_json()}
     for assignment in sweep.assignments():
         if _same_but_for_start(sweep.case_config(assignment), config):
             attributes[ASSIGNMENT_ATTRIBUTE] = asdict(assignment)
     return create_trial(
-        state=TrialState.RUNNING,
+        state=OptunaState.RUNNING,
         params=params,
         distributions={field: domains[field] for field in params},
         intermediate_values=_intermediate(config, reports, sweep),
@@ -132,3 +143,58 @@ def _intermediate(config: AnyTrialConfig, reports: list[Row], sweep: SweepConfig
 
 def _same_but_for_start(one: AnyTrialConfig, other: AnyTrialConfig) -> bool:
     return one.model_dump(exclude={"initial_student"}) == other.model_dump(exclude={"initial_student"})
+
+
+def restore_rows(
+    sweep_store: SweepStore, study: optuna.Study, sweep: SweepConfig, *, say: Callable[[str], None]
+) -> None:
+    """Write a trial's row again where the study knows that it ended and its row cannot be read.
+
+    Args:
+        sweep_store: Where the sweep is.
+        study: The sweep's.
+        sweep: What was run.
+        say: Is told what could not be read, and of each row that was lost.
+    """
+    results = SweepResults(sweep_store)
+    rows, damaged = results.trials_with_damages()
+    known = {row.trial_id for row in rows}
+    begun = [trial for trial in ended_trials(study) if CONFIG_ATTRIBUTE in trial.user_attrs]
+    lost = [trial for trial in begun if layout.trial_name(trial.number) not in known]
+    if not lost or not damaged:
+        return
+    say(f"cannot be read: {', '.join(sweep_store.storage.shown(key) for key in damaged)}")
+    last = {report["trial_id"]: report for report in results.reports()}
+    writer = ResultWriter(sweep_store)
+    for trial in lost:
+        name = layout.trial_name(trial.number)
+        if ended_state(trial).has_result and name not in last:
+            say(f"{name}: its row is lost, and its last report too")
+            continue
+        writer.write_trial(_row(trial, last.get(name, {}), rows, sweep))
+        say(f"{name}: its row was lost and has been written again from its last report and the study")
+
+
+def _row(trial: FrozenTrial, report: Row, others: list[TrialRecord], sweep: SweepConfig) -> Row:
+    settings = json.loads(trial.user_attrs[CONFIG_ATTRIBUTE])
+    assignment = assignment_of(trial)
+    state = ended_state(trial)
+    if state is TrialState.FAILED and report.get("diverged"):
+        state = TrialState.DIVERGED
+    same_teacher = [name for name in settings if name.startswith(("dataset", "teacher"))]
+    other = next((row for row in others if all(row.settings[n] == settings[n] for n in same_teacher)), None)
+    ended = trial.datetime_complete
+    return {
+        "trial_id": layout.trial_name(trial.number),
+        "trial_number": trial.number,
+        "case": assignment.case if assignment else None,
+        "state": state,
+        "error": "not known: its row was damaged" if state is TrialState.FAILED else "",
+        "objective": report.get(sweep.objective) if sweep.objective else None,
+        "feasible": sweep.keeps_constraints(report),
+        "recoveries": None,
+        "ended_at": ended.astimezone(UTC) if ended else None,
+        **{name: getattr(other, name, None) for name in _TEACHER},
+        **{CONFIG_PREFIX + name: value for name, value in settings.items()},
+        **{name: report.get(name) for name in _REPORTED},
+    }

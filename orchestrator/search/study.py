@@ -20,8 +20,7 @@ from orchestrator.config import Assignment
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.schedulers.base import PastReport
 from orchestrator.search.journal import BatchedJournal, ObjectJournal, WatchedJournal, file_journal, gathered_journal
-from orchestrator.storage import layout, local_path
-from trainables.storage.object_store import ObjectStore
+from orchestrator.storage import SweepStore, layout, local_path
 
 CONFIG_ATTRIBUTE = "config"
 """Under which the study keeps a trial's settings, as JSON."""
@@ -99,36 +98,35 @@ class SweepStudy(optuna.Study):
         return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
 
 
-def open_study(store: ObjectStore, sweep_id: str, *, modes: Iterable[str]) -> SweepStudy:
+def open_study(sweep_store: SweepStore, *, modes: Iterable[str]) -> SweepStudy:
     """Create or continue the study of a sweep, named after it.
 
     On a local disk the journal is the one file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
     other storages each entry is an object, since an object cannot be appended to.
 
     Args:
-        store: The sweep's storage.
-        sweep_id: Name of the sweep.
+        sweep_store: The sweep.
         modes: ``max`` or ``min`` for each objective; none where nothing is compared.
     """
-    folder = layout.study_folder(sweep_id)
-    path = local_path(store, f"{folder}/journal.log")
-    journal = BatchedJournal(file_journal(path) if path else gathered_journal(store.below(folder)))
-    return SweepStudy.create(sweep_id, JournalStorage(journal), modes=modes, journal=journal)
+    folder = sweep_store.study
+    path = local_path(folder, "journal.log")
+    journal = BatchedJournal(file_journal(path) if path else gathered_journal(folder))
+    return SweepStudy.create(sweep_store.sweep_id, JournalStorage(journal), modes=modes, journal=journal)
 
 
-def watched_storage(store: ObjectStore, sweep_id: str) -> JournalStorage:
+def watched_storage(sweep_store: SweepStore) -> JournalStorage:
     """The storage of a sweep's study, for another process to look at while the sweep goes on; it writes nothing.
 
     Raises:
         SweepNotFoundError: there is no study of that sweep.
     """
-    folder = layout.study_folder(sweep_id)
-    if not store.keys(folder):
+    folder, sweep_id = sweep_store.study, sweep_store.sweep_id
+    if not folder.keys(""):
         raise SweepNotFoundError(
             f"no study of {sweep_id} in this storage: has it begun? zskt results {sweep_id} tells more"
         )
-    path = local_path(store, f"{folder}/journal.log")
-    journal = JournalFileBackend(str(path)) if path else ObjectJournal(store.below(folder))
+    path = local_path(folder, "journal.log")
+    journal = JournalFileBackend(str(path)) if path else ObjectJournal(folder)
     return JournalStorage(WatchedJournal(journal, sweep_id))
 
 
@@ -151,16 +149,15 @@ def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
 class WatchedStudy:
     """A sweep's study as it stands, without writing anything. Kept, it reads each time what has come since."""
 
-    def __init__(self, store: ObjectStore, sweep_id: str) -> None:
-        self._store = store
-        self._sweep_id = sweep_id
+    def __init__(self, sweep_store: SweepStore) -> None:
+        self._sweep_store = sweep_store
         self._study: optuna.Study | None = None
 
     def trials(self) -> list[FrozenTrial]:
         """All trials so far, running or ended; empty where no study is."""
         try:
             self._study = self._study or optuna.load_study(
-                study_name=self._sweep_id, storage=watched_storage(self._store, self._sweep_id)
+                study_name=self._sweep_store.sweep_id, storage=watched_storage(self._sweep_store)
             )
         except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
             return []

@@ -16,12 +16,14 @@ from typing import Any
 import optuna
 import pyarrow as pa
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.results import TrialState
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
-from orchestrator.search.outcomes import EndState, told_state, told_values, told_violations
+from orchestrator.search.outcomes import told_state, told_values, told_violations
 from orchestrator.search.sampling import InformedSampler, keep_search_space
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
@@ -155,7 +157,7 @@ class SweepSearch:
                 settings = self._settings(trial)
             except ConfigError as error:
                 # Left running, it would be asked for again by every session, to the same end.
-                self._study.tell(trial, state=TrialState.FAIL)
+                self._study.tell(trial, state=OptunaState.FAIL)
                 self._warn(f"{key} failed before it began: {error}")
                 continue
             self._trials[key] = trial
@@ -199,7 +201,7 @@ class SweepSearch:
             self._gpus[key] = gpus
         self._queue.put_back(trial.number)
 
-    def tell(self, key: str, state: EndState, report: Mapping[str, Any], *, share: float = 1.0) -> None:
+    def tell(self, key: str, state: TrialState, report: Mapping[str, Any], *, share: float = 1.0) -> None:
         """Tell the study how a trial ended.
 
         Args:
@@ -213,9 +215,9 @@ class SweepSearch:
         with self._study.transaction():
             for name, violation in told_violations(self._sweep, state, report, share).items():
                 trial.set_constraint(name, violation)
-            if state == "diverged":
+            if state is TrialState.DIVERGED:
                 trial.set_user_attr(DIVERGED_ATTRIBUTE, True)
-            values = told_values(self._sweep, report) if told is TrialState.COMPLETE else None
+            values = told_values(self._sweep, report) if told is OptunaState.COMPLETE else None
             self._study.tell(trial, values, state=told)
 
     def _settings(self, trial: optuna.Trial) -> dict[str, Any]:

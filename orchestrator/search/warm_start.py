@@ -7,7 +7,6 @@ rung.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,19 +16,17 @@ from optuna.trial import FrozenTrial, create_trial
 from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from orchestrator.results import Row, read_sweeps
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results import SweepResults, TrialRecord
 from orchestrator.samplers.independent import contains
+from orchestrator.storage import SweepStore
 from trainables.config import LENGTH_FIELDS, SEEDS, SHARED_FIELDS, TEACHER_FIELDS, WEIGHTLESS_FIELDS
 from trainables.metrics import DATA_FREE_METRICS
-from trainables.storage.object_store import ObjectStore
 
 _MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
 
 
 def past_trials(
-    store: ObjectStore,
-    sweep_id: str,
+    sweep_store: SweepStore,
     sweep: SweepConfig,
     domains: Mapping[str, BaseDistribution],
     *,
@@ -42,8 +39,7 @@ def past_trials(
     stay the same.
 
     Args:
-        store: Where all of these sweeps are.
-        sweep_id: The sweep that begins, or goes on.
+        sweep_store: The sweep that begins, or goes on; the others are on its storage.
         sweep: Its config.
         domains: What it varies.
         say: Is told what was taken, and what was left out and why.
@@ -52,21 +48,23 @@ def past_trials(
         ConfigError: a sweep has no such trial.
         SweepNotFoundError: there is no such sweep.
     """
-    kept = [names for names in read_sweeps(store, sweep_id)["informed_by_json"].to_pylist() if names is not None]
+    results = SweepResults(sweep_store)
+    kept = [session.informed_by for session in results.sessions() if session.informed_by is not None]
     if kept:
-        return _taken_before(store, json.loads(kept[-1]), sweep, domains)
+        return _taken_before(results, kept[-1], sweep, domains)
     return {
         name: _as_trial(row, sweep, domains)
         for other in sweep.warm_start
-        for name, row in _usable(store, other, sweep, domains, say).items()
+        for name, row in _usable(results.sibling(other), sweep, domains, say).items()
     }
 
 
 def _taken_before(
-    store: ObjectStore, names: list[str], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+    results: SweepResults, names: list[str], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> dict[str, FrozenTrial]:
     others = dict.fromkeys(name.partition("/")[0] for name in names)
-    rows = {f"{other}/{row['trial_id']}": row for other in others for row in read_leaderboard(store, other).rows}
+    boards = [read_leaderboard(results.sibling(other)) for other in others]
+    rows = {f"{board.sweep_id}/{row.trial_id}": row for board in boards for row in board.rows}
     missing = [name for name in names if name not in rows]
     if missing:
         raise ConfigError(
@@ -76,23 +74,22 @@ def _taken_before(
     return {name: _as_trial(rows[name], sweep, domains) for name in names}
 
 
-def _as_trial(row: Row, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    params = {field: row[CONFIG_PREFIX + field] for field in domains if row[CONFIG_PREFIX + field] is not None}
+def _as_trial(row: TrialRecord, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    params = {field: row.settings[field] for field in domains if row.settings[field] is not None}
     return create_trial(
         params=params,
         distributions={field: domains[field] for field in params},
-        values=[row[name] for name in sweep.directions],
+        values=[row.metrics[name] for name in sweep.directions],
     )
 
 
 def _usable(
-    store: ObjectStore,
-    sweep_id: str,
+    results: SweepResults,
     sweep: SweepConfig,
     domains: Mapping[str, BaseDistribution],
     say: Callable[[str], None],
-) -> dict[str, Row]:
-    board = read_leaderboard(store, sweep_id)
+) -> dict[str, TrialRecord]:
+    board, sweep_id = read_leaderboard(results), results.sweep_id
     if board.sweep.equal_budget != sweep.equal_budget:
         raise ConfigError(
             f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
@@ -110,13 +107,13 @@ def _usable(
     compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - set(LENGTH_FIELDS if sweep.equal_budget else ())
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
-    found: dict[str, Row] = {}
+    found: dict[str, TrialRecord] = {}
     for row in board.candidates:
         reason = _why_not(row, same, sweep, domains)
         if reason:
             reasons[reason] = reasons.get(reason, 0) + 1
         else:
-            found[f"{sweep_id}/{row['trial_id']}"] = row
+            found[f"{sweep_id}/{row.trial_id}"] = row
     left_out = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
     if not found:
         raise ConfigError(
@@ -127,15 +124,15 @@ def _usable(
 
 
 def _why_not(
-    row: Row, same: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
+    row: TrialRecord, same: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> str | None:
     """Why a trial's values say nothing here, none if they do: its fields must be the ``same`` or inside of what varies."""
     for field, value in same.items():
-        if row[CONFIG_PREFIX + field] != value:
-            return f"{field}={row[CONFIG_PREFIX + field]}, here {value}"
+        if row.settings[field] != value:
+            return f"{field}={row.settings[field]}, here {value}"
     for field, domain in domains.items():
-        value = row[CONFIG_PREFIX + field]
+        value = row.settings[field]
         if value is not None and not contains(domain, value):
             return f"{field} outside of what is searched here"
-    missing = [name for name in sweep.directions if row[name] is None]
+    missing = [name for name in sweep.directions if row.metrics[name] is None]
     return f"no {missing[0]}" if missing else None

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import optuna
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.results import read_trials
+from orchestrator.results import SweepSource, TrialState, results_of
 from orchestrator.search.distinct import TriedSettings
 from orchestrator.search.study import assignment_of, ended_trials, running_trials
 from search_spaces import SearchSpace
-from trainables.storage.object_store import ObjectStore
 
 
 @dataclass(kw_only=True)
@@ -109,10 +108,10 @@ class Agenda:
         return len(set(self.sweep.assignments()) & failed - others) if self.sweep.cases else 0
 
 
-def failed_cases(store: ObjectStore, sweep_id: str) -> frozenset[int]:
-    """Numbers of the trials of cases that an error has ended: what was wrong may have been mended since.
+def failed_cases(source: SweepSource) -> frozenset[int]:
+    """Return the numbers of the trials of cases that an error has ended: what was wrong may have been mended since.
 
     None of a search, which learns from failures and goes on with other settings.
     """
-    rows = read_trials(store, sweep_id).to_pylist()
-    return frozenset(row["trial_number"] for row in rows if row["case"] is not None and row["state"] == "failed")
+    rows = results_of(source).trials()
+    return frozenset(row.trial_number for row in rows if row.case is not None and row.state is TrialState.FAILED)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import SweepBusyError
-from trainables.storage.object_store import ObjectStore
 from trainables.storage.user_cache import cache_folder
 
 logger = logging.getLogger("zskt.lock")
@@ -46,13 +45,17 @@ def file_lock(path: Path, sweep_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def lock_in_cache(storage: ObjectStore, sweep_id: str) -> Iterator[None]:
+def lock_in_cache(identity: str, sweep_id: str) -> Iterator[None]:
     """Hold a sweep of a storage without files by a file in the user's cache; where none can be written, only warn.
+
+    Args:
+        identity: Tells the sweep from those of all other storages.
+        sweep_id: What is guarded, for messages.
 
     Raises:
         SweepBusyError: another process of this user on this machine holds it.
     """
-    path = _path_in_cache(storage, sweep_id)
+    path = cache_folder() / "locks" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -62,12 +65,3 @@ def lock_in_cache(storage: ObjectStore, sweep_id: str) -> Iterator[None]:
         return
     with file_lock(path, sweep_id):
         yield
-
-
-def _path_in_cache(storage: ObjectStore, sweep_id: str) -> Path:
-    """Return the same file for the same sweep, however its storage was named."""
-    from trainables.storage.filesystems.s3 import S3Filesystem  # brings boto3, which a local folder does without
-
-    service = storage.filesystem.endpoint if isinstance(storage.filesystem, S3Filesystem) else None
-    identity = f"{service or ''} {storage.shown(sweep_id)}"
-    return cache_folder() / "locks" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.lock"

@@ -89,5 +89,14 @@ class SweepStore:
         """
         path = local_path(self.study, "driver.lock")
         if path is None:
-            return lock_in_cache(self.storage, self.sweep_id)
+            return lock_in_cache(self._identity, self.sweep_id)
         return file_lock(path, self.sweep_id)
+
+    @property
+    def _identity(self) -> str:
+        """The same text for the same sweep, however its storage was named."""
+        from trainables.storage.filesystems.s3 import S3Filesystem  # brings boto3, which a local folder does without
+
+        filesystem = self.storage.filesystem
+        service = filesystem.endpoint if isinstance(filesystem, S3Filesystem) else None
+        return f"{service or ''} {self.storage.shown(self.sweep_id)}"

@@ -16,8 +16,7 @@ import yaml
 from ray._private.state import state
 from ray.cluster_utils import Cluster
 
-from orchestrator.results import read_reports, read_trials
-from orchestrator.results.recoveries import causes_of
+from orchestrator.results import TrialRecord, read_reports, read_trials
 from orchestrator.storage import find_storage
 from tests.cluster.test_preemption import Service, metadata_service
 from tests.comparison import differences
@@ -148,7 +147,7 @@ def test_lost_machines_cost_no_retry_and_change_no_number(
     rows = read_trials(store, "disturbed").to_pylist()
     assert [(row["state"], row["recoveries"]) for row in rows] == [("completed", 3)]
     causes = {"its machine was lost (it stopped answering)": 2, "its machine is about to be taken away": 1}
-    assert causes_of(rows[0]) == causes
+    assert TrialRecord.of_row(rows[0]).recovery_causes == causes
     assert all(cause in printed for cause in causes)
     assert differences(rows, read_trials(store, "calm").to_pylist()) == []
     reports = [read_reports(store, name).to_pylist() for name in ("disturbed", "calm")]

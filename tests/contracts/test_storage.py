@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 
 from orchestrator.results import ResultWriter, read_reports
 from orchestrator.search.journal import ObjectJournal
-from orchestrator.storage import find_storage, open_storage, shown
+from orchestrator.storage import SweepStore, find_storage, open_storage, shown
 from tests.conftest import PLACES
 from tests.orchestrator.test_results import report
 from trainables.storage.checkpoint import CheckpointStore, copy_state
@@ -88,7 +88,7 @@ def test_a_folder_of_more_objects_than_one_answer_holds_is_listed_whole(opened: 
 
 
 def test_results_checkpoints_and_studies_are_found_again(opened: ObjectStore, place: str) -> None:
-    writer = ResultWriter(opened, "sweep-a")
+    writer = ResultWriter(SweepStore(opened, "sweep-a"))
     for done in (10, 20):
         writer.write_report(report(pseudo_batches=done, reported_at=datetime(2026, 1, 1, tzinfo=UTC)))
     checkpoints = CheckpointStore(opened.below("checkpoints"))
@@ -126,7 +126,7 @@ def test_a_truncated_checkpoint_is_passed_over_and_a_truncated_result_named(
     assert state is not None
     assert (state["done"], len(warnings)) == (1, 1)
 
-    writer = ResultWriter(opened, "sweep-a")
+    writer = ResultWriter(SweepStore(opened, "sweep-a"))
     for done in (10, 20, 30):
         writer.write_report(report(pseudo_batches=done))
     broken = next(key for key in opened.keys("results") if "0000000200" in key)

@@ -14,7 +14,7 @@ import pyarrow.fs
 import pytest
 
 from orchestrator.results import ResultWriter, read
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import make_bucket
 from tests.missing import NEEDS_HTTPFS
 from tests.orchestrator.test_results import report, trial
@@ -25,7 +25,10 @@ TEACHER = "c921ecae74fd"
 
 def fill(place: str) -> None:
     """A search over step ratios and a sweep of cases; one compacted, one as trials report."""
-    searched, compared = ResultWriter(find_storage(place), "searched"), ResultWriter(find_storage(place), "compared")
+    searched, compared = (
+        ResultWriter(SweepStore(find_storage(place), "searched")),
+        ResultWriter(SweepStore(find_storage(place), "compared")),
+    )
     for number, (steps, accuracy) in enumerate([(5, 0.8), (10, 0.9), (10, 0.95)]):
         name = f"t{number:04d}"
         searched.write_trial(

@@ -9,6 +9,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.config import SweepConfig
+from orchestrator.results import TrialState
 from orchestrator.run.backend import TrialWork
 from orchestrator.run.tune import TuneScheduler, TuneSearcher
 from orchestrator.schedulers.base import Decision
@@ -81,7 +82,7 @@ def test_tune_is_told_that_a_search_has_finished_once_nothing_runs() -> None:
         assert config["trial_id"] == key
         assert SweepTrial.from_flat(config).flat == config
     assert searcher.suggest("x") is None
-    search.tell("t0000", "completed", {"validation_accuracy": 0.5})
+    search.tell("t0000", TrialState.COMPLETED, {"validation_accuracy": 0.5})
     assert searcher.suggest("x") is None, "the other may have to be run again"
-    search.tell("t0001", "completed", {"validation_accuracy": 0.5})
+    search.tell("t0001", TrialState.COMPLETED, {"validation_accuracy": 0.5})
     assert searcher.suggest("x") == "FINISHED"

@@ -18,13 +18,14 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.monitor.live import Progress
-from orchestrator.results import ResultWriter, read_reports, read_trials
-from orchestrator.results.recoveries import causes_of, in_words
+from orchestrator.results import ResultWriter, TrialRecord, read_reports, read_trials
+from orchestrator.results.recoveries import in_words
 from orchestrator.run.callbacks.recorder import SweepRecorder
 from orchestrator.run.checks import check_first_report
 from orchestrator.run.tune import SessionStopper, TuneCallback, TuneSearcher
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.conftest import make_inputs, tiny_settings
 from tests.orchestrator.searches import suggest
@@ -41,9 +42,9 @@ class Session:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self.study = open_study(store, "sweep-a", modes=["max"])
+        self.study = open_study(SweepStore(store, "sweep-a"), modes=["max"])
         self.search = SweepSearch(self.study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")
-        self.writer = ResultWriter(store, "sweep-a")
+        self.writer = ResultWriter(SweepStore(store, "sweep-a"))
         self.out = io.StringIO()
         progress = Progress(
             console=Console(file=self.out, width=200),
@@ -78,7 +79,7 @@ class Session:
         self.recorder.on_trial_result(0, [], trial, result)
 
     def states(self) -> list[TrialState]:
-        return [trial.state for trial in open_study(self.store, "sweep-a", modes=["max"]).trials]
+        return [trial.state for trial in open_study(SweepStore(self.store, "sweep-a"), modes=["max"]).trials]
 
     def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = read_trials(self.store, "sweep-a").to_pylist()
@@ -200,8 +201,8 @@ def test_why_a_trial_is_tried_again_is_said_in_a_line_and_kept(
     session.report(trial, 4)
     session.recorder.on_trial_complete(0, [], trial)
     (row,) = session.rows()
-    assert (row["recoveries"], causes_of(row)) == (3, {"OSError: busy": 1, cause: 2})
-    assert in_words(causes_of(row)) == f"{cause} (2 times); OSError: busy"
+    assert (row["recoveries"], TrialRecord.of_row(row).recovery_causes) == (3, {"OSError: busy": 1, cause: 2})
+    assert in_words(TrialRecord.of_row(row).recovery_causes) == f"{cause} (2 times); OSError: busy"
 
 
 def test_of_a_trial_that_was_never_continued_nothing_is_kept(session: Session) -> None:
@@ -209,7 +210,7 @@ def test_of_a_trial_that_was_never_continued_nothing_is_kept(session: Session) -
     session.report(trial, 4)
     session.recorder.on_trial_complete(0, [], trial)
     (row,) = session.rows()
-    assert (row["recoveries"], row["recovery_causes_json"], causes_of(row)) == (0, None, {})
+    assert (row["recoveries"], row["recovery_causes_json"], TrialRecord.of_row(row).recovery_causes) == (0, None, {})
 
 
 def fail_for_memory(session: Session, trial: Any, gpus: float) -> None:

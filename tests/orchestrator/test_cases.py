@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 from pydantic import ValidationError
 
-from orchestrator.analysis.cases import read_cases, settled_elsewhere
+from orchestrator.analysis.cases import read_cases
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import preset_names, resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.searches import new_study, next_trial, suggest
@@ -55,7 +56,7 @@ def order(search: SweepSearch, *, end: bool = True) -> list[tuple[str, int]]:
     while suggestion := next_trial(search):
         found.append((suggestion["case"], suggestion["seed"]))
         if end:
-            search.tell(suggestion["trial_id"], "completed", {})
+            search.tell(suggestion["trial_id"], TrialState.COMPLETED, {})
     return found
 
 
@@ -190,16 +191,16 @@ def test_seeds_come_in_turn_and_a_case_waits_for_the_student_that_it_starts_from
     assert [(s["case"], s["seed"]) for s in (first, second)] == [("zero-shot", 0), ("scratch", 0)]
     assert [suggest(search)["case"] for _ in range(2)] == ["zero-shot", "scratch"]
     assert search.suggest() is None
-    search.tell(first["trial_id"], "completed", {})
+    search.tell(first["trial_id"], TrialState.COMPLETED, {})
     tuned = suggest(search)
     assert (tuned["case"], tuned["seed"], tuned["initial_student"]) == ("fine-tuned", 0, f"here/{first['trial_id']}")
     assert search.suggest() is None
-    search.tell("t0002", "failed", {})
+    search.tell("t0002", TrialState.FAILED, {})
     # Its student will never come; the trial says so when it is built.
     assert suggest(search)["initial_student"] == "here/t0002"
     for trial_id in ("t0001", "t0003", "t0004", "t0005"):
         assert search.suggest() is None
-        search.tell(trial_id, "completed", {})
+        search.tell(trial_id, TrialState.COMPLETED, {})
     assert search.suggest() is None and not search.running
 
 
@@ -207,28 +208,28 @@ def test_a_later_session_runs_what_is_left_and_more_seeds_extend_it() -> None:
     study = new_study()
     first = search_on(study, sweep_of())
     running = [suggest(first), suggest(first)]
-    first.tell(running[1]["trial_id"], "completed", {})
+    first.tell(running[1]["trial_id"], TrialState.COMPLETED, {})
     second = search_on(study, sweep_of())
     assert suggest(second) == running[0]
-    second.tell(running[0]["trial_id"], "completed", {})
+    second.tell(running[0]["trial_id"], TrialState.COMPLETED, {})
     assert order(second) == [("fine-tuned", 0), ("zero-shot", 1), ("fine-tuned", 1), ("scratch", 1)]
     assert order(search_on(study, sweep_of(seeds=[0, 1, 2], only=["scratch"]))) == [("scratch", 2)]
-    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+    assert {t.state for t in study.trials} == {OptunaState.COMPLETE}
 
 
 def test_what_failed_runs_once_more_before_what_starts_from_it() -> None:
     study = new_study()
     first = search_on(study, sweep_of(seeds=[0]))
     zero_shot, scratch = suggest(first), suggest(first)
-    first.tell(scratch["trial_id"], "completed", {})
-    first.tell(zero_shot["trial_id"], "failed", {})
-    first.tell(suggest(first)["trial_id"], "failed", {})  # fine-tuned: there was no student to start from
+    first.tell(scratch["trial_id"], TrialState.COMPLETED, {})
+    first.tell(zero_shot["trial_id"], TrialState.FAILED, {})
+    first.tell(suggest(first)["trial_id"], TrialState.FAILED, {})  # fine-tuned: there was no student to start from
     assert first.suggest() is None and not first.running
     second = search_on(study, sweep_of(seeds=[0]), failed={0, 2})
     again = suggest(second)
     assert (again["case"], again["trial_id"]) == ("zero-shot", "t0003")
     assert second.suggest() is None
-    second.tell("t0003", "completed", {})
+    second.tell("t0003", TrialState.COMPLETED, {})
     assert suggest(second)["initial_student"] == "here/t0003"
 
 
@@ -236,7 +237,7 @@ def test_a_running_trial_of_a_case_that_is_not_wanted_now_stays_as_it_is() -> No
     study = new_study()
     suggest(search_on(study, sweep_of()))
     assert order(search_on(study, sweep_of(only=["scratch"]))) == [("scratch", 0), ("scratch", 1)]
-    assert study.trials[0].state is TrialState.RUNNING
+    assert study.trials[0].state is OptunaState.RUNNING
 
 
 @pytest.mark.parametrize("settled_config", [True, False])
@@ -265,7 +266,7 @@ def write(store: ObjectStore, sweep_id: str, number: int, config: Any, **changes
     row = trial(f"t{number:04d}")
     row |= {name: None for name in row if name.startswith(CONFIG_PREFIX)}
     row |= {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
-    ResultWriter(store, sweep_id).write_trial(row | changes)
+    ResultWriter(SweepStore(store, sweep_id)).write_trial(row | changes)
 
 
 def test_results_are_found_by_their_settings_in_any_sweep(store: ObjectStore) -> None:
@@ -284,17 +285,17 @@ def test_results_are_found_by_their_settings_in_any_sweep(store: ObjectStore) ->
     write(store, "other", 2, same, test_accuracy=0.3, config_cuda_graphs=None)  # of a version that had no graphs
     write(store, "other", 3, plain_1, test_accuracy=0.9, state="stopped_early")
     write(store, "other", 4, plain_1.model_copy(update={"student_lr": 0.1}), test_accuracy=0.9)
-    results = read_cases(store, sweep, "here")
+    results = read_cases(SweepStore(store, "here"), sweep)
     assert results.values("plain", "test_accuracy") == [0.2]  # the newest
     assert results.values("hot", "test_accuracy") == [0.3]  # how it is measured and launched makes no other trial
-    assert settled_elsewhere(results, "here") == {
+    assert results.completed_elsewhere == {
         Assignment(case="plain", seed=0): "other/t0001",
         Assignment(case="hot", seed=0): "other/t0002",
     }
     write(store, "here", 0, plain, test_accuracy=0.4)
-    results = read_cases(store, sweep, "here")
+    results = read_cases(SweepStore(store, "here"), sweep)
     assert results.by_seed("plain", "test_accuracy") == {0: 0.4}  # its own first
-    assert settled_elsewhere(results, "here") == {Assignment(case="hot", seed=0): "other/t0002"}
+    assert results.completed_elsewhere == {Assignment(case="hot", seed=0): "other/t0002"}
 
 
 def test_runs_of_a_case_have_one_teacher(store: ObjectStore) -> None:
@@ -304,9 +305,9 @@ def test_runs_of_a_case_have_one_teacher(store: ObjectStore) -> None:
     first, second, third = sweep.configs()
     write(store, "other", 0, first, teacher_sha256="old")
     write(store, "other", 1, second, teacher_sha256="new", ended_at=NOW + timedelta(seconds=1))
-    assert [a.seed for a in read_cases(store, sweep, "here").rows] == [1]
+    assert [a.seed for a in read_cases(SweepStore(store, "here"), sweep).rows] == [1]
     write(store, "here", 0, third, teacher_sha256="old")  # the sweep's own decides
-    assert [a.seed for a in read_cases(store, sweep, "here").rows] == [0, 2]
+    assert [a.seed for a in read_cases(SweepStore(store, "here"), sweep).rows] == [0, 2]
 
 
 def test_trials_that_came_to_nothing_are_counted(store: ObjectStore) -> None:
@@ -315,7 +316,9 @@ def test_trials_that_came_to_nothing_are_counted(store: ObjectStore) -> None:
     write(store, "here", 0, config, case="plain", state="diverged")
     write(store, "here", 1, config, case="plain", state="failed", error="CUDA out of memory")
     write(store, "other", 2, config, case="plain", state="failed", error="elsewhere")
-    assert read_cases(store, sweep, "here").unsuccessful("plain") == "1 diverged, 1 failed: CUDA out of memory"
+    assert (
+        read_cases(SweepStore(store, "here"), sweep).unsuccessful("plain") == "1 diverged, 1 failed: CUDA out of memory"
+    )
 
 
 def test_a_trial_that_failed_does_not_count_once_its_case_has_run_again(store: ObjectStore) -> None:
@@ -326,9 +329,9 @@ def test_a_trial_that_failed_does_not_count_once_its_case_has_run_again(store: O
     write(store, "here", 0, first, case="plain", state="failed", error="CUDA out of memory", trial_number=0)
     write(store, "here", 1, second, case="plain", state="failed", error="no such device", trial_number=1)
     write(store, "here", 2, first, case="plain", trial_number=2)
-    found = read_cases(store, sweep, "here")
+    found = read_cases(SweepStore(store, "here"), sweep)
     assert found.unsuccessful("plain") == "1 failed: no such device"
-    assert [row["trial_number"] for row in found.rows.values()] == [2]
+    assert [row.trial_number for row in found.rows.values()] == [2]
 
 
 def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectStore) -> None:
@@ -337,9 +340,9 @@ def test_a_trial_without_transition_curves_is_not_one_with_them(store: ObjectSto
     )
     (wanted,) = sweep.configs()
     write(store, "other", 0, wanted.model_copy(update={"transition_images": 0}))
-    assert read_cases(store, sweep, "here").rows == {}
+    assert read_cases(SweepStore(store, "here"), sweep).rows == {}
     write(store, "other", 1, wanted)
-    assert len(read_cases(store, sweep, "here").rows) == 1
+    assert len(read_cases(SweepStore(store, "here"), sweep).rows) == 1
 
 
 def test_what_was_measured_of_a_trial_must_hold_what_is_wanted(store: ObjectStore) -> None:
@@ -348,12 +351,12 @@ def test_what_was_measured_of_a_trial_must_hold_what_is_wanted(store: ObjectStor
     (wanted,) = sweep.configs()
     write(store, "other", 0, wanted.model_copy(update={"audited": False}), test_accuracy=None)
     write(store, "other", 1, wanted.model_copy(update={"data_free_scores": False}), data_free_score=None)
-    assert read_cases(store, sweep, "here").rows == {}
+    assert read_cases(SweepStore(store, "here"), sweep).rows == {}
     blind = SweepConfig.model_validate({"name": "scored", "trial": {**trial, "audited": False}, "cases": {"a": {}}})
-    assert [row["trial_id"] for row in read_cases(store, blind, "here").rows.values()] == ["t0000"]
+    assert [row.trial_id for row in read_cases(SweepStore(store, "here"), blind).rows.values()] == ["t0000"]
     write(store, "other", 2, wanted)
-    assert [row["trial_id"] for row in read_cases(store, sweep, "here").rows.values()] == ["t0002"]
-    assert len(read_cases(store, blind, "here").rows) == 1, "more than was wanted does no harm"
+    assert [row.trial_id for row in read_cases(SweepStore(store, "here"), sweep).rows.values()] == ["t0002"]
+    assert len(read_cases(SweepStore(store, "here"), blind).rows) == 1, "more than was wanted does no harm"
 
 
 def test_fine_tuned_students_are_taken_from_their_own_sweep_only(store: ObjectStore) -> None:
@@ -361,9 +364,9 @@ def test_fine_tuned_students_are_taken_from_their_own_sweep_only(store: ObjectSt
     tuned = sweep.case_config(Assignment(case="fine-tuned", seed=0))
     for sweep_id, found in (("other", 0), ("here", 1)):
         write(store, sweep_id, 1, tuned.model_copy(update={"initial_student": f"{sweep_id}/t0000"}), case="fine-tuned")
-        assert len(read_cases(store, sweep, "here").rows) == found
+        assert len(read_cases(SweepStore(store, "here"), sweep).rows) == found
     # Training from fresh weights is another case, although it is otherwise the same.
-    assert list(read_cases(store, sweep, "here").rows) == [Assignment(case="fine-tuned", seed=0)]
+    assert list(read_cases(SweepStore(store, "here"), sweep).rows) == [Assignment(case="fine-tuned", seed=0)]
 
 
 @pytest.mark.parametrize("name", preset_names())

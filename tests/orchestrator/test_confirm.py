@@ -12,8 +12,10 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.results import TrialRecord
+from tests.orchestrator.test_records import record
 from trainables.compute.flops import step_flops
-from trainables.config import ZeroShotConfig
+from trainables.config import AnyTrialConfig, ZeroShotConfig
 
 SEARCH = SweepConfig.model_validate(
     {
@@ -28,11 +30,14 @@ SEARCH = SweepConfig.model_validate(
 SEARCHED = ["generator_steps", "student_steps", "temperature"]
 
 
-def row(number: int, state: str = "completed", **settings: Any) -> dict[str, Any]:
+def row(number: int, state: str = "completed", **settings: Any) -> TrialRecord:
     config = SEARCH.trial_config({"generator_steps": 1, "student_steps": 10, "temperature": 1.0, **settings})
+    return record_of(config, f"t{number:04d}", state=state)
+
+
+def record_of(config: AnyTrialConfig, trial_id: str, **changes: Any) -> TrialRecord:
     columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    ended = {"state": state, "feasible": True, "objective": 0.5}
-    return {"trial_id": f"t{number:04d}", "trial_number": number, **ended, **columns}
+    return record(trial_id, **columns | changes)
 
 
 BOARD = Leaderboard(
@@ -63,10 +68,8 @@ def test_the_best_few_and_the_published_settings_run_with_seeds_that_the_search_
     assert sweep.scheduler.name == "none"
     assert {config.seed for config in sweep.configs()} == {8, 9, 10}
     # But for its seed, a trial is the one that the search had.
-    again, then = sweep.configs()[1].model_dump(), BOARD.rows[0]
-    assert {f"config_{name}": value for name, value in again.items() if name != "seed"} == {
-        name: value for name, value in then.items() if name.startswith("config_") and name != "config_seed"
-    }
+    again, then = sweep.configs()[1], BOARD.rows[0].config
+    assert again.model_dump(exclude={"seed"}) == then.model_dump(exclude={"seed"})
 
 
 def test_seeds_that_the_search_fixed_apart_are_drawn_anew_but_for_the_teachers() -> None:
@@ -85,10 +88,7 @@ def test_trials_of_an_equal_budget_keep_the_length_that_it_gave_them() -> None:
     budget = {"unit": "student_updates", "amount": 400}
     search = SweepConfig.model_validate({"name": "search", "trial": SEARCH.trial, "space": {}, "budget": budget})
     config = search.trial_config({"student_steps": 20})
-    columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    rows = [
-        {"trial_id": f"t000{n}", "trial_number": n, "state": "completed", "feasible": True, **columns} for n in (0, 1)
-    ]
+    rows = [record_of(config, trial_id) for trial_id in ("t0000", "t0001")]
     board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
     assert {case: trial["total_pseudo_batches"] for case, trial in sweep.cases.items()} == {"baseline": 40, "t0000": 20}
@@ -100,9 +100,7 @@ def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_sea
     unknown = SweepConfig.model_validate(values)
     search = unknown.with_speed(1e12)
     config = search.trial_config({"student_steps": 20})
-    columns = {f"config_{name}": value for name, value in config.model_dump().items()}
-    rows = [{"trial_id": "t0001", "trial_number": 1, "state": "completed", "feasible": True, **columns}]
-    board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=rows)
+    board = Leaderboard(sweep_id="a", sweep=search, searched=["student_steps"], rows=[record_of(config, "t0001")])
     _, sweep = confirmation_sweep(board, top=1, seeds=2)
     published, best = sweep.configs()[:2]
     work = [c.budget * step_flops(c) for c in (published, best) if isinstance(c, ZeroShotConfig)]
@@ -111,18 +109,18 @@ def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_sea
         confirmation_sweep(replace(board, sweep=unknown), top=1, seeds=2)
 
 
-NOTHING: dict[str, list[dict[str, Any]]] = {
+NOTHING: dict[str, list[TrialRecord]] = {
     "none": [],
     "published": [row(0)],
     "published again": [row(0), row(1), row(2, "stopped_early")],
-    "without a number": [row(0), row(1, "stopped_early", student_steps=3) | {"objective": None}],
-    "out of bounds": [row(0), row(1, student_steps=3) | {"feasible": False}],
+    "without a number": [row(0), replace(row(1, "stopped_early", student_steps=3), objective=None)],
+    "out of bounds": [row(0), replace(row(1, student_steps=3), feasible=False)],
     "failed": [row(0), row(1, "failed", student_steps=3)],
 }
 
 
 @pytest.mark.parametrize("rows", NOTHING.values(), ids=NOTHING)
-def test_nothing_to_confirm_is_said_with_what_can_be_done(rows: list[dict[str, Any]]) -> None:
+def test_nothing_to_confirm_is_said_with_what_can_be_done(rows: list[TrialRecord]) -> None:
     board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
     with pytest.raises(ConfigError, match="^a: no trial with other settings.* yet; let the sweep go on"):
         confirmation_sweep(board, top=1, seeds=2)
@@ -157,11 +155,8 @@ def test_a_list_of_cases_has_no_winner() -> None:
 
 def confirmation(values: dict[str, list[float]], *, maximise: bool = True) -> Confirmation:
     sweep_id, sweep = confirmation_sweep(BOARD, top=2, seeds=3)
-    rows: dict[Any, dict[str, Any]] = {
-        assignment: {
-            "validation_accuracy": values[assignment.case][assignment.seed - 8],
-            "test_accuracy": 0.5,
-        }
+    rows = {
+        assignment: record(validation_accuracy=values[assignment.case][assignment.seed - 8], test_accuracy=0.5)
         for assignment in sweep.assignments()
         if assignment.case in values
     }
@@ -169,7 +164,7 @@ def confirmation(values: dict[str, list[float]], *, maximise: bool = True) -> Co
         sweep=sweep,
         sweep_id=sweep_id,
         finished=True,
-        results=CaseResults(sweep=sweep, rows=rows, others=[]),
+        results=CaseResults(sweep=sweep, sweep_id=sweep_id, rows=rows, others=[]),
         search=BOARD.sweep.model_copy(update={"mode": "max" if maximise else "min"}),
     )
 
@@ -230,7 +225,10 @@ def test_a_search_that_chose_on_test_images_has_no_audit(metric: str) -> None:
 
 def test_an_objective_that_is_no_share_is_not_told_in_percent() -> None:
     found = confirmation({"baseline": [0.80, 0.82, 0.81], "t0005": [0.9, 0.9, 0.9], "t0003": [0.7, 0.7, 0.7]})
-    losses = {a: {**row, "student_loss": 3 * row["validation_accuracy"]} for a, row in found.results.rows.items()}
+    losses = {
+        a: record(test_accuracy=0.5, student_loss=3 * row.metrics["validation_accuracy"])
+        for a, row in found.results.rows.items()
+    }
     search = found.search.model_copy(update={"objective": "student_loss", "mode": "min"})
     of_loss = replace(found, search=search, results=replace(found.results, rows=losses))
     line = printed(of_loss).splitlines()[-1]

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.search.study import open_study
+from orchestrator.storage import SweepStore
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
 
@@ -39,7 +40,9 @@ def answer(url: str, process: subprocess.Popen[str]) -> Any:
 
 
 def test_a_search_is_shown_while_it_goes_on(tmp_path: Path) -> None:
-    study = open_study(ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path)), "sweep-a", modes=["max"])
+    study = open_study(
+        SweepStore(ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path)), "sweep-a"), modes=["max"]
+    )
     study.tell(study.ask(), 0.5)
     port = free_port()
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "dashboard", "sweep-a"]

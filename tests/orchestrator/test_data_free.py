@@ -23,7 +23,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
@@ -101,17 +101,17 @@ def test_what_is_not_of_its_shape_is_refused_by_name(wrong: dict[str, Any]) -> N
 
 def test_what_a_sweep_without_data_prints_shows_the_score_and_no_empty_accuracy(store: ObjectStore) -> None:
     write_search(store, "blind", objective="data_free_score", trial={"audited": False, "data_free_scores": True})
-    board = read_leaderboard(store, "blind")
+    board = read_leaderboard(SweepStore(store, "blind"))
     assert [str(column.header).replace("\n", "_") for column in board.table().columns][-3:] == [
         *("data_free_score", "state", "cost")
     ]
     sweep_id, confirming = confirmation_sweep(board, top=1, seeds=2)
     write_cases(store, sweep_id, confirming, dict(zip(confirming.cases, (0.8, 0.9), strict=True)))
-    columns = read_cases(store, confirming, sweep_id).table("").columns
+    columns = read_cases(SweepStore(store, sweep_id), confirming).table("").columns
     assert [str(column.header) for column in columns] == [
         *("case", "n", "data-free score, mean ± std (population)", "transition error", "cost")
     ]
-    page = make_report(store, [sweep_id])
+    page = make_report([SweepStore(store, sweep_id)])
     assert "No trial has ended yet" not in page
     assert "data-free score, mean ± std (population)" in page
     assert "validation, mean" not in page
@@ -119,10 +119,10 @@ def test_what_a_sweep_without_data_prints_shows_the_score_and_no_empty_accuracy(
 
 def test_labels_are_an_audit_only_where_nothing_goes_by_them(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24, objective="data_free_score")
-    assert "Labels, by which nothing was chosen, put it" in make_report(store, ["search-a"])
+    assert "Labels, by which nothing was chosen, put it" in make_report([SweepStore(store, "search-a")])
     bound = {"validation_accuracy": BoundConfig(at_least=0.1)}
     write_search(store, "search-b", trials=24, objective="data_free_score", constraints=bound)
-    page = make_report(store, ["search-b"])
+    page = make_report([SweepStore(store, "search-b")])
     assert "Labels put it" in page
     assert "by which nothing was chosen" not in page
 
@@ -179,9 +179,9 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
         assert row["test_evaluations"] == 0
     assert all(report["data_free_score"] is not None for report in read_reports(store, "blind").to_pylist())
 
-    confirming = confirmation_sweep(read_leaderboard(store, "blind"), top=1, seeds=2)[1]
+    confirming = confirmation_sweep(read_leaderboard(SweepStore(store, "blind")), top=1, seeds=2)[1]
     assert all(config.data_free_scores and not config.reads_images for config in zero_shot(confirming))
-    assert "data free score" in make_report(store, ["blind"])
+    assert "data free score" in make_report([SweepStore(store, "blind")])
 
     # A file with weights and nothing else: nobody can say how good it is, and nobody need.
     from_a_file = {"audited": False, "teacher_checkpoint": str(published)}

@@ -8,21 +8,21 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 from rich.console import Console
 
 from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.run.session import Driver
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
-from orchestrator.search.outcomes import EndState
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import SweepStudy, open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.workload import Agenda
+from orchestrator.storage import SweepStore
 from search_spaces import SearchSpace, resolve_space
 from tests.orchestrator.sampler_blocks import sampler_block
 from tests.orchestrator.searches import new_study, next_trial
@@ -46,7 +46,7 @@ def search_on(study: SweepStudy, sweep: SweepConfig, space: SearchSpace | None =
     return SweepSearch(study, sweep, space or resolve_space(sweep.space), sweep_id="a", **more)
 
 
-def run(search: SweepSearch, *, trials: int = 99, state: EndState = "completed") -> list[tuple[Any, ...]]:
+def run(search: SweepSearch, *, trials: int = 99, state: TrialState = TrialState.COMPLETED) -> list[tuple[Any, ...]]:
     """Settings of the trials that are asked for, until there are none or so many."""
     asked: list[tuple[Any, ...]] = []
     while len(asked) < trials and (found := next_trial(search)):
@@ -66,7 +66,7 @@ def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: 
     assert len(asked) == len(set(asked)) == size
     assert search.suggest() is None and not search.running
     # What was proposed and not taken is not in the study.
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * size
+    assert [trial.state for trial in study.trials] == [OptunaState.COMPLETE] * size
     assert [trial.params["student_steps"] for trial in study.trials] == [settings[0] for settings in asked]
     assert {tuple(trial.params) for trial in study.trials} == {tuple(space)}
 
@@ -74,10 +74,10 @@ def test_a_space_that_is_used_up_ends_the_sweep(space: Any, size: int, sampler: 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_rest_of_a_space_comes_in_the_same_order_after_an_interruption(sampler: str, store: ObjectStore) -> None:
     sweep = sweep_of(TWELVE, num_trials=12, sampler=sampler_block(sampler))
-    whole = run(search_on(open_study(store, "whole", modes=["max"]), sweep))
+    whole = run(search_on(open_study(SweepStore(store, "whole"), modes=["max"]), sweep))
     parts: list[tuple[Any, ...]] = []
     while len(parts) < 12:
-        parts += run(search_on(open_study(store, "parts", modes=["max"]), sweep), trials=5)
+        parts += run(search_on(open_study(SweepStore(store, "parts"), modes=["max"]), sweep), trials=5)
     assert parts == whole
     other = run(search_on(new_study(), sweep_of(TWELVE, num_trials=12, seed=1)))
     assert other != whole and set(other) == set(whole)
@@ -90,14 +90,16 @@ def test_what_runs_is_not_proposed_beside_it() -> None:
     assert search.suggest() is None  # one of the two may have to be run again
     for found in both:
         assert isinstance(found, dict)
-        search.tell(found["trial_id"], "stopped_early", {"validation_accuracy": 0.5})
+        search.tell(found["trial_id"], TrialState.STOPPED_EARLY, {"validation_accuracy": 0.5})
     assert search.suggest() is None and not search.running
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-@pytest.mark.parametrize(("state", "count"), [("failed", 24), ("diverged", 12), ("stopped_early", 12)])
+@pytest.mark.parametrize(
+    ("state", "count"), [(TrialState.FAILED, 24), (TrialState.DIVERGED, 12), (TrialState.STOPPED_EARLY, 12)]
+)
 def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
-    state: EndState, count: int, sampler: str
+    state: TrialState, count: int, sampler: str
 ) -> None:
     study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler=sampler_block(sampler))
     asked = run(search_on(study, sweep), state=state)
@@ -114,13 +116,14 @@ def test_one_setting_that_fails_does_not_take_the_rest_of_the_trials() -> None:
         search = search_on(study, sweep)
         assert next_trial(search) == found
         asked.append(found["student_steps"])
-        search.tell(found["trial_id"], "failed" if asked[-1] == 20 else "completed", {"validation_accuracy": 0.5})
+        state = TrialState.FAILED if asked[-1] == 20 else TrialState.COMPLETED
+        search.tell(found["trial_id"], state, {"validation_accuracy": 0.5})
     assert sorted(asked) == [10, 20, 20] and asked[-1] == 20
 
 
 def test_what_failed_and_runs_again_is_not_begun_beside_itself() -> None:
     search = search_on(new_study(), sweep_of(TWO, num_trials=50))
-    run(search, trials=2, state="failed")
+    run(search, trials=2, state=TrialState.FAILED)
     both = [next_trial(search) for _ in range(2)]
     assert {found["student_steps"] for found in both if found} == {10, 20}
     assert search.suggest() is None
@@ -227,12 +230,11 @@ def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> Non
     console = Console(file=io.StringIO())
     begun = Driver(
         sweep=sweep,
-        sweep_id="a",
+        sweep_store=SweepStore(store, "a"),
         space=space,
         domains=survey_space(space, sweep, forbidden=()),
-        store=store,
         study=study,
-        writer=ResultWriter(store, "a"),
+        writer=ResultWriter(SweepStore(store, "a")),
         console=console,
         agenda=Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=space),
         limit=SpendingLimit(budget=None, expenses=Expenses(), say=console.print),
@@ -264,7 +266,14 @@ def in_flight(study: SweepStudy, sweep: SweepConfig, space: SearchSpace) -> list
     """The trials of a sweep of which three run at a time and end in all ways."""
     search = search_on(study, sweep, space, first={"student_steps": 10})
     running: list[dict[str, Any]] = []
-    ends: list[EndState] = ["completed", "completed", "stopped_early", "completed", "failed", "diverged"]
+    ends: list[TrialState] = [
+        TrialState.COMPLETED,
+        TrialState.COMPLETED,
+        TrialState.STOPPED_EARLY,
+        TrialState.COMPLETED,
+        TrialState.FAILED,
+        TrialState.DIVERGED,
+    ]
     while len(running) < 3 and (found := next_trial(search)):
         running.append(found)
         if len(running) == 3:

@@ -6,9 +6,11 @@ from typing import Any, get_args
 import pytest
 
 from orchestrator.costs.history import Place, earlier_trials, is_alike
-from orchestrator.results import ResultWriter, Row, config_of, read_trials
+from orchestrator.results import ResultWriter, Row, TrialRecord, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.storage import SweepStore
 from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.test_records import record
 from trainables.compute.flops import trial_work
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_classes
 from trainables.config.fields import ROLES
@@ -21,16 +23,16 @@ SUPERVISED = SupervisedConfig(teacher="wrn-16-2")
 FIELDS = [(config, field) for config in (ZERO_SHOT, SUPERVISED) for field in type(config).model_fields]
 
 
-def row_of(config: AnyTrialConfig, **changes: Any) -> Row:
+def row_of(config: AnyTrialConfig, **changes: Any) -> TrialRecord:
     """A completed trial of this config, on a machine of ``PLACE``."""
-    row: Row = {
+    row = {
         **{CONFIG_PREFIX + name: None for model in config_classes() for name in model.model_fields},
         **{CONFIG_PREFIX + name: value for name, value in config.model_dump().items()},
         **{"state": "completed", config.unit: config.budget, "training_seconds": 90.0, "evaluation_seconds": 10.0},
         **{"device": "cuda", "device_name": "NVIDIA L4", "threads": 2, "compiled": False, "node_type": "g6.xlarge"},
         **{"hostname": "some-host", "gpu_seconds": 110.0},
     }
-    return row | changes
+    return record(**row | changes)
 
 
 def other(value: Any) -> Any:
@@ -64,7 +66,7 @@ def test_a_row_from_before_a_field_had_its_default(config: AnyTrialConfig, field
         return  # which every version had, or where none says something
     row = row_of(config, **{CONFIG_PREFIX + field: None})
     assert is_alike(row, config, PLACE) == (field != "numerics"), "trials from before numerics computed as exact does"
-    assert config_of(row) == config.model_copy(update={"numerics": "exact"} if field == "numerics" else {})
+    assert row.config == config.model_copy(update={"numerics": "exact"} if field == "numerics" else {})
 
 
 @pytest.mark.parametrize(("config", "field"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.method)
@@ -94,7 +96,7 @@ def test_what_is_said_to_cost_nothing_changes_no_operation_and_what_is_counted_d
         {"gpu_seconds": None},
     ],
 )
-def test_other_machines_threads_and_code_tell_nothing(changes: Row) -> None:
+def test_other_machines_threads_and_code_tell_nothing(changes: dict[str, Any]) -> None:
     assert not is_alike(row_of(ZERO_SHOT, **changes), ZERO_SHOT, PLACE)
 
 
@@ -102,9 +104,9 @@ def test_a_processor_like_this_one_tells_where_no_cluster_is_named() -> None:
     here = Place(on_gpu=False, threads=2, device_name="EPYC")
     row = row_of(ZERO_SHOT, device="cpu", device_name="EPYC", node_type="some-host", compiled=True)
     assert is_alike(row, ZERO_SHOT, here)
-    assert not is_alike(row | {"device_name": "Xeon"}, ZERO_SHOT, here)
-    assert not is_alike(row | {"device_name": None}, ZERO_SHOT, Place(on_gpu=False, threads=2))
-    assert not is_alike(row | {"compiled": False}, ZERO_SHOT, here), "a CPU compiles trials of this length"
+    assert not is_alike(replace(row, device_name="Xeon"), ZERO_SHOT, here)
+    assert not is_alike(replace(row, device_name=None), ZERO_SHOT, Place(on_gpu=False, threads=2))
+    assert not is_alike(replace(row, compiled=False), ZERO_SHOT, here), "a CPU compiles trials of this length"
 
 
 @pytest.mark.parametrize("planned", [0.25, 0.5, 1, 2])
@@ -122,13 +124,15 @@ def test_machines_of_ones_own_are_known_by_their_hosts_names() -> None:
     assert is_alike(row, ZERO_SHOT, listed)
     assert not is_alike(row, ZERO_SHOT, replace(listed, own_machines=False))
     assert not is_alike(row_of(ZERO_SHOT), ZERO_SHOT, listed), "a machine of a cloud is known by its type"
-    assert not is_alike(row | {"node_type": None, "hostname": None}, ZERO_SHOT, listed)
+    assert not is_alike(replace(row, node_type=None, hostname=None), ZERO_SHOT, listed)
 
 
 def rewritten(store: ObjectStore, changes: list[Row]) -> None:
     """The trials of the sweep ``earlier`` with these columns."""
     for row, changed in zip(read_trials(store, "earlier").to_pylist(), changes, strict=True):
-        ResultWriter(store, "earlier").write_trial({k: v for k, v in (row | changed).items() if k != "sweep_id"})
+        ResultWriter(SweepStore(store, "earlier")).write_trial(
+            {k: v for k, v in (row | changed).items() if k != "sweep_id"}
+        )
 
 
 def on_g6(config: AnyTrialConfig, done: int) -> Row:

@@ -7,6 +7,7 @@ import pytest
 
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.costs.ledger import Expenses, Spent
+from tests.orchestrator.test_records import record
 from trainables.trial_result import Hold
 
 MACHINES = {
@@ -111,9 +112,9 @@ def test_earlier_sessions_count() -> None:
         {"trial_id": "t0001", "gpu_seconds": 30.0, "cost_usd": 0.3},  # before it was lost
         {"trial_id": "t0001", "gpu_seconds": 20.0, "cost_usd": 0.2},
     ]
-    found.recall([{"trial_id": "t0000", "gpu_seconds": 60.0, "cost_usd": 0.15}], reports)
+    found.recall([record("t0000", gpu_seconds=60.0, cost_usd=0.15)], reports)
     assert amounts(found.total) == (90, pytest.approx(0.45))
     found.started("t0001")
     assert found.reported("t0001", hold("spot", 10), share=0.9)["gpu_seconds"] == 40
-    found.recall([{"trial_id": "t0002", "gpu_seconds": None, "cost_usd": None}], [])
+    found.recall([record("t0002", gpu_seconds=None, cost_usd=None)], [])
     assert found.total.usd is None, "of a version that did not count"

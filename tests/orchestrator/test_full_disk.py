@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from orchestrator.results import ResultWriter, read_reports
 from orchestrator.search.study import open_study
-from orchestrator.storage import open_storage
+from orchestrator.storage import SweepStore, open_storage
 from tests.missing import FULL_DISK, run_or_skip, skip_without
 from tests.orchestrator.test_results import report
 from trainables.storage.checkpoint import CheckpointStore, copy_state
@@ -43,8 +43,8 @@ def fill(disk: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_at_once_and_loses_nothing(small: ObjectStore) -> None:
-    writer, checkpoints = ResultWriter(small, "sweep-a"), CheckpointStore(small.below("checkpoints"))
-    study = open_study(small, "sweep-a", modes=["max"])
+    writer, checkpoints = ResultWriter(SweepStore(small, "sweep-a")), CheckpointStore(small.below("checkpoints"))
+    study = open_study(SweepStore(small, "sweep-a"), modes=["max"])
 
     def save(done: int) -> None:
         checkpoints.save("t0000", done, copy_state({"done": done, "weights": torch.ones(10_000)}))
@@ -72,7 +72,7 @@ def test_a_full_disk_is_an_error_at_once_and_loses_nothing(small: ObjectStore) -
     assert not [path for path in disk.rglob(".*") if path.is_file()], "nothing half written takes up room"
     (disk / "filler").unlink()
     # The next session goes on with what was kept, and can keep more.
-    study = open_study(small, "sweep-a", modes=["max"])
+    study = open_study(SweepStore(small, "sweep-a"), modes=["max"])
     for step in steps:
         step(30)
     values = [trial.value for trial in study.trials if trial.state is TrialState.COMPLETE]

@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 def fill(place: str) -> ObjectStore:
     store = open_storage(place)
     write(store, [{}, {"state": "failed"}], SWEEP)
-    study = open_study(store, "sweep-a", modes=["max"])
+    study = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     study.tell(study.ask(), 0.5)
-    ResultWriter(store, "sweep-b").write_trial(trial())
+    ResultWriter(SweepStore(store, "sweep-b")).write_trial(trial())
     for sweep_id in ("sweep-a", "sweep-b"):
         store.write(f"{layout.checkpoint_folder(sweep_id)}/t0000/0000000004.safetensors", b"x" * 1000)
         store.write(f"{layout.STUDENTS}/{sweep_id}/t0000.safetensors", b"x" * 500)

@@ -16,7 +16,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers.asha import AshaRule
 from orchestrator.search.study import open_study, past_reports
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from tests.comparison import differences
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_sweep import ROOT, start
@@ -63,7 +63,7 @@ def ended(storage: Path) -> dict[str, float]:
 
 def known(sweep: SweepConfig, sweep_id: str) -> tuple[list[Any], list[Any]]:
     """What a study knows of its trials, and the rungs that follow."""
-    study = open_study(find_storage(sweep.storage), sweep_id, modes=["max"])
+    study = open_study(SweepStore(find_storage(sweep.storage), sweep_id), modes=["max"])
     trials = [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study.trials]
     assert TrialState.RUNNING not in {t.state for t in study.trials}
     asha = sweep.scheduler.build(mode="max", budget=sweep.trial_budget, past_reports=past_reports(study))

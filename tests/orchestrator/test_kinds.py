@@ -28,7 +28,7 @@ from orchestrator.run.checks import check_same_sweep
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.base import Decision
 from orchestrator.schedulers.registry import SCHEDULERS
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from search_spaces import preset_names
 from tests.orchestrator.test_kept_sweep import KEPT, SWEEP_ID
 from trainables.config import Config
@@ -228,8 +228,9 @@ def test_a_sweep_that_was_begun_with_a_dead_knob_is_shown_and_says_so_once(
 def test_a_sweep_that_was_begun_with_a_dead_knob_goes_on_without_it_under_its_id(tmp_path: Path) -> None:
     file, address = begun_with_a_dead_knob(tmp_path / "kept")
     sweep, store = load_sweep(file), find_storage(address)
-    check_same_sweep(store, SWEEP_ID, sweep)
-    assert read_leaderboard(store, SWEEP_ID).sweep.scheduler == sweep.scheduler  # which is what zskt confirm goes by
+    begun = SweepStore(store, SWEEP_ID)
+    check_same_sweep(begun, sweep)
+    assert read_leaderboard(begun).sweep.scheduler == sweep.scheduler  # which is what zskt confirm goes by
     content = yaml.safe_load(Path(file).read_text())
     content["scheduler"]["population"] = 909
     Path(file).write_text(yaml.safe_dump(content))
@@ -240,7 +241,7 @@ def test_a_sweep_that_was_begun_with_a_dead_knob_goes_on_without_it_under_its_id
     content["scheduler"] = {"name": "asha", "grace": 0.5}
     Path(file).write_text(yaml.safe_dump(content))
     with pytest.raises(SweepMismatchError, match="scheduler"):  # what differs otherwise still tells them apart
-        check_same_sweep(store, SWEEP_ID, load_sweep(file))
+        check_same_sweep(begun, load_sweep(file))
 
 
 OWN = """

@@ -20,6 +20,7 @@ from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.distinct import ended_of_all
+from orchestrator.storage import SweepStore
 from tests.orchestrator.test_results import NOW, trial
 from trainables.storage.object_store import ObjectStore
 
@@ -27,7 +28,7 @@ SWEEP = load_sweep("quickstart")
 
 
 def write(store: ObjectStore, rows: list[dict[str, Any]], sweep: SweepConfig = SWEEP) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     searched = ["generator_steps", "student_steps", "temperature"]
     writer.write_session(session_row(sweep, searched, number=0, event="started", cpus=2, gpus=0))
     base = {CONFIG_PREFIX + name: value for name, value in sweep.trial_config({}).model_dump().items()}
@@ -44,9 +45,9 @@ def test_whole_budgets_come_first_then_the_objective_then_what_failed(store: Obj
         {"objective": float("nan"), "state": "diverged"},
     ]
     write(store, rows)
-    board = read_leaderboard(store, "sweep-a")
-    assert [row["trial_id"] for row in board.rows] == ["t0002", "t0000", "t0001", "t0004", "t0003"]
-    assert board.best and board.best["trial_id"] == "t0002"
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
+    assert [row.trial_id for row in board.rows] == ["t0002", "t0000", "t0001", "t0004", "t0003"]
+    assert board.best and board.best.trial_id == "t0002"
     assert board.states() == {"completed": 2, "stopped_early": 1, "diverged": 1, "failed": 1}
 
 
@@ -57,10 +58,10 @@ def test_of_those_stopped_the_further_one_comes_first_and_at_equal_budgets_the_b
         for number, (value, done) in enumerate(stopped)
     ]
     write(store, rows)
-    board = read_leaderboard(store, "sweep-a")
-    assert [row["trial_id"] for row in board.rows] == ["t0001", "t0004", "t0002", "t0000", "t0003"]
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
+    assert [row.trial_id for row in board.rows] == ["t0001", "t0004", "t0002", "t0000", "t0003"]
     assert board.best is None
-    assert [row["trial_id"] for row in board.contenders] == ["t0001", "t0002", "t0000", "t0003"]
+    assert [row.trial_id for row in board.contenders] == ["t0001", "t0002", "t0000", "t0003"]
 
 
 def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(store: ObjectStore) -> None:
@@ -70,11 +71,13 @@ def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(
         {"objective": None, "state": "failed"},
     ]
     write(store, rows)
-    board = read_leaderboard(store, "sweep-a")
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
     assert (ended_of_all(board), board.finished) == ("3 of 12", False)
     assert board.without_best == "no trial has used its whole budget and kept the constraints yet"
-    ResultWriter(store, "sweep-a").write_session(session_row(SWEEP, [], number=0, event="finished", cpus=2, gpus=0))
-    board = read_leaderboard(store, "sweep-a")
+    ResultWriter(SweepStore(store, "sweep-a")).write_session(
+        session_row(SWEEP, [], number=0, event="finished", cpus=2, gpus=0)
+    )
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
     assert (ended_of_all(board), board.finished) == ("3 of 3", True)
     assert board.without_best == (
         "it has finished, but none of its trials used its whole budget and kept the constraints "
@@ -85,17 +88,17 @@ def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(
 def test_smaller_can_be_better(store: ObjectStore) -> None:
     sweep = SWEEP.model_copy(update={"objective": "student_loss", "mode": "min"})
     write(store, [{"objective": 0.9}, {"objective": 0.1}], sweep)
-    best = read_leaderboard(store, "sweep-a").best
-    assert best and best["trial_id"] == "t0001"
+    best = read_leaderboard(SweepStore(store, "sweep-a")).best
+    assert best and best.trial_id == "t0001"
 
 
 def test_trials_outside_of_the_constraints_come_after_those_within(store: ObjectStore) -> None:
     bounds = {"constraints": {"training_flops": {"at_most": 100.0}}}
     sweep = SweepConfig.model_validate(SWEEP.model_dump() | bounds)
     write(store, [{"objective": 0.9, "feasible": False}, {"objective": 0.7, "feasible": True}], sweep)
-    board = read_leaderboard(store, "sweep-a")
-    assert board.best and board.best["trial_id"] == "t0001"
-    assert [row["trial_id"] for row in board.rows] == ["t0001", "t0000"]
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
+    assert board.best and board.best.trial_id == "t0001"
+    assert [row.trial_id for row in board.rows] == ["t0001", "t0000"]
     assert "out of bounds" in printed(board)
 
 
@@ -103,8 +106,8 @@ def test_several_objectives_have_a_pareto_front(store: ObjectStore) -> None:
     sweep = SweepConfig.model_validate(SWEEP.model_dump() | {"further_objectives": {"training_flops": "min"}})
     points = [(0.9, 3e9), (0.8, 1e9), (0.8, 2e9), (0.95, 3e9), (0.7, 5e8)]
     write(store, [{"objective": a, "validation_accuracy": a, "training_flops": f} for a, f in points], sweep)
-    board = read_leaderboard(store, "sweep-a")
-    assert [row["trial_id"] for row in board.front] == ["t0003", "t0001", "t0004"]
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
+    assert [row.trial_id for row in board.front] == ["t0003", "t0001", "t0004"]
     assert "Pareto front with training_flops" in str(board.table().title)
     marked = [line.split()[1] for line in printed(board).splitlines() if "*" in line.split()[1]]
     assert marked == ["t0003*", "t0001*", "t0004*"]
@@ -131,7 +134,7 @@ def test_a_choice_by_test_images_says_so(selection: dict[str, Any], store: Objec
         {**SWEEP.model_dump(), "trial": trial, "allow_test_selection": True, **selection}
     )
     write(store, [{"objective": 0.9}], sweep)
-    assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
+    assert "selected on test data" in str(read_leaderboard(SweepStore(store, "sweep-a")).table().title)
 
 
 def test_a_sweep_that_chose_on_test_images_before_that_was_refused_is_still_read_and_says_so(
@@ -141,7 +144,7 @@ def test_a_sweep_that_chose_on_test_images_before_that_was_refused_is_still_read
     trial = {**SWEEP.trial, "transition_images": 9}
     allowed = SweepConfig.model_validate({**SWEEP.model_dump(), "trial": trial, **bounded})
     write(store, [{"objective": 0.9}], allowed.model_copy(update={"allow_test_selection": False}))
-    assert "selected on test data" in str(read_leaderboard(store, "sweep-a").table().title)
+    assert "selected on test data" in str(read_leaderboard(SweepStore(store, "sweep-a")).table().title)
 
 
 def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
@@ -153,7 +156,7 @@ def test_the_table_fits_a_terminal_of_80_columns(store: ObjectStore) -> None:
     }
     write(store, [row])
     out = io.StringIO()
-    Console(file=out, width=80).print(read_leaderboard(store, "sweep-a").table())
+    Console(file=out, width=80).print(read_leaderboard(SweepStore(store, "sweep-a")).table())
     lines = out.getvalue().splitlines()
     cells = lines[-1].split()
     assert cells == ["1", "t0000", "1", "10", "2.346", "97.12%", "50.00%", "stopped", "at", "25%", "1", "s"]
@@ -163,7 +166,7 @@ def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore)
     changes = {"config_generator_steps": 3, "config_temperature": 2.946289339659601, "config_seed": 4}
     settings = {"seed": 4, "storage": StorageConfig(uri="/a b"), "objective": "data_free_score"}
     write(store, [changes], SWEEP.model_copy(update=settings))
-    board = read_leaderboard(store, "sweep-a")
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
     command = rerun_command(board, "python run_sweep.py", "quickstart")
     assert command and board.best
     words = shlex.split(command)
@@ -172,17 +175,14 @@ def test_the_best_setting_as_a_command_gives_the_same_config(store: ObjectStore)
     assert words[words.index("--objective") + 1] == "data_free_score"
     assignments = [words[index + 1] for index, word in enumerate(words) if word == "--set"]
     again = load_sweep("quickstart", assignments=assignments).trial_config({})
-    row = {
-        name.removeprefix(CONFIG_PREFIX): value for name, value in board.best.items() if name.startswith(CONFIG_PREFIX)
-    }
-    assert again.model_dump() == {name: row[name] for name in type(again).model_fields}
+    assert again.model_dump() == {name: board.best.settings[name] for name in type(again).model_fields}
     assert "dataset" not in command  # the preset says so already
 
 
 def test_a_file_that_only_flags_made_a_sweep_fails_no_report_of_it(store: ObjectStore, tmp_path: Path) -> None:
     file, trial = tmp_path / "one.yaml", {"dataset": "digits", "teacher": "lenet", "student": "lenet"}
     write(store, [{}])
-    board = read_leaderboard(store, "sweep-a")
+    board = read_leaderboard(SweepStore(store, "sweep-a"))
     # As sweep FILE --num-trials 1 ran it, and the command again has that flag as well.
     file.write_text(yaml.safe_dump({"name": "one", "trial": trial, "num_trials": 12}))
     command = rerun_command(board, "zskt sweep", str(file))
@@ -196,12 +196,12 @@ def test_a_file_that_only_flags_made_a_sweep_fails_no_report_of_it(store: Object
 
 def test_no_trial_with_a_whole_budget_means_no_best(store: ObjectStore) -> None:
     write(store, [{"state": "stopped_early"}])
-    assert rerun_command(read_leaderboard(store, "sweep-a"), "x", "quickstart") is None
+    assert rerun_command(read_leaderboard(SweepStore(store, "sweep-a")), "x", "quickstart") is None
 
 
 def test_an_unknown_sweep_names_those_that_are_there(store: ObjectStore) -> None:
     with pytest.raises(SweepNotFoundError, match="no sweep sweep-b in this storage; there: none"):
-        read_leaderboard(store, "sweep-b")
+        read_leaderboard(SweepStore(store, "sweep-b"))
     write(store, [{"ended_at": NOW + timedelta(seconds=1)}])
     with pytest.raises(SweepNotFoundError, match="there: sweep-a"):
-        read_leaderboard(store, "sweep-b")
+        read_leaderboard(SweepStore(store, "sweep-b"))

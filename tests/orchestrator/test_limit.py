@@ -9,8 +9,10 @@ from cluster.prices import Machine, Price, PriceList
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit, spent_in_words
+from orchestrator.results import TrialState
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.searches import next_trial
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
@@ -105,13 +107,13 @@ def test_the_search_asks_before_each_trial_and_says_when_it_is_over(store: Objec
         asked.append(list(running))
         return answers.pop(0)
 
-    study = open_study(store, "sweep-a", modes=["max"])
+    study = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     search = SweepSearch(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a", may_start=may_start)
     assert search.suggest() and search.suggest()
     assert search.suggest() is None
-    search.tell("t0000", "failed", {})
+    search.tell("t0000", TrialState.FAILED, {})
     assert search.suggest() is None
-    search.tell("t0001", "failed", {})
+    search.tell("t0001", TrialState.FAILED, {})
     assert search.suggest() is None and not search.running
     assert asked == [[], ["t0000"], ["t0000", "t0001"], ["t0001"], []]
     more = SweepSearch(study, SWEEP, resolve_space(SPACE), sweep_id="sweep-a")

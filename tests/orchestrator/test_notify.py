@@ -17,6 +17,7 @@ from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.monitor.webhook import Notifier, webhook
 from orchestrator.results.sessions import session_row
 from orchestrator.run import sweep as sweeps
+from orchestrator.storage import SweepStore
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from trainables.storage.object_store import ObjectStore
 
@@ -52,7 +53,7 @@ def test_the_end_of_a_sweep_is_told_with_its_answer(store: ObjectStore) -> None:
     write_search(store, "search-a")
     said: list[str] = []
     with receiver() as (url, told):
-        Notifier(url=url, sweep_id="search-a", warn=said.append).ended(store, finished=True)
+        Notifier(url=url, sweep_store=SweepStore(store, "search-a"), warn=said.append).ended(finished=True)
     (message,) = told
     assert set(message) == {"text"}
     assert message["text"].startswith(
@@ -67,7 +68,7 @@ def test_of_cases_the_verdict_is_told(store: ObjectStore) -> None:
     sweep = load_sweep("digits-table-1")
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
     with receiver() as (url, told):
-        Notifier(url=url, sweep_id="cases-a", warn=pytest.fail).ended(store, finished=True)
+        Notifier(url=url, sweep_store=SweepStore(store, "cases-a"), warn=pytest.fail).ended(finished=True)
     assert re.search(r"6 of 6 trials ended \(6 completed\)\. Of 1 published result: .* Report: ", told[0]["text"])
 
 
@@ -89,8 +90,10 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(store: ObjectStor
     write_search(store, "search-a")
     said: list[str] = []
     with receiver(status=404) as (url, _):
-        Notifier(url=url, sweep_id="search-a", warn=said.append).ended(store, finished=True)
-    Notifier(url=url, sweep_id="search-a", warn=said.append).ended(store, finished=True)  # nobody listens any more
+        Notifier(url=url, sweep_store=SweepStore(store, "search-a"), warn=said.append).ended(finished=True)
+    Notifier(url=url, sweep_store=SweepStore(store, "search-a"), warn=said.append).ended(
+        finished=True
+    )  # nobody listens any more
     assert said[0] == "warning: the webhook of notify refused the message: HTTP 404; check its address"
     assert said[1] == "warning: the webhook of notify cannot be reached (URLError); the sweep is not touched"
     assert SECRET not in " ".join(said)
@@ -117,14 +120,14 @@ def test_the_environment_can_name_the_webhook(store: ObjectStore, monkeypatch: p
     monkeypatch.setenv("MY_HOOK", "https://b.example")
     assert webhook(None) == "https://a.example"
     assert webhook(load_sweep("quickstart", flags={"notify": "$MY_HOOK"}).notify) == "https://b.example"
-    Notifier(url=None, sweep_id="a", warn=pytest.fail).ended(store, finished=True)
+    Notifier(url=None, sweep_store=SweepStore(store, "a"), warn=pytest.fail).ended(finished=True)
 
 
 def test_a_budget_that_is_used_up_is_told_as_such(store: ObjectStore) -> None:
     write_search(store, "search-a")
     with receiver() as (url, told):
-        notifier = Notifier(url=url, sweep_id="search-a", warn=pytest.fail)
-        notifier.ended(store, finished=False, out_of_budget="49.7 of 50 USD spent")
+        notifier = Notifier(url=url, sweep_store=SweepStore(store, "search-a"), warn=pytest.fail)
+        notifier.ended(finished=False, out_of_budget="49.7 of 50 USD spent")
     assert told[0]["text"].startswith(
         "zskt: sweep search-a budget reached: 49.7 of 50 USD spent; with a larger one the same"
     )

@@ -8,11 +8,12 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_sweep
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.searches import suggest
@@ -38,7 +39,9 @@ def by_transitions(**more: Any) -> SweepConfig:
 
 
 def begun(store: ObjectStore, sweep: SweepConfig) -> None:
-    ResultWriter(store, "old").write_session(session_row(sweep, [], number=0, event="started", cpus=1, gpus=0))
+    ResultWriter(SweepStore(store, "old")).write_session(
+        session_row(sweep, [], number=0, event="started", cpus=1, gpus=0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,22 +57,22 @@ def test_a_sweep_from_before_a_permission_was_asked_for_goes_on_with_it(
     then: SweepConfig, now: SweepConfig, store: ObjectStore
 ) -> None:
     begun(store, then)
-    check_same_sweep(store, "old", now)
-    check_same_sweep(store, "old", then)
+    check_same_sweep(SweepStore(store, "old"), now)
+    check_same_sweep(SweepStore(store, "old"), then)
     assert then.default_sweep_id != now.default_sweep_id  # as it has been: ids stay
     with pytest.raises(SweepMismatchError, match="scale: 1.0 then, 0.5 now") as caught:
-        check_same_sweep(store, "old", now.model_copy(update={"scale": 0.5}))
+        check_same_sweep(SweepStore(store, "old"), now.model_copy(update={"scale": 0.5}))
     assert "allow_" not in str(caught.value)
 
 
 def test_trials_that_had_begun_may_do_what_is_allowed_now_and_are_no_others(store: ObjectStore) -> None:
     def search_of(sweep: SweepConfig) -> SweepSearch:
-        study = open_study(store, "old", modes=["max"])
+        study = open_study(SweepStore(store, "old"), modes=["max"])
         return SweepSearch(study, sweep, resolve_space(sweep.space), sweep_id="old")
 
     before = search_of(search(HALF))
     ended, running = suggest(before), suggest(before)
-    before.tell(ended["trial_id"], "completed", {"validation_accuracy": 0.5})
+    before.tell(ended["trial_id"], TrialState.COMPLETED, {"validation_accuracy": 0.5})
     after = search_of(search(MEANT))
     assert suggest(after) == {**running, "allow_slow_precision": True}
     assert after.suggest() is None  # both settings of the space have been tried

@@ -21,7 +21,7 @@ from orchestrator.costs.pricing import CORE, Market, Span, find_market
 from orchestrator.errors import ConfigError
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, open_study
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from orchestrator.storage.layout import TEACHERS
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
@@ -109,15 +109,15 @@ def test_a_space_with_an_end_is_priced_as_far_as_it_goes() -> None:
 
 def test_of_a_sweep_that_has_begun_the_rest_is_priced(store: ObjectStore) -> None:
     sweep = sweep_of(TWO, num_trials=6)
-    search = search_on(open_study(store, "a", modes=["max"]), sweep)
+    search = search_on(open_study(SweepStore(store, "a"), modes=["max"]), sweep)
     run(search, trials=1)
-    plan = make_plan(sweep, store=store, sweep_id="a")
+    plan = make_plan(sweep, past=SweepStore(store, "a"))
     assert (plan.costs[-1].kind.trials, plan.ended) == (1, 1)
     assert "1 trial of this sweep has ended: the plan is of the rest" in text(plan)
-    assert make_plan(sweep, store=store, sweep_id="b").costs[-1].kind.trials == 2
-    assert make_plan(sweep, store=store).ended == 0
+    assert make_plan(sweep, past=SweepStore(store, "b")).costs[-1].kind.trials == 2
+    assert make_plan(sweep, past=SweepStore(store, sweep.default_sweep_id)).ended == 0
     run(search)
-    plan = make_plan(sweep, store=store, sweep_id="a")
+    plan = make_plan(sweep, past=SweepStore(store, "a"))
     assert (plan.costs[-1].kind.trials, plan.ended) == (0, 2)
     assert plan.hours == pytest.approx(plan.costs[0].hours), "a teacher is trained"
     assert "All 2 settings of the space have been tried" in text(plan)
@@ -126,11 +126,11 @@ def test_of_a_sweep_that_has_begun_the_rest_is_priced(store: ObjectStore) -> Non
 def test_of_cases_those_that_have_ended_are_not_priced_again(store: ObjectStore) -> None:
     values = {"name": "a", "trial": tiny_settings(), "cases": {"plain": {}, "twice": {"student_steps": 4}}}
     sweep = SweepConfig.model_validate({**values, "seeds": [0, 1, 2]})
-    study = open_study(store, sweep.default_sweep_id, modes=[])
+    study = open_study(SweepStore(store, sweep.default_sweep_id), modes=[])
     for seed in (0, 2):
         ended = {ASSIGNMENT_ATTRIBUTE: {"case": "plain", "seed": seed}}
         study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs=ended))
-    plan = make_plan(sweep, store=store)
+    plan = make_plan(sweep, past=SweepStore(store, sweep.default_sweep_id))
     assert [(cost.kind.name, cost.kind.trials) for cost in plan.costs[1:]] == [("plain", 1), ("twice", 3)]
     assert "2 trials of this sweep have ended" in text(plan)
 
@@ -139,29 +139,34 @@ def test_what_was_spent_counts_against_the_limit(store: ObjectStore) -> None:
     write_search(store, "earlier", trials=3)
     rows = read_trials(store, "earlier").to_pylist()
     for row in rows:
-        ResultWriter(store, "earlier").write_trial(
+        ResultWriter(SweepStore(store, "earlier")).write_trial(
             {**{k: v for k, v in row.items() if k != "sweep_id"}, "gpu_seconds": 12000.0}
         )
     sweep = load_sweep("quickstart", flags={"budget": {"gpu_hours": 12}}).with_resources(gpu=1)
-    study = open_study(store, "earlier", modes=["max"])
+    study = open_study(SweepStore(store, "earlier"), modes=["max"])
     for _ in rows:
         study.add_trial(create_trial(state=TrialState.PRUNED))
     market = Market(machines=(GPU,), prices=PRICES)
-    plan = make_plan(sweep, store=store, sweep_id="earlier", market=market)
+    plan = make_plan(sweep, past=SweepStore(store, "earlier"), market=market)
     assert plan.spent.gpu_hours == pytest.approx(10)
     least = 10 + (plan.gpu_hours or (0, 0))[0]
     sweep = load_sweep("quickstart", flags={"budget": {"gpu_hours": 0.99 * least}}).with_resources(gpu=1)
-    found = text(make_plan(sweep, store=store, sweep_id="earlier", market=market))
+    found = text(make_plan(sweep, past=SweepStore(store, "earlier"), market=market))
     assert "GPU hours, of which 10 are spent, ends it before that." in found
-    assert "before that" not in text(make_plan(sweep, store=store, sweep_id="another", market=market))
+    assert "before that" not in text(make_plan(sweep, past=SweepStore(store, "another"), market=market))
 
 
 def test_a_teacher_that_is_there_is_not_trained_again(store: ObjectStore) -> None:
     sweep = tiny()
-    assert [cost.kind.name for cost in make_plan(sweep, store=store).costs] == ["teacher lenet on digits", "trial"]
+    assert [cost.kind.name for cost in make_plan(sweep, past=SweepStore(store, sweep.default_sweep_id)).costs] == [
+        "teacher lenet on digits",
+        "trial",
+    ]
     config = sweep.configs()[0]
     TeacherRegistry(store.below(TEACHERS)).add(dummy_teacher(config), sweep.teacher_config(config))
-    assert [cost.kind.name for cost in make_plan(sweep, store=store).costs] == ["trial"]
+    assert [cost.kind.name for cost in make_plan(sweep, past=SweepStore(store, sweep.default_sweep_id)).costs] == [
+        "trial"
+    ]
 
 
 def test_money_lies_between_the_cheapest_machine_that_holds_a_trial_and_the_dearest() -> None:
@@ -322,19 +327,27 @@ def test_earlier_trials_of_the_same_kind_tell_better(store: ObjectStore) -> None
         row |= {"pseudo_batches": 140, "training_seconds": 3000.0, "evaluation_seconds": 600.0}
         row |= {"config_student_steps": 10, "config_generator_steps": 1, "gpu_seconds": 3600.0, "cost_usd": dollars}
         del row["sweep_id"]
-        ResultWriter(store, "earlier").write_trial(row)
+        ResultWriter(SweepStore(store, "earlier")).write_trial(row)
     planned = sweep.model_copy(
         update={"num_trials": 10, "teachers": {"lenet": "lenet.pt"}, "scheduler": tiny().scheduler}
     ).with_resources(gpu=1)
-    plan = make_plan(planned, store=store, market=Market(machines=(GPU,), prices=PRICES))
+    plan = make_plan(
+        planned, past=SweepStore(store, planned.default_sweep_id), market=Market(machines=(GPU,), prices=PRICES)
+    )
     assert plan.gpu_hours == pytest.approx((10, 10))
     assert plan_sentences(plan) == [
         "10 trials, 10 GPU hours, 5.00 to 20.00 USD.",
         "Measured by 3 trials of earlier sweeps on gpu.",
     ]
-    elsewhere = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster.yaml"))
+    elsewhere = make_plan(
+        planned, past=SweepStore(store, planned.default_sweep_id), market=find_market(planned, ROOT / "cluster.yaml")
+    )
     assert elsewhere.costs[-1].source == "counted", "other machines take another time"
-    half = make_plan(planned.with_resources(gpu=0.5), store=store, market=Market(machines=(GPU,), prices=PRICES))
+    half = make_plan(
+        planned.with_resources(gpu=0.5),
+        past=SweepStore(store, planned.with_resources(gpu=0.5).default_sweep_id),
+        market=Market(machines=(GPU,), prices=PRICES),
+    )
     assert half.costs[-1].source == "counted", "so do parts of a GPU"
 
 
@@ -345,11 +358,13 @@ def test_trials_that_found_a_share_cost_what_they_held(store: ObjectStore) -> No
     row |= {"pseudo_batches": 140, "training_seconds": 3000.0, "evaluation_seconds": 600.0}
     row |= {"gpu_seconds": 900.0, "cost_usd": None}
     del row["sweep_id"]
-    ResultWriter(store, "earlier").write_trial(row)
+    ResultWriter(SweepStore(store, "earlier")).write_trial(row)
     planned = sweep.model_copy(
         update={"num_trials": 10, "teachers": {"lenet": "lenet.pt"}, "scheduler": tiny().scheduler}
     ).with_resources(gpu="auto")
-    plan = make_plan(planned, store=store, market=Market(machines=(GPU,), prices=PRICES))
+    plan = make_plan(
+        planned, past=SweepStore(store, planned.default_sweep_id), market=Market(machines=(GPU,), prices=PRICES)
+    )
     assert plan.costs[-1].source == "earlier"
     assert plan.hours == pytest.approx((10, 10))
     assert plan.gpu_hours == plan.usd == pytest.approx((2.5, 2.5)), "a dollar an hour"
@@ -361,13 +376,19 @@ def test_trials_on_machines_of_ones_own_tell_of_them(store: ObjectStore) -> None
     row |= {"device": "cpu", "device_name": "EPYC", "hostname": "lab7", "node_type": "lab7", "threads": 1}
     row |= {"pseudo_batches": 140, "training_seconds": 3000.0, "evaluation_seconds": 600.0, "compiled": False}
     del row["sweep_id"]
-    ResultWriter(store, "earlier").write_trial(row)
+    ResultWriter(SweepStore(store, "earlier")).write_trial(row)
     planned = sweep.model_copy(update={"teachers": {"lenet": "lenet.pt"}}).with_resources(gpu=0)
-    plan = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster" / "local.yaml"))
+    plan = make_plan(
+        planned,
+        past=SweepStore(store, planned.default_sweep_id),
+        market=find_market(planned, ROOT / "cluster" / "local.yaml"),
+    )
     assert plan.costs[-1].seconds == pytest.approx((3600, 3600))
     assert "Measured by 1 trial of earlier sweeps on lab7." in text(plan)
     assert "For machines of one's own, trials on every machine count that is known by its host's name." in text(plan)
-    elsewhere = make_plan(planned, store=store, market=find_market(planned, ROOT / "cluster.yaml"))
+    elsewhere = make_plan(
+        planned, past=SweepStore(store, planned.default_sweep_id), market=find_market(planned, ROOT / "cluster.yaml")
+    )
     assert elsewhere.costs[-1].source == "counted"
 
 

@@ -6,11 +6,12 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from orchestrator.config import SweepConfig
+from orchestrator.results import TrialState
 from orchestrator.schedulers.population import explored
-from orchestrator.search.outcomes import EndState
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import SweepStudy, open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.searches import suggest
 from trainables.config import INHERITED_FIELDS
@@ -38,7 +39,9 @@ def search_on(study: SweepStudy) -> SweepSearch:
 def end(search: SweepSearch, suggestion: dict[str, Any], value: float, *, failed: bool = False) -> None:
     done = suggestion["total_pseudo_batches"]
     search.report(suggestion["trial_id"], done, value)
-    state: EndState = "failed" if failed else "completed" if done == 90 else "stopped_early"
+    state: TrialState = (
+        TrialState.FAILED if failed else TrialState.COMPLETED if done == 90 else TrialState.STOPPED_EARLY
+    )
     search.tell(suggestion["trial_id"], state, {"validation_accuracy": value})
 
 
@@ -48,7 +51,7 @@ def settings(suggestion: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_number_of_trials_follows_and_each_has_its_part_of_the_budget(store: ObjectStore) -> None:
     assert SWEEP.num_trials == 12
-    search = search_on(open_study(store, "s", modes=["max"]))
+    search = search_on(open_study(SweepStore(store, "s"), modes=["max"]))
     parts = []
     for _ in range(3):
         generation = [suggest(search) for _ in range(4)]
@@ -63,7 +66,7 @@ def test_the_number_of_trials_follows_and_each_has_its_part_of_the_budget(store:
 
 
 def test_the_worst_take_over_from_the_best_and_explore(store: ObjectStore) -> None:
-    search = search_on(open_study(store, "s", modes=["max"]))
+    search = search_on(open_study(SweepStore(store, "s"), modes=["max"]))
     first = [suggest(search) for _ in range(4)]
     assert first[0]["student_steps"] == 10  # the published settings are in the first generation
     for suggestion, value in zip(first, (0.5, 0.9, 0.1, 0.6), strict=True):
@@ -77,7 +80,7 @@ def test_the_worst_take_over_from_the_best_and_explore(store: ObjectStore) -> No
 
 
 def test_a_failed_member_is_replaced_and_a_failed_generation_begins_anew(store: ObjectStore) -> None:
-    search = search_on(open_study(store, "s", modes=["max"]))
+    search = search_on(open_study(SweepStore(store, "s"), modes=["max"]))
     for number, suggestion in enumerate([suggest(search) for _ in range(4)]):
         end(search, suggestion, 0.1 * number, failed=number == 3)
     second = [suggest(search) for _ in range(4)]
@@ -92,13 +95,13 @@ def test_a_failed_member_is_replaced_and_a_failed_generation_begins_anew(store: 
 def test_what_comes_next_does_not_depend_on_order_or_interruptions(store: ObjectStore) -> None:
     def run(name: str, order: list[int], *, interrupted: bool) -> list[dict[str, Any]]:
         found = []
-        search = search_on(open_study(store, name, modes=["max"]))
+        search = search_on(open_study(SweepStore(store, name), modes=["max"]))
         for generation in range(3):
             if interrupted:
-                search = search_on(open_study(store, name, modes=["max"]))
+                search = search_on(open_study(SweepStore(store, name), modes=["max"]))
             suggestions = [suggest(search) for _ in range(4)]
             if interrupted:  # in mid-generation
-                search = search_on(open_study(store, name, modes=["max"]))
+                search = search_on(open_study(SweepStore(store, name), modes=["max"]))
                 assert [suggest(search) for _ in range(4)] == suggestions
             for member in order:
                 end(search, suggestions[member], ((member * 7 + generation) % 4) / 10)

@@ -8,6 +8,7 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.formatting import duration
 from orchestrator.monitor.live import Progress
+from orchestrator.results import TrialState
 from trainables.config import ZeroShotConfig
 
 
@@ -39,9 +40,9 @@ def test_where_there_is_no_terminal_each_event_is_a_line() -> None:
         view.recovering("t0000", "worker died")
         view.started("t0000", SETTINGS, CONFIG)
         view.reported("t0000", report(100, 0.7))
-        view.ended("t0000", "completed", "")
+        view.ended("t0000", TrialState.COMPLETED, "")
         view.started("t0001", SETTINGS, CONFIG)
-        view.ended("t0001", "failed", "boom")
+        view.ended("t0001", TrialState.FAILED, "boom")
     assert out.getvalue().splitlines() == [
         "t0000 started: student_steps=5, temperature=1.235",
         "t0000 50/100 pseudo batches, validation_accuracy 0.5000",
@@ -67,14 +68,14 @@ def test_in_a_terminal_there_is_a_table_and_no_lines() -> None:
 
 def test_the_best_is_the_best_of_all_sessions_that_used_its_whole_budget_within_the_constraints() -> None:
     view, _ = progress()
-    view.recall("t0000", {"student_steps": 7}, 0.9, state="completed", feasible=True)
-    view.recall("t0001", {"student_steps": 8}, None, state="failed", feasible=True)
-    view.recall("t0003", {"student_steps": 9}, 0.97, state="stopped_early", feasible=True)
-    view.recall("t0004", {"student_steps": 9}, 0.98, state="completed", feasible=False)
+    view.recall("t0000", {"student_steps": 7}, 0.9, state=TrialState.COMPLETED, feasible=True)
+    view.recall("t0001", {"student_steps": 8}, None, state=TrialState.FAILED, feasible=True)
+    view.recall("t0003", {"student_steps": 9}, 0.97, state=TrialState.STOPPED_EARLY, feasible=True)
+    view.recall("t0004", {"student_steps": 9}, 0.98, state=TrialState.COMPLETED, feasible=False)
     view.started("t0002", SETTINGS, CONFIG)
     view.reported("t0002", report(100, 0.95))
     assert view.summary().startswith("4 of 4 trials done; best validation_accuracy 0.9000 (t0000: student_steps=7)")
-    view.ended("t0002", "completed", "")
+    view.ended("t0002", TrialState.COMPLETED, "")
     assert "best validation_accuracy 0.9500 (t0002: student_steps=5, temperature=1.235)" in view.summary()
 
 
@@ -83,7 +84,7 @@ def test_before_one_is_complete_what_leads_is_not_called_best() -> None:
     view.started("t0000", SETTINGS, CONFIG)
     view.reported("t0000", report(50, 0.5))
     assert "leading, at 50% of its budget: validation_accuracy 0.5000 (t0000: " in view.summary()
-    view.ended("t0000", "stopped_early", "")
+    view.ended("t0000", TrialState.STOPPED_EARLY, "")
     assert view.summary().startswith("1 of 4 trials done") and "0.5" not in view.summary()
 
 
@@ -98,7 +99,7 @@ def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.Mon
     clock = [0.0]
     monkeypatch.setattr("orchestrator.monitor.live.time.monotonic", lambda: clock[0])
     view, _ = progress()
-    view.recall("t0000", {}, 0.5, state="completed", feasible=True)
+    view.recall("t0000", {}, 0.5, state=TrialState.COMPLETED, feasible=True)
     assert view.seconds_left() is None
     view.started("t0001", SETTINGS, CONFIG)
     clock[0] = 50
@@ -106,7 +107,7 @@ def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.Mon
     # Half a trial in 50 s; two and a half are left.
     assert view.seconds_left() == pytest.approx(250)
     clock[0] = 100
-    view.ended("t0001", "completed", "")
+    view.ended("t0001", TrialState.COMPLETED, "")
     assert view.seconds_left() == pytest.approx(200)
 
 

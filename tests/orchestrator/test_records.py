@@ -70,9 +70,9 @@ def test_constraints_that_a_version_did_not_know_are_kept() -> None:
 
 def test_a_sweeps_results_are_its_own_and_read_what_came_since(store: ObjectStore) -> None:
     ours = SweepStore(store, "sweep-a")
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     writer.write_trial(trial("t0001", state="failed", error="boom"))
-    ResultWriter(store, "sweep-b").write_trial(trial("t0000"))
+    ResultWriter(SweepStore(store, "sweep-b")).write_trial(trial("t0000"))
     results = SweepResults(ours)
     assert [(one.trial_id, one.state) for one in results.trials()] == [("t0001", TrialState.FAILED)]
     writer.write_trial(trial("t0000"))
@@ -83,7 +83,7 @@ def test_a_sweeps_results_are_its_own_and_read_what_came_since(store: ObjectStor
 
 def test_sessions_come_in_their_order_with_their_config(store: ObjectStore) -> None:
     sweep = load_sweep("quickstart")
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     for event, hours in (("finished", 1), ("started", 0)):
         row = session_row(
             sweep, ["temperature"], number=0, event=event, cpus=2, gpus=0, at=NOW + timedelta(hours=hours)

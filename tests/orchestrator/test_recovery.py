@@ -11,7 +11,7 @@ from orchestrator.results import ResultWriter, read_trials
 from orchestrator.search.recovery import rebuild_study
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import assignment_of, open_study, settings_of_trial
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from search_spaces import resolve_space
 from tests.conftest import make_distiller
 from tests.orchestrator.searches import new_study
@@ -24,7 +24,7 @@ from trainables.storage.object_store import ObjectStore
 def rebuilt(store: ObjectStore, sweep: SweepConfig = SWEEP) -> tuple[optuna.Study, int]:
     domains = {} if sweep.cases else survey_space(resolve_space(SPACE), sweep, forbidden=())
     study = new_study()
-    return study, rebuild_study(study, store, sweep, "sweep-a", domains)
+    return study, rebuild_study(study, SweepStore(store, "sweep-a"), sweep, domains)
 
 
 def described(study: optuna.Study) -> list[Any]:
@@ -55,7 +55,7 @@ def test_ended_trials_come_back_as_they_were(store: ObjectStore) -> None:
     session.recorder.on_trial_complete(0, [], third)
     study, found = rebuilt(store)
     assert found == 3
-    before, after = described(open_study(store, "sweep-a", modes=["max"])), described(study)
+    before, after = described(open_study(SweepStore(store, "sweep-a"), modes=["max"])), described(study)
     assert [trial[1] for trial in before] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     assert after == before
 
@@ -67,7 +67,9 @@ def test_settings_of_a_row_from_before_a_field_are_those_that_a_search_proposes(
     session.recorder.on_trial_complete(0, [], first)
     (row,) = read_trials(store, "sweep-a").to_pylist()
     of_later = {"config_allow_slow_precision": None, "config_cuda_graphs": None}
-    ResultWriter(store, "sweep-a").write_trial({k: v for k, v in (row | of_later).items() if k != "sweep_id"})
+    ResultWriter(SweepStore(store, "sweep-a")).write_trial(
+        {k: v for k, v in (row | of_later).items() if k != "sweep_id"}
+    )
     (trial,) = rebuilt(store)[0].trials
     assert settings_of_trial(trial) == SWEEP.trial_config(trial.params).model_dump()
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.results import ResultWriter
-from orchestrator.search.repair import restore_rows
+from orchestrator.search.recovery import restore_rows
+from orchestrator.storage import SweepStore
 from tests.orchestrator.test_callbacks import SWEEP, Session
 from trainables.storage.object_store import ObjectStore
 
@@ -31,12 +32,12 @@ def comparable(session: Session) -> list[dict[str, object]]:
 def test_truncated_rows_are_written_again_as_they_were(compacted: bool, session: Session) -> None:
     store, before = session.store, comparable(session)
     if compacted:
-        ResultWriter(store, "sweep-a").compact()
+        ResultWriter(SweepStore(store, "sweep-a")).compact()
     (key, *_) = store.keys("results/v1/trials")
     store.write(key, store.read(key)[:-30])
     assert len(session.rows()) == (0 if compacted else 2)
     said: list[str] = []
-    restore_rows(store, session.study, SWEEP, "sweep-a", say=said.append)
+    restore_rows(SweepStore(store, "sweep-a"), session.study, SWEEP, say=said.append)
     after = comparable(session)
     if compacted:  # where no row is left, none says which teacher it was
         for row in (*before, *after):
@@ -46,7 +47,7 @@ def test_truncated_rows_are_written_again_as_they_were(compacted: bool, session:
     assert key in said[0]
     assert "t0000: its row was lost and has been written again" in said[1]
     again: list[str] = []
-    restore_rows(store, session.study, SWEEP, "sweep-a", say=again.append)
+    restore_rows(SweepStore(store, "sweep-a"), session.study, SWEEP, say=again.append)
     assert again == []
 
 
@@ -56,6 +57,6 @@ def test_a_row_whose_report_is_lost_too_is_said_to_be(session: Session) -> None:
         (key, *_) = store.keys(f"results/v1/{table}")
         store.write(key, b"PAR1")
     said: list[str] = []
-    restore_rows(store, session.study, SWEEP, "sweep-a", say=said.append)
+    restore_rows(SweepStore(store, "sweep-a"), session.study, SWEEP, say=said.append)
     assert said[1:] == ["t0000: its row is lost, and its last report too"]
     assert len(session.rows()) == 2

@@ -17,6 +17,7 @@ from orchestrator.reproduction import Judgement, Verdict
 from orchestrator.reproduction.baseline import compare_with_baseline
 from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 from orchestrator.reproduction.verdict import BAND_RULE
+from orchestrator.storage import SweepStore
 from tests.orchestrator.test_cases import write
 from trainables.storage.object_store import ObjectStore
 
@@ -33,7 +34,7 @@ def with_results(store: ObjectStore, sweep: SweepConfig, accuracies: dict[str, l
 
 
 def verdicts(store: ObjectStore, sweep: SweepConfig) -> dict[str, Judgement]:
-    return {judgement.case: judgement for judgement in judge_sweep(store, sweep, "here")}
+    return {judgement.case: judgement for judgement in judge_sweep(SweepStore(store, "here"), sweep)}
 
 
 def test_whole_runs_are_judged_by_the_band(store: ObjectStore) -> None:

@@ -9,8 +9,9 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.commands.rerun import Rerun, rerun_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
-from tests.orchestrator.test_confirm import BOARD, SEARCH
-from tests.orchestrator.test_results import trial
+from orchestrator.results import TrialRecord
+from tests.orchestrator.test_confirm import BOARD, SEARCH, record_of
+from tests.orchestrator.test_records import record
 from trainables.config import ZeroShotConfig
 
 
@@ -19,24 +20,26 @@ def board(**changes: Any) -> Leaderboard:
     return Leaderboard(sweep_id="search-1a2b3c4d", sweep=sweep, searched=BOARD.searched, rows=BOARD.rows)
 
 
+def _without(row: TrialRecord, *fields: str) -> TrialRecord:
+    return replace(row, settings={**row.settings, **dict.fromkeys(fields)})
+
+
 def test_the_trial_runs_again_with_every_setting_that_it_had() -> None:
     sweep_id, sweep, then = rerun_sweep(board(), "t0003")
     assert sweep_id == "search-1a2b3c4d-t0003"
-    assert then["trial_id"] == "t0003"
+    assert then.trial_id == "t0003"
     (config,) = sweep.configs()
-    assert {f"config_{name}": value for name, value in config.model_dump().items()} == {
-        name: value for name, value in then.items() if name.startswith("config_")
-    }
+    assert config == then.config
     assert (sweep.storage.uri, sweep.teacher_recipe) == ("./elsewhere", {"full_data_epochs": 20})
 
 
 def test_fields_that_came_after_the_trial_have_their_defaults() -> None:
-    rows = [{**row, "config_data_free_scores": None, "config_audited": None} for row in BOARD.rows]
+    rows = [_without(row, "data_free_scores", "audited") for row in BOARD.rows]
     earlier = replace(board(), rows=rows)
     (config,) = rerun_sweep(earlier, "t0003")[1].configs()
     assert isinstance(config, ZeroShotConfig)
     assert (config.data_free_scores, config.audited, config.initial_trial) == (False, True, None)
-    rows = [{**row, "config_numerics": None} for row in BOARD.rows]
+    rows = [_without(row, "numerics") for row in BOARD.rows]
     with pytest.raises(ConfigError, match="t0003 is of an earlier version, which computed as numerics=exact does"):
         rerun_sweep(replace(board(), rows=rows), "t0003")
 
@@ -45,9 +48,7 @@ def test_a_trial_of_a_case_runs_again_too() -> None:
     cases = SweepConfig.model_validate(
         {"name": "a", "trial": {"dataset": "digits"}, "cases": {"kd": {"method": "supervised", "images_per_class": 3}}}
     )
-    columns = {f"config_{name}": value for name, value in cases.configs()[0].model_dump().items()}
-    alone = {"config_initial_trial": None}
-    rows = [{"trial_id": "t0000", "trial_number": 0, "state": "completed", **columns, **alone}]
+    rows = [record_of(cases.configs()[0], "t0000")]
     _, sweep, _ = rerun_sweep(Leaderboard(sweep_id="a", sweep=cases, searched=[], rows=rows), "t0000")
     assert sweep.configs() == cases.configs()
 
@@ -60,31 +61,36 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 
 def test_equal_numbers_and_others() -> None:
-    then = trial("t0003", validation_accuracy=0.5)
-    slower = Rerun(sweep_id="a", then=then, now={**then, "training_seconds": 1e6, "hostname": "there"})
+    then = record("t0003", validation_accuracy=0.5)
+    slower = Rerun(
+        sweep_id="a", then=then, now=record("t0003", validation_accuracy=0.5, training_seconds=1e6, hostname="there")
+    )
     assert not slower.different
     assert "bit for bit" in slower.conclusion()
-    measured_now = Rerun(sweep_id="a", then={**then, "data_free_score": None}, now={**then, "data_free_score": 0.5})
+    now = record("t0003", validation_accuracy=0.5, data_free_score=0.5)
+    measured_now = Rerun(sweep_id="a", then=record("t0003", validation_accuracy=0.5, data_free_score=None), now=now)
     assert not measured_now.different
-    other = Rerun(sweep_id="a", then=then, now={**then, "validation_accuracy": 0.6, "threads": 2})
+    other = Rerun(sweep_id="a", then=then, now=record("t0003", validation_accuracy=0.6, threads=2))
     assert other.different == {"validation_accuracy": (0.5, 0.6)}
     assert "validation_accuracy: 0.5 then, 0.6 now" in other.conclusion()
     assert "threads 1 then, 2 now" in other.conclusion()
 
 
 def test_of_a_stopped_trial_the_part_that_ran_is_compared() -> None:
-    then = trial("t0003", pseudo_batches=70, state="stopped_early")
-    same = Rerun(sweep_id="a", then=then, now={**then, "trial_id": "t0000"})
+    then = record("t0003", pseudo_batches=70, state="stopped_early")
+    same = Rerun(sweep_id="a", then=then, now=replace(then, trial_id="t0000"))
     assert same.different == {}
     assert same.conclusion().endswith("bit for bit, up to where it was stopped (70 pseudo batches).")
 
 
 def test_whether_a_trial_fails_again_is_said() -> None:
-    fine = trial("t0003")
-    failed = trial("t0003", state="failed", error="OSError: no route", validation_accuracy=None)
-    again = Rerun(sweep_id="a", then=failed, now={**failed, "validation_accuracy": 0.5})
+    fine = record("t0003")
+    failed = record("t0003", state="failed", error="OSError: no route", validation_accuracy=None)
+    again = Rerun(
+        sweep_id="a", then=failed, now=replace(failed, metrics={**failed.metrics, "validation_accuracy": 0.5})
+    )
     assert (again.different, again.conclusion()) == ({}, "It failed again: OSError: no route")
-    otherwise = Rerun(sweep_id="a", then=failed, now={**failed, "error": "ValueError: no"})
+    otherwise = Rerun(sweep_id="a", then=failed, now=replace(failed, error="ValueError: no"))
     assert otherwise.conclusion() == "It failed again: ValueError: no\nThen: OSError: no route"
     mended = Rerun(sweep_id="a", then=failed, now=fine)
     assert mended.different == {"state": ("failed", "completed")}

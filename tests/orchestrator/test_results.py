@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator.results import ResultReader, ResultWriter, read_reports, read_sweeps, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
+from orchestrator.storage import SweepStore
 from trainables.config import ZeroShotConfig, config_classes
 from trainables.metrics import METRICS
 from trainables.storage.filesystems import LocalFilesystem
@@ -86,7 +87,7 @@ states = st.sampled_from(["completed", "stopped_early", "diverged", "failed"])
 )
 def test_what_is_written_is_read(rows: dict[int, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
     store = ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path_factory.mktemp("store")))
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     written = {f"t{number:04d}": trial(f"t{number:04d}", **row) for number, row in rows.items()}
     for row in written.values():
         writer.write_trial(row)
@@ -106,19 +107,19 @@ def test_a_trial_that_never_reported_is_a_row(store: ObjectStore) -> None:
     row = {
         key: value for key, value in trial(state="failed", error="boom").items() if key not in {m.name for m in METRICS}
     }
-    ResultWriter(store, "sweep-a").write_trial(row | {"objective": None})
+    ResultWriter(SweepStore(store, "sweep-a")).write_trial(row | {"objective": None})
     (read,) = read_trials(store).to_pylist()
     assert (read["state"], read["error"], read["objective"], read["pseudo_batches"]) == ("failed", "boom", None, None)
 
 
 def test_an_unknown_column_is_an_error(store: ObjectStore) -> None:
     with pytest.raises(ValueError, match="no such columns: accuracy"):
-        ResultWriter(store, "sweep-a").write_report(report(accuracy=1.0))
+        ResultWriter(SweepStore(store, "sweep-a")).write_report(report(accuracy=1.0))
     assert store.keys("") == []
 
 
 def test_rows_written_again_are_read_once_and_compaction_heals_a_crash(store: ObjectStore) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     for done in (10, 20):
         writer.write_report(report(pseudo_batches=done))
     writer.write_report(report(pseudo_batches=20))
@@ -136,7 +137,7 @@ def test_rows_written_again_are_read_once_and_compaction_heals_a_crash(store: Ob
 def test_to_gather_rows_their_writer_fetches_only_what_others_wrote(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    earlier, writer = ResultWriter(store, "sweep-a"), ResultWriter(store, "sweep-a")
+    earlier, writer = ResultWriter(SweepStore(store, "sweep-a")), ResultWriter(SweepStore(store, "sweep-a"))
     for done in (10, 20):
         earlier.write_report(report(pseudo_batches=done, threads=1))
     for done in (20, 30, 40):
@@ -160,7 +161,7 @@ def test_to_gather_rows_their_writer_fetches_only_what_others_wrote(
 def test_rows_whose_writing_came_to_no_answer_are_looked_up(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     for done in (10, 20):
         writer.write_report(report(pseudo_batches=done, threads=1))
     write = store.write
@@ -179,7 +180,7 @@ def test_rows_whose_writing_came_to_no_answer_are_looked_up(
 
 @pytest.mark.parametrize("first", [31, 32, 33])
 def test_dozens_of_rows_are_gathered_with_the_last_word_on_each(store: ObjectStore, first: int) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     written = [*range(first), 0, first - 1, *range(first, first + 3)]
     for place, done in enumerate(written):
         writer.write_report(report(pseudo_batches=done, threads=place))
@@ -190,7 +191,7 @@ def test_dozens_of_rows_are_gathered_with_the_last_word_on_each(store: ObjectSto
 
 
 def test_of_two_rows_of_a_trial_the_newer_counts(store: ObjectStore) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     writer.write_trial(trial("t0000", state="failed"))
     writer.write_trial(trial("t0001"))
     writer.compact()
@@ -199,8 +200,8 @@ def test_of_two_rows_of_a_trial_the_newer_counts(store: ObjectStore) -> None:
 
 
 def test_a_reader_follows_what_comes_changes_and_goes(store: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
-    ResultWriter(store, "sweep-b").write_trial(trial("t0000"))
-    writer = ResultWriter(store, "sweep-a")
+    ResultWriter(SweepStore(store, "sweep-b")).write_trial(trial("t0000"))
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     writer.write_trial(trial("t0000", state="failed", error="a long story of what went wrong, and why"))
     reader = ResultReader(store)
     assert read_trials(reader, "sweep-a")["state"].to_pylist() == ["failed"]
@@ -217,7 +218,7 @@ def test_a_reader_follows_what_comes_changes_and_goes(store: ObjectStore, caplog
 
 
 def test_descriptions_are_in_what_is_read_and_in_what_is_gathered(store: ObjectStore) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     for done in (10, 20):
         writer.write_report(report(pseudo_batches=done))
     assert max(store.sizes("results").values()) < 12_000, "a row of 52 values"
@@ -229,7 +230,7 @@ def test_descriptions_are_in_what_is_read_and_in_what_is_gathered(store: ObjectS
 
 
 def test_an_object_that_does_not_fit_takes_no_other_with_it(store: ObjectStore) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     for done in (10, 20, 30):
         writer.write_report(report(pseudo_batches=done, hostname="here"))
     odd = pa.table({"trial_id": ["t0000", "t0000"], "student_updates": ["40", "forty"]})
@@ -248,7 +249,7 @@ def test_an_object_that_does_not_fit_takes_no_other_with_it(store: ObjectStore) 
 
 def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:
     for sweep_id in ("sweep-b", "sweep-a", "x00012345"):
-        ResultWriter(store, sweep_id).write_trial(trial())
+        ResultWriter(SweepStore(store, sweep_id)).write_trial(trial())
     assert read_trials(store)["sweep_id"].to_pylist() == ["sweep-a", "sweep-b", "x00012345"]
     assert read_trials(store, "sweep-b")["sweep_id"].to_pylist() == ["sweep-b"]
     assert len(read_trials(store, "sweep-c")) == 0
@@ -256,7 +257,7 @@ def test_sweeps_are_kept_apart_and_read_together(store: ObjectStore) -> None:
 
 
 def test_sessions_are_read_in_order(store: ObjectStore) -> None:
-    writer = ResultWriter(store, "sweep-a")
+    writer = ResultWriter(SweepStore(store, "sweep-a"))
     base = {"config_json": "{}", "objective": "x", "searched_json": "[]", "cpus": 1.0, "gpus": 0.0}
     for minute, (session, event) in enumerate([(0, "started"), (0, "interrupted"), (1, "started"), (1, "finished")]):
         writer.write_session({**base, "session": session, "event": event, "at": NOW + timedelta(minutes=minute)})
@@ -266,7 +267,7 @@ def test_sessions_are_read_in_order(store: ObjectStore) -> None:
 @pytest.fixture
 def two_sweeps(store: ObjectStore) -> Path:
     """Two sweeps with different searched fields; one compacted, one not, one with a missing value and a NaN."""
-    first, second = ResultWriter(store, "sweep-a"), ResultWriter(store, "sweep-b")
+    first, second = ResultWriter(SweepStore(store, "sweep-a")), ResultWriter(SweepStore(store, "sweep-b"))
     for number, steps in enumerate((5, 10, 10)):
         first.write_trial(trial(f"t{number:04d}", config_student_steps=steps, validation_accuracy=0.1 * number))
     first.compact()

@@ -9,11 +9,12 @@ from optuna.search_space import IntersectionSearchSpace
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.results import TrialState
 from orchestrator.samplers.base import SamplerConfig
 from orchestrator.samplers.registry import SAMPLERS
-from orchestrator.search.outcomes import EndState
 from orchestrator.search.study import SweepStudy, open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.sampler_blocks import sampler_block
 from tests.orchestrator.searches import suggest
@@ -48,7 +49,7 @@ def run(study: SweepStudy, config: SamplerConfig, trials: int, num_trials: int =
         settings = {field: suggestion[field] for field in SPACE}
         asked.append(settings)
         value = 1 - abs(settings["student_steps"] - 12) / 40 - abs(settings["temperature"] - 3) / 16
-        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": value})
+        search.tell(suggestion["trial_id"], TrialState.COMPLETED, {"validation_accuracy": value})
     return asked
 
 
@@ -57,10 +58,10 @@ def test_every_sampler_begins_with_the_published_settings_and_proposes_the_same_
     name: str, store: ObjectStore
 ) -> None:
     config = sampler_config(name)
-    whole = run(open_study(store, "sweep-whole", modes=["max"]), config, 7)
-    begun = run(open_study(store, "sweep-parts", modes=["max"]), config, 4)
+    whole = run(open_study(SweepStore(store, "sweep-whole"), modes=["max"]), config, 7)
+    begun = run(open_study(SweepStore(store, "sweep-parts"), modes=["max"]), config, 4)
     continued = run(
-        open_study(store, "sweep-parts", modes=["max"]), config, 3
+        open_study(SweepStore(store, "sweep-parts"), modes=["max"]), config, 3
     )  # by a new process, as far as it can tell
     assert whole[0] == {"student_steps": 10, "temperature": 1.0}
     assert begun + continued == whole
@@ -84,7 +85,7 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
 
     def proposed(sweep_id: str) -> tuple[list[tuple[object, ...]], int]:
         """Settings of trials of which two run at a time, ending in another order and in every way."""
-        study = open_study(store, sweep_id, modes=["max"])
+        study = open_study(SweepStore(store, sweep_id), modes=["max"])
         search = SweepSearch(study, sweep, resolve_space(SPACE), sweep_id=sweep_id)
         running, asked, memories = [], [], []
         for number in range(24):
@@ -95,7 +96,13 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
             if len(running) == 2:
                 ended = running.pop(number % 3 == 0)
                 search.report(ended["trial_id"], 9, ended["temperature"] / 9)
-                state: EndState = ("completed", "stopped_early", "completed", "failed", "diverged")[number % 5]
+                state: TrialState = (
+                    TrialState.COMPLETED,
+                    TrialState.STOPPED_EARLY,
+                    TrialState.COMPLETED,
+                    TrialState.FAILED,
+                    TrialState.DIVERGED,
+                )[number % 5]
                 search.tell(ended["trial_id"], state, {"validation_accuracy": ended["temperature"] / 9})
         return asked, len({id(memory) for memory in memories})
 
@@ -107,7 +114,7 @@ def test_what_trials_share_is_found_out_once_and_moves_no_proposal(
 
 
 def test_a_grid_is_gone_through_once(store: ObjectStore) -> None:
-    asked = run(open_study(store, "sweep-a", modes=["max"]), sampler_config("grid"), 7)
+    asked = run(open_study(SweepStore(store, "sweep-a"), modes=["max"]), sampler_config("grid"), 7)
     assert [tuple(settings.values()) for settings in asked[1:]] == list(product(*GRID.values()))
 
 
@@ -152,6 +159,6 @@ def test_a_grid_belongs_to_the_grid(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["tpe", "gp", "cmaes"])
 def test_samplers_with_a_model_find_the_better_half(name: str, store: ObjectStore) -> None:
-    asked = run(open_study(store, "sweep-a", modes=["max"]), sampler_config(name), 24, num_trials=24)
+    asked = run(open_study(SweepStore(store, "sweep-a"), modes=["max"]), sampler_config(name), 24, num_trials=24)
     early, late = ([abs(settings["student_steps"] - 12) for settings in part] for part in (asked[1:8], asked[-7:]))
     assert sum(late) < sum(early)

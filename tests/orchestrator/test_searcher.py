@@ -5,14 +5,16 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
+from orchestrator.results import TrialState
 from orchestrator.samplers.random import Random
 from orchestrator.search.space import published_settings, survey_space
 from orchestrator.search.study import SweepStudy, ended_trials, open_study, past_reports
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 from tests.orchestrator.sampler_blocks import sampler_block
@@ -27,7 +29,7 @@ RANDOM = Random()
 
 
 def study_in(store: ObjectStore) -> SweepStudy:
-    return open_study(store, "sweep-a", modes=["max"])
+    return open_study(SweepStore(store, "sweep-a"), modes=["max"])
 
 
 def search_on(study: SweepStudy, **changes: Any) -> SweepSearch:
@@ -60,7 +62,7 @@ def test_a_suggestion_is_a_whole_config_and_the_number_of_trials_is_kept(store: 
     assert all(s.keys() == {"trial_id", "case", *ZeroShotConfig.model_fields} for s in suggestions)
     for suggestion in suggestions:
         assert search.suggest() is None  # one that runs may have to be run again
-        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.5})
+        search.tell(suggestion["trial_id"], TrialState.COMPLETED, {"validation_accuracy": 0.5})
     assert search.suggest() is None and not search.running
 
 
@@ -73,16 +75,16 @@ def test_ends_are_told_as_they_are(store: ObjectStore) -> None:
         search.report(key, 10, 0.5)
         search.report(key, 10, 0.7)  # again after a recovery: the first counts
     search.report("t0000", 20, 0.6)
-    search.tell("t0000", "completed", {"validation_accuracy": 0.6})
-    search.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
-    search.tell("t0002", "diverged", {"validation_accuracy": float("nan")})
-    search.tell("t0003", "failed", {})
+    search.tell("t0000", TrialState.COMPLETED, {"validation_accuracy": 0.6})
+    search.tell("t0001", TrialState.STOPPED_EARLY, {"validation_accuracy": 0.5})
+    search.tell("t0002", TrialState.DIVERGED, {"validation_accuracy": float("nan")})
+    search.tell("t0003", TrialState.FAILED, {})
     trials = study_in(store).trials
     assert [trial.state for trial in trials] == [
-        TrialState.COMPLETE,
-        TrialState.PRUNED,
-        TrialState.FAIL,
-        TrialState.FAIL,
+        OptunaState.COMPLETE,
+        OptunaState.PRUNED,
+        OptunaState.FAIL,
+        OptunaState.FAIL,
     ]
     assert trials[0].value == 0.6
     assert trials[0].intermediate_values == {10: 0.5, 20: 0.6}
@@ -96,9 +98,9 @@ def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: Object
     search = search_on(study_in(store), **sweep)
     for _ in range(3):
         suggest(search)
-    search.tell("t0000", "completed", {"validation_accuracy": 0.6, "training_flops": 90})
-    search.tell("t0001", "completed", {"validation_accuracy": 0.4, "training_flops": 130})
-    search.tell("t0002", "completed", {"validation_accuracy": 0.9, "training_flops": None})
+    search.tell("t0000", TrialState.COMPLETED, {"validation_accuracy": 0.6, "training_flops": 90})
+    search.tell("t0001", TrialState.COMPLETED, {"validation_accuracy": 0.4, "training_flops": 130})
+    search.tell("t0002", TrialState.COMPLETED, {"validation_accuracy": 0.9, "training_flops": None})
     first, second, third = (trial.constraints for trial in study_in(store).trials)
     assert first["training_flops"] == -10 and first["validation_accuracy"] < 0
     assert second["training_flops"] == 30 and second["validation_accuracy"] == pytest.approx(0.1)
@@ -107,7 +109,7 @@ def test_a_trial_outside_of_the_constraints_is_told_to_the_sampler(store: Object
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "qmc", "random"])
 def test_several_objectives_go_together_with_early_stopping(sampler: str, store: ObjectStore) -> None:
-    study = open_study(store, "several", modes=["max", "min"])
+    study = open_study(SweepStore(store, "several"), modes=["max", "min"])
     several = {"further_objectives": {"training_flops": "min"}, "sampler": sampler_block(sampler)}
     search = search_on(study, num_trials=9, **several)
     for number in range(9):
@@ -115,12 +117,12 @@ def test_several_objectives_go_together_with_early_stopping(sampler: str, store:
         search.report(key, 10, 0.1 * number)
         report = {"validation_accuracy": 0.1 * number, "training_flops": 1e9 * number}
         if number % 3 == 2:
-            search.tell(key, "stopped_early", report, share=0.25)
+            search.tell(key, TrialState.STOPPED_EARLY, report, share=0.25)
         else:
-            search.tell(key, "completed", report)
-    trials = open_study(store, "several", modes=["max", "min"]).trials
+            search.tell(key, TrialState.COMPLETED, report)
+    trials = open_study(SweepStore(store, "several"), modes=["max", "min"]).trials
     assert [trial.values for trial in trials[:3]] == [[0.0, 0.0], [0.1, 1e9], None]
-    assert trials[2].state is TrialState.PRUNED
+    assert trials[2].state is OptunaState.PRUNED
     assert trials[2].intermediate_values == {10: 0.2}
     assert trials[2].constraints == {"unused_budget": 0.75}
     assert len(study.best_trials) == 6  # more accuracy costs more here, so none is beaten
@@ -130,13 +132,13 @@ def test_a_later_session_first_continues_what_was_running_with_the_same_settings
     first = search_on(study_in(store))
     before = [suggest(first) for _ in range(3)]
     first.report("t0001", 10, 0.5)
-    first.tell("t0001", "stopped_early", {"validation_accuracy": 0.5})
+    first.tell("t0001", TrialState.STOPPED_EARLY, {"validation_accuracy": 0.5})
     # The driver dies here; a new one reads the study from storage.
     second = search_on(study_in(store))
     assert [suggest(second) for _ in range(2)] == [before[0], before[2]]
     assert suggest(second)["trial_id"] == "t0003"
     assert second.suggest() is None
-    second.tell("t0000", "completed", {"validation_accuracy": 0.9})
+    second.tell("t0000", TrialState.COMPLETED, {"validation_accuracy": 0.9})
     assert study_in(store).trials[0].value == 0.9
 
 
@@ -158,7 +160,7 @@ def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
                 search = search_on(SweepStudy("study", study.storage), num_trials=14)
             suggestions.append(suggest(search))
             made_up = 1 / (1 + suggestions[-1]["temperature"])
-            search.tell(suggestions[-1]["trial_id"], "completed", {"validation_accuracy": made_up})
+            search.tell(suggestions[-1]["trial_id"], TrialState.COMPLETED, {"validation_accuracy": made_up})
         return suggestions
 
     studies = [new_study() for _ in range(2)]
@@ -168,7 +170,7 @@ def test_suggestions_do_not_depend_on_interruptions(store: ObjectStore) -> None:
 def test_more_trials_extend_a_sweep(store: ObjectStore) -> None:
     first = search_on(study_in(store), num_trials=1)
     suggest(first)
-    first.tell("t0000", "completed", {"validation_accuracy": 0.5})
+    first.tell("t0000", TrialState.COMPLETED, {"validation_accuracy": 0.5})
     assert first.suggest() is None and not first.running
     assert suggest(search_on(study_in(store), num_trials=2))["trial_id"] == "t0001"
 

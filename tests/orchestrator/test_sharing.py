@@ -22,6 +22,7 @@ from orchestrator.run import gpu_sharing_measurement as neighbours
 from orchestrator.run.gpu_sharing import Neighbours, Sharing, SharingError, measure_sharing
 from orchestrator.run.gpu_sharing_measurement import Gpu, settle_sharing
 from orchestrator.run.session import Driver
+from orchestrator.storage import SweepStore
 from tests.conftest import tiny_settings
 from trainables.profiling.gpu_process import Beginning
 from trainables.storage.object_store import ObjectStore
@@ -153,10 +154,18 @@ class Cluster:
         capacity = Capacity(fixed=[NodeType(count=machines, cpus=cores, gpus=1)])
         session = RaySession(cpus=cores, gpus=machines, capacity=capacity, hosts=machines, folder=Path("unused"))
         found, each = settle_sharing(
-            sweep, session, store=self.store, sweep_id="s", trials=trials, say=self.said.append
+            sweep, session, sweep_store=SweepStore(self.store, "s"), trials=trials, say=self.said.append
         )
-        row = session_row(sweep, [], number=len(self.said), event="started", cpus=1, gpus=1, sharing=found)
-        ResultWriter(self.store, "s").write_session(row)
+        row = session_row(
+            sweep,
+            [],
+            number=len(self.said),
+            event="started",
+            cpus=1,
+            gpus=1,
+            sharing_json=found.model_dump_json() if found else None,
+        )
+        ResultWriter(SweepStore(self.store, "s")).write_session(row)
         return each
 
 

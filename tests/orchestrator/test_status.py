@@ -19,15 +19,14 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import sparkline
 from orchestrator.monitor.live import Progress
 from orchestrator.monitor.status import Status, SweepWatch
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.distinct import ended_of_all, trials_in_all
-from orchestrator.search.outcomes import EndState
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.workload import Agenda
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
@@ -45,14 +44,14 @@ def text_of(status: Status) -> str:
 
 def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
-    status = SweepWatch(store, "search-a").look(now=NOW + timedelta(hours=3))
+    status = SweepWatch(SweepStore(store, "search-a")).look(now=NOW + timedelta(hours=3))
     assert status.over
     text = text_of(status)
     assert "search-a: finished 2.0 h ago" in text.splitlines()[0]
     assert "8 completed, 16 stopped early, 24 trials an hour" in text
-    best = read_leaderboard(store, "search-a").best
+    best = read_leaderboard(SweepStore(store, "search-a")).best
     assert best is not None
-    assert f"24 of 24 trials done; best validation_accuracy {best['objective']:.4f} ({best['trial_id']}: " in text
+    assert f"24 of 24 trials done; best validation_accuracy {best.objective:.4f} ({best.trial_id}: " in text
     assert "left" not in text
 
 
@@ -60,29 +59,29 @@ def test_a_trial_that_was_stopped_or_is_out_of_bounds_is_best_neither_here_nor_o
     store: ObjectStore,
 ) -> None:
     write_search(store, "search-a", trials=3)
-    best = read_leaderboard(store, "search-a").best
+    best = read_leaderboard(SweepStore(store, "search-a")).best
     assert best is not None
-    writer = ResultWriter(store, "search-a")
+    writer = ResultWriter(SweepStore(store, "search-a"))
     others: list[dict[str, Any]] = [{"state": "stopped_early"}, {"feasible": False}]
     for number, changes in enumerate(others, start=3):
         row = trial(f"t000{number}", validation_accuracy=0.999, objective=0.999, **changes)
         writer.write_trial(row)
         writer.write_report(report(f"t000{number}", 140, reported_at=NOW, validation_accuracy=0.999))
-    view = SweepWatch(store, "search-a").look(now=NOW).view
+    view = SweepWatch(SweepStore(store, "search-a")).look(now=NOW).view
     view.trials["t0004"].feasible = False  # as its constraint would have it
-    assert view.best == best["trial_id"]
-    board = read_leaderboard(store, "search-a")
-    assert board.best is not None and board.best["trial_id"] == view.best
+    assert view.best == best.trial_id
+    board = read_leaderboard(SweepStore(store, "search-a"))
+    assert board.best is not None and board.best.trial_id == view.best
 
 
 def running_sweep(store: ObjectStore) -> SweepSearch:
     """Two trials that its study has begun; the first has reported half of its budget."""
     sweep = load_sweep("quickstart")
     search = SweepSearch(
-        open_study(store, "search-b", modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
+        open_study(SweepStore(store, "search-b"), modes=["max"]), sweep, resolve_space(sweep.space), sweep_id="search-b"
     )
     assert search.suggest() and search.suggest()
-    writer = ResultWriter(store, "search-b")
+    writer = ResultWriter(SweepStore(store, "search-b"))
     row = session_row(sweep, ["student_steps", "temperature"], number=0, event="started", cpus=2, gpus=0)
     writer.write_session(row | {"at": NOW})
     healthy = {"student_in_train_mode": True, "measured_teacher_accuracy": 0.9}
@@ -96,7 +95,7 @@ def running_sweep(store: ObjectStore) -> SweepSearch:
 def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStore) -> None:
     running_sweep(store)
     before = store.keys("")
-    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(seconds=100))
+    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(seconds=100))
     assert (status.state, status.elapsed, status.over) == ("running", 100, False)
     view = status.view
     assert {key: (trial.state, trial.share) for key, trial in view.trials.items()} == {
@@ -124,23 +123,30 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     fixed = {name: value for name, value in tiny_settings().items() if name not in space}
     settings = {"name": "few", "trial": fixed, "num_trials": 50, "sampler": {"name": "random"}}
     sweep = SweepConfig.model_validate({**settings, "space": space})
-    study, writer = open_study(store, "few", modes=["max"]), ResultWriter(store, "few")
+    study, writer = open_study(SweepStore(store, "few"), modes=["max"]), ResultWriter(SweepStore(store, "few"))
     writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
     search = SweepSearch(study, sweep, resolve_space(space), sweep_id="few")
     agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
     progress = Progress(console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: agenda.total)
 
     def totals() -> set[int]:
-        status = SweepWatch(store, "few").look(now=NOW)
+        status = SweepWatch(SweepStore(store, "few")).look(now=NOW)
         return {
             agenda.total,
             progress.view.num_trials,
-            trials_in_all(read_leaderboard(store, "few")),
+            trials_in_all(read_leaderboard(SweepStore(store, "few"))),
             status.view.num_trials,
         }
 
     counted = [totals()]
-    ends: list[EndState] = ["completed", "failed", "failed", "diverged", "failed", "completed"]
+    ends: list[TrialState] = [
+        TrialState.COMPLETED,
+        TrialState.FAILED,
+        TrialState.FAILED,
+        TrialState.DIVERGED,
+        TrialState.FAILED,
+        TrialState.COMPLETED,
+    ]
     for number, state in enumerate(ends):
         config = suggest(search)
         counted.append(totals())
@@ -151,7 +157,7 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
         counted.append(totals())
     assert counted == [{4}] * 4 + [{5}] * 2 + [{6}] * 7
     assert search.suggest() is None and not search.running
-    assert ended_of_all(read_leaderboard(store, "few")) == "6 of 6"
+    assert ended_of_all(read_leaderboard(SweepStore(store, "few"))) == "6 of 6"
 
 
 @dataclass
@@ -188,7 +194,7 @@ def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     bucket = CountingBucket()
     store = ObjectStore(filesystem=bucket, root=str(tmp_path))
     search = running_sweep(store)
-    watch = SweepWatch(store, "search-b")
+    watch = SweepWatch(SweepStore(store, "search-b"))
     bucket.reads.clear()
 
     first = watch.look(now=NOW)
@@ -198,7 +204,7 @@ def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     assert bucket.reads == []
 
     assert search.suggest()
-    writer = ResultWriter(store, "search-b")
+    writer = ResultWriter(SweepStore(store, "search-b"))
     writer.write_report(report("t0001", 35, reported_at=NOW, validation_accuracy=0.1))
     before = set(bucket.reads)
     later = watch.look(now=NOW)
@@ -206,12 +212,16 @@ def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     assert (later.view.trials["t0001"].share, later.view.trials["t0002"].state) == (0.25, "running")
 
     writer.compact()
-    assert text_of(watch.look(now=NOW)) == text_of(later) == text_of(SweepWatch(store, "search-b").look(now=NOW))
+    assert (
+        text_of(watch.look(now=NOW))
+        == text_of(later)
+        == text_of(SweepWatch(SweepStore(store, "search-b")).look(now=NOW))
+    )
 
 
 def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectStore) -> None:
     running_sweep(store)
-    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(hours=2))
+    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(hours=2))
     assert status.state == "silent"
     assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
 
@@ -220,8 +230,8 @@ def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectSt
 def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: str) -> None:
     running_sweep(store)
     row = session_row(load_sweep("quickstart"), [], number=0, event=event, cpus=2, gpus=0)
-    ResultWriter(store, "search-b").write_session(row | {"at": NOW + timedelta(minutes=5)})
-    status = SweepWatch(store, "search-b").look(now=NOW + timedelta(minutes=15))
+    ResultWriter(SweepStore(store, "search-b")).write_session(row | {"at": NOW + timedelta(minutes=5)})
+    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(minutes=15))
     assert status.over and status.elapsed == 300
     assert event in text_of(status) and "10 min ago" in text_of(status)
     assert "goes on with it" in text_of(status)
@@ -231,8 +241,8 @@ def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
     for number, lost in enumerate(({"machine gone": 2}, {"machine gone": 1, "process died": 1}), start=3):
         row = trial(f"t000{number}", recoveries=sum(lost.values()), recovery_causes_json=json.dumps(lost))
-        ResultWriter(store, "search-a").write_trial(row)
-    text = text_of(SweepWatch(store, "search-a").look(now=NOW + timedelta(hours=3)))
+        ResultWriter(SweepStore(store, "search-a")).write_trial(row)
+    text = text_of(SweepWatch(SweepStore(store, "search-a")).look(now=NOW + timedelta(hours=3)))
     assert "trials were continued after: machine gone (3 times); process died" in text
 
 
@@ -242,7 +252,7 @@ def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) 
     assert result.exit_code == 0, result.output
     assert "3 of 3 trials done" in result.output
     with pytest.raises(SweepNotFoundError, match="no sweep search-b"):
-        SweepWatch(store, "search-b").look()
+        SweepWatch(SweepStore(store, "search-b")).look()
     assert layout.study_folder("search-a") not in " ".join(store.keys("studies"))
 
 

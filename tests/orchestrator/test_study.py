@@ -10,6 +10,7 @@ from optuna.storages import JournalStorage
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.search.journal import BatchedJournal, ObjectJournal
 from orchestrator.search.study import SweepStudy, open_study, watched_storage
+from orchestrator.storage import SweepStore
 from trainables.storage.object_store import ObjectStore
 
 Open = Callable[[], optuna.Study]
@@ -19,7 +20,7 @@ Open = Callable[[], optuna.Study]
 def open_again(request: pytest.FixtureRequest, store: ObjectStore) -> Open:
     """Each journal opens its study anew at each call, as a new process would."""
     if request.param == "one file":
-        return lambda: open_study(store, "sweep-a", modes=["min"])
+        return lambda: open_study(SweepStore(store, "sweep-a"), modes=["min"])
     return lambda: optuna.create_study(
         storage=JournalStorage(BatchedJournal(ObjectJournal(store))),
         study_name="sweep-a",
@@ -70,17 +71,17 @@ def test_whoever_watches_sees_a_sweep_go_on(store: ObjectStore) -> None:
 
 
 def test_a_sweep_without_a_study_cannot_be_watched(store: ObjectStore) -> None:
-    open_study(store, "sweep-a", modes=["max"]).ask()
-    watched = optuna.load_study(storage=watched_storage(store, "sweep-a"), study_name="sweep-a")
+    open_study(SweepStore(store, "sweep-a"), modes=["max"]).ask()
+    watched = optuna.load_study(storage=watched_storage(SweepStore(store, "sweep-a")), study_name="sweep-a")
     assert len(watched.trials) == 1
     with pytest.raises(SweepNotFoundError, match="no study of sweep-b"):
-        watched_storage(store, "sweep-b")
+        watched_storage(SweepStore(store, "sweep-b"))
 
 
 def test_whoever_watches_changes_nothing(store: ObjectStore) -> None:
-    running = open_study(store, "sweep-a", modes=["max"])
+    running = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     first = running.ask()
-    watched = optuna.load_study(storage=watched_storage(store, "sweep-a"), study_name="sweep-a")
+    watched = optuna.load_study(storage=watched_storage(SweepStore(store, "sweep-a")), study_name="sweep-a")
     for change in (
         lambda: watched.tell(0, 0.5),
         lambda: watched.set_user_attr("note", "a lucky one"),
@@ -89,26 +90,26 @@ def test_whoever_watches_changes_nothing(store: ObjectStore) -> None:
         with pytest.raises(PermissionError, match="the study of sweep-a is read only here"):
             change()
     running.tell(first, 0.7)
-    for seen in (watched, open_study(store, "sweep-a", modes=["max"])):
+    for seen in (watched, open_study(SweepStore(store, "sweep-a"), modes=["max"])):
         assert [trial.value for trial in seen.trials] == [0.7]
         assert seen.user_attrs == {}
 
 
 def test_sweeps_do_not_share_a_study(store: ObjectStore) -> None:
-    open_study(store, "sweep-a", modes=["max"]).ask()
-    assert not open_study(store, "sweep-b", modes=["max"]).trials
+    open_study(SweepStore(store, "sweep-a"), modes=["max"]).ask()
+    assert not open_study(SweepStore(store, "sweep-b"), modes=["max"]).trials
 
 
 @pytest.mark.parametrize("cut", [1, 5])
 def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore) -> None:
-    study = open_study(store, "sweep-a", modes=["max"])
+    study = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     study.tell(study.ask(), 0.5)
     study.ask()
     journal = Path(store.path("studies/sweep-a/journal.log"))
     journal.write_bytes(journal.read_bytes()[:-cut])
-    again = open_study(store, "sweep-a", modes=["max"])
+    again = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     again.tell(again.ask(), 0.7)
-    final = open_study(store, "sweep-a", modes=["max"])
+    final = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
 
 

@@ -33,7 +33,7 @@ from orchestrator.monitor.status import SweepWatch
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.search.distinct import ended_of_all
 from orchestrator.search.study import open_study
-from orchestrator.storage import find_storage, layout
+from orchestrator.storage import SweepStore, find_storage, layout
 from tests.comparison import TIMES, differences, own_trial_processes
 from tests.conftest import tiny_settings
 from trainables.data.splits import DatasetSplits
@@ -110,7 +110,7 @@ def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
     for row in rows:
         last = next(r for r in reports if r["trial_id"] == row["trial_id"] and r["pseudo_batches"] == 4)
         assert all(row[metric.name] == last[metric.name] for metric in METRICS)
-    study = open_study(store, "whole", modes=["max"])
+    study = open_study(SweepStore(store, "whole"), modes=["max"])
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
     assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
@@ -159,7 +159,7 @@ def test_a_space_that_is_used_up_ends_the_sweep_as_finished(tmp_path: Path, stor
     assert sorted(row["config_student_steps"] for row in trials(storage, "dups")) == [10, 20]
     status = CliRunner().invoke(app, ["status", "dups", "--storage", storage])
     assert "dups: finished" in status.output and "2 of 2 trials done" in status.output
-    _, confirming = confirmation_sweep(read_leaderboard(find_storage(storage), "dups"), top=3, seeds=2)
+    _, confirming = confirmation_sweep(read_leaderboard(SweepStore(find_storage(storage), "dups")), top=3, seeds=2)
     assert confirming.num_trials == 4
 
 
@@ -179,7 +179,7 @@ def test_failed_and_diverged_trials_are_rows_and_the_sweep_goes_on(storage: str,
         (False, False): "failed",
         (False, True): "failed",
     }
-    told = [trial.state for trial in open_study(find_storage(storage), name, modes=["max"]).trials]
+    told = [trial.state for trial in open_study(SweepStore(find_storage(storage), name), modes=["max"]).trials]
     assert told == [TrialState.COMPLETE if row["state"] == "completed" else TrialState.FAIL for row in rows]
     for row in rows:
         # Tune does not try a trial again that fails before it counts as running.
@@ -210,9 +210,9 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     StudentStore(find_storage(storage).below(layout.STUDENTS)).save("elsewhere/t0000", weights, config)
     assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
-    board = read_leaderboard(find_storage(storage), "cases")
+    board = read_leaderboard(SweepStore(find_storage(storage), "cases"))
     assert (board.states(), ended_of_all(board), board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
-    seen = SweepWatch(find_storage(storage), "cases").look().view.trials
+    seen = SweepWatch(SweepStore(find_storage(storage), "cases")).look().view.trials
     states = {key: (trial.state, trial.earlier) for key, trial in seen.items()}
     assert states == {"t0000": ("completed", True), "t0001": ("failed", True), "t0002": ("completed", False)}
     assert "all of them have ended" in run(sweep, "cases")
@@ -237,22 +237,24 @@ def test_asha_stops_trials_and_the_study_knows(storage: str) -> None:
     assert stopped
     assert {row["state"] for row in rows} <= {"stopped_early", "completed"}
     assert all(row["pseudo_batches"] in {4, 8} for row in stopped)
-    study = open_study(find_storage(storage), "halving", modes=["max"])
+    study = open_study(SweepStore(find_storage(storage), "halving"), modes=["max"])
     for row, told in zip(rows, study.trials, strict=True):
         assert told.state is (TrialState.PRUNED if row["state"] == "stopped_early" else TrialState.COMPLETE)
         assert max(told.intermediate_values) == row["pseudo_batches"]
-    board = read_leaderboard(find_storage(storage), "halving")
-    assert SweepWatch(find_storage(storage), "halving").look().view.best == (board.best and board.best["trial_id"])
+    board = read_leaderboard(SweepStore(find_storage(storage), "halving"))
+    assert SweepWatch(SweepStore(find_storage(storage), "halving")).look().view.best == (
+        board.best and board.best.trial_id
+    )
     again = rerun(board, stopped[0]["trial_id"], console=Console(file=io.StringIO()))
     assert again.now is not None
-    assert (again.now["state"], again.now["pseudo_batches"]) == ("stopped_early", stopped[0]["pseudo_batches"])
+    assert (again.now.state, again.now.done) == ("stopped_early", stopped[0]["pseudo_batches"])
     assert again.different == {}
 
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_search_is_confirmed_with_new_seeds_and_a_trial_repeated_bit_for_bit(storage: str) -> None:
     run(sweep_of(storage, num_trials=2), "searched")
-    board = read_leaderboard(find_storage(storage), "searched")
+    board = read_leaderboard(SweepStore(find_storage(storage), "searched"))
     quiet = Console(file=io.StringIO())
     again = rerun(board, "t0001", console=quiet)
     assert again.now is not None
@@ -297,8 +299,8 @@ def test_a_population_takes_over_from_its_best_and_its_rows_tell_what_was_used(s
         *((f"t000{number}", done) for number in range(4) for done in (2, 4)),
         *((f"t000{number}", done) for number in range(4, 8) for done in (6, 8)),
     ]
-    board = read_leaderboard(find_storage(storage), "population")
-    assert board.best and board.best["trial_number"] >= 4
+    board = read_leaderboard(SweepStore(find_storage(storage), "population"))
+    assert board.best and board.best.trial_number >= 4
     with pytest.raises(ConfigError, match="went on from the state of"):
         rerun(board, "t0005")
     with pytest.raises(ConfigError, match="a sequence of settings"):
@@ -366,11 +368,11 @@ def test_a_limit_that_cannot_be_counted_is_refused(storage: str) -> None:
 def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
     sweep = sweep_of(storage, num_trials=2)
     run(sweep, "lost")
-    before = open_study(find_storage(storage), "lost", modes=["max"]).trials
+    before = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     Path(storage, "studies", "lost", "journal.log").unlink()
     printed = run(sweep.model_copy(update={"num_trials": 3}), "lost")
     assert "the study of lost was lost; made it anew from the rows of 2 trials" in printed
-    after = open_study(find_storage(storage), "lost", modes=["max"]).trials
+    after = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     assert len(after) == 3
     for ours, theirs in zip(after, before, strict=False):
         assert (ours.params, ours.values, ours.intermediate_values) == (
@@ -472,14 +474,15 @@ def test_the_best_setting_again_gives_the_same_numbers(storage: str) -> None:
 
     sweep = sweep_of(storage, num_trials=4)
     run(sweep, "original")
-    best = read_leaderboard(find_storage(storage), "original").best
+    best = read_leaderboard(SweepStore(find_storage(storage), "original")).best
     assert best
-    again = sweep_of(storage, trial={"temperature": best["config_temperature"]}, num_trials=1)
+    (original,) = (row for row in trials(storage, "original") if row["trial_id"] == best.trial_id)
+    again = sweep_of(storage, trial={"temperature": best.settings["temperature"]}, num_trials=1)
     run(again, "original-best")
     (row,) = trials(storage, "original-best")
     ignored = {"trial_id", "trial_number"}
     assert {k: v for k, v in row.items() if k not in TIMES | ignored} == {
-        k: v for k, v in best.items() if k not in TIMES | ignored
+        k: v for k, v in original.items() if k not in TIMES | ignored
     }
 
 
@@ -500,7 +503,7 @@ def test_a_sweep_whose_trials_all_fail_says_why_and_fails(tmp_path: Path, storag
     result = CliRunner().invoke(app, ["sweep", str(file), "--sweep-id", "hopeless"])
     assert result.exit_code == 1
     assert "failed because of: ValueError: attention_weight=250" in result.output
-    board = read_leaderboard(find_storage(storage), "hopeless")
+    board = read_leaderboard(SweepStore(find_storage(storage), "hopeless"))
     for _ in range(2):  # it runs each time
         again = rerun(board, "t0000", console=Console(file=io.StringIO()))
         assert again.conclusion().startswith("It failed again: ValueError: attention_weight=250")

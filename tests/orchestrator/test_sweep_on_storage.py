@@ -18,7 +18,7 @@ from orchestrator.results import read_reports, read_sweeps
 from orchestrator.run import outage
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.study import open_study
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from tests.comparison import differences
 from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import run, start, sweep_of, trials, wait_for
@@ -44,7 +44,7 @@ def check_same(ours: str, theirs: str) -> None:
     reports = [read_reports(find_storage(place), "sweep-a").to_pylist() for place in (ours, theirs)]
     assert len(reports[0]) == len(reports[1]) > 0
     assert differences(*reports) == []
-    studies = [open_study(find_storage(place), "sweep-a", modes=["max"]).trials for place in (ours, theirs)]
+    studies = [open_study(SweepStore(find_storage(place), "sweep-a"), modes=["max"]).trials for place in (ours, theirs)]
     assert [(t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[0]] == [
         (t.number, t.state, t.params, t.value, t.intermediate_values) for t in studies[1]
     ]

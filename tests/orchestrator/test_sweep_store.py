@@ -1,11 +1,41 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 from orchestrator.storage import SweepStore, layout
 from trainables.storage.object_store import ObjectStore
+
+ORCHESTRATOR = Path(__file__).parents[2] / "orchestrator"
+
+
+def takes_a_pair(function: ast.FunctionDef) -> bool:
+    """Whether a function takes a storage and the id of a sweep on it side by side."""
+    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    types = {argument.arg: ast.unparse(argument.annotation) if argument.annotation else "" for argument in arguments}
+    return "sweep_id" in types and any(name == "store" or "ObjectStore" in kind for name, kind in types.items())
+
+
+def functions(source: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+
+
+def test_no_function_takes_a_storage_and_a_sweeps_id_side_by_side() -> None:
+    files = ORCHESTRATOR.rglob("*.py")
+    found = [f"{file.name}: {one.name}" for file in files for one in functions(file.read_text()) if takes_a_pair(one)]
+    assert found == []
+
+
+def test_such_a_function_would_be_seen() -> None:
+    pairs = (
+        "def f(store, sweep_id): ...",
+        "def f(*, sweep_id: str, storage: ObjectStore | None = None): ...",
+        "def f(objects: ObjectStore, /, sweep_id: str = ''): ...",
+    )
+    assert all(takes_a_pair(one) for source in pairs for one in functions(source))
+    assert not any(map(takes_a_pair, functions("def f(sweep: SweepStore, store: ObjectStore): ...")))
 
 
 def test_everything_of_a_sweep_lies_where_it_always_lay(store: ObjectStore) -> None:

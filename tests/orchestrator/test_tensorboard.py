@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from orchestrator.run.callbacks.tensorboard import TensorBoardWriter, tensorboard_folder
+from orchestrator.run.callbacks.tensorboard import TensorBoardWriter
 from orchestrator.search.trial_queue import SweepTrial
-from orchestrator.storage import find_storage
+from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
 from trainables.storage.object_store import ObjectStore
 
@@ -37,6 +37,6 @@ def test_each_trial_is_a_run_with_a_curve_for_each_metric(tmp_path: Path) -> Non
 
 
 def test_files_lie_beside_the_results_where_these_are_on_this_machine(store: ObjectStore) -> None:
-    assert tensorboard_folder(store, "sweep-a") == Path(store.root) / "tensorboard" / "sweep-a"
+    assert SweepStore(store, "sweep-a").tensorboard_folder == Path(store.root) / "tensorboard" / "sweep-a"
     elsewhere = find_storage("s3://bucket/prefix")
-    assert tensorboard_folder(elsewhere, "sweep-a") == Path("tensorboard/sweep-a")
+    assert SweepStore(elsewhere, "sweep-a").tensorboard_folder == Path("tensorboard/sweep-a")

@@ -15,7 +15,7 @@ from orchestrator.run.checks import check_same_space
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
-from orchestrator.storage import layout, open_storage
+from orchestrator.storage import SweepStore, layout, open_storage
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
@@ -31,13 +31,13 @@ def sweep(tmp_path: Path) -> SweepConfig:
     found = SweepConfig.model_validate(
         {"name": "a", "trial": tiny_settings(), "space": space, "num_trials": 3, "storage": str(tmp_path)}
     )
-    writer = ResultWriter(open_storage(found.storage), "sweep-a")
+    writer = ResultWriter(SweepStore(open_storage(found.storage), "sweep-a"))
     writer.write_session(session_row(found, ["temperature"], number=0, event="started", cpus=2, gpus=0))
     return found
 
 
 def test_trials_from_before_there_were_numerics_are_not_mixed_with_others(sweep: SweepConfig) -> None:
-    ResultWriter(open_storage(sweep.storage), "sweep-a").write_trial(
+    ResultWriter(SweepStore(open_storage(sweep.storage), "sweep-a")).write_trial(
         trial("t0000", config_method="zero_shot", config_numerics=None)
     )
     with pytest.raises(SweepMismatchError, match="begun by an earlier version.*--sweep-id"):
@@ -52,8 +52,8 @@ def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConf
     domains = survey_space(resolve_space(own.space), own, forbidden=())
     store = open_storage(own.storage)
     row = session_row(own, list(domains), number=0, event="started", cpus=2, gpus=0, domains=domains)
-    ResultWriter(store, "sweep-a").write_session(row)
-    check_same_space(store, "sweep-a", domains)
+    ResultWriter(SweepStore(store, "sweep-a")).write_session(row)
+    check_same_space(SweepStore(store, "sweep-a"), domains)
     file.write_text(code.format(8.0, ", 'student_steps': trial.suggest_int('student_steps', 1, 9)"))
     with pytest.raises(SweepMismatchError, match="began with another space") as refused:
         run_sweep(own, sweep_id="sweep-a")
@@ -62,18 +62,18 @@ def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConf
 
 
 def test_a_sweep_from_before_domains_were_kept_is_accepted(sweep: SweepConfig) -> None:
-    check_same_space(open_storage(sweep.storage), "sweep-a", {"temperature": FloatDistribution(1, 9)})
+    check_same_space(SweepStore(open_storage(sweep.storage), "sweep-a"), {"temperature": FloatDistribution(1, 9)})
 
 
 def test_checkpoints_of_another_format_end_the_session_and_no_trial(
     sweep: SweepConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_storage(sweep.storage)
-    study = open_study(store, "sweep-a", modes=["max"])
+    study = open_study(SweepStore(store, "sweep-a"), modes=["max"])
     study.ask()
     monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 1)
     CheckpointStore(store.below(layout.checkpoint_folder("sweep-a"))).save("t0000", 2, copy_state({"a": 1}))
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="format 1; this version reads 3: finish it with the version"):
         run_sweep(sweep, sweep_id="sweep-a")
-    assert [trial.state.name for trial in open_study(store, "sweep-a", modes=["max"]).trials] == ["RUNNING"]
+    assert [trial.state.name for trial in open_study(SweepStore(store, "sweep-a"), modes=["max"]).trials] == ["RUNNING"]

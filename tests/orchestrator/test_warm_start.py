@@ -7,14 +7,14 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.space import survey_space
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.warm_start import past_trials
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
 from tests.orchestrator.searches import suggest
@@ -31,7 +31,7 @@ def sweep_of(**changes: Any) -> SweepConfig:
 
 def write(store: ObjectStore, sweep_id: str, rows: list[dict[str, Any]], **changes: Any) -> None:
     sweep = sweep_of(warm_start=[], **changes)
-    writer = ResultWriter(store, sweep_id)
+    writer = ResultWriter(SweepStore(store, sweep_id))
     writer.write_session(session_row(sweep, ["temperature"], number=0, event="started", cpus=1, gpus=0))
     base = {CONFIG_PREFIX + name: value for name, value in sweep.trial_config({}).model_dump().items()}
     for number, row in enumerate(rows):
@@ -42,9 +42,9 @@ def past(store: ObjectStore, sweep: SweepConfig, name: str = "new") -> tuple[lis
     """What a session of a sweep begins with, and says of it; kept as a session keeps it."""
     said: list[str] = []
     domains = survey_space(resolve_space(sweep.space), sweep, forbidden=())
-    found = past_trials(store, name, sweep, domains, say=said.append)
+    found = past_trials(SweepStore(store, name), sweep, domains, say=said.append)
     row = session_row(sweep, list(domains), number=0, event="started", cpus=1, gpus=0, informed_by=found)
-    ResultWriter(store, name).write_session(row)
+    ResultWriter(SweepStore(store, name)).write_session(row)
     return list(found.values()), said
 
 
@@ -113,16 +113,18 @@ def test_the_sampler_learns_from_it_at_once_and_the_study_holds_its_own_trials_o
     write(store, "earlier", rows)
     sweep = sweep_of(sampler={"name": sampler, "startup_trials": 5}, num_trials=10)
     found, _ = past(store, sweep)
-    study = open_study(store, "new", modes=["max"])
+    study = open_study(SweepStore(store, "new"), modes=["max"])
     search = SweepSearch(study, sweep, resolve_space(SPACE), sweep_id="new", first={"temperature": 1.0}, past=found)
     temperatures = []
     for number in range(8):
         suggestion = suggest(search)
         assert suggestion["trial_id"] == f"t{number:04d}"
         temperatures.append(suggestion["temperature"])
-        search.tell(suggestion["trial_id"], "completed", {"validation_accuracy": 0.0})
+        search.tell(suggestion["trial_id"], TrialState.COMPLETED, {"validation_accuracy": 0.0})
     assert temperatures[0] == 1.0  # the published settings all the same
-    uninformed = SweepSearch(open_study(store, "cold", modes=["max"]), sweep, resolve_space(SPACE), sweep_id="cold")
+    uninformed = SweepSearch(
+        open_study(SweepStore(store, "cold"), modes=["max"]), sweep, resolve_space(SPACE), sweep_id="cold"
+    )
     cold = [suggest(uninformed)["temperature"] for _ in range(8)]
     near, cold_near = (sum(abs(t - 3.1) for t in ts[1:4]) for ts in (temperatures, cold))
     assert near < cold_near / 2

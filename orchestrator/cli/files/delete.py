@@ -22,13 +22,13 @@ def delete(
     """
     from orchestrator.formatting import readable
     from orchestrator.results.inventory import delete_sweep, find_sweep
-    from orchestrator.storage import find_storage, shown
+    from orchestrator.storage import SweepStore, find_storage, shown
 
     out = standard_output()
     with errors_as_messages(verbose):
         place = storage_config(storage)
         store = find_storage(place)
-        sweep = find_sweep(store, sweep_id)
+        sweep = find_sweep(SweepStore(store, sweep_id))
         what = f"{len(sweep.objects)} objects ({readable(sweep.size)}) of {sweep_id} in {shown(place)}"
         if not yes and not typer.confirm(f"Delete {what}? There is no way back.", default=False):
             out.say("Nothing was deleted.")

@@ -23,7 +23,7 @@ def dashboard(
     """
     with errors_as_messages(verbose):
         from orchestrator.monitor.dashboard import serve_dashboard
-        from orchestrator.storage import find_storage
+        from orchestrator.storage import SweepStore, find_storage
 
-        store = find_storage(storage or SweepConfig.model_fields["storage"].default)
-        serve_dashboard(store, sweep_id, port=port, out=standard_output())
+        sweep_store = SweepStore(find_storage(storage or SweepConfig.model_fields["storage"].default), sweep_id)
+        serve_dashboard(sweep_store, port=port, out=standard_output())

@@ -47,11 +47,9 @@ def plan(
         from orchestrator.costs.pricing import find_market
         from orchestrator.run.checks import check_countable
 
-        config, store = options.checked(options.load(preset_or_file, cases.flags))
+        config, sweep_store = options.checked(options.load(preset_or_file, cases.flags))
         market = find_market(config, cluster)
-        found = make_plan(
-            config, store=store, sweep_id=options.sweep_id, market=market, measure=out.say if measure else None
-        )
+        found = make_plan(config, past=sweep_store, market=market, measure=out.say if measure else None)
         check_countable(found.sweep, market.machines if market.named else (), market.prices)
         out.table(plan_table(found))
         for line in plan_sentences(found):

@@ -39,10 +39,12 @@ def report(
         else:
             # Plotly and pandas take a second, which a typing error should not wait for.
             from orchestrator.report import make_report
-            from orchestrator.storage import find_storage
+            from orchestrator.results import SweepResults
+            from orchestrator.storage import SweepStore, find_storage
 
             page = output or Path("report.html")
-            page.write_text(make_report(find_storage(place), sweep_ids), encoding="utf-8")
+            first = SweepResults(SweepStore(find_storage(place), sweep_ids[0]))  # what it reads, the others need not
+            page.write_text(make_report([first.sibling(sweep_id) for sweep_id in sweep_ids]), encoding="utf-8")
             where = str(page)
         out.say(f"Report: {where}")
 
@@ -65,6 +67,6 @@ def _write(storage: StorageConfig, sweep_id: str) -> str:
     """
     # Plotly and pandas take a second, which a typing error should not wait for.
     from orchestrator.report import write_report
-    from orchestrator.storage import find_storage, shown
+    from orchestrator.storage import SweepStore, find_storage, shown
 
-    return f"{shown(storage).rstrip('/')}/{write_report(find_storage(storage), sweep_id)}"
+    return f"{shown(storage).rstrip('/')}/{write_report(SweepStore(find_storage(storage), sweep_id))}"

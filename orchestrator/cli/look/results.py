@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.analysis.leaderboard import Leaderboard
-    from trainables.storage.object_store import ObjectStore
+    from orchestrator.storage import SweepStore
 
 
 def results(
@@ -26,18 +26,17 @@ def results(
     Example: zskt results quickstart-1a2b3c4d --storage ./runs
     """
     from orchestrator.analysis.leaderboard import read_leaderboard
-    from orchestrator.storage import find_storage
+    from orchestrator.storage import SweepStore, find_storage
 
     with errors_as_messages(verbose):
-        store = find_storage(storage_config(storage))
-        board = read_leaderboard(store, sweep_id)
-        standard_output().table(results_table(board, store))
+        sweep_store = SweepStore(find_storage(storage_config(storage)), sweep_id)
+        standard_output().table(results_table(read_leaderboard(sweep_store), sweep_store))
 
 
-def results_table(board: Leaderboard, store: ObjectStore) -> Table:
+def results_table(board: Leaderboard, sweep_store: SweepStore) -> Table:
     """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
     if not board.sweep.cases:
         return board.table()
     from orchestrator.analysis.cases import read_cases
 
-    return read_cases(store, board.sweep, board.sweep_id).table(board.sweep_id)
+    return read_cases(sweep_store, board.sweep).table(board.sweep_id)

@@ -28,9 +28,9 @@ def status(
     out = standard_output()
     with errors_as_messages(verbose):
         from orchestrator.monitor.status import SweepWatch
-        from orchestrator.storage import find_storage
+        from orchestrator.storage import SweepStore, find_storage
 
-        sweep = SweepWatch(find_storage(storage_config(storage)), sweep_id)
+        sweep = SweepWatch(SweepStore(find_storage(storage_config(storage)), sweep_id))
         now = sweep.look()
         room = max(4, out.console.size.height - 9) if out.console.is_terminal else sys.maxsize
         if watch and out.console.is_terminal:

@@ -72,14 +72,13 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.commands.rerun import rerun_command
     from orchestrator.search.distinct import ended_of_all
-    from orchestrator.storage import find_storage, shown
+    from orchestrator.storage import SweepStore, find_storage, shown
 
-    store = find_storage(config.storage)
-    board = read_leaderboard(store, sweep_id)
+    sweep_store = SweepStore(find_storage(config.storage), sweep_id)
+    board = read_leaderboard(sweep_store)
     if board.rows:
-        out.table(results_table(board, store))
-        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in board.states().items())
-        out.say(f"{ended_of_all(board)} trials ended: {counts}")
+        out.table(results_table(board, sweep_store))
+        out.say(f"{ended_of_all(board)} trials ended: {board.states_in_words}")
     for error in board.errors():
         out.error(f"failed because of: {error}")
     command = None if board.sweep.cases else rerun_command(board, this_command(), preset_or_file)
@@ -91,7 +90,7 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     again = f"{program('zskt')} results {sweep_id}{_storage_option(config)}"
     where = shown(config.storage).rstrip("/")
     out.say(f"Results: {where}/{RESULTS}, shown by: {again}")
-    return not board.rows or any(row["state"] in {"completed", "stopped_early"} for row in board.rows)
+    return not board.rows or any(row.state.has_result for row in board.rows)
 
 
 def _storage_option(config: SweepConfig) -> str:

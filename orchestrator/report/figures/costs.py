@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from orchestrator.report.data import SweepData, words
+from orchestrator.report.data import SweepData
 from orchestrator.report.figures.style import STATE_COLOURS, figure, hover, metric_axis, value_format
 from trainables.metrics import finite
 
@@ -20,18 +20,18 @@ def cost_figure(data: SweepData) -> go.Figure | None:
         rows = [
             (trial, seconds, value)
             for trial in data.trials
-            if trial.state == state
+            if trial.state is state
             and trial.row is not None
-            and (seconds := finite(trial.row["training_seconds"])) is not None
-            and (value := finite(trial.row[data.metric])) is not None
+            and (seconds := finite(trial.row.computing_seconds)) is not None
+            and (value := finite(trial.row.metrics[data.metric])) is not None
         ]
         if rows:
             made.add_scatter(
-                x=[seconds + (trial.row or {})["evaluation_seconds"] for trial, seconds, _ in rows],
+                x=[seconds for _, seconds, _ in rows],
                 y=[value for _, _, value in rows],
                 mode="markers",
                 marker={"color": colour, "size": 9, "opacity": 0.8},
-                name=words(state),
+                name=state.word,
                 text=[hover(trial, data.searched) for trial, _, _ in rows],
                 hovertemplate=f"%{{text}}<br>%{{x:.0f}} s, {value_format(data.metric)}<extra></extra>",
             )

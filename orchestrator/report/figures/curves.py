@@ -22,6 +22,7 @@ from orchestrator.report.figures.style import (
     value_format,
 )
 from orchestrator.report.figures.transitions import COLOURS, add_band
+from orchestrator.results import TrialState
 from trainables.metrics import finite
 
 _MOST_CURVES = 300
@@ -37,18 +38,18 @@ def trial_curves(data: SweepData) -> go.Figure | None:
         return None
     made = figure(x=_BUDGET_AXIS, y=metric_axis(data.metric))
     highlighted = {trial.trial_id for trial in (data.best, data.published) if trial is not None}
-    for state, label, colour in (
-        ("completed", "completed", GREY),
-        ("stopped_early", "stopped early", ORANGE),
-        ("running", "running", GREEN),
-        ("diverged", "diverged or failed", VERMILION),
+    for states, label, colour in (
+        ({TrialState.COMPLETED}, "completed", GREY),
+        ({TrialState.STOPPED_EARLY}, "stopped early", ORANGE),
+        ({TrialState.RUNNING}, "running", GREEN),
+        ({TrialState.DIVERGED, TrialState.FAILED}, "diverged or failed", VERMILION),
     ):
-        states = {state, "failed"} if state == "diverged" else {state}
         group = [trial for trial in drawn if trial.state in states and trial.trial_id not in highlighted]
         shown = group[:: -(-len(group) // _MOST_CURVES) or 1]
         if shown:
             some = f"{len(shown)} of {len(group)}" if len(shown) < len(group) else f"{len(group)}"
-            _add_bundle(made, shown, data.metric, name=f"{label} ({some})", colour=colour, crosses=state != "completed")
+            crosses = TrialState.COMPLETED not in states
+            _add_bundle(made, shown, data.metric, name=f"{label} ({some})", colour=colour, crosses=crosses)
     for trial, name, colour, dash in (
         (data.published, "published settings", VERMILION, "dash"),
         (data.best, "best", BLUE, "solid"),
@@ -76,7 +77,7 @@ def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, st
     made = figure(x=_BUDGET_AXIS, y=metric_axis(metric))
     for number, (case, of_case) in enumerate(cases.items()):
         colour = COLOURS[number % len(COLOURS)]
-        running = [trial for trial in of_case if trial.state == "running"]
+        running = [trial for trial in of_case if not trial.state.ended]
         for trial in running:
             _add_running(made, trial, metric, case=(labels or {}).get(case, case), colour=colour, group=case)
         seeds = [trial for trial in of_case if trial not in running]
@@ -188,7 +189,7 @@ def comparison_figure(sweeps: Sequence[SweepData], metric: str) -> go.Figure | N
         values = [
             value
             for trial in data.trials
-            if trial.state == "completed" and (value := trial.at(1.0, metric)) is not None
+            if trial.state is TrialState.COMPLETED and (value := trial.at(1.0, metric)) is not None
         ]
         if values:
             best = list(accumulate(values, max if data.sign > 0 else min))

@@ -31,7 +31,7 @@ def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
         return None
     x, y = axes
     there = {trial.trial_id for trial in comparison.trials}
-    known = [trial for trial in data.trials if trial.state != "running"]
+    known = [trial for trial in data.trials if trial.state.ended]
     others = [trial for trial in known if trial.trial_id not in there]
     made = figure(
         x=setting_axis(x, [trial.value(x) for trial in known]),

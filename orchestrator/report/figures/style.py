@@ -10,16 +10,17 @@ import plotly.graph_objects as go
 from orchestrator.formatting import short
 from orchestrator.report.data import STEP_RATIO, Trial, words
 from orchestrator.report.figures.transitions import COLOURS
+from orchestrator.results import TrialState
 from trainables.metrics import is_share
 
 BLUE, VERMILION, GREEN, PURPLE, GREY, SKY, ORANGE = COLOURS
 
 STATE_COLOURS = {
-    "completed": BLUE,
-    "stopped_early": ORANGE,
-    "running": GREEN,
-    "diverged": VERMILION,
-    "failed": VERMILION,
+    TrialState.COMPLETED: BLUE,
+    TrialState.STOPPED_EARLY: ORANGE,
+    TrialState.RUNNING: GREEN,
+    TrialState.DIVERGED: VERMILION,
+    TrialState.FAILED: VERMILION,
 }
 
 SCALE = [[0, "#414487"], [0.25, "#2a788e"], [0.5, "#22a884"], [0.75, "#7ad151"], [1, "#f0c808"]]
@@ -68,8 +69,7 @@ def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
 def hover(trial: Trial, searched: Sequence[str]) -> str:
     """What a trial says of itself when pointed at."""
     settings = "<br>".join(f"{words(name)} {setting_text(trial.settings.get(name))}" for name in searched)
-    state = words(trial.state)
-    return f"<b>{trial.trial_id}</b>, {state}<br>{settings}"
+    return f"<b>{trial.trial_id}</b>, {trial.state.word}<br>{settings}"
 
 
 def value_format(metric: str, axis: str = "y") -> str:

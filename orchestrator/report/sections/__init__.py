@@ -8,7 +8,7 @@ from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.formatting import duration
 from orchestrator.report import answer
-from orchestrator.report.data import SweepData, words
+from orchestrator.report.data import SweepData
 from orchestrator.report.extras import Extras
 from orchestrator.report.page import Chapter, Section
 from orchestrator.report.sections.comparison import side_by_side
@@ -24,7 +24,6 @@ from orchestrator.report.sections.search import (
     settings_section,
 )
 from orchestrator.reproduction import published_targets
-from orchestrator.search.distinct import ended_of_all
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:
@@ -75,19 +74,18 @@ def answer_of(data: SweepData, extras: Extras) -> str:
 
 
 def _facts(data: SweepData) -> dict[str, str]:
-    states = ", ".join(f"{count} {words(state)}" for state, count in data.board.states().items())
-    running = sum(trial.state == "running" for trial in data.trials)
-    looks = [row["test_evaluations"] for row in data.board.rows if row["test_evaluations"] is not None]
-    last = data.sessions[-1]["event"]
+    running = sum(not trial.state.ended for trial in data.trials)
+    looks = [row.metrics["test_evaluations"] for row in data.board.rows if row.metrics["test_evaluations"] is not None]
+    last = data.sessions[-1].event
     expenses = Expenses()
     expenses.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
     facts = {
-        "trials": ended_of_all(data.board),
-        "ended": states,
+        "trials": data.ended_of_all,
+        "ended": data.board.states_in_words,
         "without an end yet": str(running) if running else "",
         "computing time": duration(total_seconds(data)),
         "GPUs and money": spent_in_words(expenses, data.sweep.budget),
         "looks at the test split": f"{sum(looks):,}" if looks else "",
-        "sweep": "running, or stopped without a word" if last == "started" else str(last),
+        "sweep": "running, or stopped without a word" if last == "started" else last,
     }
     return {name: value for name, value in facts.items() if value}

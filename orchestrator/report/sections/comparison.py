@@ -9,7 +9,6 @@ from orchestrator.report import figures
 from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.report.sections.costs import total_seconds
-from orchestrator.search.distinct import ended_of_all
 
 _HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test", "published", "computing")
 
@@ -37,12 +36,12 @@ def _row(data: SweepData) -> list[str]:
         best = None  # nothing is selected
     return [
         data.sweep_id,
-        ended_of_all(data.board),
+        data.ended_of_all,
         words(data.metric),
-        best["trial_id"] if best else "",
-        shown(best["objective"], data.metric) if best else "",
-        _audit(best[TEST_ACCURACY], data) if best else "",
-        shown(published["objective"], data.metric) if published else "",
+        best.trial_id if best else "",
+        shown(best.objective, data.metric) if best else "",
+        _audit(best.metrics[TEST_ACCURACY], data) if best else "",
+        shown(published.objective, data.metric) if published else "",
         time_cell(total_seconds(data)),
     ]
 

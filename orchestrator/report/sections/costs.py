@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from orchestrator.formatting import duration
 from orchestrator.report import figures
-from orchestrator.report.data import SweepData, Trial, computing_seconds, words
+from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
-from orchestrator.results import Row, config_of
-from orchestrator.results.recoveries import causes_of, in_words
+from orchestrator.results import TrialRecord, TrialState
+from orchestrator.results.records import computing_seconds
+from orchestrator.results.recoveries import in_words
 from trainables.health import findings
 
 _NAMED = 8
@@ -16,26 +17,28 @@ _NAMED = 8
 
 def total_seconds(data: SweepData) -> float:
     """Computing time of all trials, those included that have not ended."""
-    last = [trial.row or trial.reports[-1] for trial in data.trials if trial.row or trial.reports]
-    return sum(computing_seconds(row) or 0.0 for row in last)
+    last = [
+        trial.row.metrics if trial.row else trial.reports[-1] for trial in data.trials if trial.row or trial.reports
+    ]
+    return sum(computing_seconds(metrics) or 0.0 for metrics in last)
 
 
 def costs_section(data: SweepData) -> Section:
     """Computing time by how trials ended, and what early stopping saved."""
     made = figures.cost_figure(data)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[TrialState, list[TrialRecord]] = {}
     for row in data.board.rows:
-        if row["training_seconds"] is not None:
-            groups.setdefault(words(row["state"]), []).append(row)
-    counted = any(row["gpu_seconds"] or row["cost_usd"] for found in groups.values() for row in found)
+        if row.computing_seconds is not None:
+            groups.setdefault(row.state, []).append(row)
+    counted = any(row.gpu_seconds or row.cost_usd for found in groups.values() for row in found)
     rows = [
         [
-            state,
+            state.word,
             str(len(found)),
-            time_cell(sum(row["training_seconds"] for row in found)),
-            time_cell(sum(row["evaluation_seconds"] for row in found)),
-            f"{sum(row['student_updates'] or 0 for row in found):,}",
-            str(sum(row["recoveries"] or 0 for row in found)),  # not known of a row that was lost and written anew
+            time_cell(sum(row.training_seconds for row in found)),
+            time_cell(sum(row.evaluation_seconds for row in found)),
+            f"{sum(row.metrics['student_updates'] or 0 for row in found):,}",
+            str(sum(row.recoveries or 0 for row in found)),  # not known of a row that was lost and written anew
             *(_money(found) if counted else ()),
         ]
         for state, found in groups.items()
@@ -56,14 +59,14 @@ def failures_section(data: SweepData) -> Section:
     blocks: list[Block] = []
     rows = [
         [
-            row["trial_id"],
-            words(row["state"]),
-            row["error"] or "",
-            str(row["recoveries"] or 0),
-            in_words(causes_of(row)),
+            row.trial_id,
+            row.state.word,
+            row.error,
+            str(row.recoveries or 0),
+            in_words(row.recovery_causes),
         ]
         for row in data.board.rows
-        if row["state"] in {"failed", "diverged"} or row["recoveries"]
+        if not row.state.has_result or row.recoveries
     ]
     if rows:
         headings = ("trial", "state", "cause", "continued", "after")
@@ -80,25 +83,28 @@ def failures_section(data: SweepData) -> Section:
     return Section(title="Failures and warnings", blocks=blocks)
 
 
-def _money(rows: list[Row]) -> tuple[str, str]:
+def _money(rows: list[TrialRecord]) -> tuple[str, str]:
     """GPU hours and cost of trials, where they are known; a cost of some of them says so."""
-    known = [row["cost_usd"] for row in rows if row["cost_usd"] is not None]
+    known = [row.cost_usd for row in rows if row.cost_usd is not None]
     some = "" if len(known) == len(rows) else f" ({len(known)} of {len(rows)} trials)"
     cost = f"{sum(known):.2f} USD{some}" if known else "no price"
-    return f"{sum(row['gpu_seconds'] or 0.0 for row in rows) / 3600:.3g}", cost
+    return f"{sum(row.gpu_seconds or 0.0 for row in rows) / 3600:.3g}", cost
 
 
 def _saved_seconds(data: SweepData) -> float:
-    stopped = [trial for trial in data.trials if trial.state == "stopped_early" and trial.row and trial.shares]
-    spent = (((trial.row or {})["training_seconds"] or 0.0, trial.shares[-1]) for trial in stopped)
-    return float(sum(seconds * (1 / share - 1) for seconds, share in spent))
+    stopped = [
+        (trial.row.training_seconds, trial.shares[-1])
+        for trial in data.trials
+        if trial.state is TrialState.STOPPED_EARLY and trial.row and trial.shares
+    ]
+    return sum((seconds * (1 / share - 1) for seconds, share in stopped), 0.0)
 
 
 def _warnings(trial: Trial) -> list[str]:
     """What guards see in a trial's reports; they read nothing else, so it is what was said while it ran."""
     if trial.row is None:
         return []
-    config, recorded = config_of(trial.row), trial.row["teacher_test_accuracy"]
+    config, recorded = trial.row.config, trial.row.teacher_test_accuracy
     found = (findings(config, report, recorded_teacher_accuracy=recorded) for report in trial.reports)
     return list(dict.fromkeys(line for lines in found for line in lines.values()))
 

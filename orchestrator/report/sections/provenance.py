@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.report.data import SweepData, shown
 from orchestrator.report.page import Section, Table
-from orchestrator.results import Row
+from orchestrator.results import TrialRecord
 
 _SESSIONS = ("session", "event", "when (UTC)", "driver", "CPUs", "GPUs", "code")
 
@@ -16,26 +15,26 @@ _SESSIONS = ("session", "event", "when (UTC)", "driver", "CPUs", "GPUs", "code")
 def provenance_section(data: SweepData) -> Section:
     """Data, teacher, seeds, machines, versions, settings and sessions."""
     rows = data.board.rows
-    versions = json.loads(data.sessions[-1]["versions_json"])
+    versions = data.sessions[-1].versions
     facts = {
-        "data set": _each(str(row["config_dataset"]) for row in rows),
-        "teacher": _each(_teacher(row) for row in rows if row["config_teacher"]),
-        "seeds": _each(str(row["config_seed"]) for row in rows),
-        "machines of the trials": _each(_machine(row) for row in rows if row["hostname"]),
+        "data set": _each(str(row.settings["dataset"]) for row in rows),
+        "teacher": _each(_teacher(row) for row in rows if row.settings["teacher"]),
+        "seeds": _each(str(row.settings["seed"]) for row in rows),
+        "machines of the trials": _each(_machine(row) for row in rows if row.hostname),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "config": data.sweep.model_dump_json(exclude_defaults=True, exclude={"storage", "data_root"}),
     }
     sessions = [
         [
-            str(row["session"]),
-            row["event"],
-            f"{row['at']:%Y-%m-%d %H:%M:%S}",
-            row["hostname"],
-            f"{row['cpus']:g}",
-            f"{row['gpus']:g}",
-            row["code_version"],
+            str(session.session),
+            session.event,
+            f"{session.at:%Y-%m-%d %H:%M:%S}",
+            session.hostname,
+            f"{session.cpus:g}",
+            f"{session.gpus:g}",
+            session.code_version,
         ]
-        for row in data.sessions
+        for session in data.sessions
     ]
     made_from = [[name, value] for name, value in facts.items() if value]
     return Section(
@@ -51,12 +50,12 @@ def _each(values: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(values))
 
 
-def _teacher(row: Row) -> str:
-    accuracy = shown(row["teacher_test_accuracy"], TEST_ACCURACY) or "unknown"
-    return f"{row['config_teacher']}, test accuracy {accuracy}, sha256 {row['teacher_sha256']}"
+def _teacher(row: TrialRecord) -> str:
+    accuracy = shown(row.teacher_test_accuracy, TEST_ACCURACY) or "unknown"
+    return f"{row.settings['teacher']}, test accuracy {accuracy}, sha256 {row.teacher_sha256}"
 
 
-def _machine(row: Row) -> str:
-    compiled = ", compiled" if row["compiled"] else ""
-    device = row["device_name"] or row["device"]
-    return f"{row['hostname']}: {device}, {row['threads']} thread{'' if row['threads'] == 1 else 's'}{compiled}"
+def _machine(row: TrialRecord) -> str:
+    compiled = ", compiled" if row.compiled else ""
+    device = row.device_name or row.device
+    return f"{row.hostname}: {device}, {row.threads} thread{'' if row.threads == 1 else 's'}{compiled}"

@@ -9,12 +9,11 @@ from orchestrator.analysis.cases import CASE_HEADINGS
 from orchestrator.config.fields import TEST_ACCURACY
 from orchestrator.formatting import mean_and_deviation
 from orchestrator.report import answer
-from orchestrator.report.data import SweepData, computing_seconds, shown, words
+from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Block, Section, Table, time_cell
-from orchestrator.results import Row
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results import TrialRecord
 from trainables.metrics import is_share
 
 
@@ -62,11 +61,11 @@ def _trial_table(data: SweepData) -> Table:
     settings = ["seed"] if cases else data.searched
     of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints]
     metrics = list(dict.fromkeys([*of_search, "data_free_score", "validation_accuracy", TEST_ACCURACY]))
-    metrics = [name for name in metrics if any(row[name] is not None for row in rows)]
-    on_front = {row["trial_id"] for row in data.board.front} if data.sweep.further_objectives else set()
+    metrics = [name for name in metrics if any(row.metrics[name] is not None for row in rows)]
+    on_front = {row.trial_id for row in data.board.front} if data.sweep.further_objectives else set()
 
-    def front(row: Row) -> str:
-        return " *" if row["trial_id"] in on_front else ""
+    def front(row: TrialRecord) -> str:
+        return " *" if row.trial_id in on_front else ""
 
     first = ["trial", "case"] if cases else ["#", "trial"]
     headings = [*first, *map(words, settings), *(_heading(name, data) for name in metrics)]
@@ -75,14 +74,14 @@ def _trial_table(data: SweepData) -> Table:
         headings=[*headings, "state", "student updates", "computing", "GPU hours", "USD"],
         rows=[
             [
-                *([row["trial_id"], row["case"] or ""] if cases else [str(rank), row["trial_id"] + front(row)]),
-                *(setting_text(row[CONFIG_PREFIX + name]) for name in settings),
-                *(shown(row[name], name) for name in metrics),
+                *([row.trial_id, row.case or ""] if cases else [str(rank), row.trial_id + front(row)]),
+                *(setting_text(row.settings[name]) for name in settings),
+                *(shown(row.metrics[name], name) for name in metrics),
                 data.board.ending(row),
-                "" if row["student_updates"] is None else f"{row['student_updates']:,}",
-                time_cell(computing_seconds(row)),
-                f"{row['gpu_seconds'] / 3600:.3g}" if row["gpu_seconds"] else "",
-                "" if row["cost_usd"] is None else f"{row['cost_usd']:.2f}",
+                "" if row.metrics["student_updates"] is None else f"{row.metrics['student_updates']:,}",
+                time_cell(row.computing_seconds),
+                f"{row.gpu_seconds / 3600:.3g}" if row.gpu_seconds else "",
+                "" if row.cost_usd is None else f"{row.cost_usd:.2f}",
             ]
             for rank, row in enumerate(rows, start=1)
         ],
@@ -97,7 +96,7 @@ def _case_table(data: SweepData, extras: Extras) -> Table:
     rows = []
     for case in data.sweep.only or data.sweep.cases:
         found = [row for assignment, row in cases.rows.items() if assignment.case == case]
-        seconds = [computing_seconds(row) or 0.0 for row in found]
+        seconds = [row.computing_seconds or 0.0 for row in found]
         spreads = [_mean(cases.values(case, metric), metric) for metric in cases.metrics]
         rows.append(
             [case, str(len(found)), *spreads, time_cell(sum(seconds) if found else None), cases.unsuccessful(case)]

@@ -12,12 +12,12 @@ from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.errors import ConfigError
 from orchestrator.monitor.live import Progress
+from orchestrator.results.records import TrialState
 from orchestrator.results.recoveries import CAUSES, causes_json
 from orchestrator.results.schema import CONFIG_PREFIX, MACHINE_COLUMNS
 from orchestrator.results.writer import ResultWriter
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
 from orchestrator.run.checks import check_first_report
-from orchestrator.search.outcomes import EndState
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
 from trainables.errors import StorageOutageError, StorageRefusedError
@@ -115,19 +115,23 @@ class SweepRecorder(TrialCallback):
         failure = self._failures.pop(trial.key, None)
         if failure is not None:
             if not self._gets_more_memory(trial, failure):
-                self._end(trial, "failed", failure + self._memory_remedy(trial))
+                self._end(trial, TrialState.FAILED, failure + self._memory_remedy(trial))
         elif report is None:
-            self._end(trial, "failed", "ended without a report")
+            self._end(trial, TrialState.FAILED, "ended without a report")
         elif report["diverged"]:
-            self._end(trial, "diverged", "")
+            self._end(trial, TrialState.DIVERGED, "")
         else:
             config = trial.config
             used_up = self._sweep.share_used(config, report) >= 1
             missing = [name for name in self._sweep.directions if finite(report[name]) is None]
             if used_up and missing:
-                self._end(trial, "failed", f"ended without a value of {', '.join(missing)}, which the search optimises")
+                self._end(
+                    trial,
+                    TrialState.FAILED,
+                    f"ended without a value of {', '.join(missing)}, which the search optimises",
+                )
             else:
-                self._end(trial, "completed" if used_up else "stopped_early", "")
+                self._end(trial, TrialState.COMPLETED if used_up else TrialState.STOPPED_EARLY, "")
 
     def on_trial_recover(self, trial: SweepTrial, failure: TrialFailure) -> None:
         """Note why a trial is continued."""
@@ -142,7 +146,7 @@ class SweepRecorder(TrialCallback):
             self._recover(trial.key, failure.cause)
             self._search.run_again(trial.key)
         else:
-            self._end(trial, "failed", failure.cause)
+            self._end(trial, TrialState.FAILED, failure.cause)
 
     def _recover(self, key: str, cause: str) -> None:
         self._expenses.lost(key)
@@ -172,7 +176,7 @@ class SweepRecorder(TrialCallback):
         if isinstance(failure.error, StorageOutageError | StorageRefusedError):
             self._search.health.fail(failure.error)
 
-    def _end(self, trial: SweepTrial, state: EndState, error: str) -> None:
+    def _end(self, trial: SweepTrial, state: TrialState, error: str) -> None:
         if self._search.health.failure:
             return  # still running, as far as the study knows: the next session continues it
         key, config = trial.key, trial.config

@@ -10,9 +10,7 @@ from tensorboardX import SummaryWriter
 
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
 from orchestrator.search.trial_queue import SweepTrial
-from orchestrator.storage import layout, local_path
 from trainables.metrics import METRICS, finite
-from trainables.storage.object_store import ObjectStore
 
 
 class TensorBoardWriter(TrialCallback):
@@ -47,8 +45,3 @@ class TensorBoardWriter(TrialCallback):
         writer = self._writers.pop(trial.key, None)
         if writer is not None:
             writer.close()
-
-
-def tensorboard_folder(store: ObjectStore, sweep_id: str) -> Path:
-    """Where a sweep's files go: beside its results if these are on this machine's disk, else ``./tensorboard/<id>``."""
-    return local_path(store, layout.tensorboard_folder(sweep_id)) or Path(layout.tensorboard_folder(sweep_id))

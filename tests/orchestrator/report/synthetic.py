@@ -19,7 +19,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
 from orchestrator.results.sessions import session_row
-from orchestrator.storage import layout
+from orchestrator.storage import SweepStore, layout
 from tests.orchestrator.test_results import NOW, report, trial
 from trainables.config import AnyTrialConfig
 from trainables.evaluation import TransitionCurves
@@ -169,7 +169,7 @@ def _write(
     *,
     ended: bool,
 ) -> None:
-    writer = ResultWriter(store, sweep_id)
+    writer = ResultWriter(SweepStore(store, sweep_id))
     for event in ("started", "finished") if ended else ("started",):
         row = session_row(sweep, searched, number=0, event=event, cpus=2, gpus=0)
         # Not the versions of the machine that runs the tests.

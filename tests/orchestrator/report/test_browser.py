@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from orchestrator.report import make_report
+from orchestrator.storage import SweepStore
 from tests.missing import BROWSER, NEEDS_A_BROWSER
 from tests.orchestrator.report.synthetic import write_pictures, write_search
 from trainables.storage.object_store import ObjectStore
@@ -31,7 +32,7 @@ def page_file(store: ObjectStore, tmp_path: Path) -> Path:
     write_pictures(store, "search-a", "t0000")
     write_search(store, "search-b", seed=1)
     file = tmp_path / "report.html"
-    file.write_text(make_report(store, ["search-a", "search-b"]), encoding="utf-8")
+    file.write_text(make_report([SweepStore(store, "search-a"), SweepStore(store, "search-b")]), encoding="utf-8")
     return file
 
 

@@ -10,7 +10,9 @@ from orchestrator.analysis.cases import CaseResults
 from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.config import BASELINE, Assignment
 from orchestrator.results import ResultWriter
+from orchestrator.storage import SweepStore
 from tests.orchestrator.report.synthetic import write_search
+from tests.orchestrator.test_records import record
 from tests.orchestrator.test_results import trial
 from trainables.storage.object_store import ObjectStore
 
@@ -44,7 +46,7 @@ def test_a_lower_error_is_a_better_score(store: ObjectStore) -> None:
 
 def test_what_cannot_be_compared_is_refused(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
-    writer = ResultWriter(store, "search-a")
+    writer = ResultWriter(SweepStore(store, "search-a"))
     writer.write_trial(trial("t0090", teacher_sha256="cd"))
     with pytest.raises(SystemExit, match="2 teachers; scores of one teacher's students compare"):
         completed(store, ["search-a"])
@@ -79,10 +81,10 @@ def test_too_few_trials_and_sweeps_that_are_not_there_are_refused(store: ObjectS
 
 def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=12)
-    board = read_leaderboard(store, "search-a")
+    board = read_leaderboard(SweepStore(store, "search-a"))
     chosen = finalists(board, "validation_accuracy", 3)
-    best = sorted(board.candidates, key=lambda row: -row["validation_accuracy"])[:3]
-    assert chosen == [BASELINE if row is board.published else row["trial_id"] for row in best]
+    best = sorted(board.candidates, key=lambda row: -row.metrics["validation_accuracy"])[:3]
+    assert chosen == [BASELINE if row is board.published else row.trial_id for row in best]
     assert BASELINE in finalists(board, "validation_accuracy", 12), "the published setting may be picked too"
     sweep = rerun_sweep(board, chosen, seeds=2)
     assert sweep.num_trials == len(sweep.assignments()) == 6, "or it would never be finished"
@@ -92,20 +94,20 @@ def test_each_side_picks_by_what_it_goes_by(store: ObjectStore) -> None:
     found = {(few, first): (0.5, 0.9), (few, second): (0.9, 0.5), (many, first): (0.6, 0.6), (many, second): (0.6, 0.7)}
     found[gone, first] = (1.0, 1.0)  # its other run diverged
     rows = {
-        Assignment(case=case, seed=seed): {"data_free_score": score, "validation_accuracy": accuracy}
+        Assignment(case=case, seed=seed): record(data_free_score=score, validation_accuracy=accuracy)
         for (case, seed), (score, accuracy) in found.items()
     }
-    results = CaseResults(sweep=sweep, rows=rows, others=[])
+    results = CaseResults(sweep=sweep, sweep_id="again", rows=rows, others=[])
     assert pick(results, chosen, "data_free_score") == few
     assert pick(results, chosen, "validation_accuracy") == few
     with pytest.raises(SystemExit, match="there is nothing to pick"):
         pick(results, [gone], "data_free_score")
-    rows[Assignment(case=many, seed=second)]["validation_accuracy"] = 0.9
+    rows[Assignment(case=many, seed=second)] = record(data_free_score=0.6, validation_accuracy=0.9)
     assert pick(results, chosen, "validation_accuracy") == many
 
 
 def test_there_is_no_pick_by_what_was_not_measured(store: ObjectStore) -> None:
     write_search(store, "search-a")
-    board = read_leaderboard(store, "search-a")
+    board = read_leaderboard(SweepStore(store, "search-a"))
     with pytest.raises(SystemExit, match="search-a: no completed trial has a probe_statistics_distance"):
         finalists(board, "probe_statistics_distance", 3)

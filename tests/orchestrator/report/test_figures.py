@@ -10,10 +10,11 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.report import SweepData, figures, read_sweep
 from orchestrator.report.data import STEP_RATIO
 from orchestrator.report.page import Table
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.sessions import session_row
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
+from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.searches import suggest
@@ -24,7 +25,7 @@ from trainables.storage.object_store import ObjectStore
 @pytest.fixture
 def data(store: ObjectStore) -> SweepData:
     write_search(store, "search-a", trials=24)
-    return read_sweep(store, "search-a")
+    return read_sweep(SweepStore(store, "search-a"))
 
 
 def trace(figure: Any, name: str) -> Any:
@@ -58,7 +59,7 @@ def test_the_map_invents_nothing_outside_of_its_trials(data: SweepData) -> None:
 
 def test_without_two_numbers_that_vary_there_is_no_map(store: ObjectStore) -> None:
     write_search(store, "search-b", trials=1)
-    data = read_sweep(store, "search-b")
+    data = read_sweep(SweepStore(store, "search-b"))
     assert figures.accuracy_map(data, data.comparisons()[0]) is None
 
 
@@ -75,8 +76,8 @@ def test_trials_that_ended_early_end_in_a_cross(data: SweepData) -> None:
 
 def test_a_running_trial_is_a_curve_too(store: ObjectStore) -> None:
     write_search(store, "search-b", trials=3, ended=False)
-    ResultWriter(store, "search-b").write_report(report("t0007", 70, validation_accuracy=0.25))
-    made = figures.trial_curves(read_sweep(store, "search-b"))
+    ResultWriter(SweepStore(store, "search-b")).write_report(report("t0007", 70, validation_accuracy=0.25))
+    made = figures.trial_curves(read_sweep(SweepStore(store, "search-b")))
     assert made is not None
     assert trace(made, "running").y[0] == 0.25
 
@@ -84,7 +85,7 @@ def test_a_running_trial_is_a_curve_too(store: ObjectStore) -> None:
 def test_cases_are_means_with_a_band_of_one_standard_deviation(store: ObjectStore) -> None:
     sweep = load_sweep("numerics-digits").model_copy(update={"seeds": [0, 1, 2], "num_trials": 9})
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
-    data = read_sweep(store, "cases-a")
+    data = read_sweep(SweepStore(store, "cases-a"))
     made = figures.case_curves(data.trials, "validation_accuracy")
     assert made is not None
     line, band = trace(made, "baseline"), made.data[0]
@@ -96,9 +97,9 @@ def test_cases_are_means_with_a_band_of_one_standard_deviation(store: ObjectStor
 
 def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
     sweep = load_sweep("numerics-digits")
-    writer = ResultWriter(store, "cases-b")
+    writer = ResultWriter(SweepStore(store, "cases-b"))
     writer.write_session(session_row(sweep, [], number=0, event="started", cpus=2, gpus=0))
-    study = open_study(store, "cases-b", modes=[])
+    study = open_study(SweepStore(store, "cases-b"), modes=[])
     search = SweepSearch(study, sweep, resolve_space(sweep.space), sweep_id="cases-b")
     begun = [suggest(search) for _ in range(2)]
     cases = []
@@ -106,7 +107,7 @@ def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
         cases.append(config["case"])
         for done in (35, 70):
             writer.write_report(report(config["trial_id"], done, epochs=None, test_accuracy=0.01 * done))
-    data = read_sweep(store, "cases-b")
+    data = read_sweep(SweepStore(store, "cases-b"))
     assert [(trial.state, trial.case) for trial in data.trials] == [("running", case) for case in cases]
     made = figures.case_curves(data.trials, "test_accuracy")
     assert made is not None
@@ -119,9 +120,11 @@ def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
 def test_a_case_that_runs_once_more_does_not_shorten_the_mean_of_its_seeds(store: ObjectStore) -> None:
     sweep = load_sweep("numerics-digits").model_copy(update={"seeds": [0, 1, 2], "num_trials": 9})
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
-    data = read_sweep(store, "cases-a")
+    data = read_sweep(SweepStore(store, "cases-a"))
     first = data.trials[0]
-    running = replace(first, trial_id="t0009", state="running", shares=first.shares[:1], reports=first.reports[:1])
+    running = replace(
+        first, trial_id="t0009", state=TrialState.RUNNING, shares=first.shares[:1], reports=first.reports[:1]
+    )
     made = figures.case_curves([*data.trials, running], "validation_accuracy")
     assert made is not None
     assert trace(made, "baseline (n=3)").x[-1] == 1

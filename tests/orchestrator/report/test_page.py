@@ -21,6 +21,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.output import Output
 from orchestrator.report import make_report, write_report
 from orchestrator.results import ResultWriter, read_trials
+from orchestrator.storage import SweepStore
 from tests.orchestrator.report.synthetic import write_cases, write_pictures, write_search
 from tests.orchestrator.test_results import report, trial
 from trainables.storage.object_store import ObjectStore
@@ -38,7 +39,7 @@ def headings(page: str) -> list[str]:
 
 def test_a_search_is_told_in_the_order_in_which_one_asks(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert headings(page) == [
         "Leaderboard",
         "Map",
@@ -57,10 +58,10 @@ def test_a_search_is_told_in_the_order_in_which_one_asks(store: ObjectStore) -> 
 
 def test_a_confirmed_search_answers_with_interval_and_confidence(store: ObjectStore) -> None:
     write_search(store, "search-a")
-    sweep_id, confirming = confirmation_sweep(read_leaderboard(store, "search-a"), top=1, seeds=4)
+    sweep_id, confirming = confirmation_sweep(read_leaderboard(SweepStore(store, "search-a")), top=1, seeds=4)
     best = next(case for case in confirming.cases if case != "baseline")
     write_cases(store, sweep_id, confirming, {"baseline": 0.80, best: 0.90})
-    text = text_of(make_report(store, ["search-a"]))
+    text = text_of(make_report([SweepStore(store, "search-a")]))
     found = re.search(
         r"The best setting is (t\d+) \(.*?\): (\d+\.\d\d) points better than the published settings, interval "
         r"(\+\d+\.\d\d) to (\+\d+\.\d\d) \(95 %\), over 4 new seeds; it is better with (\d+)% confidence",
@@ -77,14 +78,14 @@ def test_a_confirmed_search_answers_with_interval_and_confidence(store: ObjectSt
 def test_whether_test_accuracy_is_an_audit_is_said(selects_on_test: bool, store: ObjectStore) -> None:
     more: dict[str, Any] = {"allow_test_selection": True, "constraints": {"test_accuracy": BoundConfig(at_least=0.1)}}
     write_search(store, "search-a", **(more if selects_on_test else {}))
-    text = text_of(make_report(store, ["search-a"]))
+    text = text_of(make_report([SweepStore(store, "search-a")]))
     assert ("selected on test data" in text) == selects_on_test
     assert ("test (audit)" in text) != selects_on_test
 
 
 def test_a_search_without_data_is_held_against_labels_where_there_are_some(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24, objective="data_free_score")
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert "What ranks trials without data" in headings(page)
     text = text_of(page)
     assert re.search(r"Best so far is t\d+ \(.*\), with \d\d\.\d\d% data free score", text)
@@ -99,13 +100,13 @@ def test_a_search_without_data_is_held_against_labels_where_there_are_some(store
     assert float(found[4]) <= float(found[3]) <= float(found[5])
     assert float(found[3]) > 0.8
     write_search(store, "search-b", trials=24)
-    assert "by which nothing was chosen" not in make_report(store, ["search-b"])
+    assert "by which nothing was chosen" not in make_report([SweepStore(store, "search-b")])
 
 
 def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
     sweep = load_sweep("digits-table-1")
     write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
-    page = make_report(store, ["cases-a"])
+    page = make_report([SweepStore(store, "cases-a")])
     assert {"Results", "Learning curves", "Against published numbers"} <= set(headings(page))
     assert "Map" not in headings(page)
     assert re.search(r"Of \d+ published results?:", text_of(page))
@@ -113,51 +114,51 @@ def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
 
 def test_pictures_and_transition_curves_are_shown_of_trials_that_have_some(store: ObjectStore) -> None:
     write_search(store, "search-a")
-    assert "Transition curves" not in headings(make_report(store, ["search-a"]))
-    best = read_leaderboard(store, "search-a").best
+    assert "Transition curves" not in headings(make_report([SweepStore(store, "search-a")]))
+    best = read_leaderboard(SweepStore(store, "search-a")).best
     assert best
-    write_pictures(store, "search-a", best["trial_id"])
-    page = make_report(store, ["search-a"])
+    write_pictures(store, "search-a", best.trial_id)
+    page = make_report([SweepStore(store, "search-a")])
     assert {"Pseudo images", "Transition curves"} <= set(headings(page))
     assert page.count('<img src="data:image/png;base64,') == 2
     text = text_of(page)
-    assert f"Images of the generator, best ({best['trial_id']})" in text
+    assert f"Images of the generator, best ({best.trial_id})" in text
     assert "after 50% after 100%" in text
     assert "Classes that both networks see in the same 512 images, after 100% of the budget." in text
 
 
 def test_the_page_names_the_chips_that_computed(store: ObjectStore) -> None:
     write_search(store, "search-a")
-    assert "here: Abacus 9, 1 thread" in text_of(make_report(store, ["search-a"]))
+    assert "here: Abacus 9, 1 thread" in text_of(make_report([SweepStore(store, "search-a")]))
 
 
 def test_several_sweeps_are_compared_and_each_has_its_part(store: ObjectStore) -> None:
     write_search(store, "search-a")
     write_search(store, "search-b", seed=1)
-    page = make_report(store, ["search-a", "search-b", "search-a"])
+    page = make_report([SweepStore(store, "search-a"), SweepStore(store, "search-b"), SweepStore(store, "search-a")])
     assert re.findall(r"<h1>(.*?)</h1>", page) == ["Comparison", "search-a", "search-b"]
     assert "How do these sweeps compare: search-a, search-b?" in page
 
 
 def test_several_objectives_have_a_front(store: ObjectStore) -> None:
     write_search(store, "search-a", further_objectives={"training_flops": "min"})
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert headings(page)[:3] == ["Leaderboard", "Map", "Pareto front"]
     assert "A star marks trials on the Pareto front" in page
-    board = read_leaderboard(store, "search-a")
+    board = read_leaderboard(SweepStore(store, "search-a"))
     starred = re.findall(r"<td[^>]*>(t\d+) \*</td>", page)
-    assert starred == [row["trial_id"] for row in board.rows if row in board.front]
+    assert starred == [row.trial_id for row in board.rows if row in board.front]
     assert 0 < len(starred) < len(board.candidates)
 
 
 def test_failures_and_warnings_are_told(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
-    writer = ResultWriter(store, "search-a")
+    writer = ResultWriter(SweepStore(store, "search-a"))
     lost = {"recoveries": 2, "recovery_causes_json": '{"its machine was lost (shut down)": 2}'}
     writer.write_trial(trial("t0007", state="failed", error="RuntimeError: boom <&>", objective=None, **lost))
     writer.write_trial(trial("t0008", recoveries=None))  # a row that was lost itself
     writer.write_report(report("t0007", 10, image_diversity=0.0))
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert "Failures and warnings" in headings(page)
     assert "RuntimeError: boom &lt;&amp;&gt;" in page
     assert "its machine was lost (shut down) (2 times)" in page
@@ -166,22 +167,24 @@ def test_failures_and_warnings_are_told(store: ObjectStore) -> None:
 
 def test_a_sweep_that_has_just_begun_has_a_page(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=0, ended=False)
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert headings(page) == ["Provenance"]
     assert "running, or stopped without a word" in page
 
 
 def test_nothing_in_the_page_can_end_its_script_early(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
-    ResultWriter(store, "search-a").write_trial(trial("t0008", state="failed", error="</script><b>x", objective=None))
-    page = make_report(store, ["search-a"])
+    ResultWriter(SweepStore(store, "search-a")).write_trial(
+        trial("t0008", state="failed", error="</script><b>x", objective=None)
+    )
+    page = make_report([SweepStore(store, "search-a")])
     assert page.count("</script>") == 3
     assert "<b>x" not in page
 
 
 def test_the_page_asks_for_nothing_from_a_network(store: ObjectStore) -> None:
     write_search(store, "search-a")
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert not re.findall(r"<link[^>]+href=\"(?!data:)|<script[^>]*\ssrc=|<img[^>]+src=\"(?!data:)", page)
 
 
@@ -189,7 +192,7 @@ def test_the_page_asks_for_nothing_from_a_network(store: ObjectStore) -> None:
 def test_a_thousand_trials_take_less_than_20_seconds_and_10_megabytes(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=1000)
     start = time.monotonic()
-    page = make_report(store, ["search-a"])
+    page = make_report([SweepStore(store, "search-a")])
     assert time.monotonic() - start < 20
     assert len(page.encode()) < 10e6
 
@@ -212,19 +215,19 @@ def test_a_report_that_cannot_be_written_is_a_warning(store: ObjectStore, capsys
     leave_report(Output(Console(width=200)), StorageConfig(uri=store.root), "search-a")
     assert capsys.readouterr().out.startswith("warning: no report was written: no sweep search-a in this storage")
     write_search(store, "search-a", trials=3)
-    assert write_report(store, "search-a") == "reports/search-a/index.html"
+    assert write_report(SweepStore(store, "search-a")) == "reports/search-a/index.html"
     leave_report(Output(Console(width=200)), StorageConfig(uri=store.root), "search-a")
     assert "Report: " in capsys.readouterr().out
 
 
 def test_money_is_shown_beside_computing_time_where_it_is_known(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=3)
-    assert "GPU hours" not in text_of(make_report(store, ["search-a"]))
+    assert "GPU hours" not in text_of(make_report([SweepStore(store, "search-a")]))
     for row, cost in zip(read_trials(store, "search-a").to_pylist(), (1.25, 2.5, None), strict=True):
         row |= {"gpu_seconds": 3600.0, "cost_usd": cost, "ended_at": row["ended_at"] + timedelta(days=1)}
         del row["sweep_id"]
-        ResultWriter(store, "search-a").write_trial(row)
-    text = text_of(make_report(store, ["search-a"]))
+        ResultWriter(SweepStore(store, "search-a")).write_trial(row)
+    text = text_of(make_report([SweepStore(store, "search-a")]))
     assert "GPU hours cost" in text
     assert re.search(r"stopped early 2 .* 2 2\.50 USD \(1 of 2 trials\)", text)
     assert re.search(r"completed 1 .* 1 1\.25 USD", text)
