@@ -13,10 +13,10 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from trainables.storage.object_store import ObjectStore
 
 
-def gathered_journal(store: ObjectStore) -> ObjectJournal:
-    """Open the journal of a storage without files, for its writer: its objects are gathered in one if they are many."""
+def compacted_journal(store: ObjectStore) -> ObjectJournal:
+    """Open the journal of a storage without files, for its writer: its objects are compacted into one if they are many."""
     journal = ObjectJournal(store)
-    journal.gather()
+    journal.compact()
     return journal
 
 
@@ -37,7 +37,7 @@ def _drop_torn_line(path: Path) -> None:
 
 
 class BatchedJournal(BaseJournalBackend):
-    """A journal that is read once and whose entries of one step are published together. For one writer at a time.
+    """A journal that is read once and publishes the entries of one transaction together. For one writer at a time.
 
     Asking for a trial makes about ten entries, each of which would wait for the disk, or be an object of its own.
     """
@@ -46,27 +46,27 @@ class BatchedJournal(BaseJournalBackend):
         self._backend = backend
         self._entries = list(backend.read_logs(0))
         self._unpublished: list[dict[str, Any]] = []
-        self._together = False
+        self._batched = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Entries from that number on."""
         yield from self._entries[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Publish entries, at the end of the step if one has begun."""
+        """Publish entries, at the end of the transaction if one has begun."""
         self._entries += logs
         self._unpublished += logs
-        if not self._together:
+        if not self._batched:
             self._publish()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """One step: what is appended within is published at its end."""
-        self._together = True
+    def batched(self) -> Iterator[None]:
+        """Publish what is appended within the block at its end."""
+        self._batched = True
         try:
             yield
         finally:
-            self._together = False
+            self._batched = False
             self._publish()
 
     def _publish(self) -> None:
@@ -98,8 +98,8 @@ class WatchedJournal(BaseJournalBackend):
         )
 
 
-_GATHERED_FROM = 100
-"""Objects of a journal from which it is worth gathering them in one."""
+_COMPACTED_FROM = 100
+"""Objects of a journal from which it is worth compacting them into one."""
 
 
 class ObjectJournal(BaseJournalBackend):
@@ -118,7 +118,7 @@ class ObjectJournal(BaseJournalBackend):
         """Entries from that number on, with those that another process has published meanwhile."""
         found = self._store.sizes("journal")
         if any(found.get(key) != size for key, size in self._seen.items()):
-            self._entries, self._seen = [], {}  # the writer has gathered them
+            self._entries, self._seen = [], {}  # the writer has compacted them
         new = [key for key in found if key not in self._seen]
         for key, data in zip(new, self._store.read_all(new), strict=True):
             first, entries = int(key.rpartition("/")[2].partition(".")[0]), json.loads(data)
@@ -131,14 +131,14 @@ class ObjectJournal(BaseJournalBackend):
         self._write(len(self._entries), logs)
         self._entries += logs
 
-    def gather(self) -> None:
+    def compact(self) -> None:
         """Make one object of many, as the writer, before it goes on.
 
         The new one is complete before the first old one goes; entries that are there twice have the same numbers.
         """
         entries = list(self.read_logs(0))
         old = list(self._seen)
-        if len(old) >= _GATHERED_FROM:
+        if len(old) >= _COMPACTED_FROM:
             self._write(0, entries)
             self._store.delete_all(old[1:])
             self._seen = {key: size for key, size in self._seen.items() if key == old[0]}

@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import ResultWriter, Row, SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
-from orchestrator.search.outcomes import ended_state, told_state, told_values, told_violations
+from orchestrator.search.outcomes import ended_state, optuna_constraints, optuna_state, optuna_values
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
     CONFIG_ATTRIBUTE,
@@ -79,7 +79,7 @@ def _ended(
 ) -> FrozenTrial:
     config = row.config
     params = _params(config, domains)
-    state = told_state(row.state)
+    state = optuna_state(row.state)
     share = sweep.share_used(config, row.metrics) if row.done is not None else 0
     attributes: dict[str, Any] = {CONFIG_ATTRIBUTE: json.dumps(config.model_dump())}
     if row.state is TrialState.DIVERGED:
@@ -89,7 +89,7 @@ def _ended(
     intermediate = _intermediate(config, reports, sweep)
     values = None
     if state is OptunaState.COMPLETE:
-        values = told_values(sweep, row.metrics)
+        values = optuna_values(sweep, row.metrics)
     elif state is OptunaState.PRUNED and len(sweep.directions) == 1 and intermediate:
         values = [intermediate[max(intermediate)]]  # as Optuna keeps it
     return create_trial(
@@ -99,7 +99,7 @@ def _ended(
         distributions={field: domains[field] for field in params},
         intermediate_values=intermediate,
         user_attrs=attributes,
-        constraints=told_violations(sweep, row.state, row.metrics, share),
+        constraints=optuna_constraints(sweep, row.state, row.metrics, share),
     )
 
 

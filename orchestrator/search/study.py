@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config import Assignment
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.schedulers.base import PastReport
-from orchestrator.search.journal import BatchedJournal, ObjectJournal, WatchedJournal, file_journal, gathered_journal
+from orchestrator.search.journal import BatchedJournal, ObjectJournal, WatchedJournal, compacted_journal, file_journal
 from orchestrator.storage import SweepStore, layout, local_path
 
 CONFIG_ATTRIBUTE = "config"
@@ -75,7 +75,7 @@ class SweepStudy(optuna.Study):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Publish together what happens to the study within the block."""
-        with self._journal.together() if self._journal else nullcontext():
+        with self._journal.batched() if self._journal else nullcontext():
             yield
 
     def frozen(self, number: int) -> FrozenTrial:
@@ -110,7 +110,7 @@ def open_study(sweep_store: SweepStore, *, modes: Iterable[str]) -> SweepStudy:
     """
     folder = sweep_store.study
     path = local_path(folder, "journal.log")
-    journal = BatchedJournal(file_journal(path) if path else gathered_journal(folder))
+    journal = BatchedJournal(file_journal(path) if path else compacted_journal(folder))
     return SweepStudy.create(sweep_store.sweep_id, JournalStorage(journal), modes=modes, journal=journal)
 
 

@@ -23,7 +23,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import TrialState
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
-from orchestrator.search.outcomes import told_state, told_values, told_violations
+from orchestrator.search.outcomes import optuna_constraints, optuna_state, optuna_values
 from orchestrator.search.sampling import InformedSampler, keep_search_space
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
@@ -211,13 +211,13 @@ class SweepSearch:
             share: Of its budget, used by then, in [0, 1].
         """
         trial = self._trials.pop(key)
-        told = told_state(state)
+        told = optuna_state(state)
         with self._study.transaction():
-            for name, violation in told_violations(self._sweep, state, report, share).items():
+            for name, violation in optuna_constraints(self._sweep, state, report, share).items():
                 trial.set_constraint(name, violation)
             if state is TrialState.DIVERGED:
                 trial.set_user_attr(DIVERGED_ATTRIBUTE, True)
-            values = told_values(self._sweep, report) if told is OptunaState.COMPLETE else None
+            values = optuna_values(self._sweep, report) if told is OptunaState.COMPLETE else None
             self._study.tell(trial, values, state=told)
 
     def _settings(self, trial: optuna.Trial) -> dict[str, Any]:

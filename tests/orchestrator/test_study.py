@@ -113,10 +113,10 @@ def test_a_line_torn_by_a_killed_driver_is_dropped(cut: int, store: ObjectStore)
     assert [t.value for t in final.trials if t.value is not None] == [0.5, 0.7]
 
 
-def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_nothing(
+def test_a_long_journal_of_objects_is_compacted_and_a_crash_in_between_changes_nothing(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.search.journal._GATHERED_FROM", 10)
+    monkeypatch.setattr("orchestrator.search.journal._COMPACTED_FROM", 10)
     journal = ObjectJournal(store)
     entries = [{"number": number} for number in range(30)]
     for entry in entries[:20]:
@@ -129,15 +129,15 @@ def test_a_long_journal_of_objects_is_gathered_and_a_crash_in_between_changes_no
     with monkeypatch.context() as crashing:
         # The new object is there, and most of the old ones still are.
         crashing.setattr(ObjectStore, "delete_all", delete_some)
-        ObjectJournal(store).gather()
+        ObjectJournal(store).compact()
     assert len(store.keys("journal")) == 13
     reader = ObjectJournal(store)
     assert list(reader.read_logs(0)) == entries[:20]
-    gathered = ObjectJournal(store)
-    gathered.gather()
-    assert list(gathered.read_logs(0)) == entries[:20]
+    compacted = ObjectJournal(store)
+    compacted.compact()
+    assert list(compacted.read_logs(0)) == entries[:20]
     assert store.keys("journal") == ["journal/00000000.json"]
-    gathered.append_logs(entries[20:25])
-    assert list(reader.read_logs(15)) == entries[15:25], "who was looking while it was gathered"
-    gathered.append_logs(entries[25:])
+    compacted.append_logs(entries[20:25])
+    assert list(reader.read_logs(15)) == entries[15:25], "who was looking while it was compacted"
+    compacted.append_logs(entries[25:])
     assert list(ObjectJournal(store).read_logs(18)) == entries[18:]
