@@ -28,9 +28,6 @@ from trainables.metrics import AUDITS
 BASELINE = "baseline"
 """Name of the case that the others are compared with."""
 
-BASELINE = "baseline"
-"""Name of the case that the others are compared with."""
-
 CASE_PREFIX = "case:"
 """What ``initial_student`` begins with where it names a case of the same sweep."""
 

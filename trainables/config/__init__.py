@@ -8,7 +8,7 @@ from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share
 from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes
 from trainables.config.supervised import SupervisedConfig
 from trainables.config.trial import SplitsKey, TeacherKey, TrialConfig
-from trainables.config.zero_shot import Divergence, Precision, ZeroShotConfig
+from trainables.config.zero_shot import Precision, ZeroShotConfig
 
 if TYPE_CHECKING:
     from trainables.config.fields import (
@@ -35,7 +35,6 @@ __all__ = [
     "AnyTrialConfig",
     "Config",
     "Count",
-    "Divergence",
     "NonNegative",
     "Precision",
     "Rate",

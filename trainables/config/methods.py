@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
+from trainables.config.plugins import load
 from trainables.config.trial import TrialConfig
 
 AnyTrialConfig = TrialConfig
@@ -62,9 +62,3 @@ def config_class(values: Mapping[str, Any]) -> type[TrialConfig]:
     if method not in METHODS:
         raise ValueError(f"method={method}: unknown; allowed: {', '.join(METHODS)}")
     return METHODS[method].config_class
-
-
-def load(path: str) -> Any:
-    """Return what ``MODULE:NAME`` names."""
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)

@@ -1,13 +1,109 @@
-"""What other installed packages bring: networks and data sets, found by their entry points."""
+"""Parts that are named in a config: this project's own, and what others bring by a package or a file. Free of torch.
+
+A registry tells which names there are, and loads what a name stands for on use: a config is checked in milliseconds, while
+what its names stand for brings torch.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
-    """The entry points of a group, by name."""
+    """Return the entry points of a group, by name."""
     return {entry.name: entry for entry in entry_points(group=group) if _NAME.fullmatch(entry.name)}
+
+
+def load(path: str) -> Any:
+    """Return what ``MODULE:NAME`` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """The parts of one kind that a config may name."""
+
+    what: str
+    """What they are, for messages: ``divergence``."""
+
+    group: str
+    """Group of the entry points by which installed packages bring others."""
+
+    own: Mapping[str, str]
+    """This project's own: ``MODULE:NAME`` by name, imported on use."""
+
+    @property
+    def choices(self) -> list[str]:
+        """What a field of this kind accepts, in words."""
+        return [*self.own, "FILE.py:NAME"]
+
+    def check(self, name: str) -> str:
+        """Return the name unchanged if something has it.
+
+        Raises:
+            ValueError: nothing has; the message gives what is known.
+        """
+        if name in self.own or name in installed(self.group):
+            return name
+        if ".py:" not in name:
+            known = [*self.own, *sorted(installed(self.group)), "FILE.py:NAME"]
+            raise ValueError(f"unknown {self.what} {name!r}; known: {', '.join(known)}")
+        file, _, defined = name.rpartition(":")
+        if not Path(file).is_file():
+            raise ValueError(f"{self.what} {name!r}: there is no file {file}")
+        if defined not in _definitions(Path(file)):
+            raise ValueError(f"{self.what} {name!r}: {file} defines no {defined}")
+        return name
+
+    def load(self, name: str) -> Any:
+        """Return what a name stands for.
+
+        Raises:
+            ValueError: nothing has that name.
+        """
+        self.check(name)
+        if name in self.own:
+            return load(self.own[name])
+        entries = installed(self.group)
+        if name in entries:
+            return entries[name].load()
+        file, _, defined = name.rpartition(":")
+        return _run_once(Path(file).resolve())[defined]
+
+
+def _definitions(file: Path) -> set[str]:
+    """Return what a file defines at its top level, without running it."""
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError as error:
+        raise ValueError(f"{file}: {error}") from error
+    names: set[str] = set()
+    for node in body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=targets):
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+            case ast.ImportFrom(names=imported):
+                names |= {alias.asname or alias.name for alias in imported}
+    return names
+
+
+@cache
+def _run_once(file: Path) -> dict[str, Any]:
+    """Return what a file defines; its classes are the same ones each time."""
+    return runpy.run_path(str(file))

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
 from trainables.config.datasets import find_spec
+from trainables.config.divergences import DivergenceName
 from trainables.config.roles import (
     Cost,
     Names,
@@ -29,7 +30,6 @@ from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, Passes, T
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 NetworkMode = Literal["train", "eval"]
-Divergence = Literal["forward_kl", "reverse_kl", "jensen_shannon", "l1"]
 
 _PUBLISHED_STUDENT_STEPS = 10
 
@@ -106,11 +106,11 @@ class ZeroShotConfig(TrialConfig):
     """Mode of the student's BatchNorm in generator steps; published: ``train``, so that its running statistics move there
     too."""
 
-    student_divergence: Annotated[Divergence, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
+    student_divergence: Annotated[DivergenceName, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
     """What the student minimises: KL(teacher || student) as published, KL(student || teacher), the Jensen-Shannon
-    divergence, or the absolute difference of the logits."""
+    divergence, the absolute difference of the logits, or a divergence of your own."""
 
-    generator_divergence: Annotated[Divergence, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
+    generator_divergence: Annotated[DivergenceName, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
     """What the generator maximises, likewise."""
 
     divergence_reduction: Annotated[Literal["mean", "batchmean"], setting(cost=Cost.NONE, inherited=False)] = "mean"

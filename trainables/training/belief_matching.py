@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from trainables.compute.acceleration import compile_error, compiled, forget_compiled
-from trainables.config import Divergence, ZeroShotConfig
+from trainables.config import ZeroShotConfig
 from trainables.networks import Network
 from trainables.networks.generator import Generator
 from trainables.training.generator_terms import GeneratorTerms
-from trainables.training.losses import attention_map, attention_transfer, beliefs, divergence
+from trainables.training.losses import Divergence, attention_map, attention_transfer, find_divergence
 
 
 class TeacherTargets(NamedTuple):
     """What a student step learns from: what the teacher makes of the images."""
 
     logits: Tensor
-    beliefs: Tensor
+    outputs: Tensor
+    """What the student's divergence compares with the student's own."""
+
     maps: list[Tensor]
 
 
@@ -66,6 +68,8 @@ class BeliefMatching:
         self.generator = generator
         self._device = device
         self._dtype = dtype
+        self._of_student = find_divergence(config.student_divergence)
+        self._of_generator = find_divergence(config.generator_divergence)
         # Tensors, for a number would be compiled into the code and that be compiled anew for each.
         self._temperature = torch.tensor(config.temperature, device=device, dtype=dtype)
         self._attention_weight = torch.tensor(config.attention_weight, device=device, dtype=dtype)
@@ -103,8 +107,8 @@ class BeliefMatching:
         images = self._images(latents)
         student_logits, _ = self._forward(self.student, images)
         teacher_logits, _ = self._forward(self.teacher, images)
-        teacher_beliefs = beliefs(teacher_logits, self._config.generator_divergence, self._temperature)
-        loss = -self._divergence(self._config.generator_divergence, student_logits, teacher_beliefs)
+        teacher_outputs = self._of_generator.outputs(teacher_logits, self._temperature)
+        loss = -self._divergence(self._of_generator, student_logits, teacher_outputs)
         for term in self.terms.terms(images, student_logits, teacher_logits, noise):
             loss = loss + term
         return loss, images
@@ -112,12 +116,12 @@ class BeliefMatching:
     def _teacher_targets(self, images: Tensor) -> TeacherTargets:
         with torch.no_grad():
             logits, activations = self._forward(self.teacher, images)
-            teacher_beliefs = beliefs(logits, self._config.student_divergence, self._temperature)
-            return TeacherTargets(logits, teacher_beliefs, self._attention_maps(activations))
+            outputs = self._of_student.outputs(logits, self._temperature)
+            return TeacherTargets(logits, outputs, self._attention_maps(activations))
 
     def _student_loss(self, images: Tensor, targets: TeacherTargets) -> StudentLoss:
         logits, activations = self._forward(self.student, images)
-        distance = self._divergence(self._config.student_divergence, logits, targets.beliefs)
+        distance = self._divergence(self._of_student, logits, targets.outputs)
         if self._config.attention_weight == 0:
             return StudentLoss(distance, distance, torch.zeros_like(distance), logits)
         attention = attention_transfer(self._attention_maps(activations), targets.maps)
@@ -137,10 +141,10 @@ class BeliefMatching:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16")
 
-    def _divergence(self, name: Divergence, student_logits: Tensor, teacher_beliefs: Tensor) -> Tensor:
+    def _divergence(self, kind: Divergence, student_logits: Tensor, teacher_outputs: Tensor) -> Tensor:
         config = self._config
-        student_beliefs = beliefs(student_logits, name, self._temperature)
-        value = divergence(name, student_beliefs, teacher_beliefs, config.divergence_reduction)
+        student_outputs = kind.outputs(student_logits, self._temperature)
+        value = kind(student_outputs, teacher_outputs, config.divergence_reduction)
         return value * self._temperature**2 if config.temperature_factor == "squared" else value
 
     def _attention_maps(self, activations: list[Tensor]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
 from trainables.networks import Network
-from trainables.training.losses import beliefs, divergence, entropy, mean_distance
+from trainables.training.losses import FORWARD_KL, entropy, mean_distance
 
 _NOISE = 0.1
 """Standard deviation, in normalised pixels, of the noise that a consistent teacher should overlook."""
@@ -71,8 +71,8 @@ class GeneratorTerms:
             found.append(-config.diversity_weight * mean_distance(self._features.to(images.dtype)))
         if config.consistency_weight:
             disturbed_logits, _ = self._forward(self._teacher, self._disturbed(images, noise))
-            disturbed, clean = (beliefs(logits, "forward_kl", 1.0) for logits in (disturbed_logits, teacher_logits))
-            found.append(config.consistency_weight * divergence("forward_kl", disturbed, clean, "batchmean"))
+            disturbed, clean = (FORWARD_KL.outputs(logits, 1.0) for logits in (disturbed_logits, teacher_logits))
+            found.append(config.consistency_weight * FORWARD_KL(disturbed, clean, "batchmean"))
         return found
 
     def state_dict(self) -> dict[str, Any]:

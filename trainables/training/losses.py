@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config import Divergence
+from trainables.config.divergences import DIVERGENCES
 
 Reduction = Literal["mean", "batchmean"]
 
@@ -24,25 +25,42 @@ def log_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
     return F.log_softmax(logits / temperature, dim=1)
 
 
-def beliefs(logits: Tensor, divergence: Divergence, temperature: float | Tensor) -> Tensor:
-    """What a divergence compares, (batch, classes): log-probabilities at the temperature, or for ``l1`` the logits."""
-    return logits if divergence == "l1" else log_probabilities(logits, temperature)
+@dataclass(frozen=True)
+class Divergence:
+    """How far a student's outputs are from a teacher's."""
+
+    terms: Callable[[Tensor, Tensor], Tensor]
+    """From the outputs of student and teacher, both (batch, classes), to what each contributes, likewise. Outputs are
+    log-probabilities, because the forms with probabilities have a NaN gradient where one of them underflows to 0."""
+
+    of_logits: bool = False
+    """Whether it compares logits as they are instead of log-probabilities."""
+
+    def outputs(self, logits: Tensor, temperature: float | Tensor) -> Tensor:
+        """Return what it compares, (batch, classes): log-probabilities at the temperature, or the logits."""
+        return logits if self.of_logits else log_probabilities(logits, temperature)
+
+    def __call__(self, student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the divergence, a scalar >= 0, without a temperature factor.
+
+        Args:
+            student: ``outputs`` of the student, (batch, classes).
+            teacher: Those of the teacher.
+            reduction: ``mean`` over batch and classes, ``batchmean`` summed over the classes. The mean is spelled out:
+                torch has announced to redefine its own.
+        """
+        terms = self.terms(student, teacher)
+        return terms.mean() if reduction == "mean" else terms.sum() / len(terms)
 
 
-def divergence(name: Divergence, student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
-    """How far the student's beliefs are from the teacher's; a scalar >= 0, without a temperature factor.
+def find_divergence(name: str) -> Divergence:
+    """Return the divergence that a config names: one of this project, of a package, or a function of a file.
 
-    Args:
-        name: ``forward_kl`` is KL(teacher || student), ``reverse_kl`` KL(student || teacher), ``jensen_shannon`` the mean
-            of both to their mixture, ``l1`` the absolute difference.
-        student: ``beliefs`` of the student, (batch, classes).
-        teacher: Those of the teacher. Both sides are logarithms because the forms with probabilities have a NaN gradient
-            where one of them underflows to 0; the values are equal.
-        reduction: ``mean`` over batch and classes, ``batchmean`` summed over the classes. The mean is spelled out: torch
-            has announced to redefine its own.
+    Raises:
+        ValueError: there is none of that name.
     """
-    terms = _TERMS[name](student, teacher)
-    return terms.mean() if reduction == "mean" else terms.sum() / len(terms)
+    part = DIVERGENCES.load(name)
+    return part if isinstance(part, Divergence) else Divergence(part)
 
 
 def kl_divergence(student_log_probabilities: Tensor, teacher_log_probabilities: Tensor) -> Tensor:
@@ -59,12 +77,17 @@ def _jensen_shannon(student: Tensor, teacher: Tensor) -> Tensor:
     return (_kl(teacher, mixture) + _kl(student, mixture)) / 2
 
 
-_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "forward_kl": lambda student, teacher: _kl(teacher, student),
-    "reverse_kl": _kl,
-    "jensen_shannon": _jensen_shannon,
-    "l1": lambda student, teacher: (student - teacher).abs(),
-}
+FORWARD_KL = Divergence(lambda student, teacher: _kl(teacher, student))
+"""KL(teacher || student)."""
+
+REVERSE_KL = Divergence(_kl)
+"""KL(student || teacher)."""
+
+JENSEN_SHANNON = Divergence(_jensen_shannon)
+"""Mean of both networks' KL divergence to their mixture."""
+
+L1 = Divergence(lambda student, teacher: (student - teacher).abs(), of_logits=True)
+"""Absolute difference of the logits."""
 
 
 def entropy(logits: Tensor) -> Tensor:

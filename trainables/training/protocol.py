@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.config import METHODS, AnyTrialConfig, fields
 from trainables.config.datasets import Normalisation
-from trainables.config.methods import load
+from trainables.config.plugins import load
 from trainables.data.splits import DatasetSplits
 from trainables.errors import CheckpointError
 from trainables.evaluation import ProbeSet
