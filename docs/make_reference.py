@@ -21,7 +21,7 @@ from orchestrator.config.blocks import (
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.config.messages import allowed_values
-from orchestrator.kinds import Registry
+from orchestrator.kinds import KindRegistry
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
@@ -76,7 +76,7 @@ _SAMPLER_ABILITIES = {
 _SCHEDULER_ABILITIES = {"stops trials": "stops_trials", "changes settings": "is_population"}
 
 
-def kinds(registry: Registry[Any], abilities: dict[str, str]) -> list[str]:
+def kinds(registry: KindRegistry[Any], abilities: dict[str, str]) -> list[str]:
     """A section for a block that comes in kinds: what each can do, and the fields with the kinds that have them."""
     can = [
         [

@@ -10,10 +10,7 @@ with their defaults. So a sweep's id, and what lies on its storage, do not depen
 from __future__ import annotations
 
 import logging
-import runpy
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationInfo, ValidatorFunctionWrapHandler
@@ -21,7 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.errors import unknown_name
 from trainables.config import Config
-from trainables.config.plugins import installed
+from trainables.config.plugins import installed, load_from_file
 
 STORED = "stored"
 """Context of validating what a session has written down: rules that came later are not held against it."""
@@ -39,7 +36,7 @@ class Kind(Config):
 K = TypeVar("K", bound=Kind)
 
 
-class Registry(Generic[K]):
+class KindRegistry(Generic[K]):
     """The kinds of one block. ``Annotated[BASE, REGISTRY]`` is the type of a field that holds any of them."""
 
     def __init__(
@@ -86,7 +83,7 @@ class Registry(Generic[K]):
         if name in entries:
             found: object = entries[name].load()
         elif ".py:" in name:
-            found = _defined_in_file(self.what, name)
+            found = load_from_file(self.what, name)
         else:
             raise ValueError(unknown_name(self.what, name, [*self.kinds, *entries]) + ", or FILE.py:CLASS")
         if not (isinstance(found, type) and issubclass(found, self._base)):
@@ -185,19 +182,3 @@ class Registry(Generic[K]):
             if not (field in self._flat and value == self._flat[field]) and line not in self._said:
                 self._said.add(line)
                 logger.warning("%s", line)
-
-
-def _defined_in_file(what: str, name: str) -> object:
-    file, _, defined = name.rpartition(":")
-    if not Path(file).is_file():
-        raise ValueError(f"{what} {name!r}: there is no file {file}")
-    names = _run_once(Path(file).resolve())
-    if defined not in names:
-        raise ValueError(f"{what} {name!r}: {file} defines no class {defined}")
-    return names[defined]
-
-
-@cache
-def _run_once(file: Path) -> dict[str, Any]:
-    """What a file defines: its classes are the same ones each time, or two equal blocks would differ."""
-    return runpy.run_path(str(file))

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import ConfigError, unknown_name
-from orchestrator.kinds import Registry
+from orchestrator.kinds import KindRegistry
 
 
 def allowed_values(model: type[BaseModel], field: str) -> str:
@@ -74,7 +74,7 @@ def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
     """The model that the last part of a path is a field of; none if the path leads into something else."""
     for part, following in pairwise(path):
         field = model.model_fields.get(part)
-        registry = next((it for it in field.metadata if isinstance(it, Registry)), None) if field else None
+        registry = next((it for it in field.metadata if isinstance(it, KindRegistry)), None) if field else None
         if registry is not None:
             return registry.owner(following) if path[-2:] == [part, following] else None
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):

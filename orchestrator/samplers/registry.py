@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from orchestrator.kinds import Registry
+from orchestrator.kinds import KindRegistry
 from orchestrator.samplers.base import AbsentSampler, SamplerConfig
 from orchestrator.samplers.cmaes import CmaEs
 from orchestrator.samplers.gp import Gp
@@ -14,7 +14,7 @@ from orchestrator.samplers.qmc import Qmc
 from orchestrator.samplers.random import Random
 from orchestrator.samplers.tpe import Tpe
 
-SAMPLERS: Registry[SamplerConfig] = Registry(
+SAMPLERS: KindRegistry[SamplerConfig] = KindRegistry(
     "sampler",
     group="zskt.samplers",
     base=SamplerConfig,

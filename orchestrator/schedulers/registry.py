@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from orchestrator.kinds import Registry
+from orchestrator.kinds import KindRegistry
 from orchestrator.schedulers.asha import Asha
 from orchestrator.schedulers.base import AbsentScheduler, SchedulerConfig
 from orchestrator.schedulers.median import Median
 from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.pbt import Pbt
 
-SCHEDULERS: Registry[SchedulerConfig] = Registry(
+SCHEDULERS: KindRegistry[SchedulerConfig] = KindRegistry(
     "scheduler",
     group="zskt.schedulers",
     base=SchedulerConfig,

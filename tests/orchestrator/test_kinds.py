@@ -23,7 +23,7 @@ from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.kinds import Registry
+from orchestrator.kinds import KindRegistry
 from orchestrator.run.checks import check_same_sweep
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.base import Decision
@@ -79,7 +79,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def blocks(draw: st.DrawFn, registry: Registry[Any], flat: type[Config]) -> dict[str, Any]:
+def blocks(draw: st.DrawFn, registry: KindRegistry[Any], flat: type[Config]) -> dict[str, Any]:
     """A block of a kind that there was then, without fields of other kinds."""
     name = draw(st.sampled_from(get_args(flat.model_fields["name"].annotation)))
     fields = [field for field in registry.kinds[name].model_fields if field != "name"]
@@ -126,7 +126,7 @@ def test_no_id_of_a_preset_changes_with_the_kinds(preset: str) -> None:
 
 
 @pytest.mark.parametrize("registry", [SAMPLERS, SCHEDULERS], ids=["sampler", "scheduler"])
-def test_blocks_are_written_with_every_field_and_its_default(registry: Registry[Any]) -> None:
+def test_blocks_are_written_with_every_field_and_its_default(registry: KindRegistry[Any]) -> None:
     for name, kind in registry.kinds.items():
         assert kind.model_fields["name"].default == name
         for field, info in kind.model_fields.items():
@@ -283,7 +283,7 @@ def test_a_file_beside_the_sweep_brings_a_kind(sweep_file: Path, tmp_path: Path)
         load_sweep(write(sweep_file, scheduler={**block, "bound": -1}))
     with pytest.raises(ConfigError, match="unknown field 'bond'; did you mean bound"):
         load_sweep(write(sweep_file, scheduler={**block, "bond": 1}))
-    with pytest.raises(ConfigError, match="defines no class Stict"):
+    with pytest.raises(ConfigError, match="defines no Stict"):
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:Stict"}))
     with pytest.raises(ConfigError, match="expected a subclass of SchedulerConfig"):
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:NoScheduler"}))

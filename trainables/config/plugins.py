@@ -60,11 +60,7 @@ class Registry:
         if ".py:" not in name:
             known = [*self.own, *sorted(installed(self.group)), "FILE.py:NAME"]
             raise ValueError(f"unknown {self.what} {name!r}; known: {', '.join(known)}")
-        file, _, defined = name.rpartition(":")
-        if not Path(file).is_file():
-            raise ValueError(f"{self.what} {name!r}: there is no file {file}")
-        if defined not in _definitions(Path(file)):
-            raise ValueError(f"{self.what} {name!r}: {file} defines no {defined}")
+        check_in_file(self.what, name)
         return name
 
     def load(self, name: str) -> Any:
@@ -79,8 +75,31 @@ class Registry:
         entries = installed(self.group)
         if name in entries:
             return entries[name].load()
-        file, _, defined = name.rpartition(":")
-        return _run_once(Path(file).resolve())[defined]
+        return load_from_file(self.what, name)
+
+
+def check_in_file(what: str, name: str) -> None:
+    """Refuse a ``FILE.py:NAME`` that nothing has, without running the file.
+
+    Args:
+        what: What is named, for messages.
+        name: The file's path and the name in it.
+
+    Raises:
+        ValueError: there is no such file, or it defines no such name.
+    """
+    file, _, defined = name.rpartition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"{what} {name!r}: there is no file {file}")
+    if defined not in _definitions(Path(file)):
+        raise ValueError(f"{what} {name!r}: {file} defines no {defined}")
+
+
+def load_from_file(what: str, name: str) -> Any:
+    """Return what ``FILE.py:NAME`` names; the file is run once in a process. See ``check_in_file``."""
+    check_in_file(what, name)
+    file, _, defined = name.rpartition(":")
+    return _run_once(Path(file).resolve())[defined]
 
 
 def _definitions(file: Path) -> set[str]:
