@@ -150,6 +150,16 @@ def test_a_setting_changes_the_students_bits(method: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "field"), FIELDS)
+def test_a_length_and_nothing_else_changes_budget_or_horizon(method: str, field: str) -> None:
+    def how_long(config: AnyTrialConfig) -> tuple[int, int | None]:
+        return config.budget, getattr(config, "horizon", None)
+
+    config = base_config(method, field)
+    other = config.model_copy(update={field: another(config, field)})
+    assert (how_long(other) != how_long(config)) == (ROLES[field].decides is Decides.LENGTH)
+
+
+@pytest.mark.parametrize(("method", "field"), FIELDS)
 def test_images_and_teachers_are_known_by_the_fields_that_say_so(method: str, field: str) -> None:
     config = base_config(method, "")
     other = config.model_copy(update={field: another(config, field)})
