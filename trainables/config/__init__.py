@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         PERMISSION_FIELDS,
         SEEDS,
         SHARED_FIELDS,
-        START_FIELDS,
         TEACHER_FIELDS,
         WEIGHTLESS_FIELDS,
     )
@@ -29,7 +28,6 @@ __all__ = [
     "PERMISSION_FIELDS",
     "SEEDS",
     "SHARED_FIELDS",
-    "START_FIELDS",
     "TEACHER_FIELDS",
     "WEIGHTLESS_FIELDS",
     "AnyTrialConfig",

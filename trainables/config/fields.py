@@ -34,9 +34,6 @@ ROLES: dict[str, Role]
 SEEDS: tuple[str, ...]
 """Sources of a trial's randomness."""
 
-START_FIELDS: tuple[str, ...]
-"""Fields that name another trial, with whose weights a trial begins."""
-
 LENGTH_FIELDS: tuple[str, ...]
 """How long a trial trains."""
 
@@ -58,7 +55,6 @@ TEACHER_FIELDS: tuple[str, ...]
 
 _HOLDS: dict[str, Callable[[Role], bool]] = {
     "SEEDS": lambda role: role.decides is Decides.SEED,
-    "START_FIELDS": lambda role: role.decides is Decides.START,
     "LENGTH_FIELDS": lambda role: role.decides is Decides.LENGTH,
     "PERMISSION_FIELDS": lambda role: role.decides is Decides.PERMISSION,
     "WEIGHTLESS_FIELDS": lambda role: role.weightless,
