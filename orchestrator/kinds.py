@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationInfo, ValidatorFunctionWrapHandler
@@ -81,7 +82,7 @@ class KindRegistry(Generic[K]):
             return self.kinds[name]
         entries = installed(self.group)
         if name in entries:
-            found: object = entries[name].load()
+            found = self._loaded(entries[name])
         elif ".py:" in name:
             found = load_from_file(self.what, name)
         else:
@@ -145,6 +146,12 @@ class KindRegistry(Generic[K]):
         own = {name: field.get_default(call_default_factory=True) for name, field in type(kind).model_fields.items()}
         defaults = {**own, **self._flat}
         return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+
+    def _loaded(self, entry: EntryPoint) -> object:
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{self.what} {entry.name!r}: {entry.value} cannot be loaded: {error}") from error
 
     def _flat_copy(self) -> dict[str, Any]:
         return {name: type(value)(value) if isinstance(value, dict) else value for name, value in self._flat.items()}

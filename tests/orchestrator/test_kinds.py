@@ -285,6 +285,10 @@ def test_a_file_beside_the_sweep_brings_a_kind(sweep_file: Path, tmp_path: Path)
         load_sweep(write(sweep_file, scheduler={**block, "bond": 1}))
     with pytest.raises(ConfigError, match="defines no Stict"):
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:Stict"}))
+    broken = tmp_path / "broken.py"
+    broken.write_text("class Mine: pass\n1 / 0\n")
+    with pytest.raises(ConfigError, match=r"scheduler: scheduler '.*broken.py:Mine': .* fails: ZeroDivisionError"):
+        load_sweep(write(sweep_file, scheduler={"name": f"{broken}:Mine"}))
     with pytest.raises(ConfigError, match="expected a subclass of SchedulerConfig"):
         load_sweep(write(sweep_file, scheduler={"name": f"{own}:NoScheduler"}))
 
@@ -293,12 +297,15 @@ def test_an_installed_package_brings_a_kind(sweep_file: Path, tmp_path: Path, mo
     (tmp_path / "their_rules.py").write_text(OWN)
     (tmp_path / "theirs-1.0.dist-info").mkdir()
     (tmp_path / "theirs-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    entry = "[zskt.schedulers]\nstrict = their_rules:Strict\n"
+    entry = "[zskt.schedulers]\nstrict = their_rules:Strict\ngone = their_rules:Gone\n"
     (tmp_path / "theirs-1.0.dist-info" / "entry_points.txt").write_text(entry)
     file = write(sweep_file, scheduler={"name": "strict", "bound": 0.75})
     with pytest.raises(ConfigError, match="unknown scheduler 'strict'"):
         load_sweep(file)
     monkeypatch.syspath_prepend(tmp_path)
+    broken = write(tmp_path / "b.yaml", scheduler={"name": "gone"})
+    with pytest.raises(ConfigError, match="scheduler 'gone': their_rules:Gone cannot be loaded"):
+        load_sweep(broken)
     sweep = load_sweep(file)
     assert SweepConfig.stored(sweep.model_dump_json()) == sweep
     assert sweep.scheduler.build(mode="max", budget=9) is not None

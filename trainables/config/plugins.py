@@ -96,10 +96,17 @@ def check_in_file(what: str, name: str) -> None:
 
 
 def load_from_file(what: str, name: str) -> Any:
-    """Return what ``FILE.py:NAME`` names; the file is run once in a process. See ``check_in_file``."""
+    """Return what ``FILE.py:NAME`` names; the file is run once in a process.
+
+    Raises:
+        ValueError: nothing has that name, see ``check_in_file``, or the file fails; the message says of what.
+    """
     check_in_file(what, name)
     file, _, defined = name.rpartition(":")
-    return _run_once(Path(file).resolve())[defined]
+    try:
+        return _run_once(Path(file).resolve())[defined]
+    except Exception as error:
+        raise ValueError(f"{what} {name!r}: {file} fails: {type(error).__name__}: {error}") from error
 
 
 def _definitions(file: Path) -> set[str]:
