@@ -28,6 +28,7 @@ def command_line() -> ModuleType:
     found = clashes()
     if found:
         sys.exit(f"error: {found[0]}")
+    # Only now is it known to be ours.
     from orchestrator import cli
 
     return cli

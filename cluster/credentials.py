@@ -49,6 +49,7 @@ def lend_credentials() -> Callable[[], None]:
     It is to be called before storage is used. A process whose node names credentials of its own in its environment keeps
     those; the driver's come before a role of the machine, as they were given for this sweep.
     """
+    # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,24 +1,52 @@
-"""What a cluster's autoscaler has been told: which machines it may start, read on the head node."""
+"""What a cluster's autoscaler has been told: which machines it may start.
+
+On a head node that is known; elsewhere a file says it: what ``ray up`` takes, or KubeRay's resources, as ``kubectl apply``
+takes them. Only what is asked of a description is looked at here: which machines there may be, and what they are. Whether
+Ray can start them, Ray says.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, Field, ValidationError
 
-from cluster.description_file import read_description_file
-from cluster.providers.registry import running_description
+from cluster.providers.base import EXPECTED, Part
+from cluster.providers.registry import PROVIDERS, provider_of, running_description
 
 BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves the cluster's description on its head node."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _NodeType(Part):
+    resources: dict[str, float] = Field(default_factory=dict)
+    node_config: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    max_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class _Provider(Part):
+    type: str
+    region: str | None = None
+    head_ip: str | None = None
+    worker_ips: list[str] = Field(default_factory=list)
+
+
+class _Description(Part):
+    provider: _Provider
+    max_workers: Annotated[int, Field(ge=0)] = 2
+    available_node_types: dict[str, _NodeType] = Field(default_factory=dict)
 
 
 def read_description(path: Path | None = None) -> dict[str, Any]:
     """A cluster's description as ``ray up`` takes it, KubeRay's included; empty where nothing is started for us.
 
     Args:
-        path: A file of the user's, see ``cluster.description_file``; none: that of the cluster whose head this is.
+        path: A file of the user's, see ``read_description_file``; none: that of the cluster whose head this is.
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
@@ -31,3 +59,65 @@ def read_description(path: Path | None = None) -> dict[str, Any]:
         description: dict[str, Any] = yaml.safe_load(head.read_text())
         return description
     return running_description()
+
+
+def read_description_file(path: Path) -> dict[str, Any]:
+    """The description in a file, in the words of ``ray up``.
+
+    Raises:
+        OSError, yaml.YAMLError: the file cannot be read.
+        ValueError: it describes no cluster, several, or one that is not understood; a line on what is wrong and what was
+            expected.
+    """
+    try:
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no text in UTF-8; {EXPECTED}") from error
+    if not documents:
+        raise ValueError(f"the file is empty; {EXPECTED}")
+    strange = next((document for document in documents if not isinstance(document, dict)), None)
+    if strange is not None:
+        raise ValueError(f"found {type(strange).__name__} {str(strange)[:40]!r}; {EXPECTED}")
+    for provider in PROVIDERS.values():
+        description = provider.read_manifests(documents)
+        if description is not None:
+            return description
+    if len(documents) > 1:
+        raise ValueError(f"found {len(documents)} documents, which only KubeRay's files may have; {EXPECTED}")
+    return _checked(documents[0])
+
+
+def _checked(description: dict[str, Any]) -> dict[str, Any]:
+    """A description for ``ray up``, as it is, once it has been understood."""
+    old = [name for name in ("head_node", "worker_nodes") if description.get(name)]
+    if old and "available_node_types" not in description:
+        raise ValueError(f"{' and '.join(old)} are of Ray's old shape, which is not read; {EXPECTED}")
+    if "provider" not in description:
+        raise ValueError(f"it names no machines; {EXPECTED}")
+    known = _validated(_Description, description)
+    provider = provider_of(description)
+    for name, node in known.available_node_types.items():
+        _validated(provider.node_config, node.node_config, "available_node_types", name, "node_config")
+    for field, expected in provider.required.items():
+        if not description["provider"].get(field):
+            raise ValueError(f"provider: {{type: {provider.name}}} without {field}; expected {expected}")
+    if not provider.own_machines and not known.available_node_types:
+        raise ValueError(f"it names no machines; {EXPECTED}")
+    return description
+
+
+def _validated(model: type[_Model], value: object, *inside: str) -> _Model:
+    """Look at a part of a description.
+
+    Args:
+        inside: Where the part stands.
+
+    Raises:
+        ValueError: the first thing that is wrong with it, in a line.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (*inside, *first["loc"]))
+        raise ValueError(f"{where}={str(first['input'])[:40]!r}: {first['msg']}; {EXPECTED}") from error

@@ -32,6 +32,7 @@ def local_ray(
         gpus: GPUs that trials may use; None: those that Ray finds.
         object_store_bytes: Shared memory for objects.
     """
+    # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
 
     settings = {
@@ -64,6 +65,7 @@ def _on_loopback() -> Iterator[None]:
 
     ``_node_ip_address="127.0.0.1"`` would not do: Ray replaces a loopback address by the one that others can reach.
     """
+    # Ray reads its settings when it is imported, and ray_session makes them.
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER

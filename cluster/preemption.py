@@ -34,6 +34,7 @@ def leaving() -> bool:
 
 def draining() -> bool:
     """Whether Ray places nothing new on the node of this process any more, so that what leaves it goes on elsewhere."""
+    # Ray takes seconds to load, and whoever only looks for the flag has no need of it.
     import ray
     from ray._private.state import state  # no public way
 
@@ -109,6 +110,7 @@ def drain_node(reason: str, *, deadline: float, node_id: str | None = None, addr
     Raises:
         RuntimeError: this machine has no node, or Ray declines.
     """
+    # Ray takes seconds to load, and whoever only looks for the flag has no need of it.
     from ray._private.services import canonicalize_bootstrap_address_or_die, get_node_ip_address
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it likewise
     from ray.core.generated import autoscaler_pb2

@@ -78,6 +78,7 @@ class RaySession:
     def machine(self, node_id: str) -> Machine | None:
         """What a node is that is or was there; none if Ray does not know it."""
         if node_id not in self._known:
+            # Ray reads its settings when it is imported, and ray_session makes them.
             import ray
 
             self._known.update({node["NodeID"]: machine_of(node, self.description) for node in ray.nodes()})
@@ -85,6 +86,7 @@ class RaySession:
 
     def machines(self) -> set[Machine]:
         """The kinds of machine on which trials may run: those that are there, and those that may be."""
+        # Ray reads its settings when it is imported, and ray_session makes them.
         import ray
 
         there = [machine_of(node, self.description) for node in ray.nodes() if node["Alive"]]
@@ -111,7 +113,7 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
     # Read by Ray when it is imported or starts its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    import ray  # not before
 
     with private_folder() as folder, ExitStack() as stack:
         if ray.is_initialized():
@@ -159,6 +161,7 @@ def _connected(address: str, folder: Path) -> Iterator[None]:
         with local_ray(folder, cpus=available_cpus()):
             yield
         return
+    # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
 
     _check_reachable(address)
@@ -227,6 +230,7 @@ def _wait_for_machines(description: Mapping[str, Any]) -> None:
 
 
 def _capacity() -> Capacity:
+    # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
 
     return capacity_of(ray.nodes())
@@ -239,6 +243,7 @@ def _describe(
     borrow_credentials: Callable[[], None] = no_credentials,
 ) -> RaySession:
     """What is there, and what the cluster's description promises beside it."""
+    # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
 
     resources = ray.cluster_resources()

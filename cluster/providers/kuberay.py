@@ -64,6 +64,7 @@ def describe_raycluster(resource: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError, LookupError: Ray makes nothing of it.
     """
+    # Ray takes seconds to load, and only a head node on Kubernetes needs it here.
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
     description: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(dict(resource))

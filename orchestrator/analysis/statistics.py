@@ -185,6 +185,7 @@ def _regret(scores: Array, labels: Array, audit: Array, among: int) -> float:
 
 
 def _domains(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    # Optuna takes a second to load, and most statistics do without it.
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     domains: dict[str, Any] = {}
@@ -203,6 +204,7 @@ def _fanova(
     sample: Sequence[tuple[Mapping[str, Any], float]], domains: Mapping[str, Any], *, seed: int
 ) -> dict[str, float] | None:
     """The importances by one sample; none if it happens to be constant."""
+    # Optuna takes a second to load, and most statistics do without it.
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 

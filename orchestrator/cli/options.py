@@ -98,6 +98,7 @@ def make_bucket(storage: StorageConfig, out: Output) -> None:
     Raises:
         StorageError: the bucket cannot be made.
     """
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.storage import shown
     from orchestrator.storage.bucket import create_bucket
 
@@ -184,6 +185,7 @@ def stop_here(out: Output) -> NoReturn:
 
 def read_board(sweep_id: str, storage: str | None) -> Leaderboard:
     """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import SweepStore, find_storage
 

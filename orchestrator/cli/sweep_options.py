@@ -105,6 +105,7 @@ class SweepOptions:
         """
         import optuna  # these bring torch and Ray
 
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.run.checks import check_before_start
         from orchestrator.search.space import surveyed_space
         from orchestrator.storage import SweepStore, find_storage

@@ -13,6 +13,7 @@ from typing import Any
 
 import zskt_start
 from cluster.capacity import Capacity
+from cluster.nodes import start_machine
 from cluster.prices import described_machines
 from cluster.private_folder import NoPrivateFolderError
 from cluster.providers.base import QuotaError
@@ -27,7 +28,7 @@ from orchestrator.commands.node_checks import (
     check_storage,
     check_versions,
 )
-from orchestrator.commands.node_facts import clock, gather, leave_marker
+from orchestrator.commands.node_facts import gather, leave_marker
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.costs.pricing import read_cluster
@@ -91,6 +92,7 @@ def examine(
 
 def wants_bfloat16(sweep: SweepConfig) -> bool:
     """Whether a trial asks for it, or a search may propose it, and none allows that it be slow."""
+    # Optuna takes a second to load, and doctor may have no sweep to look at.
     from orchestrator.search.space import proposed_configs, surveyed_space
 
     _, domains = surveyed_space(sweep)
@@ -186,13 +188,8 @@ def start_worker(capacity: Capacity) -> Finding | None:
 
     The machine goes when it has been idle for as long as the cluster's description says.
     """
-    import ray
-
-    waiting = ray.remote(num_cpus=1, num_gpus=min(1.0, capacity.largest_gpus), max_retries=0)(clock).remote()
-    ready, _ = ray.wait([waiting], timeout=START_SECONDS)
-    if ready:
+    if start_machine(gpus=min(1.0, capacity.largest_gpus), seconds=START_SECONDS):
         return None
-    ray.cancel(waiting, force=True)
     return problem(
         "worker",
         f"none has come in {START_SECONDS:g} s: `ray status` and `ray monitor FILE` say why (no capacity? no quota? set-up "

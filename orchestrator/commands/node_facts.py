@@ -13,7 +13,7 @@ from typing import Any
 
 import zskt_start
 from cluster.credentials import no_credentials
-from cluster.nodes import run_on_node
+from cluster.nodes import clock, run_on_node
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import ZsktError
 from orchestrator.storage import open_storage
@@ -139,11 +139,6 @@ def gather(
             known["failure"] = _hidden_package(node["NodeID"]) or told
         facts.append(NodeFacts(**known))
     return facts
-
-
-def clock() -> float:
-    """What time it is there: ``time.time`` is no function that Ray can send."""
-    return time.time()
 
 
 def _hidden_package(node_id: str) -> str:

@@ -16,6 +16,7 @@ def serve_dashboard(sweep_store: SweepStore, *, port: int, out: Output) -> None:
         SweepNotFoundError: there is no study of that sweep.
     """
     try:
+        # An extra of the installation, which may be missing.
         from optuna_dashboard import run_server
     except ImportError as error:
         raise ConfigError("optuna-dashboard is not installed; pip install 'zskt[dashboard]' brings it") from error

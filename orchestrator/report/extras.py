@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.analysis.cases import read_cases
+from orchestrator.analysis.confirmation import read_confirmation
 from orchestrator.config import BASELINE
+from orchestrator.errors import ConfigError
 from orchestrator.report.data import SweepData, read_sweep
+from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
 from orchestrator.results import SweepResults
 
 if TYPE_CHECKING:
@@ -78,13 +82,9 @@ def read_extras(results: SweepResults, data: SweepData) -> Extras:
     confirmation, confirming = None, None
     cases, judgements = None, []
     if data.sweep.cases:
-        from orchestrator.analysis.cases import read_cases
-
         cases = read_cases(results, data.sweep)
         judgements = _judgements(results, data)
     elif results.confirming().sessions():
-        from orchestrator.analysis.confirmation import read_confirmation
-
         confirmation = read_confirmation(results, data.board)
         if confirmation is not None:
             confirming = read_sweep(results.confirming())
@@ -99,9 +99,6 @@ def read_extras(results: SweepResults, data: SweepData) -> Extras:
 
 
 def _judgements(results: SweepResults, data: SweepData) -> list[Judgement]:
-    from orchestrator.errors import ConfigError
-    from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
-
     try:
         check_target(data.sweep)
     except ConfigError:

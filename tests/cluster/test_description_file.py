@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.description_file import read_description_file
+from cluster.description import read_description_file
 from cluster.prices import Machine, described_machines, read_prices
 from orchestrator.costs.pricing import read_cluster
 from orchestrator.errors import ConfigError

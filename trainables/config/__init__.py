@@ -52,8 +52,8 @@ __all__ = [
 if not TYPE_CHECKING:  # or no misspelt name would be found
 
     def __getattr__(name: str) -> Any:
-        # On use, as in ``trainables.config.fields``.
         if name in __all__:
+            # On use, as in ``trainables.config.fields``.
             from trainables.config import fields
 
             return getattr(fields, name)

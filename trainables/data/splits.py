@@ -194,6 +194,7 @@ def _digits() -> tuple[Split, Split]:
 
 
 def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:
+    # torchvision takes a second to load, and other data sets do without.
     from torchvision import datasets
 
     readers: dict[str, Callable[[bool], object]] = {

@@ -36,6 +36,7 @@ def export(
         file = parse_address(address)
         if file.name != f"{name}.parquet":
             raise ConfigError(f"{file.shown}: the file must be called {name}.parquet, after what it holds")
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.formatting import readable
         from orchestrator.storage import find_object
         from trainables.data.parquet import dataset_parquet

@@ -20,6 +20,7 @@ def delete(
 
     Example: zskt delete quickstart-1a2b3c4d --storage ./runs
     """
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.formatting import readable
     from orchestrator.results.inventory import delete_sweep, find_sweep
     from orchestrator.storage import SweepStore, find_storage, shown

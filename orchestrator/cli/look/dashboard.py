@@ -22,6 +22,7 @@ def dashboard(
     Example: zskt dashboard quickstart-1a2b3c4d
     """
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.monitor.dashboard import serve_dashboard
         from orchestrator.storage import SweepStore, find_storage
 

@@ -50,6 +50,7 @@ def doctor(
             place = sweep.storage
         elif of_a_sweep := [name for name in [*given_options(options), *given_options(cases)] if name != "--storage"]:
             raise ConfigError(f"{', '.join(of_a_sweep)}: of a sweep, and none is named; give a preset or a file too")
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.doctor import examine
 
         problems = 0

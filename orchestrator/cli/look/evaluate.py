@@ -55,6 +55,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import load_network, named_images, transition_page
 
         check_output(output)
@@ -93,6 +94,7 @@ def curves(
     Example: zskt evaluate curves paper-figure-4-1a2b3c4d
     """
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import kept_curves_page
 
         check_output(output)
@@ -114,6 +116,7 @@ def noise(
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import load_network, named_images, noise_counts
 
         dataset, splits = named_images(dataset, data_root or _default("data_root"))
@@ -138,6 +141,7 @@ def images(
     Example: zskt evaluate images quickstart-1a2b3c4d/t0009
     """
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import pseudo_images
 
         check_output(output)

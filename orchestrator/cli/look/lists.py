@@ -23,6 +23,7 @@ def sweeps(storage: Storage = None, verbose: Verbose = False) -> None:
 
     Example: zskt sweeps --storage s3://bucket/prefix
     """
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.formatting import readable
     from orchestrator.results.inventory import take_inventory
     from orchestrator.storage import find_storage, shown

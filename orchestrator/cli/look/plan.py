@@ -42,6 +42,7 @@ def plan(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.plan_page import plan_sentences, plan_table
         from orchestrator.costs.estimate import make_plan
         from orchestrator.costs.pricing import find_market

@@ -25,6 +25,7 @@ def results(
 
     Example: zskt results quickstart-1a2b3c4d --storage ./runs
     """
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import SweepStore, find_storage
 
@@ -37,6 +38,7 @@ def results_table(board: Leaderboard, sweep_store: SweepStore) -> Table:
     """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
     if not board.sweep.cases:
         return board.table()
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.analysis.cases import read_cases
 
     return read_cases(sweep_store, board.sweep).table(board.sweep_id)

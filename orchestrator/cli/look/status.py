@@ -27,6 +27,7 @@ def status(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.monitor.status import SweepWatch
         from orchestrator.storage import SweepStore, find_storage
 

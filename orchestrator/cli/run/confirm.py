@@ -38,6 +38,7 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.confirm import confirm as run_and_compare
 
         board = read_board(sweep_id, storage)

@@ -59,6 +59,7 @@ def reproduce(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.reproduce import reproduce as run_and_judge
         from orchestrator.reproduction import rules, verdict_markdown, verdict_table
         from orchestrator.reproduction.sweep_verdicts import NOT_COMPARABLE

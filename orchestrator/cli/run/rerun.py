@@ -23,6 +23,7 @@ def rerun(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.rerun import rerun as run_and_compare
 
         found = run_and_compare(read_board(sweep_id, storage), trial, address=address, console=out.console)

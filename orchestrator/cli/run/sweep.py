@@ -51,6 +51,7 @@ def sweep(
         config = options.load(preset_or_file, say=out.say)
         if create_bucket:
             make_bucket(config.storage, out)
+        # What is slow to load waits until the arguments are known to be right.
         from orchestrator.run.sweep import run_sweep
 
         outcome = run_sweep(config, sweep_id=options.sweep_id, address=address, console=out.console)
@@ -69,6 +70,7 @@ def sweep(
 
 def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
     """Print what a session left; whether any of its trials came to a result."""
+    # What is slow to load waits until the arguments are known to be right.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.commands.rerun import rerun_command
     from orchestrator.search.distinct import ended_of_all

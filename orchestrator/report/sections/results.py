@@ -13,6 +13,7 @@ from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.extras import PUBLISHED, Extras
 from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Block, Section, Table, time_cell
+from orchestrator.reproduction.tables import HEADINGS, cells, rules
 from orchestrator.results import TrialRecord
 from trainables.metrics import is_share
 
@@ -37,8 +38,6 @@ def verdict_section(extras: Extras) -> Section:
     """Ours beside what is published, where something is."""
     if not extras.judgements:
         return Section(title="Against published numbers", blocks=[])
-    from orchestrator.reproduction.tables import HEADINGS, cells, rules
-
     rows = [cells(judgement) for judgement in extras.judgements]
     table = Table(title="Verdict", headings=HEADINGS, rows=rows, text_columns=frozenset({0, 5, 6}))
     return Section(title="Against published numbers", blocks=[table], lead=" ".join(rules(extras.judgements)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from tensorboardX import SummaryWriter
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
 from orchestrator.search.trial_queue import SweepTrial
 from trainables.metrics import METRICS, finite
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 
 class TensorBoardWriter(TrialCallback):
@@ -26,6 +27,9 @@ class TensorBoardWriter(TrialCallback):
         key = trial.key
         writer = self._writers.get(key)
         if writer is None:
+            # It loads boto3 where that is installed.
+            from tensorboardX import SummaryWriter
+
             writer = self._writers[key] = SummaryWriter(str(self._folder / key))
         for metric in METRICS:
             value = finite(result.get(metric.name))
