@@ -17,6 +17,7 @@ from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
 from trainables.config.datasets import OWN_DATASETS
+from trainables.config.divergences import DIVERGENCES
 from trainables.config.network_names import OWN_NETWORKS
 from trainables.config.plugins import installed
 
@@ -51,7 +52,7 @@ def session_row(
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-    groups = (OWN_NETWORKS, OWN_DATASETS, SAMPLERS.group, SCHEDULERS.group)
+    groups = (OWN_NETWORKS, OWN_DATASETS, DIVERGENCES.group, SAMPLERS.group, SCHEDULERS.group)
     entries = [entry for group in groups for entry in installed(group).values()]
     versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
     return {

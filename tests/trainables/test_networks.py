@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.config.network_names import parse_network_name
+from trainables.config.network_names import check_network_name
 from trainables.networks import build_network
 from trainables.networks.generator import Generator, upsampled_convolution, upsampling_taps
 
@@ -105,7 +105,7 @@ def test_pseudo_images_start_with_mean_0_and_variance_1_and_are_unbounded() -> N
 @pytest.mark.parametrize("name", ["wrn-15-1", "wrn-16-0", "wrn-16", "resnet-20", "", "wrn-4-1", "lenet5"])
 def test_unknown_names_are_refused_with_the_grammar(name: str) -> None:
     with pytest.raises(ValueError, match=r"unknown network .*wrn-D-K"):
-        parse_network_name(name)
+        check_network_name(name)
 
 
 @pytest.mark.parametrize("size", [(3, 4), (8, 8)])

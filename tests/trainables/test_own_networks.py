@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import make_distiller
-from trainables.config import ZeroShotConfig
+from tests.conftest import make_distiller, make_teacher
+from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.errors import NetworkError
 from trainables.networks import Network, build_network, check_network
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import TeacherRegistry
 
 MODULE = """
 import torch
@@ -77,6 +79,27 @@ def test_it_is_named_in_a_config_and_trained_like_any_other() -> None:
     before = distiller.student.get_parameter("first.weight").clone()
     distiller.train(2)
     assert not torch.equal(distiller.student.get_parameter("first.weight"), before)
+
+
+def test_one_of_a_file_is_trained_like_any_other(tmp_path: Path) -> None:
+    name = f"{tmp_path / 'their_networks.py'}:Small"
+    check_network(name, num_classes=10, channels=1)
+    distiller = make_distiller(teacher=name, student=name)
+    before = distiller.student.get_parameter("first.weight").clone()
+    distiller.train(1)
+    assert not torch.equal(distiller.student.get_parameter("first.weight"), before)
+    with pytest.raises(NetworkError, match=r"their_networks\.py:plain is a Linear"):
+        check_network(name.replace("Small", "plain"), num_classes=10, channels=1)
+    with pytest.raises(ValueError, match="defines no Large"):
+        ZeroShotConfig(student=name.replace("Small", "Large"))
+
+
+def test_a_teacher_of_a_file_lies_in_the_teachers_folder(tmp_path: Path, store: ObjectStore) -> None:
+    config = SupervisedConfig(student=f"{tmp_path / 'their_networks.py'}:Small", dataset="digits")
+    registry = TeacherRegistry(store)
+    registry.add(make_teacher("lenet"), config)
+    assert registry.holds(config)
+    assert {key.count("/") for key in store.keys("")} == {2}
 
 
 def test_an_unknown_name_tells_which_packages_bring_networks() -> None:

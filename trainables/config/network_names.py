@@ -1,81 +1,83 @@
-"""The grammar of network names, free of torch so that a config can check a name in milliseconds.
+"""The networks that a config may name, free of torch so that a name is checked in milliseconds.
 
 ``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
 the published code; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016, with a stem for small images. Other names
-are those of entry points that installed packages have in the group ``zskt.networks``.
+are those of entry points that installed packages have in the group ``zskt.networks``, or ``FILE.py:NAME``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 
-from trainables.config.plugins import installed
+from trainables.config.plugins import Registry, installed
 
 OWN_NETWORKS = "zskt.networks"
 """Group of the entry points by which other packages bring networks."""
 
-_WIDE_RESNET = re.compile(r"wrn-(\d+)-(\d+)")
-RESNET_DEPTHS = (18, 34)
+OTHER_NETWORKS = Registry(what="network", group=OWN_NETWORKS, own={})
+"""Networks that are not this project's: functions of ``num_classes`` and ``channels``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Networks of one kind, told apart by whole numbers in their names."""
+
+    pattern: str
+    """Regular expression of their names, with a named group for each number."""
+
+    builder: str
+    """``MODULE:NAME`` of what builds one: a function of those numbers, ``num_classes`` and ``channels``. Imported on use."""
+
+    exists: Callable[..., bool] = lambda **numbers: True
+    """Whether there is a network with such numbers."""
+
+
+FAMILIES = (
+    Family(pattern=r"lenet", builder="trainables.networks.lenet:LeNet"),
+    # It brings torchvision, more than a second for each process.
+    Family(pattern=r"resnet-(?P<depth>18|34)", builder="trainables.networks.resnet:ResNet"),
+    Family(
+        pattern=r"wrn-(?P<depth>\d+)-(?P<width_factor>\d+)",
+        builder="trainables.networks.wide_resnet:WideResNet",
+        exists=lambda depth, width_factor: depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1,
+    ),
+)
+"""This project's own networks."""
+
 KNOWN_NETWORKS = (
     "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class WideResNetName:
-    """Depth (6n + 4 layers) and width factor of a WideResNet."""
-
-    depth: int
-    width_factor: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetName:
-    """Depth of a ResNet."""
-
-    depth: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeNetName:
-    """LeNet has no size to choose."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnNetworkName:
-    """A network that another package brings."""
-
-    entry: EntryPoint
-
-
-NetworkKind = WideResNetName | ResNetName | LeNetName | OwnNetworkName
-
-
-def parse_network_name(name: str) -> NetworkKind:
-    """Read a network name.
-
-    Raises:
-        ValueError: the name is not in the grammar; the message gives the grammar.
-    """
-    if name == "lenet":
-        return LeNetName()
-    if name in {f"resnet-{depth}" for depth in RESNET_DEPTHS}:
-        return ResNetName(depth=int(name.removeprefix("resnet-")))
-    match = _WIDE_RESNET.fullmatch(name)
-    if match:
-        depth, width_factor = int(match[1]), int(match[2])
-        if depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1:
-            return WideResNetName(depth=depth, width_factor=width_factor)
-    own = installed(OWN_NETWORKS)
-    if name in own:
-        return OwnNetworkName(entry=own[name])
-    known = f"{KNOWN_NETWORKS}; from installed packages: {', '.join(sorted(own)) or 'none'}"
-    raise ValueError(f"unknown network {name!r}; known: {known}")
+def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
+    """Return the family of one of this project's networks and the numbers in its name; None of any other name."""
+    for family in FAMILIES:
+        match = re.fullmatch(family.pattern, name)
+        numbers = {key: int(number) for key, number in match.groupdict().items()} if match else {}
+        if match and family.exists(**numbers):
+            return family, numbers
+    return None
 
 
 def check_network_name(name: str) -> str:
-    """Return the name unchanged if it is in the grammar, raise ``ValueError`` otherwise."""
-    parse_network_name(name)
-    return name
+    """Return the name unchanged if it is that of a network.
+
+    Raises:
+        ValueError: it is not; the message gives what is known.
+    """
+    if find_family(name) is not None:
+        return name
+    others = installed(OWN_NETWORKS)
+    if name in others or ".py:" in name:
+        return OTHER_NETWORKS.check(name)
+    raise ValueError(
+        f"unknown network {name!r}; known: {KNOWN_NETWORKS}, or FILE.py:NAME; from installed packages: "
+        f"{', '.join(sorted(others)) or 'none'}"
+    )
+
+
+def network_folder(name: str) -> str:
+    """Return the name of a network as part of a key on storage: that of a file may have folders before it."""
+    return name.replace("/", "_")

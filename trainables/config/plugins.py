@@ -63,6 +63,11 @@ class Registry:
         check_in_file(self.what, name)
         return name
 
+    def origin(self, name: str) -> str:
+        """Return a name with what an entry point says of it, for messages."""
+        entry = installed(self.group).get(name)
+        return f"{name} ({entry.value})" if entry else name
+
     def load(self, name: str) -> Any:
         """Return what a name stands for.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 
 from trainables.config.datasets import IMAGE_SIZE
-from trainables.config.network_names import LeNetName, OwnNetworkName, ResNetName, WideResNetName, parse_network_name
+from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family
+from trainables.config.plugins import load
 from trainables.errors import NetworkError
 from trainables.networks.base import Network
-from trainables.networks.lenet import LeNet
-from trainables.networks.wide_resnet import WideResNet
 from trainables.seeding import seeded
 
 
@@ -17,43 +16,38 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
     """Build a network with fresh weights, drawn from torch's global random state.
 
     Args:
-        name: ``lenet``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group ``zskt.networks``: a function of
-            ``num_classes`` and ``channels`` that returns a ``Network``.
+        name: ``lenet``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group ``zskt.networks``, or
+            ``FILE.py:NAME``: a function of ``num_classes`` and ``channels`` that returns a ``Network``.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
 
     Raises:
         ValueError: unknown name.
-        NetworkError: the package that brings the network fails, or brings something else.
+        NetworkError: what brings the network fails, or brings something else.
     """
-    match parse_network_name(name):
-        case LeNetName():
-            return LeNet(num_classes=num_classes, channels=channels)
-        case ResNetName(depth=depth):
-            from trainables.networks.resnet import ResNet  # brings torchvision, more than a second for each process
-
-            return ResNet(depth=depth, num_classes=num_classes, channels=channels)
-        case WideResNetName(depth=depth, width_factor=width_factor):
-            return WideResNet(depth=depth, width_factor=width_factor, num_classes=num_classes, channels=channels)
-        case OwnNetworkName(entry=entry):
-            try:
-                network = entry.load()(num_classes=num_classes, channels=channels)
-            except Exception as error:  # whatever somebody else's code raises
-                raise NetworkError(f"network {name} ({entry.value}) cannot be built: {error!r}") from error
-            if not isinstance(network, Network):
-                raise NetworkError(
-                    f"network {name} ({entry.value}) is a {type(network).__name__}; it must be a trainables.networks.Network"
-                )
-            return network
+    check_network_name(name)
+    own = find_family(name)
+    if own is not None:
+        family, numbers = own
+        built: Network = load(family.builder)(**numbers, num_classes=num_classes, channels=channels)
+        return built
+    origin = OTHER_NETWORKS.origin(name)
+    try:
+        network = OTHER_NETWORKS.load(name)(num_classes=num_classes, channels=channels)
+    except Exception as error:  # whatever somebody else's code raises
+        raise NetworkError(f"network {origin} cannot be built: {error!r}") from error
+    if not isinstance(network, Network):
+        raise NetworkError(f"network {origin} is a {type(network).__name__}; it must be a trainables.networks.Network")
+    return network
 
 
 def check_network(name: str, *, num_classes: int, channels: int) -> None:
-    """Try out a network of another package, before trials are started that would fail one after the other.
+    """Try out a network that is not this project's, before trials are started that would fail one after the other.
 
     Raises:
         NetworkError: it does not return what ``Network.forward`` says.
     """
-    if not isinstance(parse_network_name(name), OwnNetworkName):
+    if find_family(name) is not None:
         return
     with seeded(0, "only looked at"), torch.no_grad():
         network = build_network(name, num_classes=num_classes, channels=channels).eval()

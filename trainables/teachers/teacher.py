@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.network_names import network_folder
 from trainables.config.roles import Decides, roles_of
 from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
@@ -223,7 +224,7 @@ class TeacherRegistry:
         self._store.write(f"{folder}/metadata.json", json.dumps(asdict(teacher.metadata), indent=2).encode())
 
     def _folder(self, config: SupervisedConfig) -> str:
-        return f"{config.dataset}/{config.student}-{recipe_key(config)}"
+        return f"{config.dataset}/{network_folder(config.student)}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
         return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"
