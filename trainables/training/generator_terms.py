@@ -1,11 +1,13 @@
 """Extra terms of the generator's loss, from the paper's first supplement, where all of them are said to hurt.
 
-The supplement names the terms; that each is added with the sign given in ``ZeroShotConfig`` is this project's choice.
+The supplement names the terms; that each is added with the sign given in ``ZeroShotConfig`` is this project's choice. A
+further term is a function, a line of ``TERMS``, and a field ``NAME_weight`` of the config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +22,54 @@ _NOISE = 0.1
 """Standard deviation, in normalised pixels, of the noise that a consistent teacher should overlook."""
 
 
+@dataclass
+class Seen:
+    """What the networks make of pseudo images in one generator step."""
+
+    images: Tensor
+    student_logits: Tensor
+    teacher_logits: Tensor
+    teacher_features: Tensor | None
+    """What the teacher's last linear layer is given, (batch, width); None where no term needs it."""
+
+    disturbed: Callable[[Tensor], Tensor]
+    """From images to disturbed ones."""
+
+    ask_teacher: Callable[[Tensor], Tensor]
+    """From images to the teacher's logits."""
+
+
+def teacher_entropy(seen: Seen) -> Tensor:
+    """Return the teacher's entropy on the images."""
+    return entropy(seen.teacher_logits)
+
+
+def student_entropy(seen: Seen) -> Tensor:
+    """Return the student's entropy on the images."""
+    return entropy(seen.student_logits)
+
+
+def diversity(seen: Seen) -> Tensor:
+    """Return minus the mean distance between the images' features in the teacher's last hidden layer."""
+    assert seen.teacher_features is not None
+    return -mean_distance(seen.teacher_features.to(seen.images.dtype))
+
+
+def consistency(seen: Seen) -> Tensor:
+    """Return KL(teacher on images || teacher on disturbed images), mean over the batch."""
+    disturbed = FORWARD_KL.outputs(seen.ask_teacher(seen.disturbed(seen.images)), 1.0)
+    return FORWARD_KL(disturbed, FORWARD_KL.outputs(seen.teacher_logits, 1.0), "batchmean")
+
+
+TERMS: dict[str, Callable[[Seen], Tensor]] = {
+    "teacher_entropy": teacher_entropy,
+    "student_entropy": student_entropy,
+    "diversity": diversity,
+    "consistency": consistency,
+}
+"""The terms, each a scalar, in the order in which they are added; a config has the factor of each as ``NAME_weight``."""
+
+
 class GeneratorTerms:
     """Those terms of a config that are switched on, each times its factor."""
 
@@ -27,7 +77,7 @@ class GeneratorTerms:
         self,
         config: ZeroShotConfig,
         teacher: Network,
-        look: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]],
+        forward: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]],
         noise_stream: torch.Generator,
     ) -> None:
         """Make ready what a config switches on.
@@ -35,17 +85,19 @@ class GeneratorTerms:
         Args:
             config: The trial's settings.
             teacher: Whose opinion the terms are about.
-            look: How the trial looks at images through a network, in its precision.
+            forward: How the trial gets logits and activations of a network, in its precision.
             noise_stream: Where the noise comes from; on the CPU like the latents, so the same on every device.
         """
         self._config = config
         self._teacher = teacher
-        self._forward = look
+        self._forward = forward
         self._noise_stream = noise_stream
         self._features: Tensor | None = None
         line = torch.tensor([0.25, 0.5, 0.25])
         # Made here, since making it in the loop would wait for a GPU.
         self._blur = torch.outer(line, line).to(next(teacher.parameters()))
+        weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
+        self._weights = {name: weight for name, weight in weights.items() if weight}
         if config.diversity_weight:
             last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
             last.register_forward_pre_hook(self._keep_features)
@@ -60,20 +112,15 @@ class GeneratorTerms:
         self, images: Tensor, student_logits: Tensor, teacher_logits: Tensor, noise: Tensor | None
     ) -> list[Tensor]:
         """The terms on images that the teacher has just looked at; a scalar each, to be added to the loss."""
-        config = self._config
-        found = []
-        if config.teacher_entropy_weight:
-            found.append(config.teacher_entropy_weight * entropy(teacher_logits))
-        if config.student_entropy_weight:
-            found.append(config.student_entropy_weight * entropy(student_logits))
-        if config.diversity_weight:
-            assert self._features is not None
-            found.append(-config.diversity_weight * mean_distance(self._features.to(images.dtype)))
-        if config.consistency_weight:
-            disturbed_logits, _ = self._forward(self._teacher, self._disturbed(images, noise))
-            disturbed, clean = (FORWARD_KL.outputs(logits, 1.0) for logits in (disturbed_logits, teacher_logits))
-            found.append(config.consistency_weight * FORWARD_KL(disturbed, clean, "batchmean"))
-        return found
+        seen = Seen(
+            images=images,
+            student_logits=student_logits,
+            teacher_logits=teacher_logits,
+            teacher_features=self._features,
+            disturbed=lambda images: self._disturbed(images, noise),
+            ask_teacher=lambda images: self._forward(self._teacher, images)[0],
+        )
+        return [weight * TERMS[name](seen) for name, weight in self._weights.items()]
 
     def state_dict(self) -> dict[str, Any]:
         """The random state."""
