@@ -63,7 +63,6 @@ def examine(
         ConfigError: the description cannot be read.
     """
     description = read_cluster(cluster)
-    yield check_packages()
     try:
         with ray_session(address) as session:
             may_come = bool(session.capacity.added)
@@ -75,6 +74,7 @@ def examine(
                 find_storage(storage).delete(marker)
             yield check_nodes(nodes)
             yield from check_versions(nodes)
+            yield check_packages()
             yield check_gpus(nodes, may_come=may_come)
             yield check_bfloat16(nodes, wanted=sweep is not None and wants_bfloat16(sweep))
             yield check_clocks(nodes)

@@ -226,6 +226,7 @@ def test_this_machine_is_sound_and_a_storage_that_is_not_gives_exit_code_1(tmp_p
     lines = result.output.splitlines()
     assert lines[0] == "ok       nodes: this machine answers"
     assert "ok       trials: 2 at once, each with 1 CPU cores and 0 GPUs" in lines
+    assert "ok       packages: all are this program's own" in lines
     assert any(line.startswith("ok       storage: ") for line in lines)
     assert not list((tmp_path / "runs").iterdir()), "nothing stays of what was tried"
     (tmp_path / "file").write_text("not a folder")
