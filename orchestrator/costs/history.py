@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.results import TrialRecord, read_trials
+from orchestrator.results import TrialRecord, read_trials, rows_of
 from trainables.compute.flops import reports, unit_work
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import Cost, roles_of
@@ -81,7 +81,7 @@ def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> 
         config: The planned trial.
         place: Where it would run.
     """
-    found = [row for row in map(TrialRecord.of_row, read_trials(store).to_pylist()) if is_alike(row, config, place)]
+    found = [row for row in map(TrialRecord.of_row, rows_of(read_trials(store))) if is_alike(row, config, place)]
     if not found:
         return None
     seconds: dict[str, list[float]] = {}

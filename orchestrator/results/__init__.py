@@ -6,12 +6,12 @@ from orchestrator.results.frames import reports_frame, sweeps_frame, trials_fram
 from orchestrator.results.reader import (
     ResultReader,
     Source,
-    config_of,
     read,
     read_reports,
     read_sweeps,
     read_trials,
     reader_of,
+    rows_of,
 )
 from orchestrator.results.records import Row, SessionRecord, TrialRecord, TrialState, kept_config
 from orchestrator.results.sweep_results import SweepResults, SweepSource, results_of
@@ -27,7 +27,6 @@ __all__ = [
     "SweepSource",
     "TrialRecord",
     "TrialState",
-    "config_of",
     "kept_config",
     "read",
     "read_reports",
@@ -36,6 +35,7 @@ __all__ = [
     "reader_of",
     "reports_frame",
     "results_of",
+    "rows_of",
     "sweeps_frame",
     "trials_frame",
 ]

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import readable
-from orchestrator.results import TrialState, read_sweeps, read_trials
+from orchestrator.results import TrialState, read_sweeps, read_trials, rows_of
 from orchestrator.storage import SweepStore, layout, local_path
 from trainables.storage.object_store import ObjectStore
 
@@ -69,7 +69,7 @@ def take_inventory(store: ObjectStore) -> Inventory:
                 shared += size
             else:
                 sizes.setdefault(owner, {})[key] = size
-    last = {row["sweep_id"]: row for row in read_sweeps(store).select(["sweep_id", "event", "at"]).to_pylist()}
+    last = {row["sweep_id"]: row for row in rows_of(read_sweeps(store).select(["sweep_id", "event", "at"]))}
     trials: dict[str, Counter[TrialState]] = {}
     for row in read_trials(store).select(["sweep_id", "state"]).to_pylist():
         trials.setdefault(row["sweep_id"], Counter())[TrialState(row["state"])] += 1

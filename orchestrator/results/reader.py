@@ -6,16 +6,16 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.results.records import kept_config
-from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
+from orchestrator.results.records import Row
+from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import layout
-from trainables.config import AnyTrialConfig, config_class
 from trainables.storage.object_store import ObjectStore
 
 _SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
@@ -111,7 +111,7 @@ class ResultReader:
                 damaged |= known.add(alike, there)
         rows = known.rows.drop_columns([_OBJECT.name])
         if sweep_id:
-            rows = rows.filter(pc.equal(rows["sweep_id"], sweep_id))
+            rows = rows.filter(pc.is_in(rows["sweep_id"], _texts([sweep_id])))
         return _without_copies(rows, ["sweep_id", *spec.key], spec.newest), damaged
 
     def _known_of(self, table: layout.ReadableTable) -> _Known:
@@ -124,7 +124,7 @@ class _Known:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._told: dict[str, tuple[pa.Table, int]] = {}
-        self.rows = _with_origin(schema).empty_table()
+        self.rows = _without_rows(_with_origin(schema))
         self.sizes: dict[str, int] = {}
 
     def remember(self, key: str, rows: pa.Table, size: int) -> None:
@@ -157,7 +157,7 @@ class _Known:
 
     def forget(self, objects: Collection[str]) -> None:
         if objects:
-            gone = pa.array(list(objects), _OBJECT.type)
+            gone = _texts(objects)
             self.rows = self.rows.filter(pc.invert(pc.is_in(self.rows[_OBJECT.name], gone)))
             self.sizes = {key: size for key, size in self.sizes.items() if key not in objects}
 
@@ -196,10 +196,19 @@ def read_sweeps(source: Source, sweep_id: str | None = None) -> pa.Table:
     return read(source, "sweeps", sweep_id).sort_by([("sweep_id", "ascending"), ("at", "ascending")])
 
 
-def config_of(row: Mapping[str, Any]) -> AnyTrialConfig:
-    """The config of the trial of a row."""
-    model = config_class({"method": row[CONFIG_PREFIX + "method"]})
-    return kept_config({name: row[CONFIG_PREFIX + name] for name in model.model_fields})
+def rows_of(table: pa.Table) -> list[Row]:
+    """Return the rows of a table of ours; times are in UTC.
+
+    ``Table.to_pylist`` would do it, but imports pandas, which takes half a second, for a time with a zone.
+    """
+    times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
+    for name in times:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table[name].cast(pa.timestamp("us")))
+    rows: list[Row] = table.to_pylist()
+    for row in rows:
+        row.update({name: row[name].replace(tzinfo=UTC) for name in times if row[name] is not None})
+    return rows
 
 
 def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
@@ -212,10 +221,23 @@ def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
     ]
     origins = [key for key, own in objects.items() for _ in range(len(own))]
     sweeps = [layout.sweep_of(key) for key in origins]
-    return pa.table(
-        [pa.array(sweeps, _SWEEP_ID.type), *columns, pa.array(origins, _OBJECT.type)],
-        schema=_with_origin(schema),
-    )
+    return pa.Table.from_arrays([_texts(sweeps), *columns, _texts(origins)], schema=_with_origin(schema))
+
+
+def _texts(texts: Collection[str]) -> pa.Array:
+    """Return a column of texts.
+
+    ``pa.array`` and ``pa.scalar`` would do it, but ask pandas whether what they are given is a series, and to import pandas
+    takes half a second.
+    """
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
+def _without_rows(schema: pa.Schema) -> pa.Table:
+    """Return a table without rows; ``schema.empty_table`` imports pandas, see ``_texts``."""
+    return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _in_a_line(error: Exception) -> str:
@@ -240,5 +262,6 @@ def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:
     is_copied_later = same[0]
     for other in same[1:]:
         is_copied_later = pc.and_(is_copied_later, other)
-    last = pa.chunked_array([*pc.invert(is_copied_later).chunks, pa.array([True])])
+    is_last = pc.is_null(pa.nulls(1))  # true: see ``_texts``
+    last = pa.chunked_array([*pc.invert(is_copied_later).chunks, is_last])
     return rows.filter(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.results.reader import ResultReader, read_sweeps
+from orchestrator.results.reader import ResultReader, read_sweeps, rows_of
 from orchestrator.results.records import Row, SessionRecord, TrialRecord
 from orchestrator.storage import SweepStore
 
@@ -41,25 +41,24 @@ class SweepResults:
 
     def trials(self) -> list[TrialRecord]:
         """Return the trials that have ended, by number."""
-        return [TrialRecord.of_row(row) for row in self.reader.read("trials", self.sweep_id).to_pylist()]
+        return [TrialRecord.of_row(row) for row in rows_of(self.reader.read("trials", self.sweep_id))]
 
     def trials_with_damages(self) -> tuple[list[TrialRecord], dict[str, str]]:
         """Return the same, and without a warning the reason for each object that is damaged, by key."""
         rows, damaged = self.reader.read_with_damages("trials", self.sweep_id)
-        return [TrialRecord.of_row(row) for row in rows.to_pylist()], damaged
+        return [TrialRecord.of_row(row) for row in rows_of(rows)], damaged
 
     def trials_of_storage(self) -> list[TrialRecord]:
         """Return the ended trials of all sweeps of the storage, by sweep and number."""
-        return [TrialRecord.of_row(row) for row in self.reader.read("trials").to_pylist()]
+        return [TrialRecord.of_row(row) for row in rows_of(self.reader.read("trials"))]
 
     def reports(self) -> list[Row]:
         """Return the reports, by trial and student updates; columns of ``schema.REPORTS``."""
-        reports: list[Row] = self.reader.read("reports", self.sweep_id).to_pylist()
-        return reports
+        return rows_of(self.reader.read("reports", self.sweep_id))
 
     def sessions(self) -> list[SessionRecord]:
         """Return the starts and ends of sessions, by time."""
-        return [SessionRecord.of_row(row) for row in read_sweeps(self.reader, self.sweep_id).to_pylist()]
+        return [SessionRecord.of_row(row) for row in rows_of(read_sweeps(self.reader, self.sweep_id))]
 
     def trials_with_curves(self) -> set[str]:
         """Return the ids of the trials whose transition curves were kept; some may not have ended yet."""
