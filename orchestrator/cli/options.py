@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 
-from orchestrator.config import SweepConfig
-from orchestrator.config.blocks import StorageConfig
-from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, ZsktError
 from orchestrator.output import Output, standard_error
-from search_spaces.presets import preset_names
 from trainables.errors import TrialError
 
 if TYPE_CHECKING:
     from orchestrator.analysis.leaderboard import Leaderboard
+    from orchestrator.config import SweepConfig
+    from orchestrator.config.blocks import StorageConfig
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -86,6 +83,12 @@ def storage_config(storage: str | None) -> StorageConfig:
     Raises:
         ConfigError: the address holds what it must not.
     """
+    # pydantic and the config take as long to load as all else that --help needs.
+    from pydantic import ValidationError
+
+    from orchestrator.config.blocks import StorageConfig
+    from orchestrator.config.messages import config_error
+
     try:
         return StorageConfig() if storage is None else StorageConfig.model_validate(storage)
     except ValidationError as error:
@@ -145,6 +148,9 @@ def errors_as_messages(verbose: bool) -> Iterator[None]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """For the shell: presets that begin like this."""
+    # pydantic and the config take as long to load as all else that --help needs.
+    from search_spaces.presets import preset_names
+
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 

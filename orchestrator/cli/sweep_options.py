@@ -21,11 +21,9 @@ from orchestrator.cli.options import (
     teachers_by_network,
     with_resources,
 )
-from orchestrator.config import SweepConfig
-from orchestrator.config.fields import check_sweep_id
-from orchestrator.config.loading import load_sweep
 
 if TYPE_CHECKING:
+    from orchestrator.config import SweepConfig
     from orchestrator.storage import SweepStore
 
 
@@ -79,6 +77,10 @@ class SweepOptions:
         Raises:
             ConfigError: the sweep or an option is wrong.
         """
+        # pydantic and the config take as long to load as all else that --help needs.
+        from orchestrator.config.fields import check_sweep_id
+        from orchestrator.config.loading import load_sweep
+
         if self.sweep_id is not None:
             check_sweep_id(self.sweep_id)
         budget = {"usd": self.budget_usd, "gpu_hours": self.budget_gpu_hours}

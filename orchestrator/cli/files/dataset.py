@@ -7,11 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import DataRoot, Verbose, errors_as_messages
-from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, unknown_name
 from orchestrator.output import standard_output
-from trainables.config.datasets import dataset_names
-from trainables.storage.addresses import expand_home, parse_address
 
 dataset = typer.Typer(
     help="Data sets as Parquet files.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -31,6 +28,11 @@ def export(
     """
     out = standard_output()
     with errors_as_messages(verbose):
+        # pydantic and the config take as long to load as all else that --help needs.
+        from orchestrator.config import SweepConfig
+        from trainables.config.datasets import dataset_names
+        from trainables.storage.addresses import expand_home, parse_address
+
         if name not in dataset_names():
             raise ConfigError(unknown_name("data set", name, dataset_names()))
         file = parse_address(address)

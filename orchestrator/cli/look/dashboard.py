@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.options import Storage, Verbose, errors_as_messages
-from orchestrator.config import SweepConfig
 from orchestrator.output import standard_output
 
 
@@ -23,6 +22,7 @@ def dashboard(
     """
     with errors_as_messages(verbose):
         # What is slow to load waits until the arguments are known to be right.
+        from orchestrator.config import SweepConfig
         from orchestrator.monitor.dashboard import serve_dashboard
         from orchestrator.storage import SweepStore, find_storage
 

@@ -16,7 +16,6 @@ from orchestrator.cli.options import (
     errors_as_messages,
     storage_config,
 )
-from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.output import standard_output
 
@@ -155,4 +154,7 @@ def images(
 
 
 def _default(field: str) -> str:
+    # pydantic and the config take as long to load as all else that --help needs.
+    from orchestrator.config import SweepConfig
+
     return str(SweepConfig.model_fields[field].default)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.options import Storage, Verbose, errors_as_messages, storage_config
-from orchestrator.config.loading import load_sweep
 from orchestrator.output import standard_output
-from search_spaces.presets import preset_names
 
 
 def presets() -> None:
@@ -13,6 +11,10 @@ def presets() -> None:
 
     Example: zskt presets
     """
+    # pydantic and the config take as long to load as all else that --help needs.
+    from orchestrator.config.loading import load_sweep
+    from search_spaces.presets import preset_names
+
     out = standard_output()
     for name in preset_names():
         out.say(f"{name}: {load_sweep(name).description}")

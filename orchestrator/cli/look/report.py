@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.options import Storage, Verbose, check_output, errors_as_messages, storage_config
-from orchestrator.config.blocks import StorageConfig
 from orchestrator.output import Output, standard_output
+
+if TYPE_CHECKING:
+    from orchestrator.config.blocks import StorageConfig
 
 
 def report(

@@ -25,7 +25,6 @@ from orchestrator.cli.options import (
     with_resources,
 )
 from orchestrator.cli.sweep_options import CaseOptions, with_options
-from orchestrator.config.loading import load_sweep
 from orchestrator.output import standard_output
 
 
@@ -61,6 +60,7 @@ def reproduce(
     with errors_as_messages(verbose):
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.reproduce import reproduce as run_and_judge
+        from orchestrator.config.loading import load_sweep
         from orchestrator.reproduction import rules, verdict_markdown, verdict_table
         from orchestrator.reproduction.sweep_verdicts import NOT_COMPARABLE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,10 +22,10 @@ from orchestrator.cli.options import (
     this_command,
 )
 from orchestrator.cli.sweep_options import SweepOptions, with_options
-from orchestrator.config import SweepConfig
-from orchestrator.config.blocks import StorageConfig
 from orchestrator.output import Output, standard_output
-from orchestrator.storage.layout import RESULTS
+
+if TYPE_CHECKING:
+    from orchestrator.config import SweepConfig
 
 
 @with_options
@@ -75,6 +75,7 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     from orchestrator.commands.rerun import rerun_command
     from orchestrator.search.distinct import ended_of_all
     from orchestrator.storage import SweepStore, find_storage, shown
+    from orchestrator.storage.layout import RESULTS
 
     sweep_store = SweepStore(find_storage(config.storage), sweep_id)
     board = read_leaderboard(sweep_store)
@@ -97,5 +98,8 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
 
 def _storage_option(config: SweepConfig) -> str:
     """The option that a command needs to find the storage; empty where it is the default."""
+    # pydantic and the config take as long to load as all else that --help needs.
+    from orchestrator.config.blocks import StorageConfig
+
     uri = config.storage.uri
     return "" if uri == StorageConfig().uri else f" --storage {shlex.quote(uri)}"
