@@ -34,7 +34,8 @@ from trainables.config.datasets import find_normalisation
 from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
 from trainables.networks import Network
-from trainables.teachers.teacher import Teacher, describe_teacher, teacher_recipe
+from trainables.teachers.registry import teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.supervised import SupervisedTrainer
 

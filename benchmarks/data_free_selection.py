@@ -34,7 +34,7 @@ from trainables.networks.generator import Generator
 from trainables.seeding import stream
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
-from trainables.teachers.teacher import TeacherRegistry
+from trainables.teachers.registry import TeacherRegistry
 
 LABELS, AUDIT = "validation_accuracy", "test_accuracy"
 

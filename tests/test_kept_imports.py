@@ -25,6 +25,9 @@ SHOWN = {
     "search_spaces": ["resolve_space"],
     "trainables": [
         "CheckpointStore",
+        "DatasetSpec",
+        "Network",
+        "Normalisation",
         "ObjectStore",
         "TrialTrainable",
         "ZeroShotConfig",

@@ -14,39 +14,48 @@ keep_compiled_code_private()
 
 if TYPE_CHECKING:
     from trainables.config import SupervisedConfig, ZeroShotConfig
-    from trainables.data.splits import DatasetSplits, ImageSet, load_dataset
+    from trainables.config.datasets import DatasetSpec, Normalisation
+    from trainables.data.load import load_dataset
+    from trainables.data.splits import DatasetSplits, ImageSet
     from trainables.evaluation import accuracy
-    from trainables.networks import build_network
+    from trainables.networks import Network, build_network
     from trainables.networks.generator import Generator
     from trainables.ray_trainables import TrialTrainable
     from trainables.storage.checkpoint import CheckpointStore
     from trainables.storage.object_store import ObjectStore
-    from trainables.teachers.teacher import Teacher, TeacherRegistry
+    from trainables.teachers.registry import TeacherRegistry
+    from trainables.teachers.teacher import Teacher
     from trainables.training.distiller import ZeroShotDistiller
     from trainables.training.supervised import SupervisedTrainer
 
 _HOMES = {
     "CheckpointStore": "storage.checkpoint",
+    "DatasetSpec": "config.datasets",
     "DatasetSplits": "data.splits",
     "Generator": "networks.generator",
     "ImageSet": "data.splits",
+    "Network": "networks",
+    "Normalisation": "config.datasets",
     "ObjectStore": "storage.object_store",
     "SupervisedConfig": "config",
+    "SupervisedTrainer": "training.supervised",
     "Teacher": "teachers.teacher",
-    "TeacherRegistry": "teachers.teacher",
+    "TeacherRegistry": "teachers.registry",
+    "TrialTrainable": "ray_trainables",
     "ZeroShotConfig": "config",
     "ZeroShotDistiller": "training.distiller",
-    "TrialTrainable": "ray_trainables",
     "accuracy": "evaluation",
     "build_network": "networks",
-    "load_dataset": "data.splits",
-    "SupervisedTrainer": "training.supervised",
+    "load_dataset": "data.load",
 }
 __all__ = [
     "CheckpointStore",
+    "DatasetSpec",
     "DatasetSplits",
     "Generator",
     "ImageSet",
+    "Network",
+    "Normalisation",
     "ObjectStore",
     "SupervisedConfig",
     "SupervisedTrainer",

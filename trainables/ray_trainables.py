@@ -16,8 +16,9 @@ from ray.tune import Trainable
 
 from trainables.storage import checkpoint
 from trainables.training.protocol import Training
-from trainables.trial import TrialInputs, TrialStorage
-from trainables.trial_run import Place, RunningTrial, TrialRun
+from trainables.trial import RunningTrial, TrialInputs, TrialStorage
+from trainables.trial_result import Place
+from trainables.trial_run import TrialRun
 
 _FILE = "trial.safetensors"
 

@@ -1,8 +1,9 @@
-"""What a trial's process and the driver tell each other: keys of a trial's config and of its results. No torch, no Ray."""
+"""What a trial's process and the driver tell each other: where it runs, and keys of configs and results. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,32 @@ GPUS = "gpus"
 
 NOT_SETTINGS = frozenset({"trial_id", "case", GPUS})
 """Keys of a trial's config that are no fields of its method's config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a trial's process runs: its share of a machine, and what becomes of that machine."""
+
+    cpus: float = 1.0
+    """CPU cores that were set aside."""
+
+    gpus: float = 0.0
+    """GPUs that were set aside."""
+
+    node_id: str = ""
+    """Ray's id of the node; empty without Ray."""
+
+    leaving: Callable[[], bool] = lambda: False
+    """Whether this machine is about to be taken away."""
+
+    draining: Callable[[], bool] = lambda: False
+    """Whether the trial would be placed elsewhere if its process ended."""
+
+    leave: Callable[[], None] = lambda: None
+    """Ends this process, once the trial is saved and the machine drained."""
+
+    clock: Callable[[], float] = time.monotonic
+    """Seconds of a clock that never goes back."""
 
 
 @dataclass(frozen=True, kw_only=True)

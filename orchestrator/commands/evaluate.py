@@ -35,7 +35,7 @@ from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import stream
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.trial import StudentStore
+from trainables.storage.students import StudentStore
 
 SHOWN_IMAGES = 64
 COUNTED_IMAGES = 1000

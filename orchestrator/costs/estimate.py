@@ -35,7 +35,7 @@ from trainables.compute.precision import why_slow
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.profiling.timing import flops_per_second, timed_seconds
 from trainables.storage.object_store import ObjectStore
-from trainables.teachers.teacher import TeacherRegistry
+from trainables.teachers.registry import TeacherRegistry
 
 Source = Literal["earlier", "measured", "counted"]
 Say = Callable[[str], None]

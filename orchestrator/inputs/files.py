@@ -6,11 +6,13 @@ from pathlib import Path
 
 from orchestrator.storage import find_object
 from trainables.config import AnyTrialConfig
-from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.data.load import load_dataset
+from trainables.data.splits import DatasetSplits
 from trainables.errors import DataUnavailableError, TeacherError
 from trainables.storage.addresses import expand_home, parse_address
 from trainables.storage.node_cache import NodeCache
-from trainables.teachers.teacher import Teacher, load_published_checkpoint
+from trainables.teachers.published import load_published_checkpoint
+from trainables.teachers.teacher import Teacher
 
 
 def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:

@@ -27,16 +27,10 @@ from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import NOISE_IMAGES, only_class_in_noise
 from trainables.teachers.probe_registry import ProbeRegistry
 from trainables.teachers.probe_set import make_probe
-from trainables.teachers.teacher import (
-    Teacher,
-    TeacherRegistry,
-    describe_teacher,
-    recipe_key,
-    teacher_recipe,
-)
+from trainables.teachers.registry import TeacherRegistry, recipe_key, teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher
 from trainables.training.supervised import SupervisedTrainer
-from trainables.trial import TrialInputs
-from trainables.trial_run import SECONDS_WHEN_LEAVING
+from trainables.trial import SECONDS_WHEN_LEAVING, TrialInputs
 
 Say = Callable[[str], None]
 

@@ -51,7 +51,8 @@ from orchestrator.storage import SweepStore, layout, shown
 from search_spaces import SearchSpace
 from trainables.profiling.timing import flops_per_second
 from trainables.storage.checkpoint import CheckpointStore
-from trainables.trial import StudentStore, TrialInputs, TrialStorage
+from trainables.storage.students import StudentStore
+from trainables.trial import TrialInputs, TrialStorage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,13 +18,15 @@ from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import Normalisation, find_normalisation
+from trainables.data.load import load_dataset
 from trainables.data.parquet import dataset_parquet
-from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.networks import build_network
 from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.students import StudentStore
 from trainables.training.supervised import SupervisedTrainer
-from trainables.trial import StudentStore, TrialStorage
+from trainables.trial import TrialStorage
 
 
 @pytest.fixture(scope="module")

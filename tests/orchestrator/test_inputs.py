@@ -21,7 +21,8 @@ from orchestrator.inputs.prepare import SweepImages, _TeacherTraining, find_teac
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket, make_teacher, tiny_settings
 from trainables.config import SupervisedConfig
-from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.data.load import load_dataset
+from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies
 from trainables.storage.checkpoint import CheckpointStore

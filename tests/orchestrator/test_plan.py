@@ -31,7 +31,7 @@ from trainables.config import ZeroShotConfig
 from trainables.profiling.dummies import dummy_teacher
 from trainables.profiling.timing import timed_seconds
 from trainables.storage.object_store import ObjectStore
-from trainables.teachers.teacher import TeacherRegistry
+from trainables.teachers.registry import TeacherRegistry
 
 ROOT = Path(__file__).parents[2]
 PRICES = PriceList(

@@ -40,8 +40,9 @@ from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.metrics import METRICS
 from trainables.networks import build_network
+from trainables.storage.students import StudentStore
 from trainables.teachers.teacher import Teacher
-from trainables.trial import StudentStore, TrialInputs
+from trainables.trial import TrialInputs
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -207,7 +208,9 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed"]
     (config,) = [config for config in sweep.configs() if config.model_dump()["initial_student"]]
     weights = build_network("lenet", num_classes=10, channels=1).state_dict()
-    StudentStore(find_storage(storage).below(layout.STUDENTS)).save("elsewhere/t0000", weights, config)
+    StudentStore(find_storage(storage).below(layout.STUDENTS)).save(
+        "elsewhere/t0000", weights, config.model_dump_json()
+    )
     assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(SweepStore(find_storage(storage), "cases"))

@@ -14,7 +14,8 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from trainables.config.datasets import dataset_names, find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits, load_dataset, normalise
+from trainables.data.load import load_dataset
+from trainables.data.splits import DatasetSplits, normalise
 from trainables.errors import DataUnavailableError
 from trainables.training.supervised import crop_and_flip
 

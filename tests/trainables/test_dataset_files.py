@@ -21,11 +21,12 @@ from orchestrator.storage import find_object
 from tests.conftest import PLACES, make_images, tiny_settings
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_spec
+from trainables.data.load import load_dataset
 from trainables.data.parquet import dataset_parquet, read_dataset_parquet
-from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.data.splits import DatasetSplits
 from trainables.errors import DataUnavailableError
 from trainables.storage.node_cache import NodeCache
-from trainables.teachers.teacher import recipe_key
+from trainables.teachers.registry import recipe_key
 
 
 def equal(ours: DatasetSplits, theirs: DatasetSplits) -> bool:

@@ -39,7 +39,7 @@ from trainables.config.roles import (
 )
 from trainables.errors import CheckpointError
 from trainables.metrics import METRICS
-from trainables.teachers.teacher import recipe_key
+from trainables.teachers.registry import recipe_key
 from trainables.trial import build_training, transition_metrics
 
 TINY: dict[str, dict[str, Any]] = {

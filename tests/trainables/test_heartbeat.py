@@ -14,7 +14,7 @@ import pytest
 from tests.trainables.test_trial_run import config
 from tests.trainables.test_trial_run import start as start_trial
 from trainables.heartbeat import FOLDER, Heartbeat, kill_if_stale
-from trainables.trial_run import RunningTrial
+from trainables.trial import RunningTrial
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.errors import NetworkError
 from trainables.networks import Network, build_network, check_network
 from trainables.storage.object_store import ObjectStore
-from trainables.teachers.teacher import TeacherRegistry
+from trainables.teachers.registry import TeacherRegistry
 
 MODULE = """
 import torch

@@ -37,7 +37,7 @@ def test_a_process_whose_device_could_not_be_claimed_serves_the_next_trial(monke
         raise RuntimeError("CUDA error: no kernel image is available")
 
     with monkeypatch.context() as once:
-        once.setattr("trainables.trial_run.claim_device", fail)
+        once.setattr("trainables.trial.claim_device", fail)
         trainable = Prepared(config())
         result = trainable.train()
     assert (result["failure"], result["done"]) == ("RuntimeError: CUDA error: no kernel image is available", True)

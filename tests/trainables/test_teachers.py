@@ -9,19 +9,16 @@ import torch
 from tests.conftest import make_images, make_teacher
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits, load_dataset
+from trainables.data.load import load_dataset
+from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies, accuracy
 from trainables.networks import Network, build_network
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import only_class_in_noise
-from trainables.teachers.teacher import (
-    Teacher,
-    TeacherRegistry,
-    describe_teacher,
-    load_published_checkpoint,
-    teacher_recipe,
-)
+from trainables.teachers.published import load_published_checkpoint
+from trainables.teachers.registry import TeacherRegistry, teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher
 from trainables.training.supervised import SupervisedTrainer
 
 RECIPE = SupervisedConfig(
@@ -124,7 +121,7 @@ def test_the_names_under_which_others_publish_weights_are_understood(
     theirs = dict(network.state_dict())
     theirs[published_key] = theirs.pop(key)
     data = make_images(10, channels=3)
-    monkeypatch.setattr("trainables.teachers.teacher.accuracy", lambda *_: 0.9)
+    monkeypatch.setattr("trainables.teachers.published.accuracy", lambda *_: 0.9)
     monkeypatch.setattr("trainables.teachers.teacher.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     loaded = load(
         published(tmp_path / "net.pt", theirs),
@@ -256,7 +253,7 @@ def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
     def measured(_: object, __: object, chosen: object) -> float:
         return 0.94 - (chosen != right) * loss
 
-    monkeypatch.setattr("trainables.teachers.teacher.accuracy", measured)
+    monkeypatch.setattr("trainables.teachers.published.accuracy", measured)
     monkeypatch.setattr(
         "trainables.teachers.teacher.measure",
         lambda *given: Accuracies(validation=measured(*given), test=measured(*given)),

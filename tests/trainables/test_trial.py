@@ -17,11 +17,12 @@ from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
+from trainables.storage.students import StudentStore
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer
-from trainables.trial import StudentStore, TrialStorage, build_training
-from trainables.trial_run import RunningTrial, TrialRun
+from trainables.trial import RunningTrial, TrialStorage, build_training
+from trainables.trial_run import TrialRun
 
 ZERO_SHOT = ZeroShotConfig.model_validate(tiny_settings())
 SUPERVISED = SupervisedConfig.model_validate(SMALL)

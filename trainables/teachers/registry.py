@@ -1,0 +1,86 @@
+"""Teachers that were trained here, kept on the storage.
+
+A teacher is two objects, ``<dataset>/<network>-<key>/weights.safetensors`` and ``metadata.json``; the key is made from the
+recipe, so that the same recipe is trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from trainables.config import SupervisedConfig
+from trainables.config.network_names import network_folder
+from trainables.config.roles import Decides, roles_of
+from trainables.errors import TeacherError
+from trainables.storage.node_cache import NodeCache
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.teacher import Teacher, TeacherMetadata
+
+
+class TeacherRegistry:
+    """Teachers trained here, on storage."""
+
+    def __init__(self, store: ObjectStore, cache: NodeCache | None = None) -> None:
+        """Open a registry.
+
+        Args:
+            store: The storage's folder of teachers.
+            cache: Where copies of their weights are kept on this machine; none: in the user's cache folder.
+        """
+        self._store = store
+        self._cache = cache or NodeCache()
+
+    def holds(self, config: SupervisedConfig) -> bool:
+        """Whether it has the teacher that this training gave."""
+        # The metadata is written last: where it is, the weights are complete.
+        return self._store.exists(f"{self._folder(config)}/metadata.json")
+
+    def find(self, config: SupervisedConfig) -> Teacher | None:
+        """The teacher that this training gave, or none.
+
+        Raises:
+            TeacherError: it is there but damaged.
+        """
+        if not self.holds(config):
+            return None
+        folder = self._folder(config)
+        metadata = TeacherMetadata(**json.loads(self._store.read(f"{folder}/metadata.json")))
+        data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
+        try:
+            weights = load_tensors(data)
+        except SafetensorError as error:
+            raise TeacherError(self._damaged(folder)) from error
+        if hashlib.sha256(data).hexdigest() != metadata.sha256:
+            raise TeacherError(self._damaged(folder))
+        return Teacher(metadata=metadata, weights=weights)
+
+    def add(self, teacher: Teacher, config: SupervisedConfig) -> None:
+        """Keep the teacher that this training gave."""
+        folder = self._folder(config)
+        self._store.write(f"{folder}/weights.safetensors", save_tensors(dict(teacher.weights)))
+        self._store.write(f"{folder}/metadata.json", json.dumps(asdict(teacher.metadata), indent=2).encode())
+
+    def _folder(self, config: SupervisedConfig) -> str:
+        return f"{config.dataset}/{network_folder(config.student)}-{recipe_key(config)}"
+
+    def _damaged(self, folder: str) -> str:
+        return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"
+
+
+def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
+    """All that decides a trained teacher's weights, where it is not as published: settings added later change no key."""
+    roles = roles_of(type(config)).items()
+    irrelevant = {field for field, role in roles if role.weightless or role.decides is Decides.LOCATION}
+    return config.model_dump(exclude_defaults=True, exclude=irrelevant)
+
+
+def recipe_key(config: SupervisedConfig) -> str:
+    """A short checksum of the recipe."""
+    return hashlib.sha256(json.dumps(teacher_recipe(config), sort_keys=True).encode()).hexdigest()[:12]
