@@ -86,10 +86,8 @@ TUNE = {"orchestrator/run/tune.py", "trainables/ray_trainables.py"}
 
 RAY = {
     "orchestrator/commands/node_facts.py",
-    "orchestrator/inputs/prepare.py",
     "orchestrator/run/gpu_sharing_measurement.py",
     "orchestrator/run/ray_backend.py",
-    "orchestrator/run/session.py",
 }
 """Files beside ``cluster/`` that import ``ray``: five at most."""
 
@@ -116,7 +114,12 @@ MAY_LOAD = {
         "orchestrator.run",
         "orchestrator.commands",
     },
-    "ray": {"trainables.ray_trainables", "orchestrator.inputs", "orchestrator.run", "orchestrator.commands"},
+    "ray": {
+        "trainables.ray_trainables",
+        "orchestrator.run.gpu_sharing_measurement",
+        "orchestrator.run.ray_backend",
+        "orchestrator.run.tune",
+    },
     "optuna": {
         "orchestrator.samplers.independent",
         "orchestrator.schedulers.population",

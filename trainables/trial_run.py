@@ -35,7 +35,7 @@ from trainables.trial_result import (
     Place,
 )
 
-_MAY_PASS = (OSError, pa.ArrowException, torch.AcceleratorError)
+MAY_PASS = (OSError, pa.ArrowException, torch.AcceleratorError)
 """Errors of storage and devices: tried again from the last checkpoint. All others would come again; but too little memory
 may be enough with a larger share of the GPU, of which the driver decides."""
 
@@ -109,7 +109,7 @@ class TrialRun:
         trial: RunningTrial | Failure
         try:
             trial = begin_trial(config, inputs, storage, checkpoint_seconds, place, notes)
-        except _MAY_PASS:
+        except MAY_PASS:
             raise
         except Exception as error:
             trial = Failure.of(error)
@@ -129,7 +129,7 @@ class TrialRun:
         if isinstance(self.trial, RunningTrial):
             try:
                 return self.trial.report() | self._said_by_all()
-            except _MAY_PASS:
+            except MAY_PASS:
                 raise
             except Exception as error:
                 failure = Failure.of(error)

@@ -6,11 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from orchestrator.cli.options import (
+    Address,
     Cpus,
     DataRoot,
     Gpus,
@@ -21,9 +22,11 @@ from orchestrator.cli.options import (
     teachers_by_network,
     with_resources,
 )
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.config import SweepConfig
+    from orchestrator.run.sweep import BackendChoice
     from orchestrator.storage import SweepStore
 
 
@@ -139,6 +142,34 @@ class CaseOptions:
             "only": self.only or None,
             "teachers": teachers_by_network(self.teachers or []) or None,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendOptions:
+    """What trials run on. It changes no number and no name."""
+
+    backend: Annotated[
+        Literal["ray", "inline"],
+        typer.Option(help="ray: in processes of a cluster or this machine. inline: in this process, to debug trials."),
+    ] = "ray"
+    address: Address = None
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at once at most. Default: as many as find room; with --backend inline 1."),
+    ] = None
+
+    @property
+    def choice(self) -> BackendChoice:
+        """As ``run_sweep`` takes them.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
+        from orchestrator.run.sweep import BackendChoice  # brings torch
+
+        if self.backend == "inline" and self.address is not None:
+            raise ConfigError("--address names a Ray cluster, and --backend inline uses none: leave one of them out")
+        return BackendChoice(name=self.backend, address=self.address, concurrency=self.concurrency)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:

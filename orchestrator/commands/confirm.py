@@ -15,7 +15,7 @@ from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
-from orchestrator.run.sweep import run_sweep
+from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, layout, open_storage
 from trainables.config import SEEDS, TEACHER_FIELDS
 
@@ -82,7 +82,7 @@ def _nothing_to_confirm(board: Leaderboard) -> str:
 
 
 def confirm(
-    board: Leaderboard, *, top: int, seeds: int, address: str | None = None, console: Console | None = None
+    board: Leaderboard, *, top: int, seeds: int, backend: BackendChoice | None = None, console: Console | None = None
 ) -> Confirmation:
     """Run what is missing of a search's confirmation, and compare.
 
@@ -90,7 +90,7 @@ def confirm(
         ConfigError: there is nothing to confirm; and whatever ``run_sweep`` raises.
     """
     sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
-    finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console).finished
+    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console).finished
     return Confirmation(
         sweep=sweep,
         sweep_id=sweep_id,

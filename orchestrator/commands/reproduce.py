@@ -11,7 +11,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.output import Output
 from orchestrator.reproduction import Judgement
 from orchestrator.reproduction.sweep_verdicts import check_target, judge_sweep
-from orchestrator.run.sweep import run_sweep
+from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
 
 
@@ -25,13 +25,13 @@ class Reproduction:
 
 
 def reproduce(
-    sweep: SweepConfig, *, address: str | None = None, console: Console | None = None, run: bool = True
+    sweep: SweepConfig, *, backend: BackendChoice | None = None, console: Console | None = None, run: bool = True
 ) -> Reproduction:
     """Run the trials of a target that no sweep on its storage has yet, and judge all of them.
 
     Args:
         sweep: A preset of cases, its scale and seeds as the user wants them.
-        address: See ``cluster.session.ray_session``.
+        backend: See ``run_sweep``.
         console: Where progress is shown.
         run: False: judge what is there and run nothing.
 
@@ -47,5 +47,5 @@ def reproduce(
             Output(console).say(
                 f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
             )
-        finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, settled=settled).finished
+        finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, settled=settled).finished
     return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(sweep_store, sweep))

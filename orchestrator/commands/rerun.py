@@ -14,7 +14,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
-from orchestrator.run.sweep import run_sweep
+from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
 from trainables.metrics import METRICS
 
@@ -119,7 +119,9 @@ def _settings(row: TrialRecord) -> dict[str, Any]:
     return config.model_dump()
 
 
-def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, console: Console | None = None) -> Rerun:
+def rerun(
+    board: Leaderboard, trial_id: str, *, backend: BackendChoice | None = None, console: Console | None = None
+) -> Rerun:
     """Run one trial of a sweep again, and compare: one that was stopped early up to where it was stopped.
 
     Raises:
@@ -128,7 +130,7 @@ def rerun(board: Leaderboard, trial_id: str, *, address: str | None = None, cons
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
     unit = then.config.unit
     until = {unit: then.metrics[unit]} if then.state is TrialState.STOPPED_EARLY else None
-    finished = run_sweep(sweep, sweep_id=sweep_id, address=address, console=console, until=until).finished
+    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, until=until).finished
     rows = SweepResults(SweepStore(open_storage(sweep.storage), sweep_id)).trials()
     newest = rows[-1] if finished else None  # one that failed runs anew each time
     return Rerun(sweep_id=sweep_id, then=then, now=newest)

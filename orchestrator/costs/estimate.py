@@ -26,7 +26,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults
 from orchestrator.search.space import proposed_configs, surveyed_space
 from orchestrator.search.study import WatchedStudy
-from orchestrator.search.workload import Agenda, failed_cases
+from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore
 from orchestrator.storage.layout import TEACHERS
 from trainables.compute.devices import device_name
@@ -184,8 +184,8 @@ def make_plan(
     # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
     without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
     of_times = NO_MARKET if without_gpu else market
-    agenda, domains = _agenda(sweep, past)
-    kinds = _kinds(sweep, past.storage if past else None, agenda)
+    workload, domains = _workload(sweep, past)
+    kinds = _kinds(sweep, past.storage if past else None, workload)
     place = _place(sweep, market, open_share=asked.resources.gpu == "auto")
     known = {kind.name: earlier_trials(past.storage, kind.config, place) if past else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
@@ -204,13 +204,13 @@ def make_plan(
         costs=costs,
         market=market,
         domains=domains,
-        ended=agenda.ended,
-        spent=_spent(past) if past and agenda.ended else NOTHING,
-        used_up=agenda.used_up,
+        ended=workload.ended,
+        spent=_spent(past) if past and workload.ended else NOTHING,
+        used_up=workload.used_up,
     )
 
 
-def _agenda(sweep: SweepConfig, past: SweepStore | None) -> tuple[Agenda, Mapping[str, BaseDistribution]]:
+def _workload(sweep: SweepConfig, past: SweepStore | None) -> tuple[Workload, Mapping[str, BaseDistribution]]:
     """Which trials it is to have and has had, from a copy of its study, and what it varies."""
     space, domains = surveyed_space(sweep)
     study = optuna.create_study(
@@ -219,7 +219,7 @@ def _agenda(sweep: SweepConfig, past: SweepStore | None) -> tuple[Agenda, Mappin
     if past:
         study.add_trials(WatchedStudy(past).trials())
     failed = failed_cases(past) if past else frozenset()
-    return Agenda(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
+    return Workload(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
 
 
 def _spent(past: SweepStore) -> Spent:
@@ -258,7 +258,7 @@ def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepCo
     return sweep.with_speed(work.flops / math.sqrt(span[0] * span[1]))
 
 
-def _kinds(sweep: SweepConfig, store: ObjectStore | None, agenda: Agenda) -> list[Kind]:
+def _kinds(sweep: SweepConfig, store: ObjectStore | None, workload: Workload) -> list[Kind]:
     teachers = [
         Kind(name=f"teacher {config.student} on {config.dataset}", trials=1, config=config)
         for config in _teachers_to_train(sweep, store)
@@ -266,14 +266,14 @@ def _kinds(sweep: SweepConfig, store: ObjectStore | None, agenda: Agenda) -> lis
     if sweep.cases:
         configs = {assignment.case: sweep.case_config(assignment) for assignment in reversed(sweep.assignments())}
         cases = sweep.only or list(sweep.cases)
-        left = Counter(assignment.case for assignment in agenda.unended)
+        left = Counter(assignment.case for assignment in workload.unended)
         return [*teachers, *(Kind(name=case, trials=left[case], config=configs[case]) for case in cases)]
     (config,) = sweep.configs()
     config = sweep.scheduler.trial_of(config)
     share = used_share(
-        sweep.scheduler, budget=config.budget, report_interval=config.report_interval, trials=agenda.total
+        sweep.scheduler, budget=config.budget, report_interval=config.report_interval, trials=workload.total
     )
-    return [*teachers, Kind(name="trial", trials=agenda.total - agenda.ended, config=config, share=share)]
+    return [*teachers, Kind(name="trial", trials=workload.total - workload.ended, config=config, share=share)]
 
 
 def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[SupervisedConfig]:

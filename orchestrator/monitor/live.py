@@ -22,17 +22,27 @@ class Progress:
     """Follows the trials of one session. A context manager; the display is gone at its end."""
 
     def __init__(
-        self, *, console: Console, sweep: SweepConfig, searched: Sequence[str], num_trials: Callable[[], int]
+        self,
+        *,
+        console: Console,
+        sweep: SweepConfig,
+        searched: Sequence[str],
+        num_trials: Callable[[], int],
+        draws_table: bool = True,
     ) -> None:
-        """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended."""
+        """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended.
+
+        With ``draws_table`` there is a table in a terminal, which nothing else may write to.
+        """
         self.console = console
         self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials())
         self._num_trials = num_trials
+        self._draws_table = draws_table
         self._live: Live | None = None
         self._started = time.monotonic()
 
     def __enter__(self) -> Progress:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self._draws_table:
             self._live = Live(get_renderable=self.render, console=self.console, refresh_per_second=2, transient=True)
             self._live.start()
         return self

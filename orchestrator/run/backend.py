@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from cluster.capacity import Capacity
+from cluster.prices import Machine
 from orchestrator.config import SweepConfig
+from orchestrator.inputs.tasks import TaskRunner
 from orchestrator.run.callbacks.base import TrialCallback
+from orchestrator.run.gpu_sharing import Gpus
 from orchestrator.schedulers.base import Decision, StoppingRule
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
@@ -51,3 +55,46 @@ class TrialWork:
             return False
         used = self.sweep.budget_used(trial.config, result)
         return self.rule.on_report(trial.key, used, result.get(objective)) is Decision.STOP
+
+
+class Backend(TaskRunner, Protocol):
+    """What one session runs on, from its tasks to its trials."""
+
+    @property
+    def cpus(self) -> float:
+        """CPU cores that are there now."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that are there now."""
+
+    @property
+    def hosts(self) -> int:
+        """Machines that are there or may be started."""
+
+    @property
+    def capacity(self) -> Capacity:
+        """The machines that are there or may be started, by what each holds."""
+
+    @property
+    def gpu_pool(self) -> Gpus | None:
+        """GPUs that trials may share; None where each trial has what there is."""
+
+    @property
+    def keeps_terminal(self) -> bool:
+        """Whether the terminal is the session's alone, so that a table may be drawn there; a debugger may want it too."""
+
+    def machine(self, node_id: str) -> Machine | None:
+        """Return what a node is that is or was there, by the id in a trial's ``Hold``; None if it is not known."""
+
+    def machines(self) -> set[Machine]:
+        """Return the kinds of machine on which trials may run."""
+
+    def run_trials(self, work: TrialWork) -> bool:
+        """Run trials until none is left, the session's health is gone, or it is interrupted.
+
+        What is left then goes on in the next session, from its checkpoints.
+
+        Returns:
+            Whether it was interrupted, by Ctrl-C or SIGTERM.
+        """

@@ -11,7 +11,6 @@ import torch
 from optuna.distributions import BaseDistribution
 
 from cluster.prices import Machine, PriceList
-from cluster.session import RaySession
 from orchestrator.config import PERMISSIONS, SweepConfig
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ConfigError, SweepMismatchError
@@ -162,20 +161,20 @@ def check_first_report(sweep: SweepConfig, trial_id: str, report: Mapping[str, A
             )
 
 
-def check_shared_storage(sweep: SweepConfig, session: RaySession) -> None:
+def check_shared_storage(sweep: SweepConfig, *, hosts: int) -> None:
     """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it.
 
     Raises:
         ConfigError: it is, and there may be several machines.
     """
-    if session.hosts > 1 and not sweep.storage.address.scheme:
+    if hosts > 1 and not sweep.storage.address.scheme:
         raise ConfigError(
-            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {session.hosts}: use "
+            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {hosts}: use "
             "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
         )
 
 
-def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribution], session: RaySession) -> None:
+def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribution], *, hosts: int) -> None:
     """Refuse a precision that the one machine of a session only imitates, before anything is trained.
 
     Where there are several machines, or GPUs, each trial finds out where it runs.
@@ -183,7 +182,7 @@ def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribut
     Raises:
         PrecisionError: a trial has it, or a search may propose it.
     """
-    if session.hosts > 1 or sweep.gpus_per_trial:
+    if hosts > 1 or sweep.gpus_per_trial:
         return
     for config in proposed_configs(sweep, domains):
         check_precision(config, torch.device("cpu"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.formatting import readable
-from trainables.config import Config
+from trainables.config import AnyTrialConfig, Config
 
 if TYPE_CHECKING:
     from trainables.profiling.gpu_process import (
@@ -80,6 +82,15 @@ class Sharing(Config):
         return f"{said} ({self.stopped})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU of a machine that is there."""
+
+    device_name: str
+    gpu_bytes: int
+    address: str
+
+
 class SharingError(Exception):
     """Processes on a GPU could not be measured; the message says why."""
 
@@ -109,6 +120,30 @@ class Neighbours(Protocol):
 
         Raises:
             SharingError: one died, for example.
+        """
+
+
+class Gpus(Protocol):
+    """GPUs on which several trials may run at once."""
+
+    def smallest(self) -> Gpu | None:
+        """Return the GPU with the least memory; None where torch finds none, or no machine is up yet."""
+
+    def neighbours(
+        self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
+    ) -> AbstractContextManager[Neighbours]:
+        """Hold a GPU for the length of a block, with nobody on it yet.
+
+        Args:
+            config: What is trained.
+            cpus: CPU cores of each process.
+            most: How many processes there will be.
+            seconds: For which they train while they are counted.
+            patience: Seconds in which everything must be over, from the moment at which there is a GPU.
+            on: Address of a machine whose GPU it is. Defaults to any.
+
+        Raises:
+            SharingError: no GPU came free.
         """
 
 

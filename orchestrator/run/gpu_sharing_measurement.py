@@ -1,16 +1,12 @@
-"""Measures how many trials should share a GPU: more and more processes train the same trial on one GPU of the cluster.
-
-All of them train at once for a few seconds, and what counts is what they come to together. That is done once for a sweep:
-later sessions find it in the rows of earlier ones, as long as trials have the same cores and the GPU is of the same type.
-"""
+"""Processes of Ray that train the same trial on one GPU of a cluster, to measure how many trials should share one."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,23 +16,9 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.nodes import run_on_node
-from cluster.session import RaySession
-from orchestrator.config import SweepConfig
-from orchestrator.results import SweepResults
-from orchestrator.run.gpu_sharing import PROCESSES, Sharing, SharingError, measure_sharing
-from orchestrator.storage import SweepStore
-from trainables.compute.flops import look_flops, training_steps
+from orchestrator.run.gpu_sharing import Gpu, SharingError
 from trainables.config import AnyTrialConfig
 from trainables.profiling.gpu_process import Beginning, ColocatedTrial
-
-MEASURED_SECONDS = 5.0
-"""For which processes train while they are counted."""
-
-LONGEST_SECONDS = 120.0
-"""All of that takes no longer, the starts of the processes included; what is known by then counts."""
-
-LEAST_WORK_SECONDS = 120.0
-"""A sweep that would keep each GPU busy for less, with one trial at a time, is not worth measuring for."""
 
 START_SECONDS = 900.0
 """How long a GPU may take to come free, or its machine to start."""
@@ -118,15 +100,6 @@ def ray_neighbours(
         remove_placement_group(group)  # ends the processes too
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU of a machine that is there."""
-
-    device_name: str
-    gpu_bytes: int
-    address: str
-
-
 def smallest_gpu() -> Gpu | None:
     """The GPU with the least memory of those that are there; none where torch finds none, or no machine is up yet."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
@@ -149,64 +122,15 @@ def gpus_here(address: str) -> list[Gpu]:
     return [Gpu(device_name=one.name, gpu_bytes=one.total_memory, address=address) for one in found]
 
 
-def settle_sharing(
-    sweep: SweepConfig,
-    session: RaySession,
-    *,
-    sweep_store: SweepStore,
-    trials: int,
-    say: Callable[[str], None],
-) -> tuple[Sharing | None, int]:
-    """How many trials share a GPU in a session of a sweep that left it open, and what that rests on.
+class RayGpus:
+    """The GPUs of a cluster: see ``gpu_sharing.Gpus``."""
 
-    One has a GPU to itself where there are no more trials than GPUs, where all of them take less time than measuring, and
-    where that fails.
+    def smallest(self) -> Gpu | None:
+        """See ``Gpus``."""
+        return smallest_gpu()
 
-    Args:
-        sweep: What is run, each trial on one GPU so far.
-        session: The cluster.
-        sweep_store: Where the sweep is.
-        trials: How many it still has to run.
-        say: Is told what was found.
-    """
-    cpus = sweep.resources.cpu
-    gpus = session.capacity.trials(cpus=cpus, gpus=1)
-    most = max((number for number in PROCESSES if number <= session.capacity.trials_on_a_gpu(cpus=cpus)), default=1)
-    wanted = math.ceil(trials / gpus)
-    if min(most, wanted) < 2:
-        return None, 1
-    smallest = smallest_gpu()
-    found = _measured_before(sweep_store, smallest, cpus=cpus)
-    if found is None:
-        config = max(sweep.configs(), key=look_flops)
-        work = training_steps(config) * trials / gpus
-        say("measuring how many trials should share a GPU ...")
-        try:
-            with ray_neighbours(
-                config,
-                cpus=cpus,
-                most=most,
-                seconds=MEASURED_SECONDS,
-                patience=LONGEST_SECONDS,
-                on=smallest.address if smallest else None,
-            ) as neighbours:
-                found = measure_sharing(
-                    neighbours, cpus=cpus, most=most, worth_it=lambda seconds: work * seconds >= LEAST_WORK_SECONDS
-                )
-        except SharingError as error:
-            say(f"warning: each trial has a GPU to itself, as it could not be measured what sharing brings: {error}")
-            return None, 1
-        if found is None:
-            say("each trial has a GPU to itself: all of them take no longer than measuring what sharing brings")
-            return None, 1
-    each = found.trials_per_gpu(wanted)
-    say(found.sentence(each))
-    return found, each
-
-
-def _measured_before(sweep_store: SweepStore, gpu: Gpu | None, *, cpus: float) -> Sharing | None:
-    """What the last session measured and kept, of trials with as many cores on such a GPU; on any where none is there."""
-    sessions = SweepResults(sweep_store).sessions()
-    kept = [Sharing.model_validate_json(session.sharing_json) for session in sessions if session.sharing_json]
-    fitting = [one for one in kept if one.cpus == cpus and (gpu is None or one.device_name == gpu.device_name)]
-    return fitting[-1] if fitting else None
+    def neighbours(
+        self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
+    ) -> AbstractContextManager[RayNeighbours]:
+        """See ``Gpus``."""
+        return ray_neighbours(config, cpus=cpus, most=most, seconds=seconds, patience=patience, on=on)

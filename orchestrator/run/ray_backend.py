@@ -1,13 +1,32 @@
-"""What a session asks of Ray beside running its trials."""
+"""A session on Ray: its tasks and trials in processes of a cluster, or of a Ray of this machine alone."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import ray
 from ray.util import placement_group_table
 
+from cluster.capacity import Capacity
+from cluster.credentials import no_credentials
 from cluster.nodes import run_on_node
-from orchestrator.run.callbacks.watchdog import Answer
+from cluster.prices import Machine
+from cluster.private_folder import NoPrivateFolderError
+from cluster.process_failures import LOST_MACHINE
+from cluster.session import HiddenPackageError, NoClusterError, RaySession, ray_session
+from orchestrator.errors import ClusterError
+from orchestrator.inputs.tasks import LongTask, TaskLostError
+from orchestrator.run.backend import Backend, TrialWork
+from orchestrator.run.callbacks.pending import PendingWatchdog
+from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
+from orchestrator.run.gpu_sharing_measurement import RayGpus
+from orchestrator.run.tune import run_trials, tune_environment
 from trainables.heartbeat import kill_if_stale
+
+Result = TypeVar("Result")
 
 _ANSWER_SECONDS = 10.0
 """How long the driver waits to learn whether it was the watchdog that ended a process."""
@@ -33,3 +52,141 @@ def own_places() -> int:
     groups = placement_group_table().values()
     # A group's id ends with that of the job that made it.
     return sum(group["state"] == "CREATED" and group["placement_group_id"].endswith(job) for group in groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayTasks:
+    """Runs tasks where Ray has room: see ``TaskRunner``. Ray must be connected."""
+
+    borrow_credentials: Callable[[], None] = no_credentials
+    """See ``RaySession``; called in the process of a long task, which reads and writes storage."""
+
+    def run_task(self, task: Callable[..., Result], *arguments: Any, cpus: float, gpus: float) -> Result:
+        """See ``TaskRunner``."""
+        result: Result = ray.get(
+            ray.remote(num_cpus=cpus, num_gpus=gpus)(task).remote(*arguments, cpus=cpus, gpus=gpus)
+        )
+        return result
+
+    def follow(
+        self,
+        start: Callable[[], LongTask[Result]],
+        *,
+        on_report: Callable[[Mapping[str, Any]], bool],
+        on_loss: Callable[[bool], None],
+        cpus: float,
+        gpus: float,
+        max_failures: int,
+    ) -> Result:
+        """See ``TaskRunner``."""
+        # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
+        crashes = 0
+        while True:
+            process = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Process).remote(start, self.borrow_credentials)
+            try:
+                while not on_report(ray.get(process.advance.remote())):
+                    pass
+                result: Result = ray.get(process.describe.remote())
+                return result
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # the task's own error, without Ray's account of where it happened
+            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+                lost = LOST_MACHINE in str(error)  # which says nothing of the task, as with trials
+                crashes += not lost
+                if crashes > max_failures:
+                    raise TaskLostError(f"its process died {crashes} times") from error
+                on_loss(lost)
+            finally:
+                ray.kill(process)
+
+
+class _Process:
+    """Ray's actor in which a long task runs."""
+
+    def __init__(self, start: Callable[[], LongTask[Any]], borrow_credentials: Callable[[], None]) -> None:
+        borrow_credentials()
+        self._task = start()
+
+    def advance(self) -> Mapping[str, Any]:
+        return self._task.advance()
+
+    def describe(self) -> Any:
+        return self._task.describe()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayBackend(RayTasks):
+    """What a connection to Ray has to give: see ``Backend``."""
+
+    session: RaySession
+    concurrency: int | None = None
+    """Trials at once at most. Defaults to what the machines hold."""
+
+    gpu_pool: RayGpus = field(default_factory=RayGpus)
+    keeps_terminal: bool = True
+
+    @property
+    def cpus(self) -> float:
+        """See ``Backend``."""
+        return self.session.cpus
+
+    @property
+    def gpus(self) -> float:
+        """See ``Backend``."""
+        return self.session.gpus
+
+    @property
+    def hosts(self) -> int:
+        """See ``Backend``."""
+        return self.session.hosts
+
+    @property
+    def capacity(self) -> Capacity:
+        """See ``Backend``."""
+        return self.session.capacity
+
+    def machine(self, node_id: str) -> Machine | None:
+        """See ``Backend``."""
+        return self.session.machine(node_id)
+
+    def machines(self) -> set[Machine]:
+        """See ``Backend``."""
+        return self.session.machines()
+
+    def run_trials(self, work: TrialWork) -> bool:
+        """See ``Backend``; watched for trials that hang or find no room."""
+        cpus, gpus = work.sweep.resources.cpu, work.sweep.gpus_per_trial
+        stalls = StallWatchdog(work.sweep.hung, ask=ask_node)
+        pending = PendingWatchdog(
+            cpus=cpus,
+            gpus=gpus,
+            warn=work.warn,
+            there=ray.cluster_resources,
+            free=ray.available_resources,
+            placed=own_places,
+        )
+        most = self.capacity.trials(cpus=cpus, gpus=gpus)
+        return run_trials(
+            work,
+            [*work.callbacks, stalls, pending],
+            folder=self.session.folder,
+            concurrency=min(most, self.concurrency or most),
+            explain=stalls.explain,
+            borrow_credentials=self.borrow_credentials,
+        )
+
+
+@contextmanager
+def ray_backend(address: str | None = None, *, concurrency: int | None = None) -> Iterator[Backend]:
+    """Connect to Ray for the length of a block: see ``BackendChoice``.
+
+    Raises:
+        ClusterError: there is no Ray at the address.
+    """
+    try:
+        with tune_environment(), ray_session(address) as session:
+            yield RayBackend(session=session, concurrency=concurrency, borrow_credentials=session.borrow_credentials)
+    except NoClusterError as error:
+        raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
+    except (NoPrivateFolderError, HiddenPackageError) as error:
+        raise ClusterError(str(error)) from error

@@ -1,20 +1,17 @@
-"""One session of a sweep on a cluster: from the study to Tune, and from what trials report to rows and the study."""
+"""One session of a sweep: from a checked sweep to ended trials, on any backend."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import ray
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.errors import ConfigError
@@ -24,40 +21,33 @@ from orchestrator.output import Output
 from orchestrator.results import ResultWriter, SweepResults
 from orchestrator.results.schema import OUT_OF_BUDGET
 from orchestrator.results.sessions import session_row
-from orchestrator.run.backend import TrialWork
+from orchestrator.run.backend import Backend, TrialWork
+from orchestrator.run.calibration import Calibration, calibrate
 from orchestrator.run.callbacks.base import TrialCallback
-from orchestrator.run.callbacks.pending import PendingWatchdog
 from orchestrator.run.callbacks.recorder import SweepRecorder
-from orchestrator.run.callbacks.watchdog import StallWatchdog
 from orchestrator.run.checks import (
     check_countable,
     check_precision_here,
     check_same_teachers,
     check_shared_storage,
 )
-from orchestrator.run.gpu_sharing import Sharing
-from orchestrator.run.gpu_sharing_measurement import settle_sharing
 from orchestrator.run.outage import stopped
-from orchestrator.run.ray_backend import ask_node, own_places
-from orchestrator.run.tune import run_trials
 from orchestrator.schedulers.base import StoppingRule
 from orchestrator.search.outcomes import ended_state
 from orchestrator.search.space import published_settings
 from orchestrator.search.study import SweepStudy, ended_trials, past_reports
 from orchestrator.search.sweep_search import SessionHealth, SweepSearch
-from orchestrator.search.warm_start import past_trials
-from orchestrator.search.workload import Agenda
+from orchestrator.search.workload import Workload
 from orchestrator.storage import SweepStore, layout, shown
 from search_spaces import SearchSpace
-from trainables.profiling.timing import flops_per_second
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.students import StudentStore
 from trainables.trial import TrialInputs, TrialStorage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Driver:
-    """A checked sweep with its places open."""
+class Session:
+    """What one session of a checked sweep has, with its places open. What it settles is a ``Calibration`` of its own."""
 
     sweep: SweepConfig
     sweep_store: SweepStore
@@ -66,30 +56,24 @@ class Driver:
     study: SweepStudy
     writer: ResultWriter
     console: Console
-    agenda: Agenda
+    workload: Workload
     limit: SpendingLimit
     until: Mapping[str, int] | None = None
     """See ``run_sweep``."""
 
-    past: Mapping[str, FrozenTrial] | None = None
-    """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; none: not settled yet."""
-
-    may_share: bool = False
-    """Whether ``gpu: auto`` leaves open how many trials share a GPU."""
-
-    sharing: Sharing | None = None
-    """What was measured of trials that share one; none: nothing, or not settled yet."""
+    health: SessionHealth = field(default_factory=SessionHealth)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def out_of_budget(self) -> str:
         """What has been spent, where that is why trials are left; else empty."""
-        return self.limit.spent if self.limit.exhausted and not self.agenda.finished else ""
+        return self.limit.spent if self.limit.exhausted and not self.workload.finished else ""
 
     def say(self, line: str) -> None:
         Output(self.console).say(line)
 
     def say_start(self) -> None:
-        self.say(f"sweep {self.sweep_store.sweep_id}: {self.agenda.sentence(kept_in=shown(self.sweep.storage))}")
+        self.say(f"sweep {self.sweep_store.sweep_id}: {self.workload.sentence(kept_in=shown(self.sweep.storage))}")
         outside = self.domains.keys() - self._published_settings().keys()
         if outside:
             names = ", ".join(sorted(outside))
@@ -109,148 +93,118 @@ class Driver:
                 "with --sweep-id and prices:"
             )
 
-    def on_cluster(self, session: RaySession) -> Driver:
-        """The same with resources that fit the cluster, where they were left open."""
-        self.limit.expenses.machine = session.machine
-        sweep = self.sweep.on_cluster(gpus=session.capacity.largest_gpus)
+    def run(self, backend: Backend) -> None:
+        """Run what is left of the sweep, on a backend that is open.
+
+        Raises:
+            ConfigError: a trial does not fit the machines; and what else ``run_sweep`` names.
+        """
+        self.limit.expenses.machine = backend.machine
+        sweep = self.sweep.on_cluster(gpus=backend.capacity.largest_gpus)
         was_open = self.sweep.resources.gpu == "auto"
         if was_open and not sweep.gpus_per_trial:
             self.say("no GPU in this cluster: trials run on its CPUs")
-        return replace(self, sweep=sweep, may_share=was_open and sweep.gpus_per_trial > 0)
-
-    def run_session(self, session: RaySession) -> None:
-        """Everything between connecting to Ray and leaving it."""
-        self._concurrency(session)  # what fits nowhere is refused before anything is done
-        check_shared_storage(self.sweep, session)
-        check_precision_here(self.sweep, self.domains, session)
-        if self.sweep.budget is not None:
-            check_countable(self.sweep, session.machines(), self.limit.expenses.prices)
+        self._check(sweep, backend)
         number = max((past.session for past in SweepResults(self.sweep_store).sessions()), default=-1) + 1
-        started = datetime.now(UTC)
-        self._write_session(number, "started", session, at=started)
-        driver, event = self, "failed"
+        started = self.clock()
+        settled, event = Calibration(sweep=sweep, past=None), "failed"
+        self._write_session(number, "started", settled, backend, at=started)
         try:
-            inputs = prepare_inputs(
-                self.sweep, self.sweep_store.storage, say=self.say, borrow_credentials=session.borrow_credentials
-            )
+            inputs = prepare_inputs(sweep, self.sweep_store.storage, tasks=backend, say=self.say)
             check_same_teachers(self.sweep_store, inputs)
-            driver = self._settled(session)
+            settled = calibrate(
+                sweep,
+                backend,
+                sweep_store=self.sweep_store,
+                study=self.study,
+                domains=self.domains,
+                trials=self.workload.total - self.workload.ended,
+                may_share=was_open and sweep.gpus_per_trial > 0,
+                say=self.say,
+            )
+            self.workload.sweep = settled.sweep
             # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
-            driver._write_session(number, "started", session, at=started)
-            driver._fit(inputs, session)
-            event = "finished" if self.agenda.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
+            self._write_session(number, "started", settled, backend, at=started)
+            self._run_trials(settled, inputs, backend)
+            event = "finished" if self.workload.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
         except KeyboardInterrupt:
             event = "interrupted"
             raise
         finally:
             # The row about a failing storage may fail with it, and it is not worth another wait.
             with suppress(OSError, pa.ArrowException):
-                patient = self.sweep_store if event == "finished" else self.sweep_store.with_patience(0)
-                replace(driver, writer=ResultWriter(patient))._write_session(number, event, session)
+                self._write_session(number, event, settled, backend, at=self.clock(), waits=event == "finished")
 
-    def _settled(self, session: RaySession) -> Driver:
-        """The same with what a sweep's first session settles and later ones keep: what sharing a GPU brings, how fast its
-        machines are, by which a budget in seconds is told in operations, and what the sampler learns from beside the
-        sweep's own trials."""
-        driver = self._with_shared_gpus(session) if self.may_share else self
-        sweep = driver._with_known_budget()
-        self.agenda.sweep = sweep
-        return replace(driver, sweep=sweep, past=past_trials(self.sweep_store, sweep, self.domains, say=self.say))
-
-    def _with_shared_gpus(self, session: RaySession) -> Driver:
-        left = self.agenda.total - self.agenda.ended
-        sharing, trials = settle_sharing(self.sweep, session, sweep_store=self.sweep_store, trials=left, say=self.say)
-        return replace(self, sweep=self.sweep.with_resources(gpu=1 / trials), sharing=sharing)
-
-    def _with_known_budget(self) -> SweepConfig:
-        budget = self.sweep.equal_budget
-        if budget is None or budget.is_known:
-            return self.sweep
-        speed = self.study.user_attrs.get("flops_per_second")  # where the first sessions of earlier versions kept it
-        if speed is None:
-            published = self.sweep.configs()[0]
-            needs = {"cpus": self.sweep.resources.cpu, "gpus": self.sweep.gpus_per_trial}
-            probe = ray.remote(num_cpus=needs["cpus"], num_gpus=needs["gpus"])(flops_per_second)
-            speed = ray.get(probe.remote(published, **needs))
-            if self.sharing is not None:  # the probe had nobody beside it
-                together = round(1 / self.sweep.gpus_per_trial)
-                speed *= self.sharing.ratio(together) / together
-        self.say(
-            f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning"
-        )
-        return self.sweep.with_speed(speed)
+    def _check(self, sweep: SweepConfig, backend: Backend) -> None:
+        """Refuse what fits nowhere, before anything is done."""
+        try:
+            backend.capacity.trials(cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        check_shared_storage(sweep, hosts=backend.hosts)
+        check_precision_here(sweep, self.domains, hosts=backend.hosts)
+        if sweep.budget is not None:
+            check_countable(sweep, backend.machines(), self.limit.expenses.prices)
 
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
 
-    def _fit(self, inputs: TrialInputs, session: RaySession) -> None:
-        health = SessionHealth()
+    def _run_trials(self, settled: Calibration, inputs: TrialInputs, backend: Backend) -> None:
+        sweep = settled.sweep
         search = SweepSearch(
             self.study,
-            self.sweep,
+            sweep,
             self.space,
             sweep_id=self.sweep_store.sweep_id,
-            health=health,
+            health=self.health,
             first=self._published_settings(),
-            settled=self.agenda.settled,
-            failed=self.agenda.failed,
-            past=list((self.past or {}).values()),
+            settled=self.workload.settled,
+            failed=self.workload.failed,
+            past=list((settled.past or {}).values()),
             may_start=self.limit.allows_another,
             warn=self._warn,
         )
         progress = Progress(
             console=self.console,
-            sweep=self.sweep,
-            searched=["case", "seed"] if self.sweep.cases else list(self.domains),
-            num_trials=lambda: self.agenda.total,
+            sweep=sweep,
+            searched=["case", "seed"] if sweep.cases else list(self.domains),
+            num_trials=lambda: self.workload.total,
+            draws_table=backend.keeps_terminal,
         )
         for trial in ended_trials(self.study):
-            if trial.number in self.agenda.failed:
+            if trial.number in self.workload.failed:
                 continue  # the trial that takes its place is the one to be seen
             feasible = all(value <= 0 for value in trial.constraints.values())
             value = trial.values[0] if trial.values else None
             key, state = layout.trial_name(trial.number), ended_state(trial)
             progress.recall(key, trial.params, value, state=state, feasible=feasible)
         recorder = SweepRecorder(
-            sweep=self.sweep,
+            sweep=sweep,
             writer=self.writer,
             search=search,
             inputs=inputs,
             progress=progress,
             expenses=self.limit.expenses,
-        )
-        hung = StallWatchdog(self.sweep.hung, ask=ask_node)
-        pending = PendingWatchdog(
-            cpus=self.sweep.resources.cpu,
-            gpus=self.sweep.gpus_per_trial,
-            warn=self._warn,
-            there=ray.cluster_resources,
-            free=ray.available_resources,
-            placed=own_places,
+            now=self.clock,
         )
         work = TrialWork(
-            sweep=self.sweep,
+            sweep=sweep,
             sweep_id=self.sweep_store.sweep_id,
             search=search,
-            rule=self._rule(),
-            callbacks=[recorder, hung, pending, *self._tensorboard()],
+            rule=self._rule(sweep),
+            callbacks=[recorder, *self._tensorboard()],
             inputs=inputs,
             storage=self._storage(),
             warn=self._warn,
             until=self.until or {},
         )
         with progress:
-            interrupted = run_trials(
-                work,
-                folder=session.folder,
-                concurrency=self._concurrency(session),
-                explain=hung.explain,
-                borrow_credentials=session.borrow_credentials,
-            )
-        if health.failure:
-            if interrupted and not isinstance(health.failure, ConfigError):
-                raise stopped(self.sweep.storage) from health.failure
-            raise health.failure
+            interrupted = backend.run_trials(work)
+        failure = self.health.failure
+        if failure:
+            if interrupted and not isinstance(failure, ConfigError):
+                raise stopped(sweep.storage) from failure
+            raise failure
 
     def _warn(self, line: str) -> None:
         self.say(f"warning: {line}")
@@ -274,31 +228,33 @@ class Driver:
             snapshots=places.snapshots,
         )
 
-    def _rule(self) -> StoppingRule | None:
-        if self.sweep.objective is None:
+    def _rule(self, sweep: SweepConfig) -> StoppingRule | None:
+        if sweep.objective is None:
             return None
-        return self.sweep.scheduler.build(
-            mode=self.sweep.mode, budget=self.sweep.trial_budget, past_reports=past_reports(self.study)
-        )
+        return sweep.scheduler.build(mode=sweep.mode, budget=sweep.trial_budget, past_reports=past_reports(self.study))
 
-    def _concurrency(self, session: RaySession) -> int:
-        try:
-            return session.capacity.trials(cpus=self.sweep.resources.cpu, gpus=self.sweep.gpus_per_trial)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-    def _write_session(self, number: int, event: str, session: RaySession, *, at: datetime | None = None) -> None:
-        self.writer.write_session(
-            session_row(
-                self.sweep,
-                list(self.domains),
-                number=number,
-                event=event,
-                cpus=session.cpus,
-                gpus=session.gpus,
-                domains=self.domains,
-                informed_by=self.past,
-                sharing_json=self.sharing.model_dump_json() if self.sharing else None,
-                at=at,
-            )
+    def _write_session(
+        self,
+        number: int,
+        event: str,
+        settled: Calibration,
+        backend: Backend,
+        *,
+        at: datetime,
+        waits: bool = True,
+    ) -> None:
+        """Keep what has become of the session; ``waits`` says whether a storage that does not answer is asked again."""
+        impatient = ResultWriter(self.sweep_store.with_patience(0))
+        row = session_row(
+            settled.sweep,
+            list(self.domains),
+            number=number,
+            event=event,
+            cpus=backend.cpus,
+            gpus=backend.gpus,
+            domains=self.domains,
+            informed_by=settled.past,
+            sharing_json=settled.sharing.model_dump_json() if settled.sharing else None,
+            at=at,
         )
+        (self.writer if waits else impatient).write_session(row)

@@ -1,42 +1,68 @@
 """Start, continue or extend a sweep: the same call.
 
-Data flow: config -> study (which trials, what is known) -> Tune (runs them) -> recorder (rows, then study). Everything
-that must outlive the driver is on the sweep's storage; Tune's own folder is scratch.
+Data flow: config -> study (which trials, what is known) -> backend (runs them) -> recorder (rows, then study). Everything
+that must outlive the driver is on the sweep's storage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 import optuna
 import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from rich.console import Console
 
-from cluster.private_folder import NoPrivateFolderError
-from cluster.session import HiddenPackageError, NoClusterError, ray_session
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.costs.ledger import Expenses
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
-from orchestrator.errors import ClusterError
 from orchestrator.monitor.live import warnings_shown
 from orchestrator.monitor.webhook import Notifier, webhook
 from orchestrator.output import Output
 from orchestrator.results import ResultWriter
+from orchestrator.run.backend import Backend
 from orchestrator.run.checks import check_before_start, check_checkpoints
+from orchestrator.run.inline import inline_backend
 from orchestrator.run.outage import storage_failed, wait_for_storage
-from orchestrator.run.session import Driver
+from orchestrator.run.session import Session
 from orchestrator.run.signals import terminate_like_interrupt
-from orchestrator.run.tune import tune_environment
 from orchestrator.search.recovery import rebuild_study, restore_rows
 from orchestrator.search.space import surveyed_space
 from orchestrator.search.study import open_study
-from orchestrator.search.workload import Agenda, failed_cases
+from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore, open_storage, shown
 from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
+
+BackendName = Literal["ray", "inline"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendChoice:
+    """Which backend a session opens."""
+
+    name: BackendName = "ray"
+    address: str | None = None
+    """Of ``ray``: see ``cluster.session.ray_session``."""
+
+    concurrency: int | None = None
+    """Trials at once at most. Defaults to what the machines hold on Ray, and to one in this process."""
+
+    def open(self) -> AbstractContextManager[Backend]:
+        """Hold the backend for the length of a block.
+
+        Raises:
+            ClusterError: there is no Ray at the address.
+        """
+        if self.name == "inline":
+            return inline_backend(concurrency=self.concurrency or 1)
+        from orchestrator.run.ray_backend import ray_backend  # brings Ray, which may not even be installed
+
+        return ray_backend(self.address, concurrency=self.concurrency)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +79,7 @@ def run_sweep(
     sweep: SweepConfig,
     *,
     sweep_id: str | None = None,
-    address: str | None = None,
+    backend: BackendChoice | None = None,
     console: Console | None = None,
     settled: Mapping[Assignment, str] | None = None,
     until: Mapping[str, int] | None = None,
@@ -65,7 +91,7 @@ def run_sweep(
     Args:
         sweep: What to run.
         sweep_id: Name of the sweep on its storage; none: made from the config.
-        address: See ``cluster.session.ray_session``.
+        backend: What runs it. Defaults to Ray: a cluster that is there, else this machine.
         console: Where progress is shown; none: standard output.
         settled: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
             ``SWEEP/TRIAL``.
@@ -94,7 +120,7 @@ def run_sweep(
                     sweep_store,
                     surveyed,
                     notifier,
-                    address=address,
+                    backend=backend or BackendChoice(),
                     console=console,
                     settled=settled,
                     until=until,
@@ -111,7 +137,7 @@ def _run_session(
     surveyed: tuple[SearchSpace, dict[str, BaseDistribution]],
     notifier: Notifier,
     *,
-    address: str | None,
+    backend: BackendChoice,
     console: Console,
     settled: Mapping[Assignment, str] | None,
     until: Mapping[str, int] | None,
@@ -130,7 +156,7 @@ def _run_session(
             say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")
         check_checkpoints(sweep_store, study, say=say)
         restore_rows(sweep_store, study, sweep, say=say)
-        driver = Driver(
+        session = Session(
             sweep=sweep,
             sweep_store=sweep_store,
             space=space,
@@ -138,33 +164,29 @@ def _run_session(
             study=study,
             writer=ResultWriter(sweep_store),
             console=console,
-            agenda=Agenda(
+            workload=Workload(
                 sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(sweep_store), space=space
             ),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
             until=until,
         )
-        driver.say_start()
-        driver.recall_expenses()
-        if not driver.agenda.finished and driver.limit.allows_another(()):
+        session.say_start()
+        session.recall_expenses()
+        if not session.workload.finished and session.limit.allows_another(()):
             try:
-                with tune_environment(), ray_session(address) as session:
-                    driver.on_cluster(session).run_session(session)
-            except NoClusterError as error:
-                raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
-            except (NoPrivateFolderError, HiddenPackageError) as error:
-                raise ClusterError(str(error)) from error
+                with backend.open() as opened:
+                    session.run(opened)
             except StorageOutageError:
                 raise
             except (OSError, pa.ArrowException) as error:
                 raise storage_failed(sweep.storage, error) from error
             except KeyboardInterrupt:
-                pass  # before or after Tune ran, which has its own answer to Ctrl-C
-            if driver.agenda.finished and driver.agenda.used_up:
-                say(driver.agenda.used_up)
-            notifier.ended(finished=driver.agenda.finished, out_of_budget=driver.out_of_budget)
-        if driver.agenda.finished:
-            driver.writer.compact()
+                pass  # before or after trials ran, for which the backend has its own answer to Ctrl-C
+            if session.workload.finished and session.workload.used_up:
+                say(session.workload.used_up)
+            notifier.ended(finished=session.workload.finished, out_of_budget=session.out_of_budget)
+        if session.workload.finished:
+            session.writer.compact()
         return SweepOutcome(
-            sweep_id=sweep_store.sweep_id, finished=driver.agenda.finished, out_of_budget=driver.out_of_budget
+            sweep_id=sweep_store.sweep_id, finished=session.workload.finished, out_of_budget=session.out_of_budget
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ _SETTINGS = {
 
 def run_trials(
     work: TrialWork,
+    callbacks: Sequence[TrialCallback],
     *,
     folder: Path,
     concurrency: int,
@@ -56,6 +57,7 @@ def run_trials(
 
     Args:
         work: The trials.
+        callbacks: What follows them, in place of the work's own.
         folder: Scratch space on this machine.
         concurrency: Trials at once at most; so many also wait for machines that are being started.
         explain: Says why a trial's process has died, if the session ended it; called before the callbacks.
@@ -79,7 +81,7 @@ def run_trials(
             name=work.sweep_id,
             storage_path=str(folder / "tune"),
             failure_config=tune.FailureConfig(max_failures=work.sweep.max_failures),
-            callbacks=[TuneCallback(work.callbacks, explain=explain)],
+            callbacks=[TuneCallback(callbacks, explain=explain)],
             stop=SessionStopper(work.search.health),
             verbose=0,
         ),

@@ -15,7 +15,7 @@ from search_spaces import SearchSpace
 
 
 @dataclass(kw_only=True)
-class Agenda:
+class Workload:
     """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
 
     sweep: SweepConfig

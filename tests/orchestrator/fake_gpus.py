@@ -58,12 +58,12 @@ def main(storage: str) -> None:
 
 def _run_both(storage: str) -> None:
     sweep = sweep_of(storage, num_trials=TRIALS, resources={"cpu": 0.25, "gpu": 0.5})
-    with patch("orchestrator.run.session.TrialTrainable", Meeting):
+    with patch("orchestrator.run.tune.TrialTrainable", Meeting):
         outcome = run_sweep(sweep, sweep_id="packed", console=Console(width=200))
     assert outcome.finished
     with (
-        patch("orchestrator.run.gpu_sharing_measurement.MEASURED_SECONDS", 0.5),
-        patch("orchestrator.run.gpu_sharing_measurement.LEAST_WORK_SECONDS", 0.0),
+        patch("orchestrator.run.calibration.MEASURED_SECONDS", 0.5),
+        patch("orchestrator.run.calibration.LEAST_WORK_SECONDS", 0.0),
     ):
         sweep = sweep_of(storage, num_trials=4, resources={"cpu": 0.25, "gpu": "auto"})
         assert run_sweep(sweep, sweep_id="measured", console=Console(width=200)).finished

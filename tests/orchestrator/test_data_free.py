@@ -23,6 +23,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.report import make_report
 from orchestrator.results import read_reports
+from orchestrator.run.ray_backend import RayTasks
 from orchestrator.storage import SweepStore, find_storage
 from tests.orchestrator.report.synthetic import write_cases, write_search
 from tests.orchestrator.test_sweep import run, sweep_of, teacher_in, trials
@@ -157,7 +158,7 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
         num_trials=4,
     )
     store = find_storage(storage)
-    teacher = teacher_in(prepare_inputs(audited, store, say=lambda _: None))
+    teacher = teacher_in(prepare_inputs(audited, store, tasks=RayTasks(), say=lambda _: None))
     published = tmp_path / "published.pt"
     torch.save(dict(teacher.weights), published)
 
@@ -166,7 +167,7 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
 
     monkeypatch.setattr(orchestrator.inputs.files, "load_dataset", nothing_to_read)
     with pytest.raises(AssertionError, match="real images or labels were asked for"):
-        prepare_inputs(audited, store, say=lambda _: None)
+        prepare_inputs(audited, store, tasks=RayTasks(), say=lambda _: None)
 
     printed = run(blind, "blind")
     assert "making images" not in printed, "they were made for the first sweep"
@@ -185,9 +186,8 @@ def test_a_sweep_without_data_reads_no_image_and_no_label_once_there_is_a_teache
 
     # A file with weights and nothing else: nobody can say how good it is, and nobody need.
     from_a_file = {"audited": False, "teacher_checkpoint": str(published)}
-    inputs = prepare_inputs(
-        sweep_of(storage, space=SPACE, trial=from_a_file, objective="data_free_score"), store, say=lambda _: None
-    )
+    by_score = sweep_of(storage, space=SPACE, trial=from_a_file, objective="data_free_score")
+    inputs = prepare_inputs(by_score, store, tasks=RayTasks(), say=lambda _: None)
     assert teacher_in(inputs).metadata.test_accuracy is None
     assert not inputs.splits
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
-from rich.console import Console
 
-from cluster.session import RaySession
 from orchestrator.config import SweepConfig
-from orchestrator.costs.ledger import Expenses
-from orchestrator.costs.limit import SpendingLimit
-from orchestrator.results import ResultWriter, TrialState
-from orchestrator.run.session import Driver
+from orchestrator.results import TrialState
+from orchestrator.run.calibration import with_known_budget
+from orchestrator.run.inline import InlineBackend
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
-from orchestrator.search.space import survey_space
 from orchestrator.search.study import SweepStudy, open_study
 from orchestrator.search.sweep_search import SweepSearch
-from orchestrator.search.workload import Agenda
+from orchestrator.search.workload import Workload
 from orchestrator.storage import SweepStore
 from search_spaces import SearchSpace, resolve_space
 from tests.orchestrator.sampler_blocks import sampler_block
@@ -104,9 +99,9 @@ def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
     study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler=sampler_block(sampler))
     asked = run(search_on(study, sweep), state=state)
     assert len(asked) == count and len(set(asked[:12])) == len(set(asked[12:] or asked)) == 12
-    agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
-    assert (agenda.total, agenda.finished) == (count, True)
-    assert agenda.used_up == "all 12 settings of the space have been tried; 50 trials were asked for"
+    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
+    assert (workload.total, workload.finished) == (count, True)
+    assert workload.used_up == "all 12 settings of the space have been tried; 50 trials were asked for"
 
 
 def test_one_setting_that_fails_does_not_take_the_rest_of_the_trials() -> None:
@@ -208,42 +203,30 @@ def test_sweeps_that_repeat_on_purpose_are_left_alone() -> None:
 def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore) -> None:
     study, sweep = new_study(), sweep_of(TWO, num_trials=6)
 
-    def agenda() -> Agenda:
-        return Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWO))
+    def workload() -> Workload:
+        return Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWO))
 
-    assert (agenda().total, agenda().finished) == (2, False)
-    assert "all 2 settings of the space are to be tried; 6 trials were asked for" in agenda().sentence(kept_in="here")
+    assert (workload().total, workload().finished) == (2, False)
+    assert "all 2 settings of the space are to be tried; 6 trials were asked for" in workload().sentence(kept_in="here")
     run(search_on(study, sweep))
-    assert (agenda().total, agenda().ended, agenda().finished) == (2, 2, True)
-    assert agenda().used_up == "all 2 settings of the space have been tried; 6 trials were asked for"
-    assert agenda().used_up in agenda().sentence(kept_in="here")
+    assert (workload().total, workload().ended, workload().finished) == (2, 2, True)
+    assert workload().used_up == "all 2 settings of the space have been tried; 6 trials were asked for"
+    assert workload().used_up in workload().sentence(kept_in="here")
     whole = sweep_of({"temperature": {"type": "float", "low": 1, "high": 2}}, num_trials=6)
-    other = Agenda(sweep=whole, study=new_study(), settled={}, failed=frozenset(), space=resolve_space(whole.space))
+    other = Workload(sweep=whole, study=new_study(), settled={}, failed=frozenset(), space=resolve_space(whole.space))
     assert (other.total, other.used_up) == (6, "")
 
 
 def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> None:
-    study = new_study()
-    study.set_user_attr("flops_per_second", 1e9)  # which spares the probe, and with it Ray
+    study, space = new_study(), resolve_space(TWO)
     sweep = sweep_of(TWO, num_trials=6, budget={"unit": "seconds", "amount": 20})
-    space = resolve_space(TWO)
-    console = Console(file=io.StringIO())
-    begun = Driver(
-        sweep=sweep,
-        sweep_store=SweepStore(store, "a"),
-        space=space,
-        domains=survey_space(space, sweep, forbidden=()),
-        study=study,
-        writer=ResultWriter(SweepStore(store, "a")),
-        console=console,
-        agenda=Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=space),
-        limit=SpendingLimit(budget=None, expenses=Expenses(), say=console.print),
-    )
-    settled = begun._settled(RaySession.__new__(RaySession))
-    assert len(run(search_on(study, settled.sweep, space))) == 2
-    # Whoever began the session asks the one that it had.
-    assert (begun.agenda.total, begun.agenda.finished) == (2, True)
-    assert begun.agenda.used_up == settled.agenda.used_up != ""
+    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=space)
+    settled = with_known_budget(sweep, InlineBackend(), speed=1e9, sharing=None, say=lambda line: None)
+    assert len(run(search_on(study, settled, space))) == 2
+    assert not workload.finished, "settings are the trials' only with the budget that was settled"
+    workload.sweep = settled
+    assert (workload.total, workload.finished) == (2, True)
+    assert workload.used_up
 
 
 def endless(trial: Any) -> dict[str, Any]:

@@ -13,11 +13,14 @@ import pytest
 import ray
 import torch
 
-from cluster.credentials import no_credentials
 from orchestrator.cli.options import teachers_by_network
 from orchestrator.config import SweepConfig
 from orchestrator.inputs import prepare as inputs
-from orchestrator.inputs.prepare import SweepImages, _TeacherTraining, find_teacher
+from orchestrator.inputs import teacher_training
+from orchestrator.inputs.prepare import SweepImages, find_teacher
+from orchestrator.inputs.teacher_training import TeacherTraining, train_teacher
+from orchestrator.run.inline import InlineBackend
+from orchestrator.run.ray_backend import RayTasks
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket, make_teacher, tiny_settings
 from trainables.config import SupervisedConfig
@@ -38,8 +41,8 @@ RECIPE = SupervisedConfig(
 def test_teacher_training_goes_on_from_its_last_report(store: ObjectStore) -> None:
     splits = load_dataset("digits", data_root=Path("none"), validation_fraction=0.5)
 
-    def training(folder: str) -> _TeacherTraining:
-        return _TeacherTraining(RECIPE, splits, CheckpointStore(store.below(folder)), cpus=1, gpus=0)
+    def training(folder: str) -> TeacherTraining:
+        return TeacherTraining(RECIPE, splits, CheckpointStore(store.below(folder)), cpus=1, gpus=0)
 
     undisturbed = training("one")
     assert [undisturbed.advance()["epochs"] for _ in range(2)] == [2, 4]
@@ -56,7 +59,7 @@ def test_teacher_training_goes_on_from_its_last_report(store: ObjectStore) -> No
 def test_a_teacher_whose_machine_is_announced_to_go_loses_no_epoch(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "SECONDS_WHEN_LEAVING", 0)
+    monkeypatch.setattr(teacher_training, "SECONDS_WHEN_LEAVING", 0)
     splits = load_dataset("digits", data_root=Path("none"), validation_fraction=0.5)
     updates = {"left": 0}
 
@@ -69,8 +72,8 @@ def test_a_teacher_whose_machine_is_announced_to_go_loses_no_epoch(
             raise Gone
         return updates["left"] == 0
 
-    def training(folder: str, **more: Any) -> _TeacherTraining:
-        return _TeacherTraining(RECIPE, splits, CheckpointStore(store.below(folder)), cpus=1, gpus=0, **more)
+    def training(folder: str, **more: Any) -> TeacherTraining:
+        return TeacherTraining(RECIPE, splits, CheckpointStore(store.below(folder)), cpus=1, gpus=0, **more)
 
     undisturbed = training("one")
     for _ in range(2):
@@ -95,21 +98,26 @@ STARVED = ray.exceptions.OutOfMemoryError("1 worker(s) were killed due to the no
 
 
 def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = SweepConfig.model_validate(
-        {"name": "tiny", "storage": {"uri": "unused"}, "max_failures": 1, "num_trials": 1}
-    )
     ends = iter([LOST, CRASHED, LOST, LOST, STARVED, LOST])
     said: list[str] = []
 
-    def followed(*_: Any) -> Any:
+    def get(*_: Any) -> Any:
         raise next(ends)
 
-    monkeypatch.setattr(inputs, "_followed", followed)
-    monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: actor))
+    process = SimpleNamespace(advance=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr("ray.get", get)
+    monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: process))
     monkeypatch.setattr("ray.kill", lambda actor: None)
-    with pytest.raises(TeacherError, match="its process died 2 times"):
-        inputs._trained(
-            RECIPE, sweep, DatasetSplits.without_images("digits"), CheckpointStore(store), said.append, no_credentials
+    with pytest.raises(TeacherError, match=r"its process died 2 times \(out of memory\?\); the same command goes on"):
+        train_teacher(
+            RECIPE,
+            DatasetSplits.without_images("digits"),
+            CheckpointStore(store),
+            tasks=RayTasks(),
+            say=said.append,
+            cpus=1,
+            gpus=0,
+            max_failures=1,
         )
     assert [line.partition(": ")[2].partition(";")[0] for line in said[1:]] == [
         "its machine was lost",
@@ -135,9 +143,8 @@ def test_a_teacher_that_sees_one_class_is_warned_of_once(
         cases = {"one": {}, "two": {"student_steps": 1}}
         sweep = SweepConfig.model_validate({"name": "a", "trial": trial, "cases": cases, "objective": None})
         said[name] = []
-        inputs.prepare_inputs(
-            sweep, ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path)), say=said[name].append
-        )
+        store = ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path))
+        inputs.prepare_inputs(sweep, store, tasks=InlineBackend(), say=said[name].append)
     assert not [line for line in said["good"] if "warning" in line]
     (warning,) = [line for line in said["biased"] if "warning" in line]
     assert warning.startswith("warning: teacher lenet (biased.pt) sees class 4 in all 100 noise images")

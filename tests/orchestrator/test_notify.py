@@ -76,7 +76,7 @@ def test_a_failure_is_told_and_goes_on(store: ObjectStore, monkeypatch: pytest.M
     def no_cluster(address: str | None) -> Any:
         raise NoClusterError("no Ray cluster answers at 10.0.0.1")
 
-    monkeypatch.setattr(sweeps, "ray_session", no_cluster)
+    monkeypatch.setattr("orchestrator.run.ray_backend.ray_session", no_cluster)
     with receiver() as (url, told):
         config = SweepConfig.model_validate({"name": "a", "storage": store.root, "notify": url})
         with pytest.raises(ClusterError):

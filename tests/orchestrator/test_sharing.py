@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +13,12 @@ import pytest
 from benchmarks import gpu_sharing
 from benchmarks.training_loop import make_config
 from cluster.capacity import Capacity, NodeType
-from cluster.session import RaySession
 from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
-from orchestrator.run import gpu_sharing_measurement as neighbours
-from orchestrator.run.gpu_sharing import Neighbours, Sharing, SharingError, measure_sharing
-from orchestrator.run.gpu_sharing_measurement import Gpu, settle_sharing
-from orchestrator.run.session import Driver
+from orchestrator.run.calibration import settle_sharing, with_known_budget
+from orchestrator.run.gpu_sharing import Gpu, Neighbours, Sharing, SharingError, measure_sharing
+from orchestrator.run.inline import InlineBackend
 from orchestrator.storage import SweepStore
 from tests.conftest import tiny_settings
 from trainables.profiling.gpu_process import Beginning
@@ -134,27 +131,28 @@ def tiny(**changes: Any) -> SweepConfig:
 class Cluster:
     """Machines with four cores and a GPU each, on which invented neighbours are measured."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self.gpu: Gpu | None = A10G
         self.rates: dict[int, float] = {1: 10, 2: 15, 4: 20, 8: 30}
         self.seconds_each = 0.1
         self.store = store
         self.measurements: list[dict[str, Any]] = []
         self.said: list[str] = []
-        monkeypatch.setattr(neighbours, "smallest_gpu", lambda: self.gpu)
-        monkeypatch.setattr(neighbours, "ray_neighbours", self._neighbours)
+
+    def smallest(self) -> Gpu | None:
+        return self.gpu
 
     @contextmanager
-    def _neighbours(self, config: Any, **wanted: Any) -> Iterator[Invented]:
+    def neighbours(self, config: Any, **wanted: Any) -> Iterator[Invented]:
         self.measurements.append({"config": config, **wanted})
         yield Invented(self.rates, seconds_each=self.seconds_each)
 
     def settle(self, sweep: SweepConfig, *, trials: int = 20, machines: int = 1, cores: int = 4) -> int:
         """Trials that share a GPU, kept as a session keeps what it settles."""
         capacity = Capacity(fixed=[NodeType(count=machines, cpus=cores, gpus=1)])
-        session = RaySession(cpus=cores, gpus=machines, capacity=capacity, hosts=machines, folder=Path("unused"))
+        backend: Any = SimpleNamespace(capacity=capacity, gpu_pool=self)
         found, each = settle_sharing(
-            sweep, session, sweep_store=SweepStore(self.store, "s"), trials=trials, say=self.said.append
+            sweep, backend, sweep_store=SweepStore(self.store, "s"), trials=trials, say=self.said.append
         )
         row = session_row(
             sweep,
@@ -170,8 +168,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, store: ObjectStore) -> Cluster:
-    return Cluster(monkeypatch, store)
+def cluster(store: ObjectStore) -> Cluster:
+    return Cluster(store)
 
 
 def test_a_sweep_measures_once_on_the_smallest_gpu_as_far_as_cores_and_trials_go(cluster: Cluster) -> None:
@@ -235,20 +233,20 @@ def test_the_largest_networks_stand_for_all_cases(cluster: Cluster) -> None:
 def test_a_budget_in_seconds_counts_on_what_a_trial_has_beside_others(
     gpu: float, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def remote(**wanted: float) -> Callable[[Any], Any]:
-        return lambda function: SimpleNamespace(remote=lambda config, **needs: 1e9)
-
-    monkeypatch.setattr("orchestrator.run.session.ray", SimpleNamespace(remote=remote, get=lambda answer: answer))
+    monkeypatch.setattr("orchestrator.run.calibration.flops_per_second", lambda config, **needs: 1e9)
     sweep = tiny(budget={"unit": "seconds", "amount": 60}, resources={"cpu": 1, "gpu": gpu})
-    driver: Any = SimpleNamespace(
-        sweep=sweep,
-        study=SimpleNamespace(user_attrs={}),
-        sharing=measured({1: 10, 2: 15, 4: 20, 8: 16}),
-        say=lambda line: None,
-    )
-    budget = Driver._with_known_budget(driver).budget
-    assert budget
-    assert budget.flops_per_second == pytest.approx(factor * 1e9)
+    sharing = measured({1: 10, 2: 15, 4: 20, 8: 16})
+    known = with_known_budget(sweep, InlineBackend(), speed=None, sharing=sharing, say=lambda line: None)
+    assert known.budget
+    assert known.budget.flops_per_second == pytest.approx(factor * 1e9)
+
+
+def test_in_one_process_trials_share_nothing(store: ObjectStore) -> None:
+    backend = InlineBackend(cpus=8, gpus=1)
+    said: list[str] = []
+    places = SweepStore(store, "s")
+    assert settle_sharing(tiny(), backend, sweep_store=places, trials=20, say=said.append) == (None, 1)
+    assert not said
 
 
 def test_the_benchmark_goes_on_as_long_as_memory_lasts() -> None:

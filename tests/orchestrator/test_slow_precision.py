@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from cluster.capacity import Capacity, NodeType
-from cluster.session import RaySession
 from orchestrator.commands.doctor import wants_bfloat16
 from orchestrator.commands.plan_page import plan_sentences
 from orchestrator.config import SweepConfig
@@ -29,11 +26,6 @@ SEARCHED: dict[str, BaseDistribution] = {"precision": CategoricalDistribution(["
 def old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType({"avx2": True}))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-
-
-def session(hosts: int) -> RaySession:
-    capacity = Capacity(fixed=[NodeType(count=hosts, cpus=1, gpus=0)])
-    return RaySession(cpus=1, gpus=0, capacity=capacity, hosts=hosts, folder=Path("unused"))
 
 
 def search(gpu: float = 0, **trial: Any) -> SweepConfig:
@@ -58,8 +50,8 @@ def comparison(**case: Any) -> SweepConfig:
 )
 def test_one_machine_is_told_before_anything_starts(sweep: SweepConfig, domains: dict[str, BaseDistribution]) -> None:
     with pytest.raises(PrecisionError, match="^precision=bfloat16: .* allow_slow_precision=true"):
-        check_precision_here(sweep, domains, session(hosts=1))
-    check_precision_here(sweep, domains, session(hosts=2))  # whose trials find out for themselves
+        check_precision_here(sweep, domains, hosts=1)
+    check_precision_here(sweep, domains, hosts=2)  # whose trials find out for themselves
 
 
 @pytest.mark.parametrize(
@@ -76,7 +68,7 @@ def test_one_machine_is_told_before_anything_starts(sweep: SweepConfig, domains:
 def test_what_is_meant_or_runs_elsewhere_is_not_refused(
     sweep: SweepConfig, domains: dict[str, BaseDistribution]
 ) -> None:
-    check_precision_here(sweep, domains, session(hosts=1))
+    check_precision_here(sweep, domains, hosts=1)
 
 
 @pytest.mark.parametrize(

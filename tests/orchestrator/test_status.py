@@ -25,7 +25,7 @@ from orchestrator.results.sessions import session_row
 from orchestrator.search.distinct import ended_of_all, trials_in_all
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
-from orchestrator.search.workload import Agenda
+from orchestrator.search.workload import Workload
 from orchestrator.storage import SweepStore, layout
 from search_spaces import resolve_space
 from tests.conftest import tiny_settings
@@ -126,13 +126,15 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     study, writer = open_study(SweepStore(store, "few"), modes=["max"]), ResultWriter(SweepStore(store, "few"))
     writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
     search = SweepSearch(study, sweep, resolve_space(space), sweep_id="few")
-    agenda = Agenda(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
-    progress = Progress(console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: agenda.total)
+    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
+    progress = Progress(
+        console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: workload.total
+    )
 
     def totals() -> set[int]:
         status = SweepWatch(SweepStore(store, "few")).look(now=NOW)
         return {
-            agenda.total,
+            workload.total,
             progress.view.num_trials,
             trials_in_all(read_leaderboard(SweepStore(store, "few"))),
             status.view.num_trials,

@@ -31,6 +31,7 @@ from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.status import SweepWatch
 from orchestrator.results import read_reports, read_sweeps, read_trials
+from orchestrator.run.ray_backend import RayTasks
 from orchestrator.search.distinct import ended_of_all
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage, layout
@@ -529,7 +530,9 @@ def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storag
     said: list[str] = []
 
     def prepared(**changes: Any) -> TrialInputs:
-        return prepare_inputs(sweep_of(storage, trial=changes), find_storage(storage), say=said.append)
+        return prepare_inputs(
+            sweep_of(storage, trial=changes), find_storage(storage), tasks=RayTasks(), say=said.append
+        )
 
     base = prepared()
     changes: list[dict[str, Any]] = [{"split_seed": 1}, {"validation_fraction": 0.4}, {"normalisation": "unit"}]
@@ -553,7 +556,7 @@ def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storag
 
 @pytest.mark.usefixtures("ray_local")
 def test_another_teacher_under_the_same_name_is_refused(tmp_path: Path, storage: str) -> None:
-    inputs = prepare_inputs(sweep_of(storage), find_storage(storage), say=lambda _: None)
+    inputs = prepare_inputs(sweep_of(storage), find_storage(storage), tasks=RayTasks(), say=lambda _: None)
     published = tmp_path / "published.pt"
     torch.save(dict(teacher_in(inputs).weights), published)
     sweep = sweep_of(storage, trial={"teacher_checkpoint": str(published)}, num_trials=1)

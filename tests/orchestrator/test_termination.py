@@ -62,7 +62,7 @@ def _on_ctrl_c(request: pytest.FixtureRequest) -> Iterator[None]:
 def test_sigterm_ends_every_phase_as_ctrl_c_does(
     session: Any, prepare: Callable[..., Any], events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.run.sweep.ray_session", session)
+    monkeypatch.setattr("orchestrator.run.ray_backend.ray_session", session)
     monkeypatch.setattr("orchestrator.run.session.prepare_inputs", prepare)
     before = signal.getsignal(signal.SIGTERM)
     sweep = sweep_of(str(tmp_path))

@@ -9,7 +9,6 @@ import typer
 
 from orchestrator.cli.look.report import leave_report
 from orchestrator.cli.options import (
-    Address,
     Cpus,
     Gpus,
     Storage,
@@ -19,17 +18,20 @@ from orchestrator.cli.options import (
     stop_here,
     with_resources,
 )
+from orchestrator.cli.sweep_options import BackendOptions, with_options
 from orchestrator.output import standard_output
 
 
-def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
+@with_options
+def confirm(
+    *,
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
     top: Annotated[int, typer.Option(min=1, help="How many of its best settings run again.")] = 3,
     seeds: Annotated[int, typer.Option(min=2, help="With how many seeds; more later go on from there.")] = 5,
     storage: Storage = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
-    address: Address = None,
+    backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
     """Run the best settings of a search with new seeds. Says how surely they beat the published ones.
@@ -43,7 +45,7 @@ def confirm(  # noqa: PLR0917 (typer makes the options of the parameters)
 
         board = read_board(sweep_id, storage)
         board = replace(board, sweep=with_resources(board.sweep, cpus, gpus))
-        found = run_and_compare(board, top=top, seeds=seeds, address=address, console=out.console)
+        found = run_and_compare(board, top=top, seeds=seeds, backend=backend.choice, console=out.console)
         out.table(found.table())
         out.say(found.conclusion())
         leave_report(out, board.sweep.storage, sweep_id)

@@ -9,7 +9,6 @@ import typer
 
 from orchestrator.cli.look.report import leave_report
 from orchestrator.cli.options import (
-    Address,
     Cpus,
     CreateBucket,
     DataRoot,
@@ -24,7 +23,7 @@ from orchestrator.cli.options import (
     stop_here,
     with_resources,
 )
-from orchestrator.cli.sweep_options import CaseOptions, with_options
+from orchestrator.cli.sweep_options import BackendOptions, CaseOptions, with_options
 from orchestrator.output import standard_output
 
 
@@ -42,7 +41,7 @@ def reproduce(
     data_root: DataRoot = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
-    address: Address = None,
+    backend: BackendOptions,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Run what is missing, or judge only what is there.")
     ] = True,
@@ -69,7 +68,7 @@ def reproduce(
         check_output(output)
         if create_bucket:
             make_bucket(config.storage, out)
-        result = run_and_judge(config, address=address, console=out.console, run=run)
+        result = run_and_judge(config, backend=backend.choice, console=out.console, run=run)
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
             out.warn(
                 "Not comparable: verdicts below are about students of other teachers than the published ones (see notes). "

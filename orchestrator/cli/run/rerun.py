@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Address, Storage, Verbose, errors_as_messages, read_board, stop_here
+from orchestrator.cli.options import Storage, Verbose, errors_as_messages, read_board, stop_here
+from orchestrator.cli.sweep_options import BackendOptions, with_options
 from orchestrator.output import standard_output
 
 
+@with_options
 def rerun(
+    *,
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of one of its trials.")],
     storage: Storage = None,
-    address: Address = None,
+    backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
     """Run one trial again, and compare its numbers, or whether it fails. Exit code 1 if it came out otherwise.
@@ -26,7 +29,7 @@ def rerun(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.rerun import rerun as run_and_compare
 
-        found = run_and_compare(read_board(sweep_id, storage), trial, address=address, console=out.console)
+        found = run_and_compare(read_board(sweep_id, storage), trial, backend=backend.choice, console=out.console)
         if found.now is not None:
             out.say(found.conclusion())
     if found.now is None:

@@ -11,7 +11,6 @@ from orchestrator.cli.look.report import leave_report
 from orchestrator.cli.look.results import results_table
 from orchestrator.cli.options import (
     INTERRUPTED,
-    Address,
     CreateBucket,
     Verbose,
     complete_preset,
@@ -21,7 +20,7 @@ from orchestrator.cli.options import (
     same_command,
     this_command,
 )
-from orchestrator.cli.sweep_options import SweepOptions, with_options
+from orchestrator.cli.sweep_options import BackendOptions, SweepOptions, with_options
 from orchestrator.output import Output, standard_output
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def sweep(
         ),
     ],
     options: SweepOptions,
-    address: Address = None,
+    backend: BackendOptions,
     create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
@@ -54,7 +53,7 @@ def sweep(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.run.sweep import run_sweep
 
-        outcome = run_sweep(config, sweep_id=options.sweep_id, address=address, console=out.console)
+        outcome = run_sweep(config, sweep_id=options.sweep_id, backend=backend.choice, console=out.console)
         came_to_something = _show_results(out, config, outcome.sweep_id, preset_or_file)
         leave_report(out, config.storage, outcome.sweep_id)
     if outcome.out_of_budget:

@@ -1,0 +1,139 @@
+"""Trains a teacher that nobody has trained, and tells how that gets on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from cluster.preemption import leaving
+from orchestrator.formatting import duration
+from orchestrator.inputs.tasks import TaskLostError, TaskRunner
+from trainables.compute.devices import claim_device
+from trainables.config import SupervisedConfig
+from trainables.data.splits import DatasetSplits
+from trainables.errors import TeacherError
+from trainables.storage.checkpoint import CheckpointStore, copy_state
+from trainables.teachers.registry import teacher_recipe
+from trainables.teachers.teacher import Teacher, describe_teacher
+from trainables.training.supervised import SupervisedTrainer
+from trainables.trial import SECONDS_WHEN_LEAVING
+
+Say = Callable[[str], None]
+
+_TEACHER = "teacher"
+"""Names the checkpoints of a training."""
+
+
+def train_teacher(
+    recipe: SupervisedConfig,
+    splits: DatasetSplits,
+    checkpoints: CheckpointStore,
+    *,
+    tasks: TaskRunner,
+    say: Say,
+    cpus: float,
+    gpus: float,
+    max_failures: int,
+) -> Teacher:
+    """Train a teacher, or go on with its training.
+
+    Args:
+        recipe: How.
+        splits: The images.
+        checkpoints: Where the training is kept in the meantime.
+        tasks: What runs it.
+        say: Prints a line.
+        cpus: CPU cores for it.
+        gpus: GPUs for it.
+        max_failures: How often a process that died is made up for.
+
+    Raises:
+        TeacherError: its process died more often.
+    """
+    name = f"{recipe.student} on {recipe.dataset}"
+
+    def on_report(report: Mapping[str, Any]) -> bool:
+        seconds = report["training_seconds"] * (recipe.budget / max(1, report["epochs"]) - 1)
+        left = "" if report["epochs"] >= recipe.budget else f", about {duration(seconds)} left"
+        say(f"teacher {name}: epoch {report['epochs']}/{recipe.budget}, loss {report['student_loss']:.4f}{left}")
+        return bool(report["epochs"] >= recipe.budget or report["diverged"])
+
+    def on_loss(machine_lost: bool) -> None:
+        what = "machine was lost" if machine_lost else "process died"
+        say(f"teacher {name}: its {what}; another goes on from its last checkpoint")
+
+    say(f"training the teacher, {name}, {recipe.budget} epochs ...")
+    start = partial(TeacherTraining, recipe, splits, checkpoints, cpus=cpus, gpus=gpus)
+    try:
+        return tasks.follow(
+            start, on_report=on_report, on_loss=on_loss, cpus=cpus, gpus=gpus, max_failures=max_failures
+        )
+    except TaskLostError as error:
+        raise TeacherError(
+            f"training the teacher, {name}: {error} (out of memory?); the same command goes on from its last checkpoint"
+        ) from error
+
+
+class TeacherTraining:
+    """A teacher's training, a ``LongTask``.
+
+    Started again after a loss, it goes on from its last checkpoint: that of its last
+    report, or a later one where the loss of the machine was announced.
+    """
+
+    def __init__(
+        self,
+        recipe: SupervisedConfig,
+        splits: DatasetSplits,
+        checkpoints: CheckpointStore,
+        *,
+        cpus: float,
+        gpus: float,
+        leaving: Callable[[], bool] = leaving,
+    ) -> None:
+        self._recipe = recipe
+        self._splits = splits
+        self._checkpoints = checkpoints
+        self._leaving = leaving
+        self._saved_at = -math.inf
+        device = claim_device(cpus=cpus, gpus=gpus)
+        self._trainer = SupervisedTrainer(recipe, splits=splits, device=device)
+        state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged one only costs time
+        if state:
+            self._trainer.load_state_dict(state)
+
+    def advance(self) -> dict[str, Any]:
+        """Train up to the next report, and save."""
+        trainer, last = self._trainer, self._trainer.last_report
+        # A checkpoint taken right before the last report is finished, but that report is still owed.
+        if trainer.finished and last is not None and (last["diverged"] or last["epochs"] == trainer.done):
+            return last
+        report = trainer.advance(after_each=self._save_if_leaving)
+        self._save()
+        return report
+
+    def _save_if_leaving(self) -> None:
+        if self._leaving() and time.monotonic() - self._saved_at >= SECONDS_WHEN_LEAVING:
+            self._save()
+
+    def _save(self) -> None:
+        self._checkpoints.save(_TEACHER, self._trainer.done, copy_state(self._trainer.state_dict()))
+        self._saved_at = time.monotonic()
+
+    def describe(self) -> Teacher:
+        """The teacher, once it is trained."""
+        recipe = self._recipe
+        return describe_teacher(
+            self._trainer.student.eval().to(torch.device("cpu")),
+            dataset=recipe.dataset,
+            name=recipe.student,
+            normalisation=recipe.normalisation or recipe.dataset,
+            source="trained",
+            recipe=teacher_recipe(recipe),
+            splits=self._splits,
+        )

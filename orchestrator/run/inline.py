@@ -1,0 +1,187 @@
+"""A session in this very process: trials take turns, report by report. Needs no Ray.
+
+It is there to debug a space or a training, with a breakpoint in the loop, and to run where Ray cannot start. Nothing runs
+beside anything else, nobody notices a trial that hangs, and what ends this process ends the session.
+"""
+
+from __future__ import annotations
+
+import platform
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from cluster.capacity import Capacity, NodeType
+from cluster.cpus import available_cpus
+from cluster.preemption import leaving
+from cluster.prices import Machine
+from orchestrator.inputs.tasks import LongTask
+from orchestrator.run.backend import Backend, TrialWork
+from orchestrator.run.callbacks.base import TrialFailure
+from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.search.trial_queue import SweepTrial
+from trainables.trial_result import DONE, Place
+from trainables.trial_run import MAY_PASS, TrialRun
+
+Result = TypeVar("Result")
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    """A trial that takes turns with others."""
+
+    trial: SweepTrial
+    run: TrialRun | None = None
+    """None before it begins, and between a failure that may pass and the next attempt."""
+
+    failures: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InlineBackend:
+    """This process, with the CPU cores that it may use and a GPU if torch finds one: see ``Backend``."""
+
+    concurrency: int = 1
+    """Trials that take turns."""
+
+    cpus: float = field(default_factory=available_cpus)
+    gpus: float = field(default_factory=lambda: float(torch.cuda.is_available()))
+    hosts: int = 1
+    gpu_pool: None = None
+    keeps_terminal: bool = False
+
+    @property
+    def capacity(self) -> Capacity:
+        """See ``Backend``. A trial that asks for more than there is is refused, however many take turns."""
+        return Capacity(fixed=[NodeType(count=1, cpus=self.cpus, gpus=self.gpus)])
+
+    def machine(self, node_id: str) -> Machine | None:
+        """See ``Backend``: every trial runs on this machine."""
+        return Machine(name=platform.node(), spot=False, cpus=self.cpus, gpus=self.gpus)
+
+    def machines(self) -> set[Machine]:
+        """See ``Backend``."""
+        return {Machine(name=platform.node(), spot=False, cpus=self.cpus, gpus=self.gpus)}
+
+    def run_task(self, task: Callable[..., Result], *arguments: Any, cpus: float, gpus: float) -> Result:
+        """See ``TaskRunner``."""
+        return task(*arguments, cpus=cpus, gpus=gpus)
+
+    def follow(
+        self,
+        start: Callable[[], LongTask[Result]],
+        *,
+        on_report: Callable[[Mapping[str, Any]], bool],
+        on_loss: Callable[[bool], None],
+        cpus: float,
+        gpus: float,
+        max_failures: int,
+    ) -> Result:
+        """See ``TaskRunner``. A process that is lost here is this one, so that nothing is left to go on."""
+        task = start()
+        while not on_report(task.advance()):
+            pass
+        return task.describe()
+
+    def run_trials(self, work: TrialWork) -> bool:
+        """See ``Backend``."""
+        turns: list[_Turn | None] = [None] * self.concurrency
+        with terminate_like_interrupt():
+            try:
+                while self._round(work, turns):
+                    pass
+            except KeyboardInterrupt:
+                return True
+            finally:
+                for turn in turns:
+                    if turn is not None:
+                        _close(turn, work)
+        return False
+
+    def _round(self, work: TrialWork, turns: list[_Turn | None]) -> bool:
+        """Give each place a turn, and each that is free the next trial; whether there was anything to do."""
+        busy = False
+        for place in range(len(turns)):
+            if work.search.health.failure:
+                return False
+            turn = turns[place]
+            if turn is None:
+                trial = work.search.suggest()
+                if trial is None:
+                    continue
+                turn = turns[place] = _Turn(trial=trial)
+            busy = True
+            if _advance(turn, work):
+                turns[place] = None
+            for callback in work.callbacks:
+                callback.on_step(running=sum(other is not None for other in turns), waiting=0)
+        return busy
+
+
+def _advance(turn: _Turn, work: TrialWork) -> bool:
+    """Have a trial make its next report; whether the trial is over."""
+    trial = turn.trial
+    try:
+        run = turn.run or _start(turn, work)
+        result = run.step()
+    except MAY_PASS as error:
+        return _failed(turn, work, error)
+    over = bool(result[DONE]) or work.stops(trial, result)
+    for callback in work.callbacks:
+        callback.on_trial_report(trial, result)
+    if over:
+        _close(turn, work)
+        for callback in work.callbacks:
+            callback.on_trial_end(trial)
+    return over
+
+
+def _start(turn: _Turn, work: TrialWork) -> TrialRun:
+    trial, sweep = turn.trial, work.sweep
+    place = Place(
+        cpus=sweep.resources.cpu,
+        gpus=sweep.gpus_per_trial if trial.gpus is None else trial.gpus,
+        leaving=leaving,
+    )
+    turn.run = TrialRun.start(
+        trial.flat,
+        inputs=work.inputs,
+        storage=work.storage,
+        checkpoint_seconds=sweep.checkpoint_seconds,
+        place=place,
+    )
+    for callback in work.callbacks:
+        callback.on_trial_start(trial)
+    return turn.run
+
+
+def _failed(turn: _Turn, work: TrialWork, error: Exception) -> bool:
+    """Have a trial go on from its last checkpoint, as often as the sweep allows; whether it is over instead."""
+    _close(turn, work)
+    turn.failures += 1
+    over = turn.failures > work.sweep.max_failures
+    failure = TrialFailure(cause=traceback.format_exception_only(error)[-1].strip(), error=error)
+    for callback in work.callbacks:
+        if over:
+            callback.on_trial_error(turn.trial, failure)
+        else:
+            callback.on_trial_recover(turn.trial, failure)
+    return over
+
+
+def _close(turn: _Turn, work: TrialWork) -> None:
+    """Let go of a trial's networks once its last checkpoint is written, and say what no report has said."""
+    run, turn.run = turn.run, None
+    if run is not None:
+        for note in run.close():
+            work.warn(f"{turn.trial.key}: {note}")
+
+
+@contextmanager
+def inline_backend(*, concurrency: int = 1) -> Iterator[Backend]:
+    """Use this process for the length of a block: see ``BackendChoice``."""
+    yield InlineBackend(concurrency=concurrency)
