@@ -28,6 +28,7 @@ from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces import preset_names
 from search_spaces.spaces import SPACES
 from trainables.config import METHODS, SupervisedConfig, ZeroShotConfig
+from trainables.config.base import Config
 from trainables.health import GUARDS
 from trainables.metrics import METRICS
 
@@ -45,19 +46,19 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def fields(model: type[BaseModel]) -> list[str]:
+def fields(model: type[Config]) -> list[str]:
     """A table of a config's fields."""
     return table(["field", "default", "allowed", "meaning"], _rows(model))
 
 
-def _rows(model: type[BaseModel]) -> list[list[str]]:
+def _rows(model: type[Config]) -> list[list[str]]:
     rows = []
     for name, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "see below" if isinstance(default, BaseModel) else repr(default) if default == "" else str(default)
         if field.is_required():
             shown = "required"
-        rows.append([f"`{name}`", f"`{shown}`", _allowed(model, name), one_line(field.description)])
+        rows.append([f"`{name}`", f"`{shown}`", _allowed(model, name), one_line(model.descriptions().get(name))])
     return rows
 
 

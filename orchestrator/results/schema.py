@@ -6,7 +6,8 @@ and unit as metadata.
 
 from __future__ import annotations
 
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
@@ -19,8 +20,7 @@ OUT_OF_BUDGET = "out of budget"
 """How a session ended that may not start more trials."""
 
 _TIME = pa.timestamp("us", tz="UTC")
-_KINDS = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-_JSON_TYPES = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "boolean": pa.bool_()}
+_TYPES = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
 
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa.Field:
@@ -29,21 +29,27 @@ def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa
     )
 
 
-def _arrow_type(schema: dict[str, Any]) -> pa.DataType:
-    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
-    return _JSON_TYPES[parts[0]["type"]]
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """Return the type of a field's column, from the field's own: of several the first, and None is a null."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _arrow_type(parts[0])
+    if origin in {Union, UnionType}:
+        return _arrow_type(next(part for part in parts if part is not type(None)))
+    return _TYPES[type(parts[0]) if origin is Literal else annotation]
 
 
-_METRIC_FIELDS = [_field(m.name, _KINDS[m.kind], m.description, m.unit) for m in METRICS]
+_METRIC_FIELDS = [_field(m.name, _TYPES[m.kind], m.description, m.unit) for m in METRICS]
 
 
 def _config_fields() -> list[pa.Field]:
     """A column for each field of any method's config; one that a method does not have is null there."""
     fields: dict[str, pa.Field] = {}
     for model in config_classes():
-        for name, schema in model.model_json_schema()["properties"].items():
+        descriptions = model.descriptions()
+        for name, field in model.model_fields.items():
             column = CONFIG_PREFIX + name
-            fields.setdefault(column, _field(column, _arrow_type(schema), schema.get("description", "")))
+            fields.setdefault(column, _field(column, _arrow_type(field.annotation), descriptions.get(name, "")))
     return list(fields.values())
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +20,45 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Config(BaseModel):
-    """Base of all settings: cannot be changed, refuses unknown fields, takes descriptions from docstrings."""
+    """Base of all settings: cannot be changed, refuses unknown fields, is described by the docstrings below its fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    What pydantic checks values with is built at the first one, since many a command meets a few of the classes only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """Return the docstring of each field that has one.
+
+        It is read from the source when somebody asks. pydantic's ``use_attribute_docstrings`` reads it whenever a class is
+        made, which is a third of what ``zskt --help`` would cost.
+        """
+        found = {field: text for owner in reversed(cls.mro()) for field, text in _docstrings(owner)}
+        return {field: text for field in cls.model_fields if (text := found.get(field))}
+
+
+@cache
+def _docstrings(owner: type) -> list[tuple[str, str]]:
+    """Return the fields that a class itself declares, each with the text that follows it, or an empty one.
+
+    Of a class whose source cannot be found, none are known.
+    """
+    if not issubclass(owner, Config):
+        return []
+    try:
+        module = ast.parse(Path(inspect.getfile(owner)).read_text(encoding="utf-8"))
+    except (OSError, TypeError):
+        return []
+    classes = {node.name: node.body for node in module.body if isinstance(node, ast.ClassDef)}
+    return [
+        (field.target.id, inspect.cleandoc(_text(after)))
+        for field, after in pairwise([*classes.get(owner.__name__, ()), ast.Pass()])
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    ]
+
+
+def _text(statement: ast.stmt) -> str:
+    """Return the text that a statement consists of, as docstrings do; empty for any other."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
