@@ -274,7 +274,7 @@ def test_too_little_memory_of_a_part_of_a_gpu_is_tried_with_twice_as_much(
     sweep: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("orchestrator.run.inline.inline_backend", gpu_backend)
+    monkeypatch.setattr("orchestrator.run.sweep.inline_backend", gpu_backend)
     failing_saver(monkeypatch, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), times=2)
     outcome, printed = run(sweep(resources={"cpu": 1, "gpu": 0.25}, checkpoint_seconds=0))
     assert outcome.finished
