@@ -93,8 +93,8 @@ def run_sweep(
         sweep_id: Name of the sweep on its storage; none: made from the config.
         backend: What runs it. Defaults to Ray: a cluster that is there, else this machine.
         console: Where progress is shown; none: standard output.
-        completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
-            ``SWEEP/TRIAL``.
+        completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it:
+            that one's ``SWEEP/TRIAL``.
         until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
 
     Raises:

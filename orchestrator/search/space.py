@@ -19,7 +19,7 @@ from trainables.config import INHERITED_FIELDS, SHARED_FIELDS, AnyTrialConfig
 
 
 def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
-    """A sweep's space, tried out, and the domains of the fields that it varies; of cases an empty one.
+    """Try a sweep's space out, and return it with the domains of the fields that it varies; of cases an empty one.
 
     Raises:
         ConfigError: the space does not fit the config, or the sampler not the space.
