@@ -397,3 +397,34 @@ def test_ray_is_not_even_imported(tmp_path: Path, trained: str) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert "3 of 3 trials ended" in ran.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize("kind", ["search", "cases"])
+def test_a_sweep_ends_equal_here_and_on_ray(kind: str, sweep: Make, tmp_path: Path) -> None:
+    """In all columns but times, host and cost."""
+    whole = sweep() if kind == "search" else cases_of(str(tmp_path))
+    # Of several cases at once, the one that ends first decides which begins next.
+    at_once = 2 if kind == "search" else 1
+    assert run(whole, "here", concurrency=at_once)[0].finished
+    choice, out = BackendChoice(name="ray", concurrency=at_once), Console(file=io.StringIO())
+    assert run_sweep(whole, sweep_id="there", backend=choice, console=out).finished
+    for read in (read_trials, read_reports):
+        ours, theirs = (
+            sorted(
+                read(find_storage(str(tmp_path)), sweep_id).to_pylist(),
+                key=lambda row: (row["trial_id"], row["pseudo_batches"] or 0, row["epochs"] or 0),
+            )
+            for sweep_id in ("here", "there")
+        )
+        for row in ours:  # the student of a case carries its sweep's name
+            if (row.get("config_initial_student") or "").startswith("here/"):
+                row["config_initial_student"] = "t" + row["config_initial_student"]
+        assert beside_costs(differences(ours, theirs)) == []
+    here, there = (
+        [(trial.state, trial.params, trial.values) for trial in open_study(places, modes=["max"]).trials]
+        for places in (SweepStore(find_storage(str(tmp_path)), sweep_id) for sweep_id in ("here", "there"))
+    )
+    assert here == there
