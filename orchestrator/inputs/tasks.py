@@ -10,7 +10,11 @@ Made_co = TypeVar("Made_co", covariant=True)
 
 
 class TaskLostError(Exception):
-    """The process of a task died more often than it is started again; the message says how often."""
+    """The process of a task died more often than it is started again."""
+
+    def __init__(self, losses: int) -> None:
+        super().__init__(f"a process died {losses} times")
+        self.losses = losses
 
 
 class LongTask(Protocol[Made_co]):

@@ -94,7 +94,7 @@ class RayTasks:
                 lost = LOST_MACHINE in str(error)  # which says nothing of the task, as with trials
                 crashes += not lost
                 if crashes > max_failures:
-                    raise TaskLostError(f"its process died {crashes} times") from error
+                    raise TaskLostError(crashes) from error
                 on_loss(lost)
             finally:
                 ray.kill(process)
