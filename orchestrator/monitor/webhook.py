@@ -90,9 +90,9 @@ def webhook(configured: SecretStr | None) -> str | None:
 
 def _result(sweep_store: SweepStore) -> str:
     # Plotly takes a second to load, and only a sweep that notifies somebody needs it, at its end.
+    from orchestrator.report.chapter import answer_of
     from orchestrator.report.data import read_sweep
     from orchestrator.report.extras import read_extras
-    from orchestrator.report.sections import answer_of
 
     results = SweepResults(sweep_store)
     data = read_sweep(results)

@@ -1,61 +1,22 @@
-"""One self-contained HTML page about sweeps, from the result store alone; and its figures, for notebooks."""
+"""One HTML page about a sweep.
+
+Names are imported on first use: a module of this folder then costs what it needs itself, and not plotly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import plotly.graph_objects as go
+if TYPE_CHECKING:
+    from orchestrator.report.build import make_report, report_figures, write_report
 
-from orchestrator.report.data import Comparison, SweepData, Trial, read_sweep
-from orchestrator.report.extras import read_extras
-from orchestrator.report.page import Figure, render
-from orchestrator.report.sections import chapter_of, comparison_of
-from orchestrator.results import SweepResults, SweepSource, results_of
-from orchestrator.storage import SweepStore, find_storage
-from orchestrator.version import code_version
-
-__all__ = ["Comparison", "SweepData", "Trial", "make_report", "read_sweep", "report_figures", "write_report"]
+__all__ = ["make_report", "report_figures", "write_report"]
 
 
-def make_report(sources: Sequence[SweepSource]) -> str:
-    """Make the page about one sweep, or about several of a storage beside each other, running or ended.
+if not TYPE_CHECKING:  # or no misspelt name would be found
 
-    Raises:
-        SweepNotFoundError: one of them is not there.
-    """
-    results = list({one.sweep_id: one for one in map(results_of, sources)}.values())
-    sweeps = [read_sweep(one) for one in results]
-    extras = [read_extras(one, data) for one, data in zip(results, sweeps, strict=True)]
-    chapters = [chapter_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
-    if len(sweeps) > 1:
-        chapters.insert(0, comparison_of(sweeps, extras))
-    title = f"{', '.join(data.sweep_id for data in sweeps)}: zskt report"
-    return render(title, chapters, made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by zskt {code_version()}.")
-
-
-def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
-    """The page's figures for a notebook, by title and tab, in the order of the page.
-
-    Args:
-        storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
-        sweep_id: The sweep.
-
-    Raises:
-        SweepNotFoundError: there is no such sweep.
-    """
-    results = SweepResults(SweepStore(find_storage(storage), sweep_id))
-    data = read_sweep(results)
-    blocks = (block for section in chapter_of(data, read_extras(results, data)).sections for block in section.blocks)
-    figures = (block for block in blocks if isinstance(block, Figure))
-    return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
-
-
-def write_report(sweep_store: SweepStore) -> str:
-    """Put a sweep's page on its storage, in place of an older one, and return its key.
-
-    Raises:
-        SweepNotFoundError: there is no such sweep.
-    """
-    sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store]).encode())
-    return sweep_store.report_page
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            return getattr(import_module("orchestrator.report.build"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

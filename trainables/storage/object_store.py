@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from typing import TYPE_CHECKING, TypeVar
 
 from trainables.errors import StorageOutageError
 from trainables.storage.filesystems import Filesystem, PassingError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 PATIENCE_SECONDS = 600.0
 """How long a request is made again by default. A trial of hours is worth ten minutes."""
@@ -124,15 +125,32 @@ class ObjectStore:
 
     def _patiently(self, request: Callable[[], T]) -> T:
         wait = _Wait(self.filesystem.shown(self.root))
+        try:
+            return request()
+        except PassingError as error:
+            return self._again(request, error, wait)
+
+    def _again(self, request: Callable[[], T], first: PassingError, wait: _Wait) -> T:
+        """Make a request that has failed once again and again, until it succeeds or patience is used up."""
+        # Brings asyncio and ssl, 0.05 CPU seconds that no storage is worth which answers.
+        from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+
+        failed = [first]
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return request()
+
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_SECONDS),
-            stop=stop_before_delay(self.patience),
+            stop=stop_before_delay(self.patience - wait.seconds),
             before_sleep=wait.told_of,
             reraise=True,
         )
         try:
-            answer = retrying(request)
+            answer = retrying(attempt)
         except PassingError as error:
             raise StorageOutageError(
                 f"storage did not answer for {wait.seconds:.0f} s ({error}); the patience is {self.patience:.0f} s"

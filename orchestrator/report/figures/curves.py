@@ -12,16 +12,17 @@ import plotly.graph_objects as go
 from orchestrator.report.data import SweepData, Trial, words
 from orchestrator.report.figures.style import (
     BLUE,
+    COLOURS,
     GREEN,
     GREY,
     ORANGE,
     VERMILION,
+    add_band,
     figure,
     metric_axis,
     setting_text,
     value_format,
 )
-from orchestrator.report.figures.transitions import COLOURS, add_band
 from orchestrator.results import TrialState
 from trainables.metrics import finite
 

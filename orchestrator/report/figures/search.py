@@ -17,6 +17,7 @@ from orchestrator.report.figures.style import (
     LOGARITHMIC,
     SCALE,
     VERMILION,
+    add_band,
     figure,
     hover,
     metric_axis,
@@ -24,7 +25,6 @@ from orchestrator.report.figures.style import (
     setting_text,
     value_format,
 )
-from orchestrator.report.figures.transitions import add_band
 from trainables.metrics import is_share
 
 

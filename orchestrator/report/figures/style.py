@@ -9,9 +9,12 @@ import plotly.graph_objects as go
 
 from orchestrator.formatting import short
 from orchestrator.report.data import STEP_RATIO, Trial, words
-from orchestrator.report.figures.transitions import COLOURS
 from orchestrator.results import TrialState
 from trainables.metrics import is_share
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#E69F00")
+"""Okabe and Ito's, told apart by most colour-blind readers; without yellow, which white paper swallows, and with grey for
+black, which a dark page does."""
 
 BLUE, VERMILION, GREEN, PURPLE, GREY, SKY, ORANGE = COLOURS
 
@@ -64,6 +67,37 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
 def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
     """The axis of a metric, in percent where it is a share."""
     return {"title": {"text": title or words(metric)}, **({"tickformat": ".2~%"} if is_share(metric) else {})}
+
+
+def add_band(
+    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, colour: str, **trace: Any
+) -> None:
+    """A faint area between two lines that says nothing when pointed at.
+
+    Args:
+        figure: Where it is drawn.
+        x: Places, ascending.
+        low: Its lower edge there.
+        high: Its upper edge there.
+        colour: ``#rrggbb``.
+        trace: What plotly is to know of it besides, such as its name.
+    """
+    figure.add_scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=faint(colour),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        **trace,
+    )
+
+
+def faint(colour: str) -> str:
+    """``#rrggbb`` at 15 % opacity."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return f"rgba({red}, {green}, {blue}, 0.15)"
 
 
 def hover(trial: Trial, searched: Sequence[str]) -> str:

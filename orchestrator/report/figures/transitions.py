@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import plotly.graph_objects as go
 
+from orchestrator.report.figures.style import COLOURS, add_band
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#E69F00")
-"""Okabe and Ito's, told apart by most colour-blind readers; without yellow, which white paper swallows, and with grey for
-black, which a dark page does."""
 
 _BAND = 2
 """Standard errors on each side of a line."""
@@ -110,34 +108,3 @@ def _add_line(
         legendgroup=name,
         hovertemplate=f"{name}: %{{y:.3f}}{spread}<extra></extra>",
     )
-
-
-def add_band(
-    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, colour: str, **trace: Any
-) -> None:
-    """A faint area between two lines that says nothing when pointed at.
-
-    Args:
-        figure: Where it is drawn.
-        x: Places, ascending.
-        low: Its lower edge there.
-        high: Its upper edge there.
-        colour: ``#rrggbb``.
-        trace: What plotly is to know of it besides, such as its name.
-    """
-    figure.add_scatter(
-        x=[*x, *reversed(x)],
-        y=[*high, *reversed(low)],
-        fill="toself",
-        fillcolor=faint(colour),
-        line={"width": 0},
-        mode="lines",
-        hoverinfo="skip",
-        **trace,
-    )
-
-
-def faint(colour: str) -> str:
-    """``#rrggbb`` at 15 % opacity."""
-    red, green, blue = bytes.fromhex(colour[1:])
-    return f"rgba({red}, {green}, {blue}, 0.15)"

@@ -8,9 +8,8 @@ from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.report import read_sweep
 from orchestrator.report.answer import advice, answer, question
-from orchestrator.report.data import STEP_RATIO
+from orchestrator.report.data import STEP_RATIO, read_sweep
 from orchestrator.report.figures import map_axes
 from orchestrator.results import ResultWriter, TrialRecord, TrialState
 from orchestrator.results.sessions import session_row

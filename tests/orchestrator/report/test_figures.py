@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from orchestrator.config.loading import load_sweep
-from orchestrator.report import SweepData, figures, read_sweep
-from orchestrator.report.data import STEP_RATIO
+from orchestrator.report import figures
+from orchestrator.report.data import STEP_RATIO, SweepData, read_sweep
 from orchestrator.report.page import Table
 from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.sessions import session_row

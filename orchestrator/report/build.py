@@ -1,0 +1,59 @@
+"""Makes the page about sweeps from the result store alone; and its figures, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import plotly.graph_objects as go
+
+from orchestrator.report.chapter import chapter_of, comparison_of
+from orchestrator.report.data import read_sweep
+from orchestrator.report.extras import read_extras
+from orchestrator.report.page import Figure, render
+from orchestrator.results import SweepResults, SweepSource, results_of
+from orchestrator.storage import SweepStore, find_storage
+from orchestrator.version import code_version
+
+
+def make_report(sources: Sequence[SweepSource]) -> str:
+    """Make the page about one sweep, or about several of a storage beside each other, running or ended.
+
+    Raises:
+        SweepNotFoundError: one of them is not there.
+    """
+    results = list({one.sweep_id: one for one in map(results_of, sources)}.values())
+    sweeps = [read_sweep(one) for one in results]
+    extras = [read_extras(one, data) for one, data in zip(results, sweeps, strict=True)]
+    chapters = [chapter_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
+    if len(sweeps) > 1:
+        chapters.insert(0, comparison_of(sweeps, extras))
+    title = f"{', '.join(data.sweep_id for data in sweeps)}: zskt report"
+    return render(title, chapters, made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by zskt {code_version()}.")
+
+
+def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
+    """The page's figures for a notebook, by title and tab, in the order of the page.
+
+    Args:
+        storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
+        sweep_id: The sweep.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    results = SweepResults(SweepStore(find_storage(storage), sweep_id))
+    data = read_sweep(results)
+    blocks = (block for section in chapter_of(data, read_extras(results, data)).sections for block in section.blocks)
+    figures = (block for block in blocks if isinstance(block, Figure))
+    return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
+
+
+def write_report(sweep_store: SweepStore) -> str:
+    """Put a sweep's page on its storage, in place of an older one, and return its key.
+
+    Raises:
+        SweepNotFoundError: there is no such sweep.
+    """
+    sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store]).encode())
+    return sweep_store.report_page
