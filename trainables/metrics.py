@@ -37,6 +37,9 @@ class Metric:
     measured_on: HeldOut | None = None
     """The real images, of those that no student is trained on, that it is measured on; none: it reads none of them. What
     is measured on ``test`` is an audit."""
+    measured_by: str | None = None
+    """``MODULE:NAME`` of what finds it at each report, a function of the training that leaves no trace in it; None: the
+    method's training finds it."""
 
     def is_reported_by(self, methods: Collection[str]) -> bool:
         """Return whether trials of a method report it.

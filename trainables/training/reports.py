@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from trainables.config import AnyTrialConfig
 from trainables.config.datasets import Normalisation
+from trainables.config.plugins import load
 from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy, measure
-from trainables.metrics import TEACHER_CHECK_IMAGES, Report
+from trainables.metrics import METRICS, TEACHER_CHECK_IMAGES, Report
 from trainables.networks import Network
 from trainables.seeding import seeded
 
@@ -125,7 +126,7 @@ class TrainingLog:
             if len(test) and training.teacher is not None and self._teacher_accuracy is None:
                 first = test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)), device=self._device))
                 self._teacher_accuracy = accuracy(training.teacher, first, training.normalisation)
-            measured = further()
+            measured = further() | _measured(training)
         self._evaluation_seconds += time.perf_counter() - measuring
         means = self.means.take()
         before, self._statistics = self._statistics, _running_statistics(training.student)
@@ -168,6 +169,13 @@ class TrainingLog:
         self._test_evaluations = state["test_evaluations"]
         self._training_seconds = state["training_seconds"]
         self._evaluation_seconds = state["evaluation_seconds"]
+
+
+def _measured(training: Measured) -> Report:
+    """Return the metrics of a training that are found by a function."""
+    methods = training.config.method_names()
+    functions = {metric.name: metric.measured_by for metric in METRICS if metric.is_reported_by(methods)}
+    return {name: load(function)(training) for name, function in functions.items() if function is not None}
 
 
 def _running_statistics(network: nn.Module) -> Tensor:
