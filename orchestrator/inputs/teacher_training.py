@@ -75,8 +75,8 @@ def train_teacher(
         )
     except TaskLostError as error:
         raise TeacherError(
-            f"training the teacher, {name}: its process died {error.losses} times (out of memory?); the same command goes on "
-            "from its last checkpoint"
+            f"training the teacher, {name}: its process died {error.losses} times (out of memory?); the same command goes "
+            "on from its last checkpoint"
         ) from error
 
 
