@@ -132,12 +132,11 @@ def bare(trials: int, at_once: int) -> Side:
 
 def make_sweep(storage: str, trials: int) -> SweepConfig:
     """A search over the same two fields."""
-    return load_sweep(
+    sweep = load_sweep(
         "quickstart",
         flags={
             "storage": storage,
             "num_trials": trials,
-            "scheduler": {"name": "none"},
             "space": {
                 "temperature": {"type": "float", "low": 0.5, "high": 8.0, "log": True},
                 "student_steps": {"type": "int", "low": 1, "high": 30},
@@ -145,6 +144,8 @@ def make_sweep(storage: str, trials: int) -> SweepConfig:
         },
         assignments=[f"total_pseudo_batches={BUDGET}"],
     )
+    # In place of the preset's block, whose other fields are of its own kind.
+    return SweepConfig.model_validate(sweep.model_dump() | {"scheduler": {"name": "none"}})
 
 
 def ours(trials: int) -> tuple[Side, int]:
