@@ -17,27 +17,27 @@ import torch
 from benchmarks.training_loop import make_config
 from cluster.session import ray_session
 from orchestrator.formatting import readable
-from orchestrator.run.gpu_sharing import PROCESSES, Neighbours, SharingError
-from orchestrator.run.gpu_sharing_measurement import ray_neighbours
+from orchestrator.run.gpu_sharing import PROCESSES, ColocatedTrials, SharingError
+from orchestrator.run.gpu_sharing_measurement import ray_colocated
 from trainables.config import ZeroShotConfig
 
 PATIENCE_SECONDS = 1800.0
 """For all processes to start, to compile if they do, and to be measured."""
 
 
-def table(config: ZeroShotConfig, neighbours: Neighbours, processes: Sequence[int]) -> list[str]:
+def table(config: ZeroShotConfig, colocated: ColocatedTrials, processes: Sequence[int]) -> list[str]:
     """Lines of one Markdown table; the last one says why it ends early, if it does.
 
     Args:
         config: What is trained.
-        neighbours: None yet.
+        colocated: Processes on one GPU; none has begun yet.
         processes: How many there are to be, from few to many, 1 first.
 
     Raises:
         SharingError: not even one could be measured.
     """
-    beginning = neighbours.grow(1)
-    needs, one = neighbours.needs(), neighbours.rate()
+    beginning = colocated.scale_to(1)
+    needs, one = colocated.peak_memory(), colocated.throughput()
     lines = [
         f"{config.teacher} to {config.student}, batch {config.batch_size}, {config.student_steps} student steps, "
         f"{beginning.device_name} with {readable(beginning.gpu_bytes)}, of which a process needs {readable(needs)}; torch "
@@ -49,8 +49,8 @@ def table(config: ZeroShotConfig, neighbours: Neighbours, processes: Sequence[in
     for number in processes:
         try:
             if number > 1:
-                neighbours.grow(number)
-            rate = one if number == 1 else neighbours.rate()
+                colocated.scale_to(number)
+            rate = one if number == 1 else colocated.throughput()
         except SharingError as error:
             return [*lines, "", f"{number} processes could not be measured: {error}"]
         students = 3600 * rate / config.total_pseudo_batches
@@ -74,10 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ray_session("local") as session:
         cpus = min(1.0, session.cpus / most)  # Ray's account of cores; a process has one thread whatever it says
         try:
-            with ray_neighbours(
+            with ray_colocated(
                 config, cpus=cpus, most=most, seconds=chosen.seconds, patience=PATIENCE_SECONDS
-            ) as neighbours:
-                print("\n".join(table(config, neighbours, processes)))
+            ) as colocated:
+                print("\n".join(table(config, colocated, processes)))
         except SharingError as error:
             sys.exit(f"not even one process could be measured: {error}")
 

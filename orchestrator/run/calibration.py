@@ -148,16 +148,16 @@ def settle_sharing(
         work = training_steps(config) * trials / gpus
         say("measuring how many trials should share a GPU ...")
         try:
-            with backend.gpu_pool.neighbours(
+            with backend.gpu_pool.colocated(
                 config,
                 cpus=cpus,
                 most=most,
                 seconds=MEASURED_SECONDS,
                 patience=LONGEST_SECONDS,
                 on=smallest.address if smallest else None,
-            ) as neighbours:
+            ) as colocated:
                 found = measure_sharing(
-                    neighbours, cpus=cpus, most=most, worth_it=lambda seconds: work * seconds >= LEAST_WORK_SECONDS
+                    colocated, cpus=cpus, most=most, worth_it=lambda seconds: work * seconds >= LEAST_WORK_SECONDS
                 )
         except SharingError as error:
             say(f"warning: each trial has a GPU to itself, as it could not be measured what sharing brings: {error}")

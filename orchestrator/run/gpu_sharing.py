@@ -95,10 +95,10 @@ class SharingError(Exception):
     """Processes on a GPU could not be measured; the message says why."""
 
 
-class Neighbours(Protocol):
+class ColocatedTrials(Protocol):
     """Processes on one GPU that train the same trial."""
 
-    def grow(self, processes: int) -> Beginning:
+    def scale_to(self, processes: int) -> Beginning:
         """Have so many that have begun to train and wait.
 
         Returns:
@@ -108,14 +108,14 @@ class Neighbours(Protocol):
             SharingError: one could not.
         """
 
-    def needs(self) -> int:
+    def peak_memory(self) -> int:
         """Bytes of the GPU that one process takes at most; asked while it is alone.
 
         Raises:
             SharingError: it died, for example.
         """
 
-    def rate(self) -> float:
+    def throughput(self) -> float:
         """Pseudo batches, or updates, a second that all do together while all of them train.
 
         Raises:
@@ -129,9 +129,9 @@ class Gpus(Protocol):
     def smallest(self) -> Gpu | None:
         """Return the GPU with the least memory; None where torch finds none, or no machine is up yet."""
 
-    def neighbours(
+    def colocated(
         self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
-    ) -> AbstractContextManager[Neighbours]:
+    ) -> AbstractContextManager[ColocatedTrials]:
         """Hold a GPU for the length of a block, with nobody on it yet.
 
         Args:
@@ -148,12 +148,12 @@ class Gpus(Protocol):
 
 
 def measure_sharing(
-    neighbours: Neighbours, *, cpus: float, most: int, worth_it: Callable[[float], bool]
+    colocated: ColocatedTrials, *, cpus: float, most: int, worth_it: Callable[[float], bool]
 ) -> Sharing | None:
     """Double the processes as long as memory holds them and that brings something.
 
     Args:
-        neighbours: None yet.
+        colocated: Processes on one GPU; none has begun yet.
         cpus: CPU cores of each.
         most: How many there may be.
         worth_it: Whether to go on, from the seconds that a pseudo batch or update takes.
@@ -164,11 +164,11 @@ def measure_sharing(
     Raises:
         SharingError: not even one could be measured.
     """
-    first = neighbours.grow(1)
+    first = colocated.scale_to(1)
     if not worth_it(first.seconds_each):
         return None
-    needs = neighbours.needs()
-    rates = {1: neighbours.rate()}
+    needs = colocated.peak_memory()
+    rates = {1: colocated.throughput()}
     stopped = f"more than {PROCESSES[-1]} were not tried"
     for fewer, processes in pairwise(PROCESSES):
         if processes > most:
@@ -178,8 +178,8 @@ def measure_sharing(
             stopped = f"{processes} would need {readable(processes * needs)} of {readable(first.gpu_bytes)}"
             break
         try:
-            neighbours.grow(processes)
-            rates[processes] = neighbours.rate()
+            colocated.scale_to(processes)
+            rates[processes] = colocated.throughput()
         except SharingError as error:
             stopped = f"{processes} could not be measured: {error}"
             break

@@ -28,8 +28,8 @@ ANSWER_SECONDS = 120.0
 
 
 @dataclass(kw_only=True)
-class RayNeighbours:
-    """Processes of Ray on one GPU, in a bundle that holds it whole. See ``Neighbours``."""
+class RayColocatedTrials:
+    """Processes of Ray on one GPU, in a bundle that holds it whole. See ``ColocatedTrials``."""
 
     config: AnyTrialConfig
     cpus: float
@@ -43,7 +43,7 @@ class RayNeighbours:
 
     _processes: list[Any] = field(default_factory=list)
 
-    def grow(self, processes: int) -> Beginning:
+    def scale_to(self, processes: int) -> Beginning:
         there = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
         start = ray.remote(num_cpus=self.cpus, num_gpus=1 / self.most, scheduling_strategy=there)(ColocatedTrial).remote
         new = [start(self.config, cpus=self.cpus) for _ in range(processes - len(self._processes))]
@@ -51,11 +51,11 @@ class RayNeighbours:
         beginnings: list[Beginning] = self._ask([process.begin.remote() for process in new])
         return beginnings[0]
 
-    def needs(self) -> int:
+    def peak_memory(self) -> int:
         needs: list[int] = self._ask([self._processes[0].peak_memory.remote()])
         return needs[0]
 
-    def rate(self) -> float:
+    def throughput(self) -> float:
         # All of them wait by now, so they begin within milliseconds of each other, and end so.
         return math.fsum(self._ask([process.throughput.remote(self.seconds) for process in self._processes]))
 
@@ -73,9 +73,9 @@ class RayNeighbours:
 
 
 @contextmanager
-def ray_neighbours(
+def ray_colocated(
     config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
-) -> Iterator[RayNeighbours]:
+) -> Iterator[RayColocatedTrials]:
     """A GPU for the length of a block, with nobody on it yet.
 
     Args:
@@ -95,7 +95,7 @@ def ray_neighbours(
         if not group.wait(START_SECONDS):
             raise SharingError(f"no GPU with {cpus * most:g} CPU cores beside it came free in {START_SECONDS:g} s")
         deadline = time.monotonic() + patience
-        yield RayNeighbours(config=config, cpus=cpus, most=most, group=group, seconds=seconds, deadline=deadline)
+        yield RayColocatedTrials(config=config, cpus=cpus, most=most, group=group, seconds=seconds, deadline=deadline)
     finally:
         remove_placement_group(group)  # ends the processes too
 
@@ -129,8 +129,8 @@ class RayGpus:
         """See ``Gpus``."""
         return smallest_gpu()
 
-    def neighbours(
+    def colocated(
         self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
-    ) -> AbstractContextManager[RayNeighbours]:
+    ) -> AbstractContextManager[RayColocatedTrials]:
         """See ``Gpus``."""
-        return ray_neighbours(config, cpus=cpus, most=most, seconds=seconds, patience=patience, on=on)
+        return ray_colocated(config, cpus=cpus, most=most, seconds=seconds, patience=patience, on=on)

@@ -17,7 +17,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
 from orchestrator.run.calibration import settle_sharing, with_known_budget
-from orchestrator.run.gpu_sharing import Gpu, Neighbours, Sharing, SharingError, measure_sharing
+from orchestrator.run.gpu_sharing import ColocatedTrials, Gpu, Sharing, SharingError, measure_sharing
 from orchestrator.run.inline import InlineBackend
 from orchestrator.storage import SweepStore
 from tests.conftest import tiny_settings
@@ -30,28 +30,28 @@ A10G = Gpu(device_name="NVIDIA A10G", gpu_bytes=24 * GB, address="10.0.0.2")
 
 @dataclass
 class Invented:
-    """Neighbours whose rates are known beforehand; with a number of processes that has none, one dies."""
+    """Processes whose rates are known beforehand; with a number of processes that has none, one dies."""
 
     rates: Mapping[int, float]
     needs_bytes: int = 2 * GB
     seconds_each: float = 0.1
     processes: int = 0
 
-    def grow(self, processes: int) -> Beginning:
+    def scale_to(self, processes: int) -> Beginning:
         self.processes = processes
         if processes not in self.rates:
             raise SharingError("OutOfMemoryError: CUDA out of memory")
         return Beginning(device_name=A10G.device_name, gpu_bytes=A10G.gpu_bytes, seconds_each=self.seconds_each)
 
-    def needs(self) -> int:
+    def peak_memory(self) -> int:
         assert self.processes == 1, "others would count as if they were this one"
         return self.needs_bytes
 
-    def rate(self) -> float:
+    def throughput(self) -> float:
         return self.rates[self.processes]
 
 
-_: Neighbours = Invented({})
+_: ColocatedTrials = Invented({})
 
 
 def measured(rates: Mapping[int, float], *, most: int = 8, **more: Any) -> Sharing:
@@ -129,7 +129,7 @@ def tiny(**changes: Any) -> SweepConfig:
 
 
 class Cluster:
-    """Machines with four cores and a GPU each, on which invented neighbours are measured."""
+    """Machines with four cores and a GPU each, on which invented processes are measured."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.gpu: Gpu | None = A10G
@@ -143,7 +143,7 @@ class Cluster:
         return self.gpu
 
     @contextmanager
-    def neighbours(self, config: Any, **wanted: Any) -> Iterator[Invented]:
+    def colocated(self, config: Any, **wanted: Any) -> Iterator[Invented]:
         self.measurements.append({"config": config, **wanted})
         yield Invented(self.rates, seconds_each=self.seconds_each)
 
