@@ -25,7 +25,7 @@ from orchestrator.commands.confirm import confirm
 from orchestrator.config import BASELINE, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.run.sweep import run_sweep
-from orchestrator.search.space import published_settings, survey_space
+from orchestrator.search.space import infer_domains, published_settings
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import SweepStore, find_storage
@@ -49,7 +49,7 @@ def work(board: Leaderboard) -> float:
 def trials_within(sweep: SweepConfig, flops: float) -> int:
     """How many whole trials of random search, whose settings follow from the seed alone, fit into so much work."""
     space = resolve_space(sweep.space)
-    first = published_settings(survey_space(space, sweep, forbidden=()), ZeroShotConfig)
+    first = published_settings(infer_domains(space, sweep, forbidden=()), ZeroShotConfig)
     search = SweepSearch(
         SweepStudy.create("dry-run", InMemoryStorage(), modes=["max"]), sweep, space, sweep_id="dry-run", first=first
     )

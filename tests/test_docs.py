@@ -29,7 +29,7 @@ import trainables
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
@@ -142,7 +142,7 @@ def test_the_sweeps_shown_in_the_docs_are_some(tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text(example)
         loaded.append(load_sweep(str(tmp_path / "mine.yaml")))
     search, cases = loaded
-    survey_space(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
+    infer_domains(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
     assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
 

@@ -112,11 +112,11 @@ class SweepOptions:
 
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.run.checks import check_before_start
-        from orchestrator.search.space import surveyed_space
+        from orchestrator.search.space import resolve_domains
         from orchestrator.storage import SweepStore, find_storage
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        _, domains = surveyed_space(sweep)
+        _, domains = resolve_domains(sweep)
         sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
         return check_before_start(sweep, sweep_store, domains), sweep_store
 

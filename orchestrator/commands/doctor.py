@@ -93,9 +93,9 @@ def examine(
 def wants_bfloat16(sweep: SweepConfig) -> bool:
     """Whether a trial asks for it, or a search may propose it, and none allows that it be slow."""
     # Optuna takes a second to load, and doctor may have no sweep to look at.
-    from orchestrator.search.space import proposed_configs, surveyed_space
+    from orchestrator.search.space import proposed_configs, resolve_domains
 
-    _, domains = surveyed_space(sweep)
+    _, domains = resolve_domains(sweep)
     return any(config.needs_bfloat16 for config in proposed_configs(sweep, domains))
 
 

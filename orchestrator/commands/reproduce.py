@@ -42,10 +42,12 @@ def reproduce(
     sweep_id, finished = sweep.default_sweep_id, True
     sweep_store = SweepStore(open_storage(sweep.storage), sweep_id)
     if run:
-        settled = read_cases(sweep_store, sweep).completed_elsewhere
-        if settled and console:
+        elsewhere = read_cases(sweep_store, sweep).completed_elsewhere
+        if elsewhere and console:
             Output(console).say(
-                f"{len(settled)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
+                f"{len(elsewhere)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
             )
-        finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, settled=settled).finished
+        finished = run_sweep(
+            sweep, sweep_id=sweep_id, backend=backend, console=console, completed_elsewhere=elsewhere
+        ).finished
     return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(sweep_store, sweep))

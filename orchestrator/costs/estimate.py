@@ -24,7 +24,7 @@ from orchestrator.costs.ledger import NOTHING, Spent
 from orchestrator.costs.pricing import NO_MARKET, Market, Span
 from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults
-from orchestrator.search.space import proposed_configs, surveyed_space
+from orchestrator.search.space import proposed_configs, resolve_domains
 from orchestrator.search.study import WatchedStudy
 from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore
@@ -212,14 +212,14 @@ def make_plan(
 
 def _workload(sweep: SweepConfig, past: SweepStore | None) -> tuple[Workload, Mapping[str, BaseDistribution]]:
     """Which trials it is to have and has had, from a copy of its study, and what it varies."""
-    space, domains = surveyed_space(sweep)
+    space, domains = resolve_domains(sweep)
     study = optuna.create_study(
         directions=["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()] or ["maximize"]
     )
     if past:
         study.add_trials(WatchedStudy(past).trials())
     failed = failed_cases(past) if past else frozenset()
-    return Workload(sweep=sweep, study=study, settled={}, failed=failed, space=space), domains
+    return Workload(sweep=sweep, study=study, completed_elsewhere={}, failed=failed, space=space), domains
 
 
 def _spent(past: SweepStore) -> Spent:

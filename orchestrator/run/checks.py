@@ -35,7 +35,7 @@ def check_before_start(
     Args:
         sweep: What is asked for.
         sweep_store: Where it is, if it has begun.
-        domains: Of its space, see ``surveyed_space``.
+        domains: Of its space, see ``resolve_domains``.
 
     Raises:
         ConfigError: its prices cannot be read.

@@ -158,7 +158,7 @@ class Session:
             sweep_id=self.sweep_store.sweep_id,
             health=self.health,
             first=self._published_settings(),
-            settled=self.workload.settled,
+            completed_elsewhere=self.workload.completed_elsewhere,
             failed=self.workload.failed,
             past=list((settled.past or {}).values()),
             may_start=self.limit.allows_another,

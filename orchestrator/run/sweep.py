@@ -31,7 +31,7 @@ from orchestrator.run.outage import storage_failed, wait_for_storage
 from orchestrator.run.session import Session
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.recovery import rebuild_study, restore_rows
-from orchestrator.search.space import surveyed_space
+from orchestrator.search.space import resolve_domains
 from orchestrator.search.study import open_study
 from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore, open_storage, shown
@@ -81,7 +81,7 @@ def run_sweep(
     sweep_id: str | None = None,
     backend: BackendChoice | None = None,
     console: Console | None = None,
-    settled: Mapping[Assignment, str] | None = None,
+    completed_elsewhere: Mapping[Assignment, str] | None = None,
     until: Mapping[str, int] | None = None,
 ) -> SweepOutcome:
     """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
@@ -93,8 +93,8 @@ def run_sweep(
         sweep_id: Name of the sweep on its storage; none: made from the config.
         backend: What runs it. Defaults to Ray: a cluster that is there, else this machine.
         console: Where progress is shown; none: standard output.
-        settled: Of a sweep of cases, what need not be run, because another sweep on this storage has it: that one's
-            ``SWEEP/TRIAL``.
+        completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it:
+            that one's ``SWEEP/TRIAL``.
         until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
 
     Raises:
@@ -107,7 +107,7 @@ def run_sweep(
         StorageError, DataUnavailableError, TeacherError: what they say.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    surveyed = surveyed_space(sweep)
+    surveyed = resolve_domains(sweep)
     sweep_store = SweepStore(open_storage(sweep.storage), sweep_id or sweep.default_sweep_id)
     console = console or Console()
     say = Output(console).say
@@ -122,7 +122,7 @@ def run_sweep(
                     notifier,
                     backend=backend or BackendChoice(),
                     console=console,
-                    settled=settled,
+                    completed_elsewhere=completed_elsewhere,
                     until=until,
                 )
             except StorageOutageError as error:
@@ -139,7 +139,7 @@ def _run_session(
     *,
     backend: BackendChoice,
     console: Console,
-    settled: Mapping[Assignment, str] | None,
+    completed_elsewhere: Mapping[Assignment, str] | None,
     until: Mapping[str, int] | None,
 ) -> SweepOutcome:
     """One session of a sweep that is locked.
@@ -165,7 +165,11 @@ def _run_session(
             writer=ResultWriter(sweep_store),
             console=console,
             workload=Workload(
-                sweep=sweep, study=study, settled=settled or {}, failed=failed_cases(sweep_store), space=space
+                sweep=sweep,
+                study=study,
+                completed_elsewhere=completed_elsewhere or {},
+                failed=failed_cases(sweep_store),
+                space=space,
             ),
             limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
             until=until,

@@ -18,8 +18,8 @@ from search_spaces.fields import PinnedTrial
 from trainables.config import INHERITED_FIELDS, SHARED_FIELDS, AnyTrialConfig
 
 
-def surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
-    """A sweep's space, tried out, and the domains of the fields that it varies; of cases an empty one.
+def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
+    """Try a sweep's space out, and return it with the domains of the fields that it varies; of cases an empty one.
 
     Raises:
         ConfigError: the space does not fit the config, or the sampler not the space.
@@ -29,14 +29,14 @@ def surveyed_space(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistr
     try:
         space = resolve_space(sweep.space)
         fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.is_population else SHARED_FIELDS
-        domains = survey_space(space, sweep, forbidden=fixed)
+        domains = infer_domains(space, sweep, forbidden=fixed)
         sweep.sampler.check(domains)
         return space, domains
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def survey_space(
+def infer_domains(
     space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50
 ) -> dict[str, BaseDistribution]:
     """Try a space out before a trial starts, and return the fields that it varies, each with its domain.

@@ -78,7 +78,7 @@ class SweepSearch:
         sweep_id: str,
         health: SessionHealth | None = None,
         first: Mapping[str, Any] | None = None,
-        settled: Mapping[Assignment, str] | None = None,
+        completed_elsewhere: Mapping[Assignment, str] | None = None,
         past: Sequence[FrozenTrial] = (),
         failed: Collection[int] = (),
         may_start: Callable[[Collection[str]], bool] = lambda running: True,
@@ -93,7 +93,7 @@ class SweepSearch:
             sweep_id: Name of the sweep, under which its students are kept.
             health: The session's. Defaults to one of its own.
             first: Parameters of a search's very first trial; those not named are sampled.
-            settled: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
+            completed_elsewhere: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
             past: Trials of other sweeps that inform the sampler.
             failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
             may_start: Whether what may be spent allows another trial beside those that run.
@@ -115,7 +115,7 @@ class SweepSearch:
             sweep,
             tried=self._tried,
             population=self._population,
-            settled=settled or {},
+            completed_elsewhere=completed_elsewhere or {},
             failed=failed,
             may_start=may_start,
         )

@@ -64,7 +64,7 @@ class TrialQueue:
         *,
         tried: TriedSettings,
         population: PopulationRule | None,
-        settled: Mapping[Assignment, str],
+        completed_elsewhere: Mapping[Assignment, str],
         failed: Collection[int],
         may_start: Callable[[Collection[str]], bool],
     ) -> None:
@@ -73,11 +73,11 @@ class TrialQueue:
         self._sweep = sweep
         self._tried = tried
         self._population = population
-        self._settled = settled
+        self._completed_elsewhere = completed_elsewhere
         self._failed = failed
         self._may_start = may_start
         known = {assignment_of(trial) for trial in self._counted_trials}
-        self._assignments = [a for a in sweep.assignments() if a not in known and a not in settled]
+        self._assignments = [a for a in sweep.assignments() if a not in known and a not in completed_elsewhere]
         self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
 
     def next_number(self, running: Collection[str]) -> int | None:
@@ -119,7 +119,7 @@ class TrialQueue:
         if start is None:
             return None
         known = self._trial_of(start)  # cases are asked for in order, so it is known by now
-        return f"{sweep_id}/{trial_name(known.number)}" if known else self._settled[start]
+        return f"{sweep_id}/{trial_name(known.number)}" if known else self._completed_elsewhere[start]
 
     @property
     def started(self) -> int:
@@ -156,7 +156,7 @@ class TrialQueue:
         """The first that can run now; None while each one starts from a student that is still being trained."""
         for assignment in self._assignments:
             start = self._start_of(assignment)
-            if start is None or start in self._settled:
+            if start is None or start in self._completed_elsewhere:
                 return assignment
             trial = self._trial_of(start)
             if trial is not None and trial.state is not TrialState.RUNNING:

@@ -22,7 +22,7 @@ class Workload:
     """What is run; the driver puts in its place what a first session settles, without which no settings are the trials'."""
 
     study: optuna.Study
-    settled: Mapping[Assignment, str]
+    completed_elsewhere: Mapping[Assignment, str]
     """Of a sweep of cases, what need not be run since another sweep has it."""
 
     failed: frozenset[int]
@@ -38,7 +38,7 @@ class Workload:
     def total(self) -> int:
         """Trials that the sweep is to have: of a search no more than its space is good for."""
         if self.sweep.cases:
-            return self.sweep.num_trials - len(self.settled.keys() & set(self.sweep.assignments()))
+            return self.sweep.num_trials - len(self.completed_elsewhere.keys() & set(self.sweep.assignments()))
         return self._tried.in_all(len(ended_trials(self.study)) + len(running_trials(self.study)))
 
     @property
@@ -55,13 +55,13 @@ class Workload:
         """Those of them that have ended."""
         if not self.sweep.cases:
             return len(ended_trials(self.study))
-        return len(set(self.sweep.assignments()) - self.settled.keys()) - len(self.unended)
+        return len(set(self.sweep.assignments()) - self.completed_elsewhere.keys()) - len(self.unended)
 
     @property
     def unended(self) -> set[Assignment]:
         """Of a sweep of cases, those of which no trial has ended."""
         ended = {assignment_of(trial) for trial in ended_trials(self.study) if trial.number not in self.failed}
-        return set(self.sweep.assignments()) - self.settled.keys() - ended
+        return set(self.sweep.assignments()) - self.completed_elsewhere.keys() - ended
 
     @property
     def running(self) -> int:

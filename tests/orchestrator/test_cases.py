@@ -47,7 +47,7 @@ def sweep_of(**changes: Any) -> SweepConfig:
 def search_on(
     study: SweepStudy, sweep: SweepConfig, settled: dict[Assignment, str] | None = None, failed: Collection[int] = ()
 ) -> SweepSearch:
-    return SweepSearch(study, sweep, resolve_space({}), sweep_id="here", settled=settled, failed=failed)
+    return SweepSearch(study, sweep, resolve_space({}), sweep_id="here", completed_elsewhere=settled, failed=failed)
 
 
 def order(search: SweepSearch, *, end: bool = True) -> list[tuple[str, int]]:

@@ -99,7 +99,9 @@ def test_what_failed_is_tried_once_more_and_what_diverged_would_diverge_again(
     study, sweep = new_study(), sweep_of(TWELVE, num_trials=50, sampler=sampler_block(sampler))
     asked = run(search_on(study, sweep), state=state)
     assert len(asked) == count and len(set(asked[:12])) == len(set(asked[12:] or asked)) == 12
-    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWELVE))
+    workload = Workload(
+        sweep=sweep, study=study, completed_elsewhere={}, failed=frozenset(), space=resolve_space(TWELVE)
+    )
     assert (workload.total, workload.finished) == (count, True)
     assert workload.used_up == "all 12 settings of the space have been tried; 50 trials were asked for"
 
@@ -204,7 +206,7 @@ def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore
     study, sweep = new_study(), sweep_of(TWO, num_trials=6)
 
     def workload() -> Workload:
-        return Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(TWO))
+        return Workload(sweep=sweep, study=study, completed_elsewhere={}, failed=frozenset(), space=resolve_space(TWO))
 
     assert (workload().total, workload().finished) == (2, False)
     assert "all 2 settings of the space are to be tried; 6 trials were asked for" in workload().sentence(kept_in="here")
@@ -213,14 +215,16 @@ def test_the_agenda_knows_how_many_trials_a_space_is_good_for(store: ObjectStore
     assert workload().used_up == "all 2 settings of the space have been tried; 6 trials were asked for"
     assert workload().used_up in workload().sentence(kept_in="here")
     whole = sweep_of({"temperature": {"type": "float", "low": 1, "high": 2}}, num_trials=6)
-    other = Workload(sweep=whole, study=new_study(), settled={}, failed=frozenset(), space=resolve_space(whole.space))
+    other = Workload(
+        sweep=whole, study=new_study(), completed_elsewhere={}, failed=frozenset(), space=resolve_space(whole.space)
+    )
     assert (other.total, other.used_up) == (6, "")
 
 
 def test_trials_of_so_many_seconds_use_a_space_up_too(store: ObjectStore) -> None:
     study, space = new_study(), resolve_space(TWO)
     sweep = sweep_of(TWO, num_trials=6, budget={"unit": "seconds", "amount": 20})
-    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=space)
+    workload = Workload(sweep=sweep, study=study, completed_elsewhere={}, failed=frozenset(), space=space)
     settled = with_known_budget(sweep, InlineBackend(), speed=1e9, sharing=None, say=lambda line: None)
     assert len(run(search_on(study, settled, space))) == 2
     assert not workload.finished, "settings are the trials' only with the budget that was settled"

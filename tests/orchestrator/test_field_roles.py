@@ -16,7 +16,7 @@ from orchestrator.results import ResultWriter
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_sweep
-from orchestrator.search.space import surveyed_space
+from orchestrator.search.space import resolve_domains
 from orchestrator.storage import SweepStore
 from tests.orchestrator.test_identity import RUN_OTHERWISE
 from tests.orchestrator.test_results import trial
@@ -46,9 +46,9 @@ def test_a_space_may_vary_a_field_unless_all_trials_share_it(method: str, field:
     sweep = search(method).model_copy(update={"trial": {**fixed, "method": method}, "space": space_of(config, field)})
     if ROLES[field].shared:
         with pytest.raises(ConfigError, match=f"space: {field} cannot vary within a sweep"):
-            surveyed_space(sweep)
+            resolve_domains(sweep)
     else:
-        assert surveyed_space(sweep)[1].keys() - {"method"} == {field}
+        assert resolve_domains(sweep)[1].keys() - {"method"} == {field}
 
 
 @pytest.mark.parametrize("field", ZeroShotConfig.model_fields)
@@ -63,9 +63,9 @@ def test_a_population_may_explore_what_is_neither_shared_nor_inherited(field: st
     sweep = population.model_copy(update={"trial": fixed, "space": space_of(config, field)})
     if ROLES[field].shared or ROLES[field].inherited:
         with pytest.raises(ConfigError, match=f"space: {field} cannot vary within a sweep"):
-            surveyed_space(sweep)
+            resolve_domains(sweep)
     else:
-        assert surveyed_space(sweep)[1].keys() == {field}
+        assert resolve_domains(sweep)[1].keys() == {field}
 
 
 def case_of(config: AnyTrialConfig) -> SweepConfig:

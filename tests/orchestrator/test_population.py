@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from orchestrator.config import SweepConfig
 from orchestrator.results import TrialState
 from orchestrator.schedulers.population import explored
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from orchestrator.search.study import SweepStudy, open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import SweepStore
@@ -114,7 +114,7 @@ def test_what_comes_next_does_not_depend_on_order_or_interruptions(store: Object
 def test_what_cannot_change_in_mid_training_cannot_be_searched() -> None:
     space = resolve_space({"generator_width": {"type": "categorical", "choices": [32, 64]}})
     with pytest.raises(ValueError, match="generator_width cannot vary"):
-        survey_space(space, SWEEP, forbidden=INHERITED_FIELDS)
+        infer_domains(space, SWEEP, forbidden=INHERITED_FIELDS)
 
 
 def test_exploring_stays_inside_and_moves_whole_numbers() -> None:

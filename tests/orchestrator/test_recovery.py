@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.search.recovery import rebuild_study
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from orchestrator.search.study import assignment_of, open_study, settings_of_trial
 from orchestrator.storage import SweepStore, layout
 from search_spaces import resolve_space
@@ -22,7 +22,7 @@ from trainables.storage.object_store import ObjectStore
 
 
 def rebuilt(store: ObjectStore, sweep: SweepConfig = SWEEP) -> tuple[optuna.Study, int]:
-    domains = {} if sweep.cases else survey_space(resolve_space(SPACE), sweep, forbidden=())
+    domains = {} if sweep.cases else infer_domains(resolve_space(SPACE), sweep, forbidden=())
     study = new_study()
     return study, rebuild_study(study, SweepStore(store, "sweep-a"), sweep, domains)
 

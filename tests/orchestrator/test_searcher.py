@@ -11,7 +11,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.results import TrialState
 from orchestrator.samplers.random import Random
-from orchestrator.search.space import published_settings, survey_space
+from orchestrator.search.space import infer_domains, published_settings
 from orchestrator.search.study import SweepStudy, ended_trials, open_study, past_reports
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import SweepStore
@@ -35,7 +35,7 @@ def study_in(store: ObjectStore) -> SweepStudy:
 def search_on(study: SweepStudy, **changes: Any) -> SweepSearch:
     sweep = SweepConfig.model_validate(SWEEP.model_dump() | changes)
     space = resolve_space(sweep.space)
-    first = published_settings(survey_space(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
+    first = published_settings(infer_domains(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
     return SweepSearch(study, sweep, space, sweep_id="sweep-a", first=first)
 
 
@@ -195,7 +195,7 @@ def test_pinned_trials_answer_for_every_kind_of_domain() -> None:
 
 def test_a_space_is_tried_out_before_a_trial_starts() -> None:
     def check(space: Any) -> list[str]:
-        return list(survey_space(space, SWEEP, forbidden=SHARED_FIELDS))
+        return list(infer_domains(space, SWEEP, forbidden=SHARED_FIELDS))
 
     assert check(resolve_space("step_ratio_temperature")) == ["generator_steps", "student_steps", "temperature"]
     with pytest.raises(ConfigError, match="temperature=-"):
@@ -219,7 +219,7 @@ def test_a_space_is_tried_out_before_a_trial_starts() -> None:
 def test_the_ends_of_each_domain_are_tried_out_too(domain: dict[str, Any]) -> None:
     (field,) = domain
     with pytest.raises(ConfigError, match=f"{field}=.* not allowed"):
-        survey_space(resolve_space(domain), SWEEP, forbidden=())
+        infer_domains(resolve_space(domain), SWEEP, forbidden=())
 
 
 def test_the_ends_of_a_field_that_depends_on_another_are_tried_out_where_it_is_there() -> None:
@@ -230,7 +230,7 @@ def test_the_ends_of_a_field_that_depends_on_another_are_tried_out_where_it_is_t
         return found
 
     with pytest.raises(ConfigError, match="student_steps=0: not allowed"):
-        survey_space(space, SWEEP, forbidden=())
+        infer_domains(space, SWEEP, forbidden=())
 
 
 def test_a_trial_whose_settings_no_config_can_have_fails_and_the_next_one_is_asked_for(store: ObjectStore) -> None:

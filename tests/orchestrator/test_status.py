@@ -126,7 +126,9 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     study, writer = open_study(SweepStore(store, "few"), modes=["max"]), ResultWriter(SweepStore(store, "few"))
     writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
     search = SweepSearch(study, sweep, resolve_space(space), sweep_id="few")
-    workload = Workload(sweep=sweep, study=study, settled={}, failed=frozenset(), space=resolve_space(space))
+    workload = Workload(
+        sweep=sweep, study=study, completed_elsewhere={}, failed=frozenset(), space=resolve_space(space)
+    )
     progress = Progress(
         console=Console(file=io.StringIO()), sweep=sweep, searched=[], num_trials=lambda: workload.total
     )

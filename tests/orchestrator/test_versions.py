@@ -13,7 +13,7 @@ from orchestrator.results import ResultWriter
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_space
 from orchestrator.run.sweep import run_sweep
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, layout, open_storage
 from search_spaces import resolve_space
@@ -49,7 +49,7 @@ def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConf
     code = "def space(trial):\n    return {{'temperature': trial.suggest_float('temperature', 1, {}, log=True){}}}\n"
     file.write_text(code.format(4.0, ""))
     own = SweepConfig.model_validate({**sweep.model_dump(), "space": f"{file}:space"})
-    domains = survey_space(resolve_space(own.space), own, forbidden=())
+    domains = infer_domains(resolve_space(own.space), own, forbidden=())
     store = open_storage(own.storage)
     row = session_row(own, list(domains), number=0, event="started", cpus=2, gpus=0, domains=domains)
     ResultWriter(SweepStore(store, "sweep-a")).write_session(row)

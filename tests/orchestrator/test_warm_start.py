@@ -10,7 +10,7 @@ from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.results import ResultWriter, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.warm_start import past_trials
@@ -41,7 +41,7 @@ def write(store: ObjectStore, sweep_id: str, rows: list[dict[str, Any]], **chang
 def past(store: ObjectStore, sweep: SweepConfig, name: str = "new") -> tuple[list[FrozenTrial], list[str]]:
     """What a session of a sweep begins with, and says of it; kept as a session keeps it."""
     said: list[str] = []
-    domains = survey_space(resolve_space(sweep.space), sweep, forbidden=())
+    domains = infer_domains(resolve_space(sweep.space), sweep, forbidden=())
     found = past_trials(SweepStore(store, name), sweep, domains, say=said.append)
     row = session_row(sweep, list(domains), number=0, event="started", cpus=1, gpus=0, informed_by=found)
     ResultWriter(SweepStore(store, name)).write_session(row)

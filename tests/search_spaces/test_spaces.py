@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from orchestrator.config.loading import load_sweep
-from orchestrator.search.space import survey_space
+from orchestrator.search.space import infer_domains
 from search_spaces import preset_names, resolve_space, space_names
 from trainables.config import SHARED_FIELDS, ZeroShotConfig
 
@@ -90,4 +90,4 @@ def test_every_preset_is_a_valid_sweep_with_a_fitting_space(name: str) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
     assert sweep.description.endswith(".")
-    survey_space(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
+    infer_domains(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
