@@ -13,9 +13,9 @@ from trainables.teachers.probe_synthesis import confident_images, paths, smooth_
 from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 RECIPE = 1
-"""Number of the recipe below. Whoever changes a number here or in ``synthesis.py`` raises it: then probe sets that were
-kept are made anew. Scores of before and after do not compare, and rows do not say by which they were found: another score
-then needs another name."""
+"""Number of the recipe below. Whoever changes a number here or in ``probe_synthesis.py`` raises it: then probe sets that
+were kept are made anew. Scores of before and after do not compare, and rows do not say by which they were found: another
+score then needs another name."""
 
 _NOISE = 0.5
 """Standard deviation of the noise on ``noisy`` images, in normalised pixels."""

@@ -323,7 +323,7 @@ class ZeroShotDistiller(Training):
             return None
         if probe is None:
             raise ValueError(
-                "data_free_scores=true: needs the teacher's probe set; trainables.probe.make_probe makes it"
+                "data_free_scores=true: needs the teacher's probe set; trainables.teachers.probe_set.make_probe makes it"
             )
         return DataFreeScorer(probe, self.teacher)
 
