@@ -22,6 +22,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from cluster.preemption import FLAG
 from cluster.prices import described_machines
 from cluster.providers.registry import provider_of
+from tests.missing import HOSTS, skip_without
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
@@ -35,6 +36,28 @@ def read(file: str) -> dict[str, Any]:
 @pytest.mark.parametrize("file", CLUSTERS)
 def test_ray_takes_them(file: str) -> None:
     validate_config(prepare_config(copy.deepcopy(read(file))))
+
+
+@pytest.mark.parametrize("file", CLUSTERS)
+def test_all_of_the_packages_is_copied_to_the_nodes_and_no_data_set(file: str, tmp_path: Path) -> None:
+    skip_without(("rsync",), HOSTS)
+    checkout, config = tmp_path / "checkout", read(file)
+    ours = {
+        path.relative_to(ROOT)
+        for package in ("cluster", "orchestrator", "search_spaces", "trainables")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    for path in [*ours, *map(Path, ("data/cifar10.bin", "runs/results/v1/a.parquet", ".venv/bin/python", ".git/HEAD"))]:
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).touch()
+    (checkout / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    rules = [f"--exclude={pattern}" for pattern in config["rsync_exclude"]]
+    rules += [f"--filter=dir-merge,- {name}" for name in config["rsync_filter"]]  # as Ray has it
+    command = ["rsync", "--archive", *rules, f"{checkout}/", f"{tmp_path / 'node'}/"]
+    subprocess.run(command, check=True)
+    copied = {path.relative_to(tmp_path / "node") for path in (tmp_path / "node").rglob("*") if path.is_file()}
+    assert copied == {*ours, Path(".gitignore")}
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "cluster/gcp.yaml"])
