@@ -185,11 +185,13 @@ def test_tests_named_in_the_docs_exist() -> None:
 
 
 def test_files_named_in_the_docs_exist() -> None:
+    patches = (ROOT / "benchmarks" / "data" / "recipes").glob("*.patch")
+    added = {name for patch in patches for name in re.findall(r"^\+\+\+ b/(.+)$", patch.read_text(), re.MULTILINE)}
     for page in PAGES:
         for name in re.findall(
             r"`((?:trainables|search_spaces|orchestrator|cluster|tests|benchmarks|docs)/[\w./]*)`", page.read_text()
         ):
-            assert (ROOT / name).exists(), f"{page.name}: {name}"
+            assert (ROOT / name).exists() or name in added, f"{page.name}: {name}"
 
 
 def every_command(group: TyperGroup, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
