@@ -31,8 +31,8 @@ from orchestrator.analysis.paired import PairedDifference, paired_difference
 from trainables.compute.devices import device_name, keep_freed_memory
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network
 from trainables.teachers.registry import teacher_recipe
 from trainables.teachers.teacher import Teacher, describe_teacher

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network
 from trainables.teachers.teacher import Teacher
 from trainables.training.belief_matching import TeacherTargets

@@ -29,9 +29,9 @@ from orchestrator.config.loading import load_sweep
 from trainables.compute.devices import device_name
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import find_normalisation
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
 from trainables.teachers.registry import teacher_recipe
 from trainables.teachers.teacher import Teacher, describe_teacher
 from trainables.training.distiller import ZeroShotDistiller

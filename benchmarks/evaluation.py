@@ -21,8 +21,8 @@ from torchvision.transforms.functional import to_pil_image
 from benchmarks.training_loop import seconds
 from trainables.compute.devices import keep_freed_memory
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import ImageSet
 from trainables.evaluation import accuracy
+from trainables.images.splits import ImageSet
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded, stream
 

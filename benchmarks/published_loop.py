@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
-from trainables.data.splits import DatasetSplits
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network
 from trainables.seeding import stream
 from trainables.teachers.teacher import Teacher

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from trainables.compute.devices import keep_freed_memory
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import ImageSet, normalise
 from trainables.evaluation import transition_curves
+from trainables.images.splits import ImageSet, normalise
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded, stream
 

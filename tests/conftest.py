@@ -54,9 +54,9 @@ from tests.missing import CEPH, skip_without, tell_skips
 from tests.temporary import private_temporary_folder
 from trainables.config import TrialConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
+from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.metrics import METRICS
 from trainables.networks import build_network
 from trainables.seeding import seeded

@@ -34,7 +34,7 @@ from orchestrator.storage import find_storage
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from trainables.config import SHARED_FIELDS
-from trainables.data.load import load_dataset
+from trainables.images.load import load_dataset
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

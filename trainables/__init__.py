@@ -15,9 +15,9 @@ keep_compiled_code_private()
 if TYPE_CHECKING:
     from trainables.config import SupervisedConfig, ZeroShotConfig
     from trainables.config.datasets import DatasetSpec, Normalisation
-    from trainables.data.load import load_dataset
-    from trainables.data.splits import DatasetSplits, ImageSet
     from trainables.evaluation import accuracy
+    from trainables.images.load import load_dataset
+    from trainables.images.splits import DatasetSplits, ImageSet
     from trainables.networks import Network, build_network
     from trainables.networks.generator import Generator
     from trainables.ray_trainables import TrialTrainable
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "CheckpointStore": "storage.checkpoint",
     "DatasetSpec": "config.datasets",
-    "DatasetSplits": "data.splits",
+    "DatasetSplits": "images.splits",
     "Generator": "networks.generator",
-    "ImageSet": "data.splits",
+    "ImageSet": "images.splits",
     "Network": "networks",
     "Normalisation": "config.datasets",
     "ObjectStore": "storage.object_store",
@@ -46,7 +46,7 @@ _HOMES = {
     "ZeroShotDistiller": "training.distiller",
     "accuracy": "evaluation",
     "build_network": "networks",
-    "load_dataset": "data.load",
+    "load_dataset": "images.load",
 }
 __all__ = [
     "CheckpointStore",

@@ -15,11 +15,11 @@ from torch import Tensor
 from trainables.compute.devices import claim_device, device_name
 from trainables.compute.precision import check_precision
 from trainables.config import AnyTrialConfig, SplitsKey, TeacherKey
-from trainables.data.splits import DatasetSplits
 from trainables.errors import CheckpointError, StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
 from trainables.health import findings
 from trainables.heartbeat import Heartbeat
+from trainables.images.splits import DatasetSplits
 from trainables.metrics import Report
 from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore

@@ -21,7 +21,6 @@ from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.compute.devices import claim_device
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation import (
     MeanCurves,
     TransitionCurves,
@@ -31,6 +30,7 @@ from trainables.evaluation import (
     noise_predictions,
     transition_curves,
 )
+from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import stream

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from orchestrator.storage import find_object
 from trainables.config import AnyTrialConfig
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits
 from trainables.errors import DataUnavailableError, TeacherError
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
 from trainables.storage.addresses import expand_home, parse_address
 from trainables.storage.node_cache import NodeCache
 from trainables.teachers.published import load_published_checkpoint

@@ -11,8 +11,8 @@ from orchestrator.inputs.teacher_training import Say, train_teacher
 from orchestrator.storage.layout import TEACHERS, training_folder
 from trainables.compute.devices import claim_device
 from trainables.config import AnyTrialConfig, SplitsKey
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import ProbeSet
+from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import NOISE_IMAGES, only_class_in_noise

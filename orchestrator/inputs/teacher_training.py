@@ -15,8 +15,8 @@ from orchestrator.formatting import duration
 from orchestrator.inputs.tasks import TaskLostError, TaskRunner
 from trainables.compute.devices import claim_device
 from trainables.config import SupervisedConfig
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
+from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.teachers.registry import teacher_recipe
 from trainables.teachers.teacher import Teacher, describe_teacher

@@ -236,7 +236,7 @@ def _document() -> dict[str, Any]:
 
 
 def _data(name: str) -> str:
-    return resources.files("orchestrator.reproduction").joinpath("data", name).read_text(encoding="utf-8")
+    return resources.files("orchestrator.reproduction").joinpath("numbers", name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)

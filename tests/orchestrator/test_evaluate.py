@@ -18,10 +18,10 @@ from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import Normalisation, find_normalisation
-from trainables.data.load import load_dataset
-from trainables.data.parquet import dataset_parquet
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
+from trainables.images.load import load_dataset
+from trainables.images.parquet import dataset_parquet
+from trainables.images.splits import DatasetSplits
 from trainables.networks import build_network
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.students import StudentStore

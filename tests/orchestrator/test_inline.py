@@ -28,8 +28,8 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from tests.comparison import differences
 from tests.conftest import tiny_settings
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import RunningTrial
 

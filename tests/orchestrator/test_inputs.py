@@ -24,10 +24,10 @@ from orchestrator.run.ray_backend import RayTasks
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket, make_teacher, tiny_settings
 from trainables.config import SupervisedConfig
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.filesystems.s3 import S3Filesystem

@@ -37,8 +37,8 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage, layout
 from tests.comparison import TIMES, differences, own_trial_processes
 from tests.conftest import tiny_settings
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
+from trainables.images.splits import DatasetSplits
 from trainables.metrics import METRICS
 from trainables.networks import build_network
 from trainables.storage.students import StudentStore

@@ -6,8 +6,8 @@ from torch import nn
 
 from tests.conftest import make_images
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import ImageSet
 from trainables.evaluation import accuracy
+from trainables.images.splits import ImageSet
 from trainables.networks import Network, build_network
 
 

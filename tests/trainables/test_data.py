@@ -14,9 +14,9 @@ from scipy.io import savemat
 from torchvision import datasets
 
 from trainables.config.datasets import dataset_names, find_normalisation, find_spec
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits, normalise
 from trainables.errors import DataUnavailableError
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits, normalise
 from trainables.training.supervised import crop_and_flip
 
 

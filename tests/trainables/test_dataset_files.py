@@ -21,10 +21,10 @@ from orchestrator.storage import find_object
 from tests.conftest import PLACES, make_images, tiny_settings
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_spec
-from trainables.data.load import load_dataset
-from trainables.data.parquet import dataset_parquet, read_dataset_parquet
-from trainables.data.splits import DatasetSplits
 from trainables.errors import DataUnavailableError
+from trainables.images.load import load_dataset
+from trainables.images.parquet import dataset_parquet, read_dataset_parquet
+from trainables.images.splits import DatasetSplits
 from trainables.storage.node_cache import NodeCache
 from trainables.teachers.registry import recipe_key
 

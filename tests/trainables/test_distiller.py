@@ -18,8 +18,8 @@ from tests.conftest import make_distiller, make_images, make_splits, make_teache
 from tests.missing import NEEDS_A_COMPILER
 from trainables.compute.devices import tf32
 from trainables.config import ZeroShotConfig
-from trainables.data.splits import ImageSet
 from trainables.errors import CheckpointError
+from trainables.images.splits import ImageSet
 from trainables.metrics import METRICS
 from trainables.networks import Network, build_network
 from trainables.storage import checkpoint

@@ -14,9 +14,9 @@ from orchestrator.results.sessions import session_row
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import _own_spec, dataset_names, find_normalisation, find_spec
-from trainables.data.load import load_dataset
-from trainables.data.parquet import dataset_parquet
 from trainables.errors import DatasetError, DataUnavailableError
+from trainables.images.load import load_dataset
+from trainables.images.parquet import dataset_parquet
 
 MODULE = """
 import numpy as np

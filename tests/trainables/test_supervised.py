@@ -12,7 +12,7 @@ from tests.conftest import make_images, make_splits, make_teacher, trained_metri
 from tests.trainables.test_distiller import assert_equal, changed, snapshot, without_times
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import normalise
+from trainables.images.splits import normalise
 from trainables.metrics import METRICS
 from trainables.storage import checkpoint
 from trainables.training.supervised import SupervisedTrainer, subsample_per_class

@@ -9,10 +9,10 @@ import torch
 from tests.conftest import make_images, make_teacher
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.load import load_dataset
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies, accuracy
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
 from trainables.storage.object_store import ObjectStore
 from trainables.teachers.discernment import only_class_in_noise

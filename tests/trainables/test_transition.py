@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import make_images
 from trainables.config.datasets import find_normalisation
-from trainables.data.splits import ImageSet, normalise
 from trainables.evaluation import TransitionCurves, mean_curves, mean_transition_error, transition_curves
+from trainables.images.splits import ImageSet, normalise
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded, stream
 

@@ -12,9 +12,9 @@ from pyarrow import BufferReader
 from tests.conftest import make_inputs, tiny_settings
 from tests.trainables.test_supervised import SMALL
 from trainables.config import SplitsKey, SupervisedConfig, ZeroShotConfig, config_class
-from trainables.data.splits import DatasetSplits
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
+from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore

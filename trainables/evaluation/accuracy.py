@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from trainables.config.datasets import Normalisation
-from trainables.data.splits import DatasetSplits, ImageSet, normalise
+from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.networks import Network, in_eval_mode
 
 _BATCH_SIZE = {"cpu": 64, "cuda": 2048}

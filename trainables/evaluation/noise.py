@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.config.datasets import IMAGE_SIZE, Normalisation
-from trainables.data.splits import normalise
+from trainables.images.splits import normalise
 from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
 

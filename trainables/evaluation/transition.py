@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config.datasets import Normalisation
-from trainables.data.splits import ImageSet, normalise
 from trainables.evaluation.transition_table import TargetRule, TransitionCurves
+from trainables.images.splits import ImageSet, normalise
 from trainables.networks import Network, frozen_copy
 from trainables.seeding import stream
 

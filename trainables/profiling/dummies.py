@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from trainables.config import AnyTrialConfig
 from trainables.config.datasets import IMAGE_SIZE, find_spec
-from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
+from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher, TeacherMetadata

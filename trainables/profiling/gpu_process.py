@@ -16,8 +16,8 @@ from trainables.compute.devices import claim_device, device_name
 from trainables.compute.devices import peak_memory as peak_memory_of
 from trainables.config import AnyTrialConfig
 from trainables.config.datasets import find_spec
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import transition_curves
+from trainables.images.splits import DatasetSplits
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
 from trainables.training.protocol import Training, TrainingInputs, training_class
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
-from trainables.data.splits import normalise
+from trainables.images.splits import normalise
 from trainables.networks import frozen_copy
 from trainables.seeding import seeded, stream
 from trainables.teachers.probe_synthesis import smooth_noise

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
 from trainables.teachers.teacher import Teacher, describe_teacher, not_finite
 

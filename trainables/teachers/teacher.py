@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from trainables.config.datasets import find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits
 from trainables.errors import TeacherError
 from trainables.evaluation import measure
+from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
 from trainables.seeding import seeded
 

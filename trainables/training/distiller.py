@@ -29,8 +29,8 @@ from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
+from trainables.images.splits import DatasetSplits
 from trainables.metrics import DATA_FREE_METRICS, Report
 from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator

@@ -17,9 +17,9 @@ from torch import Tensor
 from trainables.config import METHODS, AnyTrialConfig, fields
 from trainables.config.datasets import Normalisation
 from trainables.config.plugins import load
-from trainables.data.splits import DatasetSplits
 from trainables.errors import CheckpointError
 from trainables.evaluation import ProbeSet
+from trainables.images.splits import DatasetSplits
 from trainables.metrics import Report
 from trainables.networks import Network
 from trainables.teachers.teacher import Teacher

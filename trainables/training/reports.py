@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from trainables.config import AnyTrialConfig
 from trainables.config.datasets import Normalisation
 from trainables.config.plugins import load
-from trainables.data.splits import DatasetSplits
 from trainables.evaluation import accuracy, measure
+from trainables.images.splits import DatasetSplits
 from trainables.metrics import METRICS, TEACHER_CHECK_IMAGES, Report
 from trainables.networks import Network
 from trainables.seeding import seeded

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import IMAGE_SIZE, find_normalisation
-from trainables.data.splits import DatasetSplits, ImageSet, normalise
+from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.metrics import Report
 from trainables.networks import build_network
 from trainables.seeding import seeded, stream

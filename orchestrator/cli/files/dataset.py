@@ -41,8 +41,8 @@ def export(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.formatting import readable
         from orchestrator.storage import find_object
-        from trainables.data.load import load_dataset
-        from trainables.data.parquet import dataset_parquet
+        from trainables.images.load import load_dataset
+        from trainables.images.parquet import dataset_parquet
 
         store, key = find_object(address)
         root = expand_home(data_root or SweepConfig.model_fields["data_root"].default)

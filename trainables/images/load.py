@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config.datasets import IMAGE_SIZE, DatasetSpec, find_spec, is_own
-from trainables.data.parquet import read_dataset_parquet
-from trainables.data.splits import DatasetSplits, ImageSet
 from trainables.errors import DatasetError, DataUnavailableError
+from trainables.images.parquet import read_dataset_parquet
+from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.seeding import stream
 
 if TYPE_CHECKING:
