@@ -40,20 +40,24 @@ def check_grid(sweep: SweepFields) -> None:
 
 
 def check_starting_cases(sweep: SweepFields, starts: Mapping[str, str | None]) -> None:
-    """Refuse to run a case without the case from whose student it starts.
+    """Refuse to run a case without the case from whose student it starts, and cases of which none could be the first.
 
     Args:
         sweep: A sweep of cases, or one that has none.
         starts: For each case the one from which it starts, or none.
 
     Raises:
-        ValueError: ``only`` leaves such a case out; the message names both.
+        ValueError: ``only`` leaves such a case out, or cases start from each other; the message names them.
     """
     wanted = sweep.only or list(sweep.cases)
     for name in wanted:
-        start = starts[name]
-        if start is not None and start not in wanted:
-            raise ValueError(f"case {name} starts from case {start}, which must be among the cases to run")
+        chain = [name]
+        while (start := starts[chain[-1]]) is not None:
+            if start not in wanted:
+                raise ValueError(f"case {chain[-1]} starts from case {start}, which must be among the cases to run")
+            if start in chain:
+                raise ValueError(f"no case can begin of those that start from each other: {', '.join(chain)}")
+            chain.append(start)
 
 
 def check_selection(sweep: SweepFields, selects_on: Set[str], config: AnyTrialConfig) -> None:

@@ -83,6 +83,10 @@ def test_cases_select_nothing_and_their_number_follows() -> None:
         ({"seeds": []}, "at least one seed"),
         ({"cases": {"Bad Name": {}}}, "must begin with a small letter"),
         ({"cases": {"a": {"initial_student": "case:b", "method": "supervised"}}}, "starts from case b"),
+        (
+            {"cases": {a: {"initial_student": f"case:{b}", "method": "supervised"} for a, b in ("ab", "bc", "cb")}},
+            "no case can begin of those that start from each other: a, b, c",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
