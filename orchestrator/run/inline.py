@@ -89,7 +89,7 @@ class InlineBackend:
 
     def run_trials(self, work: TrialWork) -> bool:
         """See ``Backend``."""
-        turns: list[_Turn | None] = [None] * self.concurrency
+        turns: list[_Turn | None] = []
         with terminate_like_interrupt():
             try:
                 while self._round(work, turns):
@@ -105,12 +105,16 @@ class InlineBackend:
     def _round(self, work: TrialWork, turns: list[_Turn | None]) -> bool:
         """Give each place a turn, and each that is free the next trial; whether there was anything to do."""
         busy = False
-        for place in range(len(turns)):
+        for place in range(self.concurrency):
             if work.search.health.failure:
                 return False
+            if place == len(turns):  # places are made as trials come: there may be far fewer of these than is allowed
+                turns.append(None)
             turn = turns[place]
             if turn is None:
                 trial = work.search.suggest()
+                if trial is None and place == len(turns) - 1:
+                    break
                 if trial is None:
                     continue
                 turn = turns[place] = _Turn(trial=trial)

@@ -150,6 +150,11 @@ def test_trials_take_turns_and_each_comes_out_as_if_it_were_alone(sweep: Make, t
     assert beside_costs(differences(ours, theirs)) == []
 
 
+def test_far_more_trials_may_take_turns_than_there_are(sweep: Make, tmp_path: Path) -> None:
+    assert run(sweep(num_trials=2), concurrency=10**12)[0].finished
+    assert order_of_reports(str(tmp_path)) == [(f"t000{n}", done) for done in (2, 4) for n in range(2)]
+
+
 def beside_costs(found: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     """Differences without what a trial's place costs, and which process it is."""
     return [each for each in found if each[2] not in {"gpu_seconds", "cost_usd", "pid"}]
