@@ -3,6 +3,7 @@
     ZsktError                   exit code 1
       |- ConfigError            exit code 2: a field, value, preset or flag is wrong
       |    `- SweepMismatchError    the sweep id belongs to a sweep with other settings
+      |- PartError              exit code 2: a sampler, scheduler or space fails, which may be the user's own
       |- ClusterError           Ray cannot be reached
       |- SweepBusyError         another process is running this sweep
       |- SweepNotFoundError     no results under this id
@@ -16,7 +17,8 @@ stack trace; each says what is wrong, where, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class ZsktError(Exception):
@@ -33,6 +35,12 @@ class ConfigError(ZsktError):
 
 class SweepMismatchError(ConfigError):
     """A sweep cannot go on under other settings than it began with."""
+
+
+class PartError(ZsktError):
+    """Code that the settings name fails. Nothing is lost: once the code is mended, the sweep goes on."""
+
+    exit_code = 2
 
 
 class ClusterError(ZsktError):
@@ -63,3 +71,24 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"unknown {kind} {name!r}; {hint}Known: {', '.join(known)}"
+
+
+@contextmanager
+def naming(part: str) -> Iterator[None]:
+    """Say of an error that a part has raised it. An error of storage, on which the study is, is no part's.
+
+    Args:
+        part: What the settings name, in words: ``sampler mine.py:Mine``.
+
+    Raises:
+        PartError: with what the block raised.
+    """
+    try:
+        yield
+    except (ZsktError, OSError):
+        raise
+    except Exception as error:
+        raise PartError(
+            f"{part} fails: {type(error).__name__}: {error}. With --verbose the same command shows where, and once that is "
+            "mended it goes on"
+        ) from error

@@ -28,7 +28,7 @@ def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
         spec: A name from ``space_names()``; ``file.py:function`` of the user's own; or ``{field: domain}``.
 
     Raises:
-        ValueError: no such space, file or function, or a domain is not well formed.
+        ValueError: no such space, file or function, the file fails, or a domain is not well formed.
     """
     if isinstance(spec, Mapping):
         try:
@@ -40,7 +40,10 @@ def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
         file, _, function = spec.rpartition(":")
         if not Path(file).is_file():
             raise ValueError(f"space {spec!r}: there is no file {file}")
-        names = runpy.run_path(file)
+        try:
+            names = runpy.run_path(file)
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"space {spec!r}: {file} fails: {type(error).__name__}: {error}") from error
         if not callable(names.get(function)):
             raise ValueError(f"space {spec!r}: {file} defines no function {function}")
         space: SearchSpace = names[function]

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from orchestrator.config.blocks import Scalar
 from orchestrator.config.messages import config_error
+from orchestrator.config.spaces import find_space
 from orchestrator.config.sweep import SweepConfig, trial_model
 from orchestrator.errors import ConfigError, unknown_name
-from search_spaces import resolve_space
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
 
@@ -124,7 +124,7 @@ def _with_something_searched(
         ConfigError: the file fixes what its space varies, or asks for one trial again and again.
     """
     try:
-        fields = suggested_fields(resolve_space(sweep.space), sweep.trial)
+        fields = suggested_fields(find_space(sweep.space), sweep.trial)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     both = sorted(fields.fixed & trial.keys())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.errors import naming
 from orchestrator.schedulers.base import Decision, SchedulerConfig
 
 _IMAGINED = 200
@@ -66,10 +67,11 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
 
 def _share(config: SchedulerConfig, budget: int, places: Sequence[int], values: Sequence[float] | np.ndarray) -> float:
     """What trials use that report these values at all places, in this order."""
-    rule = config.build(mode="max", budget=budget)
-    assert rule is not None  # it stops trials
     used = 0
-    for number, value in enumerate(values):
-        ends = (place for place in places if rule.on_report(str(number), place, float(value)) is Decision.STOP)
-        used += next(ends, budget)
+    with naming(f"scheduler {config.name}"):
+        rule = config.build(mode="max", budget=budget)
+        assert rule is not None  # it stops trials
+        for number, value in enumerate(values):
+            ends = (place for place in places if rule.on_report(str(number), place, float(value)) is Decision.STOP)
+            used += next(ends, budget)
     return used / (budget * len(values))

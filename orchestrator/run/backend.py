@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from cluster.capacity import Capacity
 from cluster.prices import Machine
 from orchestrator.config import SweepConfig
+from orchestrator.errors import naming
 from orchestrator.inputs.tasks import TaskRunner
 from orchestrator.run.callbacks.base import TrialCallback
 from orchestrator.run.gpu_sharing import Gpus
@@ -54,7 +55,9 @@ class TrialWork:
         if self.rule is None or objective is None:
             return False
         used = self.sweep.budget_used(trial.config, result)
-        return self.rule.on_report(trial.key, used, result.get(objective)) is Decision.STOP
+        with self.search.health.capture_errors(), naming(f"scheduler {self.sweep.scheduler.name}"):
+            return self.rule.on_report(trial.key, used, result.get(objective)) is Decision.STOP
+        return False
 
 
 class Backend(TaskRunner, Protocol):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from orchestrator.config import SweepConfig
 from orchestrator.costs.limit import SpendingLimit
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, ZsktError, naming
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
 from orchestrator.output import Output
@@ -202,7 +202,7 @@ class Session:
             interrupted = backend.run_trials(work)
         failure = self.health.failure
         if failure:
-            if interrupted and not isinstance(failure, ConfigError):
+            if interrupted and not isinstance(failure, ZsktError):
                 raise stopped(sweep.storage) from failure
             raise failure
 
@@ -231,7 +231,9 @@ class Session:
     def _rule(self, sweep: SweepConfig) -> StoppingRule | None:
         if sweep.objective is None:
             return None
-        return sweep.scheduler.build(mode=sweep.mode, budget=sweep.trial_budget, past_reports=past_reports(self.study))
+        past = past_reports(self.study)
+        with naming(f"scheduler {sweep.scheduler.name}"):
+            return sweep.scheduler.build(mode=sweep.mode, budget=sweep.trial_budget, past_reports=past)
 
     def _write_session(
         self,

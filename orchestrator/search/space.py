@@ -11,7 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import RandomSampler
 
 from orchestrator.config import SweepConfig
-from orchestrator.errors import ConfigError
+from orchestrator.config.spaces import find_space
+from orchestrator.errors import ConfigError, naming
 from orchestrator.samplers.independent import contains
 from search_spaces import SearchSpace, resolve_space
 from search_spaces.fields import PinnedTrial
@@ -27,10 +28,11 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
     if sweep.cases:
         return resolve_space({}), {}
     try:
-        space = resolve_space(sweep.space)
+        space = find_space(sweep.space)
         fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.is_population else SHARED_FIELDS
         domains = infer_domains(space, sweep, forbidden=fixed)
-        sweep.sampler.check(domains)
+        with naming(f"sampler {sweep.sampler.name}"):
+            sweep.sampler.check(domains)
         return space, domains
     except ValueError as error:
         raise ConfigError(str(error)) from error

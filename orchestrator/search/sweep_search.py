@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +20,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, PartError, naming
 from orchestrator.results import TrialState
 from orchestrator.search.distinct import DistinctSampler, TriedSettings
+from orchestrator.search.named_sampler import NamedSampler, build_sampler
 from orchestrator.search.outcomes import optuna_constraints, optuna_state, optuna_values
 from orchestrator.search.sampling import InformedSampler, keep_search_space
 from orchestrator.search.study import (
@@ -55,11 +56,13 @@ class SessionHealth:
         self.failure = self.failure or error
 
     @contextmanager
-    def capture_storage_errors(self) -> Iterator[None]:
-        """Take an error of storage for the session's, before what runs the trials takes it for one of theirs."""
+    def capture_errors(self) -> Iterator[None]:
+        """Take an error of storage, sampler, scheduler or space for the session's, before what runs the trials takes it for
+        one of theirs.
+        """
         try:
             yield
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, PartError) as error:
             self.fail(error)
 
 
@@ -108,7 +111,8 @@ class SweepSearch:
         self._sweep_id = sweep_id
         self._past = past
         self._warn = warn
-        self._population = sweep.scheduler.build_population(seed=sweep.seed, mode=sweep.mode, trial_name=trial_name)
+        with self._naming_scheduler():
+            self._population = sweep.scheduler.build_population(seed=sweep.seed, mode=sweep.mode, trial_name=trial_name)
         self._tried = TriedSettings(sweep=sweep, space=space, study=study)
         self._queue = TrialQueue(
             study,
@@ -144,7 +148,7 @@ class SweepSearch:
         """
         if self.health.failure:
             return None  # asking again would be to wait again
-        with self.health.capture_storage_errors(), self._study.transaction():
+        with self.health.capture_errors(), self._study.transaction():
             return self._suggest()
         return None
 
@@ -169,16 +173,22 @@ class SweepSearch:
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
-        successor = self._population and self._population.sampler(trial_number, self._queue.asked_for)
+        with self._naming_scheduler():
+            successor = self._population and self._population.sampler(trial_number, self._queue.asked_for)
         if successor:
             self._study.sampler = successor
         else:
-            made = self._sweep.sampler.build(seed=self._sweep.seed, trial_number=trial_number)
+            config = self._sweep.sampler
+            made = build_sampler(config, seed=self._sweep.seed, trial_number=trial_number)
             keep_search_space(made, of=self._sampler)
             self._sampler = made
-            sampler = InformedSampler(made, self._past, self._study) if self._past else made
+            named = NamedSampler(made, config.name)
+            sampler = InformedSampler(named, self._past, self._study) if self._past else named
             distinct = DistinctSampler(sampler, self._tried, warn=self._warn_of_repeat)
             self._study.sampler = distinct if self._tried.applies else sampler
+
+    def _naming_scheduler(self) -> AbstractContextManager[None]:
+        return naming(f"scheduler {self._sweep.scheduler.name}")
 
     def _warn_of_repeat(self, line: str) -> None:
         if not self._said_repeat:
@@ -239,7 +249,8 @@ class SweepSearch:
     def _chosen_settings(self, trial: optuna.Trial) -> AnyTrialConfig:
         config = self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))
         if self._population:
-            return self._population.config(trial.number, config, self._queue.asked_for)
+            with self._naming_scheduler():
+                return self._population.config(trial.number, config, self._queue.asked_for)
         return config
 
     def _chosen_case(self, trial: optuna.Trial) -> AnyTrialConfig:

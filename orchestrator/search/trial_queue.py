@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from orchestrator.config import Assignment, SweepConfig
+from orchestrator.errors import naming
 from orchestrator.schedulers.base import PopulationRule
 from orchestrator.search.distinct import TriedSettings
 from orchestrator.search.study import SweepStudy, assignment_of, running_trials
@@ -97,9 +98,9 @@ class TrialQueue:
             return self._unfinished.pop(0).number
         if self._assignments and self._next_assignment() is None:
             return None
-        if self._population and not self._population.is_ready(self.started, self.asked_for):
-            return None
-        return self.started
+        with naming(f"scheduler {self._sweep.scheduler.name}"):
+            ready = self._population is None or self._population.is_ready(self.started, self.asked_for)
+        return self.started if ready else None
 
     def put_back(self, number: int) -> None:
         """Have a trial run once more that this session has begun."""

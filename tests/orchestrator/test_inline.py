@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator.config import SweepConfig
-from orchestrator.errors import ConfigError, StorageError
+from orchestrator.errors import ConfigError, PartError, StorageError
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.results import SweepResults, read_reports, read_sweeps, read_trials
 from orchestrator.run.inline import InlineBackend
@@ -28,6 +29,7 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from tests.comparison import differences
 from tests.conftest import tiny_settings
+from trainables.config import plugins
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.training.distiller import ZeroShotDistiller
@@ -373,6 +375,83 @@ def test_a_full_disk_ends_the_session_and_the_next_one_goes_on(
 def test_a_trial_that_needs_more_than_there_is_is_refused(sweep: Make) -> None:
     with pytest.raises(ConfigError, match="a trial asks for 999 CPU cores"):
         run(sweep(resources={"cpu": 999, "gpu": 0}))
+
+
+PARTS = """
+from optuna.samplers import RandomSampler
+
+from orchestrator.samplers.base import SamplerConfig, seed_of_trial
+from orchestrator.schedulers.base import Decision, SchedulerConfig
+
+BROKEN = "nothing"
+
+
+def work(what):
+    if what == BROKEN:
+        raise RuntimeError(f"{what} is broken")
+
+
+class Drawing(RandomSampler):
+    def sample_independent(self, *arguments):
+        work("drawing")
+        return super().sample_independent(*arguments)
+
+
+class Sampler(SamplerConfig):
+    def build(self, *, seed, trial_number):
+        work(f"building for {trial_number}")
+        return Drawing(seed=seed_of_trial(seed, trial_number))
+
+
+class Rule:
+    def on_report(self, trial_id, used, value):
+        work(f"report of {trial_id}")
+        return Decision.CONTINUE
+
+
+class Scheduler(SchedulerConfig):
+    def build(self, *, mode, budget, past_reports=()):
+        work("rule")
+        return Rule()
+
+
+def space(trial):
+    work("suggestion")
+    return {"temperature": trial.suggest_float("temperature", 1, 4)}
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "part"),
+    [
+        ("drawing", "sampler {file}:Sampler"),
+        ("building for 0", "sampler {file}:Sampler"),
+        ("building for 1", "sampler {file}:Sampler"),
+        ("rule", "scheduler {file}:Scheduler"),
+        ("report of t0001", "scheduler {file}:Scheduler"),
+        ("suggestion", "space {file}:space"),
+    ],
+)
+def test_code_of_the_users_that_fails_is_named_and_once_mended_the_sweep_goes_on(
+    broken: str, part: str, sweep: Make, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+
+    def search() -> SweepConfig:
+        plugins._run_once.cache_clear()  # as in another process
+        kinds = {"sampler": {"name": f"{file}:Sampler"}, "scheduler": {"name": f"{file}:Scheduler"}}
+        return sweep(space=f"{file}:space", checkpoint_seconds=0, **kinds)
+
+    file.write_text(PARTS)
+    run(search(), "undisturbed")
+    file.write_text(PARTS.replace('"nothing"', f'"{broken}"'))
+    with pytest.raises(
+        PartError, match=re.escape(f"{part.format(file=file)} fails: RuntimeError: {broken} is broken.")
+    ):
+        run(search())
+    file.write_text(PARTS)
+    assert run(search())[0].finished
+    assert beside_costs(differences(trials(str(tmp_path)), trials(str(tmp_path), "undisturbed"))) == []
 
 
 NO_RAY = """

@@ -110,7 +110,7 @@ def load_from_file(what: str, name: str) -> Any:
     file, _, defined = name.rpartition(":")
     try:
         return _run_once(Path(file).resolve())[defined]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{what} {name!r}: {file} fails: {type(error).__name__}: {error}") from error
 
 

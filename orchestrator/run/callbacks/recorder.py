@@ -95,7 +95,7 @@ class SweepRecorder(TrialCallback):
         self._last[key] = report
         costs = self._expenses.reported(key, hold, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
-        with self._search.health.capture_storage_errors():
+        with self._search.health.capture_errors():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})
             if value is not None:
                 self._search.report(key, self._sweep.budget_used(config, report), value)
@@ -200,7 +200,7 @@ class SweepRecorder(TrialCallback):
             **report,
             **self._expenses.ended(key),
         }
-        with self._search.health.capture_storage_errors():
+        with self._search.health.capture_errors():
             self._writer.write_trial(row)
             self._search.tell(key, state, report, share=self._sweep.share_used(config, report) if report else 0)
             self._progress.ended(key, state, error)
