@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.kinds import STORED
 from trainables.config import Config
 from trainables.storage.addresses import Address, AddressError, parse_address
 
@@ -95,12 +96,14 @@ class StorageConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_address(cls, values: Any) -> Any:
+    def _read_address(cls, values: Any, info: ValidationInfo) -> Any:
         values = {"uri": values} if isinstance(values, str) else values
         if not isinstance(values, dict):
             return values
         uri, endpoint = values.get("uri"), values.get("endpoint")
         if isinstance(uri, str):
+            if not uri.strip() and info.context != STORED:
+                raise PydanticCustomError("secret", "the address is empty; name a folder, or . for this one")
             check_address(uri)
         if isinstance(endpoint, str):
             _check_endpoint(endpoint)

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.cli.options import storage_config
 from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.config.loading import load_sweep
@@ -50,6 +51,17 @@ def test_a_place_that_cannot_be_used_is_known_at_once(tmp_path: Path) -> None:
 def test_looking_creates_nothing(tmp_path: Path) -> None:
     find_storage(str(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_empty_address_is_refused_where_it_is_given() -> None:
+    """It comes from a variable of a shell that is not set, and would fill the folder in which the command starts."""
+    with pytest.raises(ConfigError, match="storage: the address is empty; name a folder, or . for this one"):
+        load_sweep("quickstart", flags={"storage": ""})
+    with pytest.raises(ConfigError, match="--storage: the address is empty"):
+        storage_config(" ")
+    sweep = load_sweep("quickstart")
+    begun = sweep.model_copy(update={"storage": StorageConfig.model_construct(uri="")})
+    assert SweepConfig.stored(begun.model_dump_json()).storage.uri == ""
 
 
 def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
