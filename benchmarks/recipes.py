@@ -102,7 +102,7 @@ RECIPES = {
     ),
     "sampler": Recipe(
         registry="orchestrator/samplers/registry.py",
-        changes={"sampler": {"name": "brute_force"}},
+        changes={"sampler": {"name": "halton"}},
         shows="2 of 2 trials ended: 2 completed",
     ),
     "scheduler": Recipe(
