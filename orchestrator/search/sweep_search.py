@@ -134,11 +134,6 @@ class SweepSearch:
         """Names of the trials that were suggested and have not ended. Each may come back: see ``run_again``."""
         return self._trials.keys()
 
-    @property
-    def trials_started(self) -> int:
-        """Trials asked for so far, in all sessions."""
-        return self._queue.started
-
     def suggest(self) -> SweepTrial | None:
         """Return the trial to be run next, or None if none can begin now.
 
