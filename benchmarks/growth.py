@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth --trials 3000
 
-The trials of both sides cost nothing: they give their reports and end. Ours go through the searcher and its journal, the
+The trials of both sides cost nothing: they give their reports and end. Ours go through the search and its journal, the
 recorder and the results on a local disk, as in every sweep; the bare side has Tune's searcher in memory and keeps what Tune
 does by default, its own state every ten seconds. Neither stops a trial early, so both make all reports. Both sample with TPE
 from the same space, and run one after the other on one Ray.

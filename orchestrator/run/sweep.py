@@ -107,7 +107,7 @@ def run_sweep(
         StorageError, DataUnavailableError, TeacherError: what they say.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    surveyed = resolve_domains(sweep)
+    resolved = resolve_domains(sweep)
     sweep_store = SweepStore(open_storage(sweep.storage), sweep_id or sweep.default_sweep_id)
     console = console or Console()
     say = Output(console).say
@@ -118,7 +118,7 @@ def run_sweep(
                 return _run_session(
                     sweep,
                     sweep_store,
-                    surveyed,
+                    resolved,
                     notifier,
                     backend=backend or BackendChoice(),
                     console=console,
@@ -134,7 +134,7 @@ def run_sweep(
 def _run_session(
     sweep: SweepConfig,
     sweep_store: SweepStore,
-    surveyed: tuple[SearchSpace, dict[str, BaseDistribution]],
+    resolved: tuple[SearchSpace, dict[str, BaseDistribution]],
     notifier: Notifier,
     *,
     backend: BackendChoice,
@@ -147,7 +147,7 @@ def _run_session(
     Raises:
         StorageOutageError: storage was away for too long; and whatever ``run_sweep`` raises.
     """
-    space, domains = surveyed
+    space, domains = resolved
     say = Output(console).say
     with warnings_shown(console):
         sweep = check_before_start(sweep, sweep_store, domains)

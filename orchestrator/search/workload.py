@@ -19,7 +19,8 @@ class Workload:
     """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
 
     sweep: SweepConfig
-    """What is run; the driver puts in its place what a first session settles, without which no settings are the trials'."""
+    """What is run. ``Session`` replaces it once calibration has settled budget and resources, since the settings of trials
+    depend on them."""
 
     study: optuna.Study
     completed_elsewhere: Mapping[Assignment, str]
