@@ -73,7 +73,7 @@ def _sources(plan: Plan) -> list[str]:
             f"Measured by {count} trial{'' if count == 1 else 's'} of earlier sweeps on {', '.join(machines)}"
             f"{_which(plan, 'earlier')}."
         )
-        if plan.market.own:
+        if plan.pricing.own:
             lines.append("For machines of one's own, trials on every machine count that is known by its host's name.")
     if any(cost.source == "measured" for cost in plan.costs):
         what = "a GPU" if plan.sweep.gpus_per_trial else _threads(plan)
@@ -95,31 +95,31 @@ def _sources(plan: Plan) -> list[str]:
 
 
 def _machines(plan: Plan) -> list[str]:
-    market, size = plan.market, {"cpus": plan.sweep.resources.cpu, "gpus": plan.sweep.gpus_per_trial}
+    pricing, size = plan.pricing, {"cpus": plan.sweep.resources.cpu, "gpus": plan.sweep.gpus_per_trial}
     lines = []
-    slow = market.without_rate(**size)
+    slow = pricing.without_rate(**size)
     if slow and any(cost.source == "counted" for cost in plan.costs):
         lines.append(
             f"How fast the GPUs of {', '.join(slow)} are is not known, so they are taken for any that is: name their tflops "
             "and gb_per_second under machines: in a file for --prices."
         )
-    priced = [machine for machine in market.fitting(**size) if market.prices.hour(machine) is not None]
+    priced = [machine for machine in pricing.fitting(**size) if pricing.prices.hour(machine) is not None]
     if priced and any(cost.usd and not (cost.earlier and cost.earlier.usd) for cost in plan.costs):
-        if market.named:
+        if pricing.named:
             lines.append(f"Prices are of the cluster's {', '.join(sorted(map(str, priced)))}.")
         else:
             names = ", ".join(sorted({machine.name for machine in priced}))
             lines.append(f"No cluster is named (--cluster FILE): prices are of every machine that has one, {names}.")
-    if market.unsized:
+    if pricing.unsized:
         cores = "" if plan.sweep.gpus_per_trial else " Hours are of CPU cores; --gpus 1 is for machines with GPUs."
         lines.append(
-            f"Neither size nor price is known of {', '.join(market.unsized)}: name them under machines: in a file for "
+            f"Neither size nor price is known of {', '.join(pricing.unsized)}: name them under machines: in a file for "
             f"--prices, with cpus, gpus and on_demand.{cores}"
         )
-    unpriced = market.without_price(**size)
+    unpriced = pricing.without_price(**size)
     if unpriced:
         lines.append(f"No price is known of {', '.join(unpriced)}: name it under machines: in a file for --prices.")
-    if not market.fitting(**size):
+    if not pricing.fitting(**size):
         lines.append("No machine with a price holds such a trial.")
     return lines
 

@@ -21,7 +21,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.costs.early_stopping import WHOLE, UsedShare, used_share
 from orchestrator.costs.history import Earlier, Place, earlier_trials
 from orchestrator.costs.ledger import NOTHING, Spent
-from orchestrator.costs.pricing import NO_MARKET, Market, Span
+from orchestrator.costs.pricing import NO_PRICES, Pricing, Span
 from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults
 from orchestrator.search.space import proposed_configs, resolve_domains
@@ -91,7 +91,7 @@ class Plan:
     costs: Sequence[Cost]
     """Of what is left of it."""
 
-    market: Market
+    pricing: Pricing
     domains: Mapping[str, BaseDistribution] = field(default_factory=dict)
     """What a search varies."""
 
@@ -164,7 +164,7 @@ def make_plan(
     sweep: SweepConfig,
     *,
     past: SweepStore | None = None,
-    market: Market = NO_MARKET,
+    pricing: Pricing = NO_PRICES,
     measure: Say | None = None,
 ) -> Plan:
     """Find out what each kind of trial of a sweep takes, and each teacher that it would train.
@@ -174,19 +174,19 @@ def make_plan(
     Args:
         sweep: What would be run.
         past: This sweep, if it has begun, on the storage where earlier sweeps and teachers are; none: there is no storage.
-        market: What it would run on.
+        pricing: The machines on which it would run, with their prices.
         measure: Is told what is being timed; none: nothing is timed, but counted.
 
     Raises:
         ConfigError: a trial fits no machine of the cluster, or cannot be timed here.
     """
-    asked, sweep = sweep, _settled(sweep, market, measure)
+    asked, sweep = sweep, _settled(sweep, pricing, measure)
     # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
-    without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and market.has_gpus
-    of_times = NO_MARKET if without_gpu else market
+    without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and pricing.has_gpus
+    of_times = NO_PRICES if without_gpu else pricing
     workload, domains = _workload(sweep, past)
     kinds = _kinds(sweep, past.storage if past else None, workload)
-    place = _place(sweep, market, open_share=asked.resources.gpu == "auto")
+    place = _place(sweep, pricing, open_share=asked.resources.gpu == "auto")
     known = {kind.name: earlier_trials(past.storage, kind.config, place) if past else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
     costs = []
@@ -194,15 +194,15 @@ def make_plan(
         if measure and kind.name in to_measure:
             measure(f"timing {kind.name} ({to_measure.index(kind.name) + 1} of {len(to_measure)}) ...")
         if earlier := known[kind.name]:
-            costs.append(_of_earlier(kind, sweep, market, earlier))
+            costs.append(_of_earlier(kind, sweep, pricing, earlier))
         elif measure:
             costs.append(_timed(kind, sweep, of_times))
         else:
-            costs.append(_counted(kind, sweep, market))
+            costs.append(_counted(kind, sweep, pricing))
     return Plan(
         sweep=sweep,
         costs=costs,
-        market=market,
+        pricing=pricing,
         domains=domains,
         ended=workload.ended,
         spent=_spent(past) if past and workload.ended else NOTHING,
@@ -228,18 +228,18 @@ def _spent(past: SweepStore) -> Spent:
     return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
 
 
-def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepConfig:
+def _settled(sweep: SweepConfig, pricing: Pricing, measure: Say | None) -> SweepConfig:
     """A sweep with what its session would settle: whether its trials have GPUs, what a budget in seconds is."""
     here = torch.cuda.device_count() if measure else 0
     if measure and sweep.resources.gpu != "auto" and sweep.resources.gpu > 0 and not here:
         raise ConfigError(
             "--measure: these trials take a GPU, and this machine has none: leave --measure out, or run it where one is"
         )
-    sweep = sweep.on_cluster(gpus=here if measure else float(market.has_gpus))
+    sweep = sweep.on_cluster(gpus=here if measure else float(pricing.has_gpus))
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
-    if market.capacity is not None:
+    if pricing.capacity is not None:
         try:
-            market.capacity.trials(cpus=cpus, gpus=gpus)
+            pricing.capacity.trials(cpus=cpus, gpus=gpus)
         except ValueError as error:
             raise ConfigError(str(error)) from error
     if sweep.equal_budget is None or sweep.equal_budget.is_known:
@@ -249,7 +249,7 @@ def _settled(sweep: SweepConfig, market: Market, measure: Say | None) -> SweepCo
         measure("timing how many operations a trial has in its seconds ...")
         return sweep.with_speed(flops_per_second(config, cpus=cpus, gpus=gpus))
     work = step_work(config)
-    span = market.seconds(work, cpus=cpus, gpus=gpus)
+    span = pricing.seconds(work, cpus=cpus, gpus=gpus)
     if span is None:
         raise ConfigError(
             f"a trial asks for {cpus:g} CPU cores and {gpus:g} GPUs, and no machine with a price has as many: name one in a "
@@ -284,45 +284,45 @@ def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[Su
     return [recipe for recipe in recipes if registry is None or not registry.holds(recipe)]
 
 
-def _place(sweep: SweepConfig, market: Market, *, open_share: bool) -> Place:
+def _place(sweep: SweepConfig, pricing: Pricing, *, open_share: bool) -> Place:
     """Where its trials would run: on the cluster, or where none is named, here too."""
     cpus, on_gpu = sweep.resources.cpu, sweep.gpus_per_trial > 0
     there = not on_gpu or torch.cuda.is_available()
-    here = None if market.named or not there else device_name(torch.device("cuda" if on_gpu else "cpu"))
-    names = {machine.name for machine in market.fitting(cpus=cpus, gpus=sweep.gpus_per_trial)}
+    here = None if pricing.named or not there else device_name(torch.device("cuda" if on_gpu else "cpu"))
+    names = {machine.name for machine in pricing.fitting(cpus=cpus, gpus=sweep.gpus_per_trial)}
     return Place(
         on_gpu=on_gpu,
         threads=max(1, int(cpus)),
         gpus=None if open_share else sweep.gpus_per_trial,
-        own_machines=market.own,
+        own_machines=pricing.own,
         node_types=names,
         device_name=here,
     )
 
 
-def _of_earlier(kind: Kind, sweep: SweepConfig, market: Market, earlier: Earlier) -> Cost:
+def _of_earlier(kind: Kind, sweep: SweepConfig, pricing: Pricing, earlier: Earlier) -> Cost:
     gpus = sweep.gpus_per_trial
     # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
     held = (earlier.gpu_hours[0] * 3600 / gpus, earlier.gpu_hours[1] * 3600 / gpus) if gpus else earlier.seconds
-    usd = earlier.usd or market.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
+    usd = earlier.usd or pricing.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
     return Cost(
         kind=kind, seconds=earlier.seconds, gpu_hours=earlier.gpu_hours, usd=usd, source="earlier", earlier=earlier
     )
 
 
-def _timed(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+def _timed(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> Cost:
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
     alone = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
     # With a part of a GPU as fast as here, where its neighbours leave it idle enough, or with that part of its speed.
     seconds = alone, alone / min(1.0, gpus or 1.0)
-    usd = market.usd_of_time(seconds, cpus=cpus, gpus=gpus)
+    usd = pricing.usd_of_time(seconds, cpus=cpus, gpus=gpus)
     return Cost(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")
 
 
-def _counted(kind: Kind, sweep: SweepConfig, market: Market) -> Cost:
+def _counted(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> Cost:
     cpus, gpus, work = sweep.resources.cpu, sweep.gpus_per_trial, trial_work(kind.config)
-    seconds = market.seconds(work, cpus=cpus, gpus=gpus)
+    seconds = pricing.seconds(work, cpus=cpus, gpus=gpus)
     gpu_hours = times(seconds, gpus / 3600) if gpus else (0.0, 0.0)
     return Cost(
-        kind=kind, seconds=seconds, gpu_hours=gpu_hours, usd=market.usd(work, cpus=cpus, gpus=gpus), source="counted"
+        kind=kind, seconds=seconds, gpu_hours=gpu_hours, usd=pricing.usd(work, cpus=cpus, gpus=gpus), source="counted"
     )

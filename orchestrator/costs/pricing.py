@@ -1,4 +1,4 @@
-"""The machines on which a sweep might run: what they cost, and how fast they are, about."""
+"""Prices and rough speeds of the machines on which a sweep may run."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SPREAD = 3**0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Market:
-    """The machines on which a sweep might run."""
+class Pricing:
+    """Holds the machines on which a sweep may run, with what they cost and how fast they are."""
 
     machines: Sequence[Machine]
     prices: PriceList
@@ -118,7 +118,7 @@ class Market:
         return _widest([_about(rate, work, part) for rate in rates for part in (1.0, min(1.0, gpus))])
 
 
-NO_MARKET = Market(machines=(), prices=PriceList(prices={}))
+NO_PRICES = Pricing(machines=(), prices=PriceList(prices={}))
 
 
 def _widest(spans: Sequence[Span | None]) -> Span | None:
@@ -145,8 +145,8 @@ def prices_of(sweep: SweepConfig) -> PriceList:
         raise ConfigError(f"prices: {error}") from error
 
 
-def find_market(sweep: SweepConfig, description: Path | None) -> Market:
-    """The machines of a cluster's description; without one those of the cluster whose head this is, else all with a price.
+def find_pricing(sweep: SweepConfig, description: Path | None) -> Pricing:
+    """Find the machines of a cluster's description; without one, of the cluster whose head this is, else all with a price.
 
     Raises:
         ConfigError: one of the files cannot be read, or describes no cluster.
@@ -155,10 +155,10 @@ def find_market(sweep: SweepConfig, description: Path | None) -> Market:
     cluster = read_cluster(description)
     described = described_machines(cluster, prices)
     if not described:
-        return Market(machines=prices.machines(), prices=prices, named=False)
+        return Pricing(machines=prices.machines(), prices=prices, named=False)
     types: Mapping[str, Any] = cluster.get("available_node_types", {})
     without_size = {machine.name for group, machine in described.items() if "resources" not in types.get(group, {})}
-    return Market(
+    return Pricing(
         machines=list(dict.fromkeys(described.values())),
         prices=prices,
         own=provider_of(cluster).own_machines,

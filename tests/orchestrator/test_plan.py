@@ -17,7 +17,7 @@ from orchestrator.commands.plan_page import plan_sentences
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.costs.estimate import Plan, make_plan
-from orchestrator.costs.pricing import CORE, Market, Span, find_market
+from orchestrator.costs.pricing import CORE, Pricing, Span, find_pricing
 from orchestrator.errors import ConfigError
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.search.study import ASSIGNMENT_ATTRIBUTE, open_study
@@ -146,14 +146,14 @@ def test_what_was_spent_counts_against_the_limit(store: ObjectStore) -> None:
     study = open_study(SweepStore(store, "earlier"), modes=["max"])
     for _ in rows:
         study.add_trial(create_trial(state=TrialState.PRUNED))
-    market = Market(machines=(GPU,), prices=PRICES)
-    plan = make_plan(sweep, past=SweepStore(store, "earlier"), market=market)
+    pricing = Pricing(machines=(GPU,), prices=PRICES)
+    plan = make_plan(sweep, past=SweepStore(store, "earlier"), pricing=pricing)
     assert plan.spent.gpu_hours == pytest.approx(10)
     least = 10 + (plan.gpu_hours or (0, 0))[0]
     sweep = load_sweep("quickstart", flags={"budget": {"gpu_hours": 0.99 * least}}).with_resources(gpu=1)
-    found = text(make_plan(sweep, past=SweepStore(store, "earlier"), market=market))
+    found = text(make_plan(sweep, past=SweepStore(store, "earlier"), pricing=pricing))
     assert "GPU hours, of which 10 are spent, ends it before that." in found
-    assert "before that" not in text(make_plan(sweep, past=SweepStore(store, "another"), market=market))
+    assert "before that" not in text(make_plan(sweep, past=SweepStore(store, "another"), pricing=pricing))
 
 
 def test_a_teacher_that_is_there_is_not_trained_again(store: ObjectStore) -> None:
@@ -171,7 +171,7 @@ def test_a_teacher_that_is_there_is_not_trained_again(store: ObjectStore) -> Non
 
 def test_money_lies_between_the_cheapest_machine_that_holds_a_trial_and_the_dearest() -> None:
     spot, small = (Machine(name=name, spot=True, cpus=cpus, gpus=0) for name, cpus in (("box", 2), ("large", 0)))
-    plan = make_plan(tiny(), market=Market(machines=(BOX, spot, small), prices=PRICES))
+    plan = make_plan(tiny(), pricing=Pricing(machines=(BOX, spot, small), prices=PRICES))
     trial = plan.costs[-1]
     assert trial.seconds
     assert plan.hours
@@ -184,7 +184,7 @@ def test_money_lies_between_the_cheapest_machine_that_holds_a_trial_and_the_dear
 
 
 def test_gpus_that_are_not_here_are_foretold_to_a_factor_of_three() -> None:
-    plan = make_plan(load_sweep("paper-table-1"), market=Market(machines=(GPU,), prices=PRICES))
+    plan = make_plan(load_sweep("paper-table-1"), pricing=Pricing(machines=(GPU,), prices=PRICES))
     assert plan.gpu_hours
     assert plan.usd
     assert plan.gpu_hours[1] == pytest.approx(3 * plan.gpu_hours[0])
@@ -194,10 +194,10 @@ def test_gpus_that_are_not_here_are_foretold_to_a_factor_of_three() -> None:
 
 
 def test_half_a_gpu_takes_up_to_twice_as_long_and_two_are_one_that_waits() -> None:
-    market = Market(machines=(Machine(name="gpu", spot=False, cpus=4, gpus=2),), prices=PRICES)
+    pricing = Pricing(machines=(Machine(name="gpu", spot=False, cpus=4, gpus=2),), prices=PRICES)
     hours: list[Span] = []
     for gpus in (0.5, 1, 2):
-        plan = make_plan(load_sweep("cifar10-published").with_resources(gpu=gpus), market=market)
+        plan = make_plan(load_sweep("cifar10-published").with_resources(gpu=gpus), pricing=pricing)
         assert plan.hours
         assert plan.gpu_hours == pytest.approx((gpus * plan.hours[0], gpus * plan.hours[1]))
         assert ("With 0.5 of a GPU a trial takes as long as with a whole one" in text(plan)) == (gpus < 1)
@@ -212,14 +212,14 @@ def test_what_is_timed_on_a_whole_gpu_is_a_span_for_a_part_of_one(monkeypatch: p
     monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", lambda *_, **__: 3600.0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    market = Market(machines=(GPU,), prices=PRICES)
+    pricing = Pricing(machines=(GPU,), prices=PRICES)
     for gpus, hours in ((0.25, (1, 4)), (1, (1, 1)), (2, (1, 1))):
-        trial = make_plan(tiny().with_resources(gpu=gpus), market=market, measure=print).costs[-1]
+        trial = make_plan(tiny().with_resources(gpu=gpus), pricing=pricing, measure=print).costs[-1]
         assert trial.hours == pytest.approx(hours)
         assert trial.gpu_hours == pytest.approx((gpus * hours[0], gpus * hours[1]))
         if gpus <= 1:
             assert trial.usd == pytest.approx(trial.gpu_hours), "a dollar an hour"
-    quarter = make_plan(tiny().with_resources(gpu=0.25), market=market, measure=print)
+    quarter = make_plan(tiny().with_resources(gpu=0.25), pricing=pricing, measure=print)
     assert "or up to 4 times as long: hours are from one to the other." in text(quarter)
 
 
@@ -238,15 +238,15 @@ def test_what_was_measured_on_a_cpu_lies_in_what_is_foretold(
     for measured in seconds:
         assert f"| {measured:.2f} |" in (ROOT / "docs" / "performance.md").read_text()
     work = step_work(ZeroShotConfig(teacher=pair[0], student=pair[1]))
-    foretold = Market(machines=(), prices=PRICES).seconds(work, cpus=cpus, gpus=0)
+    foretold = Pricing(machines=(), prices=PRICES).seconds(work, cpus=cpus, gpus=0)
     assert foretold
     assert foretold[0] < seconds[0] < seconds[1] < foretold[1]
 
 
 def test_a_gpu_whose_speed_nobody_says_is_taken_for_any() -> None:
     unknown = Machine(name="pods", spot=True, cpus=4, gpus=1)
-    plan = make_plan(load_sweep("cifar10-published"), market=Market(machines=(unknown,), prices=PRICES))
-    known = make_plan(load_sweep("cifar10-published"), market=Market(machines=(GPU,), prices=PRICES))
+    plan = make_plan(load_sweep("cifar10-published"), pricing=Pricing(machines=(unknown,), prices=PRICES))
+    known = make_plan(load_sweep("cifar10-published"), pricing=Pricing(machines=(GPU,), prices=PRICES))
     assert (plan.gpu_hours, plan.usd) == (known.gpu_hours, None)
     assert "How fast the GPUs of pods are is not known" in text(plan)
     assert "No price is known of pods (spot): name it under machines:" in text(plan)
@@ -255,14 +255,14 @@ def test_a_gpu_whose_speed_nobody_says_is_taken_for_any() -> None:
 def test_machines_of_ones_own_have_no_price_unless_they_are_given_one(tmp_path: Path) -> None:
     sweep = load_sweep("step-ratio-temperature")
     own = ROOT / "cluster" / "local.yaml"
-    plan = make_plan(sweep, market=find_market(sweep, own))
+    plan = make_plan(sweep, pricing=find_pricing(sweep, own))
     assert plan.usd is None
     assert "Neither size nor price is known of 192.0.2.10, 192.0.2.11, 192.0.2.12: name them" in text(plan)
     mine = tmp_path / "mine.yaml"
     machine = "{cpus: 8, gpus: 1, on_demand: 0.25, tflops: 20, gb_per_second: 200}"
     mine.write_text(f"machines: {{{', '.join(f'192.0.2.{number}: {machine}' for number in (10, 11, 12))}}}")
     sweep = load_sweep("step-ratio-temperature", flags={"prices": str(mine)})
-    plan = make_plan(sweep, market=find_market(sweep, own))
+    plan = make_plan(sweep, pricing=find_pricing(sweep, own))
     assert plan.gpu_hours
     assert plan.usd == pytest.approx((0.25 * plan.gpu_hours[0], 0.25 * plan.gpu_hours[1]))
     assert "known" not in text(plan)
@@ -271,7 +271,7 @@ def test_machines_of_ones_own_have_no_price_unless_they_are_given_one(tmp_path: 
 def test_what_fits_no_machine_of_the_cluster_is_refused_as_the_sweep_would() -> None:
     sweep = load_sweep("step-ratio-temperature").with_resources(gpu=2)
     with pytest.raises(ConfigError, match="a trial asks for 2 GPU and no machine of the cluster has more than 1"):
-        make_plan(sweep, market=find_market(sweep, ROOT / "cluster.yaml"))
+        make_plan(sweep, pricing=find_pricing(sweep, ROOT / "cluster.yaml"))
 
 
 def test_transition_curves_are_counted() -> None:
@@ -280,10 +280,10 @@ def test_transition_curves_are_counted() -> None:
 
 
 def test_early_stopping_is_counted_in_and_said() -> None:
-    market = Market(machines=(GPU,), prices=PRICES)
+    pricing = Pricing(machines=(GPU,), prices=PRICES)
     sweep = load_sweep("step-ratio-temperature")
-    stopping = make_plan(sweep, market=market)
-    none = make_plan(sweep.model_copy(update={"scheduler": tiny().scheduler}), market=market)
+    stopping = make_plan(sweep, pricing=pricing)
+    none = make_plan(sweep.model_copy(update={"scheduler": tiny().scheduler}), pricing=pricing)
     assert none.usd
     assert stopping.usd
     share = stopping.costs[-1].kind.share
@@ -299,9 +299,9 @@ def test_a_population_uses_each_budget_once() -> None:
     sweep = load_sweep("step-ratio-temperature")
     changes = {"scheduler": {"name": "pbt", "population": 8, "generations": 10}, "num_trials": 80}
     pbt = SweepConfig.model_validate({**sweep.model_dump(), **changes})
-    market = Market(machines=(GPU,), prices=PRICES)
-    whole = make_plan(sweep.model_copy(update={"num_trials": 8, "scheduler": tiny().scheduler}), market=market)
-    assert make_plan(pbt, market=market).hours == pytest.approx(whole.hours, rel=1e-3)
+    pricing = Pricing(machines=(GPU,), prices=PRICES)
+    whole = make_plan(sweep.model_copy(update={"num_trials": 8, "scheduler": tiny().scheduler}), pricing=pricing)
+    assert make_plan(pbt, pricing=pricing).hours == pytest.approx(whole.hours, rel=1e-3)
 
 
 def test_a_budget_in_seconds_is_counted_too() -> None:
@@ -313,10 +313,10 @@ def test_a_budget_in_seconds_is_counted_too() -> None:
 
 
 def test_a_limit_that_ends_the_sweep_is_said() -> None:
-    market = Market(machines=(GPU,), prices=PRICES)
+    pricing = Pricing(machines=(GPU,), prices=PRICES)
     for hours, said in ((1, "ends it before that"), (100, "may end it before that"), (1e6, "")):
         sweep = load_sweep("paper-table-1", flags={"budget": {"gpu_hours": hours}})
-        found = text(make_plan(sweep, market=market))
+        found = text(make_plan(sweep, pricing=pricing))
         assert (f"Its budget of {hours:g} GPU hours {said}" in found) == bool(said)
 
 
@@ -332,7 +332,7 @@ def test_earlier_trials_of_the_same_kind_tell_better(store: ObjectStore) -> None
         update={"num_trials": 10, "teachers": {"lenet": "lenet.pt"}, "scheduler": tiny().scheduler}
     ).with_resources(gpu=1)
     plan = make_plan(
-        planned, past=SweepStore(store, planned.default_sweep_id), market=Market(machines=(GPU,), prices=PRICES)
+        planned, past=SweepStore(store, planned.default_sweep_id), pricing=Pricing(machines=(GPU,), prices=PRICES)
     )
     assert plan.gpu_hours == pytest.approx((10, 10))
     assert plan_sentences(plan) == [
@@ -340,13 +340,13 @@ def test_earlier_trials_of_the_same_kind_tell_better(store: ObjectStore) -> None
         "Measured by 3 trials of earlier sweeps on gpu.",
     ]
     elsewhere = make_plan(
-        planned, past=SweepStore(store, planned.default_sweep_id), market=find_market(planned, ROOT / "cluster.yaml")
+        planned, past=SweepStore(store, planned.default_sweep_id), pricing=find_pricing(planned, ROOT / "cluster.yaml")
     )
     assert elsewhere.costs[-1].source == "counted", "other machines take another time"
     half = make_plan(
         planned.with_resources(gpu=0.5),
         past=SweepStore(store, planned.with_resources(gpu=0.5).default_sweep_id),
-        market=Market(machines=(GPU,), prices=PRICES),
+        pricing=Pricing(machines=(GPU,), prices=PRICES),
     )
     assert half.costs[-1].source == "counted", "so do parts of a GPU"
 
@@ -363,7 +363,7 @@ def test_trials_that_found_a_share_cost_what_they_held(store: ObjectStore) -> No
         update={"num_trials": 10, "teachers": {"lenet": "lenet.pt"}, "scheduler": tiny().scheduler}
     ).with_resources(gpu="auto")
     plan = make_plan(
-        planned, past=SweepStore(store, planned.default_sweep_id), market=Market(machines=(GPU,), prices=PRICES)
+        planned, past=SweepStore(store, planned.default_sweep_id), pricing=Pricing(machines=(GPU,), prices=PRICES)
     )
     assert plan.costs[-1].source == "earlier"
     assert plan.hours == pytest.approx((10, 10))
@@ -381,20 +381,20 @@ def test_trials_on_machines_of_ones_own_tell_of_them(store: ObjectStore) -> None
     plan = make_plan(
         planned,
         past=SweepStore(store, planned.default_sweep_id),
-        market=find_market(planned, ROOT / "cluster" / "local.yaml"),
+        pricing=find_pricing(planned, ROOT / "cluster" / "local.yaml"),
     )
     assert plan.costs[-1].seconds == pytest.approx((3600, 3600))
     assert "Measured by 1 trial of earlier sweeps on lab7." in text(plan)
     assert "For machines of one's own, trials on every machine count that is known by its host's name." in text(plan)
     elsewhere = make_plan(
-        planned, past=SweepStore(store, planned.default_sweep_id), market=find_market(planned, ROOT / "cluster.yaml")
+        planned, past=SweepStore(store, planned.default_sweep_id), pricing=find_pricing(planned, ROOT / "cluster.yaml")
     )
     assert elsewhere.costs[-1].source == "counted"
 
 
 def test_the_market_is_the_cluster_that_is_named(tmp_path: Path) -> None:
     sweep = load_sweep("quickstart")
-    ours = find_market(sweep, ROOT / "cluster.yaml")
+    ours = find_pricing(sweep, ROOT / "cluster.yaml")
     assert {str(machine) for machine in ours.machines} == {
         "m6i.xlarge (on demand)",
         "g6.xlarge (spot)",
@@ -404,9 +404,9 @@ def test_the_market_is_the_cluster_that_is_named(tmp_path: Path) -> None:
     assert ours.usd_of_time((3600, 3600), cpus=1, gpus=0.5) == pytest.approx((0.21, 0.4024))
     assert ours.usd_of_time((3600, 3600), cpus=1, gpus=2) is None
     with pytest.raises(ConfigError, match="there is no such file"):
-        find_market(sweep, tmp_path / "cluster.yaml")
+        find_pricing(sweep, tmp_path / "cluster.yaml")
     with pytest.raises(ConfigError, match="prices: .*cannot be read"):
-        find_market(load_sweep("quickstart", flags={"prices": str(tmp_path / "prices.yaml")}), None)
+        find_pricing(load_sweep("quickstart", flags={"prices": str(tmp_path / "prices.yaml")}), None)
 
 
 def command(*words: str) -> tuple[int, str]:
@@ -451,9 +451,9 @@ def test_measuring_is_asked_for_and_says_what_it_times(file: Path, monkeypatch: 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_hours_of_cores_say_nothing_of_the_money_of_gpus(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orchestrator.costs.estimate, "timed_seconds", lambda *_, **__: 3600.0)
-    market = Market(machines=(GPU, BOX), prices=PRICES)
-    assert make_plan(tiny().with_resources(gpu="auto"), market=market, measure=print).usd is None
-    assert make_plan(tiny(), market=market, measure=print).usd is not None
+    pricing = Pricing(machines=(GPU, BOX), prices=PRICES)
+    assert make_plan(tiny().with_resources(gpu="auto"), pricing=pricing, measure=print).usd is None
+    assert make_plan(tiny(), pricing=pricing, measure=print).usd is not None
     code, output = command("plan", str(file), "--measure", "--gpus", "1")
     assert (code, "these trials take a GPU, and this machine has none" in output) == (2, True)
 

@@ -45,13 +45,13 @@ def plan(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.plan_page import plan_sentences, plan_table
         from orchestrator.costs.estimate import make_plan
-        from orchestrator.costs.pricing import find_market
+        from orchestrator.costs.pricing import find_pricing
         from orchestrator.run.checks import check_countable
 
         config, sweep_store = options.checked(options.load(preset_or_file, cases.flags))
-        market = find_market(config, cluster)
-        found = make_plan(config, past=sweep_store, market=market, measure=out.say if measure else None)
-        check_countable(found.sweep, market.machines if market.named else (), market.prices)
+        pricing = find_pricing(config, cluster)
+        found = make_plan(config, past=sweep_store, pricing=pricing, measure=out.say if measure else None)
+        check_countable(found.sweep, pricing.machines if pricing.named else (), pricing.prices)
         out.table(plan_table(found))
         for line in plan_sentences(found):
             out.say(line)
