@@ -62,8 +62,8 @@ class PublishedValue(Config):
         return self.mean + (self.std or 0.0)
 
 
-class Rerun(Config):
-    """What others got: either the value of each run or their summary."""
+class PublishedRun(Config):
+    """Holds what others got by running the method: either the value of each run or their summary."""
 
     who: str
     """Key in ``published_sources``."""
@@ -141,7 +141,7 @@ class PublishedRow(Config):
     paper: PublishedValue | None = None
     """The authors' number; none: they give none."""
 
-    reruns: tuple[Rerun, ...] = ()
+    reruns: tuple[PublishedRun, ...] = ()
     """Numbers of others, and of the authors outside the paper."""
 
     acceptance: AcceptanceRange | None = None
@@ -173,10 +173,10 @@ class PublishedRow(Config):
         reruns = self._admitted("official") or self._admitted("reimplementation")
         return self.paper or max((rerun.summary for rerun in reruns), key=lambda value: value.n or 0, default=None)
 
-    def _admitted(self, code: Code) -> list[Rerun]:
+    def _admitted(self, code: Code) -> list[PublishedRun]:
         return [rerun for rerun in self.reruns if rerun.code == code and rerun.caveat is None]
 
-    def _stand_ins(self) -> list[Rerun]:
+    def _stand_ins(self) -> list[PublishedRun]:
         paper_has_spread = self.paper is not None and self.paper.std is not None
         if paper_has_spread or self.acceptance or self._admitted("official"):
             return []
@@ -305,8 +305,8 @@ def _setting(record: Mapping[str, str]) -> tuple[str, str, str, float, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransitionCurves:
-    """The two average curves of Figure 4: how far images are pushed towards another class, step by step.
+class PublishedCurves:
+    """Holds the two average curves of Figure 4: how far images are pushed towards another class, step by step.
 
     Each step descends the student's cross-entropy for that class by a gradient of factor 1. The curves average 1,000 test
     images and 9 classes each; index 0 is the untouched image.
@@ -336,7 +336,7 @@ class TransitionCurves:
         return statistics.fmean(abs(student - teacher) for student, teacher in pairs)
 
 
-def published_transition_curves(dataset: str, method: TransitionMethod) -> TransitionCurves:
+def published_transition_curves(dataset: str, method: TransitionMethod) -> PublishedCurves:
     """Average transition curves of the paper, WRN-40-2 to WRN-16-1, read off its figure file.
 
     Raises:
@@ -346,7 +346,7 @@ def published_transition_curves(dataset: str, method: TransitionMethod) -> Trans
     if not records:
         known = dict.fromkeys(f"{r['dataset']} {r['method']}" for r in _records("transition_curves.csv"))
         raise ValueError(f"dataset={dataset}, method={method}: no published curve; allowed: {', '.join(known)}")
-    return TransitionCurves(
+    return PublishedCurves(
         student=_column(records, "student"),
         student_se=_column(records, "student_se"),
         teacher=_column(records, "teacher"),

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.reproduction import (
     PublishedRow,
+    PublishedRun,
     PublishedValue,
-    Rerun,
     learning_curves,
     published_rows,
     published_sources,
@@ -46,7 +46,7 @@ def published(target: str, case: str) -> PublishedRow:
 
 def row(
     paper: PublishedValue | None,
-    *reruns: Rerun,
+    *reruns: PublishedRun,
     acceptance: AcceptanceRange | None = None,
     metric: str = "test_accuracy",
 ) -> PublishedRow:
@@ -58,12 +58,12 @@ def paper(mean: float, std: float | None = None, n: int | None = None) -> Publis
     return PublishedValue(mean=mean, std=std, n=n, source="paper")
 
 
-def official(*values: float, caveat: str | None = None) -> Rerun:
-    return Rerun(who="SG", code="official", values=values, source="official", caveat=caveat)
+def official(*values: float, caveat: str | None = None) -> PublishedRun:
+    return PublishedRun(who="SG", code="official", values=values, source="official", caveat=caveat)
 
 
-def reimplementation(*values: float, caveat: str | None = None) -> Rerun:
-    return Rerun(who="FE", code="reimplementation", values=values, source="own code", caveat=caveat)
+def reimplementation(*values: float, caveat: str | None = None) -> PublishedRun:
+    return PublishedRun(who="FE", code="reimplementation", values=values, source="own code", caveat=caveat)
 
 
 def test_targets_and_cases_are_those_of_the_presets() -> None:
@@ -160,7 +160,7 @@ def test_the_reference_is_the_papers_number_or_the_largest_official_rerun() -> N
 )
 def test_a_rerun_is_either_values_or_their_summary_in_shares(form: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="re-run of SG: allowed are either|less than or equal to 1"):
-        Rerun.model_validate({"who": "SG", "code": "official", "source": "s", **form})
+        PublishedRun.model_validate({"who": "SG", "code": "official", "source": "s", **form})
 
 
 def test_one_run_has_no_spread_and_ranges_are_in_order() -> None:
