@@ -38,7 +38,7 @@ from orchestrator.storage import open_storage
 from trainables.metrics import METRICS
 from trainables.profiling.dummies import dummy_splits, dummy_teacher
 from trainables.trial import TrialInputs
-from trainables.trial_result import HOLD, MACHINE_NOTES, NOTES
+from trainables.trial_result import ALLOCATION, MACHINE_NOTES, NOTES
 
 REPORTS_EACH = 4
 BUDGET = 81
@@ -77,8 +77,15 @@ class Costless(tune.Trainable):
         report = {metric.name: metric.kind(0) for metric in METRICS if metric.is_reported_by(["zero_shot"])}
         report |= {"pseudo_batches": done, "student_updates": done, "validation_accuracy": value, "diverged": False}
         machine = {"hostname": "here", "device": "cpu", "device_name": "", "threads": 1, "compiled": False}
-        hold = {"node_id": ray.get_runtime_context().get_node_id(), "cpus": 1, "gpus": 0, "seconds": self._reports}
-        return {**report, **machine, HOLD: hold, "done": self._reports == REPORTS_EACH, NOTES: [], MACHINE_NOTES: []}
+        allocation = {"node_id": ray.get_runtime_context().get_node_id(), "cpus": 1, "gpus": 0, "seconds": self._reports}
+        return {
+            **report,
+            **machine,
+            ALLOCATION: allocation,
+            "done": self._reports == REPORTS_EACH,
+            NOTES: [],
+            MACHINE_NOTES: [],
+        }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial in the same process."""

@@ -27,8 +27,8 @@ OUT_OF_MEMORY = "out_of_memory"
 DEVICE_NAME = "device_name"
 """Key of a result, and of a trial's checkpoint, under which the GPU or CPU is named that made it."""
 
-HOLD = "hold"
-"""Key of a result under which a trial's process says what it holds, as the fields of ``Hold``."""
+ALLOCATION = "allocation"
+"""Key of a result under which a trial's process says which share of a node it has, as the fields of ``Allocation``."""
 
 GPUS = "gpus"
 """Key of a trial's config under which it has another share of a GPU than the sweep's other trials."""
@@ -64,8 +64,8 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hold:
-    """The share of a node that was set aside for a trial's process, and for how long so far."""
+class Allocation:
+    """Says which share of a node was set aside for a trial's process, and for how many seconds so far."""
 
     node_id: str
     """Ray's id of the node; empty without Ray."""

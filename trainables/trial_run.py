@@ -27,11 +27,11 @@ import torch
 
 from trainables.trial import RunningTrial, TrialInputs, TrialStorage, begin_trial
 from trainables.trial_result import (
+    ALLOCATION,
     DONE,
     FAILURE,
-    HOLD,
     OUT_OF_MEMORY,
-    Hold,
+    Allocation,
     Place,
 )
 
@@ -161,5 +161,5 @@ class TrialRun:
     def _said_by_all(self) -> dict[str, Any]:
         place = self.place
         seconds = place.clock() - self._began_at
-        hold = Hold(node_id=place.node_id, cpus=place.cpus, gpus=place.gpus, seconds=seconds)
-        return {HOLD: asdict(hold), "hostname": platform.node(), "pid": os.getpid()}
+        allocation = Allocation(node_id=place.node_id, cpus=place.cpus, gpus=place.gpus, seconds=seconds)
+        return {ALLOCATION: asdict(allocation), "hostname": platform.node(), "pid": os.getpid()}

@@ -15,7 +15,7 @@ from typing import Any
 from cluster.prices import Machine, PriceList
 from orchestrator.results import Row, TrialRecord
 from orchestrator.results.schema import EXPENSE_COLUMNS
-from trainables.trial_result import Hold
+from trainables.trial_result import Allocation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class _Session:
     """By the driver's clock, as all its times."""
 
     heard: float | None = None
-    hold: Hold | None = None
+    allocation: Allocation | None = None
     """What it said last."""
 
 
@@ -121,17 +121,17 @@ class Expenses:
         """A process has begun to run a trial."""
         self._trial(key).session = _Session(started=self.clock())
 
-    def reported(self, key: str, hold: Hold, *, share: float) -> dict[str, Any]:
+    def reported(self, key: str, allocation: Allocation, *, share: float) -> dict[str, Any]:
         """It has reported; the columns of the report, by name.
 
         Args:
             key: The trial.
-            hold: What its process holds.
+            allocation: The share of a node that its process has, by now.
             share: Of the trial's budget, used by now.
         """
         trial = self._trial(key)
         session = trial.session = trial.session or _Session(started=self.clock())
-        session.heard, session.hold, trial.share = self.clock(), hold, share
+        session.heard, session.allocation, trial.share = self.clock(), allocation, share
         return self.columns(key)
 
     def lost(self, key: str) -> None:
@@ -139,7 +139,7 @@ class Expenses:
         trial = self._trial(key)
         trial.before, session = self._so_far(trial, now=True), trial.session
         if session is not None:
-            trial.unplaced = 0.0 if session.hold else trial.unplaced + self.clock() - session.started
+            trial.unplaced = 0.0 if session.allocation else trial.unplaced + self.clock() - session.started
         trial.session = None
 
     def ended(self, key: str) -> dict[str, Any]:
@@ -151,10 +151,12 @@ class Expenses:
     def columns(self, key: str) -> dict[str, Any]:
         """What a trial has cost by its last report, for its row."""
         trial = self._trial(key)
-        hold = trial.session.hold if trial.session else None
-        machine = self.machine(hold.node_id) if hold else None
+        allocation = trial.session.allocation if trial.session else None
+        machine = self.machine(allocation.node_id) if allocation else None
         spent = self._so_far(trial)
-        usd = None if hold is None and spent == NOTHING else spent.usd  # of a process that never said where it ran
+        usd = (
+            None if allocation is None and spent == NOTHING else spent.usd
+        )  # of a process that never said where it ran
         return dict(zip(EXPENSE_COLUMNS, (machine and machine.name, spent.gpu_seconds, usd), strict=True))
 
     @property
@@ -188,16 +190,16 @@ class Expenses:
     def _so_far(self, trial: _Trial, *, now: bool = False) -> Spent:
         """What a trial has cost by its last report, or by now."""
         session = trial.session
-        if session is None or session.hold is None or session.heard is None:
+        if session is None or session.allocation is None or session.heard is None:
             return trial.before
         since = self.clock() - session.heard if now else 0.0
-        return trial.before + self._worth(session.hold, session.hold.seconds + since + trial.unplaced)
+        return trial.before + self._worth(session.allocation, session.allocation.seconds + since + trial.unplaced)
 
-    def _worth(self, hold: Hold, seconds: float) -> Spent:
-        machine = self.machine(hold.node_id)
+    def _worth(self, allocation: Allocation, seconds: float) -> Spent:
+        machine = self.machine(allocation.node_id)
         hour = self.prices.hour(machine) if machine else None
         if machine is None or hour is None:
-            self.unpriced.add(str(machine or hold.node_id))
-            return Spent(gpu_seconds=seconds * hold.gpus, usd=None)
-        share = machine.share(cpus=hold.cpus, gpus=hold.gpus)
-        return Spent(gpu_seconds=seconds * hold.gpus, usd=seconds / 3600 * share * hour)
+            self.unpriced.add(str(machine or allocation.node_id))
+            return Spent(gpu_seconds=seconds * allocation.gpus, usd=None)
+        share = machine.share(cpus=allocation.cpus, gpus=allocation.gpus)
+        return Spent(gpu_seconds=seconds * allocation.gpus, usd=seconds / 3600 * share * hour)

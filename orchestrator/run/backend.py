@@ -88,7 +88,7 @@ class Backend(TaskRunner, Protocol):
         """Whether the terminal is the session's alone, so that a table may be drawn there; a debugger may want it too."""
 
     def machine(self, node_id: str) -> Machine | None:
-        """Return what a node is that is or was there, by the id in a trial's ``Hold``; None if it is not known."""
+        """Return what a node is that is or was there, by the id in a trial's ``Allocation``; None if it is not known."""
 
     def machines(self) -> set[Machine]:
         """Return the kinds of machine on which trials may run."""

@@ -75,7 +75,7 @@ class Session:
     def report(self, trial: Any, done: int, **changes: Any) -> None:
         result = report(trial.config["trial_id"], done, **changes)
         del result["reported_at"]
-        result["hold"] = {"node_id": "", "cpus": 1, "gpus": 0, "seconds": 1.0}
+        result["allocation"] = {"node_id": "", "cpus": 1, "gpus": 0, "seconds": 1.0}
         self.recorder.on_trial_result(0, [], trial, result)
 
     def states(self) -> list[TrialState]:
@@ -214,8 +214,8 @@ def test_of_a_trial_that_was_never_continued_nothing_is_kept(session: Session) -
 
 
 def fail_for_memory(session: Session, trial: Any, gpus: float) -> None:
-    hold = {"node_id": "", "cpus": 1, "gpus": gpus, "seconds": 60.0}
-    failure = {"failure": "OutOfMemoryError: CUDA out of memory", "out_of_memory": True, "hold": hold}
+    allocation = {"node_id": "", "cpus": 1, "gpus": gpus, "seconds": 60.0}
+    failure = {"failure": "OutOfMemoryError: CUDA out of memory", "out_of_memory": True, "allocation": allocation}
     session.recorder.on_trial_result(0, [], trial, failure)
     session.recorder.on_trial_complete(0, [], trial)
 

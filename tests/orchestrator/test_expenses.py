@@ -8,7 +8,7 @@ import pytest
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.costs.ledger import Expenses, Spent
 from tests.orchestrator.test_records import record
-from trainables.trial_result import Hold
+from trainables.trial_result import Allocation
 
 MACHINES = {
     "spot": Machine(name="small", spot=True, cpus=4, gpus=1),
@@ -30,8 +30,8 @@ def expenses(clock: Clock) -> Expenses:
     return Expenses(prices=PRICES, machine=MACHINES.get, clock=clock)
 
 
-def hold(node_id: str, seconds: float, *, gpus: float = 1) -> Hold:
-    return Hold(node_id=node_id, cpus=2, gpus=gpus, seconds=seconds)
+def allocation(node_id: str, seconds: float, *, gpus: float = 1) -> Allocation:
+    return Allocation(node_id=node_id, cpus=2, gpus=gpus, seconds=seconds)
 
 
 def amounts(spent: Spent | None) -> tuple[Any, Any]:
@@ -42,13 +42,13 @@ def amounts(spent: Spent | None) -> tuple[Any, Any]:
 def test_a_trial_costs_its_share_of_the_machine_that_runs_it() -> None:
     found = expenses(Clock())
     found.started("t0000")
-    columns = found.reported("t0000", hold("spot", 1000), share=0.5)
+    columns = found.reported("t0000", allocation("spot", 1000), share=0.5)
     assert columns == {"node_type": "small", "gpu_seconds": 1000, "cost_usd": pytest.approx(0.1)}
     found.started("t0001")
-    columns = found.reported("t0001", hold("dear", 1000, gpus=0.5), share=0.5)
+    columns = found.reported("t0001", allocation("dear", 1000, gpus=0.5), share=0.5)
     assert columns == {"node_type": "large", "gpu_seconds": 500, "cost_usd": pytest.approx(0.25)}
     found.started("t0002")
-    columns = found.reported("t0002", hold("dear", 1000, gpus=0), share=0.5)
+    columns = found.reported("t0002", allocation("dear", 1000, gpus=0), share=0.5)
     assert columns == {"node_type": "large", "gpu_seconds": 0, "cost_usd": pytest.approx(0.25)}  # 2 of 16 cores
 
 
@@ -57,7 +57,7 @@ def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
     found = expenses(clock)
     found.started("t0000")
     clock.now = 1000
-    found.reported("t0000", hold("spot", 1000), share=0.5)
+    found.reported("t0000", allocation("spot", 1000), share=0.5)
     clock.now = 1500  # lost half way to its next report
     found.lost("t0000")
     clock.now = 2000  # it waits for a machine, which costs nothing
@@ -66,7 +66,7 @@ def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
     found.lost("t0000")
     found.started("t0000")
     clock.now = 2500
-    found.reported("t0000", hold("dear", 400), share=1.0)
+    found.reported("t0000", allocation("dear", 400), share=1.0)
     columns = found.ended("t0000")
     assert columns["node_type"] == "large"
     assert columns["gpu_seconds"] == 1500 + 100 + 400
@@ -77,7 +77,7 @@ def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
 def test_where_a_machine_has_no_price_the_cost_is_not_known() -> None:
     found = expenses(Clock())
     found.started("t0000")
-    assert found.reported("t0000", hold("mine", 100), share=0.5) == {
+    assert found.reported("t0000", allocation("mine", 100), share=0.5) == {
         "node_type": "box",
         "gpu_seconds": 100,
         "cost_usd": None,
@@ -96,7 +96,7 @@ def test_what_is_foreseen_follows_from_how_far_trials_have_come() -> None:
     for trial in ("t0000", "t0001"):
         found.started(trial)
     assert found.of_a_trial is None
-    found.reported("t0000", hold("spot", 100), share=0.25)
+    found.reported("t0000", allocation("spot", 100), share=0.25)
     assert amounts(found.of_a_trial) == (400, pytest.approx(0.04))
     assert found.foreseen({"t0000", "t0001"}).gpu_seconds == 300 + 400
     clock.now = 50
@@ -115,6 +115,6 @@ def test_earlier_sessions_count() -> None:
     found.recall([record("t0000", gpu_seconds=60.0, cost_usd=0.15)], reports)
     assert amounts(found.total) == (90, pytest.approx(0.45))
     found.started("t0001")
-    assert found.reported("t0001", hold("spot", 10), share=0.9)["gpu_seconds"] == 40
+    assert found.reported("t0001", allocation("spot", 10), share=0.9)["gpu_seconds"] == 40
     found.recall([record("t0002", gpu_seconds=None, cost_usd=None)], [])
     assert found.total.usd is None, "of a version that did not count"

@@ -29,7 +29,7 @@ class Watched:
 
     def report(self, at: float) -> None:
         self.now = at
-        self.watch.on_trial_report(FIRST, {"hold": {"node_id": "a"}, "pid": 7})
+        self.watch.on_trial_report(FIRST, {"allocation": {"node_id": "a"}, "pid": 7})
 
     def look(self, at: float) -> list[tuple[Any, ...]]:
         """Whom it has judged since the last look."""

@@ -17,7 +17,7 @@ from search_spaces import resolve_space
 from tests.orchestrator.searches import next_trial
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
 from trainables.storage.object_store import ObjectStore
-from trainables.trial_result import Hold
+from trainables.trial_result import Allocation
 
 HOUR = 3600
 
@@ -42,7 +42,7 @@ def limit(said: list[str]) -> Callable[..., SpendingLimit]:
 
 def run(limit: SpendingLimit, key: str, hours: float, share: float, node: str = "a") -> None:
     limit.expenses.started(key)
-    limit.expenses.reported(key, Hold(node_id=node, cpus=1, gpus=1, seconds=hours * HOUR), share=share)
+    limit.expenses.reported(key, Allocation(node_id=node, cpus=1, gpus=1, seconds=hours * HOUR), share=share)
 
 
 @pytest.mark.parametrize("unit", ["usd", "gpu_hours"])

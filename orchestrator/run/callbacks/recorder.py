@@ -25,12 +25,12 @@ from trainables.metrics import METRICS, finite
 from trainables.teachers.teacher import Teacher
 from trainables.trial import TrialInputs
 from trainables.trial_result import (
+    ALLOCATION,
     FAILURE,
-    HOLD,
     MACHINE_NOTES,
     NOTES,
     OUT_OF_MEMORY,
-    Hold,
+    Allocation,
 )
 
 _METRIC_NAMES = [metric.name for metric in METRICS]
@@ -78,12 +78,12 @@ class SweepRecorder(TrialCallback):
         if self._search.health.failure:
             return
         key, config = trial.key, trial.config
-        hold = Hold(**result[HOLD])
+        allocation = Allocation(**result[ALLOCATION])
         if FAILURE in result:
-            self._expenses.reported(key, hold, share=0.0)
+            self._expenses.reported(key, allocation, share=0.0)
             self._failures[key] = result[FAILURE]
             if result[OUT_OF_MEMORY]:
-                self._short_of_memory[key] = hold.gpus
+                self._short_of_memory[key] = allocation.gpus
             return
         report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
         if key not in self._last:
@@ -93,7 +93,7 @@ class SweepRecorder(TrialCallback):
                 self._search.health.fail(error)
                 return
         self._last[key] = report
-        costs = self._expenses.reported(key, hold, share=report[config.unit] / config.budget)
+        costs = self._expenses.reported(key, allocation, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
         with self._search.health.capture_errors():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})

@@ -17,7 +17,7 @@ from orchestrator.config.blocks import HungConfig
 from orchestrator.formatting import duration
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
 from orchestrator.search.trial_queue import SweepTrial
-from trainables.trial_result import HOLD
+from trainables.trial_result import ALLOCATION
 
 Answer = Callable[[], float | None]
 """Waits until a node has judged a process: for how many seconds that was silent, if it was ended; else None."""
@@ -65,7 +65,7 @@ class StallWatchdog(TrialCallback):
         now = self.clock()
         process.intervals.append(now - process.heard)
         process.heard, process.asked_at, process.answer = now, None, None
-        process.node_id, process.pid = result[HOLD]["node_id"], result["pid"]
+        process.node_id, process.pid = result[ALLOCATION]["node_id"], result["pid"]
 
     def on_step(self, *, running: int, waiting: int) -> None:
         """Have processes judged that have been silent for too long."""
