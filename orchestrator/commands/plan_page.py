@@ -65,10 +65,10 @@ def _early_stopping(plan: Plan) -> list[str]:
 
 def _sources(plan: Plan) -> list[str]:
     lines = []
-    earlier = [cost.earlier for cost in plan.costs if cost.earlier]
-    if earlier:
-        machines = sorted({machine for found in earlier for machine in found.machines})
-        count = sum(found.trials for found in earlier)
+    past = [cost.past for cost in plan.costs if cost.past]
+    if past:
+        machines = sorted({machine for costs in past for machine in costs.machines})
+        count = sum(costs.trials for costs in past)
         lines.append(
             f"Measured by {count} trial{'' if count == 1 else 's'} of earlier sweeps on {', '.join(machines)}"
             f"{_which(plan, 'earlier')}."
@@ -104,7 +104,7 @@ def _machines(plan: Plan) -> list[str]:
             "and gb_per_second under machines: in a file for --prices."
         )
     priced = [machine for machine in pricing.fitting(**size) if pricing.prices.hour(machine) is not None]
-    if priced and any(cost.usd and not (cost.earlier and cost.earlier.usd) for cost in plan.costs):
+    if priced and any(cost.usd and not (cost.past and cost.past.usd) for cost in plan.costs):
         if pricing.named:
             lines.append(f"Prices are of the cluster's {', '.join(sorted(map(str, priced)))}.")
         else:

@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.costs.early_stopping import WHOLE, UsedShare, used_share
-from orchestrator.costs.history import Earlier, Place, earlier_trials
+from orchestrator.costs.history import PastCosts, Place, past_costs
 from orchestrator.costs.ledger import NOTHING, Spent
 from orchestrator.costs.pricing import NO_PRICES, Pricing, Span
 from orchestrator.errors import ConfigError
@@ -67,7 +67,7 @@ class Cost:
     """None where it is not known."""
 
     source: Source
-    earlier: Earlier | None = None
+    past: PastCosts | None = None
     """The trials of earlier sweeps that tell, where they do."""
 
     @property
@@ -187,14 +187,14 @@ def make_plan(
     workload, domains = _workload(sweep, past)
     kinds = _kinds(sweep, past.storage if past else None, workload)
     place = _place(sweep, pricing, open_share=asked.resources.gpu == "auto")
-    known = {kind.name: earlier_trials(past.storage, kind.config, place) if past else None for kind in kinds}
+    known = {kind.name: past_costs(past.storage, kind.config, place) if past else None for kind in kinds}
     to_measure = [kind.name for kind in kinds if measure and not known[kind.name]]
     costs = []
     for kind in kinds:
         if measure and kind.name in to_measure:
             measure(f"timing {kind.name} ({to_measure.index(kind.name) + 1} of {len(to_measure)}) ...")
-        if earlier := known[kind.name]:
-            costs.append(_of_earlier(kind, sweep, pricing, earlier))
+        if costs_of_past := known[kind.name]:
+            costs.append(_from_past(kind, sweep, pricing, costs_of_past))
         elif measure:
             costs.append(_timed(kind, sweep, of_times))
         else:
@@ -300,14 +300,12 @@ def _place(sweep: SweepConfig, pricing: Pricing, *, open_share: bool) -> Place:
     )
 
 
-def _of_earlier(kind: Kind, sweep: SweepConfig, pricing: Pricing, earlier: Earlier) -> Cost:
+def _from_past(kind: Kind, sweep: SweepConfig, pricing: Pricing, past: PastCosts) -> Cost:
     gpus = sweep.gpus_per_trial
     # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
-    held = (earlier.gpu_hours[0] * 3600 / gpus, earlier.gpu_hours[1] * 3600 / gpus) if gpus else earlier.seconds
-    usd = earlier.usd or pricing.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
-    return Cost(
-        kind=kind, seconds=earlier.seconds, gpu_hours=earlier.gpu_hours, usd=usd, source="earlier", earlier=earlier
-    )
+    held = (past.gpu_hours[0] * 3600 / gpus, past.gpu_hours[1] * 3600 / gpus) if gpus else past.seconds
+    usd = past.usd or pricing.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
+    return Cost(kind=kind, seconds=past.seconds, gpu_hours=past.gpu_hours, usd=usd, source="earlier", past=past)
 
 
 def _timed(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> Cost:

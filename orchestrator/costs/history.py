@@ -56,8 +56,8 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """Ended trials of the same kind, each with what its work took."""
+class PastCosts:
+    """Says what ended trials of the same kind have taken and cost."""
 
     trials: int
     machines: Sequence[str]
@@ -73,8 +73,8 @@ class Earlier:
     """The cheapest and the dearest of them; none where no price was known."""
 
 
-def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> Earlier | None:
-    """What such a trial took in the sweeps of a storage; none if there was none.
+def past_costs(store: ObjectStore, config: AnyTrialConfig, place: Place) -> PastCosts | None:
+    """Return what trials like the planned one took in the sweeps of a storage; None if there were none.
 
     Args:
         store: Where earlier sweeps are.
@@ -89,13 +89,13 @@ def earlier_trials(store: ObjectStore, config: AnyTrialConfig, place: Place) -> 
     paid = []
     for row in found:
         machine = str(row.node_type or row.device_name)
-        foreseen = _seconds(row, config)
-        longer = foreseen / (row.training_seconds + row.evaluation_seconds)
-        seconds.setdefault(machine, []).append(foreseen)
+        seconds_now = _seconds(row, config)
+        longer = seconds_now / (row.training_seconds + row.evaluation_seconds)
+        seconds.setdefault(machine, []).append(seconds_now)
         gpu_hours.setdefault(machine, []).append(longer * (row.gpu_seconds or 0.0) / 3600)
         if row.cost_usd is not None:
             paid.append(longer * row.cost_usd)
-    return Earlier(
+    return PastCosts(
         trials=len(found),
         machines=sorted(seconds),
         seconds=_medians(seconds),

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from orchestrator.costs.history import Place, earlier_trials, is_alike
+from orchestrator.costs.history import Place, is_alike, past_costs
 from orchestrator.results import ResultWriter, Row, TrialRecord, read_trials
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.storage import SweepStore
@@ -149,7 +149,7 @@ def test_training_goes_with_the_work_and_measuring_with_the_reports(store: Objec
     config = write_search(store, "earlier", trials=3).configs()[0]
     place = Place(on_gpu=True, threads=1, node_types={"g6.xlarge"})
     rewritten(store, [on_g6(config, done) for done in (140, 70, 40)])
-    found = earlier_trials(store, config, place)
+    found = past_costs(store, config, place)
     assert found
     assert (found.trials, found.machines) == (3, ["g6.xlarge"])
     whole = 140 * 0.9 + 14 * 2.0
@@ -157,15 +157,15 @@ def test_training_goes_with_the_work_and_measuring_with_the_reports(store: Objec
     assert found.gpu_hours == pytest.approx((whole / 3600, whole / 3600))
     assert found.usd == pytest.approx((1.4, 1.4))
     seldom = config.model_copy(update={"evaluation_interval": 140})
-    assert (earlier_trials(store, seldom, place) or found).seconds[0] == pytest.approx(140 * 0.9 + 2.0)
-    assert earlier_trials(store, config.model_copy(update={"student": "wrn-16-1"}), place) is None
+    assert (past_costs(store, seldom, place) or found).seconds[0] == pytest.approx(140 * 0.9 + 2.0)
+    assert past_costs(store, config.model_copy(update={"student": "wrn-16-1"}), place) is None
 
 
 def test_machines_of_two_kinds_are_a_span_of_their_medians(store: ObjectStore) -> None:
     config = write_search(store, "earlier", trials=3).configs()[0]
     slow = on_g6(config, 140) | {"node_type": "g5.xlarge", "training_seconds": 1000.0, "evaluation_seconds": 0.0}
     rewritten(store, [on_g6(config, 140), slow, slow | {"training_seconds": 2000.0}])
-    found = earlier_trials(store, config, Place(on_gpu=True, threads=1, node_types={"g6.xlarge", "g5.xlarge"}))
+    found = past_costs(store, config, Place(on_gpu=True, threads=1, node_types={"g6.xlarge", "g5.xlarge"}))
     assert found
     assert found.seconds == pytest.approx((140 * 0.9 + 14 * 2.0, 1500))
 
@@ -187,6 +187,6 @@ def test_settings_that_took_400_seconds_are_not_foretold_1600(store: ObjectStore
         {"compiled": True, "threads": 1, "training_seconds": 3200.0, "device_name": "other", "node_type": "there"},
     ]
     rewritten(store, [{**here, **same, **row} for row in times])
-    found = earlier_trials(store, compiled, Place(on_gpu=False, threads=2, device_name="EPYC"))
+    found = past_costs(store, compiled, Place(on_gpu=False, threads=2, device_name="EPYC"))
     assert found
     assert (found.trials, found.seconds) == (1, (400, 400))
