@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 from orchestrator.config import SweepConfig
 from orchestrator.costs.early_stopping import WHOLE, UsedShare, used_share
 from orchestrator.costs.history import PastCosts, Place, past_costs
-from orchestrator.costs.ledger import NOTHING, Spent
+from orchestrator.costs.ledger import NOTHING, CostAmount
 from orchestrator.costs.pricing import NO_PRICES, Pricing, Span
 from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults
@@ -53,8 +53,8 @@ class Kind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What trials of one kind take; each span is of one trial that uses its whole budget."""
+class CostEstimate:
+    """Says what trials of one kind take; each span is of one trial that uses its whole budget."""
 
     kind: Kind
     seconds: Span | None
@@ -88,7 +88,7 @@ class Plan:
     sweep: SweepConfig
     """With what was left open settled as the plan has it."""
 
-    costs: Sequence[Cost]
+    costs: Sequence[CostEstimate]
     """Of what is left of it."""
 
     pricing: Pricing
@@ -98,7 +98,7 @@ class Plan:
     ended: int = 0
     """Trials that it has had before."""
 
-    spent: Spent = NOTHING
+    spent: CostAmount = NOTHING
     """What those have cost."""
 
     used_up: str = ""
@@ -140,13 +140,13 @@ class Plan:
     def if_stopped(self, *, least: bool) -> Plan:
         """The same where as many trials as may be are stopped at once, or none is."""
 
-        def with_share(cost: Cost) -> Cost:
+        def with_share(cost: CostEstimate) -> CostEstimate:
             share = cost.kind.share.least if least else 1.0
             return replace(cost, kind=replace(cost.kind, share=UsedShare(least=share, expected=share)))
 
         return replace(self, costs=[with_share(cost) for cost in self.costs])
 
-    def _in_all(self, of: Callable[[Cost], Span | None]) -> Span | None:
+    def _in_all(self, of: Callable[[CostEstimate], Span | None]) -> Span | None:
         """The sum over all trials; none where a part is not known."""
         parts = [times(of(cost), cost.kind.trials * cost.kind.share.expected) for cost in self.costs]
         known = [part for part in parts if part is not None]
@@ -222,9 +222,9 @@ def _workload(sweep: SweepConfig, past: SweepStore | None) -> tuple[Workload, Ma
     return Workload(sweep=sweep, study=study, completed_elsewhere={}, failed=failed, space=space), domains
 
 
-def _spent(past: SweepStore) -> Spent:
+def _spent(past: SweepStore) -> CostAmount:
     """What its trials have cost; of those on machines without a price nothing, as far as money goes."""
-    each = map(Spent.of_trial, SweepResults(past).trials())
+    each = map(CostAmount.of_trial, SweepResults(past).trials())
     return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
 
 
@@ -300,27 +300,27 @@ def _place(sweep: SweepConfig, pricing: Pricing, *, open_share: bool) -> Place:
     )
 
 
-def _from_past(kind: Kind, sweep: SweepConfig, pricing: Pricing, past: PastCosts) -> Cost:
+def _from_past(kind: Kind, sweep: SweepConfig, pricing: Pricing, past: PastCosts) -> CostEstimate:
     gpus = sweep.gpus_per_trial
     # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
     held = (past.gpu_hours[0] * 3600 / gpus, past.gpu_hours[1] * 3600 / gpus) if gpus else past.seconds
     usd = past.usd or pricing.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
-    return Cost(kind=kind, seconds=past.seconds, gpu_hours=past.gpu_hours, usd=usd, source="earlier", past=past)
+    return CostEstimate(kind=kind, seconds=past.seconds, gpu_hours=past.gpu_hours, usd=usd, source="earlier", past=past)
 
 
-def _timed(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> Cost:
+def _timed(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> CostEstimate:
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
     alone = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
     # With a part of a GPU as fast as here, where its neighbours leave it idle enough, or with that part of its speed.
     seconds = alone, alone / min(1.0, gpus or 1.0)
     usd = pricing.usd_of_time(seconds, cpus=cpus, gpus=gpus)
-    return Cost(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")
+    return CostEstimate(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")
 
 
-def _counted(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> Cost:
+def _counted(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> CostEstimate:
     cpus, gpus, work = sweep.resources.cpu, sweep.gpus_per_trial, trial_work(kind.config)
     seconds = pricing.seconds(work, cpus=cpus, gpus=gpus)
     gpu_hours = times(seconds, gpus / 3600) if gpus else (0.0, 0.0)
-    return Cost(
+    return CostEstimate(
         kind=kind, seconds=seconds, gpu_hours=gpu_hours, usd=pricing.usd(work, cpus=cpus, gpus=gpus), source="counted"
     )

@@ -14,13 +14,13 @@ from typing import Any
 
 from cluster.prices import Machine, PriceList
 from orchestrator.results import Row, TrialRecord
-from orchestrator.results.schema import EXPENSE_COLUMNS
+from orchestrator.results.schema import COST_COLUMNS
 from trainables.trial_result import Allocation
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
-    """So much, by a trial or by several."""
+class CostAmount:
+    """Counts what one or more trials have cost, or will."""
 
     gpu_seconds: float = 0.0
     usd: float | None = 0.0
@@ -31,26 +31,26 @@ class Spent:
         """The same in hours."""
         return self.gpu_seconds / 3600
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: CostAmount) -> CostAmount:
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
-        return Spent(gpu_seconds=self.gpu_seconds + other.gpu_seconds, usd=usd)
+        return CostAmount(gpu_seconds=self.gpu_seconds + other.gpu_seconds, usd=usd)
 
-    def times(self, factor: float) -> Spent:
+    def times(self, factor: float) -> CostAmount:
         """So many times as much."""
-        return Spent(gpu_seconds=factor * self.gpu_seconds, usd=None if self.usd is None else factor * self.usd)
+        return CostAmount(gpu_seconds=factor * self.gpu_seconds, usd=None if self.usd is None else factor * self.usd)
 
     @classmethod
-    def of_trial(cls, trial: TrialRecord) -> Spent:
+    def of_trial(cls, trial: TrialRecord) -> CostAmount:
         """Return what an ended trial has cost; nothing where its row is of a version that did not count."""
         return cls(gpu_seconds=trial.gpu_seconds or 0.0, usd=trial.cost_usd)
 
     @classmethod
-    def of_report(cls, report: Mapping[str, Any]) -> Spent:
+    def of_report(cls, report: Mapping[str, Any]) -> CostAmount:
         """Return what a trial had cost by a report, likewise."""
         return cls(gpu_seconds=report["gpu_seconds"] or 0.0, usd=report["cost_usd"])
 
 
-NOTHING = Spent()
+NOTHING = CostAmount()
 
 
 @dataclass(kw_only=True)
@@ -69,11 +69,11 @@ class _Session:
 class _Trial:
     """What is known of one trial."""
 
-    before: Spent = NOTHING
+    before: CostAmount = NOTHING
     """By processes that are gone."""
 
     unplaced: float = 0.0
-    """Seconds of processes that were lost before they said where they ran: they count as the next one's."""
+    """Seconds of processes that were lost before they said where they ran; charged to the trial's next process."""
 
     share: float = 0.0
     """Of its budget, used at its last report."""
@@ -82,8 +82,8 @@ class _Trial:
 
 
 @dataclass(kw_only=True)
-class Expenses:
-    """The expenses of one sweep, earlier sessions counted in."""
+class CostLedger:
+    """Keeps what the trials of one sweep have cost, in earlier sessions too."""
 
     prices: PriceList = field(default_factory=lambda: PriceList(prices={}))
     machine: Callable[[str], Machine | None] = lambda node_id: None
@@ -96,7 +96,7 @@ class Expenses:
     _trials: dict[str, _Trial] = field(default_factory=dict)
     """Those that have not ended."""
 
-    _of_ended: Spent = NOTHING
+    _of_ended: CostAmount = NOTHING
     """What the others have cost together: there may be thousands, and the sum is asked for at each report."""
 
     _ended: int = 0
@@ -110,12 +110,12 @@ class Expenses:
         """
         for report in reports:
             trial = self._trial(report["trial_id"])
-            spent = Spent.of_report(report)
+            spent = CostAmount.of_report(report)
             if (spent.gpu_seconds, spent.usd or 0) >= (trial.before.gpu_seconds, trial.before.usd or 0):
                 trial.before = spent
         for row in rows:
             self._trials.pop(row.trial_id, None)
-            self._count_ended(Spent.of_trial(row))
+            self._count_ended(CostAmount.of_trial(row))
 
     def started(self, key: str) -> None:
         """A process has begun to run a trial."""
@@ -157,37 +157,39 @@ class Expenses:
         usd = (
             None if allocation is None and spent == NOTHING else spent.usd
         )  # of a process that never said where it ran
-        return dict(zip(EXPENSE_COLUMNS, (machine and machine.name, spent.gpu_seconds, usd), strict=True))
+        return dict(zip(COST_COLUMNS, (machine and machine.name, spent.gpu_seconds, usd), strict=True))
 
     @property
-    def total(self) -> Spent:
+    def total(self) -> CostAmount:
         """What all trials have cost by now."""
         return sum((self._so_far(trial, now=True) for trial in self._trials.values()), self._of_ended)
 
-    def foreseen(self, running: Collection[str]) -> Spent:
-        """What these trials are going to cost until they end, should none be stopped early."""
-        each, left = self.of_a_trial or NOTHING, NOTHING
+    def projected(self, running: Collection[str]) -> CostAmount:
+        """Return what the running trials are going to cost until they end, should none be stopped early."""
+        each, left = self.mean_per_trial or NOTHING, NOTHING
         for trial in map(self._trial, running):
             left += self._so_far(trial).times(1 / trial.share - 1) if trial.share else each
         return left
 
     @property
-    def of_a_trial(self) -> Spent | None:
-        """What a trial costs: the mean of those that have ended, else of what the others are on their way to; none as long
-        as nothing is known."""
+    def mean_per_trial(self) -> CostAmount | None:
+        """Return the mean cost of ended trials; before the first ends, the mean projected cost of those that run.
+
+        None if neither is known.
+        """
         if self._ended:
             return self._of_ended.times(1 / self._ended)
         known = [self._so_far(trial).times(1 / trial.share) for trial in self._trials.values() if trial.share]
         return sum(known, NOTHING).times(1 / len(known)) if known else None
 
-    def _count_ended(self, spent: Spent) -> None:
+    def _count_ended(self, spent: CostAmount) -> None:
         self._of_ended += spent
         self._ended += 1
 
     def _trial(self, key: str) -> _Trial:
         return self._trials.setdefault(key, _Trial())
 
-    def _so_far(self, trial: _Trial, *, now: bool = False) -> Spent:
+    def _so_far(self, trial: _Trial, *, now: bool = False) -> CostAmount:
         """What a trial has cost by its last report, or by now."""
         session = trial.session
         if session is None or session.allocation is None or session.heard is None:
@@ -195,11 +197,11 @@ class Expenses:
         since = self.clock() - session.heard if now else 0.0
         return trial.before + self._worth(session.allocation, session.allocation.seconds + since + trial.unplaced)
 
-    def _worth(self, allocation: Allocation, seconds: float) -> Spent:
+    def _worth(self, allocation: Allocation, seconds: float) -> CostAmount:
         machine = self.machine(allocation.node_id)
         hour = self.prices.hour(machine) if machine else None
         if machine is None or hour is None:
             self.unpriced.add(str(machine or allocation.node_id))
-            return Spent(gpu_seconds=seconds * allocation.gpus, usd=None)
+            return CostAmount(gpu_seconds=seconds * allocation.gpus, usd=None)
         share = machine.share(cpus=allocation.cpus, gpus=allocation.gpus)
-        return Spent(gpu_seconds=seconds * allocation.gpus, usd=seconds / 3600 * share * hour)
+        return CostAmount(gpu_seconds=seconds * allocation.gpus, usd=seconds / 3600 * share * hour)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from orchestrator.config.budget import BudgetConfig
-from orchestrator.costs.ledger import NOTHING, Expenses, Spent
+from orchestrator.costs.ledger import NOTHING, CostAmount, CostLedger
 
 
 @dataclass(kw_only=True)
@@ -21,7 +21,7 @@ class SpendingLimit:
     budget: BudgetConfig | None
     """None, or without limits: the answer is always yes."""
 
-    expenses: Expenses
+    ledger: CostLedger
     say: Callable[[str], None]
     exhausted: bool = False
     """Whether the last answer was no while nothing ran: the sweep has come as far as it may."""
@@ -36,40 +36,40 @@ class SpendingLimit:
         """
         if not self._amounts(NOTHING):
             return True
-        each = self.expenses.of_a_trial
+        each = self.ledger.mean_per_trial
         if each is None:
             return not running
-        foreseen = self.expenses.foreseen(running)
-        needed = self.expenses.total + foreseen + each
+        projected = self.ledger.projected(running)
+        needed = self.ledger.total + projected + each
         reached = any(amount is None or amount > limit for _, limit, amount in self._amounts(needed))
         self.exhausted = reached and not running
         if reached and not self._said:
             self._said = True
-            more = f", about {self._words(foreseen)} foreseen for the trials that run" if running else ""
+            more = f", about {self._words(projected)} foreseen for the trials that run" if running else ""
             self.say(f"budget reached: {self.spent}{more}, about {self._words(each)} for another; none is started")
         return not reached
 
     @property
     def spent(self) -> str:
         """What has been spent by now, of how much: ``12.3 of 50 USD spent``."""
-        total = self._amounts(self.expenses.total)
+        total = self._amounts(self.ledger.total)
         return " and ".join(f"{_number(amount)} of {limit:g} {unit}" for unit, limit, amount in total) + " spent"
 
-    def _amounts(self, spent: Spent) -> list[tuple[str, float, float | None]]:
+    def _amounts(self, spent: CostAmount) -> list[tuple[str, float, float | None]]:
         """Unit, limit and amount for each limit that is set."""
         usd, gpu_hours = (self.budget.usd, self.budget.gpu_hours) if self.budget else (None, None)
         found = [("USD", usd, spent.usd), ("GPU hours", gpu_hours, spent.gpu_hours)]
         return [(unit, limit, amount) for unit, limit, amount in found if limit is not None]
 
-    def _words(self, spent: Spent) -> str:
+    def _words(self, spent: CostAmount) -> str:
         return " and ".join(f"{_number(amount)} {unit}" for unit, _, amount in self._amounts(spent))
 
 
-def spent_in_words(expenses: Expenses, budget: BudgetConfig | None) -> str:
+def spent_in_words(ledger: CostLedger, budget: BudgetConfig | None) -> str:
     """What has been spent, beside the limit if there is one; empty where nothing is known."""
     if budget is not None and (budget.usd is not None or budget.gpu_hours is not None):
-        return SpendingLimit(budget=budget, expenses=expenses, say=lambda line: None).spent
-    total = expenses.total
+        return SpendingLimit(budget=budget, ledger=ledger, say=lambda line: None).spent
+    total = ledger.total
     parts = [f"{total.gpu_hours:.3g} GPU hours"] if total.gpu_seconds else []
     return ", ".join([*parts, f"{total.usd:.2f} USD"] if total.usd else parts)
 

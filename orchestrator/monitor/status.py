@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.analysis.leaderboard import Leaderboard, read_leaderboard
-from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.formatting import duration
 from orchestrator.monitor.view import SweepView, TrialView
@@ -104,9 +104,9 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
     ended = {row.trial_id: row for row in rows}
     searched = ["case", "seed"] if sweep.cases else board.searched
     view = SweepView(sweep=sweep, searched=searched, num_trials=trials_in_all(board))
-    expenses = Expenses()
-    expenses.recall(rows, reports)
-    view.spent = spent_in_words(expenses, sweep.budget)
+    ledger = CostLedger()
+    ledger.recall(rows, reports)
+    view.spent = spent_in_words(ledger, sweep.budget)
     configs: dict[str, AnyTrialConfig] = {}
     for trial in known:
         settings = settings_of_trial(trial)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.formatting import duration
 from orchestrator.report import answer
@@ -77,14 +77,14 @@ def _facts(data: SweepData) -> dict[str, str]:
     running = sum(not trial.state.ended for trial in data.trials)
     looks = [row.metrics["test_evaluations"] for row in data.board.rows if row.metrics["test_evaluations"] is not None]
     last = data.sessions[-1].event
-    expenses = Expenses()
-    expenses.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
+    ledger = CostLedger()
+    ledger.recall(data.board.rows, [report for trial in data.trials for report in trial.reports])
     facts = {
         "trials": data.ended_of_all,
         "ended": data.board.states_in_words,
         "without an end yet": str(running) if running else "",
         "computing time": duration(total_seconds(data)),
-        "GPUs and money": spent_in_words(expenses, data.sweep.budget),
+        "GPUs and money": spent_in_words(ledger, data.sweep.budget),
         "looks at the test split": f"{sum(looks):,}" if looks else "",
         "sweep": "running, or stopped without a word" if last == "started" else last,
     }

@@ -64,7 +64,7 @@ _MACHINE_FIELDS = [
 MACHINE_COLUMNS = tuple(field.name for field in _MACHINE_FIELDS)
 """What a report says of where and how it was made, beside its metrics."""
 
-_EXPENSE_FIELDS = [
+_COST_FIELDS = [
     _field("node_type", pa.string(), "Type of that machine: the cloud's name, else the cluster's, else the host's."),
     _field(
         "gpu_seconds",
@@ -79,7 +79,7 @@ _EXPENSE_FIELDS = [
         "USD",
     ),
 ]
-EXPENSE_COLUMNS = tuple(field.name for field in _EXPENSE_FIELDS)
+COST_COLUMNS = tuple(field.name for field in _COST_FIELDS)
 """What the driver adds to a report and a trial: see ``orchestrator.costs.ledger``."""
 
 REPORTS = pa.schema(
@@ -88,7 +88,7 @@ REPORTS = pa.schema(
         _field("reported_at", _TIME, "When the driver received the report.", "UTC"),
         *_METRIC_FIELDS,
         *_MACHINE_FIELDS,
-        *_EXPENSE_FIELDS,
+        *_COST_FIELDS,
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
@@ -118,7 +118,7 @@ TRIALS = pa.schema(
         *_CONFIG_FIELDS,
         *_METRIC_FIELDS,
         *_MACHINE_FIELDS,
-        *_EXPENSE_FIELDS,
+        *_COST_FIELDS,
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )

@@ -86,8 +86,8 @@ class Session:
             ConfigError: there is a limit and they cannot be counted.
         """
         results = SweepResults(self.sweep_store)
-        self.limit.expenses.recall(results.trials(), results.reports())
-        if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.expenses.total.usd is None:
+        self.limit.ledger.recall(results.trials(), results.reports())
+        if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.ledger.total.usd is None:
             raise ConfigError(
                 "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave it out, or begin anew "
                 "with --sweep-id and prices:"
@@ -99,7 +99,7 @@ class Session:
         Raises:
             ConfigError: a trial does not fit the machines; and what else ``run_sweep`` names.
         """
-        self.limit.expenses.machine = backend.machine
+        self.limit.ledger.machine = backend.machine
         sweep = self.sweep.on_cluster(gpus=backend.capacity.largest_gpus)
         was_open = self.sweep.resources.gpu == "auto"
         if was_open and not sweep.gpus_per_trial:
@@ -144,7 +144,7 @@ class Session:
         check_shared_storage(sweep, hosts=backend.hosts)
         check_precision_here(sweep, self.domains, hosts=backend.hosts)
         if sweep.budget is not None:
-            check_countable(sweep, backend.machines(), self.limit.expenses.prices)
+            check_countable(sweep, backend.machines(), self.limit.ledger.prices)
 
     def _published_settings(self) -> dict[str, Any]:
         return published_settings(self.domains, type(self.sweep.configs()[0]))
@@ -184,7 +184,7 @@ class Session:
             search=search,
             inputs=inputs,
             progress=progress,
-            expenses=self.limit.expenses,
+            ledger=self.limit.ledger,
             now=self.clock,
         )
         work = TrialWork(

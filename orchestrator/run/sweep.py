@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from rich.console import Console
 
 from orchestrator.config import Assignment, SweepConfig
-from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
 from orchestrator.monitor.live import warnings_shown
@@ -171,7 +171,7 @@ def _run_session(
                 failed=failed_cases(sweep_store),
                 space=space,
             ),
-            limit=SpendingLimit(budget=sweep.budget, expenses=Expenses(prices=prices_of(sweep)), say=say),
+            limit=SpendingLimit(budget=sweep.budget, ledger=CostLedger(prices=prices_of(sweep)), say=say),
             until=until,
         )
         session.say_start()

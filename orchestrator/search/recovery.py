@@ -20,7 +20,7 @@ from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import ResultWriter, Row, SweepResults, TrialRecord, TrialState
-from orchestrator.results.schema import CONFIG_PREFIX, EXPENSE_COLUMNS, MACHINE_COLUMNS
+from orchestrator.results.schema import CONFIG_PREFIX, COST_COLUMNS, MACHINE_COLUMNS
 from orchestrator.search.outcomes import ended_state, optuna_constraints, optuna_state, optuna_values
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
@@ -36,7 +36,7 @@ from trainables.config.roles import Names
 from trainables.metrics import METRICS, finite
 from trainables.storage.checkpoint import CheckpointStore
 
-_REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS, *EXPENSE_COLUMNS]
+_REPORTED = [*(metric.name for metric in METRICS), *MACHINE_COLUMNS, *COST_COLUMNS]
 _TEACHER = ("teacher_sha256", "teacher_validation_accuracy", "teacher_test_accuracy")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.prices import Machine, Price, PriceList
-from orchestrator.costs.ledger import Expenses, Spent
+from orchestrator.costs.ledger import CostAmount, CostLedger
 from tests.orchestrator.test_records import record
 from trainables.trial_result import Allocation
 
@@ -26,21 +26,21 @@ class Clock:
         return self.now
 
 
-def expenses(clock: Clock) -> Expenses:
-    return Expenses(prices=PRICES, machine=MACHINES.get, clock=clock)
+def ledger(clock: Clock) -> CostLedger:
+    return CostLedger(prices=PRICES, machine=MACHINES.get, clock=clock)
 
 
 def allocation(node_id: str, seconds: float, *, gpus: float = 1) -> Allocation:
     return Allocation(node_id=node_id, cpus=2, gpus=gpus, seconds=seconds)
 
 
-def amounts(spent: Spent | None) -> tuple[Any, Any]:
+def amounts(spent: CostAmount | None) -> tuple[Any, Any]:
     assert spent
     return spent.gpu_seconds, spent.usd
 
 
 def test_a_trial_costs_its_share_of_the_machine_that_runs_it() -> None:
-    found = expenses(Clock())
+    found = ledger(Clock())
     found.started("t0000")
     columns = found.reported("t0000", allocation("spot", 1000), share=0.5)
     assert columns == {"node_type": "small", "gpu_seconds": 1000, "cost_usd": pytest.approx(0.1)}
@@ -54,7 +54,7 @@ def test_a_trial_costs_its_share_of_the_machine_that_runs_it() -> None:
 
 def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
     clock = Clock()
-    found = expenses(clock)
+    found = ledger(clock)
     found.started("t0000")
     clock.now = 1000
     found.reported("t0000", allocation("spot", 1000), share=0.5)
@@ -71,11 +71,11 @@ def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
     assert columns["node_type"] == "large"
     assert columns["gpu_seconds"] == 1500 + 100 + 400
     assert columns["cost_usd"] == pytest.approx(1500 * 0.36 / 3600 + 500 * 7.2 / 4 / 3600)
-    assert found.total == Spent(gpu_seconds=2000, usd=columns["cost_usd"])
+    assert found.total == CostAmount(gpu_seconds=2000, usd=columns["cost_usd"])
 
 
 def test_where_a_machine_has_no_price_the_cost_is_not_known() -> None:
-    found = expenses(Clock())
+    found = ledger(Clock())
     found.started("t0000")
     assert found.reported("t0000", allocation("mine", 100), share=0.5) == {
         "node_type": "box",
@@ -91,22 +91,22 @@ def test_where_a_machine_has_no_price_the_cost_is_not_known() -> None:
 
 def test_what_is_foreseen_follows_from_how_far_trials_have_come() -> None:
     clock = Clock()
-    found = expenses(clock)
-    assert found.of_a_trial is None
+    found = ledger(clock)
+    assert found.mean_per_trial is None
     for trial in ("t0000", "t0001"):
         found.started(trial)
-    assert found.of_a_trial is None
+    assert found.mean_per_trial is None
     found.reported("t0000", allocation("spot", 100), share=0.25)
-    assert amounts(found.of_a_trial) == (400, pytest.approx(0.04))
-    assert found.foreseen({"t0000", "t0001"}).gpu_seconds == 300 + 400
+    assert amounts(found.mean_per_trial) == (400, pytest.approx(0.04))
+    assert found.projected({"t0000", "t0001"}).gpu_seconds == 300 + 400
     clock.now = 50
     assert found.total.gpu_seconds == 150
     found.ended("t0000")
-    assert amounts(found.of_a_trial) == (100, pytest.approx(0.01))
+    assert amounts(found.mean_per_trial) == (100, pytest.approx(0.01))
 
 
 def test_earlier_sessions_count() -> None:
-    found = expenses(Clock())
+    found = ledger(Clock())
     reports = [
         {"trial_id": "t0000", "gpu_seconds": 50.0, "cost_usd": 0.1},
         {"trial_id": "t0001", "gpu_seconds": 30.0, "cost_usd": 0.3},  # before it was lost

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.config.budget import BudgetConfig
-from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import SpendingLimit, spent_in_words
 from orchestrator.results import TrialState
 from orchestrator.search.study import open_study
@@ -30,19 +30,19 @@ def said() -> list[str]:
 @pytest.fixture
 def limit(said: list[str]) -> Callable[..., SpendingLimit]:
     def make(**budget: float) -> SpendingLimit:
-        expenses = Expenses(
+        ledger = CostLedger(
             prices=PriceList(prices={"box": Price(on_demand=1)}),
             machine={"a": Machine(name="box", spot=False, cpus=1, gpus=1)}.get,
             clock=lambda: 0.0,
         )
-        return SpendingLimit(budget=BudgetConfig.model_validate(budget), expenses=expenses, say=said.append)
+        return SpendingLimit(budget=BudgetConfig.model_validate(budget), ledger=ledger, say=said.append)
 
     return make
 
 
 def run(limit: SpendingLimit, key: str, hours: float, share: float, node: str = "a") -> None:
-    limit.expenses.started(key)
-    limit.expenses.reported(key, Allocation(node_id=node, cpus=1, gpus=1, seconds=hours * HOUR), share=share)
+    limit.ledger.started(key)
+    limit.ledger.reported(key, Allocation(node_id=node, cpus=1, gpus=1, seconds=hours * HOUR), share=share)
 
 
 @pytest.mark.parametrize("unit", ["usd", "gpu_hours"])
@@ -70,12 +70,12 @@ def test_trials_that_are_stopped_early_let_others_start(limit: Callable[..., Spe
     for trial in ("t0000", "t0001"):
         run(ours, trial, 0.5, 0.5)
     assert not ours.allows_another(["t0000", "t0001"])
-    ours.expenses.ended("t0000")
+    ours.ledger.ended("t0000")
     assert ours.allows_another(["t0001"])
-    ours.expenses.ended("t0001")
+    ours.ledger.ended("t0001")
     for trial in ("t0002", "t0003"):
         run(ours, trial, 0.6, 1)
-        ours.expenses.ended(trial)
+        ours.ledger.ended(trial)
     assert not ours.allows_another([])
     assert ours.exhausted
     assert ours.spent == "2.2 of 2.5 USD spent"
@@ -91,12 +91,12 @@ def test_a_cost_that_is_not_known_is_too_much(limit: Callable[..., SpendingLimit
 
 def test_without_a_limit_what_was_spent_is_said_as_far_as_it_is_known(limit: Callable[..., SpendingLimit]) -> None:
     ours = limit(usd=10)
-    free = SpendingLimit(budget=None, expenses=ours.expenses, say=pytest.fail)
+    free = SpendingLimit(budget=None, ledger=ours.ledger, say=pytest.fail)
     assert free.allows_another([f"t{number:04d}" for number in range(100)])
-    assert spent_in_words(Expenses(), None) == ""
+    assert spent_in_words(CostLedger(), None) == ""
     run(ours, "t0000", 0.5, 0.5)
-    assert spent_in_words(ours.expenses, None) == "0.5 GPU hours, 0.50 USD"
-    assert spent_in_words(ours.expenses, ours.budget) == "0.5 of 10 USD spent"
+    assert spent_in_words(ours.ledger, None) == "0.5 GPU hours, 0.50 USD"
+    assert spent_in_words(ours.ledger, ours.budget) == "0.5 of 10 USD spent"
 
 
 def test_the_search_asks_before_each_trial_and_says_when_it_is_over(store: ObjectStore) -> None:

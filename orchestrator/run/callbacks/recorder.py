@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.config import SweepConfig
-from orchestrator.costs.ledger import Expenses
+from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.errors import ConfigError
 from orchestrator.monitor.live import Progress
@@ -51,7 +51,7 @@ class SweepRecorder(TrialCallback):
         search: SweepSearch,
         inputs: TrialInputs,
         progress: Progress,
-        expenses: Expenses | None = None,
+        ledger: CostLedger | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sweep = sweep
@@ -59,7 +59,7 @@ class SweepRecorder(TrialCallback):
         self._search = search
         self._inputs = inputs
         self._progress = progress
-        self._expenses = expenses or Expenses()
+        self._ledger = ledger or CostLedger()
         self._now = now
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -70,7 +70,7 @@ class SweepRecorder(TrialCallback):
 
     def on_trial_start(self, trial: SweepTrial) -> None:
         """Count its costs from now on, and show it."""
-        self._expenses.started(trial.key)
+        self._ledger.started(trial.key)
         self._progress.started(trial.key, trial.flat, trial.config)
 
     def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
@@ -80,7 +80,7 @@ class SweepRecorder(TrialCallback):
         key, config = trial.key, trial.config
         allocation = Allocation(**result[ALLOCATION])
         if FAILURE in result:
-            self._expenses.reported(key, allocation, share=0.0)
+            self._ledger.reported(key, allocation, share=0.0)
             self._failures[key] = result[FAILURE]
             if result[OUT_OF_MEMORY]:
                 self._short_of_memory[key] = allocation.gpus
@@ -93,13 +93,13 @@ class SweepRecorder(TrialCallback):
                 self._search.health.fail(error)
                 return
         self._last[key] = report
-        costs = self._expenses.reported(key, allocation, share=report[config.unit] / config.budget)
+        costs = self._ledger.reported(key, allocation, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
         with self._search.health.capture_errors():
             self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})
             if value is not None:
                 self._search.report(key, self._sweep.budget_used(config, report), value)
-        self._progress.view.spent = spent_in_words(self._expenses, self._sweep.budget)
+        self._progress.view.spent = spent_in_words(self._ledger, self._sweep.budget)
         self._progress.reported(key, report)
         for note in result.get(NOTES, ()):
             self._progress.warn(f"{key}: {note}")
@@ -149,7 +149,7 @@ class SweepRecorder(TrialCallback):
             self._end(trial, TrialState.FAILED, failure.cause)
 
     def _recover(self, key: str, cause: str) -> None:
-        self._expenses.lost(key)
+        self._ledger.lost(key)
         self._recoveries[key][cause] += 1
         self._progress.recovering(key, cause)
 
@@ -198,7 +198,7 @@ class SweepRecorder(TrialCallback):
             **_teacher_columns(teacher),
             **{CONFIG_PREFIX + name: setting for name, setting in trial.settings.items()},
             **report,
-            **self._expenses.ended(key),
+            **self._ledger.ended(key),
         }
         with self._search.health.capture_errors():
             self._writer.write_trial(row)
