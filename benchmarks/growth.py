@@ -77,7 +77,12 @@ class Costless(tune.Trainable):
         report = {metric.name: metric.kind(0) for metric in METRICS if metric.is_reported_by(["zero_shot"])}
         report |= {"pseudo_batches": done, "student_updates": done, "validation_accuracy": value, "diverged": False}
         machine = {"hostname": "here", "device": "cpu", "device_name": "", "threads": 1, "compiled": False}
-        allocation = {"node_id": ray.get_runtime_context().get_node_id(), "cpus": 1, "gpus": 0, "seconds": self._reports}
+        allocation = {
+            "node_id": ray.get_runtime_context().get_node_id(),
+            "cpus": 1,
+            "gpus": 0,
+            "seconds": self._reports,
+        }
         return {
             **report,
             **machine,

@@ -13,7 +13,7 @@ from search_spaces.inline import InlineSpace
 from search_spaces.spaces import SPACES, Suggest
 
 SearchSpace = Callable[[Suggest], Mapping[str, object]]
-"""Takes an Optuna trial, returns ``{field of ZeroShotConfig: value}``; parameters are named after their fields."""
+"""Takes an Optuna trial, returns ``{field of the trial: value}``; parameters are named after their fields."""
 
 
 def space_names() -> list[str]:

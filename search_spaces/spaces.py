@@ -1,4 +1,4 @@
-"""Named search spaces: functions of an Optuna trial that return ``{field of ZeroShotConfig: value}``.
+"""Named search spaces: functions of an Optuna trial that return ``{field of the trial: value}``.
 
 Each parameter is named after the field it sets, so that Optuna's plots and the results speak the same words.
 """

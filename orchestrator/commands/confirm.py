@@ -50,8 +50,8 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
         )
     if not board.contenders:
         raise ConfigError(f"{board.sweep_id}: {_nothing_to_confirm(board)}")
-    fields = [*board.searched, *(["total_pseudo_batches", "evaluation_interval"] if sweep.equal_budget else [])]
     defaults = sweep.trial_config({})
+    fields = [*board.searched, *([str(defaults.budget_field), "evaluation_interval"] if sweep.equal_budget else [])]
     cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
     contenders = board.contenders[:top]
     cases |= {row.trial_id: {field: row.settings[field] for field in fields} for row in contenders}

@@ -22,7 +22,14 @@ from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
 from orchestrator.kinds import STORED
-from trainables.config import PERMISSION_FIELDS, AnyTrialConfig, SupervisedConfig, TrialConfig, config_class
+from trainables.config import (
+    PERMISSION_FIELDS,
+    AnyTrialConfig,
+    SupervisedConfig,
+    TrialConfig,
+    config_class,
+    methods_with,
+)
 from trainables.metrics import AUDITS
 
 BASELINE = "baseline"
@@ -157,7 +164,8 @@ class SweepConfig(SweepFields):
         budget = self.equal_budget
         if budget is not None:
             if config.budget_field is None:
-                raise ConfigError(f"{origin}: budget is for zero-shot trials, and this one is {config.method}")
+                able = methods_with(lambda method: method.budget_field is not None)
+                raise ConfigError(f"{origin}: budget is for {able} trials, and this one is {config.method}")
             config = budget.applied_to(config)
         return config.scaled(self.scale)
 

@@ -113,7 +113,7 @@ class SchedulerConfig(Kind):
 
         Args:
             config: What its trials share.
-            equal_budget: Whether trials have pseudo batches by a budget in another unit.
+            equal_budget: Whether the length of each trial follows from the sweep's ``budget``.
             sampler: The search's.
 
         Raises:

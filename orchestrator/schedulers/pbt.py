@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.samplers.base import SamplerConfig
 from orchestrator.schedulers.base import SchedulerConfig
-from trainables.config import AnyTrialConfig
+from trainables.config import AnyTrialConfig, methods_with
 
 if TYPE_CHECKING:
     from orchestrator.schedulers.population import Population
@@ -45,11 +45,12 @@ class Pbt(SchedulerConfig):
     def check(self, config: AnyTrialConfig, *, equal_budget: bool, sampler: SamplerConfig) -> None:
         """See ``SchedulerConfig``."""
         if not config.divisible:
-            raise ValueError(f"scheduler={self.name} is for zero-shot trials, and these are {config.method}")
+            able = methods_with(lambda method: method.divisible)
+            raise ValueError(f"scheduler={self.name} is for {able} trials, and these are {config.method}")
         if equal_budget:
             raise ValueError(
                 f"scheduler={self.name}: settings change in mid-training, so budget: {{unit: ...}} does not fit; use "
-                "trial: {total_pseudo_batches: ...}"
+                f"trial: {{{config.budget_field}: ...}}"
             )
         if sampler.combinations is not None:
             raise ValueError(
@@ -57,7 +58,8 @@ class Pbt(SchedulerConfig):
             )
         if self.generations > config.budget:
             raise ValueError(
-                f"scheduler.generations={self.generations} is more than the {config.budget} pseudo batches of a trial"
+                f"scheduler.generations={self.generations} is more than the {config.budget} "
+                f"{config.unit.replace('_', ' ')} of a trial"
             )
 
     def trial_of(self, config: AnyTrialConfig) -> AnyTrialConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share, Weight
-from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes
+from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes, methods_with
 from trainables.config.supervised import SupervisedConfig
 from trainables.config.trial import SplitsKey, TeacherKey, TrialConfig
 from trainables.config.zero_shot import Precision, ZeroShotConfig
@@ -46,6 +46,7 @@ __all__ = [
     "ZeroShotConfig",
     "config_class",
     "config_classes",
+    "methods_with",
 ]
 
 

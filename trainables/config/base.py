@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from enum import Enum
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,12 @@ Weight = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Scale(Enum):
+    """Says on which axis a field's values are drawn; stands in its annotation. Defaults to a linear one."""
+
+    LOGARITHMIC = "by their factor: from 0.1 to 1 is as far as from 1 to 10"
 
 
 class Config(BaseModel):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from trainables.config.base import Scale
 from trainables.config.methods import config_classes
 from trainables.config.roles import Decides, Names, Role, roles_of
 from trainables.config.trial import TrialConfig
@@ -69,6 +70,15 @@ _HOLDS: dict[str, Callable[[Role], bool]] = {
 def roles() -> dict[str, Role]:
     """Return the role of each field of any method."""
     return merged_roles(config_classes())
+
+
+@cache
+def logarithmic_fields() -> frozenset[str]:
+    """Return the fields of any method whose values are told apart by their factor and not by their difference."""
+    models = config_classes()
+    return frozenset(
+        name for model in models for name, field in model.model_fields.items() if Scale.LOGARITHMIC in field.metadata
+    )
 
 
 if not TYPE_CHECKING:  # or no misspelt name would be found

@@ -5,7 +5,7 @@ A third method is a module with both, or with one of them and the other beside i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ METHODS: dict[str, Method] = {
 def config_classes() -> list[type[TrialConfig]]:
     """Return the config of each method."""
     return [method.config_class for method in METHODS.values()]
+
+
+def methods_with(able: Callable[[type[TrialConfig]], bool]) -> str:
+    """Return the names of the methods whose config class says yes, for a sentence: ``zero_shot or supervised``."""
+    return " or ".join(name for name, method in METHODS.items() if able(method.config_class))
 
 
 def config_class(values: Mapping[str, Any]) -> type[TrialConfig]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from trainables.config.base import Count, NonNegative, Rate, Share
+from trainables.config.base import Count, NonNegative, Rate, Scale, Share
 from trainables.config.datasets import find_spec
 from trainables.config.roles import Cost, Names, given, length, setting, start
 from trainables.config.trial import Passes, TimingProbe, TrialConfig
@@ -39,13 +39,13 @@ class SupervisedConfig(TrialConfig):
     distillation_weight: Annotated[float, Field(ge=0, le=1), setting(cost=Cost.NONE, inherited=False)] = 0.9
     """Share of the distillation term against the labels' cross-entropy (alpha), where there is a teacher."""
 
-    temperature: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 4.0
+    temperature: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 4.0
     """Divides both logits before the softmax of the distillation term, which is multiplied by 2 temperature^2."""
 
-    attention_weight: Annotated[NonNegative, setting(cost=Cost.SWITCH, inherited=False)] = 1000.0
+    attention_weight: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = 1000.0
     """Factor of the attention transfer, where there is a teacher, times 3 / number of attention layers. 0: none."""
 
-    learning_rate: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 0.1
+    learning_rate: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 0.1
     """Initial SGD learning rate, multiplied by 0.2 at 30, 60 and 80 % of the epochs."""
 
     momentum: Annotated[Share, setting(cost=Cost.NONE, inherited=False)] = 0.9

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
+from trainables.config.base import Count, NonNegative, Rate, Scale, Seed, Weight
 from trainables.config.datasets import find_spec
 from trainables.config.divergences import DivergenceName
 from trainables.config.roles import (
@@ -65,17 +65,17 @@ class ZeroShotConfig(TrialConfig):
     student_steps: Annotated[Count, setting(cost=Cost.AMOUNT, inherited=False)] = _PUBLISHED_STUDENT_STEPS
     """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
 
-    temperature: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 1.0
+    temperature: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 1.0
     """Divides both logits before the softmax of every divergence but ``l1``, which compares the logits as they are."""
 
-    attention_weight: Annotated[NonNegative, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
+    attention_weight: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
     """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
     batch and classes. 0 leaves the term out."""
 
-    student_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 2e-3
+    student_lr: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 2e-3
     """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
 
-    generator_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 1e-3
+    generator_lr: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 1e-3
     """Initial Adam learning rate of the generator, annealed likewise. The published code has 1e-3, the text 2e-3."""
 
     gradient_clip_norm: Annotated[Rate | None, setting(cost=Cost.SWITCH, inherited=False)] = 5.0

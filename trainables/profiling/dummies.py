@@ -20,7 +20,7 @@ from trainables.teachers.teacher import Teacher, TeacherMetadata
 def dummy_teacher(config: AnyTrialConfig) -> Teacher:
     """A teacher of the config's architecture with its first random weights, BatchNorm fitted to noise.
 
-    Without that a deep network's activations grow from block to block until its beliefs are 0, 1 and denormal numbers
+    Without that a deep network's activations grow from block to block until its probabilities are 0, 1 and denormal numbers
     between them, in which a CPU computes many times slower than with any teacher that has been trained.
     """
     spec = find_spec(config.dataset)

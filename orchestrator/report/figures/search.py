@@ -14,12 +14,12 @@ from orchestrator.report.data import Comparison, SweepData, words
 from orchestrator.report.figures.style import (
     BLUE,
     GREY,
-    LOGARITHMIC,
     SCALE,
     VERMILION,
     add_band,
     figure,
     hover,
+    is_logarithmic,
     metric_axis,
     setting_axis,
     setting_text,
@@ -146,7 +146,7 @@ def _dimension(name: str, values: list[Any]) -> dict[str, Any]:
             "tickvals": list(range(len(kinds))),
             "ticktext": kinds,
         }
-    if name in LOGARITHMIC and min(values) > 0:
+    if is_logarithmic(name) and min(values) > 0:
         low, high = math.log10(min(values)), math.log10(max(values))
         ticks = [low + part * (high - low) / 4 for part in range(5)]
         return {

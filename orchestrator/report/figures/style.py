@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from orchestrator.formatting import short
 from orchestrator.report.data import STEP_RATIO, Trial, words
 from orchestrator.results import TrialState
+from trainables.config.fields import logarithmic_fields
 from trainables.metrics import is_share
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#E69F00")
@@ -29,8 +30,10 @@ STATE_COLOURS = {
 SCALE = [[0, "#414487"], [0.25, "#2a788e"], [0.5, "#22a884"], [0.75, "#7ad151"], [1, "#f0c808"]]
 """Colours of accuracy: viridis, which survives grey printing, without the ends that a dark or a white page swallows."""
 
-LOGARITHMIC = {STEP_RATIO, "temperature", "student_lr", "generator_lr", "attention_weight", "learning_rate"}
-"""Settings whose factor counts and not whose difference."""
+
+def is_logarithmic(setting: str) -> bool:
+    """Return whether a setting's factor counts and not its difference."""
+    return setting == STEP_RATIO or setting in logarithmic_fields()
 
 
 def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: bool = True) -> go.Figure:
@@ -58,7 +61,7 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values):
         return {**title, "type": "category"}
-    if name in LOGARITHMIC and numbers and min(numbers) > 0:
+    if is_logarithmic(name) and numbers and min(numbers) > 0:
         low, high = min(numbers), max(numbers)
         return {**title, "type": "log", "tickvals": _ticks(low, high), "tickmode": "array"}
     return title

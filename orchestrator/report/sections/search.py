@@ -120,7 +120,8 @@ def settings_section(data: SweepData) -> Section:
 def scores_section(data: SweepData) -> Section:
     """Rank correlation with validation accuracy of all that can be had without data, where there are labels to tell."""
     title = "What ranks trials without data"
-    if data.sweep.cases or data.metric not in {_LABELS, *DATA_FREE_METRICS}:
+    config = data.sweep.configs()[0]
+    if data.sweep.cases or config.learns_from_images or data.metric not in {_LABELS, *DATA_FREE_METRICS}:
         return Section(title=title, blocks=[])
     return Section(
         title=title, blocks=list(_tabbed(data, "Rank correlation with validation accuracy", _rank_figure, _RANKS))
@@ -129,7 +130,7 @@ def scores_section(data: SweepData) -> Section:
 
 def _rank_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
     found = {}
-    for name in _score_names():
+    for name in _score_names(data):
         both = ((trial.at(comparison.share, name), trial.at(comparison.share, _LABELS)) for trial in comparison.trials)
         pairs = [(score, value) for score, value in both if score is not None and value is not None]
         estimate = rank_correlation([score for score, _ in pairs], [value for _, value in pairs])
@@ -139,12 +140,13 @@ def _rank_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
     return figures.rank_figure(ordered) if ordered else None
 
 
-def _score_names() -> list[str]:
+def _score_names(data: SweepData) -> list[str]:
+    methods = data.sweep.configs()[0].method_names()
     return [
         metric.name
         for metric in METRICS
         if metric.kind is float
-        and metric.is_reported_by(["zero_shot"])
+        and metric.is_reported_by(methods)
         and metric.unit not in _COSTS
         and metric.measured_on is None
     ]
