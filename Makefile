@@ -28,12 +28,12 @@ format: .venv/.development
 
 # Tables of docs/performance.md, in eleven minutes on an otherwise idle machine of 2 cores.
 bench: .venv/.development
-	$(bin)/python -m benchmarks.training_loop --pairs wrn-16-2:wrn-16-1 --threads 1 --repeats 2
-	$(bin)/python -m benchmarks.training_loop --no-compile --threads 2 --repeats 2
-	$(bin)/python -m benchmarks.evaluation --threads 1 2
-	$(bin)/python -m benchmarks.transition_curves --images 8 --plain-images 1 --steps 10 --repeats 3 --threads 1 2
-	$(bin)/python -m benchmarks.sweep_overhead
-	$(bin)/python -m benchmarks.growth --trials 300
+	$(bin)/python -m benchmarks.speed.training_loop --pairs wrn-16-2:wrn-16-1 --threads 1 --repeats 2
+	$(bin)/python -m benchmarks.speed.training_loop --no-compile --threads 2 --repeats 2
+	$(bin)/python -m benchmarks.speed.evaluation --threads 1 2
+	$(bin)/python -m benchmarks.speed.transition_curves --images 8 --plain-images 1 --steps 10 --repeats 3 --threads 1 2
+	$(bin)/python -m benchmarks.speed.sweep_overhead
+	$(bin)/python -m benchmarks.speed.growth --trials 300
 
 docs: .venv/.development
 	$(bin)/python docs/make_reference.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.growth import ours
+from benchmarks.speed.growth import ours
 
 
 @pytest.mark.ray

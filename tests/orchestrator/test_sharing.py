@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_sharing
-from benchmarks.training_loop import make_config
+from benchmarks.speed import gpu_sharing
+from benchmarks.speed.training_loop import make_config
 from cluster.capacity import Capacity, NodeType
 from orchestrator.config import SweepConfig
 from orchestrator.results import ResultWriter

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, training_loop
+from benchmarks.speed import gpu, training_loop
 from tests.conftest import tiny_settings
 from tests.missing import NEEDS_NO_GPU
 from tests.tape import Tape
@@ -57,5 +57,7 @@ def test_each_side_has_a_row() -> None:
 
 @NEEDS_NO_GPU
 def test_without_a_gpu_one_line_says_so() -> None:
-    with pytest.raises(SystemExit, match=r"torch finds no GPU here; on a CPU: python -m benchmarks.training_loop"):
+    with pytest.raises(
+        SystemExit, match=r"torch finds no GPU here; on a CPU: python -m benchmarks.speed.training_loop"
+    ):
         gpu.main([])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import training_loop
+from benchmarks.speed import training_loop
 from tests.conftest import tiny_settings
 from trainables.config import ZeroShotConfig
 

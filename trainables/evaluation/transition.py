@@ -24,7 +24,7 @@ from trainables.seeding import stream
 
 _BATCH_SIZE = {"cpu": 72, "cuda": 2048}
 """Curves at once: 8 images with 9 targets each. On a CPU 54 to 108 are equally fast within the noise, on one thread and on
-two, 36 and 144 slower by a tenth (``benchmarks/transition_curves.py``). A GPU wants many."""
+two, 36 and 144 slower by a tenth (``benchmarks/speed/transition_curves.py``). A GPU wants many."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Seconds that the transition curves of one image take: pushed one at a time, as published, against many at once.
 
-    python -m benchmarks.transition_curves --images 16 --steps 4 --threads 1 2
+    python -m benchmarks.speed.transition_curves --images 16 --steps 4 --threads 1 2
 
 Both sides run in turn in one process, on the same random weights and images. The plain side is the published loop as it
 is described (section 4.2): one image and one target at a time, and a backward pass that fills the weights' gradients too.

@@ -1,6 +1,6 @@
 """What a pseudo batch takes on a GPU: the published loop, and this project's step by step.
 
-    python -m benchmarks.gpu --pairs wrn-40-2:wrn-16-1
+    python -m benchmarks.speed.gpu --pairs wrn-40-2:wrn-16-1
 
 Needs torch, an NVIDIA GPU and nothing of a sweep. First it holds the loop as a CUDA graph, not compiled, against the
 published one in float64, and ends there if they differ. Kernels are what ran on the GPU in a pseudo batch, launches what
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.training_loop import PAIRS, make_distiller, make_published
+from benchmarks.speed.training_loop import PAIRS, make_distiller, make_published
 from trainables.compute.cuda_graphs import WARM_UPS
 from trainables.compute.devices import claim_device
 
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
     chosen = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        sys.exit("torch finds no GPU here; on a CPU: python -m benchmarks.training_loop")
+        sys.exit("torch finds no GPU here; on a CPU: python -m benchmarks.speed.training_loop")
     claim_device(cpus=1, gpus=1)  # as a trial does: no TF32 where it is not asked for
     for pair in chosen.pairs:
         found = difference(pair, "cuda")

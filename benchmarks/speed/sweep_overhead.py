@@ -1,6 +1,6 @@
 """What a sweep takes beside training and measuring: between two trials, and for each report within one.
 
-    python -m benchmarks.sweep_overhead --trials 6
+    python -m benchmarks.speed.sweep_overhead --trials 6
 
 A real sweep of the packaged digits on a Ray of its own, one trial at a time, results and checkpoints in a temporary
 folder. Everything is read from the results: a report says when it came and how long its trial had trained and measured

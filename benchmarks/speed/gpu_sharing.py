@@ -1,6 +1,6 @@
 """What several processes on one GPU come to together, measured as a sweep with ``resources: {gpu: auto}`` does.
 
-    python -m benchmarks.gpu_sharing --pair wrn-40-2:wrn-16-1 --processes 1 2 4 8
+    python -m benchmarks.speed.gpu_sharing --pair wrn-40-2:wrn-16-1 --processes 1 2 4 8
 
 All train the published settings at once, on stand-ins for teacher and images, each with a thread of its own. A sweep stops
 trying more processes where they bring little; this goes on as long as the GPU's memory lasts.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.training_loop import make_config
+from benchmarks.speed.training_loop import make_config
 from cluster.session import ray_session
 from orchestrator.formatting import readable
 from orchestrator.run.gpu_sharing import PROCESSES, ColocatedTrials, SharingError

@@ -1,6 +1,6 @@
 """What bfloat16 costs against float32 on a processor with, and as if without, instructions for it.
 
-    python -m benchmarks.precision
+    python -m benchmarks.speed.precision
 
 Each row is a process of its own in which oneDNN, with which torch computes convolutions, is kept to the instructions that
 are named (``ONEDNN_MAX_CPU_ISA``); an older processor is not faster than that. Times are CPU seconds of one thread for a
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.training_loop import make_distiller
+from benchmarks.speed.training_loop import make_distiller
 from trainables.compute.devices import device_name, keep_freed_memory
 
 INSTRUCTIONS = {"ALL": "all that it has", "AVX512_CORE": "AVX-512 alone", "AVX2": "AVX2 alone"}
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{device_name(torch.device('cpu'))}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}\n")
     print("| oneDNN may use | float32, s | bfloat16, s | times |\n| --- | ---: | ---: | ---: |", flush=True)
     for name in INSTRUCTIONS:
-        command = [sys.executable, "-m", "benchmarks.precision", name]
+        command = [sys.executable, "-m", "benchmarks.speed.precision", name]
         subprocess.run(command, env={**os.environ, "ONEDNN_MAX_CPU_ISA": name}, check=True)
 
 

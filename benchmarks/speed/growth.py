@@ -1,6 +1,6 @@
 """What thousands of trials cost the driver: this project's sweep against bare Tune with OptunaSearch.
 
-    python -m benchmarks.growth --trials 3000
+    python -m benchmarks.speed.growth --trials 3000
 
 The trials of both sides cost nothing: they give their reports and end. Ours go through the search and its journal, the
 recorder and the results on a local disk, as in every sweep; the bare side has Tune's searcher in memory and keeps what Tune

@@ -1,6 +1,6 @@
 """What a pseudo batch takes: the published loop as it is written, and this project's step by step.
 
-    python -m benchmarks.training_loop --threads 1 2
+    python -m benchmarks.speed.training_loop --threads 1 2
 
 All sides run in turn in one process, on equal random networks, and with glibc's allocator told to keep freed memory
 (``trainables.compute.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of

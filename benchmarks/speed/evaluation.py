@@ -1,6 +1,6 @@
 """Seconds that the accuracy on 10,000 test images takes: a plain DataLoader loop against this project's.
 
-    python -m benchmarks.evaluation --threads 1 2
+    python -m benchmarks.speed.evaluation --threads 1 2
 
 Both sides run in turn in one process on the same random WRN-16-1 and images. The plain loop is what most code does: a
 data set that makes each image a tensor and normalises it, batches of 128, no worker processes. Ours is measured as a
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from benchmarks.training_loop import seconds
+from benchmarks.speed.training_loop import seconds
 from trainables.compute.devices import keep_freed_memory
 from trainables.config.datasets import find_normalisation
 from trainables.evaluation import accuracy
