@@ -12,16 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers import (
-    ACCESS_KEY,
-    CEPH_PROGRAMS,
-    SECRET_KEY,
-    FaultyProxy,
-    ceph_gateway,
-    google_storage,
-    moto_server,
-    tell,
-)
+from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
+from tests.servers import CEPH_PROGRAMS, ceph_gateway, google_storage, tell
 
 # Read when Ray is imported: no usage reports, the loopback address for the nodes of clusters that tests make by themselves.
 # (Sessions of ours listen there anyway, which tests/cluster/test_open_doors.py shows in an environment without this.)

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 import ray
 
+from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY
 from cluster.credentials import KEYS, lend_credentials, no_credentials
 from cluster.private_folder import VARIABLE
-from tests.servers import ACCESS_KEY, SECRET_KEY
 
 
 def keys_after_borrowing(borrow: object, own: dict[str, str]) -> dict[str, str | None]:

@@ -16,10 +16,10 @@ import yaml
 from ray._private.state import state
 from ray.cluster_utils import Cluster
 
+from benchmarks.chaos.comparison import differences
 from orchestrator.results import TrialRecord, read_reports, read_trials
 from orchestrator.storage import find_storage
 from tests.cluster.test_preemption import Service, metadata_service
-from tests.comparison import differences
 from tests.orchestrator.test_sweep import ROOT, sweep_of
 
 RENTED = {"rented": 1.0}

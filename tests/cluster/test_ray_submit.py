@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.chaos.comparison import differences
+from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from tests.cluster.hosts import ROOT, Lan, make_lan
-from tests.comparison import differences
 from tests.conftest import make_bucket
 from tests.orchestrator.test_sweep import run, sweep_of
-from tests.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy
 from trainables.storage.object_store import ObjectStore
 
 SHELL = {

@@ -19,6 +19,7 @@ import torch
 from optuna.trial import TrialState
 from rich.console import Console
 
+from benchmarks.chaos.comparison import differences
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, PartError, StorageError
 from orchestrator.inputs.prepare import prepare_inputs
@@ -27,7 +28,6 @@ from orchestrator.run.inline import InlineBackend
 from orchestrator.run.sweep import BackendChoice, SweepOutcome, run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
-from tests.comparison import differences
 from tests.conftest import tiny_settings
 from trainables.config import plugins
 from trainables.images.load import load_dataset

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from benchmarks.chaos.comparison import differences
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers.asha import AshaRule
 from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import SweepStore, find_storage
-from tests.comparison import differences
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_sweep import ROOT, start
 

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from benchmarks.chaos.servers import FaultyProxy, free_port
 from orchestrator.cli import app
 from orchestrator.cli.options import storage_config
 from orchestrator.config import SweepConfig
@@ -23,7 +24,6 @@ from orchestrator.storage import find_object, find_storage, local_path, open_sto
 from orchestrator.storage.bucket import _clock_skew, create_bucket
 from orchestrator.storage.sweep_store import SweepStore
 from tests.conftest import make_bucket, query_of
-from tests.servers import FaultyProxy, free_port
 from trainables.storage.filesystems.s3 import S3Filesystem
 from trainables.storage.object_store import ObjectStore
 

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks.chaos.comparison import TIMES, differences, own_trial_processes
 from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.cli import app
 from orchestrator.commands.confirm import confirm, confirmation_sweep
@@ -35,7 +36,6 @@ from orchestrator.run.ray_backend import RayTasks
 from orchestrator.search.distinct import ended_of_all
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage, layout
-from tests.comparison import TIMES, differences, own_trial_processes
 from tests.conftest import tiny_settings
 from trainables.errors import TeacherError
 from trainables.images.splits import DatasetSplits

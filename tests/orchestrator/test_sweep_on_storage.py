@@ -14,15 +14,15 @@ import pytest
 import yaml
 from rich.console import Console
 
+from benchmarks.chaos.comparison import differences
+from benchmarks.chaos.servers import FaultyProxy
 from orchestrator.results import read_reports, read_sweeps
 from orchestrator.run import outage
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
-from tests.comparison import differences
 from tests.conftest import make_bucket, query_of
 from tests.orchestrator.test_sweep import run, start, sweep_of, trials, wait_for
-from tests.servers import FaultyProxy
 from trainables.storage.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]

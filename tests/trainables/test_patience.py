@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 from botocore import exceptions
 
+from benchmarks.chaos.servers import FaultyProxy
 from orchestrator.errors import StorageError
 from orchestrator.storage import find_storage, open_storage
 from tests.conftest import make_bucket, make_google_bucket, query_of
-from tests.servers import FaultyProxy, tell
+from tests.servers import tell
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.storage import object_store
 from trainables.storage.filesystems import LocalFilesystem, PassingError, s3

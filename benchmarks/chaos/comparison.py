@@ -1,4 +1,4 @@
-"""What tests of disturbed sweeps, and ``benchmarks/chaos.py``, share: whom to kill, and what must be equal in the end."""
+"""The processes of trials, which one may kill, and what must be equal in the end."""
 
 from __future__ import annotations
 

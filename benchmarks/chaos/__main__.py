@@ -31,8 +31,8 @@ from typing import Any
 import boto3
 import yaml
 
-from tests.comparison import differences, own_trial_processes
-from tests.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
+from benchmarks.chaos.comparison import differences, own_trial_processes
+from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
 
 # Read when Ray and boto3 are imported or start their processes.
 os.environ.update(
@@ -52,7 +52,7 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from trainables.storage.object_store import ObjectStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CALM = "calm"
 WORKERS = 2
 STALLED_SECONDS = 180
@@ -239,7 +239,9 @@ def run_rounds(arena: Arena, rounds: int, until: float) -> tuple[Counter[str], i
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what was done and what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=30, help="things that break")
     parser.add_argument("--seed", type=int, default=0, help="of what breaks and when")
     parser.add_argument("--trials", type=int, default=6, help="of each sweep")
