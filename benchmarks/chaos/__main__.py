@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import yaml
 
 from benchmarks.chaos.comparison import differences, own_trial_processes
 from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
+from benchmarks.chaos.sweep import write_sweep
 
 # Read when Ray and boto3 are imported or start their processes.
 os.environ.update(
@@ -46,7 +46,6 @@ os.environ.update(
 
 from ray.cluster_utils import Cluster
 
-from orchestrator.config.loading import load_sweep
 from orchestrator.results import read_reports, read_trials
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
@@ -193,21 +192,6 @@ class Arena:
         if ours != theirs:
             found.append(f"{self.sweep_id}: the study differs")
         return found
-
-
-def write_sweep(folder: Path, trials: int, rounds: int) -> None:
-    """Trials of some seconds with a report each second, whose settings do not depend on which of them ends first."""
-    flags = {
-        "num_trials": trials,
-        "sampler": {"name": "random"},
-        "scheduler": {"name": "none"},
-        "checkpoint_seconds": 0,
-        "max_failures": rounds,  # a process that dies by itself is one, and nobody knows whose fault it was
-        "teacher_recipe": {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32},
-    }
-    small = ["total_pseudo_batches=24", "evaluation_interval=4", "batch_size=16"]
-    sweep = load_sweep("quickstart", flags=flags, assignments=small)
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep.model_dump(mode="json", exclude={"storage"})))
 
 
 def run_rounds(arena: Arena, rounds: int, until: float) -> tuple[Counter[str], int, list[str]]:
