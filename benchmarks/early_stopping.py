@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from benchmarks.digits_runs import digits, train_teacher
 from orchestrator.config.loading import load_sweep
@@ -141,8 +142,6 @@ def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print how well early accuracies rank students, and a line for each scheduler."""
-    from scipy.stats import spearmanr
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--more", type=int, default=0)
     parser.add_argument("--sweeps", type=int, default=1000)

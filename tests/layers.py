@@ -168,17 +168,15 @@ def unexplained(tree: Tree) -> list[str]:
 
 
 def crowded(tree: Tree, most: int) -> list[str]:
-    """Folders with more modules beside ``__init__.py`` than that."""
+    """Folders with more modules beside ``__init__.py`` than that; the root too."""
     folders: dict[Path, int] = {}
     for path in tree.files.values():
         if path.name != "__init__.py":
             folders[path.parent] = folders.get(path.parent, 0) + 1
-    crowds = {folder: count for folder, count in folders.items() if folder != tree.root and count > most}
-    return [f"{folder.relative_to(tree.root)}: {count} modules" for folder, count in crowds.items()]
+    return [f"{folder.relative_to(tree.root)}: {count} modules" for folder, count in folders.items() if count > most]
 
 
-def long_files(root: Path, folders: Sequence[str], most: int) -> list[str]:
-    """Python files in these folders with more lines than that."""
-    paths = [path for folder in folders for path in (root / folder).rglob("*.py")]
-    lengths = {path.relative_to(root): len(path.read_text().splitlines()) for path in paths}
+def long_files(tree: Tree, most: int) -> list[str]:
+    """Files with more lines than that."""
+    lengths = {path.relative_to(tree.root): len(path.read_text().splitlines()) for path in tree.files.values()}
     return [f"{path}: {length} lines" for path, length in lengths.items() if length > most]

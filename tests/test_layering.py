@@ -13,7 +13,11 @@ import pytest
 from tests.layers import Tree, crowded, loaders, long_files, strangers, uncovered, unexplained, unit_of, upward, users
 
 ROOT = Path(__file__).parent.parent
-TREE = Tree(ROOT, ("trainables", "search_spaces", "cluster", "orchestrator", "zskt_start", "run_sweep"))
+PROGRAM = Tree(ROOT, ("trainables", "search_spaces", "cluster", "orchestrator", "zskt_start", "run_sweep"))
+"""What users run."""
+
+TREE = Tree(ROOT, (*PROGRAM.packages, "benchmarks", "docs"))
+"""All Python but the tests."""
 
 KNOWN = {
     "trainables": set[str](),
@@ -22,6 +26,8 @@ KNOWN = {
     "orchestrator": {"search_spaces", "trainables", "cluster", "zskt_start"},
     "zskt_start": {"orchestrator"},
     "run_sweep": {"zskt_start"},
+    "benchmarks": {"orchestrator", "search_spaces", "trainables", "cluster"},
+    "docs": {"orchestrator", "search_spaces", "trainables"},
 }
 """What each package may know of the others."""
 
@@ -75,6 +81,11 @@ ORDER = (
     "orchestrator.cli",
     "orchestrator",
     "run_sweep",
+    "benchmarks.published_loop",
+    "benchmarks.speed",
+    "benchmarks.chaos",
+    "benchmarks",
+    "docs",
 )
 """Folders, and modules that lie in none, the lowest first. A folder within one of these belongs to it."""
 
@@ -137,6 +148,15 @@ MAY_LOAD = {
 """Folders and modules in which importing a module may load a library that is slow to load."""
 
 
+def test_the_tree_is_all_python_but_the_tests() -> None:
+    files = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True).splitlines()
+    assert {Path(file).parts[0].removesuffix(".py") for file in files} == {*TREE.packages, "tests"}
+
+
+def test_only_tests_import_tests() -> None:
+    assert users(TREE, "tests") == set()
+
+
 def test_every_module_has_a_place() -> None:
     assert uncovered(TREE, ORDER) == []
 
@@ -162,19 +182,19 @@ def test_the_file_that_ray_submits_alone_imports_the_start_alone() -> None:
 
 
 def test_few_files_know_ray_and_two_know_tune() -> None:
-    assert users(TREE, "ray.tune") == TUNE
-    assert {file for file in users(TREE, "ray") if not file.startswith("cluster/")} == RAY | TUNE
+    assert users(PROGRAM, "ray.tune") == TUNE
+    assert {file for file in users(PROGRAM, "ray") if not file.startswith("cluster/")} == RAY | TUNE
     assert len(RAY) <= 5
 
 
 @pytest.mark.parametrize("library", sorted(MAY_LOAD))
 def test_a_library_that_is_slow_to_load_is_loaded_by_few(library: str) -> None:
-    assert {module for module in loaders(TREE, library) if unit_of(module, MAY_LOAD[library]) is None} == set()
+    assert {module for module in loaders(PROGRAM, library) if unit_of(module, MAY_LOAD[library]) is None} == set()
 
 
 @pytest.mark.parametrize("libraries", [("boto3", "ray"), ("plotly", "torch"), ("optuna",)])
 def test_a_process_that_imports_the_others_has_not_loaded_it(libraries: tuple[str, ...]) -> None:
-    light = [name for name in TREE.files if all(unit_of(name, MAY_LOAD[library]) is None for library in libraries)]
+    light = [name for name in PROGRAM.files if all(unit_of(name, MAY_LOAD[library]) is None for library in libraries)]
     code = f"import sys, {', '.join(light)}; sys.exit(str({set(libraries)} & sys.modules.keys() or ''))"
     done = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "", "loaded by another library, or by what no module imports by name"
@@ -186,8 +206,7 @@ def test_imports_that_wait_in_functions_say_what_that_saves() -> None:
 
 def test_folders_and_files_are_small() -> None:
     assert crowded(TREE, most=12) == []
-    long = long_files(ROOT, [*TREE.packages, "benchmarks", "docs"], most=400)
-    assert long == []
+    assert long_files(TREE, most=400) == []
 
 
 PLANTED = {
@@ -277,7 +296,13 @@ def test_an_import_that_waits_without_a_word_is_seen(body: str, lines: list[int]
     assert [line.partition(" ")[0] for line in unexplained(tree)] == [f"high/b.py:{number}" for number in lines]
 
 
+def test_who_imports_tests_is_seen(tmp_path: Path) -> None:
+    tree = planted(tmp_path, {"high/a.py": "from tests.servers import moto_server\n", "low/a.py": "import testing\n"})
+    assert users(tree, "tests") == {"high/a.py"}
+
+
 def test_a_crowd_and_a_long_file_are_seen(tmp_path: Path) -> None:
-    tree = planted(tmp_path, {"high/c.py": "A = 1\n" * 5})
-    assert crowded(tree, most=2) == ["high: 3 modules"]
-    assert sorted(long_files(tmp_path, ["low", "high"], most=4)) == ["high/b.py: 5 lines", "high/c.py: 5 lines"]
+    tree = planted(tmp_path, {"high/c.py": "A = 1\n" * 5, "alone.py": "A = 1\n" * 6, "other.py": "", "third.py": ""})
+    tree = Tree(tree.root, (*tree.packages, "alone", "other", "third"))
+    assert sorted(crowded(tree, most=2)) == [".: 3 modules", "high: 3 modules"]
+    assert sorted(long_files(tree, most=4)) == ["alone.py: 6 lines", "high/b.py: 5 lines", "high/c.py: 5 lines"]
