@@ -15,7 +15,7 @@ from torch import Tensor
 from trainables.compute.devices import claim_device, device_name
 from trainables.compute.precision import check_precision
 from trainables.config import AnyTrialConfig, SplitsKey, TeacherKey
-from trainables.errors import CheckpointError, StudentError
+from trainables.errors import CheckpointError, StorageOutageError, StorageRefusedError, StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
 from trainables.health import findings
 from trainables.heartbeat import Heartbeat
@@ -184,7 +184,7 @@ class RunningTrial:
             self._keep_images(report)
             if training.finished:
                 self._finish(report)
-            if training.finished or self.checkpoint_seconds == 0:
+            elif self.checkpoint_seconds == 0:
                 self.save()
                 self.wait_for_checkpoint()
         self.continued = False
@@ -281,16 +281,26 @@ class RunningTrial:
             self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, snapshot))
 
     def _finish(self, report: Report) -> None:
-        """Do what is done once, with the student that has come out; the report is what the checkpoint will hold."""
+        """Keep what has come out of the trial, then the last checkpoint, which says that all of it is kept.
+
+        Raises:
+            StorageOutageError, StorageRefusedError: something could not be kept. The trial has then not ended, and goes on
+                from the checkpoint before.
+        """
         training, storage = self.training, self.storage
-        if report["diverged"]:
-            return
-        if storage:
-            self._keep("the student", lambda: storage.keep_student(self.trial_id, training))
-        if self.config.transition_images and training.teacher:
-            self._measure_transitions(report)
+        if not report["diverged"]:
+            if storage:
+                self._must_keep("the student", lambda: storage.keep_student(self.trial_id, training))
+            if self.config.transition_images and training.teacher:
+                self._measure_transitions(report)
+        self.wait_for_checkpoint()  # the one before may be missing
+        saver = self.saver
+        if saver:
+            saver.save(training.done, self.state())
+            self._must_keep("the last checkpoint", saver.wait)
 
     def _measure_transitions(self, report: Report) -> None:
+        """Add the metrics of the transition curves to the report, which is what the last checkpoint will hold."""
         storage = self.storage
         try:
             curves, metrics = transition_metrics(self.training)
@@ -299,7 +309,7 @@ class RunningTrial:
             return
         report |= metrics
         if storage:
-            self._keep("transition curves", lambda: storage.write_curves(self.trial_id, curves))
+            self._must_keep("transition curves", lambda: storage.write_curves(self.trial_id, curves))
 
     def _look_for_trouble(self, report: Report) -> None:
         teacher = self.inputs.teacher_of(self.config)
@@ -328,6 +338,19 @@ class RunningTrial:
         except (OSError, pa.ArrowException) as error:
             # Without it the trial is still right. The driver ends a sweep that cannot keep its results.
             self.notes.append(f"could not keep {what} by {self.training.done} {self.config.unit}: {error}")
+
+    def _must_keep(self, what: str, write: Callable[[], None]) -> None:
+        """Keep a thing without which the trial has not ended.
+
+        Raises:
+            StorageOutageError, StorageRefusedError: storage does not take it, which ends the session and not the trial.
+        """
+        try:
+            write()
+        except StorageOutageError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise StorageRefusedError(f"could not keep {what} of {self.trial_id}: {error}") from error
 
 
 def begin_trial(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+
+import pyarrow as pa
 
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import StorageError, SweepStoppedError
@@ -61,6 +64,21 @@ def wait_for_storage(
     except KeyboardInterrupt:
         raise stopped(storage) from outage
     say(f"storage {place} answers again after a pause of {duration(time.monotonic() - start)}; the sweep goes on")
+
+
+@contextmanager
+def naming_storage(storage: StorageConfig) -> Iterator[None]:
+    """Say of an error of storage what it means for the sweep. One that is worth a pause stays as it is.
+
+    Raises:
+        StorageError: with what the block raised.
+    """
+    try:
+        yield
+    except StorageOutageError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise storage_failed(storage, error) from error
 
 
 def storage_failed(storage: StorageConfig, error: Exception) -> StorageError:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import optuna
-import pyarrow as pa
 from optuna.distributions import BaseDistribution
 from rich.console import Console
 
@@ -27,7 +26,7 @@ from orchestrator.results import ResultWriter
 from orchestrator.run.backend import Backend
 from orchestrator.run.checks import check_before_start, check_checkpoints
 from orchestrator.run.inline import inline_backend
-from orchestrator.run.outage import storage_failed, wait_for_storage
+from orchestrator.run.outage import naming_storage, wait_for_storage
 from orchestrator.run.session import Session
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.recovery import rebuild_study, restore_rows
@@ -112,7 +111,7 @@ def run_sweep(
     console = console or Console()
     say = Output(console).say
     notifier = Notifier(url=webhook(sweep.notify), sweep_store=sweep_store, warn=say)
-    with sweep_store.lock(), notifier.watching(), terminate_like_interrupt():
+    with naming_storage(sweep.storage), sweep_store.lock(), notifier.watching(), terminate_like_interrupt():
         while True:
             try:
                 return _run_session(
@@ -180,10 +179,6 @@ def _run_session(
             try:
                 with backend.open() as opened:
                     session.run(opened)
-            except StorageOutageError:
-                raise
-            except (OSError, pa.ArrowException) as error:
-                raise storage_failed(sweep.storage, error) from error
             except KeyboardInterrupt:
                 pass  # before or after trials ran, for which the backend has its own answer to Ctrl-C
             if session.workload.finished and session.workload.used_up:
