@@ -13,13 +13,13 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
+from benchmarks.chaos.comparison import differences
 from orchestrator.config import SweepConfig
 from orchestrator.errors import StorageError
 from orchestrator.results import read_reports, read_trials
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
-from tests.comparison import differences
 from tests.conftest import make_inputs, tiny_settings
 from trainables.evaluation import mean_transition_error, transition_curves
 from trainables.storage.filesystems import LocalFilesystem
