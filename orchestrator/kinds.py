@@ -91,6 +91,18 @@ class KindRegistry(Generic[K]):
             raise ValueError(f"{self.what} {name!r}: expected a subclass of {self._base.__name__}, found {found!r}")
         return found
 
+    def name_of(self, block: Mapping[str, Any]) -> str:
+        """The kind that a block names, or the default."""
+        return str(block.get("name", self._flat["name"]))
+
+    def changed(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a block, but for its name and those that have the default of all blocks."""
+        return {
+            field: value
+            for field, value in block.items()
+            if field != "name" and not (field in self._flat and value == self._flat[field])
+        }
+
     def owner(self, field: str) -> type[K] | None:
         """The first of this project's kinds with a field of that name."""
         return next((kind for kind in self.kinds.values() if field in kind.model_fields), None)
@@ -111,7 +123,7 @@ class KindRegistry(Generic[K]):
             return block
         if not isinstance(block, Mapping):
             raise PydanticCustomError("kind", "expected a block of fields")
-        name = str(block.get("name", self._flat["name"]))
+        name = self.name_of(block)
         try:
             kind = self._find_stored(name) if stored else self.find(name)
         except ValueError as error:

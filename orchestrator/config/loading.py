@@ -14,8 +14,14 @@ from orchestrator.config.messages import config_error
 from orchestrator.config.spaces import find_space
 from orchestrator.config.sweep import SweepConfig, trial_model
 from orchestrator.errors import ConfigError, unknown_name
+from orchestrator.kinds import KindRegistry
+from orchestrator.samplers.registry import SAMPLERS
+from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
+
+_KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
+"""Blocks of a sweep that come in kinds."""
 
 
 def load_sweep(
@@ -30,8 +36,10 @@ def load_sweep(
     Args:
         preset_or_file: Name of a preset or path of a YAML file.
         flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
-        assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
-        say: Is told which fields are thereby taken out of the search.
+        assignments: ``FIELD=VALUE`` for fields of the trial, in every case; ``sampler.FIELD=VALUE`` and
+            ``scheduler.FIELD=VALUE`` are flags.
+        say: Is told which fields are thereby taken out of the search, and what of the file another kind of sampler or
+            scheduler leaves out.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -49,12 +57,11 @@ def load_sweep(
         raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
     given_by = {key: f"{path}: {key}" for key in content}
     trials_of_file = _count_cases(content)
-    for key, value in (flags or {}).items():
-        before = content.get(key)
+    assigned, flags = _split_kinds(_parse_assignments(assignments), flags or {})
+    for key, value in flags.items():
         if value is not None:
-            content[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            content[key] = _merged(key, content.get(key), value, say)
             given_by[key] = f"--{key.replace('_', '-')}"
-    assigned = _parse_assignments(assignments)
     trial = _mapping(content.get("trial"), f"{path}: trial")
     if content.get("cases"):
         given = _mapping(content["cases"], f"{path}: cases").items()
@@ -78,6 +85,37 @@ def load_sweep(
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
+
+
+def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:
+    """The assignments to fields of the trial, and the flags with those to fields of a sampler or scheduler."""
+    trial: dict[str, Scalar] = {}
+    more = dict(flags)
+    for field, value in assigned.items():
+        block, _, of_block = field.partition(".")
+        if of_block and block in _KINDS:
+            more[block] = {**(more.get(block) or {}), of_block: value}
+        else:
+            trial[field] = value
+    return trial, more
+
+
+def _merged(key: str, before: Any, flag: Any, say: Callable[[str], None]) -> Any:
+    """What a file says of a sweep's field, and a flag over it; of a block a flag changes the fields that it names.
+
+    One that names another kind of sampler or scheduler leaves out the fields of the file's.
+    """
+    if not (isinstance(before, dict) and isinstance(flag, dict)):
+        return flag
+    kinds = _KINDS.get(key)
+    if kinds is None or flag.get("name", kinds.name_of(before)) == kinds.name_of(before):
+        return {**before, **flag}
+    left_out = kinds.changed(before)
+    if left_out:
+        fields = ", ".join(f"{field}={value}" for field, value in left_out.items())
+        verb = "holds" if len(left_out) == 1 else "hold"
+        say(f"{key}: {flag['name']} takes the place of {kinds.name_of(before)}, whose {fields} no longer {verb}")
+    return flag
 
 
 def _count_cases(content: Mapping[str, Any]) -> int | None:

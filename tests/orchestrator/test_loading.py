@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 
@@ -70,6 +71,47 @@ def test_a_search_of_which_nothing_is_left_is_one_trial(write: Any) -> None:
     ]
     with pytest.raises(ConfigError, match="scheduler=pbt: nothing is searched"):
         load_sweep(write(scheduler={"name": "pbt", "generations": 2}), assignments=both)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"flags": {"scheduler": {"name": "median", "minimum_trials": 2}}},
+        {"assignments": ["scheduler.name=median", "scheduler.minimum_trials=2"]},
+        {"flags": {"scheduler": {"minimum_trials": 2}}, "assignments": ["scheduler.name=median"]},
+    ],
+)
+def test_a_flag_that_names_another_kind_leaves_out_what_the_file_says_of_its_own(given: dict[str, Any]) -> None:
+    said: list[str] = []
+    sweep = load_sweep("quickstart", **given, say=said.append)
+    assert sweep.scheduler == SCHEDULERS.parse({"name": "median", "minimum_trials": 2})
+    assert said == ["scheduler: median takes the place of asha, whose grace=0.34 no longer holds"]
+
+
+def test_a_flag_of_the_same_kind_changes_only_what_it_names(write: Any) -> None:
+    said: list[str] = []
+    flags = {"scheduler": {"name": "asha", "reduction_factor": 4}}
+    assert load_sweep("quickstart", flags=flags, say=said.append).scheduler == SCHEDULERS.parse(
+        {"name": "asha", "grace": 0.34, "reduction_factor": 4}
+    )
+    assert said == []
+    file = write(sampler={"startup_trials": 4, "name": "tpe"})
+    assert load_sweep(file, assignments=["sampler.name=random"], say=said.append).sampler.name == "random"
+    assert said == ["sampler: random takes the place of tpe, whose startup_trials=4 no longer holds"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"flags": {"scheduler": {"name": "median", "reduction_factor": 4}}},
+        {"assignments": ["scheduler.name=median", "scheduler.reduction_factor=4"]},
+    ],
+)
+def test_what_does_nothing_beside_the_kind_that_a_flag_names_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="reduction_factor='?4'? does nothing: it is of asha"):
+        load_sweep("quickstart", **given)
+    with pytest.raises(ConfigError, match="unknown scheduler 'medium'; did you mean median"):
+        load_sweep("quickstart", assignments=["scheduler.name=medium"])
 
 
 def test_without_a_space_there_is_one_trial_and_no_more(tmp_path: Path) -> None:
