@@ -20,6 +20,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from trainables.errors import StorageOutageError, StorageRefusedError, TrialError
+
 
 class ZsktError(Exception):
     """Root of the tree above."""
@@ -74,21 +76,52 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def naming(part: str) -> Iterator[None]:
-    """Say of an error that a part has raised it. An error of storage, on which the study is, is no part's.
+def naming(part: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Say of an error that a part has raised it, whatever the error is.
+
+    What a part does to the study is published after it, so that an error of the operating system is the part's too, and
+    none of the sweep's storage.
 
     Args:
         part: What the settings name, in words: ``sampler mine.py:Mine``.
+        passing: Errors by which the part refuses what it is given; they stay as they are.
+
+    Raises:
+        PartError: with what the block raised.
+    """
+    stays: tuple[type[Exception], ...] = (ZsktError, StorageOutageError, StorageRefusedError, *passing)
+    try:
+        yield
+    except stays:
+        raise
+    except (Exception, SystemExit) as error:
+        raise part_error(part, error) from error
+
+
+@contextmanager
+def naming_files() -> Iterator[None]:
+    """Say of an error that a part of a file has raised it, where the file's code has. Others stay as they are.
 
     Raises:
         PartError: with what the block raised.
     """
     try:
         yield
-    except (ZsktError, OSError):
+    except (ZsktError, TrialError):
         raise
-    except Exception as error:
-        raise PartError(
-            f"{part} fails: {type(error).__name__}: {error}. With --verbose the same command shows where, and once that is "
-            "mended it goes on"
-        ) from error
+    except (Exception, SystemExit) as error:
+        # With it come the configs, which take as long to load as all else that --help needs.
+        from trainables.config.plugins import failing_part
+
+        part = failing_part(error)
+        if part is None:
+            raise
+        raise part_error(part, error) from error
+
+
+def part_error(part: str, error: BaseException) -> PartError:
+    """Return what is said of a part that fails."""
+    return PartError(
+        f"{part} fails: {type(error).__name__}: {error}. With --verbose the same command shows where, and once that is "
+        "mended it goes on"
+    )

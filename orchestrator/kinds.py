@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationInfo, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from orchestrator.errors import unknown_name
+from orchestrator.errors import naming, unknown_name
 from trainables.config import Config
 from trainables.config.plugins import installed, load_from_file
 
@@ -136,7 +136,8 @@ class KindRegistry(Generic[K]):
         else:
             self._refuse(name, kind, foreign, block)
         own = {field: value for field, value in block.items() if field not in foreign}
-        return kind.model_validate({**own, "name": name}, context=STORED if stored else None)
+        with naming(f"{self.what} {name}", passing=(ValueError,)):
+            return kind.model_validate({**own, "name": name}, context=STORED if stored else None)
 
     def __get_pydantic_core_schema__(self, source: type[K], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Pydantic's hook: how a field of this type is read and written."""

@@ -25,6 +25,8 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from trainables.config.plugins import failing_part
+from trainables.errors import TrialError
 from trainables.trial import RunningTrial, TrialInputs, TrialStorage, begin_trial
 from trainables.trial_result import (
     ALLOCATION,
@@ -51,11 +53,20 @@ class Failure:
     """Whether its share of a GPU has too little memory."""
 
     @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """Put an error into words."""
+    def of(cls, error: BaseException) -> Failure | None:
+        """Put an error into words; None of one that may pass, or that is not the trial's.
+
+        What code of the user's own raises would come again, whatever its kind, and is told with the part's name.
+        """
         if isinstance(error, torch.OutOfMemoryError):
             return cls(message=f"OutOfMemoryError: {str(error).partition('. ')[0]}", out_of_memory=True)
-        return cls(message=f"{type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {error}"
+        if isinstance(error, TrialError | torch.AcceleratorError):
+            return None if isinstance(error, MAY_PASS) else cls(message=told)
+        part = failing_part(error)
+        if part:
+            return cls(message=f"{part} fails: {told}")
+        return None if isinstance(error, (*MAY_PASS, SystemExit)) else cls(message=told)
 
 
 class TrialRun:
@@ -109,10 +120,11 @@ class TrialRun:
         trial: RunningTrial | Failure
         try:
             trial = begin_trial(config, inputs, storage, checkpoint_seconds, place, notes)
-        except MAY_PASS:
-            raise
-        except Exception as error:
-            trial = Failure.of(error)
+        except (Exception, SystemExit) as error:
+            failure = Failure.of(error)
+            if failure is None:
+                raise
+            trial = failure
         return cls(config["trial_id"], place, trial, notes=notes, began_at=began_at)
 
     def step(self) -> dict[str, Any]:
@@ -129,10 +141,11 @@ class TrialRun:
         if isinstance(self.trial, RunningTrial):
             try:
                 return self.trial.report() | self._said_by_all()
-            except MAY_PASS:
-                raise
-            except Exception as error:
-                failure = Failure.of(error)
+            except (Exception, SystemExit) as error:
+                found = Failure.of(error)
+                if found is None:
+                    raise
+                failure = found
             if failure.out_of_memory:
                 self.close()  # others on this GPU need what it held, and this process may wait for its next trial
             self.trial = failure

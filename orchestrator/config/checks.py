@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence, Set
 
 from orchestrator.config.fields import SweepFields
+from orchestrator.errors import naming
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from trainables.config import AnyTrialConfig
@@ -30,7 +31,8 @@ def check_grid(sweep: SweepFields) -> None:
     Raises:
         ValueError: ``num_trials`` is larger; the message says what is allowed.
     """
-    values = sweep.sampler.combinations
+    with naming(f"sampler {sweep.sampler.name}", passing=(ValueError,)):
+        values = sweep.sampler.combinations
     combinations = math.prod(len(choices) for choices in (values or {}).values())
     if values is not None and sweep.num_trials > 1 + combinations:
         raise ValueError(

@@ -20,7 +20,7 @@ from orchestrator.config.checks import check_grid, check_selection, check_starti
 from orchestrator.config.fields import Mode, SweepFields
 from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, naming
 from orchestrator.kinds import STORED
 from trainables.config import (
     PERMISSION_FIELDS,
@@ -64,7 +64,8 @@ class SweepConfig(SweepFields):
         check_teachers(self, configs)
         check_grid(self)
         check_selection(self, self.selects_on, configs[0])
-        self.scheduler.check(configs[0], equal_budget=self.equal_budget is not None, sampler=self.sampler)
+        with naming(f"scheduler {self.scheduler.name}", passing=(ValueError,)):
+            self.scheduler.check(configs[0], equal_budget=self.equal_budget is not None, sampler=self.sampler)
         check_starting_cases(self, {case: self.starting_case(case) for case in self.cases})
         return self
 

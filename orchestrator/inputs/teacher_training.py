@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cluster.preemption import leaving
+from orchestrator.errors import naming_files
 from orchestrator.formatting import duration
 from orchestrator.inputs.tasks import TaskLostError, TaskRunner
 from trainables.compute.devices import claim_device
@@ -87,6 +88,7 @@ class TeacherTraining:
     report, or a later one where the loss of the machine was announced.
     """
 
+    @naming_files()
     def __init__(
         self,
         recipe: SupervisedConfig,
@@ -108,6 +110,7 @@ class TeacherTraining:
         if state:
             self._trainer.load_state_dict(state)
 
+    @naming_files()
     def advance(self) -> dict[str, Any]:
         """Train up to the next report, and save."""
         trainer, last = self._trainer, self._trainer.last_report
@@ -126,6 +129,7 @@ class TeacherTraining:
         self._checkpoints.save(_TEACHER, self._trainer.done, copy_state(self._trainer.state_dict()))
         self._saved_at = time.monotonic()
 
+    @naming_files()
     def describe(self) -> Teacher:
         """The teacher, once it is trained."""
         recipe = self._recipe

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from orchestrator.config.blocks import StorageConfig
-from orchestrator.errors import StorageError, SweepStoppedError
+from orchestrator.errors import StorageError, SweepStoppedError, naming_files
 from orchestrator.formatting import duration
 from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.storage import shown
@@ -72,9 +72,11 @@ def naming_storage(storage: StorageConfig) -> Iterator[None]:
 
     Raises:
         StorageError: with what the block raised.
+        PartError: code of the user's own raised it.
     """
     try:
-        yield
+        with naming_files():
+            yield
     except StorageOutageError:
         raise
     except (OSError, pa.ArrowException) as error:

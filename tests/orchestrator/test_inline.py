@@ -388,7 +388,7 @@ BROKEN = "nothing"
 
 def work(what):
     if what == BROKEN:
-        raise RuntimeError(f"{what} is broken")
+        raise RuntimeError(f"{what} is broken")  # or another error
 
 
 class Drawing(RandomSampler):
@@ -422,18 +422,20 @@ def space(trial):
 
 
 @pytest.mark.parametrize(
-    ("broken", "part"),
+    ("broken", "kind", "part"),
     [
-        ("drawing", "sampler {file}:Sampler"),
-        ("building for 0", "sampler {file}:Sampler"),
-        ("building for 1", "sampler {file}:Sampler"),
-        ("rule", "scheduler {file}:Scheduler"),
-        ("report of t0001", "scheduler {file}:Scheduler"),
-        ("suggestion", "space {file}:space"),
+        ("drawing", "RuntimeError", "sampler {file}:Sampler"),
+        ("drawing", "OSError", "sampler {file}:Sampler"),
+        ("building for 0", "RuntimeError", "sampler {file}:Sampler"),
+        ("building for 1", "SystemExit", "sampler {file}:Sampler"),
+        ("rule", "OSError", "scheduler {file}:Scheduler"),
+        ("report of t0001", "OSError", "scheduler {file}:Scheduler"),
+        ("report of t0001", "SystemExit", "scheduler {file}:Scheduler"),
+        ("suggestion", "OSError", "space {file}:space"),
     ],
 )
 def test_code_of_the_users_that_fails_is_named_and_once_mended_the_sweep_goes_on(
-    broken: str, part: str, sweep: Make, tmp_path: Path
+    broken: str, kind: str, part: str, sweep: Make, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.py"
 
@@ -444,10 +446,8 @@ def test_code_of_the_users_that_fails_is_named_and_once_mended_the_sweep_goes_on
 
     file.write_text(PARTS)
     run(search(), "undisturbed")
-    file.write_text(PARTS.replace('"nothing"', f'"{broken}"'))
-    with pytest.raises(
-        PartError, match=re.escape(f"{part.format(file=file)} fails: RuntimeError: {broken} is broken.")
-    ):
+    file.write_text(PARTS.replace('"nothing"', f'"{broken}"').replace("RuntimeError", kind))
+    with pytest.raises(PartError, match=re.escape(f"{part.format(file=file)} fails: {kind}: {broken} is broken.")):
         run(search())
     file.write_text(PARTS)
     assert run(search())[0].finished

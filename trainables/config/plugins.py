@@ -15,7 +15,11 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
+
+_parts: dict[str, dict[str, str]] = {}
+"""What this process has loaded from files: by file and name in it, how it is called in messages."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 
@@ -108,10 +112,25 @@ def load_from_file(what: str, name: str) -> Any:
     """
     check_in_file(what, name)
     file, _, defined = name.rpartition(":")
+    path = Path(file).resolve()
     try:
-        return _run_once(Path(file).resolve())[defined]
+        part = _run_once(path)[defined]
     except (Exception, SystemExit) as error:
         raise ValueError(f"{what} {name!r}: {file} fails: {type(error).__name__}: {error}") from error
+    _parts.setdefault(str(path), {})[defined] = f"{what} {name}"
+    return part
+
+
+def failing_part(error: BaseException) -> str | None:
+    """Return which part of a file an error comes from, as ``network mine.py:Small``; None where it comes from elsewhere.
+
+    Several parts may share a file, and a function of it that is none of them: then all of them are named.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        parts = _parts.get(frame.f_code.co_filename)
+        if parts:
+            return parts.get(frame.f_code.co_qualname.partition(".")[0]) or " or ".join(sorted(parts.values()))
+    return None
 
 
 def _definitions(file: Path) -> set[str]:

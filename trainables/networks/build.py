@@ -34,7 +34,7 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
     origin = OTHER_NETWORKS.origin(name)
     try:
         network = OTHER_NETWORKS.load(name)(num_classes=num_classes, channels=channels)
-    except Exception as error:  # whatever somebody else's code raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's code raises
         raise NetworkError(f"network {origin} cannot be built: {error!r}") from error
     if not isinstance(network, Network):
         raise NetworkError(f"network {origin} is a {type(network).__name__}; it must be a trainables.networks.Network")
@@ -54,7 +54,7 @@ def check_network(name: str, *, num_classes: int, channels: int) -> None:
         try:
             logits, activations = network(torch.zeros(2, channels, IMAGE_SIZE, IMAGE_SIZE))
             shapes = [tuple(logits.shape), *(tuple(activation.shape) for activation in activations)]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise NetworkError(f"network {name} fails on two images of {channels}x32x32: {error!r}") from error
     if shapes[0] != (2, num_classes) or any(len(shape) != 4 or shape[0] != 2 for shape in shapes[1:]):
         raise NetworkError(
