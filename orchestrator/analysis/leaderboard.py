@@ -14,7 +14,7 @@ from orchestrator.analysis.ranking import may_be_best, place
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import duration, short
-from orchestrator.results import SweepSource, TrialRecord, TrialState, read_sweeps, results_of
+from orchestrator.results import SessionEvent, SweepSource, TrialRecord, TrialState, read_sweeps, results_of
 from orchestrator.results.records import ENDED
 from trainables.metrics import finite, is_share
 
@@ -170,7 +170,7 @@ def read_leaderboard(source: SweepSource) -> Leaderboard:
         sweep=last.config,
         rows=sorted(results.trials(), key=lambda row: _place(row, last.config)),
         searched=last.searched,
-        finished=last.event == "finished",
+        finished=last.event is SessionEvent.FINISHED,
     )
 
 

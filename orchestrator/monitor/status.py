@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -16,8 +17,7 @@ from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import spent_in_words
 from orchestrator.formatting import duration
 from orchestrator.monitor.view import SweepView, TrialView
-from orchestrator.results import Row, SweepResults, TrialState, kept_config
-from orchestrator.results.schema import OUT_OF_BUDGET
+from orchestrator.results import Row, SessionEvent, SweepResults, TrialState, kept_config
 from orchestrator.search.distinct import trials_in_all
 from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_trial
 from orchestrator.storage import SweepStore, layout
@@ -28,16 +28,27 @@ _SILENT = 600.0
 """Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
 
 
+class SweepState(StrEnum):
+    """Whether a sweep runs, or how its last session has ended."""
+
+    RUNNING = "running"
+    SILENT = "silent"
+    """No end was written, and nothing else for long."""
+
+    FINISHED = SessionEvent.FINISHED.value
+    INTERRUPTED = SessionEvent.INTERRUPTED.value
+    OUT_OF_BUDGET = SessionEvent.OUT_OF_BUDGET.value
+    FAILED = SessionEvent.FAILED.value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """A sweep at one moment."""
 
     sweep_id: str
-    state: str
-    """``running``, ``silent``, ``finished``, ``interrupted``, ``out of budget`` or ``failed``."""
-
+    state: SweepState
     sentence: str
-    """The same, with what it rests on."""
+    """The state, with what it rests on."""
 
     view: SweepView
     elapsed: float
@@ -46,7 +57,7 @@ class Status:
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self.state in {"finished", "interrupted", OUT_OF_BUDGET, "failed"}
+        return self.state not in {SweepState.RUNNING, SweepState.SILENT}
 
     def render(self, *, rows: int = 20) -> Group:
         """For a terminal."""
@@ -69,10 +80,10 @@ class SweepWatch:
         now = now or datetime.now(UTC)
         board = read_leaderboard(self._results)
         sessions, reports = self._results.sessions(), self._results.reports()
-        started = max(session.at for session in sessions if session.event == "started")
+        started = max(session.at for session in sessions if session.event is SessionEvent.STARTED)
         last = sessions[-1]
         heard = max([last.at, *(report["reported_at"] for report in reports)])
-        until = now if last.event == "started" else last.at
+        until = now if last.event is SessionEvent.STARTED else last.at
         view = _view(self._study.trials(), board, reports, started=started)
         state, sentence = _state(last.event, started=started, heard=heard, now=now)
         return Status(
@@ -84,19 +95,33 @@ class SweepWatch:
         )
 
 
-def _state(event: str, *, started: datetime, heard: datetime, now: datetime) -> tuple[str, str]:
+def _state(event: SessionEvent, *, started: datetime, heard: datetime, now: datetime) -> tuple[SweepState, str]:
+    """Return a sweep's state by its last event, and a sentence with what it rests on.
+
+    Args:
+        event: What was written last of its sessions.
+        started: When its last session began.
+        heard: When anything was written last.
+        now: The time.
+    """
     ago = duration((now - heard).total_seconds())
-    if event == "interrupted":
-        return event, f"interrupted {ago} ago; the command that began it goes on with it"
-    if event == OUT_OF_BUDGET:
-        return event, f"stopped {ago} ago with its budget used up; with a larger one the command that began it goes on"
-    if event == "failed":
-        return event, f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
-    if event != "started":
-        return event, f"{event} {ago} ago"
-    if (now - heard).total_seconds() > max(_SILENT, (heard - started).total_seconds() / 2):
-        return "silent", f"no word for {ago}: the process that ran it may be gone, and the same command goes on with it"
-    return "running", f"running, last word {ago} ago"
+    match event:
+        case SessionEvent.STARTED:
+            if (now - heard).total_seconds() > max(_SILENT, (heard - started).total_seconds() / 2):
+                sentence = (
+                    f"no word for {ago}: the process that ran it may be gone, and the same command goes on with it"
+                )
+                return SweepState.SILENT, sentence
+            return SweepState.RUNNING, f"running, last word {ago} ago"
+        case SessionEvent.FINISHED:
+            sentence = f"finished {ago} ago"
+        case SessionEvent.INTERRUPTED:
+            sentence = f"interrupted {ago} ago; the command that began it goes on with it"
+        case SessionEvent.OUT_OF_BUDGET:
+            sentence = f"stopped {ago} ago with its budget used up; with a larger one the command that began it goes on"
+        case SessionEvent.FAILED:
+            sentence = f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
+    return SweepState(event), sentence
 
 
 def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], *, started: datetime) -> SweepView:

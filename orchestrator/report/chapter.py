@@ -24,6 +24,7 @@ from orchestrator.report.sections.search import (
     settings_section,
 )
 from orchestrator.reproduction import published_targets
+from orchestrator.results import SessionEvent
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:
@@ -86,6 +87,6 @@ def _facts(data: SweepData) -> dict[str, str]:
         "computing time": duration(total_seconds(data)),
         "GPUs and money": spent_in_words(ledger, data.sweep.budget),
         "looks at the test split": f"{sum(looks):,}" if looks else "",
-        "sweep": "running, or stopped without a word" if last == "started" else last,
+        "sweep": "running, or stopped without a word" if last is SessionEvent.STARTED else last,
     }
     return {name: value for name, value in facts.items() if value}

@@ -13,7 +13,7 @@ from orchestrator.results.reader import (
     reader_of,
     rows_of,
 )
-from orchestrator.results.records import Row, SessionRecord, TrialRecord, TrialState, kept_config
+from orchestrator.results.records import Row, SessionEvent, SessionRecord, TrialRecord, TrialState, kept_config
 from orchestrator.results.sweep_results import SweepResults, SweepSource, results_of
 from orchestrator.results.writer import ResultWriter
 
@@ -21,6 +21,7 @@ __all__ = [
     "ResultReader",
     "ResultWriter",
     "Row",
+    "SessionEvent",
     "SessionRecord",
     "Source",
     "SweepResults",

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import readable
-from orchestrator.results import TrialState, read_sweeps, read_trials, rows_of
+from orchestrator.results import SessionEvent, TrialState, read_sweeps, read_trials, rows_of
 from orchestrator.storage import SweepStore, layout, local_path
 from trainables.storage.object_store import ObjectStore
 
-_STATES = {"started": "running, or cut off", None: "no session recorded"}
+_STATES = {SessionEvent.STARTED: "running, or cut off", None: "no session recorded"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def take_inventory(store: ObjectStore) -> Inventory:
     sweeps = []
     for sweep_id, objects in sorted(sizes.items()):
         row = last.get(sweep_id)
-        event = row["event"] if row else None
+        event = SessionEvent(row["event"]) if row else None
         sweeps.append(
             StoredSweep(
                 sweep_id=sweep_id,

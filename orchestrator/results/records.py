@@ -60,6 +60,20 @@ ENDED = tuple(state for state in TrialState if state.ended)
 """How a trial can end, the most telling first."""
 
 
+class SessionEvent(StrEnum):
+    """What a row of the table of sessions tells. The values are those of the column ``event``."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    """No trial is left."""
+
+    INTERRUPTED = "interrupted"
+    OUT_OF_BUDGET = "out of budget"
+    """No further trial may start, as it would spend more than is allowed."""
+
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """A trial that has ended, however it ended. Columns of ``schema.TRIALS``, which say what each of them is."""
@@ -158,7 +172,7 @@ class SessionRecord:
 
     sweep_id: str
     session: int
-    event: str
+    event: SessionEvent
     at: datetime
     config_json: str
     searched: list[str]
@@ -179,6 +193,7 @@ class SessionRecord:
         informed_by = row["informed_by_json"]
         return cls(
             **{name: row[name] for name in _SAME_IN_SESSIONS},
+            event=SessionEvent(row["event"]),
             searched=json.loads(row["searched_json"]),
             informed_by=None if informed_by is None else json.loads(informed_by),
             versions=json.loads(row["versions_json"]),
@@ -191,7 +206,7 @@ class SessionRecord:
 
 
 _SAME_IN_SESSIONS = tuple(
-    field.name for field in fields(SessionRecord) if field.name not in {"searched", "informed_by", "versions"}
+    field.name for field in fields(SessionRecord) if field.name not in {"event", "searched", "informed_by", "versions"}
 )
 
 

@@ -16,8 +16,6 @@ from trainables.metrics import METRICS
 
 SCHEMA_VERSION = "1"
 CONFIG_PREFIX = "config_"
-OUT_OF_BUDGET = "out of budget"
-"""How a session ended that may not start more trials."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _TYPES = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
@@ -127,7 +125,7 @@ TRIALS = pa.schema(
 SWEEPS = pa.schema(
     [
         _field("session", pa.int64(), "Number of the session, from 0; each start of a sweep is one."),
-        _field("event", pa.string(), f"started, finished, interrupted, {OUT_OF_BUDGET} or failed."),
+        _field("event", pa.string(), "started, finished, interrupted, out of budget or failed."),
         _field("at", _TIME, "When.", "UTC"),
         _field(
             "config_json", pa.string(), "The whole SweepConfig of the session, with what it has settled or measured."

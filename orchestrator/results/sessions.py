@@ -12,7 +12,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 
 from orchestrator.config import SweepConfig
-from orchestrator.results import SweepSource, results_of
+from orchestrator.results import SessionEvent, SweepSource, results_of
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
@@ -29,7 +29,7 @@ def session_row(
     searched: list[str],
     *,
     number: int,
-    event: str,
+    event: SessionEvent,
     cpus: float,
     gpus: float,
     domains: Mapping[str, BaseDistribution] | None = None,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.results import reader
+from orchestrator.results.records import SessionEvent
 from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import SweepStore, layout
 
@@ -38,7 +39,7 @@ class ResultWriter:
 
     def write_session(self, row: Row) -> None:
         """Keep the start or the end of a session."""
-        event = "started" if row["event"] == "started" else "ended"
+        event = "started" if row["event"] == SessionEvent.STARTED else "ended"
         self._write("sweeps", layout.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
 
     def compact(self) -> None:

@@ -18,8 +18,7 @@ from orchestrator.errors import ConfigError, ZsktError, naming
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
 from orchestrator.output import Output
-from orchestrator.results import ResultWriter, SweepResults
-from orchestrator.results.schema import OUT_OF_BUDGET
+from orchestrator.results import ResultWriter, SessionEvent, SweepResults
 from orchestrator.results.sessions import session_row
 from orchestrator.run.backend import Backend, TrialWork
 from orchestrator.run.calibration import Calibration, calibrate
@@ -107,8 +106,8 @@ class Session:
         self._check(sweep, backend)
         number = max((past.session for past in SweepResults(self.sweep_store).sessions()), default=-1) + 1
         started = self.clock()
-        settled, event = Calibration(sweep=sweep, past=None), "failed"
-        self._write_session(number, "started", settled, backend, at=started)
+        settled, event = Calibration(sweep=sweep, past=None), SessionEvent.FAILED
+        self._write_session(number, SessionEvent.STARTED, settled, backend, at=started)
         try:
             inputs = prepare_inputs(sweep, self.sweep_store.storage, tasks=backend, say=self.say)
             check_same_teachers(self.sweep_store, inputs)
@@ -124,16 +123,23 @@ class Session:
             )
             self.workload.sweep = settled.sweep
             # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
-            self._write_session(number, "started", settled, backend, at=started)
+            self._write_session(number, SessionEvent.STARTED, settled, backend, at=started)
             self._run_trials(settled, inputs, backend)
-            event = "finished" if self.workload.finished else OUT_OF_BUDGET if self.out_of_budget else "interrupted"
+            event = self._end()
         except KeyboardInterrupt:
-            event = "interrupted"
+            event = SessionEvent.INTERRUPTED
             raise
         finally:
             # The row about a failing storage may fail with it, and it is not worth another wait.
             with suppress(OSError, pa.ArrowException):
-                self._write_session(number, event, settled, backend, at=self.clock(), waits=event == "finished")
+                waits = event is SessionEvent.FINISHED
+                self._write_session(number, event, settled, backend, at=self.clock(), waits=waits)
+
+    def _end(self) -> SessionEvent:
+        """Return how the session has ended whose trials have run without an error."""
+        if self.workload.finished:
+            return SessionEvent.FINISHED
+        return SessionEvent.OUT_OF_BUDGET if self.out_of_budget else SessionEvent.INTERRUPTED
 
     def _check(self, sweep: SweepConfig, backend: Backend) -> None:
         """Refuse what fits nowhere, before anything is done."""
@@ -238,7 +244,7 @@ class Session:
     def _write_session(
         self,
         number: int,
-        event: str,
+        event: SessionEvent,
         settled: Calibration,
         backend: Backend,
         *,

@@ -12,7 +12,7 @@ from orchestrator.config.blocks import BoundConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.config.roles import IDENTITY, sweep_fields, sweep_roles
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, SessionEvent
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_sweep
@@ -110,7 +110,7 @@ def test_a_sweep_goes_on_with_another_permission_and_no_other_field(
     config = base_config(method, "")
     sweep = search(method)
     ResultWriter(SweepStore(store, "old")).write_session(
-        session_row(sweep, [], number=0, event="started", cpus=1, gpus=0)
+        session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     )
     now = sweep.model_copy(update={"trial": {**sweep.trial, field: another(config, field)}})
     if ROLES[field].decides is Decides.PERMISSION:

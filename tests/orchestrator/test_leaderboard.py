@@ -16,7 +16,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import SweepNotFoundError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, SessionEvent
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.distinct import ended_of_all
@@ -30,7 +30,7 @@ SWEEP = load_sweep("quickstart")
 def write(store: ObjectStore, rows: list[dict[str, Any]], sweep: SweepConfig = SWEEP) -> None:
     writer = ResultWriter(SweepStore(store, "sweep-a"))
     searched = ["generator_steps", "student_steps", "temperature"]
-    writer.write_session(session_row(sweep, searched, number=0, event="started", cpus=2, gpus=0))
+    writer.write_session(session_row(sweep, searched, number=0, event=SessionEvent.STARTED, cpus=2, gpus=0))
     base = {CONFIG_PREFIX + name: value for name, value in sweep.trial_config({}).model_dump().items()}
     for number, row in enumerate(rows):
         writer.write_trial(trial(f"t{number:04d}", **{**base, "pseudo_batches": 120, **row}))
@@ -75,7 +75,7 @@ def test_a_sweep_that_has_finished_has_all_its_trials_and_says_why_none_is_best(
     assert (ended_of_all(board), board.finished) == ("3 of 12", False)
     assert board.without_best == "no trial has used its whole budget and kept the constraints yet"
     ResultWriter(SweepStore(store, "sweep-a")).write_session(
-        session_row(SWEEP, [], number=0, event="finished", cpus=2, gpus=0)
+        session_row(SWEEP, [], number=0, event=SessionEvent.FINISHED, cpus=2, gpus=0)
     )
     board = read_leaderboard(SweepStore(store, "sweep-a"))
     assert (ended_of_all(board), board.finished) == ("3 of 3", True)

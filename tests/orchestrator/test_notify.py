@@ -15,6 +15,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.monitor.webhook import Notifier, webhook
+from orchestrator.results import SessionEvent
 from orchestrator.results.sessions import session_row
 from orchestrator.run import sweep as sweeps
 from orchestrator.storage import SweepStore
@@ -101,7 +102,7 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(store: ObjectStor
 
 def test_the_address_is_nowhere_but_in_the_config() -> None:
     config = load_sweep("quickstart", flags={"notify": f"https://hooks.example/{SECRET}"})
-    row = session_row(config, [], number=0, event="started", cpus=1, gpus=0)
+    row = session_row(config, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     assert SECRET not in f"{config} {config!r} {row} {config.model_dump()} {config.model_dump_json()}"
     assert config.default_sweep_id == load_sweep("quickstart").default_sweep_id
     assert webhook(config.notify) == f"https://hooks.example/{SECRET}"

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
-from orchestrator.results import ResultWriter, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, TrialState
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_sweep
 from orchestrator.search.study import open_study
@@ -40,7 +40,7 @@ def by_transitions(**more: Any) -> SweepConfig:
 
 def begun(store: ObjectStore, sweep: SweepConfig) -> None:
     ResultWriter(SweepStore(store, "old")).write_session(
-        session_row(sweep, [], number=0, event="started", cpus=1, gpus=0)
+        session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     )
 
 

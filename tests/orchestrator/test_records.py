@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.loading import load_sweep
-from orchestrator.results import ResultWriter, SweepResults, TrialRecord, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, SweepResults, TrialRecord, TrialState
 from orchestrator.results.records import ENDED
 from orchestrator.results.schema import CONFIG_PREFIX, SWEEPS, TRIALS
 from orchestrator.results.sessions import session_row
@@ -84,7 +84,7 @@ def test_a_sweeps_results_are_its_own_and_read_what_came_since(store: ObjectStor
 def test_sessions_come_in_their_order_with_their_config(store: ObjectStore) -> None:
     sweep = load_sweep("quickstart")
     writer = ResultWriter(SweepStore(store, "sweep-a"))
-    for event, hours in (("finished", 1), ("started", 0)):
+    for event, hours in ((SessionEvent.FINISHED, 1), (SessionEvent.STARTED, 0)):
         row = session_row(
             sweep, ["temperature"], number=0, event=event, cpus=2, gpus=0, at=NOW + timedelta(hours=hours)
         )

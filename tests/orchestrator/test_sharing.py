@@ -14,7 +14,7 @@ from benchmarks.speed import gpu_sharing
 from benchmarks.speed.training_loop import make_config
 from cluster.capacity import Capacity, NodeType
 from orchestrator.config import SweepConfig
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, SessionEvent
 from orchestrator.results.sessions import session_row
 from orchestrator.run.calibration import settle_sharing, with_known_budget
 from orchestrator.run.gpu_sharing import ColocatedTrials, Gpu, Sharing, SharingError, measure_sharing
@@ -158,7 +158,7 @@ class Cluster:
             sweep,
             [],
             number=len(self.said),
-            event="started",
+            event=SessionEvent.STARTED,
             cpus=1,
             gpus=1,
             sharing_json=found.model_dump_json() if found else None,

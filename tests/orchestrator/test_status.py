@@ -19,7 +19,7 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.formatting import sparkline
 from orchestrator.monitor.live import Progress
 from orchestrator.monitor.status import Status, SweepWatch
-from orchestrator.results import ResultWriter, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.distinct import ended_of_all, trials_in_all
@@ -82,7 +82,7 @@ def running_sweep(store: ObjectStore) -> SweepSearch:
     )
     assert search.suggest() and search.suggest()
     writer = ResultWriter(SweepStore(store, "search-b"))
-    row = session_row(sweep, ["student_steps", "temperature"], number=0, event="started", cpus=2, gpus=0)
+    row = session_row(sweep, ["student_steps", "temperature"], number=0, event=SessionEvent.STARTED, cpus=2, gpus=0)
     writer.write_session(row | {"at": NOW})
     healthy = {"student_in_train_mode": True, "measured_teacher_accuracy": 0.9}
     for done in (10, 20, 70):
@@ -124,7 +124,9 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     settings = {"name": "few", "trial": fixed, "num_trials": 50, "sampler": {"name": "random"}}
     sweep = SweepConfig.model_validate({**settings, "space": space})
     study, writer = open_study(SweepStore(store, "few"), modes=["max"]), ResultWriter(SweepStore(store, "few"))
-    writer.write_session(session_row(sweep, list(space), number=0, event="started", cpus=2, gpus=0) | {"at": NOW})
+    writer.write_session(
+        session_row(sweep, list(space), number=0, event=SessionEvent.STARTED, cpus=2, gpus=0) | {"at": NOW}
+    )
     search = SweepSearch(study, sweep, resolve_space(space), sweep_id="few")
     workload = Workload(
         sweep=sweep, study=study, completed_elsewhere={}, failed=frozenset(), space=resolve_space(space)
@@ -230,15 +232,23 @@ def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectSt
     assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
 
 
-@pytest.mark.parametrize("event", ["interrupted", "failed"])
-def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: str) -> None:
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (SessionEvent.INTERRUPTED, "interrupted"),
+        (SessionEvent.FAILED, "failed"),
+        (SessionEvent.OUT_OF_BUDGET, "its budget used up"),
+    ],
+)
+def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: SessionEvent, words: str) -> None:
     running_sweep(store)
     row = session_row(load_sweep("quickstart"), [], number=0, event=event, cpus=2, gpus=0)
     ResultWriter(SweepStore(store, "search-b")).write_session(row | {"at": NOW + timedelta(minutes=5)})
     status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(minutes=15))
+    assert status.state == event.value
     assert status.over and status.elapsed == 300
-    assert event in text_of(status) and "10 min ago" in text_of(status)
-    assert "goes on with it" in text_of(status)
+    assert words in text_of(status) and "10 min ago" in text_of(status)
+    assert "goes on" in text_of(status)
 
 
 def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import SweepMismatchError
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, SessionEvent
 from orchestrator.results.sessions import session_row
 from orchestrator.run.checks import check_same_space
 from orchestrator.run.sweep import run_sweep
@@ -32,7 +32,7 @@ def sweep(tmp_path: Path) -> SweepConfig:
         {"name": "a", "trial": tiny_settings(), "space": space, "num_trials": 3, "storage": str(tmp_path)}
     )
     writer = ResultWriter(SweepStore(open_storage(found.storage), "sweep-a"))
-    writer.write_session(session_row(found, ["temperature"], number=0, event="started", cpus=2, gpus=0))
+    writer.write_session(session_row(found, ["temperature"], number=0, event=SessionEvent.STARTED, cpus=2, gpus=0))
     return found
 
 
@@ -51,7 +51,7 @@ def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConf
     own = SweepConfig.model_validate({**sweep.model_dump(), "space": f"{file}:space"})
     domains = infer_domains(resolve_space(own.space), own, forbidden=())
     store = open_storage(own.storage)
-    row = session_row(own, list(domains), number=0, event="started", cpus=2, gpus=0, domains=domains)
+    row = session_row(own, list(domains), number=0, event=SessionEvent.STARTED, cpus=2, gpus=0, domains=domains)
     ResultWriter(SweepStore(store, "sweep-a")).write_session(row)
     check_same_space(SweepStore(store, "sweep-a"), domains)
     file.write_text(code.format(8.0, ", 'student_steps': trial.suggest_int('student_steps', 1, 9)"))

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepNotFoundError
-from orchestrator.results import ResultWriter, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, TrialState
 from orchestrator.results.schema import CONFIG_PREFIX
 from orchestrator.results.sessions import session_row
 from orchestrator.search.space import infer_domains
@@ -32,7 +32,7 @@ def sweep_of(**changes: Any) -> SweepConfig:
 def write(store: ObjectStore, sweep_id: str, rows: list[dict[str, Any]], **changes: Any) -> None:
     sweep = sweep_of(warm_start=[], **changes)
     writer = ResultWriter(SweepStore(store, sweep_id))
-    writer.write_session(session_row(sweep, ["temperature"], number=0, event="started", cpus=1, gpus=0))
+    writer.write_session(session_row(sweep, ["temperature"], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0))
     base = {CONFIG_PREFIX + name: value for name, value in sweep.trial_config({}).model_dump().items()}
     for number, row in enumerate(rows):
         writer.write_trial(trial(f"t{number:04d}", **{**base, **row}))
@@ -43,7 +43,7 @@ def past(store: ObjectStore, sweep: SweepConfig, name: str = "new") -> tuple[lis
     said: list[str] = []
     domains = infer_domains(resolve_space(sweep.space), sweep, forbidden=())
     found = past_trials(SweepStore(store, name), sweep, domains, say=said.append)
-    row = session_row(sweep, list(domains), number=0, event="started", cpus=1, gpus=0, informed_by=found)
+    row = session_row(sweep, list(domains), number=0, event=SessionEvent.STARTED, cpus=1, gpus=0, informed_by=found)
     ResultWriter(SweepStore(store, name)).write_session(row)
     return list(found.values()), said
 

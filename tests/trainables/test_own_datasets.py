@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from orchestrator.config import SweepConfig
+from orchestrator.results import SessionEvent
 from orchestrator.results.sessions import session_row
 from tests.conftest import make_distiller
 from trainables.config import ZeroShotConfig
@@ -150,5 +151,5 @@ def test_images_that_are_not_as_its_spec_says_are_refused(
 
 def test_the_packages_version_is_kept_with_the_results() -> None:
     sweep = SweepConfig.model_validate({"name": "birds", "trial": {"dataset": "birds"}})
-    row = session_row(sweep, [], number=0, event="begin", cpus=1, gpus=0)
+    row = session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     assert '"their-datasets": "1.2"' in row["versions_json"]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.results import ResultWriter
+from orchestrator.results import ResultWriter, SessionEvent
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, TRIALS
 from orchestrator.results.sessions import session_row
 from orchestrator.storage import SweepStore, layout
@@ -170,11 +170,16 @@ def _write(
     ended: bool,
 ) -> None:
     writer = ResultWriter(SweepStore(store, sweep_id))
-    for event in ("started", "finished") if ended else ("started",):
+    for event in (SessionEvent.STARTED, *([SessionEvent.FINISHED] if ended else [])):
         row = session_row(sweep, searched, number=0, event=event, cpus=2, gpus=0)
         # Not the versions of the machine that runs the tests.
         writer.write_session(
-            row | {"code_version": "0.1.0", "hostname": "driver", "at": NOW + timedelta(hours=event == "finished")}
+            row
+            | {
+                "code_version": "0.1.0",
+                "hostname": "driver",
+                "at": NOW + timedelta(hours=event is SessionEvent.FINISHED),
+            }
         )
     tables: tuple[tuple[layout.Table, pa.Schema, list[dict[str, Any]]], ...] = (
         ("trials", TRIALS, rows),

@@ -11,7 +11,7 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.report.answer import advice, answer, question
 from orchestrator.report.data import STEP_RATIO, read_sweep
 from orchestrator.report.figures import map_axes
-from orchestrator.results import ResultWriter, TrialRecord, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, TrialRecord, TrialState
 from orchestrator.results.sessions import session_row
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
@@ -98,7 +98,7 @@ def test_the_settings_and_the_budget_of_a_trial_that_runs_are_those_of_the_study
     )
     config = suggest(search)
     writer = ResultWriter(SweepStore(store, "search-b"))
-    writer.write_session(session_row(sweep, ["student_steps"], number=0, event="started", cpus=2, gpus=0))
+    writer.write_session(session_row(sweep, ["student_steps"], number=0, event=SessionEvent.STARTED, cpus=2, gpus=0))
     writer.write_report(report("t0000", config["total_pseudo_batches"] // 2))
     running = read_sweep(SweepStore(store, "search-b")).trial("t0000")
     assert running.settings["student_steps"] == config["student_steps"]

@@ -10,7 +10,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.report import figures
 from orchestrator.report.data import STEP_RATIO, SweepData, read_sweep
 from orchestrator.report.page import Table
-from orchestrator.results import ResultWriter, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, TrialState
 from orchestrator.results.sessions import session_row
 from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
@@ -98,7 +98,7 @@ def test_cases_are_means_with_a_band_of_one_standard_deviation(store: ObjectStor
 def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:
     sweep = load_sweep("numerics-digits")
     writer = ResultWriter(SweepStore(store, "cases-b"))
-    writer.write_session(session_row(sweep, [], number=0, event="started", cpus=2, gpus=0))
+    writer.write_session(session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=2, gpus=0))
     study = open_study(SweepStore(store, "cases-b"), modes=[])
     search = SweepSearch(study, sweep, resolve_space(sweep.space), sweep_id="cases-b")
     begun = [suggest(search) for _ in range(2)]
