@@ -33,6 +33,7 @@ KNOWN = {
 
 ORDER = (
     "trainables.errors",
+    "trainables.system",
     "trainables.metrics",
     "trainables.storage",
     "trainables.config",
@@ -44,7 +45,6 @@ ORDER = (
     "trainables.teachers",
     "trainables.training",
     "trainables.health",
-    "trainables.heartbeat",
     "trainables.trial_result",
     "trainables.trial",
     "trainables.profiling",

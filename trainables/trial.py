@@ -18,13 +18,13 @@ from trainables.config import AnyTrialConfig, SplitsKey, TeacherKey
 from trainables.errors import CheckpointError, StorageOutageError, StorageRefusedError, StudentError
 from trainables.evaluation import ProbeSet, TransitionCurves, mean_transition_error, transition_curves
 from trainables.health import findings
-from trainables.heartbeat import Heartbeat
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import Report
 from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore
+from trainables.system.heartbeat import Heartbeat
 from trainables.teachers.teacher import Teacher
 from trainables.training.image_snapshots import ImageSnapshot, is_due
 from trainables.training.protocol import Training, TrainingInputs, training_class

@@ -24,7 +24,7 @@ from orchestrator.run.callbacks.pending import PendingWatchdog
 from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
 from orchestrator.run.gpu_sharing_measurement import RayGpus
 from orchestrator.run.tune import run_trials, tune_environment
-from trainables.heartbeat import kill_if_stale
+from trainables.system.heartbeat import kill_if_stale
 
 Result = TypeVar("Result")
 

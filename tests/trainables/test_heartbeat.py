@@ -13,7 +13,7 @@ import pytest
 
 from tests.trainables.test_trial_run import config
 from tests.trainables.test_trial_run import start as start_trial
-from trainables.heartbeat import FOLDER, Heartbeat, kill_if_stale
+from trainables.system.heartbeat import FOLDER, Heartbeat, kill_if_stale
 from trainables.trial import RunningTrial
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,9 @@ def start(program: str) -> subprocess.Popen[str]:
 @pytest.fixture
 def training() -> Iterator[subprocess.Popen[str]]:
     """One that trains t0001 and hangs."""
-    process = start("from trainables.heartbeat import Heartbeat\nheartbeat = Heartbeat('t0001')\nheartbeat.beat()")
+    process = start(
+        "from trainables.system.heartbeat import Heartbeat\nheartbeat = Heartbeat('t0001')\nheartbeat.beat()"
+    )
     yield process
     with process:
         process.kill()
@@ -131,7 +133,7 @@ def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytes
 
 def test_a_beat_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("trainables.heartbeat.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("trainables.system.heartbeat.time.monotonic", lambda: now[0])
     heartbeat = Heartbeat("t0001")
     file = file_of(folder, os.getpid())
     heartbeat.beat()

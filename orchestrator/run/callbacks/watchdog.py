@@ -1,8 +1,8 @@
 """Notices trials that hang, and ends their processes, so that they go on elsewhere from their checkpoints.
 
 A trial that has not reported for several times its usual interval is suspected. Then, and only then, a task on its node
-looks for signs of life (``trainables.heartbeat``): slow is not hung, and neither is what waits for storage, compiles or
-measures. To Tune it looks as if the process had died, which uses up one of the trial's ``max_failures``.
+looks for signs of life (``trainables.system.heartbeat``): slow is not hung, and neither is what waits for storage, compiles
+or measures. To Tune it looks as if the process had died, which uses up one of the trial's ``max_failures``.
 """
 
 from __future__ import annotations
