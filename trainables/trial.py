@@ -24,6 +24,7 @@ from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointSaver, CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.system.heartbeat import Heartbeat
 from trainables.teachers.teacher import Teacher
 from trainables.training.image_snapshots import ImageSnapshot, is_due
@@ -92,7 +93,12 @@ class TrialStorage:
 
 
 def build_training(
-    config: AnyTrialConfig, inputs: TrialInputs, storage: TrialStorage | None, device: torch.device
+    config: AnyTrialConfig,
+    inputs: TrialInputs,
+    storage: TrialStorage | None,
+    device: torch.device,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Training:
     """A training at its beginning.
 
@@ -107,6 +113,7 @@ def build_training(
             teacher=inputs.teacher_of(config),
             probe=inputs.probe_of(config),
             initial_weights=_initial_weights(config, storage),
+            clock=clock,
         ),
         device,
     )
@@ -212,7 +219,7 @@ class RunningTrial:
         seconds, leaving = self.checkpoint_seconds, self.place.leaving()
         if leaving:
             seconds = min(seconds or math.inf, SECONDS_WHEN_LEAVING)
-        due = seconds and self.place.clock() - self.saved_at >= seconds
+        due = seconds and self.place.clock.monotonic() - self.saved_at >= seconds
         # Where the last one still waits for storage, training goes on and the next one holds a later moment.
         if due and not (self.saver and self.saver.busy):
             self.save()
@@ -224,7 +231,7 @@ class RunningTrial:
         saver = self.saver
         if saver:
             self._keep("a checkpoint", lambda: saver.save(self.training.done, self.state()))
-        self.saved_at = self.place.clock()
+        self.saved_at = self.place.clock.monotonic()
 
     def wait_for_checkpoint(self) -> None:
         """Wait until the last checkpoint is written."""
@@ -378,13 +385,13 @@ def begin_trial(
         storage=storage,
         checkpoint_seconds=checkpoint_seconds,
         place=place,
-        training=build_training(config, inputs, storage, device),
+        training=build_training(config, inputs, storage, device, clock=place.clock),
         saver=CheckpointSaver(storage.checkpoints, trial_id) if storage else None,
-        heartbeat=Heartbeat(trial_id),
+        heartbeat=Heartbeat(trial_id, clock=place.clock),
         notes=notes,
         machine_notes=machine_notes,
         continued=False,
-        saved_at=place.clock(),
+        saved_at=place.clock.monotonic(),
     )
     trial.restore()
     machine_notes += trial.training.notes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainables.config import AnyTrialConfig, config_class
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 DONE = "done"
 """Key of a result that says whether it is the trial's last one. Tune's word."""
@@ -59,8 +59,8 @@ class Place:
     leave: Callable[[], None] = lambda: None
     """Ends this process, once the trial is saved and the machine drained."""
 
-    clock: Callable[[], float] = time.monotonic
-    """Seconds of a clock that never goes back."""
+    clock: Clock = SYSTEM_CLOCK
+    """By which the trial is timed, and knows when a checkpoint is due."""
 
 
 @dataclass(frozen=True, kw_only=True)

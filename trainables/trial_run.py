@@ -115,7 +115,7 @@ class TrialRun:
             OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
         """
         place = place or Place()
-        began_at = place.clock()
+        began_at = place.clock.monotonic()
         notes: list[str] = []
         trial: RunningTrial | Failure
         try:
@@ -173,6 +173,6 @@ class TrialRun:
 
     def _said_by_all(self) -> dict[str, Any]:
         place = self.place
-        seconds = place.clock() - self._began_at
+        seconds = place.clock.monotonic() - self._began_at
         allocation = Allocation(node_id=place.node_id, cpus=place.cpus, gpus=place.gpus, seconds=seconds)
         return {ALLOCATION: asdict(allocation), "hostname": platform.node(), "pid": os.getpid()}

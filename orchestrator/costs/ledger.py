@@ -7,7 +7,6 @@ driver itself is known to nobody, and not counted; nor are machines that start, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from cluster.prices import Machine, PriceList
 from orchestrator.results import Row, TrialRecord
 from orchestrator.results.schema import COST_COLUMNS
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.trial_result import Allocation
 
 
@@ -89,7 +89,7 @@ class CostLedger:
     machine: Callable[[str], Machine | None] = lambda node_id: None
     """What a node is; none if it is not known."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = SYSTEM_CLOCK
     unpriced: set[str] = field(default_factory=set)
     """Machines that have run trials and have no price."""
 
@@ -119,7 +119,7 @@ class CostLedger:
 
     def started(self, key: str) -> None:
         """A process has begun to run a trial."""
-        self._trial(key).session = _Session(started=self.clock())
+        self._trial(key).session = _Session(started=self.clock.monotonic())
 
     def reported(self, key: str, allocation: Allocation, *, share: float) -> dict[str, Any]:
         """It has reported; the columns of the report, by name.
@@ -130,8 +130,8 @@ class CostLedger:
             share: Of the trial's budget, used by now.
         """
         trial = self._trial(key)
-        session = trial.session = trial.session or _Session(started=self.clock())
-        session.heard, session.allocation, trial.share = self.clock(), allocation, share
+        session = trial.session = trial.session or _Session(started=self.clock.monotonic())
+        session.heard, session.allocation, trial.share = self.clock.monotonic(), allocation, share
         return self.columns(key)
 
     def lost(self, key: str) -> None:
@@ -139,7 +139,7 @@ class CostLedger:
         trial = self._trial(key)
         trial.before, session = self._so_far(trial, now=True), trial.session
         if session is not None:
-            trial.unplaced = 0.0 if session.allocation else trial.unplaced + self.clock() - session.started
+            trial.unplaced = 0.0 if session.allocation else trial.unplaced + self.clock.monotonic() - session.started
         trial.session = None
 
     def ended(self, key: str) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class CostLedger:
         session = trial.session
         if session is None or session.allocation is None or session.heard is None:
             return trial.before
-        since = self.clock() - session.heard if now else 0.0
+        since = self.clock.monotonic() - session.heard if now else 0.0
         return trial.before + self._worth(session.allocation, session.allocation.seconds + since + trial.unplaced)
 
     def _worth(self, allocation: Allocation, seconds: float) -> CostAmount:

@@ -15,6 +15,7 @@ from trainables.evaluation import ProbeSet
 from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.discernment import NOISE_IMAGES, only_class_in_noise
 from trainables.teachers.probe_registry import ProbeRegistry
 from trainables.teachers.probe_set import make_probe
@@ -23,7 +24,9 @@ from trainables.teachers.teacher import Teacher
 from trainables.trial import TrialInputs
 
 
-def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, tasks: TaskRunner, say: Say) -> TrialInputs:
+def prepare_inputs(
+    sweep: SweepConfig, store: ObjectStore, *, tasks: TaskRunner, say: Say, clock: Clock = SYSTEM_CLOCK
+) -> TrialInputs:
     """Load the images and the teachers of a sweep; train each teacher that nobody has trained, and make the probe sets on
     which students are scored without data. A sweep whose trials read no real image reads one to train a teacher only.
 
@@ -32,6 +35,7 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, tasks: TaskRunner,
         store: Its storage.
         tasks: Trains and makes these things, where trials will run.
         say: Prints a line.
+        clock: Times the training of a teacher.
 
     Raises:
         DataUnavailableError: a data set is not to be had.
@@ -41,7 +45,9 @@ def prepare_inputs(sweep: SweepConfig, store: ObjectStore, *, tasks: TaskRunner,
     configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
     images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
-    teachers = {key: _teacher(config, sweep, images, store, tasks, say) for key, config in with_teacher.items()}
+    teachers = {
+        key: _teacher(config, sweep, images, store, tasks, say, clock=clock) for key, config in with_teacher.items()
+    }
     splits = {config.splits_key: images.of(config) for config in configs if config.reads_images}
     learn_from_images = {config.splits_key for config in configs if config.learns_from_images}
     scored = {config.teacher_key for config in configs if config.is_scored}
@@ -77,6 +83,8 @@ def _teacher(
     store: ObjectStore,
     tasks: TaskRunner,
     say: Say,
+    *,
+    clock: Clock,
 ) -> Teacher:
     teacher = find_teacher(config, sweep, images, store)
     if teacher is None:
@@ -90,6 +98,7 @@ def _teacher(
             tasks=tasks,
             say=say,
             max_failures=sweep.max_failures,
+            clock=clock,
             **task_resources(sweep),
         )
         TeacherRegistry(store.below(TEACHERS)).add(teacher, recipe)

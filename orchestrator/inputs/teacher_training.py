@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from trainables.config import SupervisedConfig
 from trainables.errors import TeacherError
 from trainables.images.splits import DatasetSplits
 from trainables.storage.checkpoint import CheckpointStore, copy_state
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.registry import teacher_recipe
 from trainables.teachers.teacher import Teacher, describe_teacher
 from trainables.training.supervised import SupervisedTrainer
@@ -40,6 +40,7 @@ def train_teacher(
     cpus: float,
     gpus: float,
     max_failures: int,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Teacher:
     """Train a teacher, or go on with its training.
 
@@ -52,6 +53,7 @@ def train_teacher(
         cpus: CPU cores for it.
         gpus: GPUs for it.
         max_failures: How often a process that died is made up for.
+        clock: Times the training.
 
     Raises:
         TeacherError: its process died more often.
@@ -69,7 +71,7 @@ def train_teacher(
         say(f"teacher {name}: its {what}; another goes on from its last checkpoint")
 
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
-    start = partial(TeacherTraining, recipe, splits, checkpoints, cpus=cpus, gpus=gpus)
+    start = partial(TeacherTraining, recipe, splits, checkpoints, cpus=cpus, gpus=gpus, clock=clock)
     try:
         return tasks.follow(
             start, on_report=on_report, on_loss=on_loss, cpus=cpus, gpus=gpus, max_failures=max_failures
@@ -98,14 +100,16 @@ class TeacherTraining:
         cpus: float,
         gpus: float,
         leaving: Callable[[], bool] = leaving,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._recipe = recipe
         self._splits = splits
         self._checkpoints = checkpoints
         self._leaving = leaving
+        self._clock = clock
         self._saved_at = -math.inf
         device = claim_device(cpus=cpus, gpus=gpus)
-        self._trainer = SupervisedTrainer(recipe, splits=splits, device=device)
+        self._trainer = SupervisedTrainer(recipe, splits=splits, device=device, clock=clock)
         state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged one only costs time
         if state:
             self._trainer.load_state_dict(state)
@@ -122,12 +126,12 @@ class TeacherTraining:
         return report
 
     def _save_if_leaving(self) -> None:
-        if self._leaving() and time.monotonic() - self._saved_at >= SECONDS_WHEN_LEAVING:
+        if self._leaving() and self._clock.monotonic() - self._saved_at >= SECONDS_WHEN_LEAVING:
             self._save()
 
     def _save(self) -> None:
         self._checkpoints.save(_TEACHER, self._trainer.done, copy_state(self._trainer.state_dict()))
-        self._saved_at = time.monotonic()
+        self._saved_at = self._clock.monotonic()
 
     @naming_files()
     def describe(self) -> Teacher:

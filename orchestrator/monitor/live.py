@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from orchestrator.monitor.view import SweepView, TrialView
 from orchestrator.output import Output
 from orchestrator.results import TrialState
 from trainables.config import AnyTrialConfig
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
 class Progress:
@@ -29,6 +29,7 @@ class Progress:
         searched: Sequence[str],
         num_trials: Callable[[], int],
         draws_table: bool = True,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended.
 
@@ -39,7 +40,8 @@ class Progress:
         self._num_trials = num_trials
         self._draws_table = draws_table
         self._live: Live | None = None
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock.monotonic()
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal and self._draws_table:
@@ -110,7 +112,7 @@ class Progress:
 
     @property
     def _elapsed(self) -> float:
-        return time.monotonic() - self._started
+        return self._clock.monotonic() - self._started
 
     def _say(self, line: str) -> None:
         if not self._live:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -23,6 +23,7 @@ from orchestrator.search.study import WatchedStudy, case_of_trial, settings_of_t
 from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig
 from trainables.health import findings
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 _SILENT = 600.0
 """Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
@@ -67,17 +68,18 @@ class Status:
 class SweepWatch:
     """Looks at a sweep, once or again and again; each look reads what has come since the last."""
 
-    def __init__(self, sweep_store: SweepStore) -> None:
+    def __init__(self, sweep_store: SweepStore, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._results = SweepResults(sweep_store)
         self._study = WatchedStudy(sweep_store)
 
-    def look(self, *, now: datetime | None = None) -> Status:
+    def look(self) -> Status:
         """How the sweep stands.
 
         Raises:
             SweepNotFoundError: there is none; the message names those that are there.
         """
-        now = now or datetime.now(UTC)
+        now = self._clock.now()
         board = read_leaderboard(self._results)
         sessions, reports = self._results.sessions(), self._results.reports()
         started = max(session.at for session in sessions if session.event is SessionEvent.STARTED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import plotly.graph_objects as go
 
@@ -14,9 +13,10 @@ from orchestrator.report.page import Figure, render
 from orchestrator.results import SweepResults, SweepSource, results_of
 from orchestrator.storage import SweepStore, find_storage
 from orchestrator.version import code_version
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
-def make_report(sources: Sequence[SweepSource]) -> str:
+def make_report(sources: Sequence[SweepSource], *, clock: Clock = SYSTEM_CLOCK) -> str:
     """Make the page about one sweep, or about several of a storage beside each other, running or ended.
 
     Raises:
@@ -29,7 +29,7 @@ def make_report(sources: Sequence[SweepSource]) -> str:
     if len(sweeps) > 1:
         chapters.insert(0, comparison_of(sweeps, extras))
     title = f"{', '.join(data.sweep_id for data in sweeps)}: zskt report"
-    return render(title, chapters, made=f"Made {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by zskt {code_version()}.")
+    return render(title, chapters, made=f"Made {clock.now():%Y-%m-%d %H:%M} UTC by zskt {code_version()}.")
 
 
 def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
@@ -49,11 +49,11 @@ def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
     return {f"{figure.title} {tab}".strip(): made for figure in figures for tab, made in figure.tabs.items()}
 
 
-def write_report(sweep_store: SweepStore) -> str:
+def write_report(sweep_store: SweepStore, *, clock: Clock = SYSTEM_CLOCK) -> str:
     """Put a sweep's page on its storage, in place of an older one, and return its key.
 
     Raises:
         SweepNotFoundError: there is no such sweep.
     """
-    sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store]).encode())
+    sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store], clock=clock).encode())
     return sweep_store.report_page

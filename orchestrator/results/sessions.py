@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +20,7 @@ from trainables.config.datasets import OWN_DATASETS
 from trainables.config.divergences import DIVERGENCES
 from trainables.config.network_names import OWN_NETWORKS
 from trainables.config.plugins import installed
+from trainables.system.clock import SYSTEM_CLOCK
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -58,7 +59,7 @@ def session_row(
     return {
         "session": number,
         "event": event,
-        "at": at or datetime.now(UTC),
+        "at": at or SYSTEM_CLOCK.now(),
         "config_json": sweep.model_dump_json(),
         "objective": sweep.objective,
         "searched_json": json.dumps(searched),

@@ -13,9 +13,11 @@ from orchestrator.errors import naming
 from orchestrator.inputs.tasks import TaskRunner
 from orchestrator.run.callbacks.base import TrialCallback
 from orchestrator.run.gpu_sharing import Gpus
+from orchestrator.run.signals import PROCESS_SIGNALS, Signals
 from orchestrator.schedulers.base import Decision, StoppingRule
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.trial import TrialInputs, TrialStorage
 
 
@@ -39,6 +41,12 @@ class TrialWork:
     inputs: TrialInputs
     storage: TrialStorage
     warn: Callable[[str], None]
+    clock: Clock = SYSTEM_CLOCK
+    """Of the session. Trials in processes of their own have the clocks of their machines."""
+
+    signals: Signals = PROCESS_SIGNALS
+    """Interrupt the trials."""
+
     until: Mapping[str, int] = field(default_factory=dict)
     """Values of metrics at which a trial ends that is not to use its whole budget."""
 

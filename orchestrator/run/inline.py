@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -22,12 +22,36 @@ from cluster.prices import Machine
 from orchestrator.inputs.tasks import LongTask
 from orchestrator.run.backend import Backend, TrialWork
 from orchestrator.run.callbacks.base import TrialFailure
-from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.trial_queue import SweepTrial
+from trainables.trial import TrialInputs, TrialStorage
 from trainables.trial_result import DONE, Place
 from trainables.trial_run import MAY_PASS, TrialRun
 
 Result = TypeVar("Result")
+
+
+class SteppedTrial(Protocol):
+    """What this backend needs of a trial: see ``TrialRun``."""
+
+    def step(self) -> dict[str, Any]:
+        """Go on to the next report, and return it."""
+
+    def close(self) -> list[str]:
+        """Let go of what the trial holds; return what no report has said."""
+
+
+class StartTrial(Protocol):
+    """Begins a trial, or goes on with it: see ``TrialRun.start``."""
+
+    def __call__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        inputs: TrialInputs,
+        storage: TrialStorage | None,
+        checkpoint_seconds: float,
+        place: Place,
+    ) -> SteppedTrial: ...
 
 
 @dataclass(kw_only=True)
@@ -35,7 +59,7 @@ class _Turn:
     """A trial that takes turns with others."""
 
     trial: SweepTrial
-    run: TrialRun | None = None
+    run: SteppedTrial | None = None
     """None before it begins, and between a failure that may pass and the next attempt."""
 
     failures: int = 0
@@ -53,6 +77,8 @@ class InlineBackend:
     hosts: int = 1
     gpu_pool: None = None
     keeps_terminal: bool = False
+    start_trial: StartTrial = TrialRun.start
+    """Makes the trials; another one may make them last as long as it says, or play them back."""
 
     @property
     def capacity(self) -> Capacity:
@@ -90,7 +116,7 @@ class InlineBackend:
     def run_trials(self, work: TrialWork) -> bool:
         """See ``Backend``."""
         turns: list[_Turn | None] = []
-        with terminate_like_interrupt():
+        with work.signals.terminate_like_interrupt():
             try:
                 while self._round(work, turns):
                     pass
@@ -119,48 +145,47 @@ class InlineBackend:
                     continue
                 turn = turns[place] = _Turn(trial=trial)
             busy = True
-            if _advance(turn, work):
+            if self._advance(turn, work):
                 turns[place] = None
             for callback in work.callbacks:
                 callback.on_step(running=sum(other is not None for other in turns), waiting=0)
         return busy
 
-
-def _advance(turn: _Turn, work: TrialWork) -> bool:
-    """Have a trial make its next report; whether the trial is over."""
-    trial = turn.trial
-    try:
-        run = turn.run or _start(turn, work)
-        result = run.step()
-    except MAY_PASS as error:
-        return _failed(turn, work, error)
-    over = bool(result[DONE]) or work.stops(trial, result)
-    for callback in work.callbacks:
-        callback.on_trial_report(trial, result)
-    if over:
-        _close(turn, work)
+    def _advance(self, turn: _Turn, work: TrialWork) -> bool:
+        """Have a trial make its next report; whether the trial is over."""
+        trial = turn.trial
+        try:
+            run = turn.run or self._start(turn, work)
+            result = run.step()
+        except MAY_PASS as error:
+            return _failed(turn, work, error)
+        over = bool(result[DONE]) or work.stops(trial, result)
         for callback in work.callbacks:
-            callback.on_trial_end(trial)
-    return over
+            callback.on_trial_report(trial, result)
+        if over:
+            _close(turn, work)
+            for callback in work.callbacks:
+                callback.on_trial_end(trial)
+        return over
 
-
-def _start(turn: _Turn, work: TrialWork) -> TrialRun:
-    trial, sweep = turn.trial, work.sweep
-    place = Place(
-        cpus=sweep.resources.cpu,
-        gpus=sweep.gpus_per_trial if trial.gpus is None else trial.gpus,
-        leaving=leaving,
-    )
-    turn.run = TrialRun.start(
-        trial.flat,
-        inputs=work.inputs,
-        storage=work.storage,
-        checkpoint_seconds=sweep.checkpoint_seconds,
-        place=place,
-    )
-    for callback in work.callbacks:
-        callback.on_trial_start(trial)
-    return turn.run
+    def _start(self, turn: _Turn, work: TrialWork) -> SteppedTrial:
+        trial, sweep = turn.trial, work.sweep
+        place = Place(
+            cpus=sweep.resources.cpu,
+            gpus=sweep.gpus_per_trial if trial.gpus is None else trial.gpus,
+            leaving=leaving,
+            clock=work.clock,
+        )
+        turn.run = self.start_trial(
+            trial.flat,
+            inputs=work.inputs,
+            storage=work.storage,
+            checkpoint_seconds=sweep.checkpoint_seconds,
+            place=place,
+        )
+        for callback in work.callbacks:
+            callback.on_trial_start(trial)
+        return turn.run
 
 
 def _failed(turn: _Turn, work: TrialWork, error: Exception) -> bool:

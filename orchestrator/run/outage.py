@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,10 +11,11 @@ import pyarrow as pa
 from orchestrator.config.blocks import StorageConfig
 from orchestrator.errors import StorageError, SweepStoppedError, naming_files
 from orchestrator.formatting import duration
-from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.run.signals import PROCESS_SIGNALS, Signals
 from orchestrator.storage import shown
 from trainables.errors import StorageOutageError
 from trainables.storage.object_store import ObjectStore
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 _LOOK_SECONDS = 10.0
 """Between two looks whether storage is back."""
@@ -28,7 +28,13 @@ _PROBE = ".zskt-probe-paused"
 
 
 def wait_for_storage(
-    store: ObjectStore, storage: StorageConfig, outage: StorageOutageError, *, say: Callable[[str], None]
+    store: ObjectStore,
+    storage: StorageConfig,
+    outage: StorageOutageError,
+    *,
+    say: Callable[[str], None],
+    clock: Clock = SYSTEM_CLOCK,
+    signals: Signals = PROCESS_SIGNALS,
 ) -> None:
     """Return when storage answers again: the sweep can go on.
 
@@ -37,12 +43,14 @@ def wait_for_storage(
         storage: What the config says of it, with the longest pause.
         outage: What ended the session.
         say: Told at the beginning, once a minute, and at the end.
+        clock: By which the pause is waited for and measured.
+        signals: Say when the user does not want to wait.
 
     Raises:
         StorageError: the pause has become as long as it may, or storage answers and refuses.
         SweepStoppedError: Ctrl-C or SIGTERM.
     """
-    place, longest, start = shown(storage), storage.pause_seconds, time.monotonic()
+    place, longest, start = shown(storage), storage.pause_seconds, clock.monotonic()
     if longest == 0:
         raise storage_failed(storage, outage) from outage
     limit = "" if longest is None else f", for up to {duration(longest)}"
@@ -52,18 +60,18 @@ def wait_for_storage(
     )
     next_line = _LINE_SECONDS
     try:
-        with terminate_like_interrupt():
+        with signals.terminate_like_interrupt():
             while not _answers(store, storage):
-                waited = time.monotonic() - start
+                waited = clock.monotonic() - start
                 if longest is not None and waited >= longest:
                     raise storage_failed(storage, outage) from outage
                 if waited >= next_line:
                     next_line = waited + _LINE_SECONDS
                     say(f"paused since {duration(waited)}: storage {place} does not answer")
-                time.sleep(_LOOK_SECONDS)
+                clock.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         raise stopped(storage) from outage
-    say(f"storage {place} answers again after a pause of {duration(time.monotonic() - start)}; the sweep goes on")
+    say(f"storage {place} answers again after a pause of {duration(clock.monotonic() - start)}; the sweep goes on")
 
 
 @contextmanager

@@ -156,7 +156,7 @@ class RayBackend(RayTasks):
     def run_trials(self, work: TrialWork) -> bool:
         """See ``Backend``; watched for trials that hang or find no room."""
         cpus, gpus = work.sweep.resources.cpu, work.sweep.gpus_per_trial
-        stalls = StallWatchdog(work.sweep.hung, ask=ask_node)
+        stalls = StallWatchdog(work.sweep.hung, ask=ask_node, clock=work.clock)
         pending = PendingWatchdog(
             cpus=cpus,
             gpus=gpus,
@@ -164,6 +164,7 @@ class RayBackend(RayTasks):
             there=ray.cluster_resources,
             free=ray.available_resources,
             placed=own_places,
+            clock=work.clock,
         )
         most = self.capacity.trials(cpus=cpus, gpus=gpus)
         return run_trials(

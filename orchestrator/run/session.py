@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ from orchestrator.run.checks import (
     check_shared_storage,
 )
 from orchestrator.run.outage import stopped
+from orchestrator.run.signals import PROCESS_SIGNALS, Signals
 from orchestrator.schedulers.base import StoppingRule
 from orchestrator.search.outcomes import ended_state
 from orchestrator.search.space import published_settings
@@ -41,6 +42,7 @@ from orchestrator.storage import SweepStore, layout, shown
 from search_spaces import SearchSpace
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.students import StudentStore
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.trial import TrialInputs, TrialStorage
 
 
@@ -61,7 +63,8 @@ class Session:
     """See ``run_sweep``."""
 
     health: SessionHealth = field(default_factory=SessionHealth)
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = SYSTEM_CLOCK
+    signals: Signals = PROCESS_SIGNALS
 
     @property
     def out_of_budget(self) -> str:
@@ -105,11 +108,11 @@ class Session:
             self.say("no GPU in this cluster: trials run on its CPUs")
         self._check(sweep, backend)
         number = max((past.session for past in SweepResults(self.sweep_store).sessions()), default=-1) + 1
-        started = self.clock()
+        started = self.clock.now()
         settled, event = Calibration(sweep=sweep, past=None), SessionEvent.FAILED
         self._write_session(number, SessionEvent.STARTED, settled, backend, at=started)
         try:
-            inputs = prepare_inputs(sweep, self.sweep_store.storage, tasks=backend, say=self.say)
+            inputs = prepare_inputs(sweep, self.sweep_store.storage, tasks=backend, say=self.say, clock=self.clock)
             check_same_teachers(self.sweep_store, inputs)
             settled = calibrate(
                 sweep,
@@ -133,7 +136,7 @@ class Session:
             # The row about a failing storage may fail with it, and it is not worth another wait.
             with suppress(OSError, pa.ArrowException):
                 waits = event is SessionEvent.FINISHED
-                self._write_session(number, event, settled, backend, at=self.clock(), waits=waits)
+                self._write_session(number, event, settled, backend, at=self.clock.now(), waits=waits)
 
     def _end(self) -> SessionEvent:
         """Return how the session has ended whose trials have run without an error."""
@@ -176,6 +179,7 @@ class Session:
             searched=["case", "seed"] if sweep.cases else list(self.domains),
             num_trials=lambda: self.workload.total,
             draws_table=backend.keeps_terminal,
+            clock=self.clock,
         )
         for trial in ended_trials(self.study):
             if trial.number in self.workload.failed:
@@ -191,7 +195,7 @@ class Session:
             inputs=inputs,
             progress=progress,
             ledger=self.limit.ledger,
-            now=self.clock,
+            clock=self.clock,
         )
         work = TrialWork(
             sweep=sweep,
@@ -202,6 +206,8 @@ class Session:
             inputs=inputs,
             storage=self._storage(),
             warn=self._warn,
+            clock=self.clock,
+            signals=self.signals,
             until=self.until or {},
         )
         with progress:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import optuna
@@ -28,7 +28,7 @@ from orchestrator.run.checks import check_before_start, check_checkpoints
 from orchestrator.run.inline import inline_backend
 from orchestrator.run.outage import naming_storage, wait_for_storage
 from orchestrator.run.session import Session
-from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.run.signals import PROCESS_SIGNALS, Signals
 from orchestrator.search.recovery import rebuild_study, restore_rows
 from orchestrator.search.space import resolve_domains
 from orchestrator.search.study import open_study
@@ -36,6 +36,7 @@ from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore, open_storage, shown
 from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 BackendName = Literal["ray", "inline"]
 
@@ -82,6 +83,8 @@ def run_sweep(
     console: Console | None = None,
     completed_elsewhere: Mapping[Assignment, str] | None = None,
     until: Mapping[str, int] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    signals: Signals = PROCESS_SIGNALS,
 ) -> SweepOutcome:
     """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
 
@@ -95,6 +98,8 @@ def run_sweep(
         completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it:
             that one's ``SWEEP/TRIAL``.
         until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
+        clock: By which everything is timed, waited for and dated that does not run in a process of its own.
+        signals: Say when the sweep is to end.
 
     Raises:
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
@@ -107,11 +112,11 @@ def run_sweep(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     resolved = resolve_domains(sweep)
-    sweep_store = SweepStore(open_storage(sweep.storage), sweep_id or sweep.default_sweep_id)
+    sweep_store = SweepStore(replace(open_storage(sweep.storage), clock=clock), sweep_id or sweep.default_sweep_id)
     console = console or Console()
     say = Output(console).say
     notifier = Notifier(url=webhook(sweep.notify), sweep_store=sweep_store, warn=say)
-    with naming_storage(sweep.storage), sweep_store.lock(), notifier.watching(), terminate_like_interrupt():
+    with naming_storage(sweep.storage), sweep_store.lock(), notifier.watching(), signals.terminate_like_interrupt():
         while True:
             try:
                 return _run_session(
@@ -123,11 +128,13 @@ def run_sweep(
                     console=console,
                     completed_elsewhere=completed_elsewhere,
                     until=until,
+                    clock=clock,
+                    signals=signals,
                 )
             except StorageOutageError as error:
                 if sweep.storage.pause_seconds != 0:
                     notifier.paused(shown(sweep.storage))
-                wait_for_storage(sweep_store.storage, sweep.storage, error, say=say)
+                wait_for_storage(sweep_store.storage, sweep.storage, error, say=say, clock=clock, signals=signals)
 
 
 def _run_session(
@@ -140,6 +147,8 @@ def _run_session(
     console: Console,
     completed_elsewhere: Mapping[Assignment, str] | None,
     until: Mapping[str, int] | None,
+    clock: Clock,
+    signals: Signals,
 ) -> SweepOutcome:
     """One session of a sweep that is locked.
 
@@ -170,8 +179,10 @@ def _run_session(
                 failed=failed_cases(sweep_store),
                 space=space,
             ),
-            limit=SpendingLimit(budget=sweep.budget, ledger=CostLedger(prices=prices_of(sweep)), say=say),
+            limit=SpendingLimit(budget=sweep.budget, ledger=CostLedger(prices=prices_of(sweep), clock=clock), say=say),
             until=until,
+            clock=clock,
+            signals=signals,
         )
         session.say_start()
         session.recall_expenses()

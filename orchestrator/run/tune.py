@@ -27,7 +27,6 @@ from cluster.preemption import draining, leaving
 from cluster.process_failures import cause_of_failure, is_without_machine, last_failure
 from orchestrator.run.backend import TrialWork
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
-from orchestrator.run.signals import terminate_like_interrupt
 from orchestrator.search.sweep_search import SessionHealth, SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
 from trainables.errors import StorageOutageError, StorageRefusedError
@@ -86,7 +85,7 @@ def run_trials(
             verbose=0,
         ),
     )
-    with terminate_like_interrupt() as interrupted:
+    with work.signals.terminate_like_interrupt() as interrupted:
         tuner.fit()
     return interrupted()
 

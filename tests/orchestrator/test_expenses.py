@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from cluster.prices import Machine, Price, PriceList
 from orchestrator.costs.ledger import CostAmount, CostLedger
 from tests.orchestrator.test_records import record
+from tests.simulated import SimulatedClock
 from trainables.trial_result import Allocation
 
 MACHINES = {
@@ -18,15 +18,7 @@ MACHINES = {
 PRICES = PriceList(prices={"small": Price(spot=0.36, on_demand=3.6), "large": Price(on_demand=7.2)})
 
 
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def ledger(clock: Clock) -> CostLedger:
+def ledger(clock: SimulatedClock) -> CostLedger:
     return CostLedger(prices=PRICES, machine=MACHINES.get, clock=clock)
 
 
@@ -40,7 +32,7 @@ def amounts(spent: CostAmount | None) -> tuple[Any, Any]:
 
 
 def test_a_trial_costs_its_share_of_the_machine_that_runs_it() -> None:
-    found = ledger(Clock())
+    found = ledger(SimulatedClock())
     found.started("t0000")
     columns = found.reported("t0000", allocation("spot", 1000), share=0.5)
     assert columns == {"node_type": "small", "gpu_seconds": 1000, "cost_usd": pytest.approx(0.1)}
@@ -53,19 +45,19 @@ def test_a_trial_costs_its_share_of_the_machine_that_runs_it() -> None:
 
 
 def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
-    clock = Clock()
+    clock = SimulatedClock()
     found = ledger(clock)
     found.started("t0000")
-    clock.now = 1000
+    clock.seconds = 1000
     found.reported("t0000", allocation("spot", 1000), share=0.5)
-    clock.now = 1500  # lost half way to its next report
+    clock.seconds = 1500  # lost half way to its next report
     found.lost("t0000")
-    clock.now = 2000  # it waits for a machine, which costs nothing
+    clock.seconds = 2000  # it waits for a machine, which costs nothing
     found.started("t0000")
-    clock.now = 2100  # and that one is lost before it has said a word
+    clock.seconds = 2100  # and that one is lost before it has said a word
     found.lost("t0000")
     found.started("t0000")
-    clock.now = 2500
+    clock.seconds = 2500
     found.reported("t0000", allocation("dear", 400), share=1.0)
     columns = found.ended("t0000")
     assert columns["node_type"] == "large"
@@ -75,7 +67,7 @@ def test_what_goes_on_elsewhere_adds_up_lost_work_included() -> None:
 
 
 def test_where_a_machine_has_no_price_the_cost_is_not_known() -> None:
-    found = ledger(Clock())
+    found = ledger(SimulatedClock())
     found.started("t0000")
     assert found.reported("t0000", allocation("mine", 100), share=0.5) == {
         "node_type": "box",
@@ -90,7 +82,7 @@ def test_where_a_machine_has_no_price_the_cost_is_not_known() -> None:
 
 
 def test_what_is_foreseen_follows_from_how_far_trials_have_come() -> None:
-    clock = Clock()
+    clock = SimulatedClock()
     found = ledger(clock)
     assert found.mean_per_trial is None
     for trial in ("t0000", "t0001"):
@@ -99,14 +91,14 @@ def test_what_is_foreseen_follows_from_how_far_trials_have_come() -> None:
     found.reported("t0000", allocation("spot", 100), share=0.25)
     assert amounts(found.mean_per_trial) == (400, pytest.approx(0.04))
     assert found.projected({"t0000", "t0001"}).gpu_seconds == 300 + 400
-    clock.now = 50
+    clock.seconds = 50
     assert found.total.gpu_seconds == 150
     found.ended("t0000")
     assert amounts(found.mean_per_trial) == (100, pytest.approx(0.01))
 
 
 def test_earlier_sessions_count() -> None:
-    found = ledger(Clock())
+    found = ledger(SimulatedClock())
     reports = [
         {"trial_id": "t0000", "gpu_seconds": 50.0, "cost_usd": 0.1},
         {"trial_id": "t0001", "gpu_seconds": 30.0, "cost_usd": 0.3},  # before it was lost

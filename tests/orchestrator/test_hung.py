@@ -8,6 +8,7 @@ from orchestrator.config.blocks import HungConfig
 from orchestrator.run.callbacks.base import TrialFailure
 from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
 from orchestrator.search.trial_queue import SweepTrial
+from tests.simulated import SimulatedClock
 
 FIRST = SweepTrial(key="t0000", settings={})
 DIED = TrialFailure(cause="it died")
@@ -17,10 +18,10 @@ class Watched:
     """A watch on one trial, with a clock of its own, and whom it has had judged."""
 
     def __init__(self, **config: Any) -> None:
-        self.now = 0.0
+        self.clock = SimulatedClock()
         self.asked: list[tuple[Any, ...]] = []
         self.silent: float | None = None
-        self.watch = StallWatchdog(HungConfig.model_validate(config), ask=self.ask, clock=lambda: self.now)
+        self.watch = StallWatchdog(HungConfig.model_validate(config), ask=self.ask, clock=self.clock)
         self.watch.on_trial_start(FIRST)
 
     def ask(self, *judged: Any) -> Answer:
@@ -28,12 +29,12 @@ class Watched:
         return lambda: self.silent
 
     def report(self, at: float) -> None:
-        self.now = at
+        self.clock.seconds = at
         self.watch.on_trial_report(FIRST, {"allocation": {"node_id": "a"}, "pid": 7})
 
     def look(self, at: float) -> list[tuple[Any, ...]]:
         """Whom it has judged since the last look."""
-        self.now = at
+        self.clock.seconds = at
         self.watch.on_step(running=1, waiting=0)
         asked, self.asked[:] = list(self.asked), []
         return asked

@@ -16,6 +16,7 @@ from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.searches import next_trial
 from tests.orchestrator.test_callbacks import SPACE, SWEEP
+from tests.simulated import SimulatedClock
 from trainables.storage.object_store import ObjectStore
 from trainables.trial_result import Allocation
 
@@ -33,7 +34,7 @@ def limit(said: list[str]) -> Callable[..., SpendingLimit]:
         ledger = CostLedger(
             prices=PriceList(prices={"box": Price(on_demand=1)}),
             machine={"a": Machine(name="box", spot=False, cpus=1, gpus=1)}.get,
-            clock=lambda: 0.0,
+            clock=SimulatedClock(),
         )
         return SpendingLimit(budget=BudgetConfig.model_validate(budget), ledger=ledger, say=said.append)
 

@@ -21,25 +21,14 @@ from orchestrator.errors import ClusterError, StorageError, SweepStoppedError
 from orchestrator.run import outage
 from orchestrator.run import sweep as sweeps
 from orchestrator.run.outage import wait_for_storage
-from orchestrator.run.signals import terminate_like_interrupt
+from orchestrator.run.signals import PROCESS_SIGNALS
+from tests.simulated import SimulatedClock
 from trainables.errors import StorageOutageError
 from trainables.storage.filesystems import LocalFilesystem, PassingError
 from trainables.storage.object_store import ObjectStore
+from trainables.system.clock import SystemClock
 
 AWAY = StorageOutageError("storage did not answer for 600 s (SlowDown); the patience is 600 s")
-
-
-class Clock:
-    """Time that passes only while the module sleeps. Not the process's: other threads of a test session sleep, too."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +41,18 @@ def _interrupts_as_in_a_new_process() -> Iterator[None]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(outage, "time", clock)
-    return clock
+def clock() -> SimulatedClock:
+    return SimulatedClock()
 
 
 @pytest.fixture
-def back_after(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> dict[str, Any]:
+def back_after(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, clock: SimulatedClock) -> dict[str, Any]:
     """How long writing fails, in seconds, and with what."""
     told: dict[str, Any] = {"seconds": 0.0, "error": PassingError("SlowDown (HTTP 503)")}
     write = LocalFilesystem.write
 
     def flaky(self: LocalFilesystem, path: str, data: bytes) -> None:
-        if clock.now < told["seconds"]:
+        if clock.seconds < told["seconds"]:
             raise told["error"]
         write(self, path, data)
 
@@ -74,12 +61,12 @@ def back_after(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, clock: Clock
 
 
 def test_an_hour_without_storage_is_a_line_a_minute_and_then_over(
-    store: ObjectStore, back_after: dict[str, Any], clock: Clock
+    store: ObjectStore, back_after: dict[str, Any], clock: SimulatedClock
 ) -> None:
     back_after["seconds"] = 3600
     said: list[str] = []
-    wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=said.append)
-    assert 3600 <= clock.now < 3620
+    wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=said.append, clock=clock)
+    assert 3600 <= clock.seconds < 3620
     assert (
         "Paused: nothing that was written is lost, trials stay as they were, and the sweep goes on by itself" in said[0]
     )
@@ -92,19 +79,19 @@ def test_an_hour_without_storage_is_a_line_a_minute_and_then_over(
 
 
 def test_a_pause_is_as_long_as_the_user_says(
-    store: ObjectStore, back_after: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, back_after: dict[str, Any], clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back_after["seconds"] = 10**6
     said: list[str] = []
     with pytest.raises(StorageError, match=r"did not answer for 600 s .* the same command goes on"):
-        wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=300), AWAY, say=said.append)
-    assert 300 <= clock.now < 320
+        wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=300), AWAY, say=said.append, clock=clock)
+    assert 300 <= clock.seconds < 320
     assert "for up to 5 min" in said[0]
     with pytest.raises(StorageError):
-        wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=0), AWAY, say=pytest.fail)
+        wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=0), AWAY, say=pytest.fail, clock=clock)
     monkeypatch.setattr(outage, "_LOOK_SECONDS", 3600)
-    wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=None), AWAY, say=said.append)
-    assert clock.now >= 10**6
+    wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=None), AWAY, say=said.append, clock=clock)
+    assert clock.seconds >= 10**6
 
 
 def test_storage_that_is_back_and_refuses_is_not_waited_for(store: ObjectStore, back_after: dict[str, Any]) -> None:
@@ -115,12 +102,16 @@ def test_storage_that_is_back_and_refuses_is_not_waited_for(store: ObjectStore, 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_pause_ends_like_a_sweep_on_ctrl_c(
-    how: signal.Signals, store: ObjectStore, back_after: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+    how: signal.Signals,
+    store: ObjectStore,
+    back_after: dict[str, Any],
+    clock: SimulatedClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     back_after["seconds"] = 10**6
     monkeypatch.setattr(clock, "sleep", lambda seconds: os.kill(os.getpid(), how))
     with pytest.raises(SweepStoppedError, match="stopped while storage .* did not answer; .* the same command goes on"):
-        wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=lambda line: None)
+        wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=lambda line: None, clock=clock)
 
 
 def test_a_session_that_an_outage_ends_is_followed_by_another(
@@ -141,14 +132,14 @@ def test_a_session_that_an_outage_ends_is_followed_by_another(
 
 
 def test_stopping_a_paused_sweep_has_the_exit_code_of_ctrl_c(
-    store: ObjectStore, back_after: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, back_after: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def session(*_: Any, **__: Any) -> Any:
         back_after["seconds"] = 10**6
         raise AWAY
 
     monkeypatch.setattr(sweeps, "_run_session", session)
-    monkeypatch.setattr(clock, "sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(SystemClock, "sleep", lambda self, seconds: signal.raise_signal(signal.SIGINT))
     result = CliRunner().invoke(app, ["sweep", "quickstart", "--storage", store.root])
     assert result.exit_code == 130
     assert "the same command goes on with this sweep" in result.output
@@ -157,7 +148,7 @@ def test_stopping_a_paused_sweep_has_the_exit_code_of_ctrl_c(
 @pytest.mark.parametrize("disturbed", [True, False])
 def test_it_is_known_after_a_run_of_tune_whether_the_user_interrupted_it(disturbed: bool) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with terminate_like_interrupt() as interrupted:
+    with PROCESS_SIGNALS.terminate_like_interrupt() as interrupted:
         tune.tune._setup_signal_catching()
         if disturbed:
             signal.raise_signal(signal.SIGTERM)
@@ -169,7 +160,7 @@ def test_elsewhere_than_in_the_main_thread_signals_are_left_alone() -> None:
     found: list[bool] = []
 
     def look() -> None:
-        with terminate_like_interrupt() as interrupted:
+        with PROCESS_SIGNALS.terminate_like_interrupt() as interrupted:
             found.append(interrupted())
 
     thread = threading.Thread(target=look)

@@ -9,10 +9,12 @@ from orchestrator.config import SweepConfig
 from orchestrator.formatting import duration
 from orchestrator.monitor.live import Progress
 from orchestrator.results import TrialState
+from tests.simulated import SimulatedClock
 from trainables.config import ZeroShotConfig
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
-def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
+def progress(*, terminal: bool = False, clock: Clock = SYSTEM_CLOCK) -> tuple[Progress, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=120, height=20, color_system=None)
     view = Progress(
@@ -20,6 +22,7 @@ def progress(*, terminal: bool = False) -> tuple[Progress, io.StringIO]:
         sweep=SweepConfig(name="test"),
         searched=["student_steps", "temperature"],
         num_trials=lambda: 4,
+        clock=clock,
     )
     return view, out
 
@@ -95,18 +98,17 @@ def test_an_objective_that_only_the_end_tells_is_not_shown_before() -> None:
     assert "t0000 50/100 pseudo batches\n" in out.getvalue()
 
 
-def test_time_left_follows_from_the_work_of_this_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("orchestrator.monitor.live.time.monotonic", lambda: clock[0])
-    view, _ = progress()
+def test_time_left_follows_from_the_work_of_this_session() -> None:
+    clock = SimulatedClock()
+    view, _ = progress(clock=clock)
     view.recall("t0000", {}, 0.5, state=TrialState.COMPLETED, feasible=True)
     assert view.seconds_left() is None
     view.started("t0001", SETTINGS, CONFIG)
-    clock[0] = 50
+    clock.seconds = 50
     view.reported("t0001", report(50, 0.5))
     # Half a trial in 50 s; two and a half are left.
     assert view.seconds_left() == pytest.approx(250)
-    clock[0] = 100
+    clock.seconds = 100
     view.ended("t0001", TrialState.COMPLETED, "")
     assert view.seconds_left() == pytest.approx(200)
 

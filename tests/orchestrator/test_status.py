@@ -32,6 +32,7 @@ from tests.conftest import tiny_settings
 from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.searches import suggest
 from tests.orchestrator.test_results import NOW, report, trial
+from tests.simulated import SimulatedClock
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
 
@@ -44,7 +45,7 @@ def text_of(status: Status) -> str:
 
 def test_an_ended_sweep_says_so_and_shows_its_best_trial(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
-    status = SweepWatch(SweepStore(store, "search-a")).look(now=NOW + timedelta(hours=3))
+    status = SweepWatch(SweepStore(store, "search-a"), clock=SimulatedClock(NOW + timedelta(hours=3))).look()
     assert status.over
     text = text_of(status)
     assert "search-a: finished 2.0 h ago" in text.splitlines()[0]
@@ -67,7 +68,7 @@ def test_a_trial_that_was_stopped_or_is_out_of_bounds_is_best_neither_here_nor_o
         row = trial(f"t000{number}", validation_accuracy=0.999, objective=0.999, **changes)
         writer.write_trial(row)
         writer.write_report(report(f"t000{number}", 140, reported_at=NOW, validation_accuracy=0.999))
-    view = SweepWatch(SweepStore(store, "search-a")).look(now=NOW).view
+    view = SweepWatch(SweepStore(store, "search-a"), clock=SimulatedClock(NOW)).look().view
     view.trials["t0004"].feasible = False  # as its constraint would have it
     assert view.best == best.trial_id
     board = read_leaderboard(SweepStore(store, "search-a"))
@@ -95,7 +96,7 @@ def running_sweep(store: ObjectStore) -> SweepSearch:
 def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStore) -> None:
     running_sweep(store)
     before = store.keys("")
-    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(seconds=100))
+    status = SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW + timedelta(seconds=100))).look()
     assert (status.state, status.elapsed, status.over) == ("running", 100, False)
     view = status.view
     assert {key: (trial.state, trial.share) for key, trial in view.trials.items()} == {
@@ -136,7 +137,7 @@ def test_trials_that_will_not_come_are_counted_nowhere(store: ObjectStore) -> No
     )
 
     def totals() -> set[int]:
-        status = SweepWatch(SweepStore(store, "few")).look(now=NOW)
+        status = SweepWatch(SweepStore(store, "few"), clock=SimulatedClock(NOW)).look()
         return {
             workload.total,
             progress.view.num_trials,
@@ -200,34 +201,34 @@ def test_watching_reads_each_object_once(tmp_path: Path) -> None:
     bucket = CountingBucket()
     store = ObjectStore(filesystem=bucket, root=str(tmp_path))
     search = running_sweep(store)
-    watch = SweepWatch(SweepStore(store, "search-b"))
+    watch = SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW))
     bucket.reads.clear()
 
-    first = watch.look(now=NOW)
+    first = watch.look()
     assert sorted(bucket.reads) == sorted(f"{tmp_path}/{key}" for key in store.keys("")), "no object twice"
     bucket.reads.clear()
-    assert text_of(watch.look(now=NOW)) == text_of(first)
+    assert text_of(watch.look()) == text_of(first)
     assert bucket.reads == []
 
     assert search.suggest()
     writer = ResultWriter(SweepStore(store, "search-b"))
     writer.write_report(report("t0001", 35, reported_at=NOW, validation_accuracy=0.1))
     before = set(bucket.reads)
-    later = watch.look(now=NOW)
+    later = watch.look()
     assert len(set(bucket.reads) - before) == 2, "one report, one step of the study"
     assert (later.view.trials["t0001"].share, later.view.trials["t0002"].state) == (0.25, "running")
 
     writer.compact()
     assert (
-        text_of(watch.look(now=NOW))
+        text_of(watch.look())
         == text_of(later)
-        == text_of(SweepWatch(SweepStore(store, "search-b")).look(now=NOW))
+        == text_of(SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW)).look())
     )
 
 
 def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectStore) -> None:
     running_sweep(store)
-    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(hours=2))
+    status = SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW + timedelta(hours=2))).look()
     assert status.state == "silent"
     assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
 
@@ -244,7 +245,7 @@ def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: SessionEve
     running_sweep(store)
     row = session_row(load_sweep("quickstart"), [], number=0, event=event, cpus=2, gpus=0)
     ResultWriter(SweepStore(store, "search-b")).write_session(row | {"at": NOW + timedelta(minutes=5)})
-    status = SweepWatch(SweepStore(store, "search-b")).look(now=NOW + timedelta(minutes=15))
+    status = SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW + timedelta(minutes=15))).look()
     assert status.state == event.value
     assert status.over and status.elapsed == 300
     assert words in text_of(status) and "10 min ago" in text_of(status)
@@ -256,7 +257,7 @@ def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:
     for number, lost in enumerate(({"machine gone": 2}, {"machine gone": 1, "process died": 1}), start=3):
         row = trial(f"t000{number}", recoveries=sum(lost.values()), recovery_causes_json=json.dumps(lost))
         ResultWriter(SweepStore(store, "search-a")).write_trial(row)
-    text = text_of(SweepWatch(SweepStore(store, "search-a")).look(now=NOW + timedelta(hours=3)))
+    text = text_of(SweepWatch(SweepStore(store, "search-a"), clock=SimulatedClock(NOW + timedelta(hours=3))).look())
     assert "trials were continued after: machine gone (3 times); process died" in text
 
 

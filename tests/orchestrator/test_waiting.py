@@ -8,11 +8,12 @@ from ray.util import placement_group, remove_placement_group
 
 from orchestrator.run.callbacks.pending import PATIENCE_SECONDS, PendingWatchdog
 from orchestrator.run.ray_backend import own_places
+from tests.simulated import SimulatedClock
 
 
 @dataclass
 class Session:
-    now: float = 0.0
+    clock: SimulatedClock = field(default_factory=SimulatedClock)
     said: list[str] = field(default_factory=list)
     placed: int = 0
 
@@ -24,7 +25,7 @@ class Session:
             there=lambda: {"CPU": 8.0, "GPU": 1.0},
             free=lambda: {"GPU": 0.25},  # Ray leaves out what is all in use
             placed=lambda: self.placed,
-            clock=lambda: self.now,
+            clock=self.clock,
         )
 
 
@@ -35,10 +36,10 @@ def step(watch: PendingWatchdog, *states: str) -> None:
 def test_a_sweep_that_finds_no_room_says_so_once() -> None:
     session = Session()
     watch = session.watch()
-    for session.now in (0.0, PATIENCE_SECONDS - 1):
+    for session.clock.seconds in (0.0, PATIENCE_SECONDS - 1):
         step(watch, "TERMINATED", "PENDING")
     assert session.said == []
-    for session.now in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS):
+    for session.clock.seconds in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS):
         step(watch, "TERMINATED", "PENDING")
     (line,) = session.said
     assert line.startswith(
@@ -51,7 +52,7 @@ def test_a_sweep_that_finds_no_room_says_so_once() -> None:
 def test_what_the_sweeps_own_starting_processes_hold_is_not_called_others(placed: int, whose: str) -> None:
     session = Session(placed=placed)
     watch = session.watch()
-    for session.now in (0.0, PATIENCE_SECONDS):
+    for session.clock.seconds in (0.0, PATIENCE_SECONDS):
         step(watch, "PENDING", "PENDING")
     (line,) = session.said
     assert line.startswith(f"no trial could begin for 60 s: {whose} a place and still start")
@@ -72,13 +73,13 @@ def test_the_places_of_a_session_are_known(ray_local: None) -> None:
 def test_waiting_beside_a_trial_that_runs_is_no_waiting() -> None:
     session = Session()
     watch = session.watch()
-    for session.now in (0.0, PATIENCE_SECONDS - 1):
+    for session.clock.seconds in (0.0, PATIENCE_SECONDS - 1):
         step(watch, "PENDING")
     step(watch, "RUNNING", "PENDING")
-    for session.now in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS - 1):
+    for session.clock.seconds in (PATIENCE_SECONDS, 2 * PATIENCE_SECONDS - 1):
         step(watch, "PENDING")
     step(watch)
     assert session.said == []
-    for session.now in (2 * PATIENCE_SECONDS, 3 * PATIENCE_SECONDS):
+    for session.clock.seconds in (2 * PATIENCE_SECONDS, 3 * PATIENCE_SECONDS):
         step(watch, "PENDING")
     assert len(session.said) == 1

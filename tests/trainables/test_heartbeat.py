@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulated import SimulatedClock
 from tests.trainables.test_trial_run import config
 from tests.trainables.test_trial_run import start as start_trial
 from trainables.system.heartbeat import FOLDER, Heartbeat, kill_if_stale
@@ -131,17 +132,16 @@ def test_where_no_session_made_a_folder_it_is_one_of_the_user(monkeypatch: pytes
     heartbeat.stop()
 
 
-def test_a_beat_is_renewed_at_most_once_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("trainables.system.heartbeat.time.monotonic", lambda: now[0])
-    heartbeat = Heartbeat("t0001")
+def test_a_beat_is_renewed_at_most_once_a_second(folder: Path) -> None:
+    clock = SimulatedClock()
+    heartbeat = Heartbeat("t0001", clock=clock)
     file = file_of(folder, os.getpid())
     heartbeat.beat()
     make_old(file, age=30)
-    now[0] += 0.5
+    clock.sleep(0.5)
     heartbeat.beat()
     assert time.time() - file.stat().st_mtime > 20
-    now[0] += 0.6
+    clock.sleep(0.6)
     heartbeat.beat()
     assert time.time() - file.stat().st_mtime < 5
     heartbeat.stop()

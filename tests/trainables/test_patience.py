@@ -15,30 +15,16 @@ from orchestrator.errors import StorageError
 from orchestrator.storage import find_storage, open_storage
 from tests.conftest import make_bucket, make_google_bucket, query_of
 from tests.servers import tell
+from tests.simulated import SimulatedClock
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.storage import object_store
 from trainables.storage.filesystems import LocalFilesystem, PassingError, s3
 from trainables.storage.object_store import ObjectStore
 
 
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr("tenacity.nap.time.sleep", clock.sleep)
-    return clock
+def clock() -> SimulatedClock:
+    return SimulatedClock()
 
 
 class Flaky(LocalFilesystem):
@@ -54,16 +40,16 @@ class Flaky(LocalFilesystem):
         return b"value"
 
 
-def until(clock: Clock, seconds: float) -> Callable[[], Exception | None]:
-    return lambda: PassingError("SlowDown (HTTP 503)") if clock.now < seconds else None
+def until(clock: SimulatedClock, seconds: float) -> Callable[[], Exception | None]:
+    return lambda: PassingError("SlowDown (HTTP 503)") if clock.seconds < seconds else None
 
 
 def test_an_outage_of_two_minutes_costs_two_minutes_and_three_lines(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    clock: SimulatedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = ObjectStore(filesystem=Flaky(until(clock, 120)), root="/bucket")
+    store = ObjectStore(filesystem=Flaky(until(clock, 120)), root="/bucket", clock=clock)
     assert store.read("key") == b"value"
-    assert 120 <= clock.now < 131
+    assert 120 <= clock.seconds < 131
     lines = [record.getMessage() for record in caplog.records]
     assert "storage /bucket does not answer; waiting (since" in lines[0]
     assert "SlowDown (HTTP 503)" in lines[0]
@@ -73,22 +59,22 @@ def test_an_outage_of_two_minutes_costs_two_minutes_and_three_lines(
     assert max(clock.slept) <= 10
 
 
-def test_a_short_outage_is_not_worth_a_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    ObjectStore(filesystem=Flaky(until(clock, 0.3)), root="/bucket").read("key")
+def test_a_short_outage_is_not_worth_a_line(clock: SimulatedClock, caplog: pytest.LogCaptureFixture) -> None:
+    ObjectStore(filesystem=Flaky(until(clock, 0.3)), root="/bucket", clock=clock).read("key")
     assert not caplog.records
 
 
-def test_patience_ends(clock: Clock) -> None:
-    store = ObjectStore(filesystem=Flaky(until(clock, 10**6)), root="/bucket", patience=300)
+def test_patience_ends(clock: SimulatedClock) -> None:
+    store = ObjectStore(filesystem=Flaky(until(clock, 10**6)), root="/bucket", patience=300, clock=clock)
     with pytest.raises(StorageOutageError, match=r"did not answer for \d+ s .*SlowDown.*; the patience is 300 s"):
         store.below("folder").read("key")
-    assert 280 < clock.now <= 300
+    assert 280 < clock.seconds <= 300
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), FileNotFoundError("gone")])
-def test_what_waiting_does_not_mend_fails_at_once(error: Exception, clock: Clock) -> None:
+def test_what_waiting_does_not_mend_fails_at_once(error: Exception, clock: SimulatedClock) -> None:
     with pytest.raises(type(error)):
-        ObjectStore(filesystem=Flaky(lambda: error), root="/bucket").read("key")
+        ObjectStore(filesystem=Flaky(lambda: error), root="/bucket", clock=clock).read("key")
     assert clock.slept == []
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import make_inputs, tiny_settings
+from tests.simulated import SimulatedClock
 from trainables.storage.checkpoint import CheckpointStore, StateCopy
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore
@@ -91,13 +92,21 @@ def test_what_may_pass_is_raised_so_that_it_is_tried_again(
 def test_on_a_machine_that_is_taken_away_trials_save_more_often(
     storage: TrialStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = {"now": 1000, "leaving": False}
-    saves: list[int] = []
-    place = Place(clock=lambda: machine["now"], leaving=lambda: bool(machine["leaving"]))
+    clock, machine = SimulatedClock(), {"leaving": False}
+    clock.seconds = 1000
+    saves: list[float] = []
+    place = Place(clock=clock, leaving=lambda: machine["leaving"])
     trial = running(start(config(), storage, checkpoint_seconds=60, place=place))
-    monkeypatch.setattr(trial.saver, "save", lambda *_: saves.append(machine["now"]))
-    for now, leaving in ((1030, False), (1031, True), (1034, True), (1037, True), (1090, False), (1100, False)):
-        machine.update(now=now, leaving=leaving)
+    monkeypatch.setattr(trial.saver, "save", lambda *_: saves.append(clock.seconds))
+    for clock.seconds, leaving in (
+        (1030, False),
+        (1031, True),
+        (1034, True),
+        (1037, True),
+        (1090, False),
+        (1100, False),
+    ):
+        machine["leaving"] = leaving
         trial.save_if_due()
     assert saves == [1031, 1037, 1100]
 
@@ -236,9 +245,9 @@ def test_trials_do_not_find_each_others_checkpoints(storage: TrialStorage) -> No
 def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
     storage: TrialStorage, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = [0.0]
+    clock = SimulatedClock()
     settings = config(total_pseudo_batches=8, evaluation_interval=4)
-    run = start(settings, storage, checkpoint_seconds=10, place=Place(clock=lambda: clock[0]))
+    run = start(settings, storage, checkpoint_seconds=10, place=Place(clock=clock))
     trial = running(run)
     distiller = trial.training
     assert isinstance(distiller, ZeroShotDistiller)
@@ -247,7 +256,7 @@ def test_checkpoints_are_made_in_time_also_between_reports_and_at_the_end(
     def five_seconds() -> None:
         pseudo_batch()
         trial.wait_for_checkpoint()  # in five seconds it would be written
-        clock[0] += 5
+        clock.sleep(5)
 
     monkeypatch.setattr(distiller, "_pseudo_batch", five_seconds)
 

@@ -9,7 +9,6 @@ and further apart, until it succeeds or ``patience`` is used up.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trainables.errors import StorageOutageError
 from trainables.storage.filesystems import Filesystem, PassingError
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -50,6 +50,9 @@ class ObjectStore:
     root: str
     patience: float = PATIENCE_SECONDS
     """Seconds for which one request is made again before it fails."""
+
+    clock: Clock = SYSTEM_CLOCK
+    """By which these seconds pass."""
 
     def below(self, prefix: str) -> ObjectStore:
         """The store whose root is ``prefix`` in this one."""
@@ -124,7 +127,7 @@ class ObjectStore:
             list(workers.map(self.delete, keys))
 
     def _patiently(self, request: Callable[[], T]) -> T:
-        wait = _Wait(self.filesystem.shown(self.root))
+        wait = _Wait(self.filesystem.shown(self.root), self.clock)
         try:
             return request()
         except PassingError as error:
@@ -133,7 +136,7 @@ class ObjectStore:
     def _again(self, request: Callable[[], T], first: PassingError, wait: _Wait) -> T:
         """Make a request that has failed once again and again, until it succeeds or patience is used up."""
         # Brings asyncio and ssl, 0.05 CPU seconds that no storage is worth which answers.
-        from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+        from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
         failed = [first]
 
@@ -145,7 +148,8 @@ class ObjectStore:
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_SECONDS),
-            stop=stop_before_delay(self.patience - wait.seconds),
+            stop=lambda state: wait.seconds + state.upcoming_sleep >= self.patience,
+            sleep=self.clock.sleep,
             before_sleep=wait.told_of,
             reraise=True,
         )
@@ -162,14 +166,15 @@ class ObjectStore:
 class _Wait:
     """One request's waiting, told in a few lines."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, clock: Clock) -> None:
         self._place = place
-        self._start = time.monotonic()
+        self._clock = clock
+        self._start = clock.monotonic()
         self._next_word = _FIRST_WORD_SECONDS
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._start
+        return self._clock.monotonic() - self._start
 
     def told_of(self, state: RetryCallState) -> None:
         """An attempt has failed and another will be made."""

@@ -21,6 +21,8 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
+from trainables.system.clock import SYSTEM_CLOCK, Clock
+
 FOLDER = "ZSKT_PRIVATE_FOLDER"
 """Environment variable that names the private folder of a session on this machine (``cluster.private_folder``)."""
 
@@ -31,14 +33,15 @@ _INTERVAL = 1.0
 class Heartbeat:
     """The heartbeat of one trial in this process."""
 
-    def __init__(self, trial_id: str) -> None:
+    def __init__(self, trial_id: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._trial_id = trial_id
+        self._clock = clock
         self._file: FileIO | None = None
         self._beat_at: float | None = None
 
     def beat(self) -> None:
         """Say that this process trains."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at < _INTERVAL:
             return
         self._beat_at = now

@@ -35,6 +35,7 @@ from trainables.metrics import DATA_FREE_METRICS, Report
 from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
 from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
@@ -70,6 +71,7 @@ class ZeroShotDistiller(Training):
         probe: ProbeSet | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Build the trial's initial state.
 
@@ -80,6 +82,7 @@ class ZeroShotDistiller(Training):
             probe: Images made from the teacher, on which ``data_free_scores`` are found.
             device: Where everything lives.
             dtype: Of weights and images; float64 serves comparisons between implementations.
+            clock: Times training and evaluation.
 
         Raises:
             ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
@@ -124,7 +127,7 @@ class ZeroShotDistiller(Training):
         self.training_flops = 0
         # Pseudo images by predicted class since the last report: (teacher and student, classes).
         self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
-        self.log = TrainingLog(_MEANS, self.student)
+        self.log = TrainingLog(_MEANS, self.student, clock=clock)
         self.last_report = None
         if config.attention_weight > 0:
             self._check_attention(spec.channels)
@@ -141,7 +144,14 @@ class ZeroShotDistiller(Training):
     @classmethod
     def build(cls, config: ZeroShotConfig, inputs: TrainingInputs, device: torch.device) -> Self:
         assert inputs.teacher is not None  # its config always names one
-        return cls(config, teacher=inputs.teacher, splits=inputs.splits, probe=inputs.probe, device=device)
+        return cls(
+            config,
+            teacher=inputs.teacher,
+            splits=inputs.splits,
+            probe=inputs.probe,
+            device=device,
+            clock=inputs.clock,
+        )
 
     @property
     def done(self) -> int:

@@ -22,6 +22,7 @@ from trainables.evaluation import ProbeSet
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import Report
 from trainables.networks import Network
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.training.image_snapshots import ImageSnapshot
 from trainables.training.reports import TrainingLog
@@ -42,6 +43,9 @@ class TrainingInputs:
 
     initial_weights: Mapping[str, Tensor] | None = None
     """Weights of ``config.student`` to start from. Defaults to fresh ones."""
+
+    clock: Clock = SYSTEM_CLOCK
+    """By which training and evaluation are timed."""
 
 
 class Training(ABC):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from trainables.images.splits import DatasetSplits
 from trainables.metrics import METRICS, TEACHER_CHECK_IMAGES, Report
 from trainables.networks import Network
 from trainables.seeding import seeded
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
 class Measured(Protocol):
@@ -77,12 +77,13 @@ class RunningMeans:
 class TrainingLog:
     """Log of one training between its reports: times, means and signs of health."""
 
-    def __init__(self, means: tuple[str, ...], student: Network) -> None:
+    def __init__(self, means: tuple[str, ...], student: Network, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Open it at a training's beginning.
 
         Args:
             means: Metrics that reports give as means, in the order in which ``means.add`` takes them.
             student: Decides where the means are summed, and is where its running statistics start from.
+            clock: Times training and evaluation.
         """
         parameter = next(student.parameters())
         self._device = parameter.device
@@ -90,6 +91,7 @@ class TrainingLog:
         self._statistics = _running_statistics(student)
         self._student_in_train_mode = True
         self._teacher_accuracy: float | None = None
+        self._clock = clock
         self._test_evaluations = 0
         self._training_seconds = 0.0
         self._evaluation_seconds = 0.0
@@ -97,10 +99,10 @@ class TrainingLog:
     @contextmanager
     def training(self, student: Network) -> Iterator[None]:
         """Count the block as training, and look at the mode in which it leaves the student."""
-        start = time.perf_counter()
+        start = self._clock.monotonic()
         yield
         self._student_in_train_mode = all(module.training for module in student.modules())
-        self._training_seconds += time.perf_counter() - start
+        self._training_seconds += self._clock.monotonic() - start
 
     def report(self, training: Measured, *trained: nn.Module, further: Callable[[], Report] = dict) -> Report:
         """Measure the student and take what was noted since the last report. Leaves the networks as they were.
@@ -112,11 +114,11 @@ class TrainingLog:
             trained: The networks whose numbers must be finite.
             further: What else is measured, counted as evaluation.
         """
-        start = time.perf_counter()
+        start = self._clock.monotonic()
         if self._device.type == "cuda":
             # The training that is still queued. Waited for here only: at each batch the device would run dry.
             torch.cuda.synchronize(self._device)
-        measuring = time.perf_counter()
+        measuring = self._clock.monotonic()
         self._training_seconds += measuring - start
         test = training.splits.test
         if len(test):
@@ -127,7 +129,7 @@ class TrainingLog:
                 first = test.subset(torch.arange(min(TEACHER_CHECK_IMAGES, len(test)), device=self._device))
                 self._teacher_accuracy = accuracy(training.teacher, first, training.normalisation)
             measured = further() | _measured(training)
-        self._evaluation_seconds += time.perf_counter() - measuring
+        self._evaluation_seconds += self._clock.monotonic() - measuring
         means = self.means.take()
         before, self._statistics = self._statistics, _running_statistics(training.student)
         return {

@@ -24,6 +24,7 @@ from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.metrics import Report
 from trainables.networks import build_network
 from trainables.seeding import seeded, stream
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
@@ -50,6 +51,7 @@ class SupervisedTrainer(Training):
         initial_weights: Mapping[str, Tensor] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Build the initial state.
 
@@ -60,6 +62,7 @@ class SupervisedTrainer(Training):
             initial_weights: Weights of ``config.student`` to start from; none: fresh ones.
             device: Where everything lives.
             dtype: Of weights and images.
+            clock: Times training and evaluation.
 
         Raises:
             ValueError: a class has fewer images than ``config.images_per_class``.
@@ -91,7 +94,7 @@ class SupervisedTrainer(Training):
         """What is left of the current epoch: indices of training images."""
         self.epochs = 0
         self.student_updates = 0
-        self.log = TrainingLog(_MEANS, self.student)
+        self.log = TrainingLog(_MEANS, self.student, clock=clock)
         self.last_report = None
         self.compiled = False
         self.notes = []
@@ -104,6 +107,7 @@ class SupervisedTrainer(Training):
             teacher=inputs.teacher,
             initial_weights=inputs.initial_weights,
             device=device,
+            clock=inputs.clock,
         )
 
     @property

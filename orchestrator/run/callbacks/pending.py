@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.formatting import duration
 from orchestrator.run.callbacks.base import TrialCallback
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 PATIENCE_SECONDS = 60.0
 """A trial's process takes some seconds to start; one that is not there by then has no room."""
@@ -33,7 +33,7 @@ class PendingWatchdog(TrialCallback):
     placed: Callable[[], int]
     """How many of this session's trials have been given their resources."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = SYSTEM_CLOCK
     _since: float | None = None
     """Since when trials wait and none runs; none: they do not."""
 
@@ -44,7 +44,7 @@ class PendingWatchdog(TrialCallback):
         if running or not waiting:
             self._since, self._said = None, False
             return
-        now = self.clock()
+        now = self.clock.monotonic()
         self._since = now if self._since is None else self._since
         waited = now - self._since
         if waited >= PATIENCE_SECONDS and not self._said:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.config import SweepConfig
@@ -22,6 +21,7 @@ from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.metrics import METRICS, finite
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.trial import TrialInputs
 from trainables.trial_result import (
@@ -52,7 +52,7 @@ class SweepRecorder(TrialCallback):
         inputs: TrialInputs,
         progress: Progress,
         ledger: CostLedger | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._sweep = sweep
         self._writer = writer
@@ -60,7 +60,7 @@ class SweepRecorder(TrialCallback):
         self._inputs = inputs
         self._progress = progress
         self._ledger = ledger or CostLedger()
-        self._now = now
+        self._clock = clock
         self._last: dict[str, dict[str, Any]] = {}
         self._recoveries: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._failures: dict[str, str] = {}
@@ -96,7 +96,7 @@ class SweepRecorder(TrialCallback):
         costs = self._ledger.reported(key, allocation, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
         with self._search.health.capture_errors():
-            self._writer.write_report({"trial_id": key, "reported_at": self._now(), **report, **costs})
+            self._writer.write_report({"trial_id": key, "reported_at": self._clock.now(), **report, **costs})
             if value is not None:
                 self._search.report(key, self._sweep.budget_used(config, report), value)
         self._progress.view.spent = spent_in_words(self._ledger, self._sweep.budget)
@@ -194,7 +194,7 @@ class SweepRecorder(TrialCallback):
             "feasible": self._sweep.keeps_constraints(report),
             "recoveries": causes.total(),
             CAUSES: causes_json(causes),
-            "ended_at": self._now(),
+            "ended_at": self._clock.now(),
             **_teacher_columns(teacher),
             **{CONFIG_PREFIX + name: setting for name, setting in trial.settings.items()},
             **report,

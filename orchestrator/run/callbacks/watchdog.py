@@ -8,7 +8,6 @@ or measures. To Tune it looks as if the process had died, which uses up one of t
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from orchestrator.config.blocks import HungConfig
 from orchestrator.formatting import duration
 from orchestrator.run.callbacks.base import TrialCallback, TrialFailure
 from orchestrator.search.trial_queue import SweepTrial
+from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.trial_result import ALLOCATION
 
 Answer = Callable[[], float | None]
@@ -48,21 +48,21 @@ class StallWatchdog(TrialCallback):
 
     config: HungConfig
     ask: Ask
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = SYSTEM_CLOCK
     _processes: dict[str, _Process] = field(default_factory=dict)
     _intervals: dict[str, list[float]] = field(default_factory=dict)
 
     def on_trial_start(self, trial: SweepTrial) -> None:
         """Follow a process whose first report is still to come."""
         key = trial.key
-        self._processes[key] = _Process(heard=self.clock(), intervals=self._intervals.setdefault(key, []))
+        self._processes[key] = _Process(heard=self.clock.monotonic(), intervals=self._intervals.setdefault(key, []))
 
     def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
         """Note that a process lives, and how long it took."""
         process = self._processes.get(trial.key)
         if process is None:
             return
-        now = self.clock()
+        now = self.clock.monotonic()
         process.intervals.append(now - process.heard)
         process.heard, process.asked_at, process.answer = now, None, None
         process.node_id, process.pid = result[ALLOCATION]["node_id"], result["pid"]
@@ -71,7 +71,7 @@ class StallWatchdog(TrialCallback):
         """Have processes judged that have been silent for too long."""
         if self.config.intervals is None:
             return
-        now = self.clock()
+        now = self.clock.monotonic()
         for key, process in self._processes.items():
             silent = now - (process.heard if process.asked_at is None else process.asked_at)
             if not process.pid or silent <= self.config.at_least_seconds:
