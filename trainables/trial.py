@@ -29,14 +29,7 @@ from trainables.system.heartbeat import Heartbeat
 from trainables.teachers.teacher import Teacher
 from trainables.training.image_snapshots import ImageSnapshot, is_due
 from trainables.training.protocol import Training, TrainingInputs, training_class
-from trainables.trial_result import (
-    DEVICE_NAME,
-    DONE,
-    MACHINE_NOTES,
-    NOTES,
-    Place,
-    parse_settings,
-)
+from trainables.trial_result import DEVICE_NAME, DONE, MACHINE_NOTES, NOTES, Place, parse_settings
 
 
 @dataclass(frozen=True, kw_only=True)
