@@ -33,7 +33,7 @@ from orchestrator.search.space import infer_domains
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
-from trainables.config import SHARED_FIELDS
+from trainables.config import shared_fields
 from trainables.images.load import load_dataset
 
 ROOT = Path(__file__).parent.parent
@@ -142,7 +142,7 @@ def test_the_sweeps_shown_in_the_docs_are_some(tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text(example)
         loaded.append(load_sweep(str(tmp_path / "mine.yaml")))
     search, cases = loaded
-    infer_domains(resolve_space(search.space), search, forbidden=SHARED_FIELDS)
+    infer_domains(resolve_space(search.space), search, forbidden=shared_fields())
     assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
 

@@ -17,9 +17,9 @@ from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, layout, open_storage
-from trainables.config import SEEDS, TEACHER_FIELDS
+from trainables.config import seed_fields, teacher_fields
 
-_DRAWN_ANEW = tuple(field for field in SEEDS if field not in TEACHER_FIELDS)
+_DRAWN_ANEW = tuple(field for field in seed_fields() if field not in teacher_fields())
 """Seeds of the search that no run keeps, lest all runs of a setting be one; the teacher stays the one that was searched
 with."""
 

@@ -23,12 +23,12 @@ from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError, naming
 from orchestrator.kinds import STORED
 from trainables.config import (
-    PERMISSION_FIELDS,
     AnyTrialConfig,
     SupervisedConfig,
     TrialConfig,
     config_class,
     methods_with,
+    permission_fields,
 )
 from trainables.metrics import AUDITS
 
@@ -255,7 +255,7 @@ class SweepConfig(SweepFields):
 RUN_FIELDS = sweep_fields(SweepConfig, SweepRole.EXECUTION)
 """Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
 
-PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *PERMISSION_FIELDS)
+PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *permission_fields())
 """Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
 
 

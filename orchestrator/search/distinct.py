@@ -35,7 +35,7 @@ from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, sett
 from orchestrator.storage.layout import trial_name
 from search_spaces import InlineSpace, SearchSpace, resolve_space, space_names
 from search_spaces.fields import PinnedTrial
-from trainables.config import PERMISSION_FIELDS, AnyTrialConfig
+from trainables.config import AnyTrialConfig, permission_fields
 from trainables.config.seeds import derive_seed
 
 _ASKED = 10
@@ -207,7 +207,7 @@ class TriedSettings:
 
 def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
     """The settings that make a trial another one: without what only lets it run."""
-    return config.model_copy(update={name: False for name in PERMISSION_FIELDS if name in type(config).model_fields})
+    return config.model_copy(update={name: False for name in permission_fields() if name in type(config).model_fields})
 
 
 def trials_in_all(board: Leaderboard) -> int:

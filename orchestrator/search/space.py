@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError, naming
 from orchestrator.samplers.independent import contains
 from search_spaces import SearchSpace, resolve_space
 from search_spaces.fields import PinnedTrial
-from trainables.config import INHERITED_FIELDS, SHARED_FIELDS, AnyTrialConfig
+from trainables.config import AnyTrialConfig, inherited_fields, shared_fields
 
 
 def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
@@ -29,7 +29,7 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
         return resolve_space({}), {}
     try:
         space = find_space(sweep.space)
-        fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.is_population else SHARED_FIELDS
+        fixed = (*shared_fields(), *inherited_fields()) if sweep.scheduler.is_population else shared_fields()
         domains = infer_domains(space, sweep, forbidden=fixed)
         with naming(f"sampler {sweep.sampler.name}"):
             sweep.sampler.check(domains)

@@ -19,10 +19,10 @@ from orchestrator.errors import ConfigError
 from orchestrator.results import SweepResults, TrialRecord
 from orchestrator.samplers.independent import contains
 from orchestrator.storage import SweepStore
-from trainables.config import LENGTH_FIELDS, SEEDS, SHARED_FIELDS, TEACHER_FIELDS, WEIGHTLESS_FIELDS
+from trainables.config import length_fields, seed_fields, shared_fields, teacher_fields, weightless_fields
 from trainables.metrics import DATA_FREE_METRICS
 
-_MAY_DIFFER = {*SEEDS, *WEIGHTLESS_FIELDS}
+_MAY_DIFFER = {*seed_fields(), *weightless_fields()}
 
 
 def past_trials(
@@ -97,14 +97,16 @@ def _usable(
         )
     may_differ = _MAY_DIFFER
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
-        may_differ = _MAY_DIFFER - set(TEACHER_FIELDS)  # each teacher has images of its own, on which it scores
+        may_differ = _MAY_DIFFER - set(teacher_fields())  # each teacher has images of its own, on which it scores
         if board.sweep.teacher_recipe != sweep.teacher_recipe:
             raise ConfigError(
                 f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
                 "of one teacher"
             )
     wanted = sweep.configs()[0].model_dump()
-    compared = (set(SHARED_FIELDS) | sweep.trial.keys()) - may_differ - set(LENGTH_FIELDS if sweep.equal_budget else ())
+    compared = (
+        (set(shared_fields()) | sweep.trial.keys()) - may_differ - set(length_fields() if sweep.equal_budget else ())
+    )
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found: dict[str, TrialRecord] = {}

@@ -13,7 +13,7 @@ from tests.orchestrator.report.synthetic import write_search
 from tests.orchestrator.test_records import record
 from trainables.compute.flops import trial_work
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig, config_classes
-from trainables.config.fields import ROLES
+from trainables.config.fields import roles
 from trainables.config.roles import Cost
 from trainables.storage.object_store import ObjectStore
 
@@ -50,7 +50,7 @@ def other(value: Any) -> Any:
 @pytest.mark.parametrize(("config", "field"), FIELDS, ids=lambda part: part if isinstance(part, str) else part.method)
 def test_trials_are_alike_only_where_every_field_that_costs_is_equal(config: AnyTrialConfig, field: str) -> None:
     assert is_alike(row_of(config), config, PLACE)
-    before, cost = getattr(config, field), ROLES[field].cost
+    before, cost = getattr(config, field), roles()[field].cost
     another = row_of(config, **{CONFIG_PREFIX + field: other(before)})
     switched_alike = cost is Cost.SWITCH and bool(before)
     assert is_alike(another, config, PLACE) == (cost in {Cost.NONE, Cost.AMOUNT, Cost.COLUMN} or switched_alike)
@@ -73,13 +73,13 @@ def test_a_row_from_before_a_field_had_its_default(config: AnyTrialConfig, field
 def test_what_is_said_to_cost_nothing_changes_no_operation_and_what_is_counted_does(
     config: AnyTrialConfig, field: str
 ) -> None:
-    if ROLES[field].cost not in {Cost.NONE, Cost.AMOUNT}:
+    if roles()[field].cost not in {Cost.NONE, Cost.AMOUNT}:
         return
     value = 0.5 if field == "iteration_scale" else other(getattr(config, field))
     if field in {"normalisation", "dataset_file"}:
         value = getattr(config, field)
     changed = config.model_copy(update={field: value})
-    assert (trial_work(changed) == trial_work(config)) == (ROLES[field].cost is Cost.NONE)
+    assert (trial_work(changed) == trial_work(config)) == (roles()[field].cost is Cost.NONE)
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from tests.orchestrator.test_identity import RUN_OTHERWISE
 from tests.orchestrator.test_results import trial
 from tests.trainables.test_field_roles import FIELDS, TINY, another, base_config, same_student
 from trainables.config import AnyTrialConfig, ZeroShotConfig, config_classes
-from trainables.config.fields import ROLES
+from trainables.config.fields import roles
 from trainables.config.roles import Decides
 from trainables.storage.object_store import ObjectStore
 
 EACH_FIELD = pytest.mark.parametrize(("method", "field"), [pytest.param(m, f, id=f"{m}-{f}") for m, f in FIELDS])
-MEASUREMENTS = [(method, field) for method, field in FIELDS if ROLES[field].told_by is not None]
+MEASUREMENTS = [(method, field) for method, field in FIELDS if roles()[field].told_by is not None]
 
 
 def search(method: str, **more: Any) -> SweepConfig:
@@ -44,7 +44,7 @@ def test_a_space_may_vary_a_field_unless_all_trials_share_it(method: str, field:
     config = base_config(method, "")
     fixed = {name: value for name, value in TINY[method].items() if name not in {field, "method"}}
     sweep = search(method).model_copy(update={"trial": {**fixed, "method": method}, "space": space_of(config, field)})
-    if ROLES[field].shared:
+    if roles()[field].shared:
         with pytest.raises(ConfigError, match=f"space: {field} cannot vary within a sweep"):
             resolve_domains(sweep)
     else:
@@ -61,7 +61,7 @@ def test_a_population_may_explore_what_is_neither_shared_nor_inherited(field: st
     )
     fixed = {name: value for name, value in TINY["zero_shot"].items() if name != field}
     sweep = population.model_copy(update={"trial": fixed, "space": space_of(config, field)})
-    if ROLES[field].shared or ROLES[field].inherited:
+    if roles()[field].shared or roles()[field].inherited:
         with pytest.raises(ConfigError, match=f"space: {field} cannot vary within a sweep"):
             resolve_domains(sweep)
     else:
@@ -86,7 +86,7 @@ def test_a_case_is_settled_by_any_trial_that_differs_in_no_weight(method: str, f
     if field == "method":
         return  # its other value is no method
     found = read_cases(SweepStore(store, "here"), case_of(config)).rows
-    assert bool(found) == ROLES[field].weightless
+    assert bool(found) == roles()[field].weightless
 
 
 @pytest.mark.parametrize(("method", "field"), MEASUREMENTS)
@@ -95,7 +95,7 @@ def test_a_case_is_settled_only_by_a_trial_that_was_measured_as_wanted(
 ) -> None:
     config = base_config(method, "")
     wanted = config if getattr(config, field) else config.model_copy(update={field: another(config, field)})
-    column = ROLES[field].told_by
+    column = roles()[field].told_by
     measured = {str(column): 0.5} if column != field else {}
     write(store, config, **{**dict.fromkeys(measured), CONFIG_PREFIX + field: None})
     assert not read_cases(SweepStore(store, "here"), case_of(wanted)).rows
@@ -113,7 +113,7 @@ def test_a_sweep_goes_on_with_another_permission_and_no_other_field(
         session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     )
     now = sweep.model_copy(update={"trial": {**sweep.trial, field: another(config, field)}})
-    if ROLES[field].decides is Decides.PERMISSION:
+    if roles()[field].decides is Decides.PERMISSION:
         check_same_sweep(SweepStore(store, "old"), now)
         assert field in PERMISSIONS
     else:

@@ -14,7 +14,7 @@ from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
 from tests.orchestrator.searches import suggest
-from trainables.config import INHERITED_FIELDS
+from trainables.config import inherited_fields
 from trainables.storage.object_store import ObjectStore
 
 SPACE = {
@@ -114,7 +114,7 @@ def test_what_comes_next_does_not_depend_on_order_or_interruptions(store: Object
 def test_what_cannot_change_in_mid_training_cannot_be_searched() -> None:
     space = resolve_space({"generator_width": {"type": "categorical", "choices": [32, 64]}})
     with pytest.raises(ValueError, match="generator_width cannot vary"):
-        infer_domains(space, SWEEP, forbidden=INHERITED_FIELDS)
+        infer_domains(space, SWEEP, forbidden=inherited_fields())
 
 
 def test_exploring_stays_inside_and_moves_whole_numbers() -> None:

@@ -19,7 +19,7 @@ from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 from tests.orchestrator.sampler_blocks import sampler_block
 from tests.orchestrator.searches import new_study, suggest
-from trainables.config import SHARED_FIELDS, ZeroShotConfig
+from trainables.config import ZeroShotConfig, shared_fields
 from trainables.storage.object_store import ObjectStore
 
 SWEEP = SweepConfig(name="test", trial={"dataset": "digits"}, space="step_ratio_temperature", num_trials=4)
@@ -35,7 +35,7 @@ def study_in(store: ObjectStore) -> SweepStudy:
 def search_on(study: SweepStudy, **changes: Any) -> SweepSearch:
     sweep = SweepConfig.model_validate(SWEEP.model_dump() | changes)
     space = resolve_space(sweep.space)
-    first = published_settings(infer_domains(space, sweep, forbidden=SHARED_FIELDS), ZeroShotConfig)
+    first = published_settings(infer_domains(space, sweep, forbidden=shared_fields()), ZeroShotConfig)
     return SweepSearch(study, sweep, space, sweep_id="sweep-a", first=first)
 
 
@@ -195,7 +195,7 @@ def test_pinned_trials_answer_for_every_kind_of_domain() -> None:
 
 def test_a_space_is_tried_out_before_a_trial_starts() -> None:
     def check(space: Any) -> list[str]:
-        return list(infer_domains(space, SWEEP, forbidden=SHARED_FIELDS))
+        return list(infer_domains(space, SWEEP, forbidden=shared_fields()))
 
     assert check(resolve_space("step_ratio_temperature")) == ["generator_steps", "student_steps", "temperature"]
     with pytest.raises(ConfigError, match="temperature=-"):

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.config.loading import load_sweep
 from orchestrator.search.space import infer_domains
 from search_spaces import preset_names, resolve_space, space_names
-from trainables.config import SHARED_FIELDS, ZeroShotConfig
+from trainables.config import ZeroShotConfig, shared_fields
 
 
 def ask(space: str | dict[str, Any], seed: int = 0) -> tuple[dict[str, Any], optuna.Trial]:
@@ -90,4 +90,4 @@ def test_every_preset_is_a_valid_sweep_with_a_fitting_space(name: str) -> None:
     sweep = load_sweep(name)
     assert sweep.name == name
     assert sweep.description.endswith(".")
-    infer_domains(resolve_space(sweep.space), sweep, forbidden=SHARED_FIELDS)
+    infer_domains(resolve_space(sweep.space), sweep, forbidden=shared_fields())

@@ -20,7 +20,7 @@ from trainables.config import (
     TrialConfig,
     config_classes,
 )
-from trainables.config.fields import ROLES, merged_roles
+from trainables.config.fields import merged_roles, roles
 from trainables.config.roles import (
     Cost,
     Decides,
@@ -67,7 +67,7 @@ VALUES = {
 
 def fields_of(*kinds: Decides) -> list[Any]:
     """The fields of all methods that decide one of these."""
-    return [pytest.param(m, f, id=f"{m}-{f}") for m, f in FIELDS if ROLES[f].decides in kinds]
+    return [pytest.param(m, f, id=f"{m}-{f}") for m, f in FIELDS if roles()[f].decides in kinds]
 
 
 def base_config(method: str, field: str) -> AnyTrialConfig:
@@ -129,12 +129,12 @@ WEIGHTLESS = fields_of(Decides.MEASUREMENT, Decides.EXECUTION, Decides.PERMISSIO
 @pytest.mark.parametrize(("method", "field"), WEIGHTLESS)
 def test_a_weightless_field_leaves_the_students_bits_alone(method: str, field: str) -> None:
     config = base_config(method, field)
-    assert ROLES[field].weightless
+    assert roles()[field].weightless
     assert same_student(config, changed(config, field))
 
 
 @pytest.mark.parametrize(
-    ("method", "field"), [param for param in fields_of(Decides.SEED) if ROLES[param.values[1]].names is Names.NOTHING]
+    ("method", "field"), [param for param in fields_of(Decides.SEED) if roles()[param.values[1]].names is Names.NOTHING]
 )
 def test_a_seed_changes_the_students_bits(method: str, field: str) -> None:
     config = base_config(method, field)
@@ -156,14 +156,14 @@ def test_a_length_and_nothing_else_changes_budget_or_horizon(method: str, field:
 
     config = base_config(method, field)
     other = config.model_copy(update={field: another(config, field)})
-    assert (how_long(other) != how_long(config)) == (ROLES[field].decides is Decides.LENGTH)
+    assert (how_long(other) != how_long(config)) == (roles()[field].decides is Decides.LENGTH)
 
 
 @pytest.mark.parametrize(("method", "field"), FIELDS)
 def test_images_and_teachers_are_known_by_the_fields_that_say_so(method: str, field: str) -> None:
     config = base_config(method, "")
     other = config.model_copy(update={field: another(config, field)})
-    names = ROLES[field].names
+    names = roles()[field].names
     assert (other.splits_key != config.splits_key) == (names is Names.IMAGES)
     assert (other.teacher_key != config.teacher_key) == (names in {Names.IMAGES, Names.TEACHER})
     assert (field in SplitsKey._fields, field in TeacherKey._fields) == (names is Names.IMAGES, names is Names.TEACHER)
@@ -174,7 +174,7 @@ def test_a_trained_teacher_is_known_by_all_that_decides_its_weights(field: str) 
     config = base_config("supervised", field)
     assert isinstance(config, SupervisedConfig)
     other = config.model_copy(update={field: another(config, field)})
-    role = ROLES[field]
+    role = roles()[field]
     if role.decides in {Decides.INPUT, Decides.START} or role.names is Names.TEACHER:
         expected = False  # other images, another teacher of the teacher, or other weights to begin with
     elif field == "dataset_file":
@@ -188,7 +188,7 @@ def test_a_trained_teacher_is_known_by_all_that_decides_its_weights(field: str) 
 def test_a_trial_takes_over_from_another_that_agrees_in_the_inherited_fields(field: str) -> None:
     donor = make_distiller(**NEEDED.get(field, {}))
     donor.train(2)
-    if ROLES[field].inherited:
+    if roles()[field].inherited:
         state = donor.state_dict()
         state["config"] |= {field: another(donor.config, field)}
         with pytest.raises(CheckpointError, match=f"{field}="):
@@ -201,10 +201,10 @@ def test_a_trial_takes_over_from_another_that_agrees_in_the_inherited_fields(fie
 
 def test_a_measurement_is_told_by_a_column_of_its_row() -> None:
     metrics = {metric.name for metric in METRICS}
-    told = {field: role.told_by for field, role in ROLES.items() if role.told_by is not None}
+    told = {field: role.told_by for field, role in roles().items() if role.told_by is not None}
     assert told
     assert all(column == field or column in metrics for field, column in told.items())
-    assert {ROLES[field].decides for field in told} == {Decides.MEASUREMENT}
+    assert {roles()[field].decides for field in told} == {Decides.MEASUREMENT}
 
 
 def test_a_field_without_a_role_is_refused_at_import() -> None:
@@ -232,5 +232,5 @@ def test_methods_agree_on_what_a_field_of_one_name_decides() -> None:
 
     with pytest.raises(TypeError, match=r"Other\.momentum is Role.* and another method's field of that name"):
         merged_roles([SupervisedConfig, Other])
-    assert merged_roles(config_classes()) == ROLES
+    assert merged_roles(config_classes()) == roles()
     assert roles_of(Other)["momentum"] == permission(cost=Cost.NONE)

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share, Weight
+from trainables.config.fields import (
+    inherited_fields,
+    length_fields,
+    permission_fields,
+    seed_fields,
+    shared_fields,
+    teacher_fields,
+    weightless_fields,
+)
 from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes, methods_with
 from trainables.config.supervised import SupervisedConfig
 from trainables.config.trial import SplitsKey, TeacherKey, TrialConfig
 from trainables.config.zero_shot import Precision, ZeroShotConfig
 
-if TYPE_CHECKING:
-    from trainables.config.fields import (
-        INHERITED_FIELDS,
-        LENGTH_FIELDS,
-        PERMISSION_FIELDS,
-        SEEDS,
-        SHARED_FIELDS,
-        TEACHER_FIELDS,
-        WEIGHTLESS_FIELDS,
-    )
-
 __all__ = [
-    "INHERITED_FIELDS",
-    "LENGTH_FIELDS",
     "METHODS",
-    "PERMISSION_FIELDS",
-    "SEEDS",
-    "SHARED_FIELDS",
-    "TEACHER_FIELDS",
-    "WEIGHTLESS_FIELDS",
     "AnyTrialConfig",
     "Config",
     "Count",
@@ -46,16 +35,12 @@ __all__ = [
     "ZeroShotConfig",
     "config_class",
     "config_classes",
+    "inherited_fields",
+    "length_fields",
     "methods_with",
+    "permission_fields",
+    "seed_fields",
+    "shared_fields",
+    "teacher_fields",
+    "weightless_fields",
 ]
-
-
-if not TYPE_CHECKING:  # or no misspelt name would be found
-
-    def __getattr__(name: str) -> Any:
-        if name in __all__:
-            # On use, as in ``trainables.config.fields``.
-            from trainables.config import fields
-
-            return getattr(fields, name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from trainables.config.base import Scale
 from trainables.config.methods import config_classes
@@ -29,47 +28,62 @@ def merged_roles(models: Iterable[type[TrialConfig]]) -> dict[str, Role]:
     return merged
 
 
-ROLES: dict[str, Role]
-"""The role of each field."""
+@cache
+def roles() -> dict[str, Role]:
+    """Return the role of each field of any method.
 
-SEEDS: tuple[str, ...]
-"""Sources of a trial's randomness."""
-
-LENGTH_FIELDS: tuple[str, ...]
-"""How long a trial trains."""
-
-PERMISSION_FIELDS: tuple[str, ...]
-"""Fields that let a trial run and change no number."""
-
-WEIGHTLESS_FIELDS: tuple[str, ...]
-"""Fields that change no weight: what else they change, a trial's students are the same."""
-
-SHARED_FIELDS: tuple[str, ...]
-"""Fields that no search varies: which teacher and images its trials share, the budget by which early stopping compares
-them, what is allowed but changes nothing, and seeds, for a lucky one is no finding. Cases may differ in them."""
-
-INHERITED_FIELDS: tuple[str, ...]
-"""Fields in which a trial agrees with the one that it takes over from (``initial_trial``): shapes, and what was learnt."""
-
-TEACHER_FIELDS: tuple[str, ...]
-"""Fields by which a teacher is known, beside those of its images."""
-
-_HOLDS: dict[str, Callable[[Role], bool]] = {
-    "SEEDS": lambda role: role.decides is Decides.SEED,
-    "LENGTH_FIELDS": lambda role: role.decides is Decides.LENGTH,
-    "PERMISSION_FIELDS": lambda role: role.decides is Decides.PERMISSION,
-    "WEIGHTLESS_FIELDS": lambda role: role.weightless,
-    "SHARED_FIELDS": lambda role: role.shared,
-    "INHERITED_FIELDS": lambda role: role.inherited,
-    "TEACHER_FIELDS": lambda role: role.names is Names.TEACHER,
-}
-"""What a field's role must be to be in a table."""
+    Read on use and not at import, since a method's config may be defined where its training is, which in turn imports this.
+    """
+    return merged_roles(config_classes())
 
 
 @cache
-def roles() -> dict[str, Role]:
-    """Return the role of each field of any method."""
-    return merged_roles(config_classes())
+def seed_fields() -> tuple[str, ...]:
+    """Return the sources of a trial's randomness."""
+    return _fields_of(lambda role: role.decides is Decides.SEED)
+
+
+@cache
+def length_fields() -> tuple[str, ...]:
+    """Return the fields that say how long a trial trains."""
+    return _fields_of(lambda role: role.decides is Decides.LENGTH)
+
+
+@cache
+def permission_fields() -> tuple[str, ...]:
+    """Return the fields that let a trial run and change no number."""
+    return _fields_of(lambda role: role.decides is Decides.PERMISSION)
+
+
+@cache
+def weightless_fields() -> tuple[str, ...]:
+    """Return the fields that change no weight: what else they change, a trial's students are the same."""
+    return _fields_of(lambda role: role.weightless)
+
+
+@cache
+def shared_fields() -> tuple[str, ...]:
+    """Return the fields that no search varies; cases may differ in them.
+
+    These are: which teacher and images its trials share, the budget by which early stopping compares them, what is allowed
+    but changes nothing, and seeds, for a lucky one is no finding.
+    """
+    return _fields_of(lambda role: role.shared)
+
+
+@cache
+def inherited_fields() -> tuple[str, ...]:
+    """Return the fields in which a trial agrees with the one that it takes over from (``initial_trial``).
+
+    These are shapes, and what was learnt.
+    """
+    return _fields_of(lambda role: role.inherited)
+
+
+@cache
+def teacher_fields() -> tuple[str, ...]:
+    """Return the fields by which a teacher is known, beside those of its images."""
+    return _fields_of(lambda role: role.names is Names.TEACHER)
 
 
 @cache
@@ -81,12 +95,6 @@ def logarithmic_fields() -> frozenset[str]:
     )
 
 
-if not TYPE_CHECKING:  # or no misspelt name would be found
-
-    def __getattr__(name: str) -> Any:
-        # On use, since a method's config may be defined where its training is, and that in turn asks for these tables.
-        if name == "ROLES":
-            return roles()
-        if name in _HOLDS:
-            return tuple(field for field, role in roles().items() if _HOLDS[name](role))
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _fields_of(holds: Callable[[Role], bool]) -> tuple[str, ...]:
+    """Return the fields of any method about whose role something holds."""
+    return tuple(field for field, role in roles().items() if holds(role))

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from trainables.config import METHODS, AnyTrialConfig, fields
+from trainables.config import METHODS, AnyTrialConfig, inherited_fields
 from trainables.config.datasets import Normalisation
 from trainables.config.plugins import load
 from trainables.errors import CheckpointError
@@ -134,9 +134,9 @@ class Training(ABC):
         """Go on where a trial with other settings has ended; seconds are counted from here.
 
         Raises:
-            CheckpointError: the two differ in a field of ``INHERITED_FIELDS``; the message names it.
+            CheckpointError: the two differ in one of the ``inherited_fields``; the message names it.
         """
-        check_same_config(self.config, state, fields.INHERITED_FIELDS)
+        check_same_config(self.config, state, inherited_fields())
         self.restore(state)
         self.log.forget_seconds()
 
