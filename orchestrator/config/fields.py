@@ -106,21 +106,21 @@ class SweepFields(Config):
     description: Annotated[str, SweepRole.OUTPUT] = ""
     """What the sweep is for, in a sentence."""
 
-    trial: Annotated[Fields, SweepRole.TRIALS] = Field(default_factory=dict)
+    trial: Annotated[Fields, SweepRole.TRIALS] = Field(default={})
     """Fixed fields of ``ZeroShotConfig``, or with ``method: supervised`` of ``SupervisedConfig``; those not named here, in
     the space or in a case keep their published defaults."""
 
-    space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default_factory=dict)
+    space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default={})
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
-    cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default_factory=dict)
+    cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default={})
     """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
     Nothing is searched or stopped early."""
 
-    seeds: Annotated[list[Seed], AfterValidator(_check_seeds), SweepRole.EXTENT] = Field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], AfterValidator(_check_seeds), SweepRole.EXTENT] = Field(default=[0])
     """Seeds with which each case is run; more of them later extend the sweep."""
 
-    only: Annotated[list[str], SweepRole.EXTENT] = Field(default_factory=list)
+    only: Annotated[list[str], SweepRole.EXTENT] = Field(default=[])
     """Cases to run now; none named: all."""
 
     scale: Annotated[float, Field(gt=0, le=1), SweepRole.TRIALS] = 1.0
@@ -142,15 +142,15 @@ class SweepFields(Config):
     mode: Annotated[Mode, SweepRole.SEARCH] = "max"
     """Whether the objective is to be large or small. Nothing said: small for errors, divergences and costs."""
 
-    further_objectives: Annotated[dict[str, Mode], SweepRole.SEARCH] = Field(default_factory=dict)
+    further_objectives: Annotated[dict[str, Mode], SweepRole.SEARCH] = Field(default={})
     """Metrics that the search optimises beside the objective, each with its mode, for example ``{training_flops: min}``.
     What it finds is then a Pareto front; early stopping compares the objective alone."""
 
-    constraints: Annotated[dict[str, BoundConfig], SweepRole.SEARCH] = Field(default_factory=dict)
+    constraints: Annotated[dict[str, BoundConfig], SweepRole.SEARCH] = Field(default={})
     """Metrics that must lie within bounds at a trial's end, for example ``{training_flops: {at_most: 1.0e+15}}``. Trials
     outside come after all others, and the sampler learns from it."""
 
-    warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default_factory=list)
+    warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default=[])
     """Sweeps on the same storage whose completed trials inform the sampler from the beginning, if it can learn from them."""
 
     sampler: Annotated[AnySampler, SweepRole.SEARCH] = Tpe()
@@ -167,11 +167,11 @@ class SweepFields(Config):
     """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck. Cases have
     their ``seeds`` instead."""
 
-    teacher_recipe: Annotated[Fields, SweepRole.TRIALS] = Field(default_factory=dict)
+    teacher_recipe: Annotated[Fields, SweepRole.TRIALS] = Field(default={})
     """How a teacher is trained that is neither a checkpoint nor in the registry: fields of ``SupervisedConfig`` in which
     its training differs from the published recipe."""
 
-    teachers: Annotated[dict[str, str], SweepRole.TRIALS] = Field(default_factory=dict)
+    teachers: Annotated[dict[str, str], SweepRole.TRIALS] = Field(default={})
     """Files with published weights, by architecture: the ``teacher_checkpoint`` of every trial with that teacher."""
 
     resources: Annotated[ResourcesConfig, SweepRole.EXECUTION] = ResourcesConfig()

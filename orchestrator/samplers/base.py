@@ -74,7 +74,7 @@ class AbsentSampler(SamplerConfig):
 class OptunaSampler(SamplerConfig):
     """One of Optuna's own samplers."""
 
-    arguments: dict[str, Argument] = Field(default_factory=dict)
+    arguments: dict[str, Argument] = Field(default={})
     """Further arguments of Optuna's sampler of that name, for example ``{multivariate: true}``."""
 
     def _make(self, kind: Callable[..., BaseSampler], **given: Any) -> BaseSampler:

@@ -21,7 +21,7 @@ class Grid(SamplerConfig):
     name: Literal["grid"] = "grid"
 
     grid: Annotated[dict[str, Annotated[list[Argument], Field(min_length=1)]], Field(validate_default=True)] = Field(
-        default_factory=dict
+        default={}
     )
     """Values of each field that varies."""
 
