@@ -19,10 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.errors import naming, unknown_name
 from trainables.config import Config
-from trainables.config.plugins import installed, load_from_file
-
-STORED = "stored"
-"""Context of validating what a session has written down: rules that came later are not held against it."""
+from trainables.config.plugins import STORED, installed, load_from_file
 
 logger = logging.getLogger(__name__)
 

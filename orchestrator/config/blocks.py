@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.kinds import STORED
 from trainables.config import Config
+from trainables.config.plugins import STORED
 from trainables.storage.addresses import Address, AddressError, parse_address
 
 Scalar = str | int | float | bool | None

@@ -27,7 +27,6 @@ from orchestrator.config.blocks import (
 from orchestrator.config.budget import BudgetConfig
 from orchestrator.config.roles import SweepRole, sweep_roles
 from orchestrator.errors import ConfigError, unknown_name
-from orchestrator.kinds import STORED
 from orchestrator.samplers.registry import AnySampler
 from orchestrator.samplers.tpe import Tpe
 from orchestrator.schedulers.asha import Asha
@@ -35,6 +34,7 @@ from orchestrator.schedulers.base import SchedulerConfig
 from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
+from trainables.config.plugins import STORED
 from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"

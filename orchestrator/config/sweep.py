@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from orchestrator.config.blocks import ResourcesConfig, check_address
 from orchestrator.config.budget import TrialBudget
@@ -21,7 +21,6 @@ from orchestrator.config.fields import Mode, SweepFields
 from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError, naming
-from orchestrator.kinds import STORED
 from trainables.config import (
     AnyTrialConfig,
     SupervisedConfig,
@@ -30,6 +29,7 @@ from trainables.config import (
     methods_with,
     permission_fields,
 )
+from trainables.config.plugins import STORED
 from trainables.metrics import AUDITS
 
 BASELINE = "baseline"
@@ -50,11 +50,22 @@ class Assignment:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How a sweep was read. Two sweeps do not differ by it."""
+
+    context: object = field(default=None, compare=False)
+    """Context of validating it, and with it its trials."""
+
+
 class SweepConfig(SweepFields):
     """One sweep: a search over a space, or a list of cases, each with several seeds."""
 
+    _reading: _Reading = PrivateAttr(default=_Reading())
+
     @model_validator(mode="after")
-    def _check_trials(self) -> Self:
+    def _check_trials(self, info: ValidationInfo) -> Self:
+        self._reading = _Reading(info.context)
         configs = self.configs()
         for config in configs:
             for file in (config.dataset_file, config.teacher_checkpoint):
@@ -71,7 +82,7 @@ class SweepConfig(SweepFields):
 
     @classmethod
     def stored(cls, text: str) -> Self:
-        """The sweep that a session wrote down, as JSON."""
+        """The sweep that a session wrote down, as JSON. Files and packages that it names need not be at hand."""
         return cls.model_validate_json(text, context=STORED)
 
     @property
@@ -147,7 +158,7 @@ class SweepConfig(SweepFields):
             **self.teacher_recipe,
         }
         try:
-            recipe = SupervisedConfig.model_validate(values)
+            recipe = SupervisedConfig.model_validate(values, context=self._reading.context)
         except ValidationError as error:
             raise config_error(error, SupervisedConfig, "teacher_recipe") from error
         recipe = recipe.scaled(max(self.scale, min(1.0, SHORTEST_TEACHER_EPOCHS / recipe.budget)))
@@ -157,7 +168,7 @@ class SweepConfig(SweepFields):
     def _config(self, values: Mapping[str, Any], origin: str) -> AnyTrialConfig:
         model = trial_model(values, origin)
         try:
-            config = model.model_validate(values)
+            config = model.model_validate(values, context=self._reading.context)
         except ValidationError as error:
             raise config_error(error, model, origin) from error
         if config.teacher_checkpoint is None and config.teacher in self.teachers:

@@ -16,6 +16,7 @@ from orchestrator.report.page import Text
 from orchestrator.results import TrialState
 from orchestrator.search.distinct import trials_in_all
 from trainables.config.datasets import find_spec
+from trainables.errors import DatasetError
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
 if TYPE_CHECKING:
@@ -166,7 +167,11 @@ def _doubt(data: SweepData, value: float) -> str:
 
 def _validation_images(data: SweepData) -> int:
     config = data.sweep.configs()[0]
-    return round(config.validation_fraction * find_spec(config.dataset).training_images)
+    try:
+        spec = find_spec(config.dataset)
+    except (ValueError, DatasetError):
+        return 0  # a data set of one's own, which is not at hand here
+    return round(config.validation_fraction * spec.training_images)
 
 
 def _named(trial: Trial, searched: Sequence[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from trainables.config.plugins import Registry
+from trainables.config.plugins import Registry, checked
 
 DIVERGENCES = Registry(
     what="divergence",
@@ -20,5 +20,5 @@ DIVERGENCES = Registry(
 )
 
 DivergenceName = Annotated[
-    str, AfterValidator(DIVERGENCES.check), Field(json_schema_extra={"enum": list[object](DIVERGENCES.choices)})
+    str, checked(DIVERGENCES.check), Field(json_schema_extra={"enum": list[object](DIVERGENCES.choices)})
 ]

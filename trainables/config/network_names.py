@@ -27,6 +27,9 @@ class Family:
     pattern: str
     """Regular expression of their names, with a named group for each number."""
 
+    names: str
+    """What they are called, in words."""
+
     builder: str
     """``MODULE:NAME`` of what builds one: a function of those numbers, ``num_classes`` and ``channels``. Imported on use."""
 
@@ -35,20 +38,21 @@ class Family:
 
 
 FAMILIES = (
-    Family(pattern=r"lenet", builder="trainables.networks.lenet:LeNet"),
+    Family(pattern=r"lenet", names="lenet", builder="trainables.networks.lenet:LeNet"),
     # It brings torchvision, more than a second for each process.
-    Family(pattern=r"resnet-(?P<depth>18|34)", builder="trainables.networks.resnet:ResNet"),
+    Family(
+        pattern=r"resnet-(?P<depth>18|34)",
+        names="resnet-18, resnet-34",
+        builder="trainables.networks.resnet:ResNet",
+    ),
     Family(
         pattern=r"wrn-(?P<depth>\d+)-(?P<width_factor>\d+)",
+        names="wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)",
         builder="trainables.networks.wide_resnet:WideResNet",
         exists=lambda depth, width_factor: depth >= 10 and (depth - 4) % 6 == 0 and width_factor >= 1,
     ),
 )
 """This project's own networks."""
-
-KNOWN_NETWORKS = (
-    "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
-)
 
 
 def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
@@ -72,8 +76,9 @@ def check_network_name(name: str) -> str:
     others = installed(OWN_NETWORKS)
     if name in others or ".py:" in name:
         return OTHER_NETWORKS.check(name)
+    own = ", ".join(family.names for family in FAMILIES)
     raise ValueError(
-        f"unknown network {name!r}; known: {KNOWN_NETWORKS}, or FILE.py:NAME; from installed packages: "
+        f"unknown network {name!r}; known: {own}, or FILE.py:NAME; from installed packages: "
         f"{', '.join(sorted(others)) or 'none'}"
     )
 

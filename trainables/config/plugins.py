@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +17,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
+
+from pydantic import AfterValidator, ValidationInfo
+
+STORED = "stored"
+"""Context of validating what a session has written down: rules that came later are not held against it, and what it names
+may be gone, or lie elsewhere."""
 
 _parts: dict[str, dict[str, str]] = {}
 """What this process has loaded from files: by file and name in it, how it is called in messages."""
@@ -27,6 +33,19 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 def installed(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group, by name."""
     return {entry.name: entry for entry in entry_points(group=group) if _NAME.fullmatch(entry.name)}
+
+
+def checked(check: Callable[[str], str]) -> AfterValidator:
+    """Make the check of a field's type that holds new input to what is there, and reads as it is what was stored.
+
+    Args:
+        check: Returns a name unchanged, or raises ``ValueError``.
+    """
+
+    def validate(name: str, info: ValidationInfo) -> str:
+        return name if info.context == STORED else check(name)
+
+    return AfterValidator(validate)
 
 
 def load(path: str) -> Any:
@@ -99,7 +118,8 @@ def check_in_file(what: str, name: str) -> None:
     """
     file, _, defined = name.rpartition(":")
     if not Path(file).is_file():
-        raise ValueError(f"{what} {name!r}: there is no file {file}")
+        here = "" if Path(file).is_absolute() else f" in {Path.cwd()}, where this command runs"
+        raise ValueError(f"{what} {name!r}: there is no file {file}{here}")
     if defined not in _definitions(Path(file)):
         raise ValueError(f"{what} {name!r}: {file} defines no {defined}")
 

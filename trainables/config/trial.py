@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from trainables.config.base import Config, Count, Seed, Share
 from trainables.config.datasets import (
@@ -22,12 +22,13 @@ from trainables.config.datasets import (
     normalisation_names,
 )
 from trainables.config.network_names import check_network_name
+from trainables.config.plugins import STORED, checked
 from trainables.config.roles import Cost, Names, given, location, measurement, random_seed, roles_of, setting
 from trainables.storage.addresses import parse_address
 
-DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
-NormalisationName = Annotated[str, AfterValidator(check_normalisation_name)]
-NetworkName = Annotated[str, AfterValidator(check_network_name)]
+DatasetName = Annotated[str, checked(check_dataset_name)]
+NormalisationName = Annotated[str, checked(check_normalisation_name)]
+NetworkName = Annotated[str, checked(check_network_name)]
 
 PUBLISHED_BATCH_SIZE = 128
 """Images per optimizer update in all published trainings."""
@@ -245,14 +246,14 @@ class TrialConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_address(cls, values: Any) -> Any:
+    def _split_address(cls, values: Any, info: ValidationInfo) -> Any:
         """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``."""
         address = values.get("dataset") if isinstance(values, Mapping) else None
         file = parse_address(address).name if isinstance(address, str) else ""
         if not file.endswith(".parquet"):
             return values
         name = file.removesuffix(".parquet")
-        if name not in dataset_names():
+        if name not in dataset_names() and info.context != STORED:
             raise ValueError(
                 f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "
                 f"known: {', '.join(dataset_names())}"
@@ -279,8 +280,8 @@ class TrialConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _check_normalisation(self) -> Self:
-        if self.normalisation is not None:
+    def _check_normalisation(self, info: ValidationInfo) -> Self:
+        if self.normalisation is not None and info.context != STORED:
             channels, expected = len(find_normalisation(self.normalisation).mean), find_spec(self.dataset).channels
             if channels not in {1, expected}:
                 fitting = [n for n in normalisation_names() if len(find_normalisation(n).mean) in {1, expected}]

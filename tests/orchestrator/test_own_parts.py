@@ -1,0 +1,134 @@
+"""Sweeps whose parts are a user's own, in a file: they run, are read whatever has become of the file, and name it if it is
+needed and gone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner
+
+from orchestrator.cli import app
+from orchestrator.config import SweepConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.errors import ConfigError
+from orchestrator.run.sweep import BackendChoice, run_sweep
+from tests.conftest import tiny_settings
+from trainables.config import plugins
+from trainables.images.load import load_dataset
+from trainables.images.splits import DatasetSplits
+
+MINE = """
+import torch
+from torch import nn
+from trainables.networks import Network
+
+class Small(Network):
+    def __init__(self, num_classes, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, 5, stride=4)
+        self.last = nn.Linear(4, num_classes)
+
+    def forward(self, images):
+        first = torch.relu(self.first(images))
+        return self.last(first.mean((2, 3))), [first]
+
+def squared(student, teacher):
+    return (student - teacher).pow(2)
+"""
+RECIPE = {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32}
+SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_images() -> Iterator[None]:
+    """Measuring on all digits takes longer than the trials."""
+
+    @cache
+    def few(*arguments: Any, **more: Any) -> DatasetSplits:
+        splits = load_dataset(*arguments, **more)
+        some = torch.arange(0, 1000, 10)
+        return replace(splits, validation=splits.validation.subset(some), test=splits.test.subset(some))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("orchestrator.inputs.files.load_dataset", few)
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user has a file of parts, and works."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    monkeypatch.chdir(folder)
+    plugins._run_once.cache_clear()
+    return folder
+
+
+def write_sweep(folder: Path, **changes: Any) -> str:
+    trial = tiny_settings(validation_fraction=0.5, student_steps=1, total_pseudo_batches=2, evaluation_interval=1)
+    trial |= changes.pop("trial", {})
+    for field in changes.get("space", SPACE):
+        trial.pop(field, None)
+    content = {
+        "name": "own",
+        "trial": trial,
+        "space": SPACE,
+        "num_trials": 2,
+        "sampler": {"name": "random"},
+        "scheduler": {"name": "none"},
+        "teacher_recipe": RECIPE,
+        "storage": str(folder / "runs"),
+        **changes,
+    }
+    (folder / "own.yaml").write_text(yaml.safe_dump(content))
+    return str(folder / "own.yaml")
+
+
+def run(sweep: SweepConfig, sweep_id: str = "a") -> str:
+    """Run a whole sweep in this process; what it said."""
+    out = io.StringIO()
+    assert run_sweep(
+        sweep, sweep_id=sweep_id, backend=BackendChoice(name="inline"), console=Console(file=out, width=200)
+    ).finished
+    return out.getvalue()
+
+
+def zskt(*arguments: str, storage: Path) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    result = CliRunner().invoke(app, [*arguments, "--storage", str(storage)], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+READING = (["results", "a"], ["status", "a"], ["report", "a"])
+RUNNING = (["rerun", "a", "t0000", "--backend", "inline"], ["confirm", "a", "--seeds", "2", "--backend", "inline"])
+
+
+def test_a_stored_sweep_is_read_from_any_folder_and_what_runs_it_names_the_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"student": "mine.py:Small", "student_divergence": "mine.py:squared", "attention_weight": 0.0}
+    file = write_sweep(home, trial=own)
+    run(load_sweep(file))
+    monkeypatch.chdir(tmp_path)
+    for command in READING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 0, output
+        assert "validation_accuracy" in output or command[0] == "report"
+    for command in RUNNING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 2
+        for name in ("student='mine.py:Small'", "student_divergence='mine.py:squared'"):
+            line = next(line for line in output.splitlines() if name in line)
+            assert line.endswith(f"there is no file mine.py in {tmp_path}, where this command runs")
+    with pytest.raises(ConfigError, match=r"network 'mine\.py:Small': there is no file mine\.py in"):
+        load_sweep(file)
