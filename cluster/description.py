@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from cluster.providers.base import EXPECTED, Part
-from cluster.providers.registry import PROVIDERS, provider_of, running_description
+from cluster.providers.registry import all_providers, provider_of, running_description
 
 BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves the cluster's description on its head node."""
@@ -78,7 +78,7 @@ def read_description_file(path: Path) -> dict[str, Any]:
     strange = next((document for document in documents if not isinstance(document, dict)), None)
     if strange is not None:
         raise ValueError(f"found {type(strange).__name__} {str(strange)[:40]!r}; {EXPECTED}")
-    for provider in PROVIDERS.values():
+    for provider in all_providers().values():
         description = provider.read_manifests(documents)
         if description is not None:
             return description

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.providers.base import Metadata
-from cluster.providers.registry import PROVIDERS
+from cluster.providers.registry import all_providers, find_provider
 
 FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "zskt-leaving"))
 """File that is there while this machine is about to be taken away."""
@@ -135,17 +135,24 @@ def drain_node(reason: str, *, deadline: float, node_id: str | None = None, addr
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Watch for ever, or until the machine is taken away."""
-    announcing = {name: provider.preemption for name, provider in PROVIDERS.items() if provider.preemption}
+    announcing = {name: provider.preemption for name, provider in all_providers().items() if provider.preemption}
     deadlines = ", ".join(f"{preemption.deadline} on {name}" for name, preemption in announcing.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cloud", choices=sorted(announcing))
+    known = ", ".join([*sorted(announcing), "FILE.py:CLASS"])
+    parser.add_argument("cloud", help=f"one that announces it: {known}")
     parser.add_argument("--endpoint", help="address of the metadata service; default: the cloud's own")
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between two questions")
     parser.add_argument("--deadline", type=float, help=f"seconds until the node ends; default: {deadlines}")
     parser.add_argument("--node-id", help="node to drain; default: this machine's")
     parser.add_argument("--address", help="address of the Ray cluster; default: this machine's")
     options = parser.parse_args(arguments)
-    preemption = announcing[options.cloud]
+    try:
+        provider = find_provider(options.cloud)
+    except ValueError as error:
+        parser.error(str(error))
+    if provider is None or provider.preemption is None:
+        parser.error(f"argument cloud: invalid choice: {options.cloud!r} (choose from {known})")
+    preemption = provider.preemption
     metadata = Metadata(endpoint=options.endpoint or preemption.endpoint)
     deadline = preemption.deadline if options.deadline is None else options.deadline
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

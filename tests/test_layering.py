@@ -22,7 +22,7 @@ TREE = Tree(ROOT, (*PROGRAM.packages, "benchmarks", "docs"))
 KNOWN = {
     "trainables": set[str](),
     "search_spaces": {"trainables"},
-    "cluster": {"zskt_start"},
+    "cluster": {"zskt_start", "trainables"},
     "orchestrator": {"search_spaces", "trainables", "cluster", "zskt_start"},
     "zskt_start": {"orchestrator"},
     "run_sweep": {"zskt_start"},

@@ -17,7 +17,7 @@ from cluster.nodes import start_machine
 from cluster.prices import described_machines
 from cluster.private_folder import NoPrivateFolderError
 from cluster.providers.base import QuotaError
-from cluster.providers.registry import PROVIDERS, provider_of
+from cluster.providers.registry import all_providers, provider_of
 from cluster.session import HiddenPackageError, NoClusterError, ray_session
 from orchestrator.commands.findings import Finding, ok, problem, skipped
 from orchestrator.commands.node_checks import (
@@ -116,7 +116,7 @@ def check_quota(description: Mapping[str, Any] | None) -> Finding:
     """
     quota = provider_of(description or {}).spot_quota
     if not description or quota is None:
-        clouds = " or ".join(provider.title for provider in PROVIDERS.values() if provider.spot_quota)
+        clouds = " or ".join(provider.title for provider in all_providers().values() if provider.spot_quota)
         return skipped("spot quota", f"not a cluster on {clouds}; name one with --cluster")
     region = description["provider"]["region"]
     spot = {name: machine for name, machine in described_machines(description).items() if machine.spot and machine.gpus}

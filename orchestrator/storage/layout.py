@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trainables.config.network_names import network_folder
+from trainables.config.plugins import folder_of
 
 ReadableTable = Literal["sweeps", "trials", "reports"]
 Table = Literal[ReadableTable, "transition_curves", "snapshots"]
@@ -84,7 +84,7 @@ def checkpoint_folder(sweep_id: str) -> str:
 
 def training_folder(dataset: str, network: str, recipe: str, report_interval: int) -> str:
     """Checkpoints of a teacher that is being trained. The interval changes no weight, but a checkpoint belongs to one."""
-    return f"{_TEACHERS_IN_TRAINING}/{dataset}/{network_folder(network)}-{recipe}-{report_interval}"
+    return f"{_TEACHERS_IN_TRAINING}/{folder_of(dataset)}/{folder_of(network)}-{recipe}-{report_interval}"
 
 
 def confirming_sweep(sweep_id: str) -> str:

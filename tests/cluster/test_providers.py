@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from cluster import preemption
 from cluster.capacity import Capacity, NodeType, machines_to_come, promised_capacity
+from cluster.description import read_description_file
 from cluster.prices import described_machines
 from cluster.providers.aws import QUOTA_CODE, spot_quota
 from cluster.providers.base import QuotaError
@@ -85,3 +89,65 @@ def test_a_quota_that_may_not_be_asked_for_is_told_in_a_line(error: Exception, m
     with pytest.raises(QuotaError) as caught:
         spot_quota("us-west-2")
     assert str(caught.value) and "\n" not in str(caught.value)
+
+
+OWN = """
+from cluster.providers.base import Preemption, Provider
+
+class Rented(Provider):
+    name, title = "rented", "Rented"
+    preemption = Preemption(endpoint="http://nowhere", deadline=5, notice=lambda metadata: None)
+
+    def machine_type(self, node_config):
+        return node_config.get("size")
+
+NOTHING = 7
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Path:
+    file = tmp_path / "clouds.py"
+    file.write_text(OWN)
+    return file
+
+
+def test_a_cloud_of_a_file_is_named_where_any_other_is(own_file: Path, tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    kind = "available_node_types: {big: {node_config: {size: XXL}}}"
+    cluster.write_text(f"provider: {{type: '{own_file}:Rented'}}\n{kind}\n")
+    assert described_machines(read_description_file(cluster))["big"].name == "XXL"
+    for name, message in (("gone.py:Rented", "there is no file gone.py"), (f"{own_file}:NOTHING", "found 7")):
+        cluster.write_text(f"provider: {{type: '{name}'}}\n{kind}\n")
+        with pytest.raises(ValueError, match=message):
+            read_description_file(cluster)
+
+
+def test_an_installed_package_brings_a_cloud(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own_file.parent / "theirs-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[zskt.providers]\nrented = clouds:Rented\naws = clouds:Rented\n")
+    assert provider_of({"provider": {"type": "rented"}}).title == ""
+    monkeypatch.syspath_prepend(str(own_file.parent))
+    monkeypatch.delitem(sys.modules, "clouds", raising=False)
+    assert provider_of({"provider": {"type": "rented"}}).title == "Rented"
+    assert provider_of({"provider": {"type": "aws"}}) is PROVIDERS["aws"], "a name of ours stays ours"
+    with pytest.raises(SystemExit):
+        preemption.main(["elsewhere"])
+    assert "choose from aws, gcp, rented, FILE.py:CLASS" in capsys.readouterr().err
+
+
+def test_a_machine_is_watched_for_the_notice_of_a_cloud_of_a_file(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched: list[Any] = []
+    monkeypatch.setattr(preemption, "watch", lambda notice, **how: watched.append(notice()))
+    preemption.main([f"{own_file}:Rented"])
+    assert watched == [None]
+    for cloud in ("kuberay", "gone.py:Rented"):
+        with pytest.raises(SystemExit):
+            preemption.main([cloud])
+    assert "there is no file gone.py" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Data sets that other packages bring, by an entry point: here a package that lies on the path with its metadata."""
+"""Data sets that other packages bring, by an entry point, or files: here a package on the path with its metadata."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.results import SessionEvent
 from orchestrator.results.sessions import session_row
-from tests.conftest import make_distiller
-from trainables.config import ZeroShotConfig
+from tests.conftest import make_distiller, make_teacher
+from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import _own_spec, dataset_names, find_normalisation, find_spec
 from trainables.errors import DatasetError, DataUnavailableError
 from trainables.images.load import load_dataset
 from trainables.images.parquet import dataset_parquet
+from trainables.storage.object_store import ObjectStore
+from trainables.teachers.registry import TeacherRegistry
 
 MODULE = """
 import numpy as np
@@ -153,3 +157,44 @@ def test_the_packages_version_is_kept_with_the_results() -> None:
     sweep = SweepConfig.model_validate({"name": "birds", "trial": {"dataset": "birds"}})
     row = session_row(sweep, [], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0)
     assert '"their-datasets": "1.2"' in row["versions_json"]
+
+
+def test_one_of_a_file_is_like_one_of_a_package(tmp_path: Path, store: ObjectStore) -> None:
+    name = f"{tmp_path / 'their_datasets.py'}:birds"
+    splits = load_dataset(name, data_root=tmp_path, validation_fraction=0.2)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [32, 8, 8]
+    assert ZeroShotConfig(dataset=name, normalisation=name).report_interval
+    recipe = SupervisedConfig(student="lenet", dataset=name)
+    registry = TeacherRegistry(store)
+    registry.add(make_teacher("lenet", dataset=name), recipe)
+    assert registry.holds(recipe)
+    assert {key.count("/") for key in store.keys("")} == {2}, "a teacher lies in a folder of its data set"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("{folder}/their_datasets.py:fish", ValueError, "defines no fish"),
+        ("{folder}/gone.py:birds", ValueError, "data set '.*gone.py:birds': there is no file .*gone.py"),
+        ("{folder}/their_datasets.py:not_a_spec", DatasetError, "is a dict; it must be .*DatasetSpec"),
+        ("{folder}/broken.py:birds", DatasetError, "cannot be loaded: .*broken.py fails: ZeroDivisionError"),
+    ],
+)
+def test_a_file_without_such_a_data_set_is_refused(
+    name: str, kind: type[Exception], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text("birds = 1 / 0")
+    for field in ("dataset", "normalisation"):
+        with pytest.raises(kind, match=message):
+            ZeroShotConfig.model_validate({field: name.format(folder=tmp_path)})
+
+
+def test_one_of_a_file_is_exported_by_its_name_in_the_file(tmp_path: Path) -> None:
+    name = f"{tmp_path / 'their_datasets.py'}:birds"
+    written = CliRunner().invoke(app, ["dataset", "export", name, str(tmp_path / "birds.parquet")])
+    assert written.exit_code == 0, written.output
+    config = ZeroShotConfig(dataset=name, dataset_file=str(tmp_path / "birds.parquet"))
+    again = load_dataset(name, data_root=tmp_path / "nowhere", file=Path(str(config.dataset_file)))
+    assert len(again.test) == 8
+    gone = CliRunner().invoke(app, ["dataset", "export", f"{tmp_path}/gone.py:birds", str(tmp_path / "birds.parquet")])
+    assert gone.exit_code == 2 and "there is no file" in gone.output

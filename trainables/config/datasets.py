@@ -2,7 +2,7 @@
 
 The constants of CIFAR-10 and SVHN are those of the published code; CIFAR-100's are those of the authors' few-shot
 repository. The two MNISTs use their customary training-set moments, measured on 28x28 images before padding. Other data
-sets are those of entry points that installed packages have in the group ``zskt.datasets``.
+sets are those of entry points that installed packages have in the group ``zskt.datasets``, or ``FILE.py:NAME``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainables.config.plugins import installed
+from trainables.config.plugins import Registry, installed
 from trainables.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OWN_DATASETS = "zskt.datasets"
 """Group of the entry points by which other packages bring data sets."""
 
+OTHER_DATASETS = Registry(what="data set", group=OWN_DATASETS, own={})
+"""Data sets that are not this project's, each a ``DatasetSpec``."""
 
 if TYPE_CHECKING:
     Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -114,7 +116,7 @@ def normalisation_names() -> tuple[str, ...]:
 
 
 def is_own(name: str) -> bool:
-    """Whether another package brings the data set."""
+    """Whether another package, or a file, brings the data set."""
     return name not in _SPECS
 
 
@@ -123,7 +125,7 @@ def find_spec(name: str) -> DatasetSpec:
 
     Raises:
         ValueError: unknown name; the message gives those that are known.
-        DatasetError: the package that brings the data set fails, or brings something else.
+        DatasetError: the package or file that brings the data set fails, or brings something else.
     """
     return _SPECS.get(name) or _own_spec(name)
 
@@ -145,22 +147,25 @@ def check_dataset_name(name: str) -> str:
 
 def check_normalisation_name(name: str) -> str:
     """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
-    if name not in _OTHER_NORMALISATIONS and name not in dataset_names():
+    if ".py:" in name:
+        find_spec(name)
+    elif name not in _OTHER_NORMALISATIONS and name not in dataset_names():
         raise ValueError(f"unknown normalisation {name!r}; known: {', '.join(normalisation_names())}")
     return name
 
 
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str) -> DatasetSpec:
-    entry = installed(OWN_DATASETS).get(name)
-    if entry is None:
-        own = ", ".join(sorted(installed(OWN_DATASETS))) or "none"
+    others = installed(OWN_DATASETS)
+    if name not in others and ".py:" not in name:
         raise ValueError(
-            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet; from installed packages: {own}"
+            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet or FILE.py:NAME; from "
+            f"installed packages: {', '.join(sorted(others)) or 'none'}"
         )
-    what = f"data set {name} ({entry.value})"
+    what = f"data set {OTHER_DATASETS.origin(name)}"
+    OTHER_DATASETS.check(name)
     try:
-        spec = entry.load()
+        spec = OTHER_DATASETS.load(name)
     except Exception as error:  # whatever somebody else's code raises
         raise DatasetError(f"{what} cannot be loaded: {error!r}") from error
     if not isinstance(spec, DatasetSpec):

@@ -76,13 +76,8 @@ def check_network_name(name: str) -> str:
     others = installed(OWN_NETWORKS)
     if name in others or ".py:" in name:
         return OTHER_NETWORKS.check(name)
-    own = ", ".join(family.names for family in FAMILIES)
+    *first, last = (family.names for family in FAMILIES)
     raise ValueError(
-        f"unknown network {name!r}; known: {own}, or FILE.py:NAME; from installed packages: "
+        f"unknown network {name!r}; known: {', '.join(first)}, or {last}, or FILE.py:NAME; from installed packages: "
         f"{', '.join(sorted(others)) or 'none'}"
     )
-
-
-def network_folder(name: str) -> str:
-    """Return the name of a network as part of a key on storage: that of a file may have folders before it."""
-    return name.replace("/", "_")

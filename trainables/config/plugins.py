@@ -30,6 +30,11 @@ _parts: dict[str, dict[str, str]] = {}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 
 
+def folder_of(name: str) -> str:
+    """Return the name of a part as part of a key on storage: that of a file may have folders before it."""
+    return name.replace("/", "_")
+
+
 def installed(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group, by name."""
     return {entry.name: entry for entry in entry_points(group=group) if _NAME.fullmatch(entry.name)}

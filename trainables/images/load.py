@@ -48,7 +48,7 @@ def load_dataset(
 
     Raises:
         DataUnavailableError: not there and not to be had; the message says where to put it.
-        DatasetError: another package brings it, and it is not what its spec says.
+        DatasetError: another package or a file brings it, and it is not what its spec says.
         ValueError: unknown name.
     """
     spec = find_spec(name)
@@ -141,11 +141,11 @@ def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split
 
 
 def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split, Split]:
-    """What another package's data set gives, if it is what its spec says."""
+    """What the data set of another package or a file gives, if it is what its spec says."""
     if spec.read is None:
         raise DataUnavailableError(
-            f"the package that brings {name} brings no images; name a file with dataset_file, or set audited: false and "
-            "teacher_checkpoint"
+            f"the {'file' if '.py:' in name else 'package'} that brings {name} brings no images; name a file with "
+            "dataset_file, or set audited: false and teacher_checkpoint"
         )
     try:
         training, test = spec.read(data_root)
@@ -168,7 +168,7 @@ def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split,
 
 
 def _check(name: str, spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
-    """Hold a data set of another package to its spec, from which reports and few-shot training take their lengths."""
+    """Hold a data set that is not our own to its spec, from which reports and few-shot training take their lengths."""
     sizes = tuple(len(labels) for _, labels in splits)
     if sizes != (spec.training_images, spec.test_images):
         raise DatasetError(

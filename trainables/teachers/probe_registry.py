@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from trainables.config.plugins import folder_of
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeKind, ProbeSet
 from trainables.storage.object_store import ObjectStore
@@ -53,4 +54,4 @@ class ProbeRegistry:
 
 
 def _key(teacher: TeacherMetadata) -> str:
-    return f"probes/{teacher.sha256[:16]}-{teacher.normalisation}-{RECIPE}.safetensors"
+    return f"probes/{teacher.sha256[:16]}-{folder_of(teacher.normalisation)}-{RECIPE}.safetensors"

@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from trainables.config import SupervisedConfig
-from trainables.config.network_names import network_folder
+from trainables.config.plugins import folder_of
 from trainables.config.roles import Decides, roles_of
 from trainables.errors import TeacherError
 from trainables.storage.node_cache import NodeCache
@@ -68,7 +68,7 @@ class TeacherRegistry:
         self._store.write(f"{folder}/metadata.json", json.dumps(asdict(teacher.metadata), indent=2).encode())
 
     def _folder(self, config: SupervisedConfig) -> str:
-        return f"{config.dataset}/{network_folder(config.student)}-{recipe_key(config)}"
+        return f"{folder_of(config.dataset)}/{folder_of(config.student)}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
         return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"

@@ -30,14 +30,18 @@ def export(
     with errors_as_messages(verbose):
         # pydantic and the config take as long to load as all else that --help needs.
         from orchestrator.config import SweepConfig
-        from trainables.config.datasets import dataset_names
+        from trainables.config.datasets import check_dataset_name, dataset_names
         from trainables.storage.addresses import expand_home, parse_address
 
-        if name not in dataset_names():
+        if name not in dataset_names() and ".py:" not in name:
             raise ConfigError(unknown_name("data set", name, dataset_names()))
-        file = parse_address(address)
-        if file.name != f"{name}.parquet":
-            raise ConfigError(f"{file.shown}: the file must be called {name}.parquet, after what it holds")
+        try:
+            check_dataset_name(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        file, called = parse_address(address), f"{name.rpartition(':')[2]}.parquet"
+        if file.name != called:
+            raise ConfigError(f"{file.shown}: the file must be called {called}, after what it holds")
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.formatting import readable
         from orchestrator.storage import find_object
