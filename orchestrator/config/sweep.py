@@ -166,7 +166,7 @@ class SweepConfig(SweepFields):
         return recipe.model_copy(update={"evaluation_interval": interval})
 
     def _config(self, values: Mapping[str, Any], origin: str) -> AnyTrialConfig:
-        model = trial_model(values, origin)
+        model = trial_model(values, origin, stored=self._reading.context == STORED)
         try:
             config = model.model_validate(values, context=self._reading.context)
         except ValidationError as error:
@@ -270,13 +270,13 @@ PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *permission_fie
 """Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
 
 
-def trial_model(values: Mapping[str, Any], origin: str) -> type[TrialConfig]:
-    """The config class that a trial's ``method`` names.
+def trial_model(values: Mapping[str, Any], origin: str, *, stored: bool = False) -> type[TrialConfig]:
+    """The config class that a trial's ``method`` names; see ``config_class``.
 
     Raises:
         ConfigError: there is no such method; ``origin`` says where it was read.
     """
     try:
-        return config_class(values)
+        return config_class(values, stored=stored)
     except ValueError as error:
         raise ConfigError(f"{origin}: {error}") from error

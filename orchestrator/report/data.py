@@ -213,7 +213,7 @@ def _trial(
     sweep: SweepConfig,
 ) -> Trial:
     config, case = (row.config, row.case) if row is not None else begun or (None, None)
-    settings = {} if config is None else {name: getattr(config, name) for name in type(config).model_fields}
+    settings = {} if config is None else config.model_dump()
     if config is None and not sweep.cases and not sweep.equal_budget:
         config = sweep.configs()[0]  # whose budget is that of all trials
     return Trial(

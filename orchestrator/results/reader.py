@@ -112,6 +112,8 @@ class ResultReader:
         rows = known.rows.drop_columns([_OBJECT.name])
         if sweep_id:
             rows = rows.filter(pc.is_in(rows["sweep_id"], _texts([sweep_id])))
+            further = rows.schema.names[1 + len(_TABLES[table].schema) :]
+            rows = rows.drop_columns([name for name in further if rows[name].null_count == len(rows)])
         return _without_copies(rows, ["sweep_id", *spec.key], spec.newest), damaged
 
     def _known_of(self, table: layout.ReadableTable) -> _Known:
@@ -151,7 +153,7 @@ class _Known:
             if len(objects) == 1:
                 return dict.fromkeys(objects, _in_a_line(error))
             return {k: v for key, rows in objects.items() for k, v in self.add({key: rows}, sizes).items()}
-        self.rows = pa.concat_tables([self.rows, fitted]).combine_chunks()
+        self.rows = _joined(self.rows, fitted).combine_chunks()
         self.sizes |= {key: sizes[key] for key in objects}
         return {}
 
@@ -172,7 +174,8 @@ def reader_of(source: Source) -> ResultReader:
 
 
 def read(source: Source, table: layout.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
-    """One table of one sweep, or of all sweeps of a storage; its schema's columns after ``sweep_id``, without double rows.
+    """One table of one sweep, or of all sweeps of a storage, without double rows: ``sweep_id``, its schema's columns, then
+    those that some rows have of their own.
 
     An object that is damaged is left out with a warning that names it: the others are worth reading.
 
@@ -213,7 +216,7 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
     """The rows of all, which have the same columns, with those that this version has: one of an earlier version is null
-    where it is missing, of a later left out."""
+    where it is missing. Further ones, of a user's own parts or of a later version, come last."""
     rows = pa.concat_tables(objects.values())
     columns = [
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
@@ -221,7 +224,22 @@ def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
     ]
     origins = [key for key, own in objects.items() for _ in range(len(own))]
     sweeps = [layout.sweep_of(key) for key in origins]
-    return pa.Table.from_arrays([_texts(sweeps), *columns, _texts(origins)], schema=_with_origin(schema))
+    fitted = pa.Table.from_arrays([_texts(sweeps), *columns, _texts(origins)], schema=_with_origin(schema))
+    for name in rows.schema.names:
+        if name not in fitted.schema.names:
+            fitted = fitted.append_column(name, rows[name])
+    return fitted
+
+
+def _joined(known: pa.Table, new: pa.Table) -> pa.Table:
+    """The rows of both. A column that has one type here and another there, as two sweeps' own ones may, is text."""
+    for name in set(known.schema.names) & set(new.schema.names):
+        if known.schema.field(name).type != new.schema.field(name).type:
+            known, new = (
+                table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.string()))
+                for table in (known, new)
+            )
+    return pa.concat_tables([known, new], promote_options="default")
 
 
 def _texts(texts: Collection[str]) -> pa.Array:

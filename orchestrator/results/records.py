@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from orchestrator.config import SweepConfig
 from orchestrator.results.recoveries import CAUSES
-from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results.schema import CONFIG_PREFIX, TRIALS
 from trainables.config import AnyTrialConfig, config_class, config_classes
 from trainables.metrics import METRICS
 
@@ -97,7 +97,8 @@ class TrialRecord:
     teacher_validation_accuracy: float | None
     teacher_test_accuracy: float | None
     settings: Mapping[str, Any]
-    """Each field of any method's config as the row has it: None where the method, or the version that wrote it, had none."""
+    """Each field of any method's config as the row has it: None where the method, or the version that wrote it, had none.
+    Further those that the row alone has."""
 
     metrics: Mapping[str, Any]
     """Each metric of the last report, by name; None where it was not measured."""
@@ -115,20 +116,23 @@ class TrialRecord:
     def of_row(cls, row: Mapping[str, Any]) -> TrialRecord:
         """Return the record of a row with all columns of ``schema.TRIALS`` and ``sweep_id``."""
         same = {name: row[name] for name in _SAME_IN_ROWS}
+        further = {name: value for name, value in row.items() if name not in _COLUMNS}
+        own = {
+            name.removeprefix(CONFIG_PREFIX): value for name, value in further.items() if name.startswith(CONFIG_PREFIX)
+        }
         return cls(
             **same,
             state=TrialState(row["state"]),
             error=row["error"] or "",
             recovery_causes=Counter(json.loads(row[CAUSES] or "{}")),
-            settings={name: row[CONFIG_PREFIX + name] for name in _SETTINGS},
+            settings={name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own,
             metrics={name: row[name] for name in _METRICS},
         )
 
     @cached_property
     def config(self) -> AnyTrialConfig:
         """The trial's config, with the values under which it ran for fields that came later."""
-        names = config_class({"method": self.settings["method"]}).model_fields
-        return kept_config({name: self.settings[name] for name in names})
+        return kept_config(self.settings)
 
     @property
     def label(self) -> str:
@@ -163,6 +167,7 @@ class TrialRecord:
 
 
 _BUILT = {"state", "error", "recovery_causes", "settings", "metrics"}
+_COLUMNS = frozenset({"sweep_id", *TRIALS.names})
 _SAME_IN_ROWS = tuple(field.name for field in fields(TrialRecord) if field.name not in _BUILT)
 
 
@@ -219,13 +224,16 @@ def computing_seconds(metrics: Mapping[str, Any]) -> float | None:
 def kept_config(settings: Mapping[str, Any]) -> AnyTrialConfig:
     """Return the config of a trial that this or an earlier version kept, by field, without checks.
 
-    A field that came later is missing, or None although it may not be: it has the value under which the trial ran.
+    Fields that its method does not have are left out, unless the method is not at hand. A field that came later is missing,
+    or None although it may not be: it has the value under which the trial ran.
     """
-    model = config_class(settings)
+    model = config_class(settings, stored=True)
     absent = [
         name
         for name, field in model.model_fields.items()
         if settings.get(name) is None and type(None) not in get_args(field.annotation)
     ]
     before = {name: _BEFORE[name] for name in absent if name in _BEFORE}
-    return model.model_construct(**{k: v for k, v in settings.items() if k not in absent} | before)
+    known = model.model_fields if model.model_config.get("extra") == "forbid" else settings
+    kept = {name: value for name, value in settings.items() if name in known and name not in absent}
+    return model.model_construct(**kept | before)

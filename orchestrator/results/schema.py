@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pyarrow as pa
 
 from trainables.config import config_classes
+from trainables.config.roles import Column
 from trainables.metrics import METRICS
 
 SCHEMA_VERSION = "1"
@@ -41,11 +42,14 @@ _METRIC_FIELDS = [_field(m.name, _TYPES[m.kind], m.description, m.unit) for m in
 
 
 def _config_fields() -> list[pa.Field]:
-    """A column for each field of any method's config; one that a method does not have is null there."""
+    """A column for each field of any method's config but those with a column of their own where they are given; one that a
+    method does not have is null there."""
     fields: dict[str, pa.Field] = {}
     for model in config_classes():
         descriptions = model.descriptions()
         for name, field in model.model_fields.items():
+            if Column.WHERE_GIVEN in field.metadata:
+                continue
             column = CONFIG_PREFIX + name
             fields.setdefault(column, _field(column, _arrow_type(field.annotation), descriptions.get(name, "")))
     return list(fields.values())

@@ -14,14 +14,17 @@ import pyarrow.parquet as pq
 
 from orchestrator.results import reader
 from orchestrator.results.records import SessionEvent
-from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
+from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import SweepStore, layout
 
 Row = Mapping[str, Any]
 
 
 class ResultWriter:
-    """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null."""
+    """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null.
+
+    A setting that the schema does not have, such as those of a user's own method, gets a column in the rows that have it.
+    """
 
     def __init__(self, sweep_store: SweepStore) -> None:
         self._store = sweep_store.storage
@@ -62,10 +65,15 @@ class ResultWriter:
             self._store.delete_all(key for key in old if key not in damaged)
 
     def _write(self, table: layout.ReadableTable, key: str, schema: pa.Schema, row: Row) -> None:
-        unknown = row.keys() - set(schema.names)
+        further = {name: value for name, value in row.items() if name not in schema.names}
+        unknown = [name for name in further if not name.startswith(CONFIG_PREFIX)]
         if unknown:
             raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")
-        rows = pa.Table.from_pylist([dict(row)], schema=_without_descriptions(schema))
+        known = {name: value for name, value in row.items() if name not in further}
+        rows = pa.Table.from_pylist([known], schema=_without_descriptions(schema))
+        for name, value in sorted(further.items()):
+            if value is not None:
+                rows = rows.append_column(name, pa.array([value]))
         # Of one row a dictionary and the largest value tell nothing, and there are thousands of such objects.
         data = _parquet(rows, use_dictionary=False, write_statistics=False)
         try:

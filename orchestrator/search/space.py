@@ -16,7 +16,8 @@ from orchestrator.errors import ConfigError, naming
 from orchestrator.samplers.independent import contains
 from search_spaces import SearchSpace, resolve_space
 from search_spaces.fields import PinnedTrial
-from trainables.config import AnyTrialConfig, inherited_fields, shared_fields
+from trainables.config import AnyTrialConfig
+from trainables.config.roles import roles_of
 
 
 def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
@@ -29,7 +30,8 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
         return resolve_space({}), {}
     try:
         space = find_space(sweep.space)
-        fixed = (*shared_fields(), *inherited_fields()) if sweep.scheduler.is_population else shared_fields()
+        roles, explored = roles_of(type(sweep.configs()[0])), sweep.scheduler.is_population
+        fixed = tuple(field for field, role in roles.items() if role.shared or (explored and role.inherited))
         domains = infer_domains(space, sweep, forbidden=fixed)
         with naming(f"sampler {sweep.sampler.name}"):
             sweep.sampler.check(domains)

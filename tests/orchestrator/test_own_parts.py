@@ -20,7 +20,9 @@ from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.results import SweepResults
 from orchestrator.run.sweep import BackendChoice, run_sweep
+from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
 from trainables.config import plugins
 from trainables.images.load import load_dataset
@@ -43,6 +45,37 @@ class Small(Network):
 
 def squared(student, teacher):
     return (student - teacher).pow(2)
+"""
+METHOD = """
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+
+from trainables.config import SupervisedConfig
+from trainables.config.methods import Method
+from trainables.config.roles import Cost, setting
+from trainables.config.trial import MethodName
+from trainables.training.supervised import SupervisedTrainer
+
+
+class AveragedConfig(SupervisedConfig):
+    method: MethodName
+    decay: Annotated[float, setting(cost=Cost.NONE, inherited=False)] = 0.9
+
+
+class AveragedTrainer(SupervisedTrainer):
+    def step(self) -> None:
+        before = [parameter.detach().clone() for parameter in self.student.parameters()]
+        super().step()
+        with torch.no_grad():
+            for parameter, old in zip(self.student.parameters(), before, strict=True):
+                parameter.lerp_(old, self.config.decay)
+
+
+AVERAGED = Method(AveragedConfig, AveragedTrainer)
+NOTHING = 7
 """
 RECIPE = {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32}
 SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
@@ -113,6 +146,7 @@ READING = (["results", "a"], ["status", "a"], ["report", "a"])
 RUNNING = (["rerun", "a", "t0000", "--backend", "inline"], ["confirm", "a", "--seeds", "2", "--backend", "inline"])
 
 
+@pytest.mark.timeout(240)
 def test_a_stored_sweep_is_read_from_any_folder_and_what_runs_it_names_the_file(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,3 +166,55 @@ def test_a_stored_sweep_is_read_from_any_folder_and_what_runs_it_names_the_file(
             assert line.endswith(f"there is no file mine.py in {tmp_path}, where this command runs")
     with pytest.raises(ConfigError, match=r"network 'mine\.py:Small': there is no file mine\.py in"):
         load_sweep(file)
+
+
+SUPERVISED = {
+    **{
+        "method": "mine.py:AVERAGED",
+        "dataset": "digits",
+        "student": "lenet",
+        "batch_size": 16,
+        "validation_fraction": 0.5,
+    },
+    **{"full_data_epochs": 2, "images_per_class": 2, "iteration_scale": 1e-2, "evaluation_interval": 2},
+}
+
+
+@pytest.mark.timeout(240)
+def test_a_method_of_a_file_is_searched_kept_and_read(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "mine.py").write_text(METHOD)
+    file = home / "own.yaml"
+    content = {
+        **{"name": "own", "trial": SUPERVISED, "num_trials": 2, "storage": str(home / "runs")},
+        **{"space": {"decay": {"type": "float", "low": 0.1, "high": 0.9}}, "scheduler": {"name": "none"}},
+    }
+    file.write_text(yaml.safe_dump(content))
+    run(load_sweep(str(file)))
+    rows = SweepResults(SweepStore(find_storage(str(home / "runs")), "a")).trials()
+    assert [row.settings["decay"] for row in rows] == [0.9, rows[1].config.model_dump()["decay"]]
+    assert rows[0].metrics["student_loss"] != rows[1].metrics["student_loss"]
+    assert zskt("rerun", "a", "t0001", "--backend", "inline", storage=home / "runs")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    for command in READING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 0, output
+        assert "decay" in output or command[0] == "report"
+    for command in RUNNING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 2 and f"method 'mine.py:AVERAGED': there is no file mine.py in {tmp_path}" in output
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("averaged", "method=averaged: unknown; allowed: zero_shot, supervised, or FILE.py:NAME"),
+        ("mine.py:GONE", "mine.py defines no GONE"),
+        ("mine.py:NOTHING", "expected a trainables.config.methods.Method, found 7"),
+    ],
+)
+def test_what_is_no_method_is_refused(method: str, message: str, home: Path) -> None:
+    (home / "mine.py").write_text(METHOD)
+    with pytest.raises(ConfigError, match=message):
+        load_sweep(write_sweep(home, trial={"method": method}))

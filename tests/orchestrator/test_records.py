@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from orchestrator.config.loading import load_sweep
-from orchestrator.results import ResultWriter, SessionEvent, SweepResults, TrialRecord, TrialState
+from orchestrator.results import ResultWriter, SessionEvent, SweepResults, TrialRecord, TrialState, read_trials
 from orchestrator.results.records import ENDED
 from orchestrator.results.schema import CONFIG_PREFIX, SWEEPS, TRIALS
 from orchestrator.results.sessions import session_row
 from orchestrator.storage import SweepStore
 from tests.orchestrator.test_results import NOW, trial
-from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config import SupervisedConfig, ZeroShotConfig, config_classes
+from trainables.config.roles import Column
 from trainables.metrics import METRICS
 from trainables.storage.object_store import ObjectStore
 
@@ -25,7 +26,12 @@ def record(trial_id: str = "t0000", **changes: Any) -> TrialRecord:
 
 def test_every_column_of_a_trial_has_a_place_in_its_record() -> None:
     here = {field.name for field in fields(TrialRecord)} - {"sweep_id", "settings", "metrics", "recovery_causes"}
-    settings = {CONFIG_PREFIX + name for name in record().settings}
+    settings = {CONFIG_PREFIX + name for name in record().settings} - {
+        CONFIG_PREFIX + name
+        for model in config_classes()
+        for name, field in model.model_fields.items()
+        if Column.WHERE_GIVEN in field.metadata
+    }
     assert here | settings | record().metrics.keys() | {"recovery_causes_json"} == set(TRIALS.names)
     assert record().metrics.keys() == {metric.name for metric in METRICS}
 
@@ -97,3 +103,22 @@ def test_sessions_come_in_their_order_with_their_config(store: ObjectStore) -> N
     assert "python" in started.versions
     columns = {name.removesuffix("_json") for name in SWEEPS.names} - {"objective"}
     assert columns == {field.name.removesuffix("_json") for field in fields(type(started))} - {"sweep_id"}
+
+
+def test_what_only_some_rows_have_is_among_their_settings(store: ObjectStore) -> None:
+    writer = ResultWriter(SweepStore(store, "own"))
+    writer.write_trial(trial("t0000", **{CONFIG_PREFIX + "generator_term": None}))
+    assert read_trials(store, "own").schema.names == ["sweep_id", *TRIALS.names]
+    own = {CONFIG_PREFIX + "generator_term": "mine.py:a", CONFIG_PREFIX + "of_a_users_method": 2}
+    writer.write_trial(trial("t0001", **own))
+    writer.compact()
+    writer.write_trial(trial("t0002", **own))
+    ResultWriter(SweepStore(store, "other")).write_trial(trial("t0000", **{CONFIG_PREFIX + "of_a_users_method": "b"}))
+    assert read_trials(store, "own").schema.names == ["sweep_id", *TRIALS.names, *own]
+    rows = SweepResults(SweepStore(store, "own")).trials()
+    assert [row.settings["generator_term"] for row in rows] == [None, "mine.py:a", "mine.py:a"]
+    assert [row.settings["of_a_users_method"] for row in rows] == [None, 2, 2]
+    everything = SweepResults(SweepStore(store, "own")).trials_of_storage()
+    assert sorted(str(row.settings["of_a_users_method"]) for row in everything) == ["2", "2", "None", "b"]
+    with pytest.raises(ValueError, match="no such columns: tset_accuracy"):
+        writer.write_trial(trial("t0003", tset_accuracy=0.5))

@@ -18,6 +18,7 @@ from orchestrator.results import ResultReader, ResultWriter, read_reports, read_
 from orchestrator.results.schema import CONFIG_PREFIX, REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import SweepStore
 from trainables.config import ZeroShotConfig, config_classes
+from trainables.config.roles import Column
 from trainables.metrics import METRICS
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
@@ -55,7 +56,10 @@ def trial(trial_id: str = "t0000", **changes: Any) -> dict[str, Any]:
 
 def test_columns_are_the_configs_fields_and_the_documented_metrics() -> None:
     configs = {name for name in TRIALS.names if name.startswith(CONFIG_PREFIX)}
-    assert configs == {CONFIG_PREFIX + name for model in config_classes() for name in model.model_fields}
+    fields = {name: field for model in config_classes() for name, field in model.model_fields.items()}
+    given = {name for name, field in fields.items() if Column.WHERE_GIVEN in field.metadata}
+    assert configs == {CONFIG_PREFIX + name for name in fields.keys() - given}
+    assert {fields[name].default for name in given} == {None}, "a row without the column says what it was"
     metrics = {metric.name for metric in METRICS}
     assert metrics <= set(TRIALS.names)
     assert set(REPORTS.names) - metrics == {

@@ -355,6 +355,8 @@ CHANGES: dict[str, Any] = {
     "consistency_weight": 5.0,
     "consistency_disturbance": "blur",
     "diversity_weight": 0.5,
+    "generator_term": "student_entropy",
+    "generator_term_weight": 0.5,
     "numerics": "exact",
     "precision": "bfloat16",
     "data_free_scores": True,
@@ -365,6 +367,7 @@ BASES: dict[str, dict[str, Any]] = {
     "student_mode_in_generator_step": {"teacher": "wrn-10-1", "student": "wrn-10-1"},  # a LeNet has no BatchNorm
     "temperature_factor": {"temperature": 2.0},
     "consistency_disturbance": {"consistency_weight": 5.0},
+    "generator_term_weight": {"generator_term": "student_entropy"},
 }
 EXCEPTIONS = {
     "dataset_file": "read before the loop: tests/trainables/test_dataset_files.py",

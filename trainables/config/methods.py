@@ -1,39 +1,54 @@
 """The methods by which a student can be trained, each with its config and its training.
 
-A third method is a module with both, or with one of them and the other beside it, and a line of ``METHODS``.
+A third method is a module with both, or with one of them and the other beside it, and a line of ``METHODS``. A user's is a
+``Method`` in a file, ``method: FILE.py:NAME``, or of an installed package, by an entry point in the group ``zskt.methods``.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from trainables.config.plugins import load
-from trainables.config.trial import TrialConfig
+from pydantic import ConfigDict
+
+from trainables.config.plugins import Registry, installed, load
+from trainables.config.trial import Passes, TrialConfig
+
+if TYPE_CHECKING:
+    from trainables.training.protocol import Training
 
 AnyTrialConfig = TrialConfig
 """The config of a trial of any method."""
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Method:
-    """Where a method is defined, as ``MODULE:NAME``.
+    """A config and a training: each a class, or ``MODULE:NAME``, which is imported on use.
 
-    Both are imported on use: a training brings torch, which whoever only reads configs and results can do without.
+    A training brings torch, which whoever only reads configs and results can do without.
     """
 
-    config: str
+    config: str | type[TrialConfig]
     """A ``TrialConfig``. In a module of its own it costs no torch either."""
 
-    training: str
+    training: str | type[Training]
     """A ``trainables.training.protocol.Training``."""
 
     @property
     def config_class(self) -> type[TrialConfig]:
         """The config."""
-        model: type[TrialConfig] = load(self.config)
+        model: type[TrialConfig] = load(self.config) if isinstance(self.config, str) else self.config
         return model
+
+    @property
+    def training_class(self) -> type[Training]:
+        """The training."""
+        training: type[Training] = load(self.training) if isinstance(self.training, str) else self.training
+        return training
 
 
 METHODS: dict[str, Method] = {
@@ -44,11 +59,46 @@ METHODS: dict[str, Method] = {
         "trainables.config.supervised:SupervisedConfig", "trainables.training.supervised:SupervisedTrainer"
     ),
 }
-"""The methods, by the value of a config's field ``method``."""
+"""This project's methods, by the value of a config's field ``method``."""
+
+OTHER_METHODS = Registry(what="method", group="zskt.methods", own={})
+"""Methods that are not this project's, each a ``Method``."""
+
+
+class AbsentMethodConfig(TrialConfig):
+    """Stands for the config of a trial that has run, of a method that is not at hand: its settings, whatever they are.
+
+    What only the method knows is not known: a budget of 1 is given out, and None for a setting that was left out.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    unit: ClassVar[str] = "student_updates"
+
+    @property
+    def budget(self) -> int:
+        return 1
+
+    @property
+    def passes_per_step(self) -> Passes:
+        raise ValueError(f"method={self.method}: it is not at hand, and what a step costs is not known")
+
+    def scaled(self, fraction: float) -> Self:
+        return self
+
+    if not TYPE_CHECKING:  # or no misspelt name would be found
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                if name.startswith("_"):
+                    raise
+                return None
 
 
 def config_classes() -> list[type[TrialConfig]]:
-    """Return the config of each method."""
+    """Return the config of each of this project's methods."""
     return [method.config_class for method in METHODS.values()]
 
 
@@ -57,13 +107,39 @@ def methods_with(able: Callable[[type[TrialConfig]], bool]) -> str:
     return " or ".join(name for name, method in METHODS.items() if able(method.config_class))
 
 
-def config_class(values: Mapping[str, Any]) -> type[TrialConfig]:
+def find_method(name: str) -> Method:
+    """Return the method of a name.
+
+    Raises:
+        ValueError: there is none, or what a file or package has is none.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    others = installed(OTHER_METHODS.group)
+    if name not in others and ".py:" not in name:
+        raise ValueError(f"method={name}: unknown; allowed: {', '.join([*METHODS, *sorted(others)])}, or FILE.py:NAME")
+    found = OTHER_METHODS.load(name)
+    if not isinstance(found, Method):
+        raise ValueError(
+            f"method {OTHER_METHODS.origin(name)}: expected a trainables.config.methods.Method, found {found!r}"
+        )
+    return found
+
+
+def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[TrialConfig]:
     """Return the config that ``values["method"]`` names; zero-shot if it is not there.
+
+    Args:
+        values: Fields of a trial.
+        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentMethodConfig``.
 
     Raises:
         ValueError: there is no such method.
     """
-    method = values.get("method", "zero_shot")
-    if method not in METHODS:
-        raise ValueError(f"method={method}: unknown; allowed: {', '.join(METHODS)}")
-    return METHODS[method].config_class
+    try:
+        return find_method(values.get("method", "zero_shot")).config_class
+    except ValueError as error:
+        if not stored:
+            raise
+        logger.debug("%s", error)
+        return AbsentMethodConfig

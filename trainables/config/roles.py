@@ -48,6 +48,12 @@ class Names(Enum):
     NOTHING = "nothing that trials share"
 
 
+class Column(Enum):
+    """When rows have a column of a field. Of one that says nothing they always do."""
+
+    WHERE_GIVEN = "only where the field is given; it is none by default"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Role:
     """All that is known of a field; made by the functions below."""

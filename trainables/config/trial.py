@@ -29,6 +29,8 @@ from trainables.storage.addresses import parse_address
 DatasetName = Annotated[str, checked(check_dataset_name)]
 NormalisationName = Annotated[str, checked(check_normalisation_name)]
 NetworkName = Annotated[str, checked(check_network_name)]
+MethodName = Annotated[str, given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)]
+"""Type of the field ``method`` in a config of a user's own, which is called what the file or entry point is."""
 
 PUBLISHED_BATCH_SIZE = 128
 """Images per optimizer update in all published trainings."""
@@ -142,8 +144,8 @@ class TrialConfig(Config):
     """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
     0: none."""
 
-    # Each method narrows it to its own name.
-    method: str
+    # Each of this project's methods narrows it to its own name.
+    method: MethodName
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -153,9 +155,12 @@ class TrialConfig(Config):
 
     @classmethod
     def method_names(cls) -> tuple[str, ...]:
-        """Return the method's name, and those of the methods that it extends, whose metrics it reports too."""
-        kinds = (base for base in cls.__mro__ if issubclass(base, TrialConfig) and base is not TrialConfig)
-        return tuple(kind.model_fields["method"].default for kind in kinds)
+        """Return the method's name, unless it is a user's own, and those of the methods that it extends, whose metrics it
+        reports too."""
+        kinds = (base for base in cls.__mro__ if issubclass(base, TrialConfig))
+        return tuple(
+            kind.model_fields["method"].default for kind in kinds if not kind.model_fields["method"].is_required()
+        )
 
     @property
     @abstractmethod

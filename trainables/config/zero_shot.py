@@ -13,8 +13,9 @@ from pydantic import Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Scale, Seed, Weight
 from trainables.config.datasets import find_spec
-from trainables.config.divergences import DivergenceName
+from trainables.config.divergences import DivergenceName, GeneratorTermName
 from trainables.config.roles import (
+    Column,
     Cost,
     Names,
     execution,
@@ -136,6 +137,16 @@ class ZeroShotConfig(TrialConfig):
     diversity_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor in the generator's loss of minus the mean distance between the images' features in the teacher's last hidden
     layer; above 0 asks for images that differ."""
+
+    generator_term: Annotated[
+        GeneratorTermName | None, setting(cost=Cost.EQUAL, inherited=False), Column.WHERE_GIVEN
+    ] = None
+    """One more term of the generator's loss, a term of your own; none: there is none."""
+
+    generator_term_weight: Annotated[Weight | None, setting(cost=Cost.SWITCH, inherited=False), Column.WHERE_GIVEN] = (
+        None
+    )
+    """Factor of ``generator_term``; none: 1."""
 
     audited: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="test_accuracy")] = True
     """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or

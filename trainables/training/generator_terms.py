@@ -1,7 +1,8 @@
-"""Extra terms of the generator's loss, from the paper's first supplement, where all of them are said to hurt.
+"""Extra terms of the generator's loss: those of the paper's first supplement, where all of them are said to hurt.
 
 The supplement names the terms; that each is added with the sign given in ``ZeroShotConfig`` is this project's choice. A
-further term is a function, a line of ``TERMS``, and a field ``NAME_weight`` of the config.
+further term of this project is a function, a name in ``trainables.config.divergences``, and a field ``NAME_weight`` of the
+config. A user's is a function of ``Seen`` that ``generator_term`` names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import ZeroShotConfig
+from trainables.config.divergences import GENERATOR_TERMS
 from trainables.networks import Network
 from trainables.training.losses import FORWARD_KL, entropy, mean_distance
 
@@ -30,7 +32,8 @@ class Seen:
     student_logits: Tensor
     teacher_logits: Tensor
     teacher_features: Tensor | None
-    """What the teacher's last linear layer is given, (batch, width); None where no term needs it."""
+    """What the teacher's last linear layer is given, (batch, width); None where only terms of this project are on that do
+    without it."""
 
     disturbed: Callable[[Tensor], Tensor]
     """From images to disturbed ones."""
@@ -61,15 +64,6 @@ def consistency(seen: Seen) -> Tensor:
     return FORWARD_KL(disturbed, FORWARD_KL.outputs(seen.teacher_logits, 1.0), "batchmean")
 
 
-TERMS: dict[str, Callable[[Seen], Tensor]] = {
-    "teacher_entropy": teacher_entropy,
-    "student_entropy": student_entropy,
-    "diversity": diversity,
-    "consistency": consistency,
-}
-"""The terms, each a scalar, in the order in which they are added; a config has the factor of each as ``NAME_weight``."""
-
-
 class GeneratorTerms:
     """Those terms of a config that are switched on, each times its factor."""
 
@@ -88,7 +82,6 @@ class GeneratorTerms:
             forward: How the trial gets logits and activations of a network, in its precision.
             noise_stream: Where the noise comes from; on the CPU like the latents, so the same on every device.
         """
-        self._config = config
         self._teacher = teacher
         self._forward = forward
         self._noise_stream = noise_stream
@@ -96,15 +89,17 @@ class GeneratorTerms:
         line = torch.tensor([0.25, 0.5, 0.25])
         # Made here, since making it in the loop would wait for a GPU.
         self._blur = torch.outer(line, line).to(next(teacher.parameters()))
-        weights = {name: getattr(config, f"{name}_weight") for name in TERMS}
-        self._weights = {name: weight for name, weight in weights.items() if weight}
-        if config.diversity_weight:
+        weights = _weights(config)
+        self._terms = [(weight, _term(name)) for name, weight in weights.items()]
+        foreign = not weights.keys() <= GENERATOR_TERMS.own.keys()
+        self._adds_noise = config.consistency_disturbance == "noise" and ("consistency" in weights or foreign)
+        if "diversity" in weights or foreign:
             last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
             last.register_forward_pre_hook(self._keep_features)
 
     def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
         """The noise that one call of ``terms`` will add to images, if it does: made on the CPU."""
-        if not self._config.consistency_weight or self._config.consistency_disturbance != "noise":
+        if not self._adds_noise:
             return None
         return torch.randn(shape, generator=self._noise_stream, dtype=dtype)
 
@@ -120,7 +115,7 @@ class GeneratorTerms:
             disturbed=lambda images: self._disturbed(images, noise),
             ask_teacher=lambda images: self._forward(self._teacher, images)[0],
         )
-        return [weight * TERMS[name](seen) for name, weight in self._weights.items()]
+        return [weight * term(seen) for weight, term in self._terms]
 
     def state_dict(self) -> dict[str, Any]:
         """The random state."""
@@ -139,3 +134,27 @@ class GeneratorTerms:
 
     def _keep_features(self, module: nn.Module, inputs: tuple[Tensor]) -> None:
         self._features = inputs[0]
+
+
+def _term(name: str) -> Callable[[Seen], Tensor]:
+    """Return the term of a name: one that is not this project's is held to what it must return."""
+    term: Callable[[Seen], Tensor] = GENERATOR_TERMS.load(name)
+    if name in GENERATOR_TERMS.own:
+        return term
+
+    def scalar(seen: Seen) -> Tensor:
+        value = term(seen)
+        if value.shape:
+            raise ValueError(f"generator_term={name}: expected a scalar, found {tuple(value.shape)}")
+        return value
+
+    return scalar
+
+
+def _weights(config: ZeroShotConfig) -> dict[str, float]:
+    """Return the factor of each term that is switched on, in the order in which they are added."""
+    weights: dict[str, float] = {name: getattr(config, f"{name}_weight") for name in GENERATOR_TERMS.own}
+    named, factor = config.generator_term, config.generator_term_weight
+    if named is not None:
+        weights[named] = weights.get(named, 0.0) + (1.0 if factor is None else factor)
+    return {name: weight for name, weight in weights.items() if weight}

@@ -14,9 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from trainables.config import METHODS, AnyTrialConfig, inherited_fields
+from trainables.config import AnyTrialConfig
 from trainables.config.datasets import Normalisation
-from trainables.config.plugins import load
+from trainables.config.methods import find_method
+from trainables.config.roles import roles_of
 from trainables.errors import CheckpointError
 from trainables.evaluation import ProbeSet
 from trainables.images.splits import DatasetSplits
@@ -134,9 +135,10 @@ class Training(ABC):
         """Go on where a trial with other settings has ended; seconds are counted from here.
 
         Raises:
-            CheckpointError: the two differ in one of the ``inherited_fields``; the message names it.
+            CheckpointError: the two differ in a field whose role says that it is inherited; the message names it.
         """
-        check_same_config(self.config, state, inherited_fields())
+        inherited = [field for field, role in roles_of(type(self.config)).items() if role.inherited]
+        check_same_config(self.config, state, inherited)
         self.restore(state)
         self.log.forget_seconds()
 
@@ -147,8 +149,7 @@ class Training(ABC):
 
 def training_class(config: AnyTrialConfig) -> type[Training]:
     """Return the training of a config's method."""
-    training: type[Training] = load(METHODS[config.method].training)
-    return training
+    return find_method(config.method).training_class
 
 
 def next_report(training: Training) -> int:
