@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def trained(**changes: object) -> ZeroShotDistiller:
+def trained(**changes: Any) -> ZeroShotDistiller:
     distiller = make_distiller(**changes)
     distiller.train(2)
     return distiller
