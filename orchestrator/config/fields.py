@@ -34,7 +34,8 @@ from orchestrator.schedulers.base import SchedulerConfig
 from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
-from trainables.config.plugins import STORED
+from trainables.config.plugins import STORED, is_foreign
+from trainables.config.trial import OTHER_METRICS
 from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
@@ -86,9 +87,14 @@ def _check_metric(name: str, info: ValidationInfo) -> None:
             f"{name} is an audit, measured on test images, and selects nothing; use validation_accuracy, or say "
             "allow_test_selection: true"
         )
-    if name not in known:
+    if name in known:
+        return
+    if not is_foreign(OTHER_METRICS.group, name):
         what = str(info.field_name) if info.field_name == "objective" else f"metric of {info.field_name}"
-        raise ValueError(unknown_name(what, name, [name for name in known if name not in AUDITS]))
+        known = [name for name in known if name not in AUDITS]
+        raise ValueError(f"{unknown_name(what, name, known)}, or FILE.py:NAME")
+    if info.context != STORED:
+        OTHER_METRICS.check(name)
 
 
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
@@ -251,17 +257,25 @@ class SweepFields(Config):
     @model_validator(mode="before")
     @classmethod
     def _ask_for_scores(cls, values: Any) -> Any:
-        """A search that selects on data-free scores needs them of every trial; so does whoever runs its trials again."""
+        """A search that selects on data-free scores, or on metrics of a user's own, needs them of every trial.
+
+        So does whoever runs its trials again.
+        """
         if not isinstance(values, dict):
             return values
         trial = values.get("trial") or {}
+        if not isinstance(trial, dict):
+            return values  # what is no name or no mapping is refused by its own field
         named = [values.get("objective")]
         for field in ("further_objectives", "constraints"):
             named += values[field] if isinstance(values.get(field), dict) else []
-        # What is no name or no mapping is refused by its own field.
-        if not isinstance(trial, dict) or not any(name in DATA_FREE_METRICS for name in named):
-            return values
-        return {**values, "trial": {"data_free_scores": True, **trial}}
+        if any(name in DATA_FREE_METRICS for name in named):
+            trial = {"data_free_scores": True, **trial}
+        own = [name for name in named if isinstance(name, str) and is_foreign(OTHER_METRICS.group, name)]
+        if own:
+            before = [name.strip() for name in str(trial.get("metrics") or "").split(",") if name.strip()]
+            trial = {**trial, "metrics": ",".join(dict.fromkeys([*before, *own]))}
+        return {**values, "trial": trial} if trial else values
 
     @field_validator("objective")
     @classmethod

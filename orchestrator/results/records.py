@@ -15,6 +15,8 @@ from orchestrator.config import SweepConfig
 from orchestrator.results.recoveries import CAUSES
 from orchestrator.results.schema import CONFIG_PREFIX, TRIALS
 from trainables.config import AnyTrialConfig, config_class, config_classes
+from trainables.config.plugins import is_foreign
+from trainables.config.trial import OTHER_METRICS
 from trainables.metrics import METRICS
 
 Row = dict[str, Any]
@@ -22,6 +24,16 @@ Row = dict[str, Any]
 
 _BEFORE = {"numerics": "exact"}
 """Under what trials ran before there was a field, where that is not its default."""
+
+
+class Metrics(dict[str, Any]):
+    """Values of metrics by name, None for one of a user's own that was not measured."""
+
+    def __missing__(self, name: str) -> None:
+        """Say of a user's metric that it was not measured; of any other, that there is none."""
+        if not is_foreign(OTHER_METRICS.group, name):
+            raise KeyError(name)
+
 
 _METRICS = tuple(metric.name for metric in METRICS)
 _SETTINGS = tuple(dict.fromkeys(name for model in config_classes() for name in model.model_fields))
@@ -101,7 +113,7 @@ class TrialRecord:
     Further those that the row alone has."""
 
     metrics: Mapping[str, Any]
-    """Each metric of the last report, by name; None where it was not measured."""
+    """Each metric of the last report, by name, those of a user's own too; None where it was not measured."""
 
     hostname: str | None
     device: str | None
@@ -117,16 +129,15 @@ class TrialRecord:
         """Return the record of a row with all columns of ``schema.TRIALS`` and ``sweep_id``."""
         same = {name: row[name] for name in _SAME_IN_ROWS}
         further = {name: value for name, value in row.items() if name not in _COLUMNS}
-        own = {
-            name.removeprefix(CONFIG_PREFIX): value for name, value in further.items() if name.startswith(CONFIG_PREFIX)
-        }
+        own = {name.removeprefix(CONFIG_PREFIX): v for name, v in further.items() if name.startswith(CONFIG_PREFIX)}
+        own_metrics = {name: v for name, v in further.items() if not name.startswith(CONFIG_PREFIX)}
         return cls(
             **same,
             state=TrialState(row["state"]),
             error=row["error"] or "",
             recovery_causes=Counter(json.loads(row[CAUSES] or "{}")),
             settings={name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own,
-            metrics={name: row[name] for name in _METRICS},
+            metrics=Metrics({name: row[name] for name in _METRICS} | own_metrics),
         )
 
     @cached_property

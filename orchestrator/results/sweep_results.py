@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.results.reader import ResultReader, read_sweeps, rows_of
-from orchestrator.results.records import Row, SessionRecord, TrialRecord
+from orchestrator.results.records import Metrics, Row, SessionRecord, TrialRecord
 from orchestrator.storage import SweepStore
 
 
@@ -53,8 +53,8 @@ class SweepResults:
         return [TrialRecord.of_row(row) for row in rows_of(self.reader.read("trials"))]
 
     def reports(self) -> list[Row]:
-        """Return the reports, by trial and student updates; columns of ``schema.REPORTS``."""
-        return rows_of(self.reader.read("reports", self.sweep_id))
+        """Return the reports, by trial and student updates; columns of ``schema.REPORTS``, and metrics of a user's own."""
+        return [Metrics(row) for row in rows_of(self.reader.read("reports", self.sweep_id))]
 
     def sessions(self) -> list[SessionRecord]:
         """Return the starts and ends of sessions, by time."""

@@ -5,7 +5,7 @@ writing a row twice, after a recovery, changes nothing.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -23,7 +23,8 @@ Row = Mapping[str, Any]
 class ResultWriter:
     """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null.
 
-    A setting that the schema does not have, such as those of a user's own method, gets a column in the rows that have it.
+    What the schema does not have, settings of a user's own method and metrics of a user's own, gets a column in the rows
+    that have it.
     """
 
     def __init__(self, sweep_store: SweepStore) -> None:
@@ -31,14 +32,19 @@ class ResultWriter:
         self._sweep_id = sweep_store.sweep_id
         self._reader = reader.ResultReader(self._store)
 
-    def write_report(self, row: Row) -> None:
-        """Keep one report."""
-        key = layout.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
-        self._write("reports", key, REPORTS, row)
+    def write_report(self, row: Row, own: Collection[str] = ()) -> None:
+        """Keep one report.
 
-    def write_trial(self, row: Row) -> None:
-        """Keep a trial that has ended."""
-        self._write("trials", layout.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row)
+        Args:
+            row: Its columns.
+            own: Names of the user's own metrics in it.
+        """
+        key = layout.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
+        self._write("reports", key, REPORTS, row, own)
+
+    def write_trial(self, row: Row, own: Collection[str] = ()) -> None:
+        """Keep a trial that has ended; arguments as of ``write_report``."""
+        self._write("trials", layout.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row, own)
 
     def write_session(self, row: Row) -> None:
         """Keep the start or the end of a session."""
@@ -64,9 +70,11 @@ class ResultWriter:
             )
             self._store.delete_all(key for key in old if key not in damaged)
 
-    def _write(self, table: layout.ReadableTable, key: str, schema: pa.Schema, row: Row) -> None:
+    def _write(
+        self, table: layout.ReadableTable, key: str, schema: pa.Schema, row: Row, own: Collection[str] = ()
+    ) -> None:
         further = {name: value for name, value in row.items() if name not in schema.names}
-        unknown = [name for name in further if not name.startswith(CONFIG_PREFIX)]
+        unknown = [name for name in further if not name.startswith(CONFIG_PREFIX) and name not in own]
         if unknown:
             raise ValueError(f"{key}: no such columns: {', '.join(sorted(unknown))}")
         known = {name: value for name, value in row.items() if name not in further}

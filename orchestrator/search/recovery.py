@@ -20,7 +20,7 @@ from optuna.trial import TrialState as OptunaState
 
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.results import ResultWriter, Row, SweepResults, TrialRecord, TrialState
-from orchestrator.results.schema import CONFIG_PREFIX, COST_COLUMNS, MACHINE_COLUMNS
+from orchestrator.results.schema import CONFIG_PREFIX, COST_COLUMNS, MACHINE_COLUMNS, REPORTS
 from orchestrator.search.outcomes import ended_state, optuna_constraints, optuna_state, optuna_values
 from orchestrator.search.study import (
     ASSIGNMENT_ATTRIBUTE,
@@ -173,7 +173,9 @@ def restore_rows(
         if ended_state(trial).has_result and name not in last:
             say(f"{name}: its row is lost, and its last report too")
             continue
-        writer.write_trial(_row(trial, last.get(name, {}), rows, sweep))
+        report = last.get(name, {})
+        own = [metric for metric in report if metric not in {"sweep_id", *REPORTS.names}]
+        writer.write_trial(_row(trial, report, rows, sweep) | {metric: report[metric] for metric in own}, own)
         say(f"{name}: its row was lost and has been written again from its last report and the study")
 
 

@@ -20,7 +20,7 @@ from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.results import SweepResults
+from orchestrator.results import SweepResults, TrialState
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
@@ -76,6 +76,13 @@ class AveragedTrainer(SupervisedTrainer):
 
 AVERAGED = Method(AveragedConfig, AveragedTrainer)
 NOTHING = 7
+"""
+METRICS = """
+def largest(training):
+    return max(float(parameter.detach().abs().max()) for parameter in training.student.parameters())
+
+def images(training):
+    return len(training.splits.test)
 """
 RECIPE = {"full_data_epochs": 2, "learning_rate": 0.05, "batch_size": 32}
 SPACE = {"temperature": {"type": "float", "low": 1, "high": 4}}
@@ -218,3 +225,59 @@ def test_what_is_no_method_is_refused(method: str, message: str, home: Path) -> 
     (home / "mine.py").write_text(METHOD)
     with pytest.raises(ConfigError, match=message):
         load_sweep(write_sweep(home, trial={"method": method}))
+
+
+@pytest.mark.timeout(240)
+def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "mine.py").write_text(METRICS)
+    trial = {**SUPERVISED, "method": "supervised", "metrics": "mine.py:images"}
+    content = {
+        **{
+            "name": "own",
+            "trial": trial,
+            "num_trials": 2,
+            "storage": str(home / "runs"),
+            "scheduler": {"name": "none"},
+        },
+        **{
+            "space": {"learning_rate": {"type": "float", "low": 0.01, "high": 0.2}},
+            "constraints": {"mine.py:images": {"at_least": 1}},
+        },
+        **{"objective": "mine.py:largest", "mode": "min"},
+    }
+    (home / "own.yaml").write_text(yaml.safe_dump(content))
+    sweep = load_sweep(str(home / "own.yaml"))
+    assert sweep.trial["metrics"] == "mine.py:images,mine.py:largest"
+    assert SweepConfig.stored(sweep.model_dump_json()).identity == sweep.identity
+    run(sweep)
+    results = SweepResults(SweepStore(find_storage(str(home / "runs")), "a"))
+    rows = results.trials()
+    for row in rows:
+        last = [report for report in results.reports() if report["trial_id"] == row.trial_id][-1]
+        assert row.objective == row.metrics["mine.py:largest"] == last["mine.py:largest"] > 0
+        assert row.metrics["mine.py:images"] > 1 and row.feasible and row.state is TrialState.COMPLETED
+    assert zskt("rerun", "a", "t0001", "--backend", "inline", storage=home / "runs")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    for command in READING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 0, output
+        assert "mine.py:largest" in output or command[0] == "report"
+    for command in RUNNING:
+        code, output = zskt(*command, storage=home / "runs")
+        assert code == 2 and f"there is no file mine.py in {tmp_path}" in output
+
+
+def test_a_metric_that_nothing_has_is_refused(home: Path) -> None:
+    (home / "mine.py").write_text(METRICS)
+    for changes, message in (
+        (
+            {"objective": "mine.py:smallest"},
+            "objective='mine.py:smallest': metric 'mine.py:smallest': mine.py defines no",
+        ),
+        ({"trial": {"metrics": "mine.py:largest, gone.py:a"}}, "metric 'gone.py:a': there is no file gone.py in"),
+        ({"objective": "validation_acuracy"}, "did you mean validation_accuracy"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_sweep(write_sweep(home, **changes))

@@ -357,6 +357,7 @@ CHANGES: dict[str, Any] = {
     "diversity_weight": 0.5,
     "generator_term": "student_entropy",
     "generator_term_weight": 0.5,
+    "metrics": f"{Path(__file__).parents[1] / 'own_metric.py'}:largest_weight",
     "numerics": "exact",
     "precision": "bfloat16",
     "data_free_scores": True,

@@ -59,6 +59,11 @@ def load(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def is_foreign(group: str, name: str) -> bool:
+    """Whether a name is one of a file, or of an entry point in a group: of a part that is not this project's."""
+    return ".py:" in name or name in installed(group)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Registry:
     """The parts of one kind that a config may name."""

@@ -22,8 +22,8 @@ from trainables.config.datasets import (
     normalisation_names,
 )
 from trainables.config.network_names import check_network_name
-from trainables.config.plugins import STORED, checked
-from trainables.config.roles import Cost, Names, given, location, measurement, random_seed, roles_of, setting
+from trainables.config.plugins import STORED, Registry, checked
+from trainables.config.roles import Column, Cost, Names, given, location, measurement, random_seed, roles_of, setting
 from trainables.storage.addresses import parse_address
 
 DatasetName = Annotated[str, checked(check_dataset_name)]
@@ -31,6 +31,21 @@ NormalisationName = Annotated[str, checked(check_normalisation_name)]
 NetworkName = Annotated[str, checked(check_network_name)]
 MethodName = Annotated[str, given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)]
 """Type of the field ``method`` in a config of a user's own, which is called what the file or entry point is."""
+
+OTHER_METRICS = Registry(what="metric", group="zskt.metrics", own={})
+"""Metrics that are not this project's: functions of ``trainables.training.reports.Measured`` that return a number and leave
+no trace in it."""
+
+
+def _check_metrics(names: str) -> str:
+    """Return names of metrics, with commas between them, as they are kept.
+
+    Raises:
+        ValueError: nothing has one of them.
+    """
+    each = [name.strip() for name in names.split(",")]
+    return ",".join(dict.fromkeys(OTHER_METRICS.check(name) for name in each))
+
 
 PUBLISHED_BATCH_SIZE = 128
 """Images per optimizer update in all published trainings."""
@@ -144,6 +159,14 @@ class TrialConfig(Config):
     """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
     0: none."""
 
+    metrics: Annotated[
+        Annotated[str, checked(_check_metrics)] | None,
+        measurement(cost=Cost.EQUAL, told_by="metrics"),
+        Column.WHERE_GIVEN,
+    ] = None
+    """Metrics of your own, ``FILE.py:NAME`` or those of an installed package, with commas between them, that are measured at
+    each report beside the others; none: none. An objective or constraint of your own says so by itself."""
+
     # Each of this project's methods narrows it to its own name.
     method: MethodName
 
@@ -222,6 +245,11 @@ class TrialConfig(Config):
             takes_over_from: The trial that had the part before.
         """
         raise TypeError(f"method={self.method}: a trial cannot be trained in parts")
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that are not this project's; they are those of their columns too."""
+        return tuple(self.metrics.split(",")) if self.metrics else ()
 
     @property
     def steps_per_unit(self) -> int:

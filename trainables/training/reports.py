@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trainables.config import AnyTrialConfig
 from trainables.config.datasets import Normalisation
 from trainables.config.plugins import load
+from trainables.config.trial import OTHER_METRICS
 from trainables.evaluation import accuracy, measure
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import METRICS, TEACHER_CHECK_IMAGES, Report
@@ -177,7 +178,20 @@ def _measured(training: Measured) -> Report:
     """Return the metrics of a training that are found by a function."""
     methods = training.config.method_names()
     functions = {metric.name: metric.measured_by for metric in METRICS if metric.is_reported_by(methods)}
-    return {name: load(function)(training) for name, function in functions.items() if function is not None}
+    found = {name: load(function)(training) for name, function in functions.items() if function is not None}
+    return found | {name: _own(name, training) for name in training.config.own_metrics}
+
+
+def _own(name: str, training: Measured) -> float:
+    """Return a metric of the user's own.
+
+    Raises:
+        ValueError: it fails, or is no number.
+    """
+    try:
+        return float(OTHER_METRICS.load(name)(training))
+    except Exception as error:  # whatever somebody else's code raises
+        raise ValueError(f"metric {OTHER_METRICS.origin(name)} fails: {type(error).__name__}: {error}") from error
 
 
 def _running_statistics(network: nn.Module) -> Tensor:

@@ -85,7 +85,8 @@ class SweepRecorder(TrialCallback):
             if result[OUT_OF_MEMORY]:
                 self._short_of_memory[key] = allocation.gpus
             return
-        report: dict[str, Any] = {name: result.get(name) for name in (*_METRIC_NAMES, *MACHINE_COLUMNS)}
+        columns = (*_METRIC_NAMES, *config.own_metrics, *MACHINE_COLUMNS)
+        report: dict[str, Any] = {name: result.get(name) for name in columns}
         if key not in self._last:
             try:
                 check_first_report(self._sweep, key, report)
@@ -96,7 +97,8 @@ class SweepRecorder(TrialCallback):
         costs = self._ledger.reported(key, allocation, share=report[config.unit] / config.budget)
         value = finite(self._objective(report))
         with self._search.health.capture_errors():
-            self._writer.write_report({"trial_id": key, "reported_at": self._clock.now(), **report, **costs})
+            row = {"trial_id": key, "reported_at": self._clock.now(), **report, **costs}
+            self._writer.write_report(row, config.own_metrics)
             if value is not None:
                 self._search.report(key, self._sweep.budget_used(config, report), value)
         self._progress.view.spent = spent_in_words(self._ledger, self._sweep.budget)
@@ -201,7 +203,7 @@ class SweepRecorder(TrialCallback):
             **self._ledger.ended(key),
         }
         with self._search.health.capture_errors():
-            self._writer.write_trial(row)
+            self._writer.write_trial(row, config.own_metrics)
             self._search.tell(key, state, report, share=self._sweep.share_used(config, report) if report else 0)
             self._progress.ended(key, state, error)
 

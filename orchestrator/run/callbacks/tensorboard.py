@@ -31,10 +31,10 @@ class TensorBoardWriter(TrialCallback):
             from tensorboardX import SummaryWriter
 
             writer = self._writers[key] = SummaryWriter(str(self._folder / key))
-        for metric in METRICS:
-            value = finite(result.get(metric.name))
+        for name in (*(metric.name for metric in METRICS), *trial.config.own_metrics):
+            value = finite(result.get(name))
             if value is not None:
-                writer.add_scalar(metric.name, value, result[trial.config.unit])
+                writer.add_scalar(name, value, result[trial.config.unit])
         writer.flush()
 
     def on_trial_end(self, trial: SweepTrial) -> None:
