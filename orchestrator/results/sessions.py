@@ -16,11 +16,19 @@ from orchestrator.results import SessionEvent, SweepSource, results_of
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
-from trainables.config.datasets import OWN_DATASETS
-from trainables.config.divergences import DIVERGENCES
-from trainables.config.network_names import OWN_NETWORKS
+from trainables.config.datasets import OTHER_DATASETS
+from trainables.config.divergences import DIVERGENCES, GENERATOR_TERMS
+from trainables.config.methods import OTHER_METHODS
+from trainables.config.network_names import OTHER_NETWORKS
 from trainables.config.plugins import installed
+from trainables.config.trial import OTHER_METRICS
 from trainables.system.clock import SYSTEM_CLOCK
+
+_REGISTRIES = (
+    *(OTHER_NETWORKS, OTHER_DATASETS, DIVERGENCES, GENERATOR_TERMS, OTHER_METHODS, OTHER_METRICS),
+    *(SAMPLERS, SCHEDULERS),
+)
+"""Where other packages may bring parts on which numbers depend."""
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -53,8 +61,7 @@ def session_row(
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-    groups = (OWN_NETWORKS, OWN_DATASETS, DIVERGENCES.group, SAMPLERS.group, SCHEDULERS.group)
-    entries = [entry for group in groups for entry in installed(group).values()]
+    entries = [entry for registry in _REGISTRIES for entry in installed(registry.group).values()]
     versions |= {entry.dist.name: entry.dist.version for entry in entries if entry.dist}
     return {
         "session": number,

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-OWN_DATASETS = "zskt.datasets"
-"""Group of the entry points by which other packages bring data sets."""
-
-OTHER_DATASETS = Registry(what="data set", group=OWN_DATASETS, own={})
+OTHER_DATASETS = Registry(what="data set", group="zskt.datasets", own={})
 """Data sets that are not this project's, each a ``DatasetSpec``."""
 
 if TYPE_CHECKING:
@@ -107,7 +104,7 @@ _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
 
 def dataset_names() -> tuple[str, ...]:
     """The data sets of this project and those that installed packages bring."""
-    return (*_SPECS, *sorted(set(installed(OWN_DATASETS)) - set(_SPECS)))
+    return (*_SPECS, *sorted(set(installed(OTHER_DATASETS.group)) - set(_SPECS)))
 
 
 def normalisation_names() -> tuple[str, ...]:
@@ -156,7 +153,7 @@ def check_normalisation_name(name: str) -> str:
 
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str) -> DatasetSpec:
-    others = installed(OWN_DATASETS)
+    others = installed(OTHER_DATASETS.group)
     if name not in others and ".py:" not in name:
         raise ValueError(
             f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet or FILE.py:NAME; from "

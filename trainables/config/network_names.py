@@ -13,10 +13,7 @@ from dataclasses import dataclass
 
 from trainables.config.plugins import Registry, installed
 
-OWN_NETWORKS = "zskt.networks"
-"""Group of the entry points by which other packages bring networks."""
-
-OTHER_NETWORKS = Registry(what="network", group=OWN_NETWORKS, own={})
+OTHER_NETWORKS = Registry(what="network", group="zskt.networks", own={})
 """Networks that are not this project's: functions of ``num_classes`` and ``channels``."""
 
 
@@ -73,7 +70,7 @@ def check_network_name(name: str) -> str:
     """
     if find_family(name) is not None:
         return name
-    others = installed(OWN_NETWORKS)
+    others = installed(OTHER_NETWORKS.group)
     if name in others or ".py:" in name:
         return OTHER_NETWORKS.check(name)
     *first, last = (family.names for family in FAMILIES)
