@@ -29,7 +29,9 @@ from trainables.config import (
     methods_with,
     permission_fields,
 )
+from trainables.config.methods import readable
 from trainables.config.plugins import STORED
+from trainables.errors import TrialError
 from trainables.metrics import AUDITS
 
 BASELINE = "baseline"
@@ -173,6 +175,19 @@ class SweepConfig(SweepFields):
             raise config_error(error, model, origin) from error
         if config.teacher_checkpoint is None and config.teacher in self.teachers:
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
+        if self._reading.context != STORED:
+            return self._of_its_length(config, origin)
+        try:
+            return self._of_its_length(readable(config), origin)
+        except (ValueError, TrialError, ConfigError):
+            return config  # what its network costs cannot be told: it is not at hand
+
+    def _of_its_length(self, config: AnyTrialConfig, origin: str) -> AnyTrialConfig:
+        """A trial's config with the budget that the sweep gives to each, and scaled.
+
+        Raises:
+            ConfigError: its method has no field that is the budget.
+        """
         budget = self.equal_budget
         if budget is not None:
             if config.budget_field is None:

@@ -15,6 +15,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.results.recoveries import CAUSES
 from orchestrator.results.schema import CONFIG_PREFIX, TRIALS
 from trainables.config import AnyTrialConfig, config_class, config_classes
+from trainables.config.methods import readable
 from trainables.config.plugins import is_foreign
 from trainables.config.trial import OTHER_METRICS
 from trainables.metrics import METRICS
@@ -247,4 +248,4 @@ def kept_config(settings: Mapping[str, Any]) -> AnyTrialConfig:
     before = {name: _BEFORE[name] for name in absent if name in _BEFORE}
     known = model.model_fields if model.model_config.get("extra") == "forbid" else settings
     kept = {name: value for name, value in settings.items() if name in known and name not in absent}
-    return model.model_construct(**kept | before)
+    return readable(model.model_construct(**kept | before))

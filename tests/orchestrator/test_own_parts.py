@@ -24,7 +24,8 @@ from orchestrator.results import SweepResults, TrialState
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
-from trainables.config import plugins
+from trainables.compute.work import network_work
+from trainables.config import datasets, plugins
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 
@@ -78,6 +79,20 @@ AVERAGED = Method(AveragedConfig, AveragedTrainer)
 NOTHING = 7
 """
 METRICS = """
+import numpy as np
+from trainables.config.datasets import DatasetSpec, Normalisation
+
+def read(data_root):
+    def split(count):
+        labels = np.arange(count) % 4
+        return np.broadcast_to(labels.reshape(-1, 1, 1) * 10, (count, 32, 32)).astype(np.uint8), labels
+    return split(40), split(8)
+
+dots = DatasetSpec(
+    channels=1, num_classes=4, training_images=40, test_images=8, read=read,
+    normalisation=Normalisation(mean=(0.1,), std=(0.5,)),
+)
+
 def largest(training):
     return max(float(parameter.detach().abs().max()) for parameter in training.student.parameters())
 
@@ -95,7 +110,7 @@ def _few_images() -> Iterator[None]:
     @cache
     def few(*arguments: Any, **more: Any) -> DatasetSplits:
         splits = load_dataset(*arguments, **more)
-        some = torch.arange(0, 1000, 10)
+        some = torch.arange(0, len(splits.test), -(-len(splits.test) // 100))
         return replace(splits, validation=splits.validation.subset(some), test=splits.test.subset(some))
 
     with pytest.MonkeyPatch.context() as patched:
@@ -232,7 +247,13 @@ def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "mine.py").write_text(METRICS)
-    trial = {**SUPERVISED, "method": "supervised", "metrics": "mine.py:images"}
+    trial = {
+        **SUPERVISED,
+        "method": "supervised",
+        "metrics": "mine.py:images",
+        "dataset": "mine.py:dots",
+        "iteration_scale": 1,
+    }
     content = {
         **{
             "name": "own",
@@ -260,6 +281,8 @@ def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
         assert row.metrics["mine.py:images"] > 1 and row.feasible and row.state is TrialState.COMPLETED
     assert zskt("rerun", "a", "t0001", "--backend", "inline", storage=home / "runs")[0] == 0
     monkeypatch.chdir(tmp_path)
+    plugins._run_once.cache_clear()
+    datasets._own_spec.cache_clear()  # as in another process
     for command in READING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 0, output
@@ -281,3 +304,20 @@ def test_a_metric_that_nothing_has_is_refused(home: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_sweep(write_sweep(home, **changes))
+
+
+def test_a_budget_in_operations_is_read_without_the_network_that_is_counted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = {"unit": "flops", "amount": 10_000_000_000}
+    own = {"student": "mine.py:Small", "attention_weight": 0.0}
+    file = Path(write_sweep(home, trial=own, budget=budget))
+    content = yaml.safe_load(file.read_text())
+    del content["trial"]["total_pseudo_batches"]  # follows from the operations of a pseudo batch
+    file.write_text(yaml.safe_dump(content))
+    sweep = load_sweep(str(file))
+    assert SweepConfig.stored(sweep.model_dump_json()).configs() == sweep.configs()
+    monkeypatch.chdir(tmp_path)
+    plugins._run_once.cache_clear()
+    network_work.cache_clear()  # as in another process
+    assert SweepConfig.stored(sweep.model_dump_json()).configs()[0].student == "mine.py:Small"

@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from trainables.config.plugins import Registry, installed, load
 from trainables.config.trial import Passes, TrialConfig
+from trainables.errors import DatasetError
 
 if TYPE_CHECKING:
     from trainables.training.protocol import Training
@@ -65,10 +66,10 @@ OTHER_METHODS = Registry(what="method", group="zskt.methods", own={})
 """Methods that are not this project's, each a ``Method``."""
 
 
-class AbsentMethodConfig(TrialConfig):
-    """Stands for the config of a trial that has run, of a method that is not at hand: its settings, whatever they are.
+class AbsentConfig(TrialConfig):
+    """Stands for the config of a trial that has run, where its method, or the data set that its length hangs on, is gone.
 
-    What only the method knows is not known: a budget of 1 is given out, and None for a setting that was left out.
+    It has the trial's settings, whatever they are, a budget of 1, and None for a setting that was left out.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -131,7 +132,7 @@ def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[Tri
 
     Args:
         values: Fields of a trial.
-        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentMethodConfig``.
+        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentConfig``.
 
     Raises:
         ValueError: there is no such method.
@@ -142,4 +143,13 @@ def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[Tri
         if not stored:
             raise
         logger.debug("%s", error)
-        return AbsentMethodConfig
+        return AbsentConfig
+
+
+def readable(config: TrialConfig) -> TrialConfig:
+    """Return the config of a trial that has run, or a stand-in where its length hangs on a data set that is gone."""
+    try:
+        _ = config.budget
+    except (ValueError, DatasetError):
+        return AbsentConfig.model_construct(**dict(config))
+    return config
