@@ -17,9 +17,6 @@ from trainables.config.plugins import Registry, installed, load
 from trainables.config.trial import Passes, TrialConfig
 from trainables.errors import DatasetError
 
-if TYPE_CHECKING:
-    from trainables.training.protocol import Training
-
 AnyTrialConfig = TrialConfig
 """The config of a trial of any method."""
 
@@ -36,7 +33,7 @@ class Method:
     config: str | type[TrialConfig]
     """A ``TrialConfig``. In a module of its own it costs no torch either."""
 
-    training: str | type[Training]
+    training: str | type[Any]
     """A ``trainables.training.protocol.Training``."""
 
     @property
@@ -46,9 +43,9 @@ class Method:
         return model
 
     @property
-    def training_class(self) -> type[Training]:
+    def training_class(self) -> type[Any]:
         """The training."""
-        training: type[Training] = load(self.training) if isinstance(self.training, str) else self.training
+        training: type[Any] = load(self.training) if isinstance(self.training, str) else self.training
         return training
 
 

@@ -149,7 +149,8 @@ class Training(ABC):
 
 def training_class(config: AnyTrialConfig) -> type[Training]:
     """Return the training of a config's method."""
-    return find_method(config.method).training_class
+    training: type[Training] = find_method(config.method).training_class
+    return training
 
 
 def next_report(training: Training) -> int:
