@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import subprocess
@@ -28,8 +29,8 @@ import pyarrow.compute, pyarrow.parquet, typer, rich.console, rich.live, rich.ta
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 """
 
-MORE = 1.65
-"""CPU seconds of a command at most, in those of importing its libraries. 1.5 is aimed at; `results` lies at it."""
+MORE = 1.5
+"""CPU seconds that a command may take, in those of importing its libraries."""
 
 COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """The environment with bytecode kept beside the sources, as every installation has it, of the libraries and of this program:
@@ -105,10 +106,16 @@ def test_what_is_heavy_would_be_seen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "results searched", "status searched"])
 def test_a_command_costs_little_more_than_its_libraries(command: str, storage: str) -> None:
-    """Compare the least of several processes each, taking turns: what else the machine does only adds to both."""
+    """Compare the least of several processes each, taking turns.
+
+    What else the machine does adds to both, so that a few more turns may be needed to see either without it.
+    """
     libraries = f"{NEEDED}import optuna.storages" if "optuna" in COMMANDS[command] else NEEDED
     whole = script(command, storage)
     cpu_seconds(whole)  # leaves the bytecode behind
-    pairs = [(cpu_seconds(whole), cpu_seconds(libraries)) for _ in range(9)]
-    spent, needed = (min(times) for times in zip(*pairs, strict=True))
-    assert spent <= MORE * needed, f"{spent:.3f} s for {command}, {needed:.3f} s for its libraries"
+    spent = needed = math.inf
+    for turn in range(30):
+        spent, needed = min(spent, cpu_seconds(whole)), min(needed, cpu_seconds(libraries))
+        if turn >= 8 and spent <= MORE * needed:
+            return
+    pytest.fail(f"{spent:.3f} s for {command}, {needed:.3f} s for its libraries")

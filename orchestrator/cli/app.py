@@ -6,6 +6,7 @@ error is answered in a fraction of a second.
 
 from __future__ import annotations
 
+import gc
 from collections import UserDict
 from importlib import import_module
 from typing import Any
@@ -78,9 +79,20 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of ``zskt``."""
+    _collect_garbage_less_often()
     app()
 
 
 def run_sweep_main() -> None:
     """Entry point of ``run_sweep.py``: ``zskt sweep`` under the name of that file."""
+    _collect_garbage_less_often()
     _Commands(_COMMANDS)["sweep"](prog_name="run_sweep.py")
+
+
+def _collect_garbage_less_often() -> None:
+    """Let Python look for cycles every 20,000 new objects instead of every 700.
+
+    Importing makes hundreds of thousands that all stay. Looking through them again and again takes a tenth of what a command
+    that only reads costs.
+    """
+    gc.set_threshold(20_000)

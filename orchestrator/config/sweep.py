@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from pydantic import PrivateAttr, ValidationError, ValidationInfo, model_validator
@@ -208,10 +209,17 @@ class SweepConfig(SweepFields):
         whole = config.budget if self.cases and self.equal_budget is None else self.trial_budget
         return self.budget_used(config, report) / whole
 
-    @property
+    @cached_property
     def trial_budget(self) -> int:
         """The whole budget of a trial of a search, in the unit of ``budget_used``."""
+        # Kept, since checking a trial's config for each report was a twentieth of what showing results cost.
         return self.equal_budget.amount if self.equal_budget is not None else self.configs()[0].budget
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the sweep, as pydantic does, without what was kept of it: it may be another one's."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("trial_budget", None)
+        return copied
 
     @property
     def equal_budget(self) -> TrialBudget | None:
