@@ -5,6 +5,7 @@
       |- DatasetError            a data set that another package brings is not what the loop needs
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
       |- NetworkError            a network that another package brings is not what the loop needs
+      |- DivergenceError         a divergence that another package or a file brings is not what the loop needs
       |- StudentError            a student to start from is not there, or damaged
       |- PrecisionError          the machine only imitates the precision that is asked for, slowly
       |- RecordingError          the loop cannot be recorded as a CUDA graph
@@ -37,6 +38,10 @@ class TeacherError(TrialError):
 
 class NetworkError(TrialError):
     """A network that another package brings cannot be used."""
+
+
+class DivergenceError(TrialError):
+    """A divergence that another package or a file brings cannot be used."""
 
 
 class StudentError(TrialError):

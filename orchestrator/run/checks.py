@@ -3,12 +3,12 @@ together, lose some, or come to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import optuna
 import torch
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from cluster.prices import Machine, PriceList
 from orchestrator.config import PERMISSIONS, SweepConfig
@@ -20,10 +20,14 @@ from orchestrator.search.space import proposed_configs
 from orchestrator.search.study import running_trials
 from orchestrator.storage import SweepStore, layout
 from trainables.compute.precision import check_precision
+from trainables.config import AnyTrialConfig
 from trainables.config.datasets import find_spec
+from trainables.config.network_names import find_family
 from trainables.metrics import METRICS
-from trainables.networks import check_network
+from trainables.networks import build_network, check_attention, check_network
+from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointStore
+from trainables.training.losses import check_divergence
 from trainables.trial import TrialInputs
 
 
@@ -41,6 +45,7 @@ def check_before_start(
         ConfigError: its prices cannot be read.
         SweepMismatchError: the id belongs to a sweep with other settings.
         NetworkError: a network of another package is not what the loop needs.
+        ConfigError, DivergenceError: see ``check_losses``.
     """
     sweep = continued(sweep_store, sweep)
     check_same_sweep(sweep_store, sweep)
@@ -49,7 +54,51 @@ def check_before_start(
     networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
     for name, dataset in sorted(networks):
         check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
+    check_losses(sweep, domains)
     return sweep
+
+
+def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> None:
+    """Refuse losses by which every trial that has them would fail, or learn nothing.
+
+    Raises:
+        ConfigError: attention transfer between networks whose activations do not match.
+        DivergenceError: a divergence of another package or a file is not what the loop needs.
+    """
+    divergences: set[tuple[str, Literal["student", "generator"], int]] = set()
+    pairs: dict[tuple[str, str, str], float] = {}
+    for config in sweep.configs():
+        classes = find_spec(config.dataset).num_classes
+        divergences |= {(name, "student", classes) for name in _values(config, "student_divergence", domains)}
+        divergences |= {(name, "generator", classes) for name in _values(config, "generator_divergence", domains)}
+        weight = max(_values(config, "attention_weight", domains), default=0)
+        if weight > 0 and config.teacher:
+            for student in _values(config, "student", domains):
+                pairs[config.dataset, student, config.teacher] = weight
+    for name, role, classes in sorted(divergences):
+        check_divergence(name, num_classes=classes, role=role)
+    for (dataset, student, teacher), weight in pairs.items():
+        if student == teacher and find_family(student):
+            continue
+        spec = find_spec(dataset)
+        with seeded(0, "only looked at"):
+            networks = [
+                build_network(n, num_classes=spec.num_classes, channels=spec.channels) for n in (student, teacher)
+            ]
+        try:
+            check_attention(*networks, names=(student, teacher), channels=spec.channels, weight=weight)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+def _values(config: AnyTrialConfig, field: str, domains: Mapping[str, BaseDistribution]) -> Sequence[Any]:
+    """The values that a field may have in a trial: of a range its ends, of a field that the method has not none."""
+    match domains.get(field):
+        case CategoricalDistribution(choices=choices):
+            return choices
+        case IntDistribution(low=low, high=high) | FloatDistribution(low=low, high=high):
+            return low, high
+    return [getattr(config, field)] if field in type(config).model_fields else []
 
 
 def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:

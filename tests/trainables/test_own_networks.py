@@ -42,6 +42,10 @@ class OneTooMany(Small):
     def __init__(self, num_classes, channels):
         super().__init__(num_classes + 1, channels)
 
+class Bare(Small):
+    def forward(self, images):
+        return super().forward(images)[0], []
+
 class Blind(Small):
     def forward(self, images):
         return super().forward(images.flatten(1))
@@ -137,6 +141,28 @@ def test_trying_one_out_leaves_the_random_state_alone() -> None:
 def test_the_projects_own_networks_need_no_trying_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.networks.build.build_network", lambda *_, **__: pytest.fail("was built"))
     check_network("wrn-16-1", num_classes=10, channels=3)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "message"),
+    [
+        (
+            "Small",
+            "lenet",
+            r"the activations of .*:Small \[\(28, 28\), \(12, 12\)\] and lenet \[\(28, 28\), \(10, 10\)\] differ",
+        ),
+        ("Small", "wrn-16-1", "differ in size; allowed: attention_weight=0"),
+        ("Bare", "lenet", r"Bare \[\] and lenet .* differ in size"),
+        ("Bare", "Bare", "return no activations to compare; allowed: attention_weight=0"),
+    ],
+)
+def test_attention_between_networks_that_do_not_fit_is_refused(
+    student: str, teacher: str, message: str, tmp_path: Path
+) -> None:
+    names = [f"{tmp_path / 'their_networks.py'}:{name}" if name[0].isupper() else name for name in (student, teacher)]
+    with pytest.raises(ValueError, match=f"^attention_weight=250: .*{message}"):
+        make_distiller(student=names[0], teacher=names[1])
+    make_distiller(student=names[0], teacher=names[1], attention_weight=0).train(1)
 
 
 def test_it_is_a_network_like_the_others() -> None:

@@ -8,7 +8,7 @@ from trainables.config.datasets import IMAGE_SIZE
 from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family
 from trainables.config.plugins import load
 from trainables.errors import NetworkError
-from trainables.networks.base import Network
+from trainables.networks.base import Network, in_eval_mode
 from trainables.seeding import seeded
 
 
@@ -39,6 +39,37 @@ def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
     if not isinstance(network, Network):
         raise NetworkError(f"network {origin} is a {type(network).__name__}; it must be a trainables.networks.Network")
     return network
+
+
+def check_attention(
+    student: Network, teacher: Network, *, names: tuple[str, str], channels: int, weight: float
+) -> None:
+    """Refuse attention transfer between networks whose activations do not match, found out by a blank image.
+
+    Args:
+        student: As it is; no statistic of it moves.
+        teacher: Likewise.
+        names: Of both, for messages.
+        channels: Of the images.
+        weight: The config's ``attention_weight``, for messages.
+
+    Raises:
+        ValueError: they have none, or not as many or not as large in both; the message has the sizes and the remedy.
+    """
+    weight_of = next(teacher.parameters())
+    blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=weight_of.device, dtype=weight_of.dtype)
+    with seeded(0, "only looked at", blank.device), torch.no_grad(), in_eval_mode(student, teacher):
+        sizes = [[tuple(activation.shape[2:]) for activation in network(blank)[1]] for network in (student, teacher)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"attention_weight={weight:g}: the activations of {names[0]} {sizes[0]} and {names[1]} {sizes[1]} differ in "
+            "size; allowed: attention_weight=0, or two networks of one family"
+        )
+    if not sizes[0]:
+        raise ValueError(
+            f"attention_weight={weight:g}: {names[0]} and {names[1]} return no activations to compare; allowed: "
+            "attention_weight=0"
+        )
 
 
 def check_network(name: str, *, num_classes: int, channels: int) -> None:

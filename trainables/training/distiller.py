@@ -32,7 +32,7 @@ from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import DATA_FREE_METRICS, Report
-from trainables.networks import Network, build_network
+from trainables.networks import Network, build_network, check_attention
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.system.clock import SYSTEM_CLOCK, Clock
@@ -130,7 +130,9 @@ class ZeroShotDistiller(Training):
         self.log = TrainingLog(_MEANS, self.student, clock=clock)
         self.last_report = None
         if config.attention_weight > 0:
-            self._check_attention(spec.channels)
+            names = config.student, config.teacher
+            weight = config.attention_weight
+            check_attention(self.student, self.teacher, names=names, channels=spec.channels, weight=weight)
         self.compiled = False
         self.notes = []
         self._launch = self._recorded()
@@ -349,20 +351,6 @@ class ZeroShotDistiller(Training):
             self.notes.append(
                 f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
                 "compilation=never says that this is meant"
-            )
-
-    def _check_attention(self, channels: int) -> None:
-        """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
-        blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=self.device, dtype=self.dtype)
-        with torch.no_grad():
-            self.student.eval()
-            sizes = [[tuple(a.shape[2:]) for a in net(blank)[1]] for net in (self.student, self.teacher)]
-            self.student.train()
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"attention_weight={self.config.attention_weight:g}: the activations of {self.config.student} "
-                f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
-                "networks of one family"
             )
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config.divergences import DIVERGENCES
+from trainables.errors import DivergenceError
+from trainables.seeding import seeded, stream
 
 Reduction = Literal["mean", "batchmean"]
 
@@ -61,6 +63,61 @@ def find_divergence(name: str) -> Divergence:
     """
     part = DIVERGENCES.load(name)
     return part if isinstance(part, Divergence) else Divergence(part)
+
+
+_TRIED_IMAGES = 3
+
+
+def check_divergence(name: str, *, num_classes: int, role: Literal["student", "generator"]) -> None:
+    """Try out a divergence that is not this project's, before trials are started that would fail or learn nothing.
+
+    Args:
+        name: As a config has it.
+        num_classes: Width of the outputs that it will compare.
+        role: Who learns by it: the student by its own outputs, the generator by both networks' through the images.
+
+    Raises:
+        DivergenceError: it fails, or its terms have another shape, are not finite, or give whoever learns no gradient.
+    """
+    if name in DIVERGENCES.own:
+        return
+    shape = (_TRIED_IMAGES, num_classes)
+    draws = stream(0, "only looked at")
+    images, student, teacher = (torch.randn(size, generator=draws) for size in (shape, shape, shape))
+    images.requires_grad_(role == "generator")
+    student.requires_grad_(role == "student")
+    try:
+        with seeded(0, "only looked at"), torch.enable_grad():
+            divergence = find_divergence(name)
+            # A product, since the gradients of a mere shift of both would cancel out.
+            outputs = (divergence.outputs(logits * images, 1.0) for logits in (student, teacher))
+            terms = divergence.terms(*outputs)
+            wrong = _wrong_terms(terms, student if role == "student" else images, shape)
+    except (Exception, SystemExit) as error:  # whatever somebody else's code raises
+        raise DivergenceError(
+            f"{role}_divergence: {name} fails on the outputs of {_TRIED_IMAGES} images: {error!r}"
+        ) from error
+    if wrong:
+        raise DivergenceError(f"{role}_divergence: {name} {wrong}")
+
+
+def _wrong_terms(terms: object, learns: Tensor, shape: tuple[int, int]) -> str:
+    """What is wrong with the terms of a divergence; empty if nothing is."""
+    if not isinstance(terms, Tensor):
+        return f"returns a {type(terms).__name__}; expected is a tensor of shape {shape} for outputs of that shape"
+    if terms.shape != shape:
+        return (
+            f"returns shape {tuple(terms.shape)} for outputs of shape {shape}; expected is what each output contributes, in "
+            "the same shape, of which the loop takes the mean"
+        )
+    if not terms.isfinite().all():
+        return "returns values that are NaN or infinite for ordinary outputs"
+    gradient = None
+    if terms.requires_grad:
+        (gradient,) = torch.autograd.grad(terms.sum(), learns, allow_unused=True)
+    if gradient is None or not gradient.any():
+        return "gives no gradient, so nobody would learn by it: it must be computed from its arguments, undetached"
+    return "" if gradient.isfinite().all() else "has a gradient that is NaN or infinite for ordinary outputs"
 
 
 def kl_divergence(student_log_probabilities: Tensor, teacher_log_probabilities: Tensor) -> Tensor:
