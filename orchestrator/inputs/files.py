@@ -29,6 +29,7 @@ def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
         config.dataset,
         data_root=expand_home(data_root),
         file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
+        image_size=config.spec.image_size,
         validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
     )

@@ -121,7 +121,7 @@ def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages
         dataset=config.dataset,
         name=str(config.teacher),
         normalisation=config.normalisation or config.dataset,
-        splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.dataset),
+        splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.spec),
     )
 
 

@@ -15,7 +15,6 @@ from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Text
 from orchestrator.results import TrialState
 from orchestrator.search.distinct import trials_in_all
-from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def _doubt(data: SweepData, value: float) -> str:
 
 def _validation_images(data: SweepData) -> int:
     config = data.sweep.configs()[0]
-    return round(config.validation_fraction * find_spec(config.dataset).training_images)
+    return round(config.validation_fraction * config.spec.training_images)
 
 
 def _named(trial: Trial, searched: Sequence[str]) -> str:

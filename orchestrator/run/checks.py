@@ -20,7 +20,6 @@ from orchestrator.search.space import proposed_configs
 from orchestrator.search.study import running_trials
 from orchestrator.storage import SweepStore, layout
 from trainables.compute.precision import check_precision
-from trainables.config.datasets import find_spec
 from trainables.metrics import METRICS
 from trainables.networks import check_network
 from trainables.storage.checkpoint import CheckpointStore
@@ -46,9 +45,11 @@ def check_before_start(
     check_same_sweep(sweep_store, sweep)
     check_same_space(sweep_store, domains)
     prices_of(sweep)
-    networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
-    for name, dataset in sorted(networks):
-        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
+    networks = {
+        (name, *c.spec.image_shape): c.spec.shapes for c in sweep.configs() for name in (c.student, c.teacher) if name
+    }
+    for (name, *_), shapes in sorted(networks.items()):
+        check_network(name, **shapes)
     return sweep
 
 

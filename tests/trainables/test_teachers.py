@@ -171,7 +171,7 @@ def test_weights_and_statistics_that_are_not_finite_are_named(
     ):
         load(
             path,
-            splits if images else DatasetSplits.without_images(dataset),
+            splits if images else DatasetSplits.without_images(find_spec(dataset)),
             dataset=dataset,
             name=name,
             normalisation=dataset,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config.datasets import IMAGE_SIZE
+from trainables.config.datasets import IMAGE_SIZE, ImageSize
 from trainables.networks import build_network
 from trainables.networks.generator import Generator
 
@@ -66,22 +66,22 @@ class Rate:
 
 
 @cache
-def network_work(name: str, *, num_classes: int, channels: int) -> Work:
+def network_work(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
     """One forward pass of one image through a network.
 
     Raises:
         NetworkError: another package's network cannot be built.
     """
     with torch.device("meta"):
-        network = build_network(name, num_classes=num_classes, channels=channels)
-        return _counted(network, torch.empty(1, channels, IMAGE_SIZE, IMAGE_SIZE))
+        network = build_network(name, num_classes=num_classes, channels=channels, image_size=image_size)
+        return _counted(network, torch.empty(1, channels, *image_size))
 
 
 @cache
-def generator_work(*, latent_dim: int, width: int, channels: int) -> Work:
+def generator_work(*, latent_dim: int, width: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
     """One forward pass of the generator that makes one image."""
     with torch.device("meta"):
-        network = Generator(latent_dim=latent_dim, width=width, channels=channels)
+        network = Generator(latent_dim=latent_dim, width=width, channels=channels, image_size=image_size)
         return _counted(network, torch.empty(1, latent_dim))
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from trainables.config.base import Count, NonNegative, Rate, Share
-from trainables.config.datasets import find_spec
 from trainables.config.roles import Cost, Names, given, length, setting, start
 from trainables.config.trial import Passes, TimingProbe, TrialConfig
 
@@ -70,7 +69,7 @@ class SupervisedConfig(TrialConfig):
         epochs = self.full_data_epochs * Fraction(str(self.iteration_scale))
         if self.images_per_class is None:
             return epochs
-        spec = find_spec(self.dataset)
+        spec = self.spec
         return epochs * Fraction(spec.training_images, spec.num_classes * self.images_per_class)
 
     @property
@@ -86,7 +85,7 @@ class SupervisedConfig(TrialConfig):
 
     @property
     def steps_per_unit(self) -> int:
-        spec = find_spec(self.dataset)
+        spec = self.spec
         few = self.images_per_class and self.images_per_class * spec.num_classes
         images = few or round(spec.training_images * (1 - self.validation_fraction))
         return -(-images // self.batch_size)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trainables.config.base import Config, Count, Seed, Share
 from trainables.config.datasets import (
+    DatasetSpec,
     check_dataset_name,
     check_normalisation_name,
     dataset_names,
     find_normalisation,
     find_spec,
+    image_size_in_words,
     normalisation_names,
+    parse_image_size,
 )
 from trainables.config.network_names import check_network_name
 from trainables.config.roles import Cost, Names, given, location, measurement, random_seed, roles_of, setting
@@ -28,6 +32,18 @@ from trainables.storage.addresses import parse_address
 DatasetName = Annotated[str, AfterValidator(check_dataset_name)]
 NormalisationName = Annotated[str, AfterValidator(check_normalisation_name)]
 NetworkName = Annotated[str, AfterValidator(check_network_name)]
+
+
+def _as_image_size(value: Any) -> Any:
+    """One spelling for each size: ``28`` and ``[28, 28]`` become ``28x28``."""
+    if isinstance(value, list | tuple):
+        value = "x".join(map(str, value))
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value  # pydantic says what is allowed
+    return image_size_in_words(parse_image_size(str(value)))
+
+
+ImageSizeText = Annotated[str, BeforeValidator(_as_image_size)]
 
 PUBLISHED_BATCH_SIZE = 128
 """Images per optimizer update in all published trainings."""
@@ -40,6 +56,7 @@ class SplitsKey(NamedTuple):
     dataset_file: str | None
     validation_fraction: float
     split_seed: int
+    image_size: str | None
 
 
 class TeacherKey(NamedTuple):
@@ -98,6 +115,10 @@ class TrialConfig(Config):
     dataset_file: Annotated[str | None, location(names=Names.IMAGES)] = None
     """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
     keeps in ``data_root``."""
+
+    image_size: Annotated[ImageSizeText | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = None
+    """Height and width of all images in pixels, 16 to 224: ``28``, or ``48x40``; none: the data set's own, which is 32x32
+    for the named ones. Images of another size are resized; pseudo images are as large."""
 
     student: Annotated[NetworkName, setting(cost=Cost.EQUAL, inherited=True)] = "wrn-16-1"
     """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
@@ -260,9 +281,15 @@ class TrialConfig(Config):
         return {**values, "dataset": name, "dataset_file": address}
 
     @property
+    def spec(self) -> DatasetSpec:
+        """What is known of the images, of the size that is asked for."""
+        spec = find_spec(self.dataset)
+        return replace(spec, image_size=parse_image_size(self.image_size)) if self.image_size else spec
+
+    @property
     def splits_key(self) -> SplitsKey:
         """Names the images: trials with equal keys share them."""
-        return SplitsKey(self.dataset, self.dataset_file, self.validation_fraction, self.split_seed)
+        return SplitsKey(self.dataset, self.dataset_file, self.validation_fraction, self.split_seed, self.image_size)
 
     @property
     def teacher_key(self) -> TeacherKey | None:
@@ -281,7 +308,7 @@ class TrialConfig(Config):
     @model_validator(mode="after")
     def _check_normalisation(self) -> Self:
         if self.normalisation is not None:
-            channels, expected = len(find_normalisation(self.normalisation).mean), find_spec(self.dataset).channels
+            channels, expected = len(find_normalisation(self.normalisation).mean), self.spec.channels
             if channels not in {1, expected}:
                 fitting = [n for n in normalisation_names() if len(find_normalisation(n).mean) in {1, expected}]
                 raise ValueError(

@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
-from trainables.config.datasets import find_spec
 from trainables.config.divergences import DivergenceName
 from trainables.config.roles import (
     Cost,
@@ -217,7 +216,7 @@ class ZeroShotConfig(TrialConfig):
     def report_interval(self) -> int:
         if self.evaluation_interval:
             return self.evaluation_interval
-        spec = find_spec(self.dataset)
+        spec = self.spec
         images = spec.test_images + round(spec.training_images * self.validation_fraction) if self.audited else 0
         # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
         # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.

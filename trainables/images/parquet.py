@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from trainables.config.datasets import IMAGE_SIZE, DatasetSpec
+from trainables.config.datasets import DatasetSpec, image_size_in_words
 from trainables.errors import DataUnavailableError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def dataset_parquet(splits: Mapping[str, tuple[Tensor, Tensor]], *, name: str) -
     """A data set as a Parquet file, images in their order.
 
     Args:
-        splits: ``train`` and ``test``: uint8 images (count, channels, 32, 32) and labels (count,).
+        splits: ``train`` and ``test``: uint8 images (count, channels, height, width) and labels (count,).
         name: The data set's.
     """
     parts = [
@@ -94,7 +94,7 @@ def _arrays(rows: pa.Table, spec: DatasetSpec, origin: str) -> Split:
 
 
 def _encoded(images: Tensor) -> pa.Array:
-    """(count, channels, 32, 32) to PNGs."""
+    """(count, channels, height, width) to PNGs."""
     files = []
     for image in images:
         file = io.BytesIO()
@@ -105,11 +105,12 @@ def _encoded(images: Tensor) -> pa.Array:
 
 
 def _decoded(file: bytes, spec: DatasetSpec, origin: str) -> npt.NDArray[np.uint8]:
-    """An image file to (32, 32) or (32, 32, 3)."""
+    """An image file to (height, width) or (height, width, 3)."""
     try:
         image = Image.open(io.BytesIO(file)).convert("L" if spec.channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise DataUnavailableError(f"dataset {origin} has an image that is neither PNG nor JPEG: {error}") from error
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-        raise DataUnavailableError(f"dataset {origin} has an image of {image.size}; expected are 32x32 pixels")
+    if image.size != spec.image_size[::-1]:
+        expected = image_size_in_words(spec.image_size)
+        raise DataUnavailableError(f"dataset {origin} has an image of {image.size}; expected are {expected} pixels")
     return np.asarray(image, dtype=np.uint8)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """An image classifier that also shows the activations that attention transfer compares.
 
-    ``forward`` takes normalised images (batch, channels, 32, 32) and returns logits (batch, classes) and a list of
+    ``forward`` takes normalised images (batch, channels, height, width) and returns logits (batch, classes) and a list of
     activations (batch, width_l, height_l, width_l), one for each attention layer, in order of depth.
     """
 

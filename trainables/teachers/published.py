@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy
 from trainables.images.splits import DatasetSplits
@@ -33,7 +33,7 @@ def load_published_checkpoint(
         dataset: What the network was trained on.
         name: Its architecture.
         normalisation: What its pixels are normalised by.
-        splits: Images on which it is measured.
+        splits: Images on which it is measured, and what is known of them.
         shown: Where the file comes from, if ``path`` is a copy; its last part becomes the teacher's source.
 
     Raises:
@@ -50,8 +50,7 @@ def load_published_checkpoint(
     if not isinstance(content, Mapping):
         raise TeacherError(f"teacher_checkpoint={shown} holds {type(content).__name__}; expected a state dict")
     weights = content.get("state_dict", content)
-    spec = find_spec(dataset)
-    network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
+    network = build_network(name, **splits.spec.shapes)
     given = weights if isinstance(weights, Mapping) else {}
     # DataParallel puts a prefix before each name.
     named = {network.our_key(str(key).removeprefix("module.")): value for key, value in given.items()}

@@ -28,7 +28,7 @@ from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
-from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import DATA_FREE_METRICS, Report
@@ -85,7 +85,7 @@ class ZeroShotDistiller(Training):
             ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
                 a probe.
         """
-        spec = find_spec(config.dataset)
+        spec = config.spec
         self.config = config
         self.device = torch.device(device)
         self.dtype = dtype
@@ -94,9 +94,14 @@ class ZeroShotDistiller(Training):
         generator_seed = config.seed if config.generator_seed is None else config.generator_seed
         self._student_seed = config.seed if config.student_seed is None else config.student_seed
         with seeded(self._student_seed, "student"):
-            student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+            student = build_network(config.student, **spec.shapes)
         with seeded(generator_seed, "generator"):
-            generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
+            generator = Generator(
+                latent_dim=config.latent_dim,
+                width=config.generator_width,
+                channels=spec.channels,
+                image_size=spec.image_size,
+            )
         self.student = student.to(self.device, dtype).train()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
@@ -116,7 +121,7 @@ class ZeroShotDistiller(Training):
         )
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(generator_seed, "latents")
-        self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
+        self._image_shape = (config.batch_size, *spec.image_shape)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
@@ -127,7 +132,7 @@ class ZeroShotDistiller(Training):
         self.log = TrainingLog(_MEANS, self.student)
         self.last_report = None
         if config.attention_weight > 0:
-            self._check_attention(spec.channels)
+            self._check_attention(spec.image_shape)
         self.compiled = False
         self.notes = []
         self._launch = self._recorded()
@@ -341,9 +346,9 @@ class ZeroShotDistiller(Training):
                 "compilation=never says that this is meant"
             )
 
-    def _check_attention(self, channels: int) -> None:
+    def _check_attention(self, image_shape: tuple[int, int, int]) -> None:
         """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
-        blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=self.device, dtype=self.dtype)
+        blank = torch.zeros(1, *image_shape, device=self.device, dtype=self.dtype)
         with torch.no_grad():
             self.student.eval()
             sizes = [[tuple(a.shape[2:]) for a in net(blank)[1]] for net in (self.student, self.teacher)]

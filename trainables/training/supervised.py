@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config import SupervisedConfig
-from trainables.config.datasets import IMAGE_SIZE, find_normalisation
+from trainables.config.datasets import find_normalisation
 from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.metrics import Report
 from trainables.networks import build_network
@@ -69,7 +69,7 @@ class SupervisedTrainer(Training):
         self.dtype = dtype
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
         with seeded(config.seed, "supervised"):
-            student = build_network(config.student, num_classes=splits.spec.num_classes, channels=splits.spec.channels)
+            student = build_network(config.student, **splits.spec.shapes)
         if initial_weights is not None:
             student.load_state_dict(dict(initial_weights))
         self.student = student.to(self.device, dtype).train()
@@ -220,18 +220,18 @@ def subsample_per_class(data: ImageSet, images_per_class: int | None, seed: int)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random 32x32 crop after padding by 4, and a horizontal flip of half of the images.
+    """Random crop of the old size after padding by 4, and a horizontal flip of half of the images.
 
-    ``images`` are raw pixels (batch, channels, 32, 32), so that the padding is black, as in the published recipe.
+    ``images`` are raw pixels (batch, channels, height, width), so that the padding is black, as in the published recipe.
     """
     batch = len(images)
     padded = F.pad(images, (_CROP_MARGIN,) * 4)
     top = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
     left = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
     flip = (torch.rand(batch, generator=generator) < 0.5).to(images.device)
-    line = torch.arange(IMAGE_SIZE, device=images.device)
-    rows = (top[:, None] + line)[:, None, :, None]
-    columns = left[:, None] + torch.where(flip[:, None], line.flip(0), line)
+    down, along = (torch.arange(pixels, device=images.device) for pixels in images.shape[2:])
+    rows = (top[:, None] + down)[:, None, :, None]
+    columns = left[:, None] + torch.where(flip[:, None], along.flip(0), along)
     return padded[
         torch.arange(batch, device=images.device)[:, None, None, None],
         torch.arange(images.shape[1], device=images.device)[None, :, None, None],
