@@ -46,6 +46,12 @@ FAMILIES = (
 )
 """This project's own networks."""
 
+LIBRARIES = {
+    "torchvision": "trainables.networks.libraries:torchvision_network",
+    "timm": "trainables.networks.libraries:timm_network",
+}
+"""What builds ``LIBRARY:NAME``: a function of the name, ``num_classes``, ``channels`` and ``image_size``."""
+
 KNOWN_NETWORKS = (
     "lenet, resnet-18, resnet-34, or wrn-D-K with D = 10, 16, 22, 28, 34, 40, ... and K >= 1 (for example wrn-16-2)"
 )
@@ -61,23 +67,29 @@ def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
     return None
 
 
+def library_of(name: str) -> tuple[str, str] | None:
+    """Return the builder and the name within the library of ``LIBRARY:NAME``; None of any other name."""
+    library, separator, inner = name.partition(":")
+    return (LIBRARIES[library], inner) if separator and inner and library in LIBRARIES else None
+
+
 def check_network_name(name: str) -> str:
     """Return the name unchanged if it is that of a network.
 
     Raises:
         ValueError: it is not; the message gives what is known.
     """
-    if find_family(name) is not None:
+    if find_family(name) is not None or library_of(name) is not None:
         return name
     others = installed(OWN_NETWORKS)
     if name in others or ".py:" in name:
         return OTHER_NETWORKS.check(name)
     raise ValueError(
-        f"unknown network {name!r}; known: {KNOWN_NETWORKS}, or FILE.py:NAME; from installed packages: "
-        f"{', '.join(sorted(others)) or 'none'}"
+        f"unknown network {name!r}; known: {KNOWN_NETWORKS}, torchvision:NAME, timm:NAME, or FILE.py:NAME; from installed "
+        f"packages: {', '.join(sorted(others)) or 'none'}"
     )
 
 
 def network_folder(name: str) -> str:
     """Return the name of a network as part of a key on storage: that of a file may have folders before it."""
-    return name.replace("/", "_")
+    return name.replace("/", "_").replace(":", "_") if library_of(name) else name.replace("/", "_")

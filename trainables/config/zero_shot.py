@@ -7,9 +7,10 @@ is silent or differs).
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
 from trainables.config.divergences import DivergenceName
@@ -29,6 +30,15 @@ from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, Passes, T
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 NetworkMode = Literal["train", "eval"]
+
+
+def _joined(value: Any) -> Any:
+    """``[layer1, layer2]`` as a row has it: ``layer1,layer2``."""
+    return ",".join(value) if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value) else value
+
+
+LayerNames = Annotated[str, BeforeValidator(_joined), Field(pattern=r"^[\w.]+(,[\w.]+)*$")]
+"""Names of modules, as ``named_modules`` gives them, with commas between."""
 
 _PUBLISHED_STUDENT_STEPS = 10
 
@@ -70,6 +80,18 @@ class ZeroShotConfig(TrialConfig):
     attention_weight: Annotated[NonNegative, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
     """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
     batch and classes. 0 leaves the term out."""
+
+    student_attention_layers: Annotated[
+        LayerNames | None, given(cost=Cost.NONE, names=Names.NOTHING, inherited=False)
+    ] = None
+    """Modules of the student whose outputs attention transfer compares, by their names in order of depth, such as
+    ``layer1,layer2``; none: the network's own choice, of other people's networks the last output of each resolution.
+    ``attention_layers: {student: [layer1, layer2], teacher: [...]}`` says it for both networks."""
+
+    teacher_attention_layers: Annotated[
+        LayerNames | None, given(cost=Cost.NONE, names=Names.NOTHING, inherited=False)
+    ] = None
+    """Modules of the teacher, likewise. As many as of the student, pairwise with equal heights and widths."""
 
     student_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 2e-3
     """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
@@ -169,6 +191,20 @@ class ZeroShotConfig(TrialConfig):
     """Whether a pseudo batch is recorded on a GPU and launched as one CUDA graph, so that the GPU does not wait for Python.
     Nothing is computed otherwise by that. It keeps the loop's memory to itself, which measuring cannot use then. On a CPU it
     means nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_attention_layers(cls, values: Any) -> Any:
+        """``attention_layers: {student: [...], teacher: [...]}`` is short for two fields."""
+        if not isinstance(values, Mapping) or "attention_layers" not in values:
+            return values
+        layers = values["attention_layers"]
+        if not isinstance(layers, Mapping) or not layers or not layers.keys() <= {"student", "teacher"}:
+            raise ValueError(
+                f"attention_layers={layers!r}; allowed: {{student: [MODULE, ...], teacher: [MODULE, ...]}}"
+            )
+        others = {key: value for key, value in values.items() if key != "attention_layers"}
+        return {**others, **{f"{network}_attention_layers": names for network, names in layers.items()}}
 
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
-from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family
+from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family, library_of
 from trainables.config.plugins import load
 from trainables.errors import NetworkError
 from trainables.networks.base import Network
+from trainables.networks.plain import PlainNetwork
 from trainables.seeding import seeded
 
 
@@ -21,8 +23,8 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
 
     Args:
         name: ``lenet``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group ``zskt.networks``, or
-            ``FILE.py:NAME``: a function that returns a ``Network``, of ``num_classes``, ``channels`` and, if it asks
-            for it, ``image_size``.
+            ``torchvision:NAME``, ``timm:NAME``, ``FILE.py:NAME``: a function of any of the arguments below that returns
+            a ``Network``, or a module that returns logits.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
         image_size: Height and width of the images, for networks whose weights depend on them.
@@ -38,42 +40,92 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
         family, numbers = own
         built: Network = _built(load(family.builder), **numbers, **shapes)
         return built
-    origin = OTHER_NETWORKS.origin(name)
+    library = library_of(name)
+    origin = name if library else OTHER_NETWORKS.origin(name)
     try:
-        network = _built(OTHER_NETWORKS.load(name), **shapes)
+        network = (
+            _built(load(library[0]), library[1], **shapes) if library else _built(OTHER_NETWORKS.load(name), **shapes)
+        )
+    except NetworkError:
+        raise
     except Exception as error:  # whatever somebody else's code raises
         raise NetworkError(f"network {origin} cannot be built: {error!r}") from error
-    if not isinstance(network, Network):
-        raise NetworkError(f"network {origin} is a {type(network).__name__}; it must be a trainables.networks.Network")
-    return network
+    if isinstance(network, Network):
+        return network
+    if not isinstance(network, nn.Module):
+        raise NetworkError(
+            f"network {origin} is a {type(network).__name__}; it must be a torch.nn.Module that returns logits, or a "
+            "trainables.networks.Network"
+        )
+    try:
+        return PlainNetwork(network, image_shape=(channels, *image_size))
+    except Exception as error:
+        raise NetworkError(_fails(origin, (channels, *image_size), error)) from error
 
 
 def check_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> None:
     """Try out a network that is not this project's, before trials are started that would fail one after the other.
 
+    Two images are looked at as a trial does it, in eval mode and in train mode with gradients.
+
     Raises:
-        NetworkError: it does not return what ``Network.forward`` says.
+        NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, or changes its input.
     """
     if find_family(name) is not None:
         return
-    with seeded(0, "only looked at"), torch.no_grad():
-        network = build_network(name, num_classes=num_classes, channels=channels, image_size=image_size).eval()
-        try:
-            logits, activations = network(torch.zeros(2, channels, *image_size))
-            shapes = [tuple(logits.shape), *(tuple(activation.shape) for activation in activations)]
-        except Exception as error:
-            shape = "x".join(map(str, (channels, *image_size)))
-            raise NetworkError(f"network {name} fails on two images of {shape}: {error!r}") from error
+    shape = (channels, *image_size)
+    with seeded(0, "only looked at"):
+        network = build_network(name, num_classes=num_classes, channels=channels, image_size=image_size)
+        images = torch.randn(2, *shape)  # normalised, as teachers see them
+        for training in (False, True):
+            shown = images.clone().requires_grad_()
+            moved = shown * 1  # no leaf, as a generator's images are none
+            try:
+                logits, activations = network.train(training)(moved)
+                _check_outputs(name, logits, activations, num_classes)
+                if training:
+                    logits.sum().backward()
+            except NetworkError:
+                raise
+            except Exception as error:
+                raise NetworkError(_fails(name, shape, error)) from error
+            if not torch.equal(moved, images):
+                raise NetworkError(
+                    f"network {name} changes the images that it looks at; others look at them too: a first ReLU or "
+                    "normalisation must not work in place"
+                )
+
+
+def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classes: int) -> None:
+    """Refuse what is neither logits nor activations.
+
+    Raises:
+        NetworkError: with what was found.
+    """
+    if not isinstance(logits, Tensor):
+        raise NetworkError(f"network {name} returns a {type(logits).__name__}; it must return logits, a tensor")
+    shapes = [tuple(logits.shape), *(tuple(activation.shape) for activation in activations)]
     if shapes[0] != (2, num_classes) or any(len(shape) != 4 or shape[0] != 2 for shape in shapes[1:]):
         raise NetworkError(
             f"network {name} returns tensors of shape {shapes} for two images; expected are logits (2, {num_classes}) and "
             "activations (2, channels, height, width)"
         )
+    if not logits.isfinite().all():
+        raise NetworkError(f"network {name} answers two images of random pixels with NaN or infinite logits")
 
 
-def _built(builder: Callable[..., Any], **arguments: Any) -> Any:
+def _fails(name: str, shape: tuple[int, int, int], error: Exception) -> str:
+    """What a network that raised an error is told as."""
+    pixels = "x".join(map(str, shape))
+    return (
+        f"network {name} fails on images of {pixels}: {type(error).__name__}: {error}; lenet, wrn-D-K and resnet-18 take "
+        "any size"
+    )
+
+
+def _built(builder: Callable[..., Any], *positional: Any, **arguments: Any) -> Any:
     """Call a builder with those of the arguments that it takes: not each network asks how large images are."""
     parameters = inspect.signature(builder).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return builder(**arguments)
-    return builder(**{name: value for name, value in arguments.items() if name in parameters})
+        return builder(*positional, **arguments)
+    return builder(*positional, **{name: value for name, value in arguments.items() if name in parameters})

@@ -50,8 +50,7 @@ class ResNet(Network):
                 if block.downsample is not None:
                     block.downsample = nn.Sequential(*_folded(*block.downsample))
 
-    @staticmethod
-    def our_key(key: str) -> str:
+    def our_key(self, key: str) -> str:
         """Most published weights for CIFAR-10 come from an implementation that differs from torchvision in two names."""
         return key.replace(".shortcut.", ".downsample.").replace("linear.", "fc.")
 

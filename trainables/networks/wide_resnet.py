@@ -52,8 +52,7 @@ class WideResNet(Network):
                 module.conv1 = fuse_conv_bn_eval(module.conv1, module.bn2)
                 module.bn2 = nn.Identity()
 
-    @staticmethod
-    def our_key(key: str) -> str:
+    def our_key(self, key: str) -> str:
         """The authors spell the shortcut otherwise."""
         return key.replace(".convShortcut.", ".shortcut.")
 

@@ -36,6 +36,7 @@ from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
+from trainables.training.attention import compared_layers, watch_layers
 from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
 from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
@@ -90,7 +91,7 @@ class ZeroShotDistiller(Training):
         self.device = torch.device(device)
         self.dtype = dtype
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
-        self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
+        teacher_network = teacher.build()
         generator_seed = config.seed if config.generator_seed is None else config.generator_seed
         self._student_seed = config.seed if config.student_seed is None else config.student_seed
         with seeded(self._student_seed, "student"):
@@ -102,7 +103,10 @@ class ZeroShotDistiller(Training):
                 channels=spec.channels,
                 image_size=spec.image_size,
             )
+        watch_layers(student, config.student_attention_layers, name=config.student)
+        watch_layers(teacher_network, config.teacher_attention_layers, name=config.teacher)
         self.student = student.to(self.device, dtype).train()
+        self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
         self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
@@ -115,6 +119,14 @@ class ZeroShotDistiller(Training):
             teacher=self.teacher,
             student=self.student,
             generator=self.generator,
+            attention_pairs=compared_layers(
+                self.student,
+                self.teacher,
+                spec.image_shape,
+                weight=config.attention_weight,
+                names=(config.student, config.teacher),
+                all_named=None not in {config.student_attention_layers, config.teacher_attention_layers},
+            ),
             noise_stream=stream(generator_seed, "noise"),
             device=self.device,
             dtype=dtype,
@@ -131,8 +143,6 @@ class ZeroShotDistiller(Training):
         self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
         self.log = TrainingLog(_MEANS, self.student)
         self.last_report = None
-        if config.attention_weight > 0:
-            self._check_attention(spec.image_shape)
         self.compiled = False
         self.notes = []
         self._launch = self._recorded()
@@ -344,20 +354,6 @@ class ZeroShotDistiller(Training):
             self.notes.append(
                 f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
                 "compilation=never says that this is meant"
-            )
-
-    def _check_attention(self, image_shape: tuple[int, int, int]) -> None:
-        """Compare the activations' sizes on a blank image; in eval mode, so that no statistic moves."""
-        blank = torch.zeros(1, *image_shape, device=self.device, dtype=self.dtype)
-        with torch.no_grad():
-            self.student.eval()
-            sizes = [[tuple(a.shape[2:]) for a in net(blank)[1]] for net in (self.student, self.teacher)]
-            self.student.train()
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"attention_weight={self.config.attention_weight:g}: the activations of {self.config.student} "
-                f"{sizes[0]} and {self.config.teacher} {sizes[1]} differ in size; allowed: attention_weight=0, or two "
-                "networks of one family"
             )
 
 

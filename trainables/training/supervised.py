@@ -25,6 +25,7 @@ from trainables.metrics import Report
 from trainables.networks import build_network
 from trainables.seeding import seeded, stream
 from trainables.teachers.teacher import Teacher
+from trainables.training.attention import compared_layers
 from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
@@ -76,6 +77,13 @@ class SupervisedTrainer(Training):
         self.teacher = None
         if teacher:
             self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
+            self._attention_pairs = compared_layers(
+                self.student,
+                self.teacher,
+                splits.spec.image_shape,
+                weight=config.attention_weight,
+                names=(config.student, teacher.metadata.network),
+            )
         self.optimizer = torch.optim.SGD(
             self.student.parameters(),
             lr=config.learning_rate,
@@ -187,10 +195,10 @@ class SupervisedTrainer(Training):
             loss = (1 - share) * cross_entropy + 2 * share * config.temperature**2 * distance
             if config.attention_weight > 0:
                 attention = attention_transfer(
-                    [attention_map(activation) for activation in activations],
-                    [attention_map(activation) for activation in teacher_activations],
+                    [attention_map(activations[layer]) for layer, _ in self._attention_pairs],
+                    [attention_map(teacher_activations[layer]) for _, layer in self._attention_pairs],
                 )
-                loss = loss + config.attention_weight * 3 / len(activations) * attention
+                loss = loss + config.attention_weight * 3 / len(self._attention_pairs) * attention
         self.log.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
         return loss
 
