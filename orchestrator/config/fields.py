@@ -113,6 +113,10 @@ class SweepFields(Config):
     space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default_factory=dict)
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
+    search: Annotated[dict[str, Any], SweepRole.SEARCH] = Field(default_factory=dict)
+    """Domains as ``{field: domain}`` that replace those of a named ``space``, or vary a field beside it; ``--search`` fills
+    it in."""
+
     cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default_factory=dict)
     """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
     Nothing is searched or stopped early."""

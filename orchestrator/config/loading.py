@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.config.blocks import Scalar
+from orchestrator.config.domains import parse_domains
 from orchestrator.config.messages import config_error
 from orchestrator.config.spaces import find_space
 from orchestrator.config.sweep import SweepConfig, trial_model
@@ -23,6 +24,7 @@ def load_sweep(
     *,
     flags: Mapping[str, Any] | None = None,
     assignments: Iterable[str] = (),
+    search: Iterable[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> SweepConfig:
     """Read a sweep.
@@ -31,6 +33,7 @@ def load_sweep(
         preset_or_file: Name of a preset or path of a YAML file.
         flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
         assignments: ``FIELD=VALUE`` for fields of the trial, in every case.
+        search: ``FIELD=DOMAIN`` for fields that a search varies, see ``parse_domains``.
         say: Is told which fields are thereby taken out of the search.
 
     Raises:
@@ -56,6 +59,7 @@ def load_sweep(
             given_by[key] = f"--{key.replace('_', '-')}"
     assigned = _parse_assignments(assignments)
     trial = _mapping(content.get("trial"), f"{path}: trial")
+    trial = _with_domains(content, trial, search, assigned, path, say)
     if content.get("cases"):
         given = _mapping(content["cases"], f"{path}: cases").items()
         own = {name: _mapping(case, f"{path}: case {name}") for name, case in given}
@@ -78,6 +82,39 @@ def load_sweep(
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
+
+
+def _with_domains(
+    content: dict[str, Any],
+    trial: Mapping[str, Any],
+    search: Iterable[str],
+    assigned: Mapping[str, Scalar],
+    path: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Put what ``--search`` varies into a file's content, and return what is still fixed under ``trial``.
+
+    Raises:
+        ConfigError: a domain is not well formed, of no field, of one that ``--set`` fixes too, or of a sweep of cases.
+    """
+    model = trial_model(trial, str(path))
+    domains = parse_domains(search, model)
+    if not domains:
+        return dict(trial)
+    if content.get("cases"):
+        raise ConfigError(f"--search {next(iter(domains))}: {path} is a sweep of cases, which searches nothing")
+    both = sorted(domains.keys() & assigned.keys())
+    if both:
+        raise ConfigError(f"{', '.join(both)}: fixed by --set and searched by --search; leave one of them out")
+    fixed = sorted(domains.keys() & trial.keys())
+    if fixed:
+        say(f"{', '.join(fixed)}: searched by --search instead of fixed by {path}")
+    space = content.get("space") or {}
+    if isinstance(space, Mapping):
+        content["space"] = {**space, **domains}
+    else:  # a function, to which they are added without knowing what it varies
+        content["search"] = {**(content.get("search") or {}), **domains}
+    return {field: value for field, value in trial.items() if field not in domains}
 
 
 def _count_cases(content: Mapping[str, Any]) -> int | None:
@@ -124,7 +161,7 @@ def _with_something_searched(
         ConfigError: the file fixes what its space varies, or asks for one trial again and again.
     """
     try:
-        fields = suggested_fields(find_space(sweep.space), sweep.trial)
+        fields = suggested_fields(find_space(sweep.space, sweep.search), sweep.trial)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     both = sorted(fields.fixed & trial.keys())

@@ -28,7 +28,7 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
     if sweep.cases:
         return resolve_space({}), {}
     try:
-        space = find_space(sweep.space)
+        space = find_space(sweep.space, sweep.search)
         fixed = (*SHARED_FIELDS, *INHERITED_FIELDS) if sweep.scheduler.is_population else SHARED_FIELDS
         domains = infer_domains(space, sweep, forbidden=fixed)
         with naming(f"sampler {sweep.sampler.name}"):
