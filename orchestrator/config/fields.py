@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -35,6 +36,7 @@ from orchestrator.schedulers.base import SchedulerConfig
 from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
+from trainables.config.zero_shot import split_attention_layers
 from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
@@ -93,7 +95,7 @@ def _check_metric(name: str, info: ValidationInfo) -> None:
 
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 CaseName = Identifier
-Fields = dict[str, Scalar]
+Fields = Annotated[dict[str, Scalar], BeforeValidator(split_attention_layers)]
 Mode = Literal["max", "min"]
 
 

@@ -39,18 +39,13 @@ def config_of(size: str, **changes: object) -> ZeroShotConfig:
     return ZeroShotConfig.model_validate({**tiny_settings(), "image_size": size, **changes})
 
 
-@pytest.mark.parametrize(
-    ("given", "stored"), [(28, "28x28"), ("28", "28x28"), ("48x40", "48x40"), ([48, 40], "48x40"), ("016", "16x16")]
-)
+@pytest.mark.parametrize(("given", "stored"), [(28, "28x28"), ("28", "28x28"), ("48x40", "48x40"), ("016", "16x16")])
 def test_a_size_has_one_spelling_in_rows_and_ids(given: object, stored: str) -> None:
     assert SupervisedConfig.model_validate({"image_size": given}).image_size == stored
 
 
 @pytest.mark.parametrize("given", [15, 225, "28x", "x28", "28x28x3", "-28", "28.0", 28.5, True, [28], "٢٨", ""])
 def test_another_size_is_refused_with_what_is_allowed(given: object) -> None:
-    if given == [28]:
-        assert SupervisedConfig.model_validate({"image_size": given}).image_size == "28x28"
-        return
     with pytest.raises(ValidationError, match="image_size"):
         SupervisedConfig.model_validate({"image_size": given})
 

@@ -35,9 +35,7 @@ NetworkName = Annotated[str, AfterValidator(check_network_name)]
 
 
 def _as_image_size(value: Any) -> Any:
-    """One spelling for each size: ``28`` and ``[28, 28]`` become ``28x28``."""
-    if isinstance(value, list | tuple):
-        value = "x".join(map(str, value))
+    """One spelling for each size: ``28`` becomes ``28x28``."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return value  # pydantic says what is allowed
     return image_size_in_words(parse_image_size(str(value)))

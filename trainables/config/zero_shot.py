@@ -49,6 +49,21 @@ COMPILED_FROM = 500
 """Pseudo batches from which compiling repays its time on a CPU: a minute or so against 0.4 s each, WRN-16-2 to WRN-16-1."""
 
 
+def split_attention_layers(values: Any) -> Any:
+    """Return a trial's fields with ``attention_layers: {student: [...], teacher: [...]}`` as the two fields it is short for.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if not isinstance(values, Mapping) or "attention_layers" not in values:
+        return values
+    layers = values["attention_layers"]
+    if not isinstance(layers, Mapping) or not layers or not layers.keys() <= {"student", "teacher"}:
+        raise ValueError(f"attention_layers={layers!r}; allowed: {{student: [MODULE, ...], teacher: [MODULE, ...]}}")
+    others = {key: value for key, value in values.items() if key != "attention_layers"}
+    return {**others, **{f"{network}_attention_layers": _joined(names) for network, names in layers.items()}}
+
+
 class ZeroShotConfig(TrialConfig):
     """One zero-shot trial: a frozen teacher, a generator and a student that sees no real image."""
 
@@ -195,16 +210,7 @@ class ZeroShotConfig(TrialConfig):
     @model_validator(mode="before")
     @classmethod
     def _split_attention_layers(cls, values: Any) -> Any:
-        """``attention_layers: {student: [...], teacher: [...]}`` is short for two fields."""
-        if not isinstance(values, Mapping) or "attention_layers" not in values:
-            return values
-        layers = values["attention_layers"]
-        if not isinstance(layers, Mapping) or not layers or not layers.keys() <= {"student", "teacher"}:
-            raise ValueError(
-                f"attention_layers={layers!r}; allowed: {{student: [MODULE, ...], teacher: [MODULE, ...]}}"
-            )
-        others = {key: value for key, value in values.items() if key != "attention_layers"}
-        return {**others, **{f"{network}_attention_layers": names for network, names in layers.items()}}
+        return split_attention_layers(values)
 
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:
