@@ -16,9 +16,7 @@ from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
-from trainables.metrics import METRICS
-
-_TIMES = {"training_seconds", "evaluation_seconds"}
+from trainables.metrics import METRICS, TIMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class Rerun:
         if TrialState.FAILED in states:
             return {} if states[0] == states[1] else {"state": states}
         then, now = self.then.metrics, self.now.metrics
-        names = [m.name for m in METRICS if m.name not in _TIMES and then[m.name] is not None]
+        names = [m.name for m in METRICS if m.name not in TIMES and then[m.name] is not None]
         return {name: (then[name], now[name]) for name in names if then[name] != now[name]}
 
     @property

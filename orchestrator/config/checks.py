@@ -100,8 +100,8 @@ def _check_measured(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
             continue
         if not metric.is_reported_by(config.method_names()):
             raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
-        if metric.data_free and not config.is_scored:
-            raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
+        if metric.asked_by is not None and not getattr(config, metric.asked_by):
+            raise ValueError(f"{metric.name} needs trial: {{{metric.asked_by}: true}}, or nothing said of it")
         if metric.at_end and not config.transition_images:
             raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
         if metric.at_end and metric.name == sweep.objective and sweep.scheduler.compares_midway:

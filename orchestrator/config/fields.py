@@ -37,7 +37,7 @@ from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
 from trainables.config.zero_shot import split_attention_layers
-from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
+from trainables.metrics import AUDITS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
 """The first of the metrics by which nothing is selected."""
@@ -256,8 +256,8 @@ class SweepFields(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _ask_for_scores(cls, values: Any) -> Any:
-        """A search that selects on data-free scores needs them of every trial; so does whoever runs its trials again."""
+    def _ask_for_measurements(cls, values: Any) -> Any:
+        """Ask every trial for what the search selects on, where that is only measured if asked for, as scores are."""
         if not isinstance(values, dict):
             return values
         trial = values.get("trial") or {}
@@ -265,9 +265,8 @@ class SweepFields(Config):
         for field in ("further_objectives", "constraints"):
             named += values[field] if isinstance(values.get(field), dict) else []
         # What is no name or no mapping is refused by its own field.
-        if not isinstance(trial, dict) or not any(name in DATA_FREE_METRICS for name in named):
-            return values
-        return {**values, "trial": {"data_free_scores": True, **trial}}
+        asked = {m.asked_by: True for m in METRICS if m.asked_by is not None and m.name in named}
+        return {**values, "trial": {**asked, **trial}} if asked and isinstance(trial, dict) else values
 
     @field_validator("objective")
     @classmethod

@@ -360,6 +360,7 @@ CHANGES: dict[str, Any] = {
     "numerics": "exact",
     "precision": "bfloat16",
     "data_free_scores": True,
+    "student_timed": True,
 }
 # Fields that need another to have a say.
 BASES: dict[str, dict[str, Any]] = {

@@ -160,6 +160,10 @@ class TrialConfig(Config):
     """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
     0: none."""
 
+    student_timed: Annotated[bool, measurement(cost=Cost.NONE, told_by="student_latency")] = False
+    """Whether it is timed on the trial's machine how long the student takes for one image and for 128: the metrics
+    ``student_latency`` and ``student_latency_128``. A sweep that selects on one of them says so by itself."""
+
     # Each method narrows it to its own name.
     method: str
 
