@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,8 +63,21 @@ def named_images(dataset: str, data_root: str, image_size: str | None = None) ->
     return config.dataset, load_images(config, data_root)
 
 
-def load_network(reference: str, dataset: str, storage: StorageConfig, splits: DatasetSplits) -> Network:
-    """A network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+def load_network(
+    reference: str,
+    dataset: str,
+    storage: StorageConfig,
+    splits: DatasetSplits,
+    say: Callable[[str], None] = lambda _: None,
+) -> Network:
+    """Load a network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+
+    Args:
+        reference: The one or the other.
+        dataset: Name of the data set that the network classifies.
+        storage: Storage of the sweep.
+        splits: Images of that data set.
+        say: Prints a line, on how a file held the weights.
 
     Raises:
         ConfigError: neither of the two.
@@ -72,7 +86,10 @@ def load_network(reference: str, dataset: str, storage: StorageConfig, splits: D
     """
     name, separator, file = reference.partition("=")
     if separator:
-        return published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits).build().eval()
+        teacher = published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits)
+        if teacher.layout:
+            say(f"{reference}: {teacher.layout}")
+        return teacher.build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(layout.STUDENTS))

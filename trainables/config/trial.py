@@ -126,8 +126,8 @@ class TrialConfig(Config):
     none."""
 
     teacher_checkpoint: Annotated[str | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = None
-    """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
-    here if need be."""
+    """File with published teacher weights, by ``torch.save`` or safetensors, in any layout in which names and shapes
+    decide; none: the registry's, trained here if need be."""
 
     normalisation: Annotated[
         NormalisationName | None,

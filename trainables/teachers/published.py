@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,6 +14,8 @@ from trainables.evaluation import accuracy
 from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
 from trainables.teachers.teacher import Teacher, describe_teacher, not_finite
+from trainables.teachers.weight_files import read_weight_file
+from trainables.teachers.weight_layouts import find_weights
 
 NOTICEABLE_GAIN = 0.02
 """If another normalisation gives a checkpoint this much more accuracy, that one is taken for the right one."""
@@ -26,7 +27,7 @@ NORMALISATION_PROBE = 1000
 def load_published_checkpoint(
     path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits, shown: str | None = None
 ) -> Teacher:
-    """Read weights published by others: ``{"state_dict": ...}`` or a bare state dict, with the names of ``Network.our_key``.
+    """Read weights published by others, from any layout in which names (by ``Network.our_key``) and shapes decide.
 
     Args:
         path: The file.
@@ -41,23 +42,10 @@ def load_published_checkpoint(
             or its measured accuracy says that something is wrong.
     """
     shown = shown or str(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file") from error
-    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
-        raise TeacherError(f"teacher_checkpoint={shown} is not a torch file of plain tensors: {error}") from error
-    if not isinstance(content, Mapping):
-        raise TeacherError(f"teacher_checkpoint={shown} holds {type(content).__name__}; expected a state dict")
-    weights = content.get("state_dict", content)
+    file = read_weight_file(path, f"teacher_checkpoint={shown}")
     network = build_network(name, **splits.spec.shapes)
-    given = weights if isinstance(weights, Mapping) else {}
-    # DataParallel puts a prefix before each name.
-    named = {network.our_key(str(key).removeprefix("module.")): value for key, value in given.items()}
-    mismatch = _mismatch(network.state_dict(), named)
-    if mismatch:
-        raise TeacherError(f"teacher_checkpoint={shown} does not fit teacher={name} on {dataset}: {mismatch}")
-    network.load_state_dict(named)
+    found = find_weights(file, network, shown=f"teacher_checkpoint={shown}", subject=f"teacher={name} on {dataset}")
+    network.load_state_dict(found.weights)
     strange = not_finite(network.state_dict())
     if strange:
         raise TeacherError(
@@ -65,7 +53,7 @@ def load_published_checkpoint(
         )
     if len(splits.test):
         _check_normalisation(network, normalisation, dataset=dataset, shown=shown, splits=splits)
-    return describe_teacher(
+    teacher = describe_teacher(
         network,
         dataset=dataset,
         name=name,
@@ -75,6 +63,7 @@ def load_published_checkpoint(
         splits=splits,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+    return replace(teacher, layout=found.layout)
 
 
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: str, splits: DatasetSplits) -> None:
@@ -89,15 +78,3 @@ def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: 
             f"teacher_checkpoint={shown} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
             f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
         )
-
-
-def _mismatch(expected: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> str:
-    """How a file's tensors differ from a network's, with the first of each kind as an example; empty if they do not."""
-    differences = {
-        "missing": [key for key in expected if key not in found],
-        "too many": [key for key in found if key not in expected],
-        "of another shape": [
-            k for k in expected if k in found and expected[k].shape != getattr(found[k], "shape", None)
-        ],
-    }
-    return ", ".join(f"{len(keys)} tensors {what} ({keys[0]}, ...)" for what, keys in differences.items() if keys)

@@ -56,6 +56,8 @@ class Teacher:
 
     metadata: TeacherMetadata
     weights: Mapping[str, torch.Tensor]
+    layout: str = ""
+    """How a file by others held the weights, in words; empty for a bare state dict and for a teacher trained here."""
 
     def build(self) -> Network:
         """A fresh network with these weights."""

@@ -67,7 +67,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
         place = storage_config(storage)
         dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size)
-        pair = [load_network(reference, dataset, place, splits) for reference in (student, teacher)]
+        pair = [load_network(reference, dataset, place, splits, out.say) for reference in (student, teacher)]
         error, html = transition_page(
             pair[0],
             pair[1],
@@ -120,6 +120,7 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
 
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
+    out = standard_output()
     with errors_as_messages(verbose):
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import load_network, named_images, noise_counts
@@ -129,9 +130,9 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
-            network = load_network(reference, dataset, storage_config(storage), splits)
+            network = load_network(reference, dataset, storage_config(storage), splits, out.say)
             table.add_row(reference, *map(str, noise_counts(network, dataset, splits.spec.shapes, images)))
-        standard_output().table(table)
+        out.table(table)
 
 
 @evaluate.command()
