@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     Prices,
     Storage,
     Teachers,
+    fetch_images,
     teachers_by_network,
     with_resources,
 )
@@ -106,6 +107,7 @@ class SweepOptions:
             flags={**flags, **(further or {})},
             assignments=self.assignments or (),
             search=self.search or (),
+            fetch=fetch_images,
             say=say,
         )
         return with_resources(sweep, self.cpus, self.gpus)

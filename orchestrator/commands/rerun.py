@@ -12,6 +12,7 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.inputs.files import fetch_dataset
 from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
@@ -150,7 +151,7 @@ def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str 
     if best is None or best.settings["initial_trial"]:
         return None
     try:
-        preset = load_sweep(preset_or_file, flags={"num_trials": 1})
+        preset = load_sweep(preset_or_file, flags={"num_trials": 1}, fetch=fetch_dataset)
     except ConfigError:
         return None
     words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best.trial_id}"]

@@ -75,6 +75,10 @@ def check_selection(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
         raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
     if "validation_accuracy" in selects_on and config.validation_fraction == 0:
         raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+    if "validation_accuracy" in selects_on and config.reads_images and config.spec.training_images == 0:
+        raise ValueError(
+            f"validation_accuracy needs images beside the test images, and {config.dataset} has none; use data_free_score"
+        )
     for metric in METRICS:
         if metric.measured_on and metric.name in selects_on and not config.reads_images:
             raise ValueError(f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score")

@@ -37,7 +37,7 @@ from orchestrator.storage.layout import trial_name
 from search_spaces import InlineSpace, SearchSpace, space_names
 from search_spaces.fields import PinnedTrial
 from trainables.config import PERMISSION_FIELDS, AnyTrialConfig
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 
 _ASKED = 10
 """How often a sampler is asked for settings that are new; one with a model may take a second each time."""

@@ -7,7 +7,8 @@ sets are those of entry points that installed packages have in the group ``zskt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 OWN_DATASETS = "zskt.datasets"
 """Group of the entry points by which other packages bring data sets."""
+
+_EXPECTED = "FOLDER, FILE.zip, FILE.tar or FILE.parquet with images of your own, or none"
 
 
 if TYPE_CHECKING:
@@ -159,13 +162,41 @@ def find_spec(name: str) -> DatasetSpec:
     return _SPECS.get(name) or _own_spec(name)
 
 
+def named_shapes(name: str) -> Shapes | None:
+    """What networks for a named data set must fit; None of images of one's own, whatever they are called."""
+    return find_spec(name).shapes if name in dataset_names() else None
+
+
 def find_normalisation(name: str) -> Normalisation:
-    """A data set's own normalisation, or ``half`` (pixels in [-1, 1]) or ``unit`` (pixels in [0, 1]).
+    """A data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` (pixels in [0, 1]), or that of ``MEAN:STD``.
 
     Raises:
         ValueError, DatasetError: as ``find_spec``.
     """
-    return _OTHER_NORMALISATIONS.get(name) or find_spec(name).normalisation
+    return _OTHER_NORMALISATIONS.get(name) or _normalisation_of(name) or find_spec(name).normalisation
+
+
+def normalisation_in_words(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Return numbers for each channel as a config has them: ``0.49,0.48,0.45:0.2,0.2,0.2``."""
+    return ":".join(",".join(f"{value:g}" for value in values) for values in (mean, std))
+
+
+def _normalisation_of(text: str) -> Normalisation | None:
+    """The normalisation that is written in numbers; none if the text is a name.
+
+    Raises:
+        ValueError: there are not as many of one kind as of the other, or a standard deviation is not above 0.
+    """
+    parts = text.split(":")
+    try:
+        mean, std = (tuple(float(value) for value in part.split(",")) for part in parts)
+    except ValueError:
+        return None
+    if len(mean) != len(std) or not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
+        raise ValueError(
+            f"normalisation {text!r}: expected MEAN:STD, as many numbers of the one as of the other, STD above 0"
+        )
+    return Normalisation(mean=mean, std=std)
 
 
 SMALLEST_SIDE = 16
@@ -193,16 +224,13 @@ def parse_image_size(text: str) -> ImageSize:
     return height, width
 
 
-def check_dataset_name(name: str) -> str:
-    """Return the name unchanged if it is that of a data set, raise ``ValueError`` otherwise."""
-    find_spec(name)
-    return name
-
-
 def check_normalisation_name(name: str) -> str:
     """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
-    if name not in _OTHER_NORMALISATIONS and name not in dataset_names():
-        raise ValueError(f"unknown normalisation {name!r}; known: {', '.join(normalisation_names())}")
+    if name not in _OTHER_NORMALISATIONS and _normalisation_of(name) is None and name not in dataset_names():
+        known = ", ".join(normalisation_names())
+        raise ValueError(
+            f"unknown normalisation {name!r}; known: {known}, or MEAN:STD such as 0.49,0.48,0.45:0.2,0.2,0.2"
+        )
     return name
 
 
@@ -212,7 +240,8 @@ def _own_spec(name: str) -> DatasetSpec:
     if entry is None:
         own = ", ".join(sorted(installed(OWN_DATASETS))) or "none"
         raise ValueError(
-            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet; from installed packages: {own}"
+            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, {_EXPECTED}, or FOLDER/NAME.parquet of a named one; "
+            f"from installed packages: {own}"
         )
     what = f"data set {name} ({entry.value})"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Share
 from trainables.config.roles import Cost, Names, given, length, setting, start
@@ -52,6 +52,15 @@ class SupervisedConfig(TrialConfig):
 
     weight_decay: Annotated[NonNegative, setting(cost=Cost.NONE, inherited=False)] = 5e-4
     """L2 penalty on every parameter, as SGD applies it."""
+
+    @model_validator(mode="after")
+    def _check_training_images(self) -> Self:
+        if self.spec.training_images == 0:
+            raise ValueError(
+                f"dataset={self.dataset} has no images to train {self.student} on: name the teacher's file with "
+                "teacher_checkpoint, or images with a part for training"
+            )
+        return self
 
     @property
     def budget(self) -> int:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Seed, Weight
 from trainables.config.divergences import DivergenceName
+from trainables.config.own_images import NO_DATASET
 from trainables.config.roles import (
     Cost,
     Names,
@@ -175,11 +176,12 @@ class ZeroShotConfig(TrialConfig):
 
     audited: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="test_accuracy")] = True
     """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or
-    label is read, accuracies are null, and a published teacher is taken as it is."""
+    label is read, accuracies are null, and a published teacher is taken as it is. With ``dataset: none`` it is false by
+    itself."""
 
     data_free_scores: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="data_free_score")] = False
     """Whether the student is scored at each report on images made from the teacher alone. A sweep whose objective is such a
-    score says so by itself."""
+    score says so by itself, and so does ``dataset: none``."""
 
     initial_trial: Annotated[str | None, start(cost=Cost.EQUAL)] = None
     """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
@@ -212,6 +214,13 @@ class ZeroShotConfig(TrialConfig):
     def _split_attention_layers(cls, values: Any) -> Any:
         return split_attention_layers(values)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _do_without_images(cls, values: Any) -> Any:
+        """Where there are no images, nothing is measured on them; scores on the teacher's own are what remains."""
+        without = isinstance(values, Mapping) and values.get("dataset", "") in {None, NO_DATASET}
+        return {"audited": False, "data_free_scores": True, **values} if without else values
+
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:
         if self.numerics == "exact" and (
@@ -226,6 +235,10 @@ class ZeroShotConfig(TrialConfig):
 
     @model_validator(mode="after")
     def _check_audit(self) -> Self:
+        if self.audited and self.dataset == NO_DATASET:
+            raise ValueError(
+                "audited=true: dataset=none has no images to be measured on; allowed: false, or leave it out"
+            )
         if self.transition_images and not self.audited:
             raise ValueError(
                 f"transition_images={self.transition_images} are real images and audited=false reads none; allowed: "

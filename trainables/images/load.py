@@ -1,4 +1,4 @@
-"""From a data set's name to images with their splits: from torchvision, a package, or a Parquet file."""
+"""From a data set's name or place to images with their splits: of torchvision, a package, a Parquet file, or one's own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config.datasets import DatasetSpec, ImageSize, find_spec, is_own
+from trainables.config.datasets import DatasetSpec, ImageSize, find_spec, image_size_in_words, is_own
 from trainables.errors import DatasetError, DataUnavailableError
+from trainables.images.own import read_own_images
 from trainables.images.parquet import read_dataset_parquet
 from trainables.images.splits import DatasetSplits, ImageSet
-from trainables.seeding import stream
+from trainables.images.stratified import stratified
 
 if TYPE_CHECKING:
     from trainables.config.datasets import Split
@@ -74,26 +75,46 @@ def load_dataset(
         )
         for images, labels in splits
     )
-    held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
-    return DatasetSplits(spec=spec, train=training.subset(kept), validation=training.subset(held_out), test=test)
+    return _with_validation(spec, training, test, validation_fraction, split_seed)
 
 
-def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the held-out and of the kept images, each in ascending order.
+def load_own_dataset(
+    path: Path,
+    *,
+    spec: DatasetSpec,
+    sha256: str,
+    origin: str,
+    validation_fraction: float = 0.1,
+    split_seed: int = 0,
+) -> DatasetSplits:
+    """Read images of one's own, which a config has described, and split them.
 
-    Each side gets at least one image of each class, unless the fraction is 0.
+    Args:
+        path: The folder or file on this machine.
+        spec: What the config says of them.
+        sha256: Their checksum when they were described.
+        origin: Where they come from, for messages.
+        validation_fraction: As of ``load_dataset``.
+        split_seed: Likewise.
+
+    Raises:
+        DataUnavailableError: they are not there, cannot be read, or are others than described.
     """
-    if fraction == 0:
-        return torch.arange(0), torch.arange(len(labels))
-    generator = stream(seed, "validation split")
-    held_out = []
-    for label in labels.unique(sorted=True):
-        members = torch.nonzero(labels == label).flatten()
-        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
-        held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[torch.cat(held_out)] = True
-    return torch.nonzero(chosen).flatten(), torch.nonzero(~chosen).flatten()
+    size = image_size_in_words(spec.image_size)
+    images = read_own_images(path, origin=origin, image_size=size, channels=spec.channels)
+    if images.sha256 != sha256:
+        raise DataUnavailableError(
+            f"dataset {origin}: the images are others than the sweep began with (sha256 {sha256[:12]} then, "
+            f"{images.sha256[:12]} now); bring those back, or begin anew with --sweep-id"
+        )
+    return _with_validation(spec, images.training, images.test, validation_fraction, split_seed)
+
+
+def _with_validation(
+    spec: DatasetSpec, training: ImageSet, test: ImageSet, fraction: float, seed: int
+) -> DatasetSplits:
+    held_out, kept = stratified(training.labels, fraction, seed=seed, purpose="validation split")
+    return DatasetSplits(spec=spec, train=training.subset(kept), validation=training.subset(held_out), test=test)
 
 
 def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: ImageSize) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from trainables.config.datasets import find_normalisation
+from trainables.config.datasets import dataset_names, find_normalisation
 from trainables.errors import TeacherError
 from trainables.evaluation import accuracy
 from trainables.images.splits import DatasetSplits
@@ -69,9 +69,8 @@ def load_published_checkpoint(
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: str, splits: DatasetSplits) -> None:
     """Refuse a normalisation if another one of the table suits the weights noticeably better."""
     probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
-    measured = {
-        key: accuracy(network, probe, find_normalisation(key)) for key in sorted({chosen, dataset, "half", "unit"})
-    }
+    keys = {chosen, "half", "unit", *({dataset} & {*dataset_names()})}
+    measured = {key: accuracy(network, probe, find_normalisation(key)) for key in sorted(keys)}
     best = max(measured, key=lambda key: (measured[key], key == chosen))
     if measured[best] > measured[chosen] + NOTICEABLE_GAIN:
         raise TeacherError(

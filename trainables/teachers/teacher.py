@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_tensors
 
-from trainables.config.datasets import Shapes, find_normalisation, find_spec
+from trainables.config.datasets import Shapes, find_normalisation, find_spec, named_shapes
 from trainables.errors import TeacherError
 from trainables.evaluation import measure
 from trainables.images.splits import DatasetSplits
@@ -112,7 +112,7 @@ def describe_teacher(
         validation_accuracy=accuracies.validation,
         test_accuracy=accuracies.test,
         recipe=dict(recipe),
-        shapes=splits.spec.shapes if splits.spec.shapes != find_spec(dataset).shapes else None,
+        shapes=splits.spec.shapes if splits.spec.shapes != named_shapes(dataset) else None,
     )
     return Teacher(metadata=metadata, weights=weights)
 
