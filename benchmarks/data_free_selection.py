@@ -27,7 +27,6 @@ from orchestrator.errors import SweepNotFoundError
 from orchestrator.report.data import SweepData, Trial, read_sweep
 from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.config import ZeroShotConfig
-from trainables.config.datasets import find_spec
 from trainables.metrics import DATA_FREE_METRICS, LOWER_IS_BETTER
 from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
@@ -176,17 +175,14 @@ def _teacher(store: ObjectStore, entry: Entry) -> Network:
 
 
 def _student(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Network:
-    spec = find_spec(config.dataset)
-    student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+    student = build_network(config.student, **config.spec.shapes)
     student.load_state_dict(dict(weights))
     return student.eval()
 
 
 def _images(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Tensor:
     """Of a generator, with the statistics of the batch, as students see them."""
-    generator = Generator(
-        latent_dim=config.latent_dim, width=config.generator_width, channels=find_spec(config.dataset).channels
-    )
+    generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=config.spec.channels)
     generator.load_state_dict(dict(weights))
     images: Tensor = generator(torch.randn(POOL_IMAGES, config.latent_dim, generator=stream(0, "pool")))
     return images

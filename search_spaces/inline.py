@@ -61,7 +61,7 @@ class InlineSpace(RootModel[dict[str, Domain]]):
 
     def __call__(self, trial: Suggest) -> dict[str, object]:
         """Suggest a value for each field."""
-        return {name: _suggest(trial, name, domain) for name, domain in self.root.items()}
+        return {name: suggest(trial, name, domain) for name, domain in self.root.items()}
 
     @property
     def values(self) -> dict[str, Sequence[object]] | None:
@@ -70,7 +70,11 @@ class InlineSpace(RootModel[dict[str, Domain]]):
         return {name: values for name, values in found.items() if values} if all(found.values()) else None
 
 
-def _suggest(trial: Suggest, name: str, domain: IntDomain | FloatDomain | CategoricalDomain) -> object:
+def suggest(trial: Suggest, name: str, domain: Domain) -> object:
+    """Ask a trial for a value of a field.
+
+    A field that is asked for again keeps its value within a trial, as Optuna has it.
+    """
     match domain:
         case IntDomain():
             return trial.suggest_int(name, domain.low, domain.high, log=domain.log)

@@ -35,6 +35,7 @@ from search_spaces import resolve_space
 from tests.orchestrator.report.synthetic import write_search
 from trainables.config import shared_fields
 from trainables.images.load import load_dataset
+from trainables.networks import check_network
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -165,11 +166,17 @@ def test_the_data_set_shown_in_the_docs_is_one(tmp_path: Path, monkeypatch: pyte
     exec(example, names)
     spec = names["BIRDS"]
     for split, count in (("train", spec.training_images), ("test", spec.test_images)):
-        images, labels = np.zeros((count, 32, 32, 3), np.uint8), np.arange(count) % spec.num_classes
+        images, labels = np.zeros((count, *spec.image_size, 3), np.uint8), np.arange(count) % spec.num_classes
         np.savez(tmp_path / f"birds-{split}.npz", images=images, labels=labels)
     monkeypatch.setattr("trainables.config.datasets._own_spec", lambda name: spec)
     splits = load_dataset("birds", data_root=tmp_path)
-    assert splits.test.images.shape == (spec.test_images, 3, 32, 32)
+    assert splits.test.images.shape == (spec.test_images, 3, *spec.image_size)
+
+
+def test_the_network_shown_in_the_docs_is_one(tmp_path: Path) -> None:
+    [example] = [block for block in fenced(ROOT / "docs" / "sweeps.md", "python") if "make_teacher" in block]
+    (tmp_path / "my_nets.py").write_text(example)
+    check_network(f"{tmp_path / 'my_nets.py'}:make_teacher", num_classes=10, channels=1, image_size=(28, 28))
 
 
 def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:

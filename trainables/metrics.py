@@ -34,6 +34,8 @@ class Metric:
     """Whether a search on it looks for the smallest value where nothing is said: of errors, divergences and costs."""
     data_free: bool = False
     """Whether it is found on images made from the teacher alone, and that only with ``data_free_scores``."""
+    asked_by: str | None = None
+    """Field of a trial that must be on for it; None: it is always reported. A search that selects on it turns that on."""
     measured_on: HeldOut | None = None
     """The real images, of those that no student is trained on, that it is measured on; none: it reads none of them. What
     is measured on ``test`` is an audit."""
@@ -63,6 +65,25 @@ def _data_free(name: str, unit: str, description: str, *, lower_is_better: bool 
         methods=_ZERO_SHOT,
         lower_is_better=lower_is_better,
         data_free=True,
+        asked_by="data_free_scores",
+    )
+
+
+def _of_loop(name: str, unit: str, description: str) -> Metric:
+    return Metric(name=name, kind=float, unit=unit, description=description, methods=_ZERO_SHOT)
+
+
+def _of_student(
+    name: str, kind: type[int] | type[float], unit: str, description: str, *, asked_by: str | None = None
+) -> Metric:
+    return Metric(
+        name=name,
+        kind=kind,
+        unit=unit,
+        description=description,
+        lower_is_better=True,
+        asked_by=asked_by,
+        measured_by=f"trainables.compute.student_size:{name}",
     )
 
 
@@ -197,12 +218,27 @@ METRICS: tuple[Metric, ...] = (
         at_end=True,
         measured_on="test",
     ),
-    Metric(
-        name="generator_loss",
-        kind=float,
-        unit="nats per class",
-        description="Loss of the generator steps, as published the negative KL divergence; mean since the last report.",
-        methods=_ZERO_SHOT,
+    _of_student("student_parameters", int, "count", "Numbers that the student learns: its weights and biases."),
+    _of_student(
+        "student_flops",
+        float,
+        "FLOP",
+        "Operations of the student's convolutions and matrix products for one image, forward; a multiplication and an "
+        "addition are two.",
+    ),
+    _of_student(
+        "student_latency",
+        float,
+        "s",
+        "Median time of the student for one image on the trial's cores or GPU, in eval mode, with student_timed; else null. "
+        "What else the machine does adds to it.",
+        asked_by="student_timed",
+    ),
+    _of_student("student_latency_128", float, "s", "The same for a batch of 128 images.", asked_by="student_timed"),
+    _of_loop(
+        "generator_loss",
+        "nats per class",
+        "Loss of the generator steps, as published the negative KL divergence; mean since the last report.",
     ),
     Metric(
         name="student_loss",
@@ -235,73 +271,47 @@ METRICS: tuple[Metric, ...] = (
         description="The attention part of student_loss before its weight; 0 where attention_weight is 0.",
         lower_is_better=True,
     ),
-    Metric(
-        name="teacher_confidence",
-        kind=float,
-        unit="share in [0, 1]",
-        description="Teacher's highest probability on pseudo images, mean since the last report.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "teacher_confidence",
+        "share in [0, 1]",
+        "Teacher's highest probability on pseudo images, mean since the last report.",
     ),
-    Metric(
-        name="student_confidence",
-        kind=float,
-        unit="share in [0, 1]",
-        description="Student's highest probability on pseudo images at the last student step, mean since the last report.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "student_confidence",
+        "share in [0, 1]",
+        "Student's highest probability on pseudo images at the last student step, mean since the last report.",
     ),
-    Metric(
-        name="teacher_class_entropy",
-        kind=float,
-        unit="share in [0, 1]",
-        description="Entropy of the teacher's class histogram on pseudo images since the last report, over its largest "
-        "possible value: 1 is uniform, 0 a single class.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "teacher_class_entropy",
+        "share in [0, 1]",
+        "Entropy of the teacher's class histogram on pseudo images since the last report, over its largest possible "
+        "value: 1 is uniform, 0 a single class.",
     ),
-    Metric(
-        name="student_class_entropy",
-        kind=float,
-        unit="share in [0, 1]",
-        description="The same of the student's classes at the last student step.",
-        methods=_ZERO_SHOT,
+    _of_loop("student_class_entropy", "share in [0, 1]", "The same of the student's classes at the last student step."),
+    _of_loop(
+        "class_coverage",
+        "share in [0, 1]",
+        "How often the student sees a class in pseudo images since the last report, over how often the teacher does: the "
+        "smallest ratio among the classes that the teacher sees in at least 1 % of them, at most 1. 0: one of them is "
+        "never seen by the student.",
     ),
-    Metric(
-        name="class_coverage",
-        kind=float,
-        unit="share in [0, 1]",
-        description="How often the student sees a class in pseudo images since the last report, over how often the teacher "
-        "does: the smallest ratio among the classes that the teacher sees in at least 1 % of them, at most 1. 0: one of "
-        "them is never seen by the student.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "image_diversity",
+        "share, about 1",
+        "Standard deviation of pseudo images between the images of a batch, over that within the batch: 0 where all "
+        "images are alike; mean since the last report.",
     ),
-    Metric(
-        name="image_diversity",
-        kind=float,
-        unit="share, about 1",
-        description="Standard deviation of pseudo images between the images of a batch, over that within the batch: 0 "
-        "where all images are alike; mean since the last report.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "generator_gradient_norm",
+        "L2 norm",
+        "Generator's gradient norm before clipping, mean since the last report; 0 means nothing to learn from.",
     ),
-    Metric(
-        name="generator_gradient_norm",
-        kind=float,
-        unit="L2 norm",
-        description="Generator's gradient norm before clipping, mean since the last report; 0 means nothing to learn from.",
-        methods=_ZERO_SHOT,
+    _of_loop(
+        "student_gradient_norm",
+        "L2 norm",
+        "Student's gradient norm before clipping at the last student step, mean since the last report.",
     ),
-    Metric(
-        name="student_gradient_norm",
-        kind=float,
-        unit="L2 norm",
-        description="Student's gradient norm before clipping at the last student step, mean since the last report.",
-        methods=_ZERO_SHOT,
-    ),
-    Metric(
-        name="generator_lr",
-        kind=float,
-        unit="rate",
-        description="Generator's learning rate in the last pseudo batch.",
-        methods=_ZERO_SHOT,
-    ),
+    _of_loop("generator_lr", "rate", "Generator's learning rate in the last pseudo batch."),
     Metric(
         name="student_lr",
         kind=float,
@@ -359,6 +369,10 @@ AUDITS = frozenset(metric.name for metric in METRICS if metric.measured_on == "t
 
 LOWER_IS_BETTER = frozenset(metric.name for metric in METRICS if metric.lower_is_better)
 """Errors, divergences and costs."""
+
+
+TIMES = frozenset(metric.name for metric in METRICS if metric.unit == "s")
+"""What differs between two runs of equal numbers."""
 
 
 def is_share(name: str) -> bool:

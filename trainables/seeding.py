@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 
 _NUMPY_SEEDS = 2**32
 

@@ -43,7 +43,7 @@ class TrialInputs:
 
     def splits_of(self, config: AnyTrialConfig) -> DatasetSplits:
         """The images of a trial: none for one that reads none, whatever others of its sweep have."""
-        return self.splits[config.splits_key] if config.reads_images else DatasetSplits.without_images(config.dataset)
+        return self.splits[config.splits_key] if config.reads_images else DatasetSplits.without_images(config.spec)
 
     def teacher_of(self, config: AnyTrialConfig) -> Teacher | None:
         """The teacher of a trial, or none."""

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from trainables.metrics import TIMES as METRIC_TIMES
+
 TIMES = {
-    "training_seconds",
-    "evaluation_seconds",
+    *METRIC_TIMES,
     "ended_at",
     "reported_at",
     "recoveries",

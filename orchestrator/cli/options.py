@@ -122,6 +122,18 @@ def teachers_by_network(assignments: list[str]) -> dict[str, str]:
     return {network: file for network, _, file in pairs}
 
 
+def fetch_images(address: str) -> Path:
+    """Return where images of the user's own lie on this machine, fetched there from an address elsewhere.
+
+    Raises:
+        DataUnavailableError: there are none.
+        StorageError, StorageRefusedError: their storage cannot be used.
+    """
+    from orchestrator.inputs.files import fetch_dataset  # brings torch, as reading the images does
+
+    return fetch_dataset(address)
+
+
 def check_output(path: Path | None) -> None:
     """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
     if path is None:

@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     Prices,
     Storage,
     Teachers,
+    fetch_images,
     teachers_by_network,
     with_resources,
 )
@@ -46,6 +47,10 @@ class SweepOptions:
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
+    ] = None
+    search: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=DOMAIN", help="Search a field: temperature=1:8:log or student_steps=1,5,10."),
     ] = None
     objective: Objective = None
     warm_start: Annotated[
@@ -98,7 +103,12 @@ class SweepOptions:
             "data_root": self.data_root,
         }
         sweep = load_sweep(
-            preset_or_file, flags={**flags, **(further or {})}, assignments=self.assignments or (), say=say
+            preset_or_file,
+            flags={**flags, **(further or {})},
+            assignments=self.assignments or (),
+            search=self.search or (),
+            fetch=fetch_images,
+            say=say,
         )
         return with_resources(sweep, self.cpus, self.gpus)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from orchestrator.results import SweepResults
 from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.compute.devices import claim_device
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.datasets import Shapes, find_normalisation, find_spec, image_size_in_words, parse_image_size
 from trainables.evaluation import (
     MeanCurves,
     TransitionCurves,
@@ -41,22 +42,42 @@ SHOWN_IMAGES = 64
 COUNTED_IMAGES = 1000
 
 
-def named_images(dataset: str, data_root: str) -> tuple[str, DatasetSplits]:
+def named_images(dataset: str, data_root: str, image_size: str | None = None) -> tuple[str, DatasetSplits]:
     """The name of a data set, which is given by that or by the address of its Parquet file, and its images, none set aside.
+
+    Args:
+        dataset: Name or address.
+        data_root: Folder of data sets as torchvision keeps them.
+        image_size: That images are resized to, such as ``28`` or ``48x40``; None: the data set's own.
 
     Raises:
         ConfigError: no such data set.
         DataUnavailableError: it is not to be had.
     """
     try:
-        config = SupervisedConfig.model_validate({"dataset": dataset, "validation_fraction": 0})
+        config = SupervisedConfig.model_validate(
+            {"dataset": dataset, "image_size": image_size, "validation_fraction": 0}
+        )
     except ValidationError as error:
         raise config_error(error, SupervisedConfig, "--dataset") from error
     return config.dataset, load_images(config, data_root)
 
 
-def load_network(reference: str, dataset: str, storage: StorageConfig, splits: DatasetSplits) -> Network:
-    """A network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+def load_network(
+    reference: str,
+    dataset: str,
+    storage: StorageConfig,
+    splits: DatasetSplits,
+    say: Callable[[str], None] = lambda _: None,
+) -> Network:
+    """Load a network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+
+    Args:
+        reference: The one or the other.
+        dataset: Name of the data set that the network classifies.
+        storage: Storage of the sweep.
+        splits: Images of that data set.
+        say: Prints a line, on how a file held the weights.
 
     Raises:
         ConfigError: neither of the two.
@@ -65,17 +86,23 @@ def load_network(reference: str, dataset: str, storage: StorageConfig, splits: D
     """
     name, separator, file = reference.partition("=")
     if separator:
-        return published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits).build().eval()
+        teacher = published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits)
+        if teacher.layout:
+            say(f"{reference}: {teacher.layout}")
+        return teacher.build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(layout.STUDENTS))
-    weights, spec, config = students.load(reference), find_spec(dataset), students.load_config(reference)
+    weights, config = students.load(reference), students.load_config(reference)
     if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
         raise ConfigError(
             f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: "
             f"it can be measured with --dataset {config['dataset']} only, and with that data set's own normalisation"
         )
-    network = build_network(str(config["student"]), num_classes=spec.num_classes, channels=spec.channels)
+    size = str(config.get("image_size") or image_size_in_words(find_spec(dataset).image_size))
+    if parse_image_size(size) != splits.spec.image_size:
+        raise ConfigError(f"{reference} is a student of images of {size} pixels: measure it with --image-size {size}")
+    network = build_network(str(config["student"]), **splits.spec.shapes)
     network.load_state_dict(weights)
     return network.eval()
 
@@ -132,12 +159,9 @@ def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
     return _page(curves, ended[-1].config.dataset)
 
 
-def noise_counts(network: Network, dataset: str, images: int) -> list[int]:
+def noise_counts(network: Network, dataset: str, shapes: Shapes, images: int) -> list[int]:
     """How many images of uniform noise the network takes for each class."""
-    spec = find_spec(dataset)
-    counts = noise_predictions(
-        network, find_normalisation(dataset), channels=spec.channels, num_classes=spec.num_classes, images=images
-    )
+    counts = noise_predictions(network, find_normalisation(dataset), **shapes, images=images)
     return [int(count) for count in counts]
 
 
@@ -162,9 +186,14 @@ def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImage
     if state is None or "generator" not in state:
         raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")
     config = ZeroShotConfig.model_validate(state["config"])
-    spec = find_spec(config.dataset)
-    generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
-    student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+    spec = config.spec
+    generator = Generator(
+        latent_dim=config.latent_dim,
+        width=config.generator_width,
+        channels=spec.channels,
+        image_size=spec.image_size,
+    )
+    student = build_network(config.student, **spec.shapes)
     generator.load_state_dict(state["generator"])
     student.load_state_dict(state["student"])
     latents = torch.randn(COUNTED_IMAGES, config.latent_dim, generator=stream(config.seed, "pictures"))

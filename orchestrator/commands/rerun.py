@@ -12,13 +12,12 @@ from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.inputs.files import fetch_dataset
 from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
-from trainables.metrics import METRICS
-
-_TIMES = {"training_seconds", "evaluation_seconds"}
+from trainables.metrics import METRICS, TIMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class Rerun:
         if TrialState.FAILED in states:
             return {} if states[0] == states[1] else {"state": states}
         then, now = self.then.metrics, self.now.metrics
-        names = [m.name for m in METRICS if m.name not in _TIMES and then[m.name] is not None]
+        names = [m.name for m in METRICS if m.name not in TIMES and then[m.name] is not None]
         return {name: (then[name], now[name]) for name in names if then[name] != now[name]}
 
     @property
@@ -152,7 +151,7 @@ def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str 
     if best is None or best.settings["initial_trial"]:
         return None
     try:
-        preset = load_sweep(preset_or_file, flags={"num_trials": 1})
+        preset = load_sweep(preset_or_file, flags={"num_trials": 1}, fetch=fetch_dataset)
     except ConfigError:
         return None
     words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best.trial_id}"]

@@ -77,6 +77,10 @@ def check_selection(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
         raise ValueError("objective=none: a search needs one; allowed: validation_accuracy, for example")
     if "validation_accuracy" in selects_on and config.validation_fraction == 0:
         raise ValueError("validation_accuracy needs trial: {validation_fraction: ...} above 0")
+    if "validation_accuracy" in selects_on and config.reads_images and config.spec.training_images == 0:
+        raise ValueError(
+            f"validation_accuracy needs images beside the test images, and {config.dataset} has none; use data_free_score"
+        )
     for metric in METRICS:
         if metric.measured_on and metric.name in selects_on and not config.reads_images:
             raise ValueError(f"{metric.name} needs trial: {{audited: true}}; without images there is data_free_score")
@@ -102,8 +106,8 @@ def _check_measured(sweep: SweepFields, selects_on: Set[str], config: AnyTrialCo
             continue
         if not metric.is_reported_by(config.method_names()):
             raise ValueError(f"{metric.name} is not of {config.method} trials; theirs are in docs/reference.md")
-        if metric.data_free and not config.is_scored:
-            raise ValueError(f"{metric.name} needs trial: {{data_free_scores: true}}, or nothing said of it")
+        if metric.asked_by is not None and not getattr(config, metric.asked_by):
+            raise ValueError(f"{metric.name} needs trial: {{{metric.asked_by}: true}}, or nothing said of it")
         if metric.at_end and not config.transition_images:
             raise ValueError(f"{metric.name} needs trial: {{transition_images: ...}} above 0")
         if metric.at_end and metric.name == sweep.objective and sweep.scheduler.compares_midway:

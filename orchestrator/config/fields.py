@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -36,7 +37,8 @@ from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
 from trainables.config.plugins import STORED, is_foreign
 from trainables.config.trial import OTHER_METRICS
-from trainables.metrics import AUDITS, DATA_FREE_METRICS, LOWER_IS_BETTER, METRICS
+from trainables.config.zero_shot import split_attention_layers
+from trainables.metrics import AUDITS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
 """The first of the metrics by which nothing is selected."""
@@ -99,7 +101,7 @@ def _check_metric(name: str, info: ValidationInfo) -> None:
 
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 CaseName = Identifier
-Fields = dict[str, Scalar]
+Fields = Annotated[dict[str, Scalar], BeforeValidator(split_attention_layers)]
 Mode = Literal["max", "min"]
 
 
@@ -118,6 +120,10 @@ class SweepFields(Config):
 
     space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default={})
     """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
+
+    search: Annotated[dict[str, Any], SweepRole.SEARCH] = Field(default={})
+    """Domains as ``{field: domain}`` that replace those of a named ``space``, or vary a field beside it; ``--search`` fills
+    it in."""
 
     cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default={})
     """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
@@ -256,10 +262,10 @@ class SweepFields(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _ask_for_scores(cls, values: Any) -> Any:
-        """A search that selects on data-free scores, or on metrics of a user's own, needs them of every trial.
+    def _ask_for_measurements(cls, values: Any) -> Any:
+        """Ask every trial for what the search selects on, where that is only measured if asked for.
 
-        So does whoever runs its trials again.
+        Such are data-free scores, latencies, and metrics of a user's own. So does whoever runs its trials again.
         """
         if not isinstance(values, dict):
             return values
@@ -269,8 +275,8 @@ class SweepFields(Config):
         named = [values.get("objective")]
         for field in ("further_objectives", "constraints"):
             named += values[field] if isinstance(values.get(field), dict) else []
-        if any(name in DATA_FREE_METRICS for name in named):
-            trial = {"data_free_scores": True, **trial}
+        asked = {m.asked_by: True for m in METRICS if m.asked_by is not None and m.name in named}
+        trial = {**asked, **trial}
         own = [name for name in named if isinstance(name, str) and is_foreign(OTHER_METRICS.group, name)]
         if own:
             before = [name.strip() for name in str(trial.get("metrics") or "").split(",") if name.strip()]

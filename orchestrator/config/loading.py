@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from orchestrator.config.blocks import Scalar
+from orchestrator.config.domains import parse_domains
+from orchestrator.config.images import Fetch, describe_images, local_file
 from orchestrator.config.messages import config_error
 from orchestrator.config.spaces import find_space
 from orchestrator.config.sweep import SweepConfig, trial_model
@@ -19,6 +22,8 @@ from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
+from trainables.config.own_images import NO_DATASET
+from trainables.metrics import METRICS
 
 _KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
 """Blocks of a sweep that come in kinds."""
@@ -29,6 +34,8 @@ def load_sweep(
     *,
     flags: Mapping[str, Any] | None = None,
     assignments: Iterable[str] = (),
+    search: Iterable[str] = (),
+    fetch: Fetch = local_file,
     say: Callable[[str], None] = lambda line: None,
 ) -> SweepConfig:
     """Read a sweep.
@@ -38,8 +45,10 @@ def load_sweep(
         flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
         assignments: ``FIELD=VALUE`` for fields of the trial, in every case; ``sampler.FIELD=VALUE`` and
             ``scheduler.FIELD=VALUE`` are flags.
-        say: Is told which fields are thereby taken out of the search, and what of the file another kind of sampler or
-            scheduler leaves out.
+        search: ``FIELD=DOMAIN`` for fields that a search varies, see ``parse_domains``.
+        fetch: Finds images of the user's own on this machine, where ``dataset`` is an address.
+        say: Is told which fields are thereby taken out of the search, what of the file another kind of sampler or
+            scheduler leaves out, and what images of the user's own are.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -63,16 +72,20 @@ def load_sweep(
             content[key] = _merged(key, content.get(key), value, say)
             given_by[key] = f"--{key.replace('_', '-')}"
     trial = _mapping(content.get("trial"), f"{path}: trial")
+    trial = _with_domains(content, trial, search, assigned, path, say)
+    typed = partial(_typed, teachers=content.get("teachers") or (), fetch=fetch, say=_once(say))
     if content.get("cases"):
         given = _mapping(content["cases"], f"{path}: cases").items()
         own = {name: _mapping(case, f"{path}: case {name}") for name, case in given}
         seeded = ["--set seed"] * ("seed" in assigned) + [f"{path}: trial: seed"] * ("seed" in trial)
         _refuse_seeds([*seeded, *(f"{path}: case {name}: seed" for name, case in own.items() if "seed" in case)])
-        cases = {name: _typed({**trial, **case}, assigned, f"{path}, case {name}") for name, case in own.items()}
+        cases = {name: typed({**trial, **case}, assigned, f"{path}, case {name}") for name, case in own.items()}
         content["cases"] = cases
         content["trial"] = {}
     else:
-        content["trial"] = _typed(trial, assigned, f"{path}, trial")
+        content["trial"] = typed(trial, assigned, f"{path}, trial")
+        if content["trial"].get("dataset") == NO_DATASET and (flags or {}).get("objective") is None:
+            content["objective"] = _objective_without_images(content.get("objective"), say)
     try:
         sweep = SweepConfig.model_validate(content)
     except ValidationError as error:
@@ -116,6 +129,60 @@ def _merged(key: str, before: Any, flag: Any, say: Callable[[str], None]) -> Any
         verb = "holds" if len(left_out) == 1 else "hold"
         say(f"{key}: {flag['name']} takes the place of {kinds.name_of(before)}, whose {fields} no longer {verb}")
     return flag
+
+
+def _with_domains(
+    content: dict[str, Any],
+    trial: Mapping[str, Any],
+    search: Iterable[str],
+    assigned: Mapping[str, Scalar],
+    path: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Put what ``--search`` varies into a file's content, and return what is still fixed under ``trial``.
+
+    Raises:
+        ConfigError: a domain is not well formed, of no field, of one that ``--set`` fixes too, or of a sweep of cases.
+    """
+    model = trial_model(trial, str(path))
+    domains = parse_domains(search, model)
+    if not domains:
+        return dict(trial)
+    if content.get("cases"):
+        raise ConfigError(f"--search {next(iter(domains))}: {path} is a sweep of cases, which searches nothing")
+    both = sorted(domains.keys() & assigned.keys())
+    if both:
+        raise ConfigError(f"{', '.join(both)}: fixed by --set and searched by --search; leave one of them out")
+    fixed = sorted(domains.keys() & trial.keys())
+    if fixed:
+        say(f"{', '.join(fixed)}: searched by --search instead of fixed by {path}")
+    space = content.get("space") or {}
+    if isinstance(space, Mapping):
+        content["space"] = {**space, **domains}
+    else:  # a function, to which they are added without knowing what it varies
+        content["search"] = {**(content.get("search") or {}), **domains}
+    return {field: value for field, value in trial.items() if field not in domains}
+
+
+def _objective_without_images(objective: object, say: Callable[[str], None]) -> object:
+    """The objective of a search that has no images: the data-free score in place of what is measured on images."""
+    given = SweepConfig.model_fields["objective"].default if objective is None else objective
+    if any(metric.name == given and metric.measured_on for metric in METRICS):
+        say(f"dataset=none: {given} needs images; the search goes by data_free_score")
+        return "data_free_score"
+    return given
+
+
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, but what has been said is not said again: many cases have one data set."""
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return say_once
 
 
 def _count_cases(content: Mapping[str, Any]) -> int | None:
@@ -162,7 +229,7 @@ def _with_something_searched(
         ConfigError: the file fixes what its space varies, or asks for one trial again and again.
     """
     try:
-        fields = suggested_fields(find_space(sweep.space), sweep.trial)
+        fields = suggested_fields(find_space(sweep.space, sweep.search), sweep.trial)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     both = sorted(fields.fixed & trial.keys())
@@ -208,9 +275,17 @@ def _parse_assignments(assignments: Iterable[str]) -> dict[str, Scalar]:
     return values
 
 
-def _typed(from_file: Mapping[str, Scalar], assigned: Mapping[str, Scalar], origin: str) -> dict[str, Scalar]:
+def _typed(
+    from_file: Mapping[str, Scalar],
+    assigned: Mapping[str, Scalar],
+    origin: str,
+    *,
+    teachers: Collection[str],
+    fetch: Fetch,
+    say: Callable[[str], None],
+) -> dict[str, Scalar]:
     """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
-    trial = {**from_file, **assigned}
+    trial = describe_images({**from_file, **assigned}, origin=origin, teachers=teachers, fetch=fetch, say=say)
     model = trial_model(trial, origin)
     try:
         config = model.model_validate(trial)

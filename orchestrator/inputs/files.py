@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.storage import find_object
 from trainables.config import AnyTrialConfig
 from trainables.errors import DataUnavailableError, TeacherError
-from trainables.images.load import load_dataset
+from trainables.images.load import load_dataset, load_own_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.storage.addresses import expand_home, parse_address
 from trainables.storage.node_cache import NodeCache
@@ -25,17 +25,27 @@ def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
         DataUnavailableError: they are not to be had.
         StorageError, StorageRefusedError: the storage of a file cannot be used.
     """
+    if config.has_own_images and config.dataset_file and config.dataset_sha256:
+        return load_own_dataset(
+            fetch_dataset(config.dataset_file),
+            spec=config.spec,
+            sha256=config.dataset_sha256,
+            origin=parse_address(config.dataset_file).shown,
+            validation_fraction=config.validation_fraction,
+            split_seed=config.split_seed,
+        )
     return load_dataset(
         config.dataset,
         data_root=expand_home(data_root),
         file=fetch_dataset(config.dataset_file) if config.dataset_file else None,
+        image_size=config.spec.image_size,
         validation_fraction=config.validation_fraction,
         split_seed=config.split_seed,
     )
 
 
 def fetch_dataset(address: str) -> Path:
-    """A data set's Parquet file on this machine; from elsewhere it is fetched once.
+    """A data set's file or folder on this machine; a file from elsewhere is fetched once.
 
     Raises:
         DataUnavailableError: there is none.
@@ -44,7 +54,7 @@ def fetch_dataset(address: str) -> Path:
     file, shown = _fetch(address)
     if file is None:
         raise DataUnavailableError(
-            f"dataset {shown}: there is no such file; zskt dataset export DATASET ADDRESS writes one"
+            f"dataset {shown}: there is no such file or folder; zskt dataset export DATASET ADDRESS writes a file"
         )
     return file
 

@@ -130,16 +130,17 @@ def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages
         dataset=config.dataset,
         name=str(config.teacher),
         normalisation=config.normalisation or config.dataset,
-        splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.dataset),
+        splits=images.of(config) if config.reads_images else DatasetSplits.without_images(config.spec),
     )
 
 
 def in_words(teacher: Teacher) -> str:
-    """How good a teacher is, and where it comes from."""
+    """Say how good a teacher is, where it comes from, and how its file held the weights."""
     metadata = teacher.metadata
     validation = "" if metadata.validation_accuracy is None else f"{metadata.validation_accuracy:.2%} validation, "
     test = "its accuracy unknown" if metadata.test_accuracy is None else f"{metadata.test_accuracy:.2%} test accuracy"
-    return f"{validation}{test} ({metadata.source}, sha256 {metadata.sha256[:12]})"
+    layout = f"; {teacher.layout}" if teacher.layout else ""
+    return f"{validation}{test} ({metadata.source}, sha256 {metadata.sha256[:12]}{layout})"
 
 
 def _probe(teacher: Teacher, sweep: SweepConfig, store: ObjectStore, tasks: TaskRunner, say: Say) -> ProbeSet:

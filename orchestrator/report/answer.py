@@ -15,7 +15,7 @@ from orchestrator.report.figures.style import setting_text
 from orchestrator.report.page import Text
 from orchestrator.results import TrialState
 from orchestrator.search.distinct import trials_in_all
-from trainables.config.datasets import find_spec
+from trainables.config.own_images import NO_DATASET
 from trainables.errors import DatasetError
 from trainables.metrics import DATA_FREE_METRICS, is_share
 
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from orchestrator.reproduction import Judgement
 
 _LABELS = "validation_accuracy"
+UNKNOWN = (
+    "No image with a label was read: how often students, and the teacher itself, are right on real images is not known. The "
+    "score says how often student and teacher decide alike on images made from the teacher."
+)
+"""What nobody can know of a sweep whose trials read no real image."""
 
 
 def question(data: SweepData) -> str:
     """What the sweep asked."""
     sweep, config = data.sweep, data.sweep.configs()[0]
     pair = f"{config.student} taught by {config.teacher}" if config.teacher else config.student
-    where = f"{pair} on {config.dataset}"
+    where = f"{pair}, without images" if config.dataset == NO_DATASET else f"{pair} on {config.dataset}"
     if sweep.cases:
         wanted = sweep.only or list(sweep.cases)
         many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What comes of {wanted[0]}"
@@ -127,6 +132,8 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
 def _audited(data: SweepData) -> str:
     """How a score that needs no labels has ranked the trials, by labels that nothing was chosen by; empty where none were
     read."""
+    if not any(config.reads_images for config in data.sweep.configs()):
+        return f" {UNKNOWN}"
     if data.metric not in DATA_FREE_METRICS or data.best is None:
         return ""
     both = {
@@ -168,7 +175,7 @@ def _doubt(data: SweepData, value: float) -> str:
 def _validation_images(data: SweepData) -> int:
     config = data.sweep.configs()[0]
     try:
-        spec = find_spec(config.dataset)
+        spec = config.spec
     except (ValueError, DatasetError):
         return 0  # a data set of one's own, which is not at hand here
     return round(config.validation_fraction * spec.training_images)

@@ -21,12 +21,12 @@ from orchestrator.search.study import running_trials
 from orchestrator.storage import SweepStore, layout
 from trainables.compute.precision import check_precision
 from trainables.config import AnyTrialConfig
-from trainables.config.datasets import find_spec
 from trainables.config.network_names import find_family
 from trainables.metrics import METRICS
-from trainables.networks import build_network, check_attention, check_network
+from trainables.networks import build_network, check_network
 from trainables.seeding import seeded
 from trainables.storage.checkpoint import CheckpointStore
+from trainables.training.attention import compared_layers, watch_layers
 from trainables.training.losses import check_divergence
 from trainables.trial import TrialInputs
 
@@ -51,9 +51,11 @@ def check_before_start(
     check_same_sweep(sweep_store, sweep)
     check_same_space(sweep_store, domains)
     prices_of(sweep)
-    networks = {(name, c.dataset) for c in sweep.configs() for name in (c.student, c.teacher) if name}
-    for name, dataset in sorted(networks):
-        check_network(name, num_classes=find_spec(dataset).num_classes, channels=find_spec(dataset).channels)
+    networks = {
+        (name, *c.spec.image_shape): c.spec.shapes for c in sweep.configs() for name in (c.student, c.teacher) if name
+    }
+    for (name, *_), shapes in sorted(networks.items()):
+        check_network(name, **shapes)
     check_losses(sweep, domains)
     return sweep
 
@@ -66,29 +68,37 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
         DivergenceError: a divergence of another package or a file is not what the loop needs.
     """
     divergences: set[tuple[str, Literal["student", "generator"], int]] = set()
-    pairs: dict[tuple[str, str, str], float] = {}
+    pairs: dict[tuple[object, ...], tuple[str, AnyTrialConfig, float]] = {}
     for config in sweep.configs():
-        classes = find_spec(config.dataset).num_classes
+        classes = config.spec.num_classes
         divergences |= {(name, "student", classes) for name in _values(config, "student_divergence", domains)}
         divergences |= {(name, "generator", classes) for name in _values(config, "generator_divergence", domains)}
         weight = max(_values(config, "attention_weight", domains), default=0)
         if weight > 0 and config.teacher:
             for student in _values(config, "student", domains):
-                pairs[config.dataset, student, config.teacher] = weight
+                layers = config.attention_layers
+                pairs[(student, config.teacher, *config.spec.image_shape, *layers)] = student, config, weight
     for name, role, classes in sorted(divergences):
         check_divergence(name, num_classes=classes, role=role)
-    for (dataset, student, teacher), weight in pairs.items():
-        if student == teacher and find_family(student):
+    for student, config, weight in pairs.values():
+        names, spec, layers = (student, str(config.teacher)), config.spec, config.attention_layers
+        if names[0] == names[1] and find_family(student) and layers == (None, None):
             continue
-        spec = find_spec(dataset)
         with seeded(0, "only looked at"):
-            networks = [
-                build_network(n, num_classes=spec.num_classes, channels=spec.channels) for n in (student, teacher)
-            ]
-        try:
-            check_attention(*networks, names=(student, teacher), channels=spec.channels, weight=weight)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+            networks = [build_network(name, **spec.shapes) for name in names]
+            try:
+                for network, named, name in zip(networks, layers, names, strict=True):
+                    watch_layers(network, named, name=name)
+                compared_layers(
+                    networks[0],
+                    networks[1],
+                    spec.image_shape,
+                    weight=weight,
+                    names=names,
+                    all_named=None not in layers,
+                )
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
 
 def _values(config: AnyTrialConfig, field: str, domains: Mapping[str, BaseDistribution]) -> Sequence[Any]:

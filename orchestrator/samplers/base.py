@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.errors import ConfigError
 from orchestrator.kinds import Kind
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.samplers.independent import IndependentSampler
 from trainables.config import AnyTrialConfig
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 
 _STEPS = (0.8, 1.25)
 """Factors by which a number is explored."""

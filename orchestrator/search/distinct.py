@@ -28,15 +28,16 @@ from optuna.trial import TrialState as OptunaState
 
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import SweepConfig
+from orchestrator.config.spaces import find_space
 from orchestrator.errors import ConfigError
 from orchestrator.results import TrialState, kept_config
 from orchestrator.samplers.independent import contains
 from orchestrator.search.study import CONFIG_ATTRIBUTE, DIVERGED_ATTRIBUTE, settings_of_trial
 from orchestrator.storage.layout import trial_name
-from search_spaces import InlineSpace, SearchSpace, resolve_space, space_names
+from search_spaces import InlineSpace, SearchSpace, space_names
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, permission_fields
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 
 _ASKED = 10
 """How often a sampler is asked for settings that are new; one with a model may take a second each time."""
@@ -217,7 +218,7 @@ def trials_in_all(board: Leaderboard) -> int:
     in_all = board.sweep.num_trials
     space = board.sweep.space
     if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
-        tried = TriedSettings(sweep=board.sweep, space=resolve_space(space), study=None)
+        tried = TriedSettings(sweep=board.sweep, space=find_space(space, board.sweep.search), study=None)
         for row in board.rows:
             tried.remember(row.config, row.trial_number, failed=row.state is TrialState.FAILED)
         in_all = tried.in_all(len(board.rows))  # those that run are among the untried here

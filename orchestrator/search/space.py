@@ -29,7 +29,7 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
     if sweep.cases:
         return resolve_space({}), {}
     try:
-        space = find_space(sweep.space)
+        space = find_space(sweep.space, sweep.search)
         roles, explored = roles_of(type(sweep.configs()[0])), sweep.scheduler.is_population
         fixed = tuple(field for field, role in roles.items() if role.shared or (explored and role.inherited))
         domains = infer_domains(space, sweep, forbidden=fixed)

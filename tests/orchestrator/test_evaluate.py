@@ -17,7 +17,7 @@ from tests.conftest import make_bucket, make_images, tiny_settings
 from tests.orchestrator.test_cases import write
 from tests.trainables.test_trial import run
 from trainables.config import SupervisedConfig, ZeroShotConfig
-from trainables.config.datasets import Normalisation, find_normalisation
+from trainables.config.datasets import Normalisation, find_normalisation, find_spec
 from trainables.errors import TeacherError
 from trainables.images.load import load_dataset
 from trainables.images.parquet import dataset_parquet
@@ -80,7 +80,7 @@ def test_networks_may_lie_in_a_bucket(moto: str, tmp_path: Path) -> None:
     weights = build_network("lenet", num_classes=10, channels=1).state_dict()
     torch.save(weights, tmp_path / "lenet.pt")
     find_storage(f"{bucket}?{query}").write("ours/lenet.pt", (tmp_path / "lenet.pt").read_bytes())
-    storage, images = StorageConfig(), DatasetSplits.without_images("digits")
+    storage, images = StorageConfig(), DatasetSplits.without_images(find_spec("digits"))
     loaded = load_network(f"lenet={bucket}/ours/lenet.pt?{query}", "digits", storage, images)
     assert all(torch.equal(weights[name], value) for name, value in loaded.state_dict().items())
     with pytest.raises(TeacherError, match=r"s3://bucket-\w+/ours/other.pt: there is no such file$"):
@@ -107,7 +107,7 @@ def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypat
 
     monkeypatch.setattr("orchestrator.commands.evaluate.noise_predictions", noted)
     for dataset in ("mnist", "fashion_mnist"):
-        noise_counts(network, dataset, 5)
+        noise_counts(network, dataset, find_spec(dataset).shapes, 5)
     assert seen == [find_normalisation("mnist"), find_normalisation("fashion_mnist")]
     seen.clear()
 

@@ -132,6 +132,7 @@ OTHER_SWEEPS: dict[str, Any] = {
     "name": "another",
     "trial": {"dataset": "digits"},
     "space": "step_ratio",
+    "search": {"temperature": {"type": "float", "low": 1, "high": 2}},
     "cases": {"a": {}},
     "scale": 0.5,
     "budget": load_sweep("quickstart", flags={"budget": {"unit": "student_updates", "amount": 9}}).budget,

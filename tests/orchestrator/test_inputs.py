@@ -24,6 +24,7 @@ from orchestrator.run.ray_backend import RayTasks
 from orchestrator.storage import find_storage
 from tests.conftest import make_bucket, make_teacher, tiny_settings
 from trainables.config import SupervisedConfig
+from trainables.config.datasets import find_spec
 from trainables.errors import TeacherError
 from trainables.evaluation import Accuracies
 from trainables.images.load import load_dataset
@@ -111,7 +112,7 @@ def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, mo
     with pytest.raises(TeacherError, match=r"its process died 2 times \(out of memory\?\); the same command goes on"):
         train_teacher(
             RECIPE,
-            DatasetSplits.without_images("digits"),
+            DatasetSplits.without_images(find_spec("digits")),
             CheckpointStore(store),
             tasks=RayTasks(),
             say=said.append,
@@ -159,7 +160,7 @@ def test_published_weights_are_fetched_from_a_bucket_once(moto: str, monkeypatch
     config = SweepConfig.model_validate({"name": "a", "trial": tiny_settings(), "teachers": dict([flag])})
     (trial,) = config.configs()
     images = SweepImages(config)
-    monkeypatch.setattr(images, "of", lambda _: DatasetSplits.without_images("digits"))
+    monkeypatch.setattr(images, "of", lambda _: DatasetSplits.without_images(find_spec("digits")))
     store = find_storage("./none")
     teacher = find_teacher(trial, config, images, store)
     assert teacher is not None

@@ -75,9 +75,11 @@ def test_an_address_as_dataset_is_short_for_name_and_file() -> None:
 @pytest.mark.parametrize(
     ("dataset", "reason"),
     [
-        ("s3://bucket/mine.parquet", "mine.parquet has none; known: cifar10, cifar100"),
         ("s3://id:secret@bucket/digits.parquet", "the address holds a key"),
-        ("s3://bucket/digits", "unknown data set 's3://bucket/digits'; known: cifar10, .* or FOLDER/NAME.parquet"),
+        (
+            "s3://bucket/digits",
+            "unknown data set 's3://bucket/digits'; known: .* or FOLDER/NAME.parquet of a named one",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_address_is_said_before_anything_runs(dataset: str, reason: str) -> None:
@@ -98,9 +100,9 @@ def png(size: int = 32) -> bytes:
         ({"image": None}, "has no column image"),
         ({"split": None}, r"has no column split; expected are .* as zskt dataset export writes them"),
         ({"split": ["train", "train"]}, "has no rows with split=test"),
-        ({"label": [0, 10]}, "has labels from 10 to 10; expected are 0 to 9"),
-        ({"image": [b"no picture", png()]}, "neither PNG nor JPEG"),
-        ({"image": [png(28), png()]}, r"has an image of \(28, 28\); expected are 32x32"),
+        ({"label": [0, 10]}, "here, row 1 has label 10; expected are 0 to 9"),
+        ({"image": [b"no picture", png()]}, "here, row 0: 10 bytes that are neither PNG nor JPEG"),
+        ({"image": [png(30), png()]}, "here, row 0: the image has 30x30 pixels; expected are 32x32 or 28x28"),
     ],
 )
 def test_a_file_that_is_no_such_data_set_says_what_is_missing(
@@ -115,7 +117,9 @@ def test_a_file_that_is_no_such_data_set_says_what_is_missing(
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "digits.parquet"
-    with pytest.raises(DataUnavailableError, match="digits.parquet: there is no such file; zskt dataset export"):
+    with pytest.raises(
+        DataUnavailableError, match="digits.parquet: there is no such file or folder; zskt dataset export"
+    ):
         fetch_dataset(str(file))
     pq.write_table(pa.table({"image": [png()]}), file)
     file.write_bytes(file.read_bytes()[:-10])

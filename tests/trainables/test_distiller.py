@@ -332,6 +332,8 @@ CHANGES: dict[str, Any] = {
     "student_steps": 3,
     "temperature": 2.0,
     "attention_weight": 10.0,
+    "student_attention_layers": "block2",
+    "teacher_attention_layers": "block2",
     "student_lr": 1e-2,
     "generator_lr": 1e-2,
     "gradient_clip_norm": 1e-3,
@@ -361,16 +363,22 @@ CHANGES: dict[str, Any] = {
     "numerics": "exact",
     "precision": "bfloat16",
     "data_free_scores": True,
+    "student_timed": True,
 }
 # Fields that need another to have a say.
 BASES: dict[str, dict[str, Any]] = {
     "student": {"attention_weight": 0.0},  # attention needs equal activations, which another student has not
     "student_mode_in_generator_step": {"teacher": "wrn-10-1", "student": "wrn-10-1"},  # a LeNet has no BatchNorm
+    **{
+        key: {"teacher": "wrn-10-1", "student": "wrn-10-1", "attention_weight": 250.0}
+        for key in ("student_attention_layers", "teacher_attention_layers")
+    },
     "temperature_factor": {"temperature": 2.0},
     "consistency_disturbance": {"consistency_weight": 5.0},
     "generator_term_weight": {"generator_term": "student_entropy"},
 }
 EXCEPTIONS = {
+    "image_size": "the images' and all networks': tests/trainables/test_image_sizes.py",
     "dataset_file": "read before the loop: tests/trainables/test_dataset_files.py",
     "dataset": "chooses the images and the teacher: tests/orchestrator/test_sweep.py",
     "teacher": "chooses the teacher's weights: the same",

@@ -61,6 +61,7 @@ VALUES = {
     **{"full_data_epochs": 3, "iteration_scale": 0.5, "images_per_class": 2, "distillation_weight": 0.5},
     **{"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 8},
     **{"validation_fraction": 0.2, "compilation": "never"},  # compiling takes minutes
+    **{"student_attention_layers": "conv1", "teacher_attention_layers": "conv1", "image_size": "28x28"},
 }
 """Another value of a field, where not any other one would do."""
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import make_teacher
-from trainables.config.datasets import find_normalisation
+from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
 from trainables.errors import TeacherError
 from trainables.evaluation import BatchNormDistance
 from trainables.evaluation.data_free import PROBE_KINDS
@@ -49,8 +49,8 @@ def opinionated() -> Network:
 
 def test_the_teacher_is_sure_of_the_images_and_sees_each_class_as_often() -> None:
     teacher, normalisation = opinionated(), find_normalisation("digits")
-    start = smooth_noise(40, 1, random=stream(0, "test"))
-    images = confident_images(teacher, normalisation, count=40, channels=1, num_classes=10, random=stream(0, "test"))
+    start = smooth_noise(40, 1, image_size=IMAGE_SIZE, random=stream(0, "test"))
+    images = confident_images(teacher, normalisation, count=40, **find_spec("digits").shapes, random=stream(0, "test"))
     before, after = (teacher(batch)[0].softmax(1) for batch in (start, images))
     assert after.amax(1).mean() > before.amax(1).mean()
     assert (before.argmax(1) == torch.arange(40) % 10).float().mean() < 0.3
@@ -65,7 +65,7 @@ def test_a_teachers_batch_norm_draws_the_images_to_its_statistics(monkeypatch: p
 
     def distance(weight: float) -> float:
         monkeypatch.setattr(synthesis, "_STATISTICS", weight)
-        images = confident_images(teacher, CIFAR, count=20, channels=3, num_classes=10, random=stream(0, "test"))
+        images = confident_images(teacher, CIFAR, count=20, **find_spec("cifar10").shapes, random=stream(0, "test"))
         with BatchNormDistance(teacher) as statistics:
             teacher(images)
         found = statistics.mean()
@@ -86,7 +86,7 @@ def test_paths_lead_to_their_classes() -> None:
 
 
 def test_smooth_noise_has_unit_variance_and_neighbours_alike() -> None:
-    images = smooth_noise(5, 3, random=stream(0, "test"))
+    images = smooth_noise(5, 3, image_size=IMAGE_SIZE, random=stream(0, "test"))
     assert images.std((1, 2, 3)).tolist() == pytest.approx([1.0] * 5, rel=1e-5)
     assert (images[..., 1:] - images[..., :-1]).abs().mean() < 0.5
 

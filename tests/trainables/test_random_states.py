@@ -18,7 +18,7 @@ from tests.trainables.test_ray_trainables import Prepared
 from tests.trainables.test_trial_run import config
 from trainables.compute.cuda_graphs import without_draws_on_the_host
 from trainables.config import SupervisedConfig
-from trainables.config.seeds import derive_seed
+from trainables.config.base import derive_seed
 from trainables.errors import RecordingError
 from trainables.ray_trainables import TrialTrainable
 from trainables.seeding import host_states, seeded

@@ -139,9 +139,9 @@ def test_wrong_files_are_refused_with_the_reason(tmp_path: Path, splits: Dataset
     torch.save([1, 2], tmp_path / "list.pt")
     for name, reason in (
         ("missing.pt", "there is no such file"),
-        ("text.pt", "is not a torch file of plain tensors"),
-        ("list.pt", "holds list"),
-        ("other.pt", "does not fit teacher=lenet on digits"),
+        ("text.pt", "is a text file that begins with 'no weights', not weights"),
+        ("list.pt", r"holds no state dict \(its content is a list\)"),
+        ("other.pt", "does not fit teacher=lenet on digits: under state_dict. are "),
     ):
         with pytest.raises(TeacherError, match=reason):
             load(tmp_path / name, splits)
@@ -171,7 +171,7 @@ def test_weights_and_statistics_that_are_not_finite_are_named(
     ):
         load(
             path,
-            splits if images else DatasetSplits.without_images(dataset),
+            splits if images else DatasetSplits.without_images(find_spec(dataset)),
             dataset=dataset,
             name=name,
             normalisation=dataset,

@@ -18,7 +18,8 @@ R = TypeVar("R")
 
 def use_fast_numerics(*, teacher: Network, student: Network, generator: Generator) -> None:
     """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
-    teacher.fold_batch_norms()
+    if not teacher.watched:  # else a folded module could be one of those
+        teacher.fold_batch_norms()
     generator.fused_upsampling = True
     for network in (teacher, student, generator):
         network.to(memory_format=torch.channels_last)

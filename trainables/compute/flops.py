@@ -6,7 +6,6 @@ import math
 
 from trainables.compute.work import Work, generator_work, network_work
 from trainables.config import AnyTrialConfig
-from trainables.config.datasets import find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS
 
 CURVE_STEPS = 100
@@ -32,7 +31,10 @@ def step_work(config: AnyTrialConfig) -> Work:
         work += passes.teacher * _forward(config.teacher, config).of_batch(images)
     if config.generator_size and passes.generator:
         latent_dim, width = config.generator_size
-        generator = generator_work(latent_dim=latent_dim, width=width, channels=find_spec(config.dataset).channels)
+        spec = config.spec
+        generator = generator_work(
+            latent_dim=latent_dim, width=width, channels=spec.channels, image_size=spec.image_size
+        )
         work += passes.generator * generator.of_batch(images)
     return work
 
@@ -65,7 +67,7 @@ def reports(config: AnyTrialConfig) -> int:
 
 def report_work(config: AnyTrialConfig) -> Work:
     """Measuring the student once: on the test split and the validation part, and on the probe images where it is scored."""
-    spec = find_spec(config.dataset)
+    spec = config.spec
     images = spec.test_images + round(spec.training_images * config.validation_fraction) if config.reads_images else 0
     if config.is_scored:
         images += PROBE_IMAGES * len(PROBE_KINDS)
@@ -74,7 +76,7 @@ def report_work(config: AnyTrialConfig) -> Work:
 
 def curves_work(config: AnyTrialConfig) -> Work:
     """The transition curves at a trial's end: the student's passes there and back, and the teacher's, at each step."""
-    spec = find_spec(config.dataset)
+    spec = config.spec
     if not config.teacher:
         return Work()
     images = min(config.transition_images, spec.test_images) * (spec.num_classes - 1)
@@ -88,8 +90,7 @@ def trial_work(config: AnyTrialConfig) -> Work:
 
 def _forward(network: str, config: AnyTrialConfig) -> Work:
     """One image of the config's data set through a network, forward."""
-    spec = find_spec(config.dataset)
-    return network_work(network, num_classes=spec.num_classes, channels=spec.channels)
+    return network_work(network, **config.spec.shapes)
 
 
 def _looks(forward: Work, images: int) -> Work:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config.datasets import IMAGE_SIZE
+from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
+from trainables.errors import NetworkError
 from trainables.networks import build_network
 from trainables.networks.generator import Generator
+from trainables.seeding import seeded
 
 _CALL_SECONDS = 1e-5
 """Of one operation, for PyTorch in Python, whatever it computes: about 10 microseconds."""
@@ -66,22 +68,27 @@ class Rate:
 
 
 @cache
-def network_work(name: str, *, num_classes: int, channels: int) -> Work:
+def network_work(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
     """One forward pass of one image through a network.
 
     Raises:
         NetworkError: another package's network cannot be built.
     """
-    with torch.device("meta"):
-        network = build_network(name, num_classes=num_classes, channels=channels)
-        return _counted(network, torch.empty(1, channels, IMAGE_SIZE, IMAGE_SIZE))
+    shapes = Shapes(num_classes=num_classes, channels=channels, image_size=image_size)
+    try:
+        with torch.device("meta"):
+            return _counted(build_network(name, **shapes), torch.empty(1, channels, *image_size))
+    except NetworkError:
+        # Other people's networks may read numbers of their weights or images, of which the meta device has none.
+        with seeded(0, "only counted"):
+            return _counted(build_network(name, **shapes), torch.zeros(1, channels, *image_size))
 
 
 @cache
-def generator_work(*, latent_dim: int, width: int, channels: int) -> Work:
+def generator_work(*, latent_dim: int, width: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
     """One forward pass of the generator that makes one image."""
     with torch.device("meta"):
-        network = Generator(latent_dim=latent_dim, width=width, channels=channels)
+        network = Generator(latent_dim=latent_dim, width=width, channels=channels, image_size=image_size)
         return _counted(network, torch.empty(1, latent_dim))
 
 

@@ -1,8 +1,9 @@
-"""What all settings are made of: a frozen model, and numbers with bounds."""
+"""What all settings are made of: a frozen model, numbers with bounds, and seeds from seeds. Free of torch."""
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
 from enum import Enum
 from functools import cache
@@ -18,6 +19,12 @@ Weight = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """Return a 63-bit seed that differs for every pair of seed and purpose."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class Scale(Enum):

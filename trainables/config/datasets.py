@@ -7,11 +7,12 @@ sets are those of entry points that installed packages have in the group ``zskt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from trainables.config.plugins import Registry, installed
 from trainables.errors import DatasetError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 OTHER_DATASETS = Registry(what="data set", group="zskt.datasets", own={})
 """Data sets that are not this project's, each a ``DatasetSpec``."""
+
+_EXPECTED = "FOLDER, FILE.zip, FILE.tar or FILE.parquet with images of your own, or none"
+
 
 if TYPE_CHECKING:
     Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
@@ -36,17 +40,34 @@ class Normalisation:
     std: tuple[float, ...]
 
 
+ImageSize = tuple[int, int]
+"""Height and width of images, in pixels."""
+
+IMAGE_SIZE: ImageSize = (32, 32)
+"""Of the named data sets unless a config asks for another; the 28x28 sets are padded with their background (0)."""
+
+
+class Shapes(TypedDict):
+    """What networks must fit that work on the same images: the arguments of ``build_network`` beside a name."""
+
+    num_classes: int
+    channels: int
+    image_size: ImageSize
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A data set as the networks see it: ``channels`` (1 or 3) x 32 x 32 pixels, labels from 0 to ``num_classes - 1``.
+    """A data set as the networks see it: ``channels`` x height x width pixels, labels from 0 to ``num_classes - 1``.
 
-    ``training_images`` is the size of the official training split, by which few-shot training is made as long as training
-    on all data; ``test_images`` that of the test split. ``augment`` says whether the teacher recipe crops and flips its
-    images (section 3.1: CIFAR yes, SVHN no; digits would not survive a flip).
+    ``padding`` pixels of background, 0, surround each image at the data set's own ``image_size``, as is customary for the
+    28x28 sets; images of another size are made without them. ``training_images`` is the size of the official training
+    split, by which few-shot training is made as long as training on all data; ``test_images`` that of the test split.
+    ``augment`` says whether the teacher recipe crops and flips its images (section 3.1: CIFAR yes, SVHN no; digits would
+    not survive a flip).
 
     ``read``, of a data set that another package brings, is given the data root and returns the training and the test split,
-    each as uint8 images (count, 32, 32), (count, 3, 32, 32) or (count, 32, 32, 3) and labels (count,). A set of which nobody
-    has the images has none: its teachers come as files, and its trials are not audited.
+    each as uint8 images (count, h, w), (count, 3, h, w) or (count, h, w, 3) of ``image_size`` and labels (count,). A set of
+    which nobody has the images has none: its teachers come as files, and its trials are not audited.
     """
 
     channels: int
@@ -54,12 +75,21 @@ class DatasetSpec:
     training_images: int
     test_images: int
     normalisation: Normalisation
+    image_size: ImageSize = IMAGE_SIZE
+    padding: int = 0
     augment: bool = False
     read: Callable[[Path], tuple[Split, Split]] | None = None
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return (self.channels, *self.image_size)
 
-IMAGE_SIZE = 32
-"""Height and width of every image, in pixels; the 28x28 sets are padded with their background (0)."""
+    @property
+    def shapes(self) -> Shapes:
+        """What networks for this data set must fit."""
+        return Shapes(num_classes=self.num_classes, channels=self.channels, image_size=self.image_size)
+
 
 _MNIST = Normalisation(mean=(0.1307,), std=(0.3081,))
 _SPECS: dict[str, DatasetSpec] = {
@@ -86,15 +116,20 @@ _SPECS: dict[str, DatasetSpec] = {
         test_images=26_032,
         normalisation=Normalisation(mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
     ),
-    "mnist": DatasetSpec(channels=1, num_classes=10, training_images=60_000, test_images=10_000, normalisation=_MNIST),
+    "mnist": DatasetSpec(
+        channels=1, num_classes=10, training_images=60_000, test_images=10_000, normalisation=_MNIST, padding=2
+    ),
     "fashion_mnist": DatasetSpec(
         channels=1,
         num_classes=10,
         training_images=60_000,
         test_images=10_000,
         normalisation=Normalisation(mean=(0.2860,), std=(0.3530,)),
+        padding=2,
     ),
-    "digits": DatasetSpec(channels=1, num_classes=10, training_images=4_000, test_images=1_000, normalisation=_MNIST),
+    "digits": DatasetSpec(
+        channels=1, num_classes=10, training_images=4_000, test_images=1_000, normalisation=_MNIST, padding=2
+    ),
 }
 _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
     "half": Normalisation(mean=(0.5,), std=(0.5,)),
@@ -127,27 +162,77 @@ def find_spec(name: str) -> DatasetSpec:
     return _SPECS.get(name) or _own_spec(name)
 
 
+def named_shapes(name: str) -> Shapes | None:
+    """What networks for a named data set must fit; None of images of one's own, whatever they are called."""
+    return find_spec(name).shapes if name in dataset_names() else None
+
+
 def find_normalisation(name: str) -> Normalisation:
-    """A data set's own normalisation, or ``half`` (pixels in [-1, 1]) or ``unit`` (pixels in [0, 1]).
+    """A data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` (pixels in [0, 1]), or that of ``MEAN:STD``.
 
     Raises:
         ValueError, DatasetError: as ``find_spec``.
     """
-    return _OTHER_NORMALISATIONS.get(name) or find_spec(name).normalisation
+    return _OTHER_NORMALISATIONS.get(name) or _normalisation_of(name) or find_spec(name).normalisation
 
 
-def check_dataset_name(name: str) -> str:
-    """Return the name unchanged if it is that of a data set, raise ``ValueError`` otherwise."""
-    find_spec(name)
-    return name
+def normalisation_in_words(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Return numbers for each channel as a config has them: ``0.49,0.48,0.45:0.2,0.2,0.2``."""
+    return ":".join(",".join(f"{value:g}" for value in values) for values in (mean, std))
+
+
+def _normalisation_of(text: str) -> Normalisation | None:
+    """The normalisation that is written in numbers; none if the text is a name.
+
+    Raises:
+        ValueError: there are not as many of one kind as of the other, or a standard deviation is not above 0.
+    """
+    parts = text.split(":")
+    try:
+        mean, std = (tuple(float(value) for value in part.split(",")) for part in parts)
+    except ValueError:
+        return None
+    if len(mean) != len(std) or not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
+        raise ValueError(
+            f"normalisation {text!r}: expected MEAN:STD, as many numbers of the one as of the other, STD above 0"
+        )
+    return Normalisation(mean=mean, std=std)
+
+
+SMALLEST_SIDE = 16
+LARGEST_SIDE = 224
+"""Of images, in pixels: below the first nothing is left of them in the networks' last layers."""
+
+
+def image_size_in_words(size: ImageSize) -> str:
+    """Return height and width as a config has them: ``48x40``."""
+    return "x".join(map(str, size))
+
+
+def parse_image_size(text: str) -> ImageSize:
+    """Return height and width in pixels of ``48x40``, or of ``28``, which is short for ``28x28``.
+
+    Raises:
+        ValueError: the text is neither, or a side is not within 16 to 224.
+    """
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise ValueError(f"image size {text!r}; allowed: a side such as 28, or HEIGHTxWIDTH such as 48x40")
+    height, width = int(sides[0]), int(sides[-1])
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (height, width)):
+        raise ValueError(f"image size {text!r}; allowed: sides from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
+    return height, width
 
 
 def check_normalisation_name(name: str) -> str:
     """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
     if ".py:" in name:
         find_spec(name)
-    elif name not in _OTHER_NORMALISATIONS and name not in dataset_names():
-        raise ValueError(f"unknown normalisation {name!r}; known: {', '.join(normalisation_names())}")
+    elif name not in _OTHER_NORMALISATIONS and _normalisation_of(name) is None and name not in dataset_names():
+        known = ", ".join(normalisation_names())
+        raise ValueError(
+            f"unknown normalisation {name!r}; known: {known}, or MEAN:STD such as 0.49,0.48,0.45:0.2,0.2,0.2"
+        )
     return name
 
 
@@ -156,8 +241,8 @@ def _own_spec(name: str) -> DatasetSpec:
     others = installed(OTHER_DATASETS.group)
     if name not in others and ".py:" not in name:
         raise ValueError(
-            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, or FOLDER/NAME.parquet or FILE.py:NAME; from "
-            f"installed packages: {', '.join(sorted(others)) or 'none'}"
+            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, FILE.py:NAME, {_EXPECTED}, or FOLDER/NAME.parquet of "
+            f"a named one; from installed packages: {', '.join(sorted(others)) or 'none'}"
         )
     what = f"data set {OTHER_DATASETS.origin(name)}"
     OTHER_DATASETS.check(name)

@@ -51,6 +51,12 @@ FAMILIES = (
 )
 """This project's own networks."""
 
+LIBRARIES = {
+    "torchvision": "trainables.networks.libraries:torchvision_network",
+    "timm": "trainables.networks.libraries:timm_network",
+}
+"""What builds ``LIBRARY:NAME``: a function of the name, ``num_classes``, ``channels`` and ``image_size``."""
+
 
 def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
     """Return the family of one of this project's networks and the numbers in its name; None of any other name."""
@@ -62,19 +68,25 @@ def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
     return None
 
 
+def library_of(name: str) -> tuple[str, str] | None:
+    """Return the builder and the name within the library of ``LIBRARY:NAME``; None of any other name."""
+    library, separator, inner = name.partition(":")
+    return (LIBRARIES[library], inner) if separator and inner and library in LIBRARIES else None
+
+
 def check_network_name(name: str) -> str:
     """Return the name unchanged if it is that of a network.
 
     Raises:
         ValueError: it is not; the message gives what is known.
     """
-    if find_family(name) is not None:
+    if find_family(name) is not None or library_of(name) is not None:
         return name
     others = installed(OTHER_NETWORKS.group)
     if name in others or ".py:" in name:
         return OTHER_NETWORKS.check(name)
     *first, last = (family.names for family in FAMILIES)
     raise ValueError(
-        f"unknown network {name!r}; known: {', '.join(first)}, or {last}, or FILE.py:NAME; from installed packages: "
-        f"{', '.join(sorted(others)) or 'none'}"
+        f"unknown network {name!r}; known: {', '.join(first)}, or {last}, torchvision:NAME, timm:NAME, or FILE.py:NAME; "
+        f"from installed packages: {', '.join(sorted(others)) or 'none'}"
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Scale, Share
-from trainables.config.datasets import find_spec
 from trainables.config.roles import Cost, Names, given, length, setting, start
 from trainables.config.trial import Passes, TimingProbe, TrialConfig
 
@@ -54,6 +53,15 @@ class SupervisedConfig(TrialConfig):
     weight_decay: Annotated[NonNegative, setting(cost=Cost.NONE, inherited=False)] = 5e-4
     """L2 penalty on every parameter, as SGD applies it."""
 
+    @model_validator(mode="after")
+    def _check_training_images(self) -> Self:
+        if self.spec.training_images == 0:
+            raise ValueError(
+                f"dataset={self.dataset} has no images to train {self.student} on: name the teacher's file with "
+                "teacher_checkpoint, or images with a part for training"
+            )
+        return self
+
     @property
     def budget(self) -> int:
         return max(1, int(self._exact_epochs))
@@ -70,7 +78,7 @@ class SupervisedConfig(TrialConfig):
         epochs = self.full_data_epochs * Fraction(str(self.iteration_scale))
         if self.images_per_class is None:
             return epochs
-        spec = find_spec(self.dataset)
+        spec = self.spec
         return epochs * Fraction(spec.training_images, spec.num_classes * self.images_per_class)
 
     @property
@@ -86,7 +94,7 @@ class SupervisedConfig(TrialConfig):
 
     @property
     def steps_per_unit(self) -> int:
-        spec = find_spec(self.dataset)
+        spec = self.spec
         few = self.images_per_class and self.images_per_class * spec.num_classes
         images = few or round(spec.training_images * (1 - self.validation_fraction))
         return -(-images // self.batch_size)

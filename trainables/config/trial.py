@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from trainables.config.base import Config, Count, Seed, Share
 from trainables.config.datasets import (
-    check_dataset_name,
-    check_normalisation_name,
-    dataset_names,
+    DatasetSpec,
     find_normalisation,
     find_spec,
     normalisation_names,
+    parse_image_size,
 )
 from trainables.config.network_names import check_network_name
+from trainables.config.own_images import IMAGE_FIELDS, ImageSizeText, NormalisationName, check_images, split_address
 from trainables.config.plugins import STORED, Registry, checked
 from trainables.config.roles import Column, Cost, Names, given, location, measurement, random_seed, roles_of, setting
-from trainables.storage.addresses import parse_address
 
-DatasetName = Annotated[str, checked(check_dataset_name)]
-NormalisationName = Annotated[str, checked(check_normalisation_name)]
 NetworkName = Annotated[str, checked(check_network_name)]
 MethodName = Annotated[str, given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)]
 """Type of the field ``method`` in a config of a user's own, which is called what the file or entry point is."""
@@ -58,6 +56,12 @@ class SplitsKey(NamedTuple):
     dataset_file: str | None
     validation_fraction: float
     split_seed: int
+    image_size: str | None
+    channels: int | None
+    num_classes: int | None
+    training_images: int | None
+    test_images: int | None
+    dataset_sha256: str | None
 
 
 class TeacherKey(NamedTuple):
@@ -108,14 +112,44 @@ class TrialConfig(Config):
     divisible: ClassVar[bool] = False
     """Whether a trial can be trained in parts, each a trial with settings of its own (``part``)."""
 
-    dataset: Annotated[DatasetName, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = "cifar10"
+    dataset: Annotated[str, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = "cifar10"
     """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
-    your own; the student's accuracy is measured on it. The address of a Parquet file with its name,
-    ``s3://.../cifar10.parquet``, says at once where it is."""
+    that of an installed package; the student's accuracy is measured on it. The address of a Parquet file with its name,
+    ``s3://.../cifar10.parquet``, says at once where it is. A folder, archive or Parquet file of any other name holds images
+    of your own, and ``none`` means that there are none."""
 
     dataset_file: Annotated[str | None, location(names=Names.IMAGES)] = None
-    """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it; none: what torchvision
-    keeps in ``data_root``."""
+    """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it, or of images of your own;
+    none: what torchvision keeps in ``data_root``."""
+
+    image_size: Annotated[ImageSizeText | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = None
+    """Height and width of all images in pixels, 16 to 224: ``28``, or ``48x40``; none: the data set's own, which is 32x32
+    for the named ones. Images of another size are resized; pseudo images are as large."""
+
+    channels: Annotated[
+        Annotated[int, Field(ge=1, le=4)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
+    ] = None
+    """Channels of images of your own: 1 is grey, 2 grey and alpha, 3 colour, 4 colour and alpha. Read from the images;
+    said, 1 or 3 makes grey ones or coloured ones of them. None: of a named data set."""
+
+    num_classes: Annotated[
+        Annotated[int, Field(ge=2)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
+    ] = None
+    """Classes of images of your own, read from them; with ``dataset: none`` those of the teacher. None: of a named data
+    set."""
+
+    training_images: Annotated[
+        Annotated[int, Field(ge=0)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
+    ] = None
+    """Training images among those of your own, the validation part counted in; read from them."""
+
+    test_images: Annotated[
+        Annotated[int, Field(ge=1)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
+    ] = None
+    """Test images among those of your own; read from them."""
+
+    dataset_sha256: Annotated[str | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = None
+    """Checksum of images of your own, by which others under the same name are another data set; read from them."""
 
     student: Annotated[NetworkName, setting(cost=Cost.EQUAL, inherited=True)] = "wrn-16-1"
     """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
@@ -125,15 +159,17 @@ class TrialConfig(Config):
     none."""
 
     teacher_checkpoint: Annotated[str | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = None
-    """File with published teacher weights (``{"state_dict": ...}`` or a bare state dict); none: the registry's, trained
-    here if need be."""
+    """File with published teacher weights, by ``torch.save`` or safetensors, in any layout in which names and shapes
+    decide; none: the registry's, trained here if need be."""
 
     normalisation: Annotated[
         NormalisationName | None,
         given(cost=Cost.NONE, names=Names.TEACHER, inherited=True),
     ] = None
-    """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), or ``unit``, which
-    leaves pixels in [0, 1]; none: the data set's own."""
+    """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), ``unit``, which
+    leaves pixels in [0, 1], or numbers, MEAN:STD such as ``0.49,0.48,0.45:0.2,0.2,0.2``; none: the data set's own. Of images
+    of your own: mean and standard deviation of the training images, unless the teacher comes from a file; then it must be
+    said."""
 
     teacher_seed: Annotated[Seed | None, random_seed(names=Names.TEACHER, inherited=True)] = None
     """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
@@ -166,6 +202,10 @@ class TrialConfig(Config):
     ] = None
     """Metrics of your own, ``FILE.py:NAME`` or those of an installed package, with commas between them, that are measured at
     each report beside the others; none: none. An objective or constraint of your own says so by itself."""
+
+    student_timed: Annotated[bool, measurement(cost=Cost.NONE, told_by="student_latency")] = False
+    """Whether it is timed on the trial's machine how long the student takes for one image and for 128: the metrics
+    ``student_latency`` and ``student_latency_128``. A sweep that selects on one of them says so by itself."""
 
     # Each of this project's methods narrows it to its own name.
     method: MethodName
@@ -218,6 +258,11 @@ class TrialConfig(Config):
     def needs_bfloat16(self) -> bool:
         """Whether the trial is to run only where a machine has instructions for bfloat16."""
         return False
+
+    @property
+    def attention_layers(self) -> tuple[str | None, str | None]:
+        """Modules of student and teacher that attention transfer is told to compare; None: the networks' own choice."""
+        return None, None
 
     def compiles_on(self, device: str) -> bool:
         """Return whether torch is to compile the loop on a device, ``cpu`` or ``cuda``."""
@@ -280,23 +325,35 @@ class TrialConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, values: Any, info: ValidationInfo) -> Any:
-        """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``."""
-        address = values.get("dataset") if isinstance(values, Mapping) else None
-        file = parse_address(address).name if isinstance(address, str) else ""
-        if not file.endswith(".parquet"):
-            return values
-        name = file.removesuffix(".parquet")
-        if name not in dataset_names() and info.context != STORED:
-            raise ValueError(
-                f"dataset: a Parquet file must have the name of the data set that it holds, and {name}.parquet has none; "
-                f"known: {', '.join(dataset_names())}"
+        """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``, and so are images of one's
+        own, which take the name of their folder or file."""
+        return {**values, **split_address(values)} if isinstance(values, Mapping) else values
+
+    @property
+    def has_own_images(self) -> bool:
+        """Whether the images are none of a named data set, so that the config itself says what is known of them."""
+        return self.num_classes is not None
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What is known of the images, of the size that is asked for."""
+        size = parse_image_size(self.image_size) if self.image_size else None
+        if self.num_classes is not None and self.channels and size and self.normalisation:
+            return DatasetSpec(
+                channels=self.channels,
+                num_classes=self.num_classes,
+                training_images=self.training_images or 0,
+                test_images=self.test_images or 0,
+                normalisation=find_normalisation(self.normalisation),
+                image_size=size,
             )
-        return {**values, "dataset": name, "dataset_file": address}
+        spec = find_spec(self.dataset)
+        return replace(spec, image_size=size) if size else spec
 
     @property
     def splits_key(self) -> SplitsKey:
         """Names the images: trials with equal keys share them."""
-        return SplitsKey(self.dataset, self.dataset_file, self.validation_fraction, self.split_seed)
+        return SplitsKey(**{field: getattr(self, field) for field in SplitsKey._fields})
 
     @property
     def teacher_key(self) -> TeacherKey | None:
@@ -304,6 +361,12 @@ class TrialConfig(Config):
         if self.teacher is None:
             return None
         return TeacherKey(self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation, self.teacher_seed)
+
+    @model_validator(mode="after")
+    def _check_images(self, info: ValidationInfo) -> Self:
+        if info.context != STORED:
+            check_images(self.model_dump(include=IMAGE_FIELDS))
+        return self
 
     @model_validator(mode="after")
     def _check_teacher_seed(self) -> Self:
@@ -315,7 +378,7 @@ class TrialConfig(Config):
     @model_validator(mode="after")
     def _check_normalisation(self, info: ValidationInfo) -> Self:
         if self.normalisation is not None and info.context != STORED:
-            channels, expected = len(find_normalisation(self.normalisation).mean), find_spec(self.dataset).channels
+            channels, expected = len(find_normalisation(self.normalisation).mean), self.spec.channels
             if channels not in {1, expected}:
                 fitting = [n for n in normalisation_names() if len(find_normalisation(n).mean) in {1, expected}]
                 raise ValueError(

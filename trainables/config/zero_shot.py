@@ -7,13 +7,14 @@ is silent or differs).
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Scale, Seed, Weight
-from trainables.config.datasets import find_spec
 from trainables.config.divergences import DivergenceName, GeneratorTermName
+from trainables.config.own_images import NO_DATASET
 from trainables.config.roles import (
     Column,
     Cost,
@@ -32,6 +33,15 @@ from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, Passes, T
 Precision = Literal["float32", "tf32", "bfloat16"]
 NetworkMode = Literal["train", "eval"]
 
+
+def _joined(value: Any) -> Any:
+    """``[layer1, layer2]`` as a row has it: ``layer1,layer2``."""
+    return ",".join(value) if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value) else value
+
+
+LayerNames = Annotated[str, BeforeValidator(_joined), Field(pattern=r"^[\w.]+(,[\w.]+)*$")]
+"""Names of modules, as ``named_modules`` gives them, with commas between."""
+
 _PUBLISHED_STUDENT_STEPS = 10
 
 _MEASURING = 0.05
@@ -39,6 +49,21 @@ _MEASURING = 0.05
 
 COMPILED_FROM = 500
 """Pseudo batches from which compiling repays its time on a CPU: a minute or so against 0.4 s each, WRN-16-2 to WRN-16-1."""
+
+
+def split_attention_layers(values: Any) -> Any:
+    """Return a trial's fields with ``attention_layers: {student: [...], teacher: [...]}`` as the two fields it is short for.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if not isinstance(values, Mapping) or "attention_layers" not in values:
+        return values
+    layers = values["attention_layers"]
+    if not isinstance(layers, Mapping) or not layers or not layers.keys() <= {"student", "teacher"}:
+        raise ValueError(f"attention_layers={layers!r}; allowed: {{student: [MODULE, ...], teacher: [MODULE, ...]}}")
+    others = {key: value for key, value in values.items() if key != "attention_layers"}
+    return {**others, **{f"{network}_attention_layers": _joined(names) for network, names in layers.items()}}
 
 
 class ZeroShotConfig(TrialConfig):
@@ -72,6 +97,18 @@ class ZeroShotConfig(TrialConfig):
     attention_weight: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
     """Factor of the attention transfer in the student's loss (the paper's beta), tied to the divergence's mean over
     batch and classes. 0 leaves the term out."""
+
+    student_attention_layers: Annotated[
+        LayerNames | None, given(cost=Cost.NONE, names=Names.NOTHING, inherited=False)
+    ] = None
+    """Modules of the student whose outputs attention transfer compares, by their names in order of depth, such as
+    ``layer1,layer2``; none: the network's own choice, of other people's networks the last output of each resolution.
+    ``attention_layers: {student: [layer1, layer2], teacher: [...]}`` says it for both networks."""
+
+    teacher_attention_layers: Annotated[
+        LayerNames | None, given(cost=Cost.NONE, names=Names.NOTHING, inherited=False)
+    ] = None
+    """Modules of the teacher, likewise. As many as of the student, pairwise with equal heights and widths."""
 
     student_lr: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 2e-3
     """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
@@ -150,11 +187,12 @@ class ZeroShotConfig(TrialConfig):
 
     audited: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="test_accuracy")] = True
     """Whether the student is measured on real images at each report. False: once there is a teacher, no real image or
-    label is read, accuracies are null, and a published teacher is taken as it is."""
+    label is read, accuracies are null, and a published teacher is taken as it is. With ``dataset: none`` it is false by
+    itself."""
 
     data_free_scores: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="data_free_score")] = False
     """Whether the student is scored at each report on images made from the teacher alone. A sweep whose objective is such a
-    score says so by itself."""
+    score says so by itself, and so does ``dataset: none``."""
 
     initial_trial: Annotated[str | None, start(cost=Cost.EQUAL)] = None
     """Trial of the same sweep whose last state this one begins with, as population-based training has it; none: fresh
@@ -182,6 +220,18 @@ class ZeroShotConfig(TrialConfig):
     Nothing is computed otherwise by that. It keeps the loop's memory to itself, which measuring cannot use then. On a CPU it
     means nothing."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_attention_layers(cls, values: Any) -> Any:
+        return split_attention_layers(values)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _do_without_images(cls, values: Any) -> Any:
+        """Where there are no images, nothing is measured on them; scores on the teacher's own are what remains."""
+        without = isinstance(values, Mapping) and values.get("dataset", "") in {None, NO_DATASET}
+        return {"audited": False, "data_free_scores": True, **values} if without else values
+
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:
         if self.numerics == "exact" and (
@@ -196,6 +246,10 @@ class ZeroShotConfig(TrialConfig):
 
     @model_validator(mode="after")
     def _check_audit(self) -> Self:
+        if self.audited and self.dataset == NO_DATASET:
+            raise ValueError(
+                "audited=true: dataset=none has no images to be measured on; allowed: false, or leave it out"
+            )
         if self.transition_images and not self.audited:
             raise ValueError(
                 f"transition_images={self.transition_images} are real images and audited=false reads none; allowed: "
@@ -228,7 +282,7 @@ class ZeroShotConfig(TrialConfig):
     def report_interval(self) -> int:
         if self.evaluation_interval:
             return self.evaluation_interval
-        spec = find_spec(self.dataset)
+        spec = self.spec
         images = spec.test_images + round(spec.training_images * self.validation_fraction) if self.audited else 0
         # In forward passes of the student: a step is three of them, measuring is one. Teacher and generator come on top.
         # With the published steps and batch, whatever the trial's: early stopping compares trials at equal places.
@@ -257,6 +311,10 @@ class ZeroShotConfig(TrialConfig):
             long = self.total_pseudo_batches >= COMPILED_FROM
             return self.numerics == "fast" and long and self.student.startswith("wrn")
         return self.compilation == "always"
+
+    @property
+    def attention_layers(self) -> tuple[str | None, str | None]:
+        return self.student_attention_layers, self.teacher_attention_layers
 
     def compiles_on(self, device: str) -> bool:
         # On a GPU, where a pseudo batch takes milliseconds, nobody has measured yet from where on it pays.

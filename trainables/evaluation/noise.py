@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config.datasets import IMAGE_SIZE, Normalisation
+from trainables.config.datasets import IMAGE_SIZE, ImageSize, Normalisation
 from trainables.images.splits import normalise
 from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
@@ -20,6 +20,7 @@ def noise_predictions(
     *,
     channels: int,
     num_classes: int,
+    image_size: ImageSize = IMAGE_SIZE,
     images: int = 1000,
     seed: int = 0,
 ) -> Tensor:
@@ -29,6 +30,7 @@ def noise_predictions(
         network: Any network; it runs in eval mode, and its mode is put back.
         normalisation: What the network expects.
         channels: Channels of the images.
+        image_size: Their height and width.
         num_classes: Length of the network's logits.
         images: 1000 as published.
         seed: Chooses the images; they are the same on every device.
@@ -45,7 +47,7 @@ def noise_predictions(
     parameter = next(network.parameters())
     pixels = torch.randint(
         256,
-        (images, channels, IMAGE_SIZE, IMAGE_SIZE),
+        (images, channels, *image_size),
         generator=stream(seed, "noise images"),
         dtype=torch.uint8,
     )

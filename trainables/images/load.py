@@ -1,22 +1,25 @@
-"""From a data set's name to images with their splits: from torchvision, a package, or a Parquet file."""
+"""From a data set's name or place to images with their splits: of torchvision, a package, a Parquet file, or one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config.datasets import IMAGE_SIZE, DatasetSpec, find_spec, is_own
+from trainables.config.datasets import DatasetSpec, ImageSize, find_spec, image_size_in_words, is_own
 from trainables.errors import DatasetError, DataUnavailableError
+from trainables.images.own import read_own_images
 from trainables.images.parquet import read_dataset_parquet
 from trainables.images.splits import DatasetSplits, ImageSet
-from trainables.seeding import stream
+from trainables.images.stratified import stratified
 
 if TYPE_CHECKING:
     from trainables.config.datasets import Split
@@ -31,6 +34,7 @@ def load_dataset(
     *,
     data_root: Path,
     file: Path | None = None,
+    image_size: ImageSize | None = None,
     validation_fraction: float = 0.1,
     split_seed: int = 0,
     download: bool = True,
@@ -42,6 +46,7 @@ def load_dataset(
             for in ``data_root``, where torchvision keeps them, or read by the package that brings them.
         data_root: See ``name``.
         file: Parquet file with the data set, instead.
+        image_size: Height and width that images are resized to; none: the data set's own.
         validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
         split_seed: Chooses which images those are.
         download: Fetch a data set that is not there.
@@ -51,52 +56,97 @@ def load_dataset(
         DatasetError: another package or a file brings it, and it is not what its spec says.
         ValueError: unknown name.
     """
-    spec = find_spec(name)
+    own_spec = find_spec(name)
+    spec = own_spec if image_size is None else replace(own_spec, image_size=image_size)
     if file is not None:
-        splits = read_dataset_parquet(file, spec, origin=str(file))
+        splits = read_dataset_parquet(file, own_spec, origin=str(file))
     elif name == "digits":
         splits = _digits()
     elif is_own(name):
-        splits = _from_package(name, spec, data_root)
+        splits = _from_package(name, own_spec, data_root)
     else:
         splits = _from_torchvision(name, data_root, download)
     if is_own(name):
-        _check(name, spec, splits)
+        _check(name, own_spec, splits)
     training, test = (
-        ImageSet(images=_as_images(images), labels=torch.as_tensor(labels, dtype=torch.int64))
+        ImageSet(
+            images=_as_images(images, spec, padded_to=own_spec.image_size),
+            labels=torch.as_tensor(labels, dtype=torch.int64),
+        )
         for images, labels in splits
     )
-    held_out, kept = _stratified(training.labels, validation_fraction, split_seed)
+    return _with_validation(spec, training, test, validation_fraction, split_seed)
+
+
+def load_own_dataset(
+    path: Path,
+    *,
+    spec: DatasetSpec,
+    sha256: str,
+    origin: str,
+    validation_fraction: float = 0.1,
+    split_seed: int = 0,
+) -> DatasetSplits:
+    """Read images of one's own, which a config has described, and split them.
+
+    Args:
+        path: The folder or file on this machine.
+        spec: What the config says of them.
+        sha256: Their checksum when they were described.
+        origin: Where they come from, for messages.
+        validation_fraction: As of ``load_dataset``.
+        split_seed: Likewise.
+
+    Raises:
+        DataUnavailableError: they are not there, cannot be read, or are others than described.
+    """
+    size = image_size_in_words(spec.image_size)
+    images = read_own_images(path, origin=origin, image_size=size, channels=spec.channels)
+    if images.sha256 != sha256:
+        raise DataUnavailableError(
+            f"dataset {origin}: the images are others than the sweep began with (sha256 {sha256[:12]} then, "
+            f"{images.sha256[:12]} now); bring those back, or begin anew with --sweep-id"
+        )
+    return _with_validation(spec, images.training, images.test, validation_fraction, split_seed)
+
+
+def _with_validation(
+    spec: DatasetSpec, training: ImageSet, test: ImageSet, fraction: float, seed: int
+) -> DatasetSplits:
+    held_out, kept = stratified(training.labels, fraction, seed=seed, purpose="validation split")
     return DatasetSplits(spec=spec, train=training.subset(kept), validation=training.subset(held_out), test=test)
 
 
-def _stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the held-out and of the kept images, each in ascending order.
+def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: ImageSize) -> Tensor:
+    """(count, h, w), (count, h, w, 3) or (count, 3, h, w) to (count, channels, height, width) as the spec has it.
 
-    Each side gets at least one image of each class, unless the fraction is 0.
+    Args:
+        pixels: As they were read, with or without the data set's padding.
+        spec: What is wanted.
+        padded_to: Size that the padding makes; at any other one images are without it.
     """
-    if fraction == 0:
-        return torch.arange(0), torch.arange(len(labels))
-    generator = stream(seed, "validation split")
-    held_out = []
-    for label in labels.unique(sorted=True):
-        members = torch.nonzero(labels == label).flatten()
-        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
-        held_out.append(members[torch.randperm(len(members), generator=generator)[:count]])
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[torch.cat(held_out)] = True
-    return torch.nonzero(chosen).flatten(), torch.nonzero(~chosen).flatten()
-
-
-def _as_images(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """(count, h, w), (count, h, w, 3) or (count, 3, h, w) to (count, channels, 32, 32), padded with 0."""
     images = torch.as_tensor(pixels)
     if images.ndim == 3:
         images = images.unsqueeze(1)
     elif images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
-    margin = (IMAGE_SIZE - images.shape[-1]) // 2
-    return F.pad(images, (margin,) * 4).contiguous()
+    size, margin = tuple(images.shape[2:]), spec.padding
+    if size == spec.image_size:
+        return images.contiguous()
+    if margin and size == padded_to:  # as exported
+        images = images[..., margin:-margin, margin:-margin]
+    if spec.image_size == padded_to:
+        images = F.pad(images, (margin,) * 4)
+    if tuple(images.shape[2:]) == spec.image_size:
+        return images.contiguous()
+    return torch.stack([_resized(image, spec.image_size) for image in images])
+
+
+def _resized(image: Tensor, size: ImageSize) -> Tensor:
+    """One image (channels, h, w), bilinearly with antialiasing; Pillow's whole numbers are alike on all processors."""
+    height, width = size
+    layers = [Image.fromarray(layer.numpy()).resize((width, height), Image.Resampling.BILINEAR) for layer in image]
+    return torch.stack([torch.from_numpy(np.array(layer)) for layer in layers])
 
 
 def _digits() -> tuple[Split, Split]:
@@ -155,7 +205,8 @@ def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split,
         }
     except Exception as error:  # whatever somebody else's code raises
         raise DataUnavailableError(f"{name} cannot be read with data_root={data_root}: {error!r}") from error
-    layouts: list[tuple[int, ...]] = [(32, 32)] if spec.channels == 1 else [(3, 32, 32), (32, 32, 3)]
+    size = spec.image_size
+    layouts: list[tuple[int, ...]] = [size] if spec.channels == 1 else [(3, *size), (*size, 3)]
     for split, (images, labels) in found.items():
         if images.dtype != np.uint8 or images.shape[1:] not in layouts:
             allowed = " or ".join(str(("count", *layout)).replace("'", "") for layout in layouts)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainables.config.datasets import DatasetSpec, Normalisation, find_spec
+from trainables.config.datasets import DatasetSpec, Normalisation
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Labelled images: uint8 (count, channels, 32, 32) and int64 (count,)."""
+    """Labelled images: uint8 (count, channels, height, width) and int64 (count,)."""
 
     images: Tensor
     labels: Tensor
@@ -71,10 +71,10 @@ class DatasetSplits:
         return replace(self, validation=self.validation.to(device), test=self.test.to(device))
 
     @classmethod
-    def without_images(cls, name: str) -> DatasetSplits:
+    def without_images(cls, spec: DatasetSpec) -> DatasetSplits:
         """What a trial is given that reads no real image: reading one all the same is an error."""
         none = UnreadImages()
-        return cls(spec=find_spec(name), train=none, validation=none, test=none)
+        return cls(spec=spec, train=none, validation=none, test=none)
 
     def without_training_images(self) -> DatasetSplits:
         """What a zero-shot trial is given: images to be measured on."""
@@ -82,7 +82,7 @@ class DatasetSplits:
 
 
 def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``(pixel / 255 - mean) / std`` of uint8 images (batch, channels, 32, 32), on their device."""
+    """``(pixel / 255 - mean) / std`` of uint8 images (batch, channels, height, width), on their device."""
     mean = torch.tensor(normalisation.mean, dtype=dtype, device=images.device).view(-1, 1, 1)
     std = torch.tensor(normalisation.std, dtype=dtype, device=images.device).view(-1, 1, 1)
     return (images.to(dtype) / 255 - mean) / std

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.networks.base import Network, frozen_copy, in_eval_mode
-from trainables.networks.build import build_network, check_attention, check_network
+from trainables.networks.build import build_network, check_network
 from trainables.networks.lenet import LeNet
 from trainables.networks.wide_resnet import WideResNet
 
@@ -12,7 +12,6 @@ __all__ = [
     "Network",
     "WideResNet",
     "build_network",
-    "check_attention",
     "check_network",
     "frozen_copy",
     "in_eval_mode",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """An image classifier that also shows the activations that attention transfer compares.
 
-    ``forward`` takes normalised images (batch, channels, 32, 32) and returns logits (batch, classes) and a list of
+    ``forward`` takes normalised images (batch, channels, height, width) and returns logits (batch, classes) and a list of
     activations (batch, width_l, height_l, width_l), one for each attention layer, in order of depth.
     """
+
+    watched: tuple[str, ...] = ()
+    """Names of the modules whose outputs are the activations; none: those that ``forward`` returns."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         raise NotImplementedError
@@ -26,14 +30,41 @@ class Network(nn.Module):
         For networks that are never trained again.
         """
 
-    @staticmethod
-    def our_key(key: str) -> str:
+    def our_key(self, key: str) -> str:
         """The name here of a weight that others have published under another."""
         return key
 
+    def layer(self, name: str) -> nn.Module:
+        """Return the module of that name.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        return self.get_submodule(name)
+
+    def watch(self, layers: Iterable[str]) -> None:
+        """Return the outputs of these modules as activations from now on.
+
+        Args:
+            layers: Names of modules, in order of depth.
+
+        Raises:
+            AttributeError: there is no such module.
+        """
+        for handle in self.__dict__.pop("_handles", []):
+            handle.remove()
+        self.watched = tuple(layers)
+        self._outputs: dict[str, Tensor] = {}
+        self._handles = [self.layer(name).register_forward_hook(partial(self._note, name)) for name in self.watched]
+
+    def _note(self, name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self._outputs[name] = output
+
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         result: tuple[Tensor, list[Tensor]] = super().__call__(images)
-        return result
+        if not self.watched:
+            return result
+        return result[0], [self._outputs.pop(name) for name in self.watched]
 
 
 @contextmanager
@@ -56,5 +87,6 @@ def in_eval_mode(*networks: Network) -> Iterator[None]:
 def frozen_copy(network: Network) -> Network:
     """A copy that is only looked through: eval mode, no gradients of weights, and fast, which changes it by rounding."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    copied.fold_batch_norms()
+    if not copied.watched:  # else a folded module could be one of those
+        copied.fold_batch_norms()
     return copied.to(memory_format=torch.channels_last)

@@ -2,93 +2,130 @@
 
 from __future__ import annotations
 
-import torch
+import inspect
+from collections.abc import Callable
+from typing import Any
 
-from trainables.config.datasets import IMAGE_SIZE
-from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family
+import torch
+from torch import Tensor, nn
+
+from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
+from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family, library_of
 from trainables.config.plugins import load
 from trainables.errors import NetworkError
-from trainables.networks.base import Network, in_eval_mode
+from trainables.networks.base import Network
+from trainables.networks.plain import PlainNetwork
 from trainables.seeding import seeded
 
 
-def build_network(name: str, *, num_classes: int, channels: int = 3) -> Network:
+def build_network(name: str, *, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE) -> Network:
     """Build a network with fresh weights, drawn from torch's global random state.
 
     Args:
         name: ``lenet``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group ``zskt.networks``, or
-            ``FILE.py:NAME``: a function of ``num_classes`` and ``channels`` that returns a ``Network``.
+            ``torchvision:NAME``, ``timm:NAME``, ``FILE.py:NAME``: a function of any of the arguments below that returns
+            a ``Network``, or a module that returns logits.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
+        image_size: Height and width of the images, for networks whose weights depend on them.
 
     Raises:
         ValueError: unknown name.
         NetworkError: what brings the network fails, or brings something else.
     """
     check_network_name(name)
+    shapes = Shapes(num_classes=num_classes, channels=channels, image_size=image_size)
     own = find_family(name)
     if own is not None:
         family, numbers = own
-        built: Network = load(family.builder)(**numbers, num_classes=num_classes, channels=channels)
+        built: Network = _built(load(family.builder), **numbers, **shapes)
         return built
-    origin = OTHER_NETWORKS.origin(name)
+    library = library_of(name)
+    origin = name if library else OTHER_NETWORKS.origin(name)
     try:
-        network = OTHER_NETWORKS.load(name)(num_classes=num_classes, channels=channels)
+        network = (
+            _built(load(library[0]), library[1], **shapes) if library else _built(OTHER_NETWORKS.load(name), **shapes)
+        )
+    except NetworkError:
+        raise
     except (Exception, SystemExit) as error:  # whatever somebody else's code raises
         raise NetworkError(f"network {origin} cannot be built: {error!r}") from error
-    if not isinstance(network, Network):
-        raise NetworkError(f"network {origin} is a {type(network).__name__}; it must be a trainables.networks.Network")
-    return network
-
-
-def check_attention(
-    student: Network, teacher: Network, *, names: tuple[str, str], channels: int, weight: float
-) -> None:
-    """Refuse attention transfer between networks whose activations do not match, found out by a blank image.
-
-    Args:
-        student: As it is; no statistic of it moves.
-        teacher: Likewise.
-        names: Of both, for messages.
-        channels: Of the images.
-        weight: The config's ``attention_weight``, for messages.
-
-    Raises:
-        ValueError: they have none, or not as many or not as large in both; the message has the sizes and the remedy.
-    """
-    weight_of = next(teacher.parameters())
-    blank = torch.zeros(1, channels, IMAGE_SIZE, IMAGE_SIZE, device=weight_of.device, dtype=weight_of.dtype)
-    with seeded(0, "only looked at", blank.device), torch.no_grad(), in_eval_mode(student, teacher):
-        sizes = [[tuple(activation.shape[2:]) for activation in network(blank)[1]] for network in (student, teacher)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"attention_weight={weight:g}: the activations of {names[0]} {sizes[0]} and {names[1]} {sizes[1]} differ in "
-            "size; allowed: attention_weight=0, or two networks of one family"
+    if isinstance(network, Network):
+        return network
+    if not isinstance(network, nn.Module):
+        raise NetworkError(
+            f"network {origin} is a {type(network).__name__}; it must be a torch.nn.Module that returns logits, or a "
+            "trainables.networks.Network"
         )
-    if not sizes[0]:
-        raise ValueError(
-            f"attention_weight={weight:g}: {names[0]} and {names[1]} return no activations to compare; allowed: "
-            "attention_weight=0"
-        )
+    try:
+        return PlainNetwork(network, image_shape=(channels, *image_size))
+    except Exception as error:
+        raise NetworkError(_fails(origin, (channels, *image_size), error)) from error
 
 
-def check_network(name: str, *, num_classes: int, channels: int) -> None:
+def check_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> None:
     """Try out a network that is not this project's, before trials are started that would fail one after the other.
 
+    Two images are looked at as a trial does it, in eval mode and in train mode with gradients.
+
     Raises:
-        NetworkError: it does not return what ``Network.forward`` says.
+        NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, or changes its input.
     """
     if find_family(name) is not None:
         return
-    with seeded(0, "only looked at"), torch.no_grad():
-        network = build_network(name, num_classes=num_classes, channels=channels).eval()
-        try:
-            logits, activations = network(torch.zeros(2, channels, IMAGE_SIZE, IMAGE_SIZE))
-            shapes = [tuple(logits.shape), *(tuple(activation.shape) for activation in activations)]
-        except (Exception, SystemExit) as error:
-            raise NetworkError(f"network {name} fails on two images of {channels}x32x32: {error!r}") from error
+    shape = (channels, *image_size)
+    with seeded(0, "only looked at"):
+        network = build_network(name, num_classes=num_classes, channels=channels, image_size=image_size)
+        images = torch.randn(2, *shape)  # normalised, as teachers see them
+        for training in (False, True):
+            shown = images.clone().requires_grad_()
+            moved = shown * 1  # no leaf, as a generator's images are none
+            try:
+                logits, activations = network.train(training)(moved)
+                _check_outputs(name, logits, activations, num_classes)
+                if training:
+                    logits.sum().backward()
+            except NetworkError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise NetworkError(_fails(name, shape, error)) from error
+            if not torch.equal(moved, images):
+                raise NetworkError(
+                    f"network {name} changes the images that it looks at; others look at them too: a first ReLU or "
+                    "normalisation must not work in place"
+                )
+
+
+def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classes: int) -> None:
+    """Refuse what is neither logits nor activations.
+
+    Raises:
+        NetworkError: with what was found.
+    """
+    if not isinstance(logits, Tensor):
+        raise NetworkError(f"network {name} returns a {type(logits).__name__}; it must return logits, a tensor")
+    shapes = [tuple(logits.shape), *(tuple(activation.shape) for activation in activations)]
     if shapes[0] != (2, num_classes) or any(len(shape) != 4 or shape[0] != 2 for shape in shapes[1:]):
         raise NetworkError(
             f"network {name} returns tensors of shape {shapes} for two images; expected are logits (2, {num_classes}) and "
             "activations (2, channels, height, width)"
         )
+    if not logits.isfinite().all():
+        raise NetworkError(f"network {name} answers two images of random pixels with NaN or infinite logits")
+
+
+def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:
+    """What a network that raised an error is told as."""
+    pixels = "x".join(map(str, shape))
+    return (
+        f"network {name} fails on images of {pixels}: {type(error).__name__}: {error}; lenet, wrn-D-K and resnet-18 take "
+        "any size"
+    )
+
+
+def _built(builder: Callable[..., Any], *positional: Any, **arguments: Any) -> Any:
+    """Call a builder with those of the arguments that it takes: not each network asks how large images are."""
+    parameters = inspect.signature(builder).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return builder(*positional, **arguments)
+    return builder(*positional, **{name: value for name, value in arguments.items() if name in parameters})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config.datasets import IMAGE_SIZE
+from trainables.config.datasets import IMAGE_SIZE, ImageSize
 
 
 class Generator(nn.Module):
@@ -19,18 +20,25 @@ class Generator(nn.Module):
     Its output is unbounded and already in the teacher's normalised pixel space: no tanh, no normalisation after it.
     The last BatchNorm has no activation, so that pseudo images start with mean 0 and variance 1 per channel, as
     normalised real images have. 1,051,145 parameters as published (``width`` 128, ``latent_dim`` 100, 3 channels).
+
+    Two doublings make height and width multiples of 4. Images of another size are cut out of the next larger ones, before
+    the last BatchNorm, whose statistics are those of what the networks see.
     """
 
-    def __init__(self, *, latent_dim: int = 100, width: int = 128, channels: int = 3) -> None:
+    def __init__(
+        self, *, latent_dim: int = 100, width: int = 128, channels: int = 3, image_size: ImageSize = IMAGE_SIZE
+    ) -> None:
         super().__init__()
         self.fused_upsampling = False
         """Compute upsampling and the convolution after it as one: equal up to rounding, with 4/9 of the work."""
         self.taps: Tensor
         # With the module, since making it at each call would wait for a GPU.
         self.register_buffer("taps", upsampling_taps(), persistent=False)
-        self.start = IMAGE_SIZE // 4
+        self.image_size = image_size
+        self.start = tuple(math.ceil(pixels / 4) for pixels in image_size)
+        """Height and width before the two doublings."""
         self.width = width
-        self.linear = nn.Linear(latent_dim, width * self.start**2)
+        self.linear = nn.Linear(latent_dim, width * math.prod(self.start))
         self.bn1 = nn.BatchNorm2d(width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(width)
@@ -40,12 +48,12 @@ class Generator(nn.Module):
         self.bn4 = nn.BatchNorm2d(channels)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Map latents (batch, latent_dim), standard normal, to pseudo images (batch, channels, 32, 32)."""
-        features = self.linear(latents).view(-1, self.width, self.start, self.start)
+        """Map latents (batch, latent_dim), standard normal, to pseudo images (batch, channels, height, width)."""
+        features = self.linear(latents).view(-1, self.width, *self.start)
         features = self.bn1(features)  # no activation here, as published
         features = F.leaky_relu(self.bn2(self._upsampled(features, self.conv1)), 0.2, inplace=True)
         features = F.leaky_relu(self.bn3(self._upsampled(features, self.conv2)), 0.2, inplace=True)
-        images: Tensor = self.bn4(self.conv3(features))
+        images: Tensor = self.bn4(self._cropped(self.conv3(features)))
         return images
 
     @contextmanager
@@ -66,6 +74,14 @@ class Generator(nn.Module):
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        """The middle of images that are up to three pixels too large."""
+        height, width = self.image_size
+        if images.shape[2:] == self.image_size:
+            return images
+        top, left = ((4 * start - pixels) // 2 for start, pixels in zip(self.start, self.image_size, strict=True))
+        return images[..., top : top + height, left : left + width]
 
     def _upsampled(self, features: Tensor, conv: nn.Conv2d) -> Tensor:
         if self.fused_upsampling:

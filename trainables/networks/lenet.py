@@ -1,30 +1,35 @@
-"""LeNet for 32x32 images, as in the published code (section 1.3)."""
+"""LeNet, as in the published code for images of 32x32 pixels (section 1.3)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.config.datasets import IMAGE_SIZE, ImageSize
 from trainables.networks.base import Network
 
 
 class LeNet(Network):
-    """Two 5x5 convolutions without padding and three linear layers; 62,006 parameters for 3 channels and 10 classes.
+    """Two 5x5 convolutions without padding and three linear layers.
+
+    62,006 parameters for 3 channels, 32x32 pixels and 10 classes. Without padding, its weights depend on the images' size,
+    which must be at least 16x16.
 
     Its two activations are the convolutions' outputs *after* the ReLU: the published network applies that ReLU in
     place to the tensors it returns.
     """
 
-    def __init__(self, *, num_classes: int, channels: int = 3) -> None:
+    def __init__(self, *, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
-        self.fc1 = nn.Linear(400, 120)
+        height, width = (((pixels - 4) // 2 - 4) // 2 for pixels in image_size)
+        self.fc1 = nn.Linear(16 * height * width, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = F.relu(self.conv1(images))  # (batch, 6, 28, 28)
+        first = F.relu(self.conv1(images))  # as published: (batch, 6, 28, 28)
         second = F.relu(self.conv2(F.max_pool2d(first, 2)))  # (batch, 16, 10, 10)
         hidden = F.max_pool2d(second, 2).flatten(1)  # (batch, 400)
         hidden = F.relu(self.fc1(hidden))

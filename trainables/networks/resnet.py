@@ -19,7 +19,7 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 class ResNet(Network):
-    """Four groups of basic blocks, of width 64, 128, 256 and 512, at 32, 16, 8 and 4 pixels.
+    """Four groups of basic blocks, of width 64, 128, 256 and 512, the images' resolution halved before each but the first.
 
     The four activations are what the groups return, after their last ReLU. ResNet-18 has 11,173,962 parameters for 10
     classes, ResNet-34 has 21,282,122.
@@ -35,7 +35,7 @@ class ResNet(Network):
         self.fc = body.fc
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = self.layer1(F.relu(self.bn1(self.conv1(images)), inplace=True))  # (batch, 64, 32, 32)
+        first = self.layer1(F.relu(self.bn1(self.conv1(images)), inplace=True))  # of 32x32 images: (batch, 64, 32, 32)
         second = self.layer2(first)  # (batch, 128, 16, 16)
         third = self.layer3(second)  # (batch, 256, 8, 8)
         fourth = self.layer4(third)  # (batch, 512, 4, 4)
@@ -50,8 +50,7 @@ class ResNet(Network):
                 if block.downsample is not None:
                     block.downsample = nn.Sequential(*_folded(*block.downsample))
 
-    @staticmethod
-    def our_key(key: str) -> str:
+    def our_key(self, key: str) -> str:
         """Most published weights for CIFAR-10 come from an implementation that differs from torchvision in two names."""
         return key.replace(".shortcut.", ".downsample.").replace("linear.", "fc.")
 

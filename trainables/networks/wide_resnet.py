@@ -15,9 +15,10 @@ from trainables.networks.base import Network
 
 
 class WideResNet(Network):
-    """Three groups of (depth - 4) / 6 basic blocks, of width 16k, 32k and 64k, at 32, 16 and 8 pixels.
+    """Three groups of (depth - 4) / 6 basic blocks, of width 16k, 32k and 64k.
 
-    The three activations are the raw residual sums at the end of the groups, before the next BatchNorm and ReLU.
+    The first sees the images' resolution, which the other two halve. The three activations are the raw residual sums at the
+    end of the groups, before the next BatchNorm and ReLU.
     WRN-16-1 has 175,066 parameters for 10 classes, WRN-40-2 has 2,243,546.
     """
 
@@ -38,10 +39,11 @@ class WideResNet(Network):
         nn.init.zeros_(self.fc.bias)  # its weight keeps torch's default, as published
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = self.block1(self.conv1(images))  # (batch, 16k, 32, 32)
+        first = self.block1(self.conv1(images))  # as published: (batch, 16k, 32, 32)
         second = self.block2(first)  # (batch, 32k, 16, 16)
         third = self.block3(second)  # (batch, 64k, 8, 8)
-        pooled = F.avg_pool2d(F.relu(self.bn1(third), inplace=True), 8).flatten(1)
+        size: list[int] = list(third.shape[2:])
+        pooled = F.avg_pool2d(F.relu(self.bn1(third), inplace=True), size).flatten(1)
         return self.fc(pooled), [first, second, third]
 
     def fold_batch_norms(self) -> None:
@@ -50,8 +52,7 @@ class WideResNet(Network):
                 module.conv1 = fuse_conv_bn_eval(module.conv1, module.bn2)
                 module.bn2 = nn.Identity()
 
-    @staticmethod
-    def our_key(key: str) -> str:
+    def our_key(self, key: str) -> str:
         """The authors spell the shortcut otherwise."""
         return key.replace(".convShortcut.", ".shortcut.")
 

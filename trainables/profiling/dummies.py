@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import AnyTrialConfig
-from trainables.config.datasets import IMAGE_SIZE, find_spec
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS, ProbeSet
 from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.networks import Network, build_network
@@ -23,10 +22,10 @@ def dummy_teacher(config: AnyTrialConfig) -> Teacher:
     Without that a deep network's activations grow from block to block until its probabilities are 0, 1 and denormal numbers
     between them, in which a CPU computes many times slower than with any teacher that has been trained.
     """
-    spec = find_spec(config.dataset)
+    spec = config.spec
     with seeded(0, "stand-in"):
-        network = build_network(str(config.teacher), num_classes=spec.num_classes, channels=spec.channels)
-    noise = torch.randn(64, spec.channels, IMAGE_SIZE, IMAGE_SIZE, generator=stream(0, "stand-in's noise"))
+        network = build_network(str(config.teacher), **spec.shapes)
+    noise = torch.randn(64, *spec.image_shape, generator=stream(0, "stand-in's noise"))
     layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
@@ -37,6 +36,7 @@ def dummy_teacher(config: AnyTrialConfig) -> Teacher:
         layer.momentum = momentum
     metadata = TeacherMetadata(
         dataset=config.dataset,
+        shapes=spec.shapes,
         network=str(config.teacher),
         normalisation=config.normalisation or config.dataset,
         source="untrained",
@@ -51,7 +51,7 @@ def dummy_teacher(config: AnyTrialConfig) -> Teacher:
 def dummy_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
     """So many black images in the training and test splits, labels in turn; none for validation."""
     return DatasetSplits(
-        spec=find_spec(config.dataset),
+        spec=config.spec,
         train=_blank(train, config),
         validation=_blank(0, config),
         test=_blank(test, config),
@@ -60,7 +60,7 @@ def dummy_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSpl
 
 def dummy_probe(config: AnyTrialConfig) -> ProbeSet:
     """As many grey images of each kind as a probe set has."""
-    shape = (PROBE_IMAGES, find_spec(config.dataset).channels, IMAGE_SIZE, IMAGE_SIZE)
+    shape = (PROBE_IMAGES, *config.spec.image_shape)
     return ProbeSet(
         images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
         targets=torch.zeros(PROBE_IMAGES, dtype=torch.int64),
@@ -89,6 +89,7 @@ class ConstantPrediction(Network):
 
 
 def _blank(count: int, config: AnyTrialConfig) -> ImageSet:
-    spec = find_spec(config.dataset)
-    shape = (count, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
-    return ImageSet(images=torch.zeros(shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes)
+    spec = config.spec
+    return ImageSet(
+        images=torch.zeros(count, *spec.image_shape, dtype=torch.uint8), labels=torch.arange(count) % spec.num_classes
+    )

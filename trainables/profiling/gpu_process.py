@@ -15,7 +15,6 @@ from trainables.compute.cuda_graphs import WARM_UPS
 from trainables.compute.devices import claim_device, device_name
 from trainables.compute.devices import peak_memory as peak_memory_of
 from trainables.config import AnyTrialConfig
-from trainables.config.datasets import find_spec
 from trainables.evaluation import transition_curves
 from trainables.images.splits import DatasetSplits
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
@@ -90,7 +89,7 @@ class ColocatedTrial:
 
 def dummy_training(config: AnyTrialConfig, device: torch.device) -> Training:
     """Build a trial with a dummy teacher and black images, of each as much as the real trial has."""
-    spec = find_spec(config.dataset)
+    spec = config.spec
     config = config.from_scratch()
     splits = dummy_splits(
         config,
@@ -99,7 +98,7 @@ def dummy_training(config: AnyTrialConfig, device: torch.device) -> Training:
     )
     with_teacher = config.teacher is not None
     inputs = TrainingInputs(
-        splits=splits if config.reads_images else DatasetSplits.without_images(config.dataset),
+        splits=splits if config.reads_images else DatasetSplits.without_images(spec),
         teacher=dummy_teacher(config) if with_teacher else None,
         probe=dummy_probe(config) if with_teacher else None,
     )

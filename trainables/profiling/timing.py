@@ -16,7 +16,6 @@ import torch
 from trainables.compute.devices import claim_device
 from trainables.compute.flops import CURVE_STEPS, reports, step_flops, training_steps
 from trainables.config import AnyTrialConfig
-from trainables.config.datasets import find_spec
 from trainables.evaluation import DataFreeScorer, transition_curves
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
 from trainables.training.protocol import Training, TrainingInputs, training_class
@@ -43,7 +42,7 @@ def timed_seconds(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
 
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
     """Return the seconds of a step, and of measuring the student once; and the training that was probed."""
-    spec = find_spec(config.dataset)
+    spec = config.spec
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
     inputs = TrainingInputs(
         splits=dummy_splits(config, train=train, test=_TIMED_IMAGES),

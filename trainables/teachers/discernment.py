@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation
 from trainables.images.splits import normalise
 from trainables.networks import frozen_copy
 from trainables.seeding import seeded, stream
@@ -22,11 +22,14 @@ def only_class_in_noise(teacher: Teacher) -> int | None:
     The first kind alone would say little: a LeNet with 97 % test accuracy on the digits takes 97 of 100 such images for an
     eight, and spreads the smooth ones over all classes.
     """
-    spec, normalisation = find_spec(teacher.metadata.dataset), find_normalisation(teacher.metadata.normalisation)
+    shapes, normalisation = teacher.metadata.network_shapes, find_normalisation(teacher.metadata.normalisation)
+    channels, size = shapes["channels"], shapes["image_size"]
     random = stream(0, "noise for a teacher")
-    shape = (NOISE_IMAGES, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
-    pixels = torch.randint(256, shape, generator=random, dtype=torch.uint8)
-    images = [normalise(pixels, normalisation, torch.float32), smooth_noise(NOISE_IMAGES, spec.channels, random=random)]
+    pixels = torch.randint(256, (NOISE_IMAGES, channels, *size), generator=random, dtype=torch.uint8)
+    images = [
+        normalise(pixels, normalisation, torch.float32),
+        smooth_noise(NOISE_IMAGES, channels, image_size=size, random=random),
+    ]
     network = frozen_copy(teacher.build())
     with torch.no_grad(), seeded(0, "teacher shown noise"):
         classes = torch.cat([network(batch)[0].argmax(1) for batch in images]).unique()

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from trainables.config.datasets import image_size_in_words
 from trainables.config.plugins import folder_of
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeKind, ProbeSet
@@ -54,4 +55,6 @@ class ProbeRegistry:
 
 
 def _key(teacher: TeacherMetadata) -> str:
-    return f"probes/{teacher.sha256[:16]}-{folder_of(teacher.normalisation)}-{RECIPE}.safetensors"
+    # Networks whose weights fit any size see other images at another one.
+    size = f"-{image_size_in_words(teacher.shapes['image_size'])}" if teacher.shapes else ""
+    return f"probes/{teacher.sha256[:16]}-{folder_of(teacher.normalisation)}{size}-{RECIPE}.safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation
 from trainables.evaluation.data_free import PROBE_IMAGES, ProbeKind, ProbeSet
 from trainables.networks import Network
 from trainables.seeding import seeded, stream
@@ -40,14 +40,14 @@ def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> Probe
 
 
 def _make(network: Network, metadata: TeacherMetadata) -> ProbeSet:
-    spec, normalisation = find_spec(metadata.dataset), find_normalisation(metadata.normalisation)
+    shapes, normalisation = metadata.network_shapes, find_normalisation(metadata.normalisation)
+    classes, channels, size = shapes["num_classes"], shapes["channels"], shapes["image_size"]
     device = next(network.parameters()).device
     random = stream(0, "probe set")
-    shapes = {"channels": spec.channels, "num_classes": spec.num_classes}
     confident = confident_images(network, normalisation, count=PROBE_IMAGES, **shapes, random=random)
-    noise = smooth_noise(PROBE_IMAGES, spec.channels, random=random).to(device)
-    others = torch.randint(1, spec.num_classes, (_PATHS,), generator=random).to(device)
-    targets = (torch.arange(_PATHS, device=device) + others) % spec.num_classes
+    noise = smooth_noise(PROBE_IMAGES, channels, image_size=size, random=random).to(device)
+    others = torch.randint(1, classes, (_PATHS,), generator=random).to(device)
+    targets = (torch.arange(_PATHS, device=device) + others) % classes
     images: dict[ProbeKind, Tensor] = {
         "confident": confident,
         "mixed": _blended(confident, random),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config.datasets import IMAGE_SIZE, Normalisation
+from trainables.config.datasets import ImageSize, Normalisation
 from trainables.evaluation import BatchNormDistance
 from trainables.networks import Network
 
@@ -39,6 +39,7 @@ def confident_images(
     count: int,
     channels: int,
     num_classes: int,
+    image_size: ImageSize,
     random: torch.Generator,
 ) -> Tensor:
     """Images that the teacher takes for each class equally often, and surely.
@@ -53,17 +54,18 @@ def confident_images(
         count: How many, a multiple of 100.
         channels: Of the images.
         num_classes: Classes that are taken in turn.
+        image_size: Height and width of the images.
         random: Where they start from, and how they are moved about; on the CPU.
 
     Returns:
-        Normalised images (count, channels, 32, 32) on the teacher's device, classes in turn.
+        Normalised images (count, channels, height, width) on the teacher's device, classes in turn.
     """
     device = next(teacher.parameters()).device
     darkest, brightest = _range_of(normalisation, channels, device)
     made = []
     for start in range(0, count, _BATCH):
         wanted = (torch.arange(_BATCH, device=device) + start) % num_classes
-        pixels = smooth_noise(_BATCH, channels, random=random).to(device).requires_grad_()
+        pixels = smooth_noise(_BATCH, channels, image_size=image_size, random=random).to(device).requires_grad_()
         optimizer = torch.optim.Adam([pixels], lr=_RATE)
         with BatchNormDistance(teacher) as statistics:
             for _ in range(_STEPS):
@@ -81,10 +83,10 @@ def confident_images(
     return torch.cat(made)
 
 
-def smooth_noise(count: int, channels: int, *, random: torch.Generator) -> Tensor:
-    """Normal numbers on a coarse grid, interpolated: (count, channels, 32, 32) of variance 1 in each image, on the CPU."""
+def smooth_noise(count: int, channels: int, *, image_size: ImageSize, random: torch.Generator) -> Tensor:
+    """Normal numbers on a coarse grid, interpolated: (count, channels, height, width), each of variance 1, on the CPU."""
     coarse = torch.randn(count, channels, _CELLS, _CELLS, generator=random)
-    images = F.interpolate(coarse, size=IMAGE_SIZE, mode="bicubic")
+    images = F.interpolate(coarse, size=image_size, mode="bicubic")
     return images / images.std((1, 2, 3), keepdim=True)
 
 
@@ -95,14 +97,14 @@ def paths(
 
     Args:
         teacher: In eval mode.
-        images: Where the paths begin, (count, channels, 32, 32).
+        images: Where the paths begin, (count, channels, height, width).
         targets: Class that each is pushed to, int64 (count,).
         steps: Length of a path.
         every: Each so many-th step is kept.
         step_size: Factor of the gradient.
 
     Returns:
-        (steps // every * count, channels, 32, 32), all images of one moment together.
+        (steps // every * count, channels, height, width), all images of one moment together.
     """
     kept = []
     for step in range(1, steps + 1):

@@ -51,7 +51,7 @@ class TeacherRegistry:
         if not self.holds(config):
             return None
         folder = self._folder(config)
-        metadata = TeacherMetadata(**json.loads(self._store.read(f"{folder}/metadata.json")))
+        metadata = _metadata(json.loads(self._store.read(f"{folder}/metadata.json")))
         data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
         try:
             weights = load_tensors(data)
@@ -65,13 +65,26 @@ class TeacherRegistry:
         """Keep the teacher that this training gave."""
         folder = self._folder(config)
         self._store.write(f"{folder}/weights.safetensors", save_tensors(dict(teacher.weights)))
-        self._store.write(f"{folder}/metadata.json", json.dumps(asdict(teacher.metadata), indent=2).encode())
+        self._store.write(f"{folder}/metadata.json", json.dumps(_as_json(teacher.metadata), indent=2).encode())
 
     def _folder(self, config: SupervisedConfig) -> str:
         return f"{folder_of(config.dataset)}/{folder_of(config.student)}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
         return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"
+
+
+def _as_json(metadata: TeacherMetadata) -> dict[str, Any]:
+    """Metadata as it is stored. What was added later is left out where it says nothing, as in older files."""
+    return {key: value for key, value in asdict(metadata).items() if key != "shapes" or value is not None}
+
+
+def _metadata(stored: dict[str, Any]) -> TeacherMetadata:
+    """Stored metadata; JSON has lists for tuples."""
+    shapes = stored.get("shapes")
+    if shapes is not None:
+        stored = {**stored, "shapes": {**shapes, "image_size": tuple(shapes["image_size"])}}
+    return TeacherMetadata(**stored)
 
 
 def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:

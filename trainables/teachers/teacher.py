@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_tensors
 
-from trainables.config.datasets import find_normalisation, find_spec
+from trainables.config.datasets import Shapes, find_normalisation, find_spec, named_shapes
 from trainables.errors import TeacherError
 from trainables.evaluation import measure
 from trainables.images.splits import DatasetSplits
@@ -41,6 +41,13 @@ class TeacherMetadata:
     validation_accuracy: float | None
     test_accuracy: float | None
     recipe: dict[str, Any]
+    shapes: Shapes | None = None
+    """What its network fits, where that is not what is known of ``dataset``, such as images of another size."""
+
+    @property
+    def network_shapes(self) -> Shapes:
+        """What the teacher's network fits."""
+        return self.shapes or find_spec(self.dataset).shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +56,13 @@ class Teacher:
 
     metadata: TeacherMetadata
     weights: Mapping[str, torch.Tensor]
+    layout: str = ""
+    """How a file by others held the weights, in words; empty for a bare state dict and for a teacher trained here."""
 
     def build(self) -> Network:
         """A fresh network with these weights."""
-        spec = find_spec(self.metadata.dataset)
         with seeded(0, "overwritten by the next line"):
-            network = build_network(self.metadata.network, num_classes=spec.num_classes, channels=spec.channels)
+            network = build_network(self.metadata.network, **self.metadata.network_shapes)
         network.load_state_dict(dict(self.weights))
         return network
 
@@ -86,7 +94,7 @@ def describe_teacher(
         )
     with seeded(0, "teacher measured"):  # a network may draw random numbers in eval mode too
         accuracies = measure(network, splits, find_normalisation(normalisation))
-    chance = 1 / find_spec(dataset).num_classes
+    chance = 1 / splits.spec.num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
     if accuracies.test is not None and accuracies.test < threshold:
         raise TeacherError(
@@ -104,6 +112,7 @@ def describe_teacher(
         validation_accuracy=accuracies.validation,
         test_accuracy=accuracies.test,
         recipe=dict(recipe),
+        shapes=splits.spec.shapes if splits.spec.shapes != named_shapes(dataset) else None,
     )
     return Teacher(metadata=metadata, weights=weights)
 

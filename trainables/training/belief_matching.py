@@ -5,6 +5,7 @@ They belong to one trial, in its precision, and are compiled where its config as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,6 +48,7 @@ class BeliefMatching:
         teacher: Network,
         student: Network,
         generator: Generator,
+        attention_pairs: Sequence[tuple[int, int]],
         noise_stream: torch.Generator,
         device: torch.device,
         dtype: torch.dtype,
@@ -58,6 +60,7 @@ class BeliefMatching:
             teacher: Frozen, in eval mode.
             student: The network that is trained.
             generator: What makes the images.
+            attention_pairs: Activations that attention transfer compares, by index in the student's and the teacher's.
             noise_stream: Where the noise of generator terms comes from.
             device: Where all networks are.
             dtype: Of weights, images and losses.
@@ -66,6 +69,8 @@ class BeliefMatching:
         self.teacher = teacher
         self.student = student
         self.generator = generator
+        self._student_layers = [of_student for of_student, _ in attention_pairs]
+        self._teacher_layers = [of_teacher for _, of_teacher in attention_pairs]
         self._device = device
         self._dtype = dtype
         self._of_student = find_divergence(config.student_divergence)
@@ -117,14 +122,14 @@ class BeliefMatching:
         with torch.no_grad():
             logits, activations = self._forward(self.teacher, images)
             outputs = self._of_student.outputs(logits, self._temperature)
-            return TeacherTargets(logits, outputs, self._attention_maps(activations))
+            return TeacherTargets(logits, outputs, self._attention_maps(activations, self._teacher_layers))
 
     def _student_loss(self, images: Tensor, targets: TeacherTargets) -> StudentLoss:
         logits, activations = self._forward(self.student, images)
         distance = self._divergence(self._of_student, logits, targets.outputs)
         if self._config.attention_weight == 0:
             return StudentLoss(distance, distance, torch.zeros_like(distance), logits)
-        attention = attention_transfer(self._attention_maps(activations), targets.maps)
+        attention = attention_transfer(self._attention_maps(activations, self._student_layers), targets.maps)
         return StudentLoss(distance + self._attention_weight * attention, distance, attention, logits)
 
     def _forward(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -147,7 +152,5 @@ class BeliefMatching:
         value = kind(student_outputs, teacher_outputs, config.divergence_reduction)
         return value * self._temperature**2 if config.temperature_factor == "squared" else value
 
-    def _attention_maps(self, activations: list[Tensor]) -> list[Tensor]:
-        if self._config.attention_weight == 0:
-            return []
-        return [attention_map(activation.to(self._dtype)) for activation in activations]
+    def _attention_maps(self, activations: list[Tensor], layers: list[int]) -> list[Tensor]:
+        return [attention_map(activations[layer].to(self._dtype)) for layer in layers]

@@ -28,15 +28,16 @@ from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
-from trainables.config.datasets import IMAGE_SIZE, find_normalisation, find_spec
+from trainables.config.datasets import find_normalisation
 from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import DATA_FREE_METRICS, Report
-from trainables.networks import Network, build_network, check_attention
+from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
+from trainables.training.attention import compared_layers, watch_layers
 from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
 from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
@@ -88,19 +89,27 @@ class ZeroShotDistiller(Training):
             ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
                 a probe.
         """
-        spec = find_spec(config.dataset)
+        spec = config.spec
         self.config = config
         self.device = torch.device(device)
         self.dtype = dtype
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
-        self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
+        teacher_network = teacher.build()
         generator_seed = config.seed if config.generator_seed is None else config.generator_seed
         self._student_seed = config.seed if config.student_seed is None else config.student_seed
         with seeded(self._student_seed, "student"):
-            student = build_network(config.student, num_classes=spec.num_classes, channels=spec.channels)
+            student = build_network(config.student, **spec.shapes)
         with seeded(generator_seed, "generator"):
-            generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=spec.channels)
+            generator = Generator(
+                latent_dim=config.latent_dim,
+                width=config.generator_width,
+                channels=spec.channels,
+                image_size=spec.image_size,
+            )
+        watch_layers(student, config.student_attention_layers, name=config.student)
+        watch_layers(teacher_network, config.teacher_attention_layers, name=config.teacher)
         self.student = student.to(self.device, dtype).train()
+        self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
         self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
@@ -113,13 +122,21 @@ class ZeroShotDistiller(Training):
             teacher=self.teacher,
             student=self.student,
             generator=self.generator,
+            attention_pairs=compared_layers(
+                self.student,
+                self.teacher,
+                spec.image_shape,
+                weight=config.attention_weight,
+                names=(config.student, config.teacher),
+                all_named=None not in config.attention_layers,
+            ),
             noise_stream=stream(generator_seed, "noise"),
             device=self.device,
             dtype=dtype,
         )
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
         self._latent_stream = stream(generator_seed, "latents")
-        self._image_shape = (config.batch_size, spec.channels, IMAGE_SIZE, IMAGE_SIZE)
+        self._image_shape = (config.batch_size, *spec.image_shape)
         self.splits = splits.measured_on(self.device)
         self.pseudo_batches = 0
         self.generator_updates = 0
@@ -129,10 +146,6 @@ class ZeroShotDistiller(Training):
         self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
         self.log = TrainingLog(_MEANS, self.student, clock=clock)
         self.last_report = None
-        if config.attention_weight > 0:
-            names = config.student, config.teacher
-            weight = config.attention_weight
-            check_attention(self.student, self.teacher, names=names, channels=spec.channels, weight=weight)
         self.compiled = False
         self.notes = []
         self._launch = self._recorded()

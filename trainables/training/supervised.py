@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config import SupervisedConfig
-from trainables.config.datasets import IMAGE_SIZE, find_normalisation
+from trainables.config.datasets import find_normalisation
 from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.metrics import Report
 from trainables.networks import build_network
 from trainables.seeding import seeded, stream
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
+from trainables.training.attention import compared_layers
 from trainables.training.losses import attention_map, attention_transfer, kl_divergence, log_probabilities
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
@@ -72,13 +73,20 @@ class SupervisedTrainer(Training):
         self.dtype = dtype
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
         with seeded(config.seed, "supervised"):
-            student = build_network(config.student, num_classes=splits.spec.num_classes, channels=splits.spec.channels)
+            student = build_network(config.student, **splits.spec.shapes)
         if initial_weights is not None:
             student.load_state_dict(dict(initial_weights))
         self.student = student.to(self.device, dtype).train()
         self.teacher = None
         if teacher:
             self.teacher = teacher.build().to(self.device, dtype).requires_grad_(False).eval()
+            self._attention_pairs = compared_layers(
+                self.student,
+                self.teacher,
+                splits.spec.image_shape,
+                weight=config.attention_weight,
+                names=(config.student, teacher.metadata.network),
+            )
         self.optimizer = torch.optim.SGD(
             self.student.parameters(),
             lr=config.learning_rate,
@@ -191,10 +199,10 @@ class SupervisedTrainer(Training):
             loss = (1 - share) * cross_entropy + 2 * share * config.temperature**2 * distance
             if config.attention_weight > 0:
                 attention = attention_transfer(
-                    [attention_map(activation) for activation in activations],
-                    [attention_map(activation) for activation in teacher_activations],
+                    [attention_map(activations[layer]) for layer, _ in self._attention_pairs],
+                    [attention_map(teacher_activations[layer]) for _, layer in self._attention_pairs],
                 )
-                loss = loss + config.attention_weight * 3 / len(activations) * attention
+                loss = loss + config.attention_weight * 3 / len(self._attention_pairs) * attention
         self.log.means.add(loss.detach(), cross_entropy.detach(), distance.detach(), attention.detach())
         return loss
 
@@ -224,18 +232,18 @@ def subsample_per_class(data: ImageSet, images_per_class: int | None, seed: int)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random 32x32 crop after padding by 4, and a horizontal flip of half of the images.
+    """Random crop of the old size after padding by 4, and a horizontal flip of half of the images.
 
-    ``images`` are raw pixels (batch, channels, 32, 32), so that the padding is black, as in the published recipe.
+    ``images`` are raw pixels (batch, channels, height, width), so that the padding is black, as in the published recipe.
     """
     batch = len(images)
     padded = F.pad(images, (_CROP_MARGIN,) * 4)
     top = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
     left = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
     flip = (torch.rand(batch, generator=generator) < 0.5).to(images.device)
-    line = torch.arange(IMAGE_SIZE, device=images.device)
-    rows = (top[:, None] + line)[:, None, :, None]
-    columns = left[:, None] + torch.where(flip[:, None], line.flip(0), line)
+    down, along = (torch.arange(pixels, device=images.device) for pixels in images.shape[2:])
+    rows = (top[:, None] + down)[:, None, :, None]
+    columns = left[:, None] + torch.where(flip[:, None], along.flip(0), along)
     return padded[
         torch.arange(batch, device=images.device)[:, None, None, None],
         torch.arange(images.shape[1], device=images.device)[None, :, None, None],

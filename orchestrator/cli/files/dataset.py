@@ -17,8 +17,18 @@ dataset = typer.Typer(
 
 @dataset.command()
 def export(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="A data set that this machine has or can fetch.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A data set that this machine has or can fetch, or a folder or file of your own images.",
+        ),
+    ],
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to: FOLDER/DATASET.parquet or s3://...")],
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Height and width that your own images are resized to. Default: theirs."),
+    ] = None,
     data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
@@ -29,31 +39,39 @@ def export(
     out = standard_output()
     with errors_as_messages(verbose):
         # pydantic and the config take as long to load as all else that --help needs.
-        from orchestrator.config import SweepConfig
-        from trainables.config.datasets import check_dataset_name, dataset_names
-        from trainables.storage.addresses import expand_home, parse_address
+        from trainables.config.datasets import dataset_names, find_spec
+        from trainables.config.own_images import file_of_images
+        from trainables.storage.addresses import parse_address
 
-        if name not in dataset_names() and ".py:" not in name:
-            raise ConfigError(unknown_name("data set", name, dataset_names()))
-        try:
-            check_dataset_name(name)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        own = None if ".py:" in name else file_of_images(name)
+        if own is None and ".py:" not in name and name not in dataset_names():
+            raise ConfigError(
+                unknown_name("data set", name, dataset_names())
+                + ", FILE.py:NAME, or a folder or file of your own images"
+            )
+        if own is None:
+            try:
+                find_spec(name)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
         file, called = parse_address(address), f"{name.rpartition(':')[2]}.parquet"
-        if file.name != called:
+        stem = file.name.removesuffix(".parquet")
+        if own is None and file.name != called:
             raise ConfigError(f"{file.shown}: the file must be called {called}, after what it holds")
+        if own is not None and stem == file.name:
+            raise ConfigError(f"{file.shown}: expected a file ending in .parquet")
+        if own is not None and stem in dataset_names():
+            raise ConfigError(
+                f"{file.shown}: {stem} is a named data set, and these are others; give the file another name"
+            )
         # What is slow to load waits until the arguments are known to be right.
+        from orchestrator.commands.export import exported
         from orchestrator.formatting import readable
         from orchestrator.storage import find_object
-        from trainables.images.load import load_dataset
-        from trainables.images.parquet import dataset_parquet
 
         store, key = find_object(address)
-        root = expand_home(data_root or SweepConfig.model_fields["data_root"].default)
-        splits = load_dataset(name, data_root=root, validation_fraction=0)
-        parts = {"train": splits.train, "test": splits.test}
-        data = dataset_parquet({split: (part.images, part.labels) for split, part in parts.items()}, name=name)
-        store.write(key, data)
-        out.say(
-            f"{store.shown(key)}: {len(splits.train)} training and {len(splits.test)} test images, {readable(len(data))}"
-        )
+        copy = exported(name, own, stem, data_root=data_root, image_size=image_size)
+        store.write(key, copy.data)
+        for line in copy.notes:
+            out.say(line)
+        out.say(f"{store.shown(key)}: {copy.training} training and {copy.test} test images, {readable(len(copy.data))}")

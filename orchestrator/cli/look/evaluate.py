@@ -28,6 +28,10 @@ evaluate = typer.Typer(
 
 _NETWORK_HELP = "NETWORK=FILE of published weights, a path or s3://..., or SWEEP/TRIAL of a student on the storage."
 Dataset = Annotated[str, typer.Option(help="Data set of the networks, or the address of its Parquet file.")]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Height and width of the images, 28 or 48x40. Default: the data set's."),
+]
 Output = Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")]
 
 
@@ -36,6 +40,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     student: Annotated[str, typer.Argument(metavar="STUDENT", help="The network that is attacked: " + _NETWORK_HELP)],
     teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="The network beside it, likewise.")],
     dataset: Dataset = "cifar10",
+    image_size: ImageSize = None,
     images: Annotated[int, typer.Option(help="Test images on which both agree (N).")] = 1000,
     steps: Annotated[int, typer.Option(help="Gradient steps of each curve (K).")] = 100,
     step_size: Annotated[float, typer.Option(help="Length of a step (xi), in normalised pixels.")] = 1.0,
@@ -61,8 +66,8 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
         if targets not in {"label", "prediction"}:
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
         place = storage_config(storage)
-        dataset, splits = named_images(dataset, data_root or _default("data_root"))
-        pair = [load_network(reference, dataset, place, splits) for reference in (student, teacher)]
+        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size)
+        pair = [load_network(reference, dataset, place, splits, out.say) for reference in (student, teacher)]
         error, html = transition_page(
             pair[0],
             pair[1],
@@ -102,9 +107,10 @@ def curves(
 
 
 @evaluate.command()
-def noise(
+def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
     networks: Annotated[list[str], typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP)],
     dataset: Dataset = "cifar10",
+    image_size: ImageSize = None,
     images: Annotated[int, typer.Option(help="Images of uniform noise.")] = 1000,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -114,18 +120,19 @@ def noise(
 
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
+    out = standard_output()
     with errors_as_messages(verbose):
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import load_network, named_images, noise_counts
 
-        dataset, splits = named_images(dataset, data_root or _default("data_root"))
+        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size)
         table = Table(box=None, pad_edge=False)
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
-            network = load_network(reference, dataset, storage_config(storage), splits)
-            table.add_row(reference, *map(str, noise_counts(network, dataset, images)))
-        standard_output().table(table)
+            network = load_network(reference, dataset, storage_config(storage), splits, out.say)
+            table.add_row(reference, *map(str, noise_counts(network, dataset, splits.spec.shapes, images)))
+        out.table(table)
 
 
 @evaluate.command()

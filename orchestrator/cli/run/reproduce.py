@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     check_output,
     complete_preset,
     errors_as_messages,
+    fetch_images,
     make_bucket,
     same_command,
     stop_here,
@@ -64,7 +65,7 @@ def reproduce(
         from orchestrator.reproduction.sweep_verdicts import NOT_COMPARABLE
 
         flags = cases.flags | {"storage": storage, "data_root": data_root}
-        config = with_resources(load_sweep(target, flags=flags), cpus, gpus)
+        config = with_resources(load_sweep(target, flags=flags, fetch=fetch_images, say=out.say), cpus, gpus)
         check_output(output)
         if create_bucket:
             make_bucket(config.storage, out)

@@ -1,0 +1,84 @@
+"""Domains as one types them: ``--search temperature=1:8:log``, ``--search student_steps=1,5,10``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError, unknown_name
+from trainables.config import TrialConfig
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"(?P<low>{_NUMBER}):(?P<high>{_NUMBER})(?P<log>:log)?")
+_EXPECTED = "expected LOW:HIGH, LOW:HIGH:log or VALUE,VALUE,..., for example temperature=1:8:log"
+
+
+def parse_domains(search: Iterable[str], model: type[TrialConfig]) -> dict[str, Any]:
+    """Return the domains that a user typed, as a space in YAML has them.
+
+    Args:
+        search: ``FIELD=LOW:HIGH``, of whole numbers where the field is one; ``FIELD=LOW:HIGH:log``, by orders of magnitude;
+            or ``FIELD=VALUE,VALUE,...``.
+        model: The trial's config, which knows the fields and their types.
+
+    Raises:
+        ConfigError: none of these, an unknown field, or a value that its field does not take.
+    """
+    domains: dict[str, Any] = {}
+    for text in search:
+        field, separator, domain = (part.strip() for part in text.partition("="))
+        if not (separator and domain):
+            raise ConfigError(f"--search {text}: {_EXPECTED}")
+        if field not in model.model_fields:
+            raise ConfigError(f"--search {text}: {unknown_name('field', field, list(model.model_fields))}")
+        if field in domains:
+            raise ConfigError(f"--search {text}: {field} is searched twice; leave one of them out")
+        found = _RANGE.fullmatch(domain)
+        if found:
+            domains[field] = _range(text, field, model, **found.groupdict())
+        elif "," in domain:
+            domains[field] = {"type": "categorical", "choices": _choices(text, field, domain, model)}
+        else:
+            raise ConfigError(f"--search {text}: {_EXPECTED}; one value is fixed with --set {text}")
+    return domains
+
+
+def _range(text: str, field: str, model: type[TrialConfig], *, low: str, high: str, log: str | None) -> dict[str, Any]:
+    annotation = model.model_fields[field].annotation
+    kinds = {annotation, *get_args(annotation)} & {int, float}
+    if not kinds:
+        raise ConfigError(f"--search {text}: {field} is no number; name its values: VALUE,VALUE,...")
+    kind = "int" if int in kinds else "float"
+    try:
+        # As YAML reads them, so that the same space in a file is the same sweep.
+        ends = {
+            name: int(end) if kind == "int" or end.lstrip("+-").isdecimal() else float(end)
+            for name, end in (("low", low), ("high", high))
+        }
+    except ValueError as error:
+        raise ConfigError(f"--search {text}: {field} is a whole number, and so are the ends of its range") from error
+    for end in ends.values():
+        _checked(text, field, end, model)
+    return {"type": kind, **ends, **({"log": True} if log else {})}
+
+
+def _choices(text: str, field: str, domain: str, model: type[TrialConfig]) -> list[Any]:
+    values = [value.strip() for value in domain.split(",")]
+    if not all(values):
+        raise ConfigError(f"--search {text}: a value is empty; {_EXPECTED}")
+    wanted = [None if value.lower() in {"none", "null"} else value for value in values]
+    return [_checked(text, field, value, model) for value in wanted]
+
+
+def _checked(text: str, field: str, value: object, model: type[TrialConfig]) -> Any:
+    """A value in its field's type, checked by itself: how it goes with others is found out when the space is tried."""
+    try:
+        return getattr(model.model_validate({field: value}), field)
+    except ValidationError as error:
+        if any(finding["loc"][:1] == (field,) for finding in error.errors()):
+            raise config_error(error, model, f"--search {text}") from error
+    return value

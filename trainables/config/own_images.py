@@ -1,0 +1,148 @@
+"""Images that belong to no named data set: a folder or a file of one's own, or none at all. Free of torch.
+
+A config says itself what is known of such images, so that it is complete wherever it is read, without them. Whoever begins a
+sweep reads that from the images (``trainables.images.own``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from trainables.config.datasets import (
+    check_normalisation_name,
+    dataset_names,
+    find_spec,
+    image_size_in_words,
+    parse_image_size,
+)
+from trainables.config.plugins import checked
+from trainables.storage.addresses import expand_home, parse_address
+
+
+def as_image_size(value: Any) -> Any:
+    """One spelling for each size: ``28`` becomes ``28x28``."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return value  # pydantic says what is allowed
+    return image_size_in_words(parse_image_size(str(value)))
+
+
+def _as_normalisation(value: Any) -> Any:
+    """One spelling for numbers: ``{mean: [0.5], std: [0.25]}`` becomes ``0.5:0.25``."""
+    if not isinstance(value, Mapping) or value.keys() != {"mean", "std"}:
+        return value  # pydantic says what is allowed
+    parts = [part if isinstance(part, list | tuple) else [part] for part in (value["mean"], value["std"])]
+    return ":".join(",".join(map(str, part)) for part in parts)
+
+
+ImageSizeText = Annotated[str, BeforeValidator(as_image_size)]
+NormalisationName = Annotated[str, BeforeValidator(_as_normalisation), checked(check_normalisation_name)]
+
+NO_DATASET = "none"
+"""What ``dataset`` is where there are no images at all."""
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+"""Endings of files that hold folders of images."""
+
+_FILES = (*ARCHIVES, ".parquet")
+_SHAPES = ("num_classes", "channels", "image_size")
+_READ = ("training_images", "test_images", "dataset_sha256")
+IMAGE_FIELDS = {"dataset", "dataset_file", "normalisation", *_SHAPES, *_READ}
+"""Fields of a trial that say which images it is about, and what is known of them."""
+
+
+def file_of_images(dataset: str) -> str | None:
+    """Return the address of images of one's own if that is what ``dataset`` is, without a slash at its end.
+
+    It is a folder, or a file that ends like an archive or a Parquet file, also of a named data set. What is a name, and what
+    could only be a folder of a bucket, has none.
+    """
+    if ".py:" in dataset:
+        return None
+    address, text = parse_address(dataset), dataset.rstrip("/")
+    if address.name.endswith(_FILES):
+        return dataset
+    is_folder = address.is_local and text != "" and ("/" in dataset or expand_home(text).is_dir())
+    return text if is_folder and dataset not in {*dataset_names(), NO_DATASET} else None
+
+
+def name_of_images(address: str) -> str:
+    """Return what a data set of images of one's own is called: after its folder or file, and like no named data set."""
+    file = parse_address(address).name
+    stem = next((file.removesuffix(end) for end in _FILES if file.endswith(end)), file)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "images"
+    return f"{name}-images" if name in {*dataset_names(), NO_DATASET} else name
+
+
+def split_address(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``dataset`` and ``dataset_file`` of a trial whose ``dataset`` is an address, or null; else nothing."""
+    if "dataset" not in values:
+        return {}
+    dataset = values["dataset"]
+    if dataset is None:
+        return {"dataset": NO_DATASET}
+    address = file_of_images(dataset) if isinstance(dataset, str) and not values.get("dataset_file") else None
+    if address is None:
+        return {}
+    file = parse_address(address).name
+    stem = file.removesuffix(".parquet")
+    named = stem != file and stem in dataset_names()
+    return {"dataset": stem if named else name_of_images(address), "dataset_file": address}
+
+
+def unread_images(values: Mapping[str, Any]) -> str | None:
+    """Return the address of images of one's own of which a trial does not yet say what they are."""
+    values = {**values, **split_address(values)}
+    address = values.get("dataset_file")
+    if not isinstance(address, str) or values.get("dataset") in {*dataset_names(), NO_DATASET}:
+        return None
+    return None if values.get("dataset_sha256") else address
+
+
+def check_images(fields: Mapping[str, Any]) -> None:
+    """Refuse an unknown data set, and what a trial says of its images and cannot, or does not say and must.
+
+    Args:
+        fields: The trial's ``IMAGE_FIELDS``.
+
+    Raises:
+        ValueError: the message says what is missing, or has to be left out.
+        DatasetError: the package that brings the data set fails.
+    """
+    dataset, file = fields["dataset"], fields["dataset_file"]
+    if dataset == NO_DATASET:
+        _refuse(fields, ("dataset_file", *_READ), "dataset=none has no images")
+        missing = _missing(fields, (*_SHAPES, "normalisation"))
+        if missing:
+            raise ValueError(
+                "dataset=none: without images num_classes, channels, image_size and normalisation of the teacher must be "
+                f"said; missing: {missing}"
+            )
+    elif file is not None and dataset not in dataset_names():
+        missing = _missing(fields, (*_SHAPES, *_READ))
+        if missing:
+            raise ValueError(
+                f"dataset_file={parse_address(file).shown}: nobody has looked at these images, so that {missing} of "
+                f"{dataset} are not known; orchestrator.config.loading.load_sweep looks"
+            )
+        if fields["normalisation"] is None:
+            raise ValueError(
+                f"normalisation must be said where {dataset} are images of your own and a teacher comes from a file: half, "
+                "unit, the name of a data set, or MEAN:STD such as 0.49,0.48,0.45:0.2,0.2,0.2"
+            )
+    else:
+        find_spec(dataset)
+        _refuse(fields, ("num_classes", "channels", *_READ), f"{dataset} is a named data set, of which that is known")
+
+
+def _missing(fields: Mapping[str, Any], wanted: tuple[str, ...]) -> str:
+    return ", ".join(field for field in wanted if fields[field] is None)
+
+
+def _refuse(fields: Mapping[str, Any], unwanted: tuple[str, ...], why: str) -> None:
+    for field in unwanted:
+        if fields[field] is not None:
+            raise ValueError(f"{field}={fields[field]}: {why}; leave it out")

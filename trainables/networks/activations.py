@@ -1,0 +1,87 @@
+"""Which activations of two networks attention transfer compares, found by their resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config.datasets import ImageSize
+from trainables.networks.base import Network, in_eval_mode
+
+
+def activation_sizes(network: Network, image_shape: tuple[int, int, int]) -> list[ImageSize]:
+    """Return height and width of each activation that a network returns, in their order.
+
+    Args:
+        network: It looks at one blank image in eval mode, where no statistic moves.
+        image_shape: Channels, height and width of the images.
+    """
+    with in_eval_mode(network), torch.no_grad():
+        _, activations = network(_blank(network, image_shape))
+    return [(activation.shape[2], activation.shape[3]) for activation in activations]
+
+
+def attention_pairs(student: Sequence[ImageSize], teacher: Sequence[ImageSize]) -> list[tuple[int, int]]:
+    """Return which activations attention transfer compares, as (index in the student's, index in the teacher's).
+
+    Networks of one family have activations of the same sizes, which are compared in their order (equation 2 of section 2).
+    Of others the last activations of each resolution that both have are compared. A map of one pixel says nothing, since
+    maps are normalised.
+
+    Args:
+        student: Height and width of each activation of the student.
+        teacher: Likewise.
+    """
+    if list(student) == list(teacher):
+        return [(index, index) for index in range(len(student))]
+    of_student, of_teacher = ({size: index for index, size in enumerate(sizes)} for sizes in (student, teacher))
+    both = of_student.keys() & of_teacher.keys() - {(1, 1)}
+    return sorted((of_student[size], of_teacher[size]) for size in both)
+
+
+def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    """Return the names of the modules with the last activations of each resolution, in order of depth.
+
+    A module counts by what it returns last, a container after its parts. One that is called at several resolutions, such as
+    a ReLU that serves all blocks, has no activation of its own and is left out.
+
+    Args:
+        body: Any module; it looks at one blank image in eval mode.
+        image_shape: Channels, height and width of the images.
+    """
+    sizes: dict[str, set[ImageSize]] = {}
+    order: list[str] = []
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            sizes.setdefault(name, set()).add((output.shape[2], output.shape[3]))
+            order.append(name)
+
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        for name, module in body.named_modules()
+        if name  # the whole has the logits
+    ]
+    training = body.training
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            body.eval()(_blank(body, image_shape))
+    finally:
+        body.train(training)
+        for hook in hooks:
+            hook.remove()
+    last: dict[ImageSize, str] = {}
+    for name in order:
+        if len(sizes[name]) == 1:
+            (size,) = sizes[name]
+            last.pop(size, None)
+            last[size] = name
+    return list(last.values())
+
+
+def _blank(network: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+    """One image of zeros, where and of what type the network's weights are."""
+    weight = next(network.parameters(), torch.empty(0))
+    return torch.zeros(1, *image_shape, device=weight.device, dtype=weight.dtype)

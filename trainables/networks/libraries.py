@@ -1,0 +1,61 @@
+"""Networks of torchvision and timm, by their names there, with fresh weights."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from trainables.config.datasets import ImageSize
+from trainables.errors import NetworkError
+
+
+def torchvision_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize) -> nn.Module:
+    """Build a classifier of ``torchvision.models``.
+
+    Raises:
+        NetworkError: torchvision has none of that name, or images do not have the 3 channels that its networks take.
+    """
+    # torchvision takes a second to load, and few networks come from it.
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise NetworkError(
+            f"torchvision has no classifier {name!r}; torchvision.models.list_models() names those it has"
+        )
+    if channels != 3:
+        raise NetworkError(
+            f"torchvision:{name} takes images of 3 channels and these have {channels}; timm:NAME builds networks for any "
+            "number of channels"
+        )
+    # Networks with auxiliary classifiers return these too where they are not switched off.
+    switches = (
+        {"aux_logits": False} if "aux_logits" in inspect.signature(models.get_model_builder(name)).parameters else {}
+    )
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **switches)
+    return network
+
+
+def timm_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize) -> nn.Module:
+    """Build a classifier of timm.
+
+    Raises:
+        NetworkError: timm is not installed, or has none of that name.
+    """
+    if find_spec("timm") is None:
+        raise NetworkError(f"timm:{name} needs the package timm: pip install 'zskt[timm]'")
+    # timm takes two seconds to load, and few networks come from it.
+    import timm
+
+    if not timm.is_model(name):
+        raise NetworkError(f"timm has no network {name!r}; timm.list_models() names those it has")
+    defaults = timm.get_pretrained_cfg(name)
+    arguments: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
+    if (
+        defaults is not None and defaults.fixed_input_size
+    ):  # networks of patches are built for one size, others take any
+        arguments["img_size"] = image_size
+    network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+    return network
