@@ -161,8 +161,8 @@ def test_the_projects_own_networks_need_no_trying_out(monkeypatch: pytest.Monkey
     [
         (
             "Small",
-            "lenet",
-            r"the activations of .*:Small \[\(28, 28\), \(12, 12\)\] and lenet \[\(28, 28\), \(10, 10\)\] differ",
+            "wrn-10-1",
+            r"the activations of .*:Small \[\(28, 28\), \(12, 12\)\] and wrn-10-1 \[\(32, 32\), .*\] differ",
         ),
         ("Small", "wrn-16-1", "differ in size; allowed: attention_weight=0"),
         ("Bare", "lenet", r"Bare \[\] and lenet .* differ in size"),

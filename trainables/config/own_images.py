@@ -69,6 +69,11 @@ def file_of_images(dataset: str) -> str | None:
     return text if is_folder and dataset not in {*dataset_names(), NO_DATASET} else None
 
 
+def has_name(dataset: object) -> bool:
+    """Whether a data set is known by its name: this project's own, that of an installed package, or of a file of code."""
+    return isinstance(dataset, str) and (".py:" in dataset or dataset in dataset_names())
+
+
 def name_of_images(address: str) -> str:
     """Return what a data set of images of one's own is called: after its folder or file, and like no named data set."""
     file = parse_address(address).name
@@ -97,7 +102,7 @@ def unread_images(values: Mapping[str, Any]) -> str | None:
     """Return the address of images of one's own of which a trial does not yet say what they are."""
     values = {**values, **split_address(values)}
     address = values.get("dataset_file")
-    if not isinstance(address, str) or values.get("dataset") in {*dataset_names(), NO_DATASET}:
+    if not isinstance(address, str) or has_name(values.get("dataset")) or values.get("dataset") == NO_DATASET:
         return None
     return None if values.get("dataset_sha256") else address
 
@@ -121,7 +126,7 @@ def check_images(fields: Mapping[str, Any]) -> None:
                 "dataset=none: without images num_classes, channels, image_size and normalisation of the teacher must be "
                 f"said; missing: {missing}"
             )
-    elif file is not None and dataset not in dataset_names():
+    elif file is not None and not has_name(dataset):
         missing = _missing(fields, (*_SHAPES, *_READ))
         if missing:
             raise ValueError(

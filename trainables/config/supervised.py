@@ -55,7 +55,7 @@ class SupervisedConfig(TrialConfig):
 
     @model_validator(mode="after")
     def _check_training_images(self) -> Self:
-        if self.spec.training_images == 0:
+        if self.has_own_images and not self.training_images:
             raise ValueError(
                 f"dataset={self.dataset} has no images to train {self.student} on: name the teacher's file with "
                 "teacher_checkpoint, or images with a part for training"

@@ -54,6 +54,11 @@ def compared_layers(
         return []
     sizes = [activation_sizes(network, image_shape) for network in (student, teacher)]
     pairs = attention_pairs(*sizes)
+    if not any(sizes):
+        raise ValueError(
+            f"attention_weight={weight:g}: {names[0]} and {names[1]} return no activations to compare; allowed: "
+            "attention_weight=0"
+        )
     if not pairs or (all_named and sizes[0] != sizes[1]):
         raise ValueError(
             f"attention_weight={weight:g}: the activations of {names[0]} {sizes[0]} and {names[1]} {sizes[1]} differ in "
