@@ -201,6 +201,14 @@ def make_distiller(
     )
 
 
+@pytest.fixture
+def trainables_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for what Tune makes for each Trainable that a test builds by itself, in place of the user's own."""
+    folder = tmp_path / "ray_results"
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
     """One Ray session for all tests that need one, started as a sweep starts its own."""

@@ -211,6 +211,7 @@ def test_heirs_of_a_population_are_alike() -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("trainables_folder")
 def test_a_trial_after_another_in_one_process_and_one_that_is_continued(tmp_path: Path) -> None:
     def make(global_seed: int) -> TrialTrainable:
         disturb(global_seed)

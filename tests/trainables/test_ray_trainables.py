@@ -15,6 +15,8 @@ from tests.trainables.test_trial_run import config, numbers, same
 from trainables.ray_trainables import TrialTrainable
 from trainables.trial_result import DONE, parse_settings
 
+pytestmark = pytest.mark.usefixtures("trainables_folder")
+
 
 class Prepared(TrialTrainable):
     """As ``tune.with_parameters`` makes it."""
@@ -26,6 +28,12 @@ class Prepared(TrialTrainable):
 def weights(trainable: TrialTrainable) -> dict[str, torch.Tensor]:
     assert trainable.training is not None
     return {key: value.clone() for key, value in trainable.training.student.state_dict().items()}
+
+
+def test_nothing_is_left_in_the_users_home(trainables_folder: Path) -> None:
+    folders = [Path(Prepared(config(key)).logdir) for key in ("t0001", "t0002")]
+    assert {folder.parent for folder in folders} == {trainables_folder}
+    assert all(folder.is_dir() for folder in folders)
 
 
 def test_done_is_said_in_tunes_word() -> None:
