@@ -36,6 +36,16 @@ class Leaderboard:
     """Whether its last session left nothing to be done."""
 
     @property
+    def unknown(self) -> str:
+        """What nobody can know of a sweep whose trials read no real image, in two sentences; empty where some read one."""
+        if any(config.reads_images for config in self.sweep.configs()):
+            return ""
+        return (
+            "No image with a label was read: how often students, and the teacher itself, are right on real images is not "
+            "known. Scores say how often student and teacher decide alike on images made from the teacher."
+        )
+
+    @property
     def candidates(self) -> list[TrialRecord]:
         """Trials that used their whole budget and keep the constraints, best first."""
         return [row for row in self.rows if may_be_best(row.state, feasible=row.keeps_constraints)]

@@ -12,16 +12,18 @@ from torchvision.utils import save_image
 
 from cluster.cpus import available_cpus
 from orchestrator.config.blocks import StorageConfig
+from orchestrator.config.images import describe_images
 from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, SweepNotFoundError
-from orchestrator.inputs.files import load_images, published_teacher
+from orchestrator.inputs.files import fetch_dataset, load_images, published_teacher
 from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
 from orchestrator.results import SweepResults
 from orchestrator.storage import SweepStore, find_storage, layout
 from trainables.compute.devices import claim_device
-from trainables.config import SupervisedConfig, ZeroShotConfig
+from trainables.config import ZeroShotConfig
 from trainables.config.datasets import Shapes, find_normalisation, find_spec, image_size_in_words, parse_image_size
+from trainables.config.own_images import unread_images
 from trainables.evaluation import (
     MeanCurves,
     TransitionCurves,
@@ -42,24 +44,33 @@ SHOWN_IMAGES = 64
 COUNTED_IMAGES = 1000
 
 
-def named_images(dataset: str, data_root: str, image_size: str | None = None) -> tuple[str, DatasetSplits]:
-    """The name of a data set, which is given by that or by the address of its Parquet file, and its images, none set aside.
+def named_images(
+    dataset: str, data_root: str, image_size: str | None = None, normalisation: str | None = None
+) -> tuple[str, DatasetSplits]:
+    """The name of a data set, which is given by that, by the address of its Parquet file, or by a folder or file of the
+    user's own images, and its images, none set aside.
 
     Args:
         dataset: Name or address.
         data_root: Folder of data sets as torchvision keeps them.
         image_size: That images are resized to, such as ``28`` or ``48x40``; None: the data set's own.
+        normalisation: What the networks expect, which images of the user's own do not tell; None: the data set's own.
 
     Raises:
-        ConfigError: no such data set.
+        ConfigError: no such data set, or nothing said of the normalisation of the user's own images.
         DataUnavailableError: it is not to be had.
     """
-    try:
-        config = SupervisedConfig.model_validate(
-            {"dataset": dataset, "image_size": image_size, "validation_fraction": 0}
+    given = {"dataset": dataset, "image_size": image_size, "normalisation": normalisation, "validation_fraction": 0}
+    if unread_images(given) and normalisation is None:
+        raise ConfigError(
+            f"--dataset {dataset}: images of your own need --normalisation, which the networks expect of them"
         )
+    try:
+        config = ZeroShotConfig.model_validate(describe_images(given, origin="--dataset", fetch=fetch_dataset))
     except ValidationError as error:
-        raise config_error(error, SupervisedConfig, "--dataset") from error
+        raise config_error(error, ZeroShotConfig, "--dataset") from error
+    if not config.reads_images:
+        raise ConfigError(f"--dataset {dataset}: there are no images to measure on")
     return config.dataset, load_images(config, data_root)
 
 
@@ -69,6 +80,7 @@ def load_network(
     storage: StorageConfig,
     splits: DatasetSplits,
     say: Callable[[str], None] = lambda _: None,
+    normalisation: str | None = None,
 ) -> Network:
     """Load a network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
 
@@ -78,6 +90,7 @@ def load_network(
         storage: Storage of the sweep.
         splits: Images of that data set.
         say: Prints a line, on how a file held the weights.
+        normalisation: What the network expects of the images; None: the data set's own.
 
     Raises:
         ConfigError: neither of the two.
@@ -85,8 +98,9 @@ def load_network(
         StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     name, separator, file = reference.partition("=")
+    by = normalisation or dataset
     if separator:
-        teacher = published_teacher(file, dataset=dataset, name=name, normalisation=dataset, splits=splits)
+        teacher = published_teacher(file, dataset=dataset, name=name, normalisation=by, splits=splits)
         if teacher.layout:
             say(f"{reference}: {teacher.layout}")
         return teacher.build().eval()
@@ -94,10 +108,10 @@ def load_network(
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
     students = StudentStore(find_storage(storage).below(layout.STUDENTS))
     weights, config = students.load(reference), students.load_config(reference)
-    if config["dataset"] != dataset or config["normalisation"] not in {None, dataset}:
+    if config["dataset"] != dataset or (config["normalisation"] or dataset) != by:
         raise ConfigError(
-            f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: "
-            f"it can be measured with --dataset {config['dataset']} only, and with that data set's own normalisation"
+            f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: it can be "
+            f"measured with --dataset {config['dataset']} only, and {by} is another normalisation"
         )
     size = str(config.get("image_size") or image_size_in_words(find_spec(dataset).image_size))
     if parse_image_size(size) != splits.spec.image_size:
@@ -117,6 +131,7 @@ def transition_page(
     steps: int,
     step_size: float,
     by_label: bool,
+    normalisation: str | None = None,
 ) -> tuple[TransitionError, str]:
     """The mean transition error of two networks and a page with their curves.
 
@@ -129,7 +144,7 @@ def transition_page(
             student.to(device),
             teacher.to(device),
             test.to(device),
-            find_normalisation(dataset),
+            find_normalisation(normalisation or dataset),
             images=images,
             steps=steps,
             step_size=step_size,
@@ -159,9 +174,9 @@ def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
     return _page(curves, ended[-1].config.dataset)
 
 
-def noise_counts(network: Network, dataset: str, shapes: Shapes, images: int) -> list[int]:
+def noise_counts(network: Network, normalisation: str, shapes: Shapes, images: int) -> list[int]:
     """How many images of uniform noise the network takes for each class."""
-    counts = noise_predictions(network, find_normalisation(dataset), **shapes, images=images)
+    counts = noise_predictions(network, find_normalisation(normalisation), **shapes, images=images)
     return [int(count) for count in counts]
 
 

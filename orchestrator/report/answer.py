@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from orchestrator.reproduction import Judgement
 
 _LABELS = "validation_accuracy"
-UNKNOWN = (
-    "No image with a label was read: how often students, and the teacher itself, are right on real images is not known. The "
-    "score says how often student and teacher decide alike on images made from the teacher."
-)
-"""What nobody can know of a sweep whose trials read no real image."""
 
 
 def question(data: SweepData) -> str:
@@ -132,8 +127,8 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
 def _audited(data: SweepData) -> str:
     """How a score that needs no labels has ranked the trials, by labels that nothing was chosen by; empty where none were
     read."""
-    if not any(config.reads_images for config in data.sweep.configs()):
-        return f" {UNKNOWN}"
+    if data.board.unknown:
+        return f" {data.board.unknown}"
     if data.metric not in DATA_FREE_METRICS or data.best is None:
         return ""
     both = {

@@ -15,6 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.storage import find_storage, layout
 from tests.conftest import make_bucket, make_images, tiny_settings
 from tests.orchestrator.test_cases import write
+from tests.trainables.test_own_images import folder_of
 from tests.trainables.test_trial import run
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import Normalisation, find_normalisation, find_spec
@@ -94,6 +95,17 @@ def test_images_may_be_named_by_the_address_of_their_file(tmp_path: Path) -> Non
     name, splits = named_images(str(tmp_path / "digits.parquet"), "none")
     assert (name, len(splits.train), len(splits.validation)) == ("digits", 4, 0)
     assert torch.equal(splits.test.images, pixels.images)
+
+
+def test_images_of_the_users_own_need_the_networks_normalisation(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    torch.save(build_network("lenet", num_classes=3, channels=1, image_size=(20, 16)).state_dict(), tmp_path / "a.pt")
+    given = ["noise", f"lenet={tmp_path / 'a.pt'}", "--dataset", folder]
+    assert "images of your own need --normalisation" in zskt(*given, code=2).replace("\n", " ")
+    # Weights that know nothing are no teacher's, which is said of these images once they are looked at.
+    printed = zskt(*given, "--normalisation", "0.4:0.2", code=1).replace("\n", " ")
+    assert "test accuracy on pets with normalisation=0.4:0.2" in printed
+    assert "dataset=none: without images" in zskt(*given[:3], "none", code=2).replace("\n", " ")
 
 
 def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,16 @@ def test_files_that_are_no_images_are_left_out_and_subfolders_looked_into(tmp_pa
     picture(0, 9).save(folder / "cat" / "kittens" / "a.JPG", "JPEG")
     images = read(folder)
     assert len(images.training) + len(images.test) == 16
-    assert images.notes[0] == "1 files are left out whose names are not those of images"
+    assert images.notes[0] == "left out, as no images by their names: 1 of 17 files"
+
+
+def test_classes_may_be_links_to_folders(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("cat", "eel"):
+        (links / name).symlink_to(folder / name)
+    assert read(links).classes == ("cat", "eel")
 
 
 def as_zip(folder: Path) -> Path:
@@ -237,10 +246,10 @@ def first_in_colour(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "channels", "note"),
     [
-        (of_16_bits, 1, "15 images of 16 bits are rounded to 8"),
+        (of_16_bits, 1, "rounded from 16 bits to 8: 15 of 15 images"),
         (with_alpha, 3, "alpha channels are left out, since all that have one are opaque"),
         (lambda root: with_alpha(root, 100), 4, ""),
-        (first_in_colour, 3, "14 grey images have three equal channels, as 1 others are in colour"),
+        (first_in_colour, 3, "grey among colours, and given three equal channels: 14 of 15 images"),
     ],
 )
 def test_all_images_get_the_channels_that_they_share(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,7 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
     if not found:
         raise DataUnavailableError(f"dataset {origin} has no images; {_EXPECTED}, and files such as .png or .jpg in it")
     others = len(files) - len(found)
-    notes = (f"{others} files are left out whose names are not those of images",) if others else ()
+    notes = (f"left out, as no images by their names: {others} of {len(files)} files",) if others else ()
     above_all = _count_folders_above([PurePosixPath(name).parts for name in found])
     parts = {name: PurePosixPath(name).parts[above_all:] for name in found}
     first = {above[0] for above in parts.values() if len(above) > 1}
@@ -75,9 +76,9 @@ def _files(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
     """All files that are not hidden, by path within the folder or archive."""
     named: Iterator[tuple[str, Reader]]
     if path.is_dir():
-        named = (
-            (file.relative_to(path).as_posix(), file.read_bytes) for file in sorted(path.rglob("*")) if file.is_file()
-        )
+        # Links to folders are followed, as torchvision does: people sort images into classes by them.
+        found = (Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
+        named = ((file.relative_to(path).as_posix(), file.read_bytes) for file in found)
     else:
         try:
             named = iter([*(_in_zip(path) if zipfile.is_zipfile(path) else _in_tar(path))])

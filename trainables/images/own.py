@@ -200,7 +200,7 @@ def _as_channels(
     notes = []
     sixteen = sum(image.from_16_bits for image in decoded)
     if sixteen:
-        notes.append(f"{sixteen} images of 16 bits are rounded to 8")
+        notes.append(f"rounded from 16 bits to 8: {sixteen} of {len(decoded)} images")
     if channels is None:
         transparent = next((i for i, image in enumerate(decoded) if image.channels in {2, 4}), None)
         opaque = next((i for i, image in enumerate(decoded) if not image.has_alpha), None)
@@ -212,7 +212,7 @@ def _as_channels(
         grey = sum(image.channels <= 2 for image in decoded)
         channels = (1 if grey == len(decoded) else 3) + (transparent is not None)
         if 0 < grey < len(decoded):
-            notes.append(f"{grey} grey images have three equal channels, as {len(decoded) - grey} others are in colour")
+            notes.append(f"grey among colours, and given three equal channels: {grey} of {len(decoded)} images")
         if transparent is None and any(image.has_alpha for image in decoded):
             notes.append("alpha channels are left out, since all that have one are opaque")
     else:

@@ -27,7 +27,16 @@ evaluate = typer.Typer(
 )
 
 _NETWORK_HELP = "NETWORK=FILE of published weights, a path or s3://..., or SWEEP/TRIAL of a student on the storage."
-Dataset = Annotated[str, typer.Option(help="Data set of the networks, or the address of its Parquet file.")]
+Dataset = Annotated[
+    str, typer.Option(help="Data set of the networks, or the address of its Parquet file, or of your own images.")
+]
+Normalisation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Normalisation that they expect: a data set's, half, unit, MEAN:STD. Default: the data set's.",
+    ),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(metavar="SIZE", help="Height and width of the images, 28 or 48x40. Default: the data set's."),
@@ -41,6 +50,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="The network beside it, likewise.")],
     dataset: Dataset = "cifar10",
     image_size: ImageSize = None,
+    normalisation: Normalisation = None,
     images: Annotated[int, typer.Option(help="Test images on which both agree (N).")] = 1000,
     steps: Annotated[int, typer.Option(help="Gradient steps of each curve (K).")] = 100,
     step_size: Annotated[float, typer.Option(help="Length of a step (xi), in normalised pixels.")] = 1.0,
@@ -66,8 +76,10 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
         if targets not in {"label", "prediction"}:
             raise ConfigError(f"--targets {targets}: allowed are label and prediction")
         place = storage_config(storage)
-        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size)
-        pair = [load_network(reference, dataset, place, splits, out.say) for reference in (student, teacher)]
+        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size, normalisation)
+        pair = [
+            load_network(reference, dataset, place, splits, out.say, normalisation) for reference in (student, teacher)
+        ]
         error, html = transition_page(
             pair[0],
             pair[1],
@@ -77,6 +89,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
             steps=steps,
             step_size=step_size,
             by_label=targets == "label",
+            normalisation=normalisation,
         )
         out.say(
             f"mean transition error {error.mean:.4f}, 95 % interval {error.low:.4f} to {error.high:.4f} over {error.images} "
@@ -111,6 +124,7 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
     networks: Annotated[list[str], typer.Argument(metavar="NETWORK...", help=_NETWORK_HELP)],
     dataset: Dataset = "cifar10",
     image_size: ImageSize = None,
+    normalisation: Normalisation = None,
     images: Annotated[int, typer.Option(help="Images of uniform noise.")] = 1000,
     storage: Storage = None,
     data_root: DataRoot = None,
@@ -125,13 +139,15 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.evaluate import load_network, named_images, noise_counts
 
-        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size)
+        dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size, normalisation)
         table = Table(box=None, pad_edge=False)
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
-            network = load_network(reference, dataset, storage_config(storage), splits, out.say)
-            table.add_row(reference, *map(str, noise_counts(network, dataset, splits.spec.shapes, images)))
+            network = load_network(reference, dataset, storage_config(storage), splits, out.say, normalisation)
+            table.add_row(
+                reference, *map(str, noise_counts(network, normalisation or dataset, splits.spec.shapes, images))
+            )
         out.table(table)
 
 

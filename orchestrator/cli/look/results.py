@@ -31,7 +31,10 @@ def results(
 
     with errors_as_messages(verbose):
         sweep_store = SweepStore(find_storage(storage_config(storage)), sweep_id)
-        standard_output().table(results_table(read_leaderboard(sweep_store), sweep_store))
+        board, out = read_leaderboard(sweep_store), standard_output()
+        out.table(results_table(board, sweep_store))
+        if board.unknown:
+            out.say(board.unknown)
 
 
 def results_table(board: Leaderboard, sweep_store: SweepStore) -> Table:

@@ -81,6 +81,8 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
     if board.rows:
         out.table(results_table(board, sweep_store))
         out.say(f"{ended_of_all(board)} trials ended: {board.states_in_words}")
+        if board.unknown:
+            out.say(board.unknown)
     for error in board.errors():
         out.error(f"failed because of: {error}")
     command = None if board.sweep.cases else rerun_command(board, this_command(), preset_or_file)
