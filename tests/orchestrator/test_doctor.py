@@ -212,7 +212,7 @@ def test_data_and_teachers_are_looked_for(tmp_path: Path) -> None:
     assert "lenet.pt" in problems(*check_inputs(missing))[0]
     elsewhere = tiny(dataset_file=str(tmp_path / "digits.parquet"))
     for finding in problems(*check_inputs(elsewhere)):
-        assert "there is no such file; zskt dataset export" in finding
+        assert "there is no such file or folder; zskt dataset export" in finding
 
 
 @pytest.mark.ray
