@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 _EXAMPLES = """\b
 Examples:
   zskt sweep quickstart                    search step ratio and temperature on digits, in minutes
+  zskt inspect teacher.pt --dataset digits what a teacher's file is, and a sweep for it
   zskt status quickstart-1a2b3c4d --watch  how it stands, from another terminal
   zskt report quickstart-1a2b3c4d          one page about it that can be sent
   zskt confirm quickstart-1a2b3c4d         is the best really better? New seeds tell
@@ -38,6 +39,8 @@ _COMMANDS = {
     "sweeps": "orchestrator.cli.look.lists:sweeps",
     "delete": "orchestrator.cli.files.delete:delete",
     "doctor": "orchestrator.cli.look.doctor:doctor",
+    "inspect": "orchestrator.cli.look.inspect:inspect",
+    "init": "orchestrator.cli.look.inspect:init",
     "evaluate": "orchestrator.cli.look.evaluate:evaluate",
     "dataset": "orchestrator.cli.files.dataset:dataset",
 }

@@ -69,6 +69,19 @@ def _fetch(address: str) -> tuple[Path | None, str]:
     return file if file.exists() else None, store.shown(key)
 
 
+def fetch_weights(address: str) -> tuple[Path, str]:
+    """A file of weights on this machine, fetched once from elsewhere, and its address as it may be shown.
+
+    Raises:
+        TeacherError: there is none.
+        StorageError, StorageRefusedError: its storage cannot be used.
+    """
+    file, shown = _fetch(address) if parse_address(address).scheme else (expand_home(address), address)
+    if file is None:
+        raise TeacherError(f"{shown}: there is no such file")
+    return file, shown
+
+
 def published_teacher(address: str, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits) -> Teacher:
     """Weights published by others, from a file or an address; from elsewhere they are fetched once.
 
@@ -76,9 +89,7 @@ def published_teacher(address: str, *, dataset: str, name: str, normalisation: s
         TeacherError: there are none, or they are not what the config says.
         StorageError, StorageRefusedError: their storage cannot be used.
     """
-    file, shown = _fetch(address) if parse_address(address).scheme else (expand_home(address), address)
-    if file is None:
-        raise TeacherError(f"teacher_checkpoint={shown}: there is no such file")
+    file, shown = fetch_weights(address)
     return load_published_checkpoint(
         file, dataset=dataset, name=name, normalisation=normalisation, splits=splits, shown=shown
     )

@@ -134,6 +134,7 @@ _SPECS: dict[str, DatasetSpec] = {
 _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
     "half": Normalisation(mean=(0.5,), std=(0.5,)),
     "unit": Normalisation(mean=(0.0,), std=(1.0,)),
+    "imagenet": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
 }
 
 
@@ -168,7 +169,7 @@ def named_shapes(name: str) -> Shapes | None:
 
 
 def find_normalisation(name: str) -> Normalisation:
-    """A data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` (pixels in [0, 1]), or that of ``MEAN:STD``.
+    """A data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` ([0, 1]), ``imagenet``, or of ``MEAN:STD``.
 
     Raises:
         ValueError, DatasetError: as ``find_spec``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainables.evaluation.accuracy import Accuracies, accuracy, measure
+from trainables.evaluation.calibration import calibration_error
 from trainables.evaluation.class_entropy import class_balance, class_coverage
 from trainables.evaluation.data_free import BatchNormDistance, DataFreeScorer, ProbeKind, ProbeSet
 from trainables.evaluation.noise import noise_predictions
@@ -26,6 +27,7 @@ __all__ = [
     "TransitionCurves",
     "TransitionError",
     "accuracy",
+    "calibration_error",
     "class_balance",
     "class_coverage",
     "mean_curves",
