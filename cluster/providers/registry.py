@@ -6,6 +6,7 @@ a file, ``FILE.py:CLASS``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -29,7 +30,11 @@ def all_providers() -> dict[str, Provider]:
     Raises:
         ValueError: what a package brings is no cloud.
     """
-    return {**PROVIDERS, **{name: _other(name) for name in installed(OTHER_PROVIDERS.group) if name not in PROVIDERS}}
+    found = {**PROVIDERS}
+    for name in installed(OTHER_PROVIDERS.group):
+        with contextlib.suppress(ValueError):  # a package that is broken says so to whoever names its cloud
+            found.setdefault(name, _other(name))
+    return found
 
 
 def find_provider(name: str) -> Provider | None:
@@ -74,7 +79,7 @@ def provider_of(description: Mapping[str, Any]) -> Provider:
     Raises:
         ValueError: it names a file or package that has no such cloud.
     """
-    return find_provider(description.get("provider", {}).get("type", "")) or _UNKNOWN
+    return find_provider(str(description.get("provider", {}).get("type") or "")) or _UNKNOWN
 
 
 def running_description() -> dict[str, Any]:

@@ -51,7 +51,8 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     if not board.contenders:
         raise ConfigError(f"{board.sweep_id}: {_nothing_to_confirm(board)}")
     defaults = sweep.trial_config({})
-    fields = [*board.searched, *([str(defaults.budget_field), "evaluation_interval"] if sweep.equal_budget else [])]
+    length = [defaults.budget_field, "evaluation_interval"] if sweep.equal_budget and defaults.budget_field else []
+    fields = [*board.searched, *length]
     cases = {BASELINE: {field: getattr(defaults, field) for field in fields}}
     contenders = board.contenders[:top]
     cases |= {row.trial_id: {field: row.settings[field] for field in fields} for row in contenders}

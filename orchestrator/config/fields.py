@@ -35,8 +35,8 @@ from orchestrator.schedulers.base import SchedulerConfig
 from orchestrator.schedulers.none import NoEarlyStopping
 from orchestrator.schedulers.registry import SCHEDULERS, AnyScheduler
 from trainables.config import Config, Seed
-from trainables.config.plugins import STORED, is_foreign
-from trainables.config.trial import OTHER_METRICS
+from trainables.config.plugins import STORED
+from trainables.config.trial import OTHER_METRICS, is_own_metric
 from trainables.config.zero_shot import split_attention_layers
 from trainables.metrics import AUDITS, LOWER_IS_BETTER, METRICS
 
@@ -91,7 +91,7 @@ def _check_metric(name: str, info: ValidationInfo) -> None:
         )
     if name in known:
         return
-    if not is_foreign(OTHER_METRICS.group, name):
+    if not is_own_metric(name):
         what = str(info.field_name) if info.field_name == "objective" else f"metric of {info.field_name}"
         known = [name for name in known if name not in AUDITS]
         raise ValueError(f"{unknown_name(what, name, known)}, or FILE.py:NAME")
@@ -277,7 +277,7 @@ class SweepFields(Config):
             named += values[field] if isinstance(values.get(field), dict) else []
         asked = {m.asked_by: True for m in METRICS if m.asked_by is not None and m.name in named}
         trial = {**asked, **trial}
-        own = [name for name in named if isinstance(name, str) and is_foreign(OTHER_METRICS.group, name)]
+        own = [name for name in named if isinstance(name, str) and is_own_metric(name)]
         if own:
             before = [name.strip() for name in str(trial.get("metrics") or "").split(",") if name.strip()]
             trial = {**trial, "metrics": ",".join(dict.fromkeys([*before, *own]))}

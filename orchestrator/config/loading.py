@@ -107,7 +107,9 @@ def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tu
     for field, value in assigned.items():
         block, _, of_block = field.partition(".")
         if of_block and block in _KINDS:
-            more[block] = {**(more.get(block) or {}), of_block: value}
+            # None is what --set makes of the word, which is a scheduler's name.
+            said = "none" if of_block == "name" and value is None else value
+            more[block] = {**(more.get(block) or {}), of_block: said}
         else:
             trial[field] = value
     return trial, more
@@ -144,7 +146,7 @@ def _with_domains(
     Raises:
         ConfigError: a domain is not well formed, of no field, of one that ``--set`` fixes too, or of a sweep of cases.
     """
-    model = trial_model(trial, str(path))
+    model = trial_model({**trial, **assigned}, str(path))
     domains = parse_domains(search, model)
     if not domains:
         return dict(trial)

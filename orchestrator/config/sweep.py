@@ -30,7 +30,7 @@ from trainables.config import (
     methods_with,
     permission_fields,
 )
-from trainables.config.methods import readable
+from trainables.config.methods import AbsentConfig, config_classes, readable
 from trainables.config.plugins import STORED
 from trainables.errors import TrialError
 from trainables.metrics import AUDITS
@@ -73,11 +73,13 @@ class SweepConfig(SweepFields):
         for config in configs:
             for file in (config.dataset_file, config.teacher_checkpoint):
                 check_address(file or "")
-            if config.teacher is not None and config.teacher_checkpoint is None:
+            # How a stored sweep's teacher is trained, and what it selects on, has been looked at; its files may be gone.
+            if config.teacher is not None and config.teacher_checkpoint is None and info.context != STORED:
                 self.teacher_config(config)
         check_teachers(self, configs)
         check_grid(self)
-        check_selection(self, self.selects_on, configs[0])
+        if info.context != STORED:
+            check_selection(self, self.selects_on, configs[0])
         with naming(f"scheduler {self.scheduler.name}", passing=(ValueError,)):
             self.scheduler.check(configs[0], equal_budget=self.equal_budget is not None, sampler=self.sampler)
         check_starting_cases(self, {case: self.starting_case(case) for case in self.cases})
@@ -173,7 +175,10 @@ class SweepConfig(SweepFields):
         try:
             config = model.model_validate(values, context=self._reading.context)
         except ValidationError as error:
-            raise config_error(error, model, origin) from error
+            if self._reading.context != STORED or model in config_classes():
+                raise config_error(error, model, origin) from error
+            # A method of the user's own whose file has been changed since the sweep ran.
+            config = AbsentConfig.model_validate(values, context=STORED)
         if config.teacher_checkpoint is None and config.teacher in self.teachers:
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
         if self._reading.context != STORED:

@@ -16,8 +16,7 @@ from orchestrator.results.recoveries import CAUSES
 from orchestrator.results.schema import CONFIG_PREFIX, TRIALS
 from trainables.config import AnyTrialConfig, config_class, config_classes
 from trainables.config.methods import readable
-from trainables.config.plugins import is_foreign
-from trainables.config.trial import OTHER_METRICS
+from trainables.config.trial import is_own_metric
 from trainables.metrics import METRICS
 
 Row = dict[str, Any]
@@ -32,8 +31,15 @@ class Metrics(dict[str, Any]):
 
     def __missing__(self, name: str) -> None:
         """Say of a user's metric that it was not measured; of any other, that there is none."""
-        if not is_foreign(OTHER_METRICS.group, name):
+        if not is_own_metric(name):
             raise KeyError(name)
+
+
+class Settings(dict[str, Any]):
+    """Values of a trial's fields by name, None for one of a user's own method that has no column: it was never given."""
+
+    def __missing__(self, name: str) -> None:
+        """Say that a field was not given."""
 
 
 _METRICS = tuple(metric.name for metric in METRICS)
@@ -137,7 +143,7 @@ class TrialRecord:
             state=TrialState(row["state"]),
             error=row["error"] or "",
             recovery_causes=Counter(json.loads(row[CAUSES] or "{}")),
-            settings={name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own,
+            settings=Settings({name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own),
             metrics=Metrics({name: row[name] for name in _METRICS} | own_metrics),
         )
 

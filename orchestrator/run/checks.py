@@ -56,7 +56,8 @@ def check_before_start(
     }
     for (name, *_), shapes in sorted(networks.items()):
         check_network(name, **shapes)
-    check_losses(sweep, domains)
+    if not SweepResults(sweep_store).sessions():  # one that has begun goes on as it was begun
+        check_losses(sweep, domains)
     return sweep
 
 

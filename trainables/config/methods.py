@@ -105,12 +105,14 @@ def methods_with(able: Callable[[type[TrialConfig]], bool]) -> str:
     return " or ".join(name for name, method in METHODS.items() if able(method.config_class))
 
 
-def find_method(name: str) -> Method:
+def find_method(name: object) -> Method:
     """Return the method of a name.
 
     Raises:
         ValueError: there is none, or what a file or package has is none.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"method={name}: unknown; allowed: {', '.join(METHODS)}, or FILE.py:NAME")
     if name in METHODS:
         return METHODS[name]
     others = installed(OTHER_METHODS.group)

@@ -111,9 +111,14 @@ class Registry:
         if name in self.own:
             return load(self.own[name])
         entries = installed(self.group)
-        if name in entries:
+        if name not in entries:
+            return load_from_file(self.what, name)
+        try:
             return entries[name].load()
-        return load_from_file(self.what, name)
+        except (Exception, SystemExit) as error:
+            raise ValueError(
+                f"{self.what} {self.origin(name)} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
 
 def check_in_file(what: str, name: str) -> None:
@@ -166,20 +171,23 @@ def failing_part(error: BaseException) -> str | None:
 def _definitions(file: Path) -> set[str]:
     """Return what a file defines at its top level, without running it."""
     try:
-        body = ast.parse(file.read_bytes()).body
-    except SyntaxError as error:
+        module = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
     names: set[str] = set()
-    for node in body:
-        match node:
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        match waiting.pop():
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)  # what it holds is its own
+            case ast.Name(id=name, ctx=ast.Store()):
                 names.add(name)
-            case ast.Assign(targets=targets):
-                names |= {target.id for target in targets if isinstance(target, ast.Name)}
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                names.add(name)
-            case ast.ImportFrom(names=imported):
-                names |= {alias.asname or alias.name for alias in imported}
+            case ast.Import(names=imported) | ast.ImportFrom(names=imported):
+                names |= {alias.asname or alias.name.partition(".")[0] for alias in imported}
+            case node:
+                waiting += ast.iter_child_nodes(node)
     return names
 
 

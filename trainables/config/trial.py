@@ -23,8 +23,9 @@ from trainables.config.datasets import (
 )
 from trainables.config.network_names import check_network_name
 from trainables.config.own_images import IMAGE_FIELDS, ImageSizeText, NormalisationName, check_images, split_address
-from trainables.config.plugins import STORED, Registry, checked
+from trainables.config.plugins import STORED, Registry, checked, is_foreign
 from trainables.config.roles import Column, Cost, Names, given, location, measurement, random_seed, roles_of, setting
+from trainables.metrics import METRICS
 
 NetworkName = Annotated[str, checked(check_network_name)]
 MethodName = Annotated[str, given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)]
@@ -34,14 +35,23 @@ OTHER_METRICS = Registry(what="metric", group="zskt.metrics", own={})
 """Metrics that are not this project's: functions of ``trainables.training.reports.Measured`` that return a number and leave
 no trace in it."""
 
+_NAMES = {metric.name for metric in METRICS}
+
+
+def is_own_metric(name: str) -> bool:
+    """Whether a metric is one of a file or package; a name of this project's means its own."""
+    return name not in _NAMES and is_foreign(OTHER_METRICS.group, name)
+
 
 def _check_metrics(names: str) -> str:
     """Return names of metrics, with commas between them, as they are kept.
 
     Raises:
-        ValueError: nothing has one of them.
+        ValueError: nothing has one of them, or it is measured anyway.
     """
     each = [name.strip() for name in names.split(",")]
+    if not _NAMES.isdisjoint(each):
+        raise ValueError(f"metrics={names}: {', '.join(_NAMES & {*each})} is measured anyway; leave it out")
     return ",".join(dict.fromkeys(OTHER_METRICS.check(name) for name in each))
 
 

@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from trainables.config.base import Count, NonNegative, Rate, Scale, Seed, Weight
 from trainables.config.divergences import DivergenceName, GeneratorTermName
 from trainables.config.own_images import NO_DATASET
+from trainables.config.plugins import STORED
 from trainables.config.roles import (
     Column,
     Cost,
@@ -231,6 +232,14 @@ class ZeroShotConfig(TrialConfig):
         """Where there are no images, nothing is measured on them; scores on the teacher's own are what remains."""
         without = isinstance(values, Mapping) and values.get("dataset", "") in {None, NO_DATASET}
         return {"audited": False, "data_free_scores": True, **values} if without else values
+
+    @model_validator(mode="after")
+    def _check_generator_term(self, info: ValidationInfo) -> Self:
+        if self.generator_term is None and self.generator_term_weight is not None and info.context != STORED:
+            raise ValueError(
+                f"generator_term_weight={self.generator_term_weight:g} has no effect: generator_term names no term"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_numerics(self) -> Self:

@@ -94,8 +94,13 @@ class GeneratorTerms:
         foreign = not weights.keys() <= GENERATOR_TERMS.own.keys()
         self._adds_noise = config.consistency_disturbance == "noise" and ("consistency" in weights or foreign)
         if "diversity" in weights or foreign:
-            last = [module for module in teacher.modules() if isinstance(module, nn.Linear)][-1]
-            last.register_forward_pre_hook(self._keep_features)
+            layers = [module for module in teacher.modules() if isinstance(module, nn.Linear)]
+            if layers:
+                layers[-1].register_forward_pre_hook(self._keep_features)
+            elif "diversity" in weights:
+                raise ValueError(
+                    f"diversity_weight: {config.teacher} has no linear layer whose inputs could be compared; allowed: 0"
+                )
 
     def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
         """The noise that one call of ``terms`` will add to images, if it does: made on the CPU."""

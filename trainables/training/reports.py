@@ -190,6 +190,8 @@ def _own(name: str, training: Measured) -> float:
     """
     try:
         return float(OTHER_METRICS.load(name)(training))
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # which may pass: the trial is tried again
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"metric {OTHER_METRICS.origin(name)} fails: {type(error).__name__}: {error}") from error
 
