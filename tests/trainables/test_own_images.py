@@ -423,10 +423,18 @@ def test_a_sweep_says_what_its_images_are_and_what_was_done(tmp_path: Path) -> N
         load_sweep("quickstart", assignments=[*assignments, "num_classes=10"])
     with pytest.raises(ConfigError, match="normalisation must be said where pets are images of your own"):
         load_sweep("quickstart", assignments=[*assignments, "teacher_checkpoint=lenet.pt"])
+    with pytest.raises(ConfigError, match="channels=5: allowed are 1 .grey."):
+        load_sweep("quickstart", assignments=[*assignments, "channels=5"])
     with pytest.raises(ConfigError, match="nowhere/pets.zip: there is no such folder or file"):
         load_sweep("quickstart", assignments=["dataset=nowhere/pets.zip"])
     with pytest.raises(ConfigError, match="dataset s3://bucket/pets.zip lies elsewhere"):
         load_sweep("quickstart", assignments=["dataset=s3://bucket/pets.zip"])
+
+
+def test_the_teacher_that_nobody_names_may_come_from_a_file_too(tmp_path: Path) -> None:
+    trial = {"dataset": str(folder_of(tmp_path / "pets"))}
+    assert "normalisation" not in describe_images(trial, origin="test", teachers={"wrn-40-2": "x.pt"})
+    assert "normalisation" in describe_images(trial, origin="test", teachers={"wrn-16-1": "x.pt"})
 
 
 def test_without_training_images_a_teacher_comes_from_a_file(tmp_path: Path) -> None:
