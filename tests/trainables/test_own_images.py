@@ -155,6 +155,77 @@ def test_an_archive_is_read_like_its_folder(
     )
 
 
+def linked_zip(folder: Path, target: str) -> Path:
+    """An archive of a folder whose dog/00.png is a link."""
+    path = as_zip(folder)
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo(f"{folder.name}/dog/09.png")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, target)
+    return path
+
+
+def linked_tar(folder: Path, target: str) -> Path:
+    (folder / "dog" / "09.png").symlink_to(target)
+    return as_tar(folder)
+
+
+def hard_linked_tar(folder: Path, target: str) -> Path:
+    if (folder / "dog" / target).is_file():
+        (folder / "dog" / "09.png").hardlink_to(folder / "dog" / target)
+        return as_tar(folder)
+    path = as_tar(folder).with_suffix("").with_suffix(".tar")
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder, folder.name)
+        link = tarfile.TarInfo(f"{folder.name}/dog/09.png")
+        link.type, link.linkname = tarfile.LNKTYPE, target
+        archive.addfile(link)
+    return path
+
+
+@pytest.mark.parametrize("pack", [linked_zip, linked_tar, hard_linked_tar])
+def test_links_of_an_archive_are_followed_within_it(pack: Callable[[Path, str], Path], tmp_path: Path) -> None:
+    images = read(pack(folder_of(tmp_path / "pets"), "../dog/00.png"))
+    assert len(images.training) + len(images.test) == 16
+    for number, target in enumerate(("../../../elsewhere.png", "../dog", "09.png")):
+        with pytest.raises(DataUnavailableError, match=r"dog/09.png is a link to no file of the archive; pack the"):
+            read(pack(folder_of(tmp_path / f"{number}" / "pets"), target))
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_of_an_archive_only_images_of_sensible_length_are_unpacked(
+    pack: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "pets")
+    (folder / "video.mp4").write_bytes(b"0" * 5000)
+    monkeypatch.setattr("trainables.images.folders._LARGEST", 2000)
+    assert len(read(pack(folder)).test) == 3
+    (folder / "cat" / "00.png").write_bytes(b"0" * 5000)
+    with pytest.raises(DataUnavailableError, match=r"cat/00.png has more than 0 MB in the archive; that is no image"):
+        read(pack(folder))
+
+
+def test_links_that_lead_back_are_not_followed_for_ever(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    before = read(folder)
+    (folder / "cat" / "all").symlink_to(folder)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "back").symlink_to(folder)
+    (folder / "dog" / "beside").symlink_to(tmp_path / "beside")
+    after = read(folder)
+    assert len(after.training) == len(before.training) and after.sha256 == before.sha256
+
+
+@pytest.mark.parametrize("splits", [("",), ("train", "test")])
+def test_splits_below_the_classes_are_refused(splits: tuple[str, ...], tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets", splits=splits)
+    for split in ("train", "Test"):
+        (folder / splits[0] / "dog" / split).mkdir()
+        picture(1, 9).save(folder / splits[0] / "dog" / split / "00.png")
+    with pytest.raises(DataUnavailableError, match=r"has (train|Test) below the class dog, .*: \1/dog/FILE"):
+        read(folder)
+
+
 def table(**columns: Any) -> pa.Table:
     """Fifteen rows of three classes; what is None is left out."""
     labels = [row % 3 for row in range(15)]
