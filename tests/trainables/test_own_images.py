@@ -29,6 +29,7 @@ from trainables.config.own_images import file_of_images, name_of_images, split_a
 from trainables.errors import DataUnavailableError
 from trainables.images.own import OwnImages, read_own_images
 from trainables.images.parquet import read_dataset_parquet
+from trainables.images.pixels import decode
 
 SIZE = (20, 16)
 """Height and width."""
@@ -296,6 +297,50 @@ def test_what_the_datasets_package_saves_is_read_without_it(tmp_path: Path) -> N
         (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
     images = read(tmp_path / "saved")
     assert images.classes == ("cat", "dog", "eel") and len(images.test) == 6
+
+
+@pytest.mark.parametrize("state", [b"{}", b"[]", b"\xff", b'{"_data_files": 3}', b'{"_data_files": [{}]}'])
+def test_a_folder_of_images_may_hold_another_programs_state(state: bytes, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    (folder / "cat" / "state.json").write_bytes(state)
+    assert read(folder).classes == ("cat", "dog", "eel")
+
+
+@pytest.mark.parametrize("name", ["../secret.arrow", "/secret.arrow"])
+def test_a_saved_table_names_no_files_elsewhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with pytest.raises(
+        DataUnavailableError, match=f"state.json: _data_files names '{name}', which lies outside of its"
+    ):
+        read(tmp_path)
+
+
+def test_names_of_classes_may_look_like_numbers(tmp_path: Path) -> None:
+    columns = {"image": FILES, "label": [["30", "2", "1"][label] for label in LABELS]}
+    metadata = json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": ["30", "2", "1"]}}}})
+    pq.write_table(pa.table(columns).replace_schema_metadata({"huggingface": metadata}), tmp_path / "pets.parquet")
+    images = read(tmp_path / "pets.parquet")
+    assert images.classes == ("30", "2", "1")
+    assert [shade(pixels) for pixels in images.test.images] == images.test.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_images_of_the_usual_kinds_are_decoded(kind: str) -> None:
+    assert decode(encoded(picture(0, 0), kind), "here").image.size == SIZE[::-1]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "JPEG2000", "ICO"])
+def test_content_does_not_choose_another_decoder(kind: str) -> None:
+    with pytest.raises(DataUnavailableError, match="bytes that are neither PNG nor JPEG nor another image of BMP, GIF"):
+        decode(encoded(picture(0, 0), kind), "here")
+
+
+def test_eight_bits_in_thirty_two_are_not_taken_for_sixteen() -> None:
+    pixels = np.asarray(picture(1, 0)).astype(np.int32)
+    with pytest.raises(DataUnavailableError, match="here: the image has 32 bits for each pixel and no value above 255"):
+        decode(encoded(Image.fromarray(pixels), "TIFF"), "here")
+    for kind, scaled in (("TIFF", pixels * 257), ("PNG", pixels.astype(np.uint16)), ("PPM", pixels.astype(np.uint16))):
+        assert decode(encoded(Image.fromarray(scaled), kind), "here").from_16_bits
 
 
 def of_16_bits(root: Path) -> None:
