@@ -52,7 +52,11 @@ def check_before_start(
     check_same_space(sweep_store, domains)
     prices_of(sweep)
     networks = {
-        (name, *c.spec.image_shape): c.spec.shapes for c in sweep.configs() for name in (c.student, c.teacher) if name
+        (name, *config.spec.image_shape, config.spec.num_classes): config.spec.shapes
+        for config in sweep.configs()
+        for field in ("student", "teacher")
+        for name in _values(config, field, domains)
+        if name
     }
     for (name, *_), shapes in sorted(networks.items()):
         check_network(name, **shapes)
