@@ -78,7 +78,7 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
         divergences |= {(name, "student", classes) for name in _values(config, "student_divergence", domains)}
         divergences |= {(name, "generator", classes) for name in _values(config, "generator_divergence", domains)}
         weight = max(_values(config, "attention_weight", domains), default=0)
-        if weight > 0 and config.teacher:
+        if config.teacher and (weight > 0 or any(config.attention_layers)):
             for student in _values(config, "student", domains):
                 layers = config.attention_layers
                 pairs[(student, config.teacher, *config.spec.image_shape, *layers)] = student, config, weight
@@ -92,14 +92,14 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
             networks = [build_network(name, **spec.shapes) for name in names]
             try:
                 for network, named, name in zip(networks, layers, names, strict=True):
-                    watch_layers(network, named, name=name)
+                    watch_layers(network, named, spec.image_shape, name=name)
                 compared_layers(
                     networks[0],
                     networks[1],
                     spec.image_shape,
                     weight=weight,
                     names=names,
-                    all_named=None not in layers,
+                    layers=layers,
                 )
             except ValueError as error:
                 raise ConfigError(str(error)) from error

@@ -42,6 +42,23 @@ class Whole(nn.Module):
     def forward(self, images):
         return self.head(torch.relu(self.features(images)).flatten(1))
 
+class Pairs(nn.Module):
+    def forward(self, images):
+        return images, images
+
+class Last(nn.Module):
+    def forward(self, images):
+        return images.permute(0, 2, 3, 1)
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, 2, padding=1)
+        self.never, self.pairs, self.last, self.head = nn.ReLU(), Pairs(), Last(), nn.LazyLinear(10)
+
+    def forward(self, images):
+        return self.head(self.last(self.pairs(self.first(images))[0]).flatten(1))
+
 class Tuple(Whole):
     def forward(self, images):
         return super().forward(images), images
@@ -66,6 +83,11 @@ def fails(num_classes):
     import a_package_that_nobody_has
 """
 SHAPES: dict[str, Any] = {"num_classes": 10, "channels": 1, "image_size": (28, 28)}
+
+
+class ChannelsLast(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 2, 3, 1)
 
 
 @pytest.fixture
@@ -170,11 +192,55 @@ def test_layers_are_named_in_the_networks_own_words(file: str) -> None:
     [
         ({"student": ["block9"]}, "wrn-10-1 has no module of that name .*block9.*block1, block2, block3"),
         ({"student": ["block1"], "teacher": ["block2"]}, "differ in size; allowed: .*attention_layers of equal sizes"),
+        ({"student": ["block1", "block1"]}, "of wrn-10-1: block1 is named more than once"),
+        ({"teacher": ["fc"]}, r"of wrn-10-1: module fc returns \(1, 10\) for one image of 1x32x32; expected"),
+        (
+            {"student": ["conv1", "block1"]},
+            r"conv1 \(32, 32\) of wrn-10-1 would be compared with nothing of wrn-10-1 \[\(32, 32\), .*leave it out",
+        ),
     ],
 )
 def test_layers_that_are_not_there_or_do_not_fit_are_refused(layers: dict[str, list[str]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         distiller_of(teacher="wrn-10-1", student="wrn-10-1", attention_layers=layers)
+
+
+def test_fully_connected_layers_of_both_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"attention_layers of lenet: module fc1 returns \(1, 120\)"):
+        distiller_of(teacher="lenet", student="lenet", attention_layers={"student": ["fc1"], "teacher": ["fc1"]})
+
+
+@pytest.mark.parametrize("attention_weight", [0, 100])
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("never", "module never was not called"),
+        ("pairs", "module pairs returns tuple for one image"),
+        ("last", r"module last returns \(1, 14, 14, 6\) for one image"),
+    ],
+)
+def test_modules_without_a_map_are_refused(module: str, message: str, attention_weight: float, file: str) -> None:
+    with pytest.raises(ValueError, match=f"attention_layers of .*:Odd: {message}"):
+        distiller_of(
+            teacher=f"{file}:Odd",
+            student="wrn-10-1",
+            image_size=28,
+            attention_weight=attention_weight,
+            attention_layers={"teacher": [module]},
+        )
+
+
+@pytest.mark.parametrize("size", [(28, 28), (40, 28), (23, 35)])
+def test_what_has_its_channels_last_has_no_activations(size: tuple[int, int]) -> None:
+    body = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Conv2d(6, 8, 3, 2), ChannelsLast(), nn.Linear(8, 24))
+    network = PlainNetwork(nn.Sequential(body, nn.Flatten(), nn.LazyLinear(10)), image_shape=(1, *size))
+    assert network.watched == ("0.1", "0.2")
+
+
+def test_a_module_that_sees_vectors_too_has_no_activation() -> None:
+    relu = nn.ReLU()
+    body = nn.Sequential(nn.Conv2d(1, 6, 5), relu, nn.Flatten(), nn.LazyLinear(10), relu)
+    assert last_of_each_resolution(body, (1, 28, 28)) == ["0"]
 
 
 @pytest.mark.parametrize("layers", ["block1", [], {"generator": ["linear"]}, {"student": "block 1"}, {"student": [1]}])

@@ -106,8 +106,8 @@ class ZeroShotDistiller(Training):
                 channels=spec.channels,
                 image_size=spec.image_size,
             )
-        watch_layers(student, config.student_attention_layers, name=config.student)
-        watch_layers(teacher_network, config.teacher_attention_layers, name=config.teacher)
+        watch_layers(student, config.student_attention_layers, spec.image_shape, name=config.student)
+        watch_layers(teacher_network, config.teacher_attention_layers, spec.image_shape, name=config.teacher)
         self.student = student.to(self.device, dtype).train()
         self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
@@ -128,7 +128,7 @@ class ZeroShotDistiller(Training):
                 spec.image_shape,
                 weight=config.attention_weight,
                 names=(config.student, config.teacher),
-                all_named=None not in config.attention_layers,
+                layers=config.attention_layers,
             ),
             noise_stream=stream(generator_seed, "noise"),
             device=self.device,
