@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from tests.conftest import tiny_settings
+from trainables.compute.student_size import student_parameters
 from trainables.compute.work import network_work
 from trainables.config import ZeroShotConfig
 from trainables.config.network_names import check_network_name
@@ -58,6 +59,11 @@ class Odd(nn.Module):
 
     def forward(self, images):
         return self.head(self.last(self.pairs(self.first(images))[0]).flatten(1))
+
+class Frozen(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.features.requires_grad_(False)
 
 class Tuple(Whole):
     def forward(self, images):
@@ -166,6 +172,19 @@ def test_a_student_of_a_library_learns_from_a_module_of_a_file(file: str) -> Non
     trial.step()
     assert any(not torch.equal(before[key], value) for key, value in trial.student.state_dict().items())
     assert trial.report()["training_flops"]
+
+
+def test_what_its_builder_froze_stays_as_it_is(file: str) -> None:
+    trial = distiller_of(teacher="lenet", student=f"{file}:Frozen", image_size=28, attention_weight=0)
+    before = {key: value.clone() for key, value in trial.student.state_dict().items()}
+    for _ in range(2):
+        trial.step()
+    after = trial.student.state_dict()
+    assert {key for key, value in before.items() if not torch.equal(value, after[key])} == {
+        "body.head.weight",
+        "body.head.bias",
+    }
+    assert student_parameters(trial) == 4 * 28 * 28 * 10 + 10
 
 
 def test_layers_are_named_in_the_networks_own_words(file: str) -> None:

@@ -112,7 +112,9 @@ class ZeroShotDistiller(Training):
         self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
-        self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
+        self._learning = [weight for weight in self.student.parameters() if weight.requires_grad]
+        """Of the student; what its builder froze stays as it is."""
+        self.student_optimizer = adam(self._learning, lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
@@ -290,7 +292,9 @@ class ZeroShotDistiller(Training):
             *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
             strict=True,
         )
-        self.student.train().requires_grad_(True)
+        self.student.train()
+        for weight in self._learning:
+            weight.requires_grad_(True)
 
         if config.latents == "shared":
             images = scored[-1] if config.student_batch == "scored" else self.losses.updated_images(latents[0])
