@@ -73,6 +73,40 @@ class InPlace(Whole):
     def forward(self, images):
         return super().forward(images.relu_())
 
+class NoGradient(Whole):
+    def forward(self, images):
+        with torch.no_grad():
+            return super().forward(images)
+
+class Detached(Whole):
+    def forward(self, images):
+        return super().forward(images.detach())
+
+class Rounded(Whole):
+    def forward(self, images):
+        return super().forward(images.round())
+
+class ZeroHead(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        nn.init.zeros_(self.head.weight)
+
+class WeightNorm(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.scale = [self.features.weight * 1]
+
+class FiveDimensions(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.deep = nn.Conv3d(1, 1, 1)
+
+    def forward(self, images):
+        return super().forward(self.deep(images.unsqueeze(2)).squeeze(2))
+
+def probabilities(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.BatchNorm1d(num_classes), nn.Softmax(1))
+
 class NaN(Whole):
     def forward(self, images):
         return super().forward(images) * float("nan")
@@ -107,13 +141,13 @@ def distiller_of(**settings: object) -> ZeroShotDistiller:
     return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=dummy_splits(config, train=0, test=4))
 
 
-@pytest.mark.parametrize("name", ["make_teacher", "Whole"])
+@pytest.mark.parametrize("name", ["make_teacher", "Whole", "ZeroHead", "probabilities"])
 def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
     check_network(f"{file}:{name}", **SHAPES)
     network = build_network(f"{file}:{name}", **SHAPES)
     logits, activations = network(torch.rand(3, 1, 28, 28))
     assert logits.shape == (3, 10)
-    assert activations[0].shape[2:] == (28, 28)
+    assert name == "probabilities" or activations[0].shape[2:] == (28, 28)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +156,14 @@ def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
         ("Tuple", "returns a tuple; it must return logits"),
         ("InPlace", "changes the images that it looks at"),
         ("NaN", "NaN or infinite logits"),
+        ("NoGradient", "gives images no gradient, so a generator learns nothing by it"),
+        ("Detached", "gives images no gradient"),
+        ("Rounded", "gives images no gradient"),
+        (
+            "WeightNorm",
+            "cannot be copied after a training step, as copy.deepcopy does: RuntimeError: Only Tensors created",
+        ),
+        ("FiveDimensions", "cannot be laid out with channels last, .*: RuntimeError: required rank 4 tensor"),
         ("OneTooMany", r"expected are logits \(2, 10\)"),
         ("OnlyLarge", "fails on images of 1x28x28: RuntimeError: .*; lenet, wrn-D-K and resnet-18 take any size"),
         ("fails", "cannot be built: ModuleNotFoundError.*a_package_that_nobody_has"),
@@ -130,6 +172,10 @@ def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
 def test_what_the_loop_cannot_use_is_refused_with_the_reason(name: str, message: str, file: str) -> None:
     with pytest.raises(NetworkError, match=message):
         check_network(f"{file}:{name}", **SHAPES)
+
+
+def test_frozen_features_are_enough_without_a_generator(file: str) -> None:
+    check_network(f"{file}:Detached", **SHAPES, has_generator=False)
 
 
 def test_its_activations_are_the_last_ones_of_each_resolution() -> None:
