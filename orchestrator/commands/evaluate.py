@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def named_images(
         raise config_error(error, ZeroShotConfig, "--dataset") from error
     if not config.reads_images:
         raise ConfigError(f"--dataset {dataset}: there are no images to measure on")
-    return config.dataset, load_images(config, data_root)
+    return config.dataset, replace(load_images(config, data_root), sha256=config.dataset_sha256)
 
 
 def load_network(
@@ -116,9 +116,22 @@ def load_network(
     size = str(config.get("image_size") or image_size_in_words(find_spec(dataset).image_size))
     if parse_image_size(size) != splits.spec.image_size:
         raise ConfigError(f"{reference} is a student of images of {size} pixels: measure it with --image-size {size}")
+    _check_same_images(reference, config, splits)
     network = build_network(str(config["student"]), **splits.spec.shapes)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def _check_same_images(reference: str, config: Mapping[str, object], splits: DatasetSplits) -> None:
+    """Refuse a student of other images of the user's own, which have the same name if their folders have."""
+    here = {"num_classes": splits.spec.num_classes, "channels": splits.spec.channels, "dataset_sha256": splits.sha256}
+    for field, value in here.items():
+        of_student = config.get(field)
+        if of_student is not None and value is not None and of_student != value:
+            raise ConfigError(
+                f"{reference} is a student of other images that are called {config['dataset']} too, with "
+                f"{field}={of_student} and not {value}: measure it on those that its sweep began with"
+            )
 
 
 def transition_page(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, unknown_name
@@ -48,8 +48,7 @@ def parse_domains(search: Iterable[str], model: type[TrialConfig]) -> dict[str, 
 
 
 def _range(text: str, field: str, model: type[TrialConfig], *, low: str, high: str, log: str | None) -> dict[str, Any]:
-    annotation = model.model_fields[field].annotation
-    kinds = {annotation, *get_args(annotation)} & {int, float}
+    kinds = {*_types(model.model_fields[field].annotation)} & {int, float}
     if not kinds:
         raise ConfigError(f"--search {text}: {field} is no number; name its values: VALUE,VALUE,...")
     kind = "int" if int in kinds else "float"
@@ -81,4 +80,17 @@ def _checked(text: str, field: str, value: object, model: type[TrialConfig]) -> 
     except ValidationError as error:
         if any(finding["loc"][:1] == (field,) for finding in error.errors()):
             raise config_error(error, model, f"--search {text}") from error
-    return value
+    info = model.model_fields[field]
+    annotation: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+    return TypeAdapter(annotation).validate_python(value)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation allows, without bounds: float and None of ``Rate | None``."""
+    parts = get_args(annotation)
+    if getattr(annotation, "__metadata__", ()):
+        parts = parts[:1]
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _types(part)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.sweep import trial_model
 from orchestrator.errors import ConfigError
 from trainables.config.own_images import as_image_size, split_address, unread_images
 from trainables.errors import DataUnavailableError
@@ -45,7 +46,7 @@ def describe_images(
         say: Is told what they are, and what is done to them.
 
     Raises:
-        ConfigError: they cannot be read or used, or are not what the trial says of them.
+        ConfigError: they cannot be read or used, or are not what the trial says of them; or there is no such method.
     """
     address = unread_images(trial)
     if address is None:
@@ -54,17 +55,17 @@ def describe_images(
     from trainables.images.own import read_own_images
 
     shown = parse_address(address).shown
+    teacher = trial.get("teacher", trial_model(trial, origin).model_fields["teacher"].default)
     try:
-        channels = trial.get("channels")
         images = read_own_images(
             fetch(address),
             origin=shown,
             image_size=as_image_size(trial.get("image_size")),
-            channels=None if channels is None else int(channels),
+            channels=_as_channels(trial.get("channels")),
         )
     except (DataUnavailableError, ValueError) as error:
         raise ConfigError(f"{origin}: {error}") from error
-    from_file = trial.get("teacher_checkpoint") is not None or trial.get("teacher") in teachers
+    from_file = trial.get("teacher_checkpoint") is not None or teacher in teachers
     found = images.description(with_normalisation=not from_file and trial.get("normalisation") is None)
     for field in ("num_classes", "training_images", "test_images"):
         if trial.get(field) is not None and str(trial[field]) != str(found[field]):
@@ -74,3 +75,12 @@ def describe_images(
     for line in images.in_words():
         say(f"dataset {shown}: {line}")
     return {**trial, **split_address(trial), **found}
+
+
+def _as_channels(value: object) -> int | None:
+    """The number of channels that images are converted to, which the config checks only after they are read."""
+    if value is None or str(value) in {"1", "2", "3", "4"}:
+        return None if value is None else int(str(value))
+    raise ValueError(
+        f"channels={value}: allowed are 1 (grey), 2 (grey with alpha), 3 (colour) and 4 (colour with alpha)"
+    )

@@ -52,10 +52,14 @@ def check_before_start(
     check_same_space(sweep_store, domains)
     prices_of(sweep)
     networks = {
-        (name, *c.spec.image_shape): c.spec.shapes for c in sweep.configs() for name in (c.student, c.teacher) if name
+        (name, *config.spec.image_shape, config.spec.num_classes, config.generator_size is not None): config.spec.shapes
+        for config in sweep.configs()
+        for field in ("student", "teacher")
+        for name in _values(config, field, domains)
+        if name
     }
-    for (name, *_), shapes in sorted(networks.items()):
-        check_network(name, **shapes)
+    for (name, *_, has_generator), shapes in sorted(networks.items()):
+        check_network(name, **shapes, has_generator=has_generator)
     if not SweepResults(sweep_store).sessions():  # one that has begun goes on as it was begun
         check_losses(sweep, domains)
     return sweep
@@ -75,7 +79,7 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
         divergences |= {(name, "student", classes) for name in _values(config, "student_divergence", domains)}
         divergences |= {(name, "generator", classes) for name in _values(config, "generator_divergence", domains)}
         weight = max(_values(config, "attention_weight", domains), default=0)
-        if weight > 0 and config.teacher:
+        if config.teacher and (weight > 0 or any(config.attention_layers)):
             for student in _values(config, "student", domains):
                 layers = config.attention_layers
                 pairs[(student, config.teacher, *config.spec.image_shape, *layers)] = student, config, weight
@@ -89,14 +93,14 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
             networks = [build_network(name, **spec.shapes) for name in names]
             try:
                 for network, named, name in zip(networks, layers, names, strict=True):
-                    watch_layers(network, named, name=name)
+                    watch_layers(network, named, spec.image_shape, name=name)
                 compared_layers(
                     networks[0],
                     networks[1],
                     spec.image_shape,
                     weight=weight,
                     names=names,
-                    all_named=None not in layers,
+                    layers=layers,
                 )
             except ValueError as error:
                 raise ConfigError(str(error)) from error

@@ -14,9 +14,14 @@ from orchestrator.run.checks import check_before_start
 from orchestrator.search.space import resolve_domains
 from orchestrator.storage import SweepStore, open_storage
 from tests.conftest import tiny_settings
-from trainables.errors import DivergenceError
+from trainables.errors import DivergenceError, NetworkError
 
 FILE = """
+from torch import nn
+
+def one_logit():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(1))
+
 def scalar(student, teacher):
     return (student - teacher).pow(2).mean()
 """
@@ -49,6 +54,17 @@ def test_attention_with_a_student_that_is_searched(tmp_path: Path) -> None:
     trial = {field: value for field, value in tiny_settings().items() if field != "student"}
     space = searched("student", type="categorical", choices=["lenet", "resnet-18"])
     with pytest.raises(ConfigError, match="activations of resnet-18 .* and lenet .* differ in size"):
+        check(SweepConfig.model_validate({"name": "tiny", "trial": trial, **space}), tmp_path)
+
+
+def test_every_network_of_a_space_is_tried_out(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    trial = {field: value for field, value in tiny_settings().items() if field != "student"} | {"attention_weight": 0.0}
+    space = searched("student", type="categorical", choices=["lenet", f"{file}:one_logit"])
+    with pytest.raises(
+        NetworkError, match=r"mine.py:one_logit returns tensors of shape .* expected are logits \(2, 10\)"
+    ):
         check(SweepConfig.model_validate({"name": "tiny", "trial": trial, **space}), tmp_path)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.commands.evaluate import load_network, named_images, noise_counts, transition_page
 from orchestrator.config.blocks import StorageConfig
+from orchestrator.config.images import describe_images
 from orchestrator.errors import ConfigError
 from orchestrator.storage import find_storage, layout
 from tests.conftest import make_bucket, make_images, tiny_settings
@@ -106,6 +107,28 @@ def test_images_of_the_users_own_need_the_networks_normalisation(tmp_path: Path)
     printed = zskt(*given, "--normalisation", "0.4:0.2", code=1).replace("\n", " ")
     assert "test accuracy on pets with normalisation=0.4:0.2" in printed
     assert "dataset=none: without images" in zskt(*given[:3], "none", code=2).replace("\n", " ")
+
+
+def test_a_student_of_other_images_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    network = build_network("lenet", num_classes=3, channels=1, image_size=(20, 16))
+    folder = folder_of(tmp_path / "pets")
+    given = {**tiny_settings(student="lenet"), "dataset": str(folder), "normalisation": "half"}
+    config = ZeroShotConfig.model_validate(describe_images(given, origin="test"))
+    store = find_storage(str(tmp_path / "runs"))
+    StudentStore(store.below(layout.STUDENTS)).save("sweep-a/t0000", network.state_dict(), config.model_dump_json())
+    storage = StorageConfig(uri=str(tmp_path / "runs"))
+
+    def measured_on(place: Path) -> None:
+        name, splits = named_images(str(place), "none", normalisation="half")
+        load_network("sweep-a/t0000", name, storage, splits, normalisation="half")
+
+    measured_on(folder)
+    with pytest.raises(ConfigError, match="other images that are called pets too, with num_classes=3 and not 2"):
+        measured_on(folder_of(tmp_path / "fewer" / "pets", classes=("cat", "dog")))
+    with pytest.raises(ConfigError, match="with channels=1 and not 3"):
+        measured_on(folder_of(tmp_path / "coloured" / "pets", mode="RGB"))
+    with pytest.raises(ConfigError, match="with dataset_sha256=.* and not .*: measure it on those"):
+        measured_on(folder_of(tmp_path / "more" / "pets", each=6))
 
 
 def test_networks_are_measured_under_their_own_data_sets_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:

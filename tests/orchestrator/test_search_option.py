@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from orchestrator.config import SweepConfig
+from orchestrator.config.domains import parse_domains
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.search.space import resolve_domains
+from trainables.config import SupervisedConfig, ZeroShotConfig
 
 Float, Int, Categorical = (
     optuna.distributions.FloatDistribution,
@@ -54,6 +56,7 @@ def test_it_is_the_sweep_that_a_file_with_that_domain_is(tmp_path: Path) -> None
         ("generator_steps=1:64:log", Int(1, 64, log=True)),
         ("student_lr=1e-4:1e-2:log", Float(1e-4, 1e-2, log=True)),
         ("attention_weight=0:250", Float(0.0, 250.0)),
+        ("gradient_clip_norm=1:10", Float(1.0, 10.0)),
         ("gradient_clip_norm=1,5,none", Categorical([1.0, 5.0, None])),
         ("latents=shared,fresh", Categorical(["shared", "fresh"])),
         ("student=lenet, wrn-10-1", Categorical(["lenet", "wrn-10-1"])),
@@ -63,6 +66,13 @@ def test_ends_and_values_have_their_fields_type(typed: str, domain: object, tmp_
     file = file_of(tmp_path, trial={"dataset": "digits", "teacher": "lenet", "attention_weight": 0, "student": "lenet"})
     found = domains_of(load_sweep(file, search=[typed]))
     assert list(found.values()) == [domain]
+
+
+def test_a_value_that_needs_another_field_has_its_fields_type_too() -> None:
+    found = parse_domains(["learning_rate_horizon=1000,2000"], ZeroShotConfig)
+    assert found["learning_rate_horizon"]["choices"] == [1000, 2000]
+    found = parse_domains(["images_per_class=10:100"], SupervisedConfig)
+    assert found["images_per_class"] == {"type": "int", "low": 10, "high": 100}
 
 
 @pytest.mark.parametrize("space", ["step_ratio_temperature", "{folder}/spaces.py:mine"])
@@ -102,6 +112,8 @@ def test_what_the_file_fixes_is_searched_and_that_is_said(tmp_path: Path) -> Non
         ("temperature=-1,2", "--search temperature=-1,2: temperature"),
         ("temperature=1,,2", "a value is empty"),
         ("temperatur=1:8", "unknown field 'temperatur'.*temperature"),
+        ("gradient_clip_norm=0:10", "gradient_clip_norm=0: not allowed"),
+        ("learning_rate_horizon=many,2000", "learning_rate_horizon='?many'?: "),
         ("student_steps=1.5:3", "student_steps is a whole number"),
         ("latents=1:2", "latents is no number; name its values"),
         ("student=lenet,lenett", "unknown network 'lenett'"),

@@ -45,6 +45,11 @@ other_sizes = replace(birds, test_images=9)
 grey = replace(birds, channels=1, normalisation=Normalisation(mean=(0.1,), std=(0.5,)))
 two_means = replace(birds, normalisation=Normalisation(mean=(0.1, 0.2), std=(0.5,)))
 one_class = replace(birds, num_classes=1)
+one_side = replace(birds, image_size=32)
+list_of_sides = replace(birds, image_size=[32, 32])
+half_a_pixel = replace(birds, image_size=(32, 32.5))
+too_small = replace(birds, image_size=(8, 32))
+too_large = replace(birds, image_size=(32, 225))
 
 def crash(data_root):
     raise OSError("no disk")
@@ -55,6 +60,7 @@ floats = replace(birds, read=lambda root: tuple((images / 255, labels) for image
 NAMES = (
     *("birds", "unseen", "not_a_spec", "too_many_classes", "other_sizes", "grey"),
     *("two_means", "one_class", "broken", "floats", "missing"),
+    *("one_side", "list_of_sides", "half_a_pixel", "too_small", "too_large"),
 )
 
 
@@ -129,6 +135,11 @@ def test_names_of_this_project_stay_its_own() -> None:
         ("missing", r"data set missing \(their_datasets:missing\) cannot be loaded: .*AttributeError"),
         ("two_means", "mean and std must have 1 or 3 values"),
         ("one_class", "at least 2 classes"),
+        ("one_side", r"one_side\) has image_size=32; it must be a tuple of height and width, two ints"),
+        ("list_of_sides", r"has image_size=\[32, 32\]; it must be a tuple"),
+        ("half_a_pixel", r"has image_size=\(32, 32.5\); it must be a tuple .*, two ints"),
+        ("too_small", r"has image_size=\(8, 32\); allowed: sides from 16 to 224 pixels"),
+        ("too_large", r"has image_size=\(32, 225\); allowed: sides from 16 to 224 pixels"),
     ],
 )
 def test_what_is_no_data_set_is_refused_before_anything_runs(name: str, message: str) -> None:

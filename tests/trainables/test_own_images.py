@@ -29,6 +29,7 @@ from trainables.config.own_images import file_of_images, name_of_images, split_a
 from trainables.errors import DataUnavailableError
 from trainables.images.own import OwnImages, read_own_images
 from trainables.images.parquet import read_dataset_parquet
+from trainables.images.pixels import decode
 
 SIZE = (20, 16)
 """Height and width."""
@@ -155,6 +156,77 @@ def test_an_archive_is_read_like_its_folder(
     )
 
 
+def linked_zip(folder: Path, target: str) -> Path:
+    """An archive of a folder whose dog/00.png is a link."""
+    path = as_zip(folder)
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo(f"{folder.name}/dog/09.png")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, target)
+    return path
+
+
+def linked_tar(folder: Path, target: str) -> Path:
+    (folder / "dog" / "09.png").symlink_to(target)
+    return as_tar(folder)
+
+
+def hard_linked_tar(folder: Path, target: str) -> Path:
+    if (folder / "dog" / target).is_file():
+        (folder / "dog" / "09.png").hardlink_to(folder / "dog" / target)
+        return as_tar(folder)
+    path = as_tar(folder).with_suffix("").with_suffix(".tar")
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder, folder.name)
+        link = tarfile.TarInfo(f"{folder.name}/dog/09.png")
+        link.type, link.linkname = tarfile.LNKTYPE, target
+        archive.addfile(link)
+    return path
+
+
+@pytest.mark.parametrize("pack", [linked_zip, linked_tar, hard_linked_tar])
+def test_links_of_an_archive_are_followed_within_it(pack: Callable[[Path, str], Path], tmp_path: Path) -> None:
+    images = read(pack(folder_of(tmp_path / "pets"), "../dog/00.png"))
+    assert len(images.training) + len(images.test) == 16
+    for number, target in enumerate(("../../../elsewhere.png", "../dog", "09.png")):
+        with pytest.raises(DataUnavailableError, match=r"dog/09.png is a link to no file of the archive; pack the"):
+            read(pack(folder_of(tmp_path / f"{number}" / "pets"), target))
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar])
+def test_of_an_archive_only_images_of_sensible_length_are_unpacked(
+    pack: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "pets")
+    (folder / "video.mp4").write_bytes(b"0" * 5000)
+    monkeypatch.setattr("trainables.images.folders._LARGEST", 2000)
+    assert len(read(pack(folder)).test) == 3
+    (folder / "cat" / "00.png").write_bytes(b"0" * 5000)
+    with pytest.raises(DataUnavailableError, match=r"cat/00.png has more than 0 MB in the archive; that is no image"):
+        read(pack(folder))
+
+
+def test_links_that_lead_back_are_not_followed_for_ever(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    before = read(folder)
+    (folder / "cat" / "all").symlink_to(folder)
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "back").symlink_to(folder)
+    (folder / "dog" / "beside").symlink_to(tmp_path / "beside")
+    after = read(folder)
+    assert len(after.training) == len(before.training) and after.sha256 == before.sha256
+
+
+@pytest.mark.parametrize("splits", [("",), ("train", "test")])
+def test_splits_below_the_classes_are_refused(splits: tuple[str, ...], tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets", splits=splits)
+    for split in ("train", "Test"):
+        (folder / splits[0] / "dog" / split).mkdir()
+        picture(1, 9).save(folder / splits[0] / "dog" / split / "00.png")
+    with pytest.raises(DataUnavailableError, match=r"has (train|Test) below the class dog, .*: \1/dog/FILE"):
+        read(folder)
+
+
 def table(**columns: Any) -> pa.Table:
     """Fifteen rows of three classes; what is None is left out."""
     labels = [row % 3 for row in range(15)]
@@ -225,6 +297,50 @@ def test_what_the_datasets_package_saves_is_read_without_it(tmp_path: Path) -> N
         (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
     images = read(tmp_path / "saved")
     assert images.classes == ("cat", "dog", "eel") and len(images.test) == 6
+
+
+@pytest.mark.parametrize("state", [b"{}", b"[]", b"\xff", b'{"_data_files": 3}', b'{"_data_files": [{}]}'])
+def test_a_folder_of_images_may_hold_another_programs_state(state: bytes, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    (folder / "cat" / "state.json").write_bytes(state)
+    assert read(folder).classes == ("cat", "dog", "eel")
+
+
+@pytest.mark.parametrize("name", ["../secret.arrow", "/secret.arrow"])
+def test_a_saved_table_names_no_files_elsewhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+    with pytest.raises(
+        DataUnavailableError, match=f"state.json: _data_files names '{name}', which lies outside of its"
+    ):
+        read(tmp_path)
+
+
+def test_names_of_classes_may_look_like_numbers(tmp_path: Path) -> None:
+    columns = {"image": FILES, "label": [["30", "2", "1"][label] for label in LABELS]}
+    metadata = json.dumps({"info": {"features": {"label": {"_type": "ClassLabel", "names": ["30", "2", "1"]}}}})
+    pq.write_table(pa.table(columns).replace_schema_metadata({"huggingface": metadata}), tmp_path / "pets.parquet")
+    images = read(tmp_path / "pets.parquet")
+    assert images.classes == ("30", "2", "1")
+    assert [shade(pixels) for pixels in images.test.images] == images.test.labels.tolist()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_images_of_the_usual_kinds_are_decoded(kind: str) -> None:
+    assert decode(encoded(picture(0, 0), kind), "here").image.size == SIZE[::-1]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "JPEG2000", "ICO"])
+def test_content_does_not_choose_another_decoder(kind: str) -> None:
+    with pytest.raises(DataUnavailableError, match="bytes that are neither PNG nor JPEG nor another image of BMP, GIF"):
+        decode(encoded(picture(0, 0), kind), "here")
+
+
+def test_eight_bits_in_thirty_two_are_not_taken_for_sixteen() -> None:
+    pixels = np.asarray(picture(1, 0)).astype(np.int32)
+    with pytest.raises(DataUnavailableError, match="here: the image has 32 bits for each pixel and no value above 255"):
+        decode(encoded(Image.fromarray(pixels), "TIFF"), "here")
+    for kind, scaled in (("TIFF", pixels * 257), ("PNG", pixels.astype(np.uint16)), ("PPM", pixels.astype(np.uint16))):
+        assert decode(encoded(Image.fromarray(scaled), kind), "here").from_16_bits
 
 
 def of_16_bits(root: Path) -> None:
@@ -423,10 +539,18 @@ def test_a_sweep_says_what_its_images_are_and_what_was_done(tmp_path: Path) -> N
         load_sweep("quickstart", assignments=[*assignments, "num_classes=10"])
     with pytest.raises(ConfigError, match="normalisation must be said where pets are images of your own"):
         load_sweep("quickstart", assignments=[*assignments, "teacher_checkpoint=lenet.pt"])
+    with pytest.raises(ConfigError, match="channels=5: allowed are 1 .grey."):
+        load_sweep("quickstart", assignments=[*assignments, "channels=5"])
     with pytest.raises(ConfigError, match="nowhere/pets.zip: there is no such folder or file"):
         load_sweep("quickstart", assignments=["dataset=nowhere/pets.zip"])
     with pytest.raises(ConfigError, match="dataset s3://bucket/pets.zip lies elsewhere"):
         load_sweep("quickstart", assignments=["dataset=s3://bucket/pets.zip"])
+
+
+def test_the_teacher_that_nobody_names_may_come_from_a_file_too(tmp_path: Path) -> None:
+    trial = {"dataset": str(folder_of(tmp_path / "pets"))}
+    assert "normalisation" not in describe_images(trial, origin="test", teachers={"wrn-40-2": "x.pt"})
+    assert "normalisation" in describe_images(trial, origin="test", teachers={"wrn-16-1": "x.pt"})
 
 
 def test_without_training_images_a_teacher_comes_from_a_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from tests.conftest import tiny_settings
+from trainables.compute.student_size import student_parameters
 from trainables.compute.work import network_work
 from trainables.config import ZeroShotConfig
 from trainables.config.network_names import check_network_name
@@ -42,6 +43,28 @@ class Whole(nn.Module):
     def forward(self, images):
         return self.head(torch.relu(self.features(images)).flatten(1))
 
+class Pairs(nn.Module):
+    def forward(self, images):
+        return images, images
+
+class Last(nn.Module):
+    def forward(self, images):
+        return images.permute(0, 2, 3, 1)
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, 2, padding=1)
+        self.never, self.pairs, self.last, self.head = nn.ReLU(), Pairs(), Last(), nn.LazyLinear(10)
+
+    def forward(self, images):
+        return self.head(self.last(self.pairs(self.first(images))[0]).flatten(1))
+
+class Frozen(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.features.requires_grad_(False)
+
 class Tuple(Whole):
     def forward(self, images):
         return super().forward(images), images
@@ -49,6 +72,40 @@ class Tuple(Whole):
 class InPlace(Whole):
     def forward(self, images):
         return super().forward(images.relu_())
+
+class NoGradient(Whole):
+    def forward(self, images):
+        with torch.no_grad():
+            return super().forward(images)
+
+class Detached(Whole):
+    def forward(self, images):
+        return super().forward(images.detach())
+
+class Rounded(Whole):
+    def forward(self, images):
+        return super().forward(images.round())
+
+class ZeroHead(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        nn.init.zeros_(self.head.weight)
+
+class WeightNorm(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.scale = [self.features.weight * 1]
+
+class FiveDimensions(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.deep = nn.Conv3d(1, 1, 1)
+
+    def forward(self, images):
+        return super().forward(self.deep(images.unsqueeze(2)).squeeze(2))
+
+def probabilities(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.BatchNorm1d(num_classes), nn.Softmax(1))
 
 class NaN(Whole):
     def forward(self, images):
@@ -68,6 +125,11 @@ def fails(num_classes):
 SHAPES: dict[str, Any] = {"num_classes": 10, "channels": 1, "image_size": (28, 28)}
 
 
+class ChannelsLast(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 2, 3, 1)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     (tmp_path / "my_nets.py").write_text(FILE)
@@ -79,13 +141,13 @@ def distiller_of(**settings: object) -> ZeroShotDistiller:
     return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=dummy_splits(config, train=0, test=4))
 
 
-@pytest.mark.parametrize("name", ["make_teacher", "Whole"])
+@pytest.mark.parametrize("name", ["make_teacher", "Whole", "ZeroHead", "probabilities"])
 def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
     check_network(f"{file}:{name}", **SHAPES)
     network = build_network(f"{file}:{name}", **SHAPES)
     logits, activations = network(torch.rand(3, 1, 28, 28))
     assert logits.shape == (3, 10)
-    assert activations[0].shape[2:] == (28, 28)
+    assert name == "probabilities" or activations[0].shape[2:] == (28, 28)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +156,14 @@ def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
         ("Tuple", "returns a tuple; it must return logits"),
         ("InPlace", "changes the images that it looks at"),
         ("NaN", "NaN or infinite logits"),
+        ("NoGradient", "gives images no gradient, so a generator learns nothing by it"),
+        ("Detached", "gives images no gradient"),
+        ("Rounded", "gives images no gradient"),
+        (
+            "WeightNorm",
+            "cannot be copied after a training step, as copy.deepcopy does: RuntimeError: Only Tensors created",
+        ),
+        ("FiveDimensions", "cannot be laid out with channels last, .*: RuntimeError: required rank 4 tensor"),
         ("OneTooMany", r"expected are logits \(2, 10\)"),
         ("OnlyLarge", "fails on images of 1x28x28: RuntimeError: .*; lenet, wrn-D-K and resnet-18 take any size"),
         ("fails", "cannot be built: ModuleNotFoundError.*a_package_that_nobody_has"),
@@ -102,6 +172,10 @@ def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
 def test_what_the_loop_cannot_use_is_refused_with_the_reason(name: str, message: str, file: str) -> None:
     with pytest.raises(NetworkError, match=message):
         check_network(f"{file}:{name}", **SHAPES)
+
+
+def test_frozen_features_are_enough_without_a_generator(file: str) -> None:
+    check_network(f"{file}:Detached", **SHAPES, has_generator=False)
 
 
 def test_its_activations_are_the_last_ones_of_each_resolution() -> None:
@@ -146,6 +220,19 @@ def test_a_student_of_a_library_learns_from_a_module_of_a_file(file: str) -> Non
     assert trial.report()["training_flops"]
 
 
+def test_what_its_builder_froze_stays_as_it_is(file: str) -> None:
+    trial = distiller_of(teacher="lenet", student=f"{file}:Frozen", image_size=28, attention_weight=0)
+    before = {key: value.clone() for key, value in trial.student.state_dict().items()}
+    for _ in range(2):
+        trial.step()
+    after = trial.student.state_dict()
+    assert {key for key, value in before.items() if not torch.equal(value, after[key])} == {
+        "body.head.weight",
+        "body.head.bias",
+    }
+    assert student_parameters(trial) == 4 * 28 * 28 * 10 + 10
+
+
 def test_layers_are_named_in_the_networks_own_words(file: str) -> None:
     trial = distiller_of(
         teacher=f"{file}:make_teacher",
@@ -170,11 +257,55 @@ def test_layers_are_named_in_the_networks_own_words(file: str) -> None:
     [
         ({"student": ["block9"]}, "wrn-10-1 has no module of that name .*block9.*block1, block2, block3"),
         ({"student": ["block1"], "teacher": ["block2"]}, "differ in size; allowed: .*attention_layers of equal sizes"),
+        ({"student": ["block1", "block1"]}, "of wrn-10-1: block1 is named more than once"),
+        ({"teacher": ["fc"]}, r"of wrn-10-1: module fc returns \(1, 10\) for one image of 1x32x32; expected"),
+        (
+            {"student": ["conv1", "block1"]},
+            r"conv1 \(32, 32\) of wrn-10-1 would be compared with nothing of wrn-10-1 \[\(32, 32\), .*leave it out",
+        ),
     ],
 )
 def test_layers_that_are_not_there_or_do_not_fit_are_refused(layers: dict[str, list[str]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         distiller_of(teacher="wrn-10-1", student="wrn-10-1", attention_layers=layers)
+
+
+def test_fully_connected_layers_of_both_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"attention_layers of lenet: module fc1 returns \(1, 120\)"):
+        distiller_of(teacher="lenet", student="lenet", attention_layers={"student": ["fc1"], "teacher": ["fc1"]})
+
+
+@pytest.mark.parametrize("attention_weight", [0, 100])
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("never", "module never was not called"),
+        ("pairs", "module pairs returns tuple for one image"),
+        ("last", r"module last returns \(1, 14, 14, 6\) for one image"),
+    ],
+)
+def test_modules_without_a_map_are_refused(module: str, message: str, attention_weight: float, file: str) -> None:
+    with pytest.raises(ValueError, match=f"attention_layers of .*:Odd: {message}"):
+        distiller_of(
+            teacher=f"{file}:Odd",
+            student="wrn-10-1",
+            image_size=28,
+            attention_weight=attention_weight,
+            attention_layers={"teacher": [module]},
+        )
+
+
+@pytest.mark.parametrize("size", [(28, 28), (40, 28), (23, 35)])
+def test_what_has_its_channels_last_has_no_activations(size: tuple[int, int]) -> None:
+    body = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Conv2d(6, 8, 3, 2), ChannelsLast(), nn.Linear(8, 24))
+    network = PlainNetwork(nn.Sequential(body, nn.Flatten(), nn.LazyLinear(10)), image_shape=(1, *size))
+    assert network.watched == ("0.1", "0.2")
+
+
+def test_a_module_that_sees_vectors_too_has_no_activation() -> None:
+    relu = nn.ReLU()
+    body = nn.Sequential(nn.Conv2d(1, 6, 5), relu, nn.Flatten(), nn.LazyLinear(10), relu)
+    assert last_of_each_resolution(body, (1, 28, 28)) == ["0"]
 
 
 @pytest.mark.parametrize("layers", ["block1", [], {"generator": ["linear"]}, {"student": "block 1"}, {"student": [1]}])

@@ -105,6 +105,25 @@ def test_each_epoch_sees_each_image_once_the_last_small_batch_too(monkeypatch: p
     assert as_rows[0] == as_rows[1] == as_rows[2]
 
 
+def test_a_last_image_alone_joins_the_batch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(full_data_epochs=2, batch_size=13)  # 40 images: 13, 13 and 14
+    sizes: list[int] = []
+
+    def noted(images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        sizes.append(len(images))
+        return normalise(images, *rest)
+
+    monkeypatch.setattr("trainables.training.supervised.normalise", noted)
+    trainer.advance()
+    assert sizes == [13, 13, 14] * 2
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(99, 1), (33, 3), (32, 4), (128, 1)])
+def test_steps_of_an_epoch_are_counted_likewise(batch_size: int, steps: int) -> None:
+    config = SupervisedConfig.model_validate({**SMALL, "images_per_class": 10, "batch_size": batch_size})
+    assert config.steps_per_unit == steps
+
+
 @pytest.mark.parametrize(
     ("changes", "layers"), [({}, 2), ({"dataset": "cifar10", "student": "wrn-10-1", "teacher": "wrn-10-1"}, 3)]
 )

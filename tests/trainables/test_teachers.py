@@ -121,7 +121,7 @@ def test_the_names_under_which_others_publish_weights_are_understood(
     theirs = dict(network.state_dict())
     theirs[published_key] = theirs.pop(key)
     data = make_images(10, channels=3)
-    monkeypatch.setattr("trainables.teachers.published.accuracy", lambda *_: 0.9)
+    monkeypatch.setattr("trainables.teachers.published.right_images", lambda *_: torch.ones(10, dtype=torch.bool))
     monkeypatch.setattr("trainables.teachers.teacher.measure", lambda *_: Accuracies(validation=0.9, test=0.9))
     loaded = load(
         published(tmp_path / "net.pt", theirs),
@@ -241,30 +241,51 @@ def test_untrained_or_shuffled_weights_are_caught_by_their_accuracy(
         load(published(tmp_path / "net.pt", shuffled), splits)
 
 
-@pytest.mark.parametrize(("loss", "refused"), [(0.095, True), (0.015, False)])
+@pytest.mark.parametrize(
+    ("images", "lost", "gained", "refused"),
+    [
+        (200, 19, 0, True),
+        (200, 3, 0, False),
+        (200, 25, 15, False),  # 5 points, and by chance alone in one of 13 cases
+        (20, 1, 0, False),  # 5 points too
+        (20, 6, 0, False),
+        (20, 7, 0, True),
+        (1000, 60, 38, True),  # of many images 2 points are enough
+        (1000, 60, 40, False),
+    ],
+)
 def test_a_wrong_normalisation_is_caught_and_the_right_one_named(
-    loss: float, refused: bool, tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+    images: int,
+    lost: int,
+    gained: int,
+    refused: bool,
+    *,
+    tmp_path: Path,
+    teacher: Teacher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What two real CIFAR-10 teachers lose under "half" is 8 to 10 points, under another set's constants a half.
-    data = make_images(10)
+    data = make_images(images)
     few = DatasetSplits(spec=find_spec("digits"), train=data, validation=data, test=data)
-    right = find_normalisation("digits")
+    best = find_normalisation("digits")
 
-    def measured(_: object, __: object, chosen: object) -> float:
-        return 0.94 - (chosen != right) * loss
+    def right(_: object, __: object, chosen: object) -> torch.Tensor:
+        found = torch.arange(images) >= gained
+        if chosen != best:
+            found[:gained] = True
+            found[gained : gained + lost] = False
+        return found
 
-    monkeypatch.setattr("trainables.teachers.published.accuracy", measured)
-    monkeypatch.setattr(
-        "trainables.teachers.teacher.measure",
-        lambda *given: Accuracies(validation=measured(*given), test=measured(*given)),
-    )
+    monkeypatch.setattr("trainables.teachers.published.right_images", right)
+    monkeypatch.setattr("trainables.teachers.teacher.measure", lambda *given: Accuracies(validation=0.925, test=0.925))
     path = published(tmp_path / "net.pt", dict(teacher.weights))
     assert load(path, few).metadata.normalisation == "digits"
     if refused:
-        with pytest.raises(TeacherError, match="94.0% with normalisation=digits: add --set normalisation=digits"):
+        share = f"{1 - gained / images:.1%}"
+        with pytest.raises(TeacherError, match=f"{share} with normalisation=digits: add --set normalisation=digits"):
             load(path, few, normalisation="half")
     else:
-        assert load(path, few, normalisation="half").metadata.test_accuracy == pytest.approx(0.925)
+        assert load(path, few, normalisation="half").metadata.test_accuracy == 0.925
 
 
 def test_labels_are_not_read_by_training_of_the_split_set_aside(splits: DatasetSplits, teacher: Teacher) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import ParamSpec, TypeVar
 
@@ -25,7 +25,7 @@ def use_fast_numerics(*, teacher: Network, student: Network, generator: Generato
         network.to(memory_format=torch.channels_last)
 
 
-def capturable_adam(parameters: Iterator[nn.Parameter], lr: float) -> torch.optim.Adam:
+def capturable_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
     """Return Adam for a GPU with ``numerics=fast``.
 
     One kernel for all parameters, and step and rate where a CUDA graph sees them. Equal to the usual one up to rounding.

@@ -32,8 +32,9 @@ class HasStudent(Protocol):
 
 
 def student_parameters(training: HasStudent) -> int:
-    """Count the numbers that the student learns: weights and biases, without BatchNorm's running statistics."""
-    return sum(parameter.numel() for parameter in training.student.parameters())
+    """Count the numbers that the student learns: weights and biases, without BatchNorm's running statistics and what its
+    builder froze."""
+    return sum(weight.numel() for weight in training.student.parameters() if weight.requires_grad)
 
 
 def student_flops(training: HasStudent) -> float:

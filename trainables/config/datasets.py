@@ -253,6 +253,13 @@ def _own_spec(name: str) -> DatasetSpec:
         raise DatasetError(f"{what} cannot be loaded: {error!r}") from error
     if not isinstance(spec, DatasetSpec):
         raise DatasetError(f"{what} is a {type(spec).__name__}; it must be a trainables.config.datasets.DatasetSpec")
+    size: object = spec.image_size
+    if not isinstance(size, tuple) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise DatasetError(f"{what} has image_size={size!r}; it must be a tuple of height and width, two ints")
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in size):
+        raise DatasetError(
+            f"{what} has image_size={size}; allowed: sides from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels"
+        )
     if spec.channels not in {1, 3} or spec.num_classes < 2 or min(spec.training_images, spec.test_images) < 1:
         raise DatasetError(f"{what} must have 1 or 3 channels, at least 2 classes, and images in both splits: {spec}")
     moments = spec.normalisation

@@ -97,7 +97,8 @@ class SupervisedConfig(TrialConfig):
         spec = self.spec
         few = self.images_per_class and self.images_per_class * spec.num_classes
         images = few or round(spec.training_images * (1 - self.validation_fraction))
-        return -(-images // self.batch_size)
+        batches = -(-images // self.batch_size)
+        return batches - (batches > 1 and images % self.batch_size == 1)  # the last image joins the batch before
 
     @property
     def passes_per_step(self) -> Passes:

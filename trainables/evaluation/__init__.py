@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.evaluation.accuracy import Accuracies, accuracy, measure
+from trainables.evaluation.accuracy import Accuracies, accuracy, measure, right_images
 from trainables.evaluation.calibration import calibration_error
 from trainables.evaluation.class_entropy import class_balance, class_coverage
 from trainables.evaluation.data_free import BatchNormDistance, DataFreeScorer, ProbeKind, ProbeSet
@@ -34,5 +34,6 @@ __all__ = [
     "mean_transition_error",
     "measure",
     "noise_predictions",
+    "right_images",
     "transition_curves",
 ]

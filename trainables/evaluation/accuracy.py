@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from trainables.config.datasets import Normalisation
 from trainables.images.splits import DatasetSplits, ImageSet, normalise
@@ -14,8 +15,8 @@ _BATCH_SIZE = {"cpu": 64, "cuda": 2048}
 """Images per forward pass: small batches stay in a CPU's cache, a GPU wants large ones. The result is the same."""
 
 
-def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> float:
-    """Share of images, in [0, 1], whose highest logit is their label, in eval mode (running statistics).
+def right_images(network: Network, data: ImageSet, normalisation: Normalisation) -> Tensor:
+    """Whether the highest logit of each image is its label, in eval mode (running statistics), on the images' device.
 
     Args:
         network: Any network; on the same device as ``data``.
@@ -26,12 +27,23 @@ def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> 
         raise ValueError("accuracy of no images; allowed: at least one")
     parameter = next(network.parameters())
     batch_size = _BATCH_SIZE.get(parameter.device.type, _BATCH_SIZE["cpu"])
+    right = []
     with in_eval_mode(network), torch.no_grad():
-        correct = torch.zeros((), dtype=torch.int64, device=parameter.device)
         for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True):
             logits, _ = network(normalise(images, normalisation, parameter.dtype))
-            correct += (logits.argmax(1) == labels).sum()
-    return correct.item() / len(data)
+            right.append(logits.argmax(1) == labels)
+    return torch.cat(right)
+
+
+def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> float:
+    """Share of images, in [0, 1], whose highest logit is their label, in eval mode (running statistics).
+
+    Args:
+        network: Any network; on the same device as ``data``.
+        data: At least one image.
+        normalisation: What the network expects.
+    """
+    return int(right_images(network, data, normalisation).sum()) / len(data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
+import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -16,6 +18,9 @@ from trainables.images.labelled import SPLITS, LabelledImage, LabelledImages
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 _EXPECTED = "expected is one folder a class, with or without train, test and validation above"
+
+_LARGEST = 256 * 1024 * 1024
+"""Bytes of the largest image of an archive: one that declares more would fill the memory that it is unpacked to."""
 
 Reader = Callable[[], bytes]
 
@@ -31,10 +36,11 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
         origin: Where it comes from, for messages.
 
     Raises:
-        DataUnavailableError: it holds no images, or not in such folders; or the archive is damaged.
+        DataUnavailableError: it holds no images, or not in such folders; or the archive is damaged, or has a link that leads
+            out of it.
     """
     files = list(_files(path, origin))
-    found = {name: read for name, read in files if PurePosixPath(name).suffix.lower() in _ENDINGS}
+    found = {name: read for name, read in files if _is_image(name)}
     if not found:
         raise DataUnavailableError(f"dataset {origin} has no images; {_EXPECTED}, and files such as .png or .jpg in it")
     others = len(files) - len(found)
@@ -53,6 +59,12 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
     for name, above in parts.items():
         if len(above) <= depth:
             raise DataUnavailableError(f"dataset {origin}: {name} lies in no folder of a class; {_EXPECTED}")
+        below = [folder for folder in above[depth:-1] if folder.lower() in SPLITS]
+        if below:
+            raise DataUnavailableError(
+                f"dataset {origin}: {name} has {below[0]} below the class {above[depth - 1]}, which would mix the splits; "
+                f"expected are folders of splits above those of classes: {below[0]}/{above[depth - 1]}/FILE"
+            )
         split = SPLITS[above[0].lower()] if splits else None
         images.append(LabelledImage(where=name, split=split, label=above[depth - 1], read=found[name]))
     images.sort(key=lambda image: (image.split or "", image.label, image.where))
@@ -72,36 +84,97 @@ def _count_folders_above(parts: Sequence[tuple[str, ...]]) -> int:
     return depth
 
 
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in _ENDINGS
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
 def _files(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
     """All files that are not hidden, by path within the folder or archive."""
-    named: Iterator[tuple[str, Reader]]
-    if path.is_dir():
-        # Links to folders are followed, as torchvision does: people sort images into classes by them.
-        found = (Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
-        named = ((file.relative_to(path).as_posix(), file.read_bytes) for file in found)
-    else:
-        try:
-            named = iter([*(_in_zip(path) if zipfile.is_zipfile(path) else _in_tar(path))])
-        except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-            raise DataUnavailableError(f"dataset {origin} cannot be read as a zip or tar archive: {error}") from error
-    for name, read in named:
-        if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
-            yield name, read
+    try:
+        if path.is_dir():
+            yield from [(file.relative_to(path).as_posix(), file.read_bytes) for file in _in_folder(path)]
+        else:
+            yield from [*(_in_zip(path, origin) if zipfile.is_zipfile(path) else _in_tar(path, origin))]
+    except (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+        kind = "folder" if path.is_dir() else "zip or tar archive"
+        raise DataUnavailableError(f"dataset {origin} cannot be read as a {kind}: {error}") from error
 
 
-def _in_zip(path: Path) -> Iterator[tuple[str, Reader]]:
+def _in_folder(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files of a folder and those in it. Links are followed, as torchvision does: people sort images into classes by them.
+
+    Args:
+        folder: It.
+        above: Real paths of the folders that it was reached by; a link back to one of them has nothing new.
+    """
+    above = (*above, folder.resolve())
+    for file in sorted(folder.iterdir()):
+        if _is_hidden(file.name):
+            continue
+        if not file.is_dir():
+            yield file
+        elif not file.is_symlink() or file.resolve() not in above:
+            yield from _in_folder(file, above)
+
+
+def _in_zip(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
     archive = zipfile.ZipFile(path)
     for info in archive.infolist():
-        if not info.is_dir():
-            yield info.filename, partial(archive.read, info)
+        if info.is_dir() or _is_hidden(info.filename):
+            continue
+        file, seen = info, {info.filename}
+        while stat.S_ISLNK(file.external_attr >> 16):
+            _check_length(file.filename, file.file_size, origin)
+            target = posixpath.join(posixpath.dirname(file.filename), archive.read(file).decode(errors="replace"))
+            target = posixpath.normpath(target)
+            if target in seen or target not in archive.NameToInfo:
+                raise _lost_link(info.filename, origin)
+            seen.add(target)
+            file = archive.getinfo(target)
+        if _is_image(info.filename):
+            _check_length(info.filename, file.file_size, origin)
+        yield info.filename, partial(archive.read, file)
 
 
-def _in_tar(path: Path) -> Iterator[tuple[str, Reader]]:
+def _in_tar(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
     # Whole, since going back and forth in a compressed archive unpacks it from its beginning each time.
+    contents: dict[str, bytes] = {}
     with tarfile.open(path) as archive:
         for member in archive:
-            file = archive.extractfile(member) if member.isfile() else None
-            if file is not None:
+            name, is_link = member.name.removeprefix("./"), member.issym() or member.islnk()
+            if _is_hidden(name) or not (member.isfile() or is_link):
+                continue
+            if member.isfile() and not _is_image(name):
+                yield name, bytes  # which nobody reads
+                continue
+            _check_length(name, member.size, origin)
+            content = contents.get(member.linkname) if member.islnk() else None
+            if content is None:
+                try:
+                    file = archive.extractfile(member)
+                except (KeyError, RecursionError) as error:
+                    raise _lost_link(name, origin) from error
+                if file is None:
+                    raise _lost_link(name, origin)
                 with closing(file):
-                    content = file.read()
-                yield member.name.removeprefix("./"), partial(bytes, content)
+                    content = file.read(_LARGEST + 1)
+                _check_length(name, len(content), origin)
+            contents[member.name] = content
+            yield name, partial(bytes, content)
+
+
+def _check_length(name: str, length: int, origin: str) -> None:
+    if length > _LARGEST:
+        raise DataUnavailableError(
+            f"dataset {origin}: {name} has more than {_LARGEST // 1024**2} MB in the archive; that is no image"
+        )
+
+
+def _lost_link(name: str, origin: str) -> DataUnavailableError:
+    return DataUnavailableError(
+        f"dataset {origin}: {name} is a link to no file of the archive; pack the files themselves (tar --dereference)"
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +181,7 @@ def _decoded(
         where = f"dataset {origin}, {image.where}"
         try:
             content = image.read()
-        except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise DataUnavailableError(f"{where}: the image cannot be read: {error}") from error
         checksum.update(f"{image.where}\0{image.split}\0{image.label}\0".encode())
         checksum.update(content if isinstance(content, bytes) else f"{content.shape}".encode() + content.tobytes())

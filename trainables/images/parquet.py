@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,11 +163,21 @@ def _table_files(path: Path) -> Iterator[tuple[Path, str | None]]:
         yield path, None
         return
     for state in sorted(path.glob("**/state.json")):  # of datasets.save_to_disk
-        for file in json.loads(state.read_text())["_data_files"]:
-            yield state.parent / file["filename"], SPLITS.get(state.parent.name.lower())
+        for name in _data_files(state):
+            if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                raise DataUnavailableError(f"{state}: _data_files names {name!r}, which lies outside of its folder")
+            yield state.parent / name, SPLITS.get(state.parent.name.lower())
     for file in sorted(path.glob("**/*.parquet")):
         words = [*re.split(r"[^a-z]+", file.stem.lower())[:1], file.parent.name.lower() if file.parent != path else ""]
         yield file, next((SPLITS[word] for word in words if word in SPLITS), None)
+
+
+def _data_files(state: Path) -> list[str]:
+    """The files that ``datasets`` says it saved beside it; none if that is another program's ``state.json``."""
+    try:
+        return [str(file["filename"]) for file in json.loads(state.read_bytes())["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _table(file: Path, origin: str) -> pa.Table:
@@ -234,10 +244,12 @@ def _column(table: pa.Table, features: Mapping[str, Any], what: str, kind: str) 
 def _labels(
     values: Sequence[Any], names: Sequence[str] | None, origin: str, rows: Sequence[str]
 ) -> Sequence[int | str]:
-    """Labels as numbers where they are, perhaps as text; else as the names of classes."""
+    """Labels as the names of classes where all are among those; else as numbers, perhaps as text; else as other names."""
     for value, row in zip(values, rows, strict=True):
         if value is None or value == -1:
             raise DataUnavailableError(f"dataset {origin}, {row} has no label (it is {value}); leave such rows out")
+    if names is not None and all(isinstance(value, str) and value in names for value in values):
+        return [str(value) for value in values]
     try:
         numbers = [int(value) for value in values]
     except (ValueError, TypeError):

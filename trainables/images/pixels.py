@@ -15,6 +15,9 @@ from trainables.errors import DataUnavailableError
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's names for images of so many channels."""
 
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""Kinds of files that are decoded. Pillow knows more, and goes by a file's content: one of them runs Ghostscript on it."""
+
 _CHANNELS = {mode: channels for channels, mode in MODES.items()}
 
 
@@ -53,11 +56,11 @@ def decode(content: bytes | npt.NDArray[np.uint8], where: str) -> Decoded:
             )
         return _without_empty_alpha(Image.fromarray(pixels))
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
         image.load()
     except UnidentifiedImageError as error:
         raise DataUnavailableError(
-            f"{where}: {len(content)} bytes that are neither PNG nor JPEG nor another image that Pillow reads"
+            f"{where}: {len(content)} bytes that are neither PNG nor JPEG nor another image of {', '.join(_FORMATS[2:])}"
         ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever a damaged file causes
         raise DataUnavailableError(f"{where}: the image is damaged: {error}") from error
@@ -67,6 +70,11 @@ def decode(content: bytes | npt.NDArray[np.uint8], where: str) -> Decoded:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise DataUnavailableError(f"{where}: the image has pixels of 32 bits; expected are 8 or 16 bits")
+        if image.mode == "I" and image.format == "TIFF" and 0 < values.max() <= 255:
+            raise DataUnavailableError(
+                f"{where}: the image has 32 bits for each pixel and no value above 255, which as 16 bits would be black; "
+                "save it with 8 bits"
+            )
         eight = ((values + 128) // 257).astype(np.uint8)
         return Decoded(image=Image.fromarray(eight), has_alpha=False, from_16_bits=True)
     return _without_empty_alpha(image)

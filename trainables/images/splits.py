@@ -65,6 +65,8 @@ class DatasetSplits:
     train: ImageSet
     validation: ImageSet
     test: ImageSet
+    sha256: str | None = None
+    """Checksum of the user's own images, where these are some and whoever read them says it."""
 
     def measured_on(self, device: torch.device | str) -> DatasetSplits:
         """The same splits with the images that students are measured on moved to ``device``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,19 @@ def activation_sizes(network: Network, image_shape: tuple[int, int, int]) -> lis
     Args:
         network: It looks at one blank image in eval mode, where no statistic moves.
         image_shape: Channels, height and width of the images.
+
+    Raises:
+        ValueError: a module that it watches is not called, or returns no activation.
     """
     with in_eval_mode(network), torch.no_grad():
         _, activations = network(_blank(network, image_shape))
+    for name, output in zip(network.watched, activations, strict=False):
+        what: object = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if not _is_activation(output, image_shape):
+            raise ValueError(
+                f"{name} returns {what} for one image of {'x'.join(map(str, image_shape))}; expected is a tensor (1, "
+                "channels, height, width) whose height and width shrink alike"
+            )
     return [(activation.shape[2], activation.shape[3]) for activation in activations]
 
 
@@ -44,8 +55,9 @@ def attention_pairs(student: Sequence[ImageSize], teacher: Sequence[ImageSize]) 
 def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
     """Return the names of the modules with the last activations of each resolution, in order of depth.
 
-    A module counts by what it returns last, a container after its parts. One that is called at several resolutions, such as
-    a ReLU that serves all blocks, has no activation of its own and is left out.
+    A module counts by what it returns last, a container after its parts; outputs with the channels last do not count. One
+    that is called at several resolutions, such as a ReLU that serves all blocks, or of vectors too, has no activation of its
+    own and is left out.
 
     Args:
         body: Any module; it looks at one blank image in eval mode.
@@ -55,9 +67,11 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
     order: list[str] = []
 
     def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+        if _is_activation(output, image_shape) and output.shape[2] * output.shape[3] > 1:
             sizes.setdefault(name, set()).add((output.shape[2], output.shape[3]))
             order.append(name)
+        else:
+            sizes.setdefault(name, set()).add((0, 0))
 
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
@@ -79,6 +93,25 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
             last.pop(size, None)
             last[size] = name
     return list(last.values())
+
+
+def _is_activation(output: object, image_shape: tuple[int, int, int]) -> TypeGuard[Tensor]:
+    """Whether an output is (batch, channels, height, width), not (batch, height, width, channels).
+
+    Layers of stride s in all make of a side n a side of (n + c) // s, with one c for both sides; so the sides' difference
+    shrinks as they do, up to a pixel. As many channels as columns of square images could not be told apart.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return False
+    (_, *whole), (_, _, *sides) = image_shape, output.shape
+    difference, shrunk = whole[0] - whole[1], sides[0] - sides[1]
+    if difference == shrunk:
+        return True
+    return any(
+        abs(difference - stride * shrunk) < stride
+        and all(stride * (side - 1) < pixels for side, pixels in zip(sides, whole, strict=True))
+        for stride in range(2, max(whole) + 1)
+    )
 
 
 def _blank(network: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:

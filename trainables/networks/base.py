@@ -50,10 +50,15 @@ class Network(nn.Module):
 
         Raises:
             AttributeError: there is no such module.
+            ValueError: a name is there twice.
         """
+        names = tuple(layers)
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"{', '.join(doubled)} is named more than once")
         for handle in self.__dict__.pop("_handles", []):
             handle.remove()
-        self.watched = tuple(layers)
+        self.watched = names
         self._outputs: dict[str, Tensor] = {}
         self._handles = [self.layer(name).register_forward_hook(partial(self._note, name)) for name in self.watched]
 
@@ -64,6 +69,9 @@ class Network(nn.Module):
         result: tuple[Tensor, list[Tensor]] = super().__call__(images)
         if not self.watched:
             return result
+        missing = [name for name in self.watched if name not in self._outputs]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} was not called, so there is no output to compare")
         return result[0], [self._outputs.pop(name) for name in self.watched]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
 from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family, library_of
 from trainables.config.plugins import load
 from trainables.errors import NetworkError
-from trainables.networks.base import Network
+from trainables.networks.base import Network, frozen_copy
 from trainables.networks.plain import PlainNetwork
 from trainables.seeding import seeded
 
@@ -63,13 +64,24 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
         raise NetworkError(_fails(origin, (channels, *image_size), error)) from error
 
 
-def check_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> None:
+def check_network(
+    name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE, has_generator: bool = True
+) -> None:
     """Try out a network that is not this project's, before trials are started that would fail one after the other.
 
-    Two images are looked at as a trial does it, in eval mode and in train mode with gradients.
+    Two images are looked at as a trial does it, in eval mode and in train mode with gradients; then a copy is made for
+    measuring, as trials do.
+
+    Args:
+        name: See ``build_network``, as for the others.
+        num_classes: Of the logits.
+        channels: Of the images.
+        image_size: Height and width.
+        has_generator: Whether a generator is to learn by the network.
 
     Raises:
-        NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, or changes its input.
+        NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, changes its input,
+            gives images no gradient, or cannot be copied or laid out for speed.
     """
     if find_family(name) is not None:
         return
@@ -83,8 +95,10 @@ def check_network(name: str, *, num_classes: int, channels: int, image_size: Ima
             try:
                 logits, activations = network.train(training)(moved)
                 _check_outputs(name, logits, activations, num_classes)
-                if training:
+                if training and not has_generator:
                     logits.sum().backward()
+                elif training:
+                    _check_gradient(name, network, logits, shown)
             except NetworkError:
                 raise
             except (Exception, SystemExit) as error:
@@ -94,6 +108,7 @@ def check_network(name: str, *, num_classes: int, channels: int, image_size: Ima
                     f"network {name} changes the images that it looks at; others look at them too: a first ReLU or "
                     "normalisation must not work in place"
                 )
+        _check_copy(name, network)
 
 
 def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classes: int) -> None:
@@ -112,6 +127,60 @@ def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classe
         )
     if not logits.isfinite().all():
         raise NetworkError(f"network {name} answers two images of random pixels with NaN or infinite logits")
+
+
+def _check_gradient(name: str, network: Network, logits: Tensor, images: Tensor) -> None:
+    """Go backward from logits to images, and refuse a network by which a generator could not learn.
+
+    Where zeros arrive, it is looked for once more as after some training: in eval mode, since BatchNorm may answer any two
+    images with 1 and -1, and with other weights for those that are 0 in all, as some heads begin.
+
+    Raises:
+        NetworkError: no gradient arrives, or one of zeros.
+    """
+    if logits.requires_grad:
+        (logits * torch.randn_like(logits)).sum().backward()
+    if images.grad is not None and not images.grad.any():
+        for weight in network.parameters():
+            if not weight.any():
+                nn.init.normal_(weight, std=0.1)
+        shown = images.detach().clone().requires_grad_()
+        logits, _ = network.eval()(shown * 1)
+        if logits.requires_grad:
+            (logits * torch.randn_like(logits)).sum().backward()
+        images.grad = shown.grad
+    if images.grad is None or not images.grad.any():
+        raise NetworkError(
+            f"network {name} gives images no gradient, so a generator learns nothing by it: it must not compute under "
+            "torch.no_grad, detach what it computes, or round it"
+        )
+
+
+def _check_copy(name: str, network: Network) -> None:
+    """Refuse a network of which no copy can be made, or whose weights cannot be laid out as others are.
+
+    Raises:
+        NetworkError: with the reason.
+    """
+    try:
+        copy.deepcopy(network)
+    except (Exception, SystemExit) as error:
+        raise NetworkError(
+            f"network {name} cannot be copied after a training step, as copy.deepcopy does: {_one_line(error)}; of "
+            "weight_norm and the like use those of torch.nn.utils.parametrizations"
+        ) from error
+    try:
+        frozen_copy(network)
+        network.to(memory_format=torch.channels_last)
+    except (Exception, SystemExit) as error:
+        raise NetworkError(
+            f"network {name} cannot be laid out with channels last, which weights of five dimensions cannot: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:

@@ -106,13 +106,15 @@ class ZeroShotDistiller(Training):
                 channels=spec.channels,
                 image_size=spec.image_size,
             )
-        watch_layers(student, config.student_attention_layers, name=config.student)
-        watch_layers(teacher_network, config.teacher_attention_layers, name=config.teacher)
+        watch_layers(student, config.student_attention_layers, spec.image_shape, name=config.student)
+        watch_layers(teacher_network, config.teacher_attention_layers, spec.image_shape, name=config.teacher)
         self.student = student.to(self.device, dtype).train()
         self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
-        self.student_optimizer = adam(self.student.parameters(), lr=config.student_lr)
+        self._learning = [weight for weight in self.student.parameters() if weight.requires_grad]
+        """Of the student; what its builder froze stays as it is."""
+        self.student_optimizer = adam(self._learning, lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
@@ -128,7 +130,7 @@ class ZeroShotDistiller(Training):
                 spec.image_shape,
                 weight=config.attention_weight,
                 names=(config.student, config.teacher),
-                all_named=None not in config.attention_layers,
+                layers=config.attention_layers,
             ),
             noise_stream=stream(generator_seed, "noise"),
             device=self.device,
@@ -290,7 +292,9 @@ class ZeroShotDistiller(Training):
             *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
             strict=True,
         )
-        self.student.train().requires_grad_(True)
+        self.student.train()
+        for weight in self._learning:
+            weight.requires_grad_(True)
 
         if config.latents == "shared":
             images = scored[-1] if config.student_batch == "scored" else self.losses.updated_images(latents[0])

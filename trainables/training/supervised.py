@@ -170,7 +170,10 @@ class SupervisedTrainer(Training):
         """One optimizer update; the last of an epoch counts that epoch."""
         if len(self._order) == 0:
             self._order = torch.randperm(len(self._train), generator=self._order_stream)
-        batch, self._order = self._order.tensor_split([self.config.batch_size])
+        size = self.config.batch_size
+        if len(self._order) == size + 1:
+            size += 1  # one image alone has no statistics, by which BatchNorm fails where a map is one pixel
+        batch, self._order = self._order.tensor_split([size])
         indices = batch.to(self.device)
         images = self._train.images[indices]
         if self._augment:
