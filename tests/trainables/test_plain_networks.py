@@ -302,6 +302,12 @@ def test_what_has_its_channels_last_has_no_activations(size: tuple[int, int]) ->
     assert network.watched == ("0.1", "0.2")
 
 
+def test_normalised_weights_are_no_activations() -> None:
+    convolution = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3))
+    body = nn.Sequential(convolution, nn.Flatten(), nn.LazyLinear(10))
+    assert last_of_each_resolution(body, (1, 28, 28)) == ["0"]
+
+
 def test_a_module_that_sees_vectors_too_has_no_activation() -> None:
     relu = nn.ReLU()
     body = nn.Sequential(nn.Conv2d(1, 6, 5), relu, nn.Flatten(), nn.LazyLinear(10), relu)

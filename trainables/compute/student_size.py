@@ -42,7 +42,7 @@ def student_flops(training: HasStudent) -> float:
 
     A multiplication and an addition are two operations.
     """
-    return network_work(training.config.student, **training.config.spec.shapes).flops
+    return float(network_work(training.config.student, **training.config.spec.shapes).flops)
 
 
 def student_latency(training: HasStudent) -> float | None:

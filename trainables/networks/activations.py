@@ -76,7 +76,7 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
         for name, module in body.named_modules()
-        if name  # the whole has the logits
+        if name and "parametrizations" not in name.split(".")  # the whole has the logits, those have weights
     ]
     training = body.training
     try:
@@ -96,12 +96,12 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
 
 
 def _is_activation(output: object, image_shape: tuple[int, int, int]) -> TypeGuard[Tensor]:
-    """Whether an output is (batch, channels, height, width), not (batch, height, width, channels).
+    """Whether an output for one image is (1, channels, height, width), not (1, height, width, channels).
 
     Layers of stride s in all make of a side n a side of (n + c) // s, with one c for both sides; so the sides' difference
     shrinks as they do, up to a pixel. As many channels as columns of square images could not be told apart.
     """
-    if not isinstance(output, Tensor) or output.ndim != 4:
+    if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != 1:
         return False
     (_, *whole), (_, _, *sides) = image_shape, output.shape
     difference, shrunk = whole[0] - whole[1], sides[0] - sides[1]
