@@ -379,6 +379,10 @@ BASES: dict[str, dict[str, Any]] = {
 }
 EXCEPTIONS = {
     "image_size": "the images' and all networks': tests/trainables/test_image_sizes.py",
+    **dict.fromkeys(
+        ("channels", "num_classes", "training_images", "test_images", "dataset_sha256"),
+        "read from images of one's own: tests/trainables/test_own_images.py",
+    ),
     "dataset_file": "read before the loop: tests/trainables/test_dataset_files.py",
     "dataset": "chooses the images and the teacher: tests/orchestrator/test_sweep.py",
     "teacher": "chooses the teacher's weights: the same",

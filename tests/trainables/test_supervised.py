@@ -192,6 +192,13 @@ EXCEPTIONS = {
     "method": "has one value here: tests/trainables/test_trial.py",
     "transition_images": "measured after training: tests/trainables/test_trial.py",
     "initial_student": "found on storage: tests/trainables/test_trial.py",
+    "image_size": "the images' and all networks': tests/trainables/test_image_sizes.py",
+    **dict.fromkeys(
+        ("channels", "num_classes", "training_images", "test_images", "dataset_sha256"),
+        "read from images of one's own: tests/trainables/test_own_images.py",
+    ),
+    "metrics": "of one's own: tests/orchestrator/test_own_parts.py",
+    "student_timed": "measured at reports: tests/trainables/test_student_size.py",
 }
 
 
