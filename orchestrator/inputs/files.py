@@ -69,8 +69,12 @@ def _fetch(address: str) -> tuple[Path | None, str]:
     return file if file.exists() else None, store.shown(key)
 
 
-def fetch_weights(address: str) -> tuple[Path, str]:
+def fetch_weights(address: str, *, field: str = "") -> tuple[Path, str]:
     """A file of weights on this machine, fetched once from elsewhere, and its address as it may be shown.
+
+    Args:
+        address: Path or address.
+        field: Field of a trial that names it, for messages; empty: none does.
 
     Raises:
         TeacherError: there is none.
@@ -78,7 +82,7 @@ def fetch_weights(address: str) -> tuple[Path, str]:
     """
     file, shown = _fetch(address) if parse_address(address).scheme else (expand_home(address), address)
     if file is None:
-        raise TeacherError(f"{shown}: there is no such file")
+        raise TeacherError(f"{f'{field}={shown}' if field else shown}: there is no such file")
     return file, shown
 
 
@@ -89,7 +93,7 @@ def published_teacher(address: str, *, dataset: str, name: str, normalisation: s
         TeacherError: there are none, or they are not what the config says.
         StorageError, StorageRefusedError: their storage cannot be used.
     """
-    file, shown = fetch_weights(address)
+    file, shown = fetch_weights(address, field="teacher_checkpoint")
     return load_published_checkpoint(
         file, dataset=dataset, name=name, normalisation=normalisation, splits=splits, shown=shown
     )
