@@ -112,9 +112,9 @@ class ZeroShotDistiller(Training):
         self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
-        self._learning = [weight for weight in self.student.parameters() if weight.requires_grad]
-        """Of the student; what its builder froze stays as it is."""
-        self.student_optimizer = adam(self._learning, lr=config.student_lr)
+        # What the student's builder froze stays as it is.
+        learning = [weight for weight in self.student.parameters() if weight.requires_grad]
+        self.student_optimizer = adam(learning, lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
         self._scorer = self._make_scorer(probe)
         if config.numerics == "fast":
@@ -286,6 +286,7 @@ class ZeroShotDistiller(Training):
             noise: For each generator step where an extra term adds noise to images, in their shape.
         """
         config = self.config
+        learning = [weight for weight in self.student.parameters() if weight.requires_grad]
         self.student.requires_grad_(False)  # its gradients in the generator's step were never used
         self.student.train(config.student_mode_in_generator_step == "train")
         generator_losses, generator_norms, scored = zip(
@@ -293,7 +294,7 @@ class ZeroShotDistiller(Training):
             strict=True,
         )
         self.student.train()
-        for weight in self._learning:
+        for weight in learning:
             weight.requires_grad_(True)
 
         if config.latents == "shared":
