@@ -74,5 +74,20 @@ def test_a_network_that_reads_its_own_weights_is_counted_too(tmp_path: Path) -> 
     assert work.flops == 2 * (30 * 30 * 4 * 9) + 2 * 4 * 10
 
 
+def test_a_network_that_reads_its_images_is_counted_too(tmp_path: Path) -> None:
+    file = tmp_path / "reads.py"
+    file.write_text(
+        "from torch import nn\n"
+        "from trainables.networks import Network\n\n"
+        "class Reads(Network):\n"
+        "    def __init__(self, num_classes, channels):\n"
+        "        super().__init__()\n"
+        "        self.last = nn.Linear(channels, num_classes)\n\n"
+        "    def forward(self, images):\n"
+        "        return self.last(images.mean((2, 3)) - float(images.mean())), []\n"
+    )
+    assert network_work(f"{file}:Reads", num_classes=10, channels=3).flops == 2 * 3 * 10
+
+
 def test_the_field_is_off_unless_asked_for() -> None:
     assert not ZeroShotConfig.model_validate(tiny_settings()).student_timed
