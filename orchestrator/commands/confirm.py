@@ -19,10 +19,6 @@ from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, layout, open_storage
 from trainables.config import seed_fields, teacher_fields
 
-_DRAWN_ANEW = tuple(field for field in seed_fields() if field not in teacher_fields())
-"""Seeds of the search that no run keeps, lest all runs of a setting be one; the teacher stays the one that was searched
-with."""
-
 
 def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str, SweepConfig]:
     """The sweep that confirms a search, and its id.
@@ -57,8 +53,11 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     contenders = board.contenders[:top]
     cases |= {row.trial_id: {field: row.settings[field] for field in fields} for row in contenders}
     same = {field: getattr(sweep, field) for field in sweep_fields(SweepConfig, SweepRole.TRIALS, SweepRole.EXECUTION)}
-    first = 1 + max(seed for field in _DRAWN_ANEW if (seed := getattr(defaults, field, None)) is not None)
-    trial = {field: value for field, value in sweep.trial.items() if field not in _DRAWN_ANEW}
+    # No run keeps a seed of the search, lest all runs of a setting be one; the teacher stays the one that was searched with.
+    method = type(defaults)
+    drawn_anew = {*seed_fields(method)} - {*teacher_fields(method)}
+    first = 1 + max(seed for field in drawn_anew if (seed := getattr(defaults, field)) is not None)
+    trial = {field: value for field, value in sweep.trial.items() if field not in drawn_anew}
     confirming = SweepConfig.model_validate(
         same
         | {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.config.roles import SweepRole, sweep_fields
-from orchestrator.config.sweep import BASELINE, PERMISSIONS, RUN_FIELDS, Assignment, SweepConfig, trial_model
+from orchestrator.config.sweep import BASELINE, RUN_FIELDS, Assignment, SweepConfig, trial_model
 
 __all__ = [
     "BASELINE",
-    "PERMISSIONS",
     "RUN_FIELDS",
     "Assignment",
     "SweepConfig",

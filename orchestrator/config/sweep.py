@@ -149,6 +149,13 @@ class SweepConfig(SweepFields):
             return [self.trial_config({})]
         return [self.case_config(assignment) for assignment in self.assignments()]
 
+    @property
+    def permissions(self) -> frozenset[str]:
+        """Fields that let a sweep or its trials run and change no number: it may go on with others than it began with."""
+        trials = [{**self.trial, **fields} for fields in self.cases.values()] or [self.trial]
+        methods = {config_class(trial, stored=True) for trial in trials}
+        return frozenset((*sweep_fields(SweepConfig, SweepRole.PERMISSION), *permission_fields(*methods)))
+
     def teacher_config(self, config: AnyTrialConfig) -> SupervisedConfig:
         """How the teacher of such a trial is trained, if need be.
 
@@ -293,9 +300,6 @@ class SweepConfig(SweepFields):
 
 RUN_FIELDS = sweep_fields(SweepConfig, SweepRole.EXECUTION)
 """Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
-
-PERMISSIONS = (*sweep_fields(SweepConfig, SweepRole.PERMISSION), *permission_fields())
-"""Fields that let a sweep or a trial run and change no number: a sweep may go on with others than it began with."""
 
 
 def trial_model(values: Mapping[str, Any], origin: str, *, stored: bool = False) -> type[TrialConfig]:

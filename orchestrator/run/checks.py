@@ -3,7 +3,7 @@ together, lose some, or come to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
@@ -11,7 +11,7 @@ import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from cluster.prices import Machine, PriceList
-from orchestrator.config import PERMISSIONS, SweepConfig
+from orchestrator.config import SweepConfig
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.results import SweepResults
@@ -133,7 +133,7 @@ def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:
             f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
             "one a name of its own with --sweep-id"
         )
-    then, now = _compared(earlier[-1].config), _compared(sweep)
+    then, now = (_compared(each, sweep.permissions) for each in (earlier[-1].config, sweep))
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
     if different:
         raise SweepMismatchError(
@@ -142,15 +142,15 @@ def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:
         )
 
 
-def _compared(sweep: SweepConfig) -> dict[str, Any]:
+def _compared(sweep: SweepConfig, permissions: Collection[str]) -> dict[str, Any]:
     """A sweep's identity without what only lets it run, which a later version may ask for and which changes no number."""
     found = sweep.identity
-    cases = {name: _without_permissions(fields) for name, fields in found["cases"].items()}
-    return {**_without_permissions(found), "trial": _without_permissions(found["trial"]), "cases": cases}
 
+    def rest(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name not in permissions}
 
-def _without_permissions(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in PERMISSIONS}
+    cases = {name: rest(fields) for name, fields in found["cases"].items()}
+    return {**rest(found), "trial": rest(found["trial"]), "cases": cases}
 
 
 def check_same_space(sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]) -> None:

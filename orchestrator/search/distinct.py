@@ -208,7 +208,7 @@ class TriedSettings:
 
 def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
     """The settings that make a trial another one: without what only lets it run."""
-    return config.model_copy(update={name: False for name in permission_fields() if name in type(config).model_fields})
+    return config.model_copy(update=dict.fromkeys(permission_fields(type(config)), False))
 
 
 def trials_in_all(board: Leaderboard) -> int:

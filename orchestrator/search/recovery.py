@@ -31,8 +31,7 @@ from orchestrator.search.study import (
 )
 from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig, config_class
-from trainables.config.fields import roles
-from trainables.config.roles import Names
+from trainables.config.roles import Names, roles_of
 from trainables.metrics import METRICS, finite
 from trainables.storage.checkpoint import CheckpointStore
 
@@ -185,7 +184,8 @@ def _row(trial: FrozenTrial, report: Row, others: list[TrialRecord], sweep: Swee
     state = ended_state(trial)
     if state is TrialState.FAILED and report.get("diverged"):
         state = TrialState.DIVERGED
-    same_teacher = [name for name in settings if name in roles() and roles()[name].names is not Names.NOTHING]
+    roles = roles_of(config_class(settings, stored=True))
+    same_teacher = [name for name, role in roles.items() if name in settings and role.names is not Names.NOTHING]
     other = next((row for row in others if all(row.settings[n] == settings[n] for n in same_teacher)), None)
     ended = trial.datetime_complete
     return {

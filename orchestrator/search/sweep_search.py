@@ -239,7 +239,7 @@ class SweepSearch:
         """What a trial is allowed now, whatever it was when it began."""
         assignment = assignment_of(trial)
         now = self._sweep.case_config(assignment) if assignment else self._sweep.configs()[0]
-        return {name: getattr(now, name) for name in permission_fields() if name in type(now).model_fields}
+        return {name: getattr(now, name) for name in permission_fields(type(now))}
 
     def _chosen_settings(self, trial: optuna.Trial) -> AnyTrialConfig:
         config = self._sweep.trial_config(self._space(PinnedTrial(trial, self._sweep.trial)))

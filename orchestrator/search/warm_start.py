@@ -22,8 +22,6 @@ from orchestrator.storage import SweepStore
 from trainables.config import length_fields, seed_fields, shared_fields, teacher_fields, weightless_fields
 from trainables.metrics import DATA_FREE_METRICS
 
-_MAY_DIFFER = {*seed_fields(), *weightless_fields()}
-
 
 def past_trials(
     sweep_store: SweepStore,
@@ -95,18 +93,19 @@ def _usable(
             f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
             "needed"
         )
-    may_differ = _MAY_DIFFER
+    method = type(sweep.configs()[0])
+    may_differ = {*seed_fields(method), *weightless_fields(method)}
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
-        may_differ = _MAY_DIFFER - set(teacher_fields())  # each teacher has images of its own, on which it scores
+        may_differ -= {*teacher_fields(method)}  # each teacher has images of its own, on which it scores
         if board.sweep.teacher_recipe != sweep.teacher_recipe:
             raise ConfigError(
                 f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
                 "of one teacher"
             )
     wanted = sweep.configs()[0].model_dump()
-    compared = (
-        (set(shared_fields()) | sweep.trial.keys()) - may_differ - set(length_fields() if sweep.equal_budget else ())
-    )
+    if sweep.equal_budget:
+        may_differ |= {*length_fields(method)}
+    compared = {*shared_fields(method), *sweep.trial} - may_differ
     same = {field: wanted[field] for field in sorted(compared & wanted.keys())}
     reasons: dict[str, int] = {}
     found: dict[str, TrialRecord] = {}

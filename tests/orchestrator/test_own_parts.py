@@ -4,7 +4,7 @@ needed and gone."""
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,18 +16,27 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.cli import app
+from orchestrator.commands.confirm import confirmation_sweep
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.errors import ConfigError
-from orchestrator.results import SweepResults, TrialState
+from orchestrator.errors import ConfigError, SweepMismatchError
+from orchestrator.results import ResultWriter, SessionEvent, SweepResults, TrialState
+from orchestrator.results.schema import CONFIG_PREFIX
+from orchestrator.results.sessions import session_row
+from orchestrator.run.checks import check_same_sweep
 from orchestrator.run.sweep import BackendChoice, run_sweep
+from orchestrator.search.space import resolve_domains
+from orchestrator.search.warm_start import past_trials
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
+from tests.orchestrator.test_results import trial
 from trainables.compute.work import network_work
 from trainables.config import datasets, plugins
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
+from trainables.storage.object_store import ObjectStore
 
 MINE = """
 import torch
@@ -56,7 +65,7 @@ import torch
 
 from trainables.config import SupervisedConfig
 from trainables.config.methods import Method
-from trainables.config.roles import Cost, setting
+from trainables.config.roles import Cost, Names, length, permission, random_seed, setting
 from trainables.config.trial import MethodName
 from trainables.training.supervised import SupervisedTrainer
 
@@ -64,6 +73,9 @@ from trainables.training.supervised import SupervisedTrainer
 class AveragedConfig(SupervisedConfig):
     method: MethodName
     decay: Annotated[float, setting(cost=Cost.NONE, inherited=False)] = 0.9
+    noise_seed: Annotated[int | None, random_seed(names=Names.NOTHING, inherited=False)] = None
+    rounds: Annotated[int, length(cost=Cost.AMOUNT)] = 1
+    may_wait: Annotated[bool, permission(cost=Cost.NONE)] = False
 
 
 class AveragedTrainer(SupervisedTrainer):
@@ -226,6 +238,40 @@ def test_a_method_of_a_file_is_searched_kept_and_read(
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 2 and f"method 'mine.py:AVERAGED': there is no file mine.py in {tmp_path}" in output
+
+
+def test_fields_of_a_method_of_a_file_are_what_their_roles_say(home: Path, store: ObjectStore) -> None:
+    (home / "mine.py").write_text(METHOD)
+
+    def sweep_of(warm_start: Sequence[str] = (), **fields: Any) -> SweepConfig:
+        space = {"decay": {"type": "float", "low": 0.1, "high": 0.9}}
+        values = {"name": "own", "trial": {**SUPERVISED, **fields}, "space": space, "warm_start": list(warm_start)}
+        return SweepConfig.model_validate(values)
+
+    sweep = sweep_of(noise_seed=6)
+    results, writer = SweepResults(SweepStore(store, "a")), ResultWriter(SweepStore(store, "a"))
+    writer.write_session(session_row(sweep, ["decay"], number=0, event=SessionEvent.STARTED, cpus=1, gpus=0))
+    for number, decay in enumerate((0.3, 0.9)):
+        config = sweep.trial_config({"decay": decay})
+        columns = {CONFIG_PREFIX + name: value for name, value in config.model_dump().items()}
+        writer.write_trial(trial(f"t{number:04d}", **columns))
+
+    check_same_sweep(results.sweep_store, sweep_of(noise_seed=6, may_wait=True))
+    for other in ({"noise_seed": 7}, {"noise_seed": 6, "rounds": 2}):
+        with pytest.raises(SweepMismatchError, match="trial: "):
+            check_same_sweep(results.sweep_store, sweep_of(**other))
+
+    _, confirming = confirmation_sweep(read_leaderboard(results), top=1, seeds=2)
+    assert [config.model_dump()["noise_seed"] for config in confirming.configs()] == [None] * 4
+    assert confirming.seeds == [7, 8]
+
+    said: list[str] = []
+    later = sweep_of(["a"])
+    _, domains = resolve_domains(later)
+    assert len(past_trials(SweepStore(store, "b"), later, domains, say=said.append)) == 2
+    longer = sweep_of(["a"], rounds=2)
+    with pytest.raises(ConfigError, match="2 left out: rounds=1, here 2"):
+        past_trials(SweepStore(store, "c"), longer, domains, say=said.append)
 
 
 @pytest.mark.parametrize(
