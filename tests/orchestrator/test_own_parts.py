@@ -257,9 +257,9 @@ def test_fields_of_a_method_of_a_file_are_what_their_roles_say(home: Path, store
         writer.write_trial(trial(f"t{number:04d}", **columns))
 
     check_same_sweep(results.sweep_store, sweep_of(noise_seed=6, may_wait=True))
-    for other in ({"noise_seed": 7}, {"noise_seed": 6, "rounds": 2}):
+    for other in (sweep_of(noise_seed=7), sweep_of(noise_seed=6, rounds=2)):
         with pytest.raises(SweepMismatchError, match="trial: "):
-            check_same_sweep(results.sweep_store, sweep_of(**other))
+            check_same_sweep(results.sweep_store, other)
 
     _, confirming = confirmation_sweep(read_leaderboard(results), top=1, seeds=2)
     assert [config.model_dump()["noise_seed"] for config in confirming.configs()] == [None] * 4
