@@ -18,6 +18,7 @@ from trainables.config.datasets import DatasetSpec, ImageSize, find_spec, image_
 from trainables.errors import DatasetError, DataUnavailableError
 from trainables.images.own import read_own_images
 from trainables.images.parquet import read_dataset_parquet
+from trainables.images.pixels import resized
 from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.images.stratified import stratified
 
@@ -139,14 +140,12 @@ def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: I
         images = F.pad(images, (margin,) * 4)
     if tuple(images.shape[2:]) == spec.image_size:
         return images.contiguous()
-    return torch.stack([_resized(image, spec.image_size) for image in images])
+    return torch.stack([torch.stack([_resized(layer, spec.image_size) for layer in image]) for image in images])
 
 
-def _resized(image: Tensor, size: ImageSize) -> Tensor:
-    """One image (channels, h, w), bilinearly with antialiasing; Pillow's whole numbers are alike on all processors."""
-    height, width = size
-    layers = [Image.fromarray(layer.numpy()).resize((width, height), Image.Resampling.BILINEAR) for layer in image]
-    return torch.stack([torch.from_numpy(np.array(layer)) for layer in layers])
+def _resized(layer: Tensor, size: ImageSize) -> Tensor:
+    """One channel (height, width) of another size."""
+    return torch.from_numpy(np.array(resized(Image.fromarray(layer.numpy()), size)))
 
 
 def _digits() -> tuple[Split, Split]:
