@@ -13,7 +13,7 @@ from trainables.errors import TeacherError
 from trainables.networks import build_network
 from trainables.seeding import seeded
 from trainables.teachers.weight_files import WeightFile
-from trainables.teachers.weight_layouts import FoundWeights, find_weights
+from trainables.teachers.weight_layouts import find_weights
 
 _DEPTHS = (10, 16, 22, 28, 34, 40)
 _FEATURES_OF_WIDTH = 64
@@ -26,10 +26,7 @@ class Recognised:
 
     name: str
     shapes: Shapes
-    any_size: bool
-    """Whether its weights fit images of any size, so that the file does not tell theirs."""
-
-    found: FoundWeights
+    """The image size is a guess where the weights fit any."""
 
 
 def recognise(file: WeightFile) -> Recognised | None:
@@ -42,10 +39,10 @@ def recognise(file: WeightFile) -> Recognised | None:
         with seeded(0, "only looked at"):
             network = build_network(name, **shapes)
         try:
-            found = find_weights(file, network, shown=name, subject=name)
+            find_weights(file, network, shown=name, subject=name)
         except TeacherError:  # it does not fit: the next one may
             continue
-        return Recognised(name=name, shapes=shapes, any_size=name != "lenet", found=found)
+        return Recognised(name=name, shapes=shapes)
     return None
 
 
