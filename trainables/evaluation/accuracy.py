@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,36 @@ _BATCH_SIZE = {"cpu": 64, "cuda": 2048}
 """Images per forward pass: small batches stay in a CPU's cache, a GPU wants large ones. The result is the same."""
 
 
+def of_each_batch(
+    network: Network, data: ImageSet, normalisation: Normalisation, found: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Ask something of a network's logits in eval mode (running statistics), batch by batch, without gradients.
+
+    Args:
+        network: Any network; on the same device as ``data``.
+        data: At least one image.
+        normalisation: What the network expects.
+        found: Takes logits (batch, classes) and labels (batch,), returns (batch, ...).
+
+    Returns:
+        What was found of all images, (images, ...), on their device.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    if len(data) == 0:
+        raise ValueError("accuracy of no images; allowed: at least one")
+    parameter = next(network.parameters())
+    batch_size = _BATCH_SIZE.get(parameter.device.type, _BATCH_SIZE["cpu"])
+    with in_eval_mode(network), torch.no_grad():
+        return torch.cat(
+            [
+                found(network(normalise(images, normalisation, parameter.dtype))[0], labels)
+                for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
+            ]
+        )
+
+
 def right_images(network: Network, data: ImageSet, normalisation: Normalisation) -> Tensor:
     """Whether the highest logit of each image is its label, in eval mode (running statistics), on the images' device.
 
@@ -23,16 +54,7 @@ def right_images(network: Network, data: ImageSet, normalisation: Normalisation)
         data: At least one image.
         normalisation: What the network expects.
     """
-    if len(data) == 0:
-        raise ValueError("accuracy of no images; allowed: at least one")
-    parameter = next(network.parameters())
-    batch_size = _BATCH_SIZE.get(parameter.device.type, _BATCH_SIZE["cpu"])
-    right = []
-    with in_eval_mode(network), torch.no_grad():
-        for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True):
-            logits, _ = network(normalise(images, normalisation, parameter.dtype))
-            right.append(logits.argmax(1) == labels)
-    return torch.cat(right)
+    return of_each_batch(network, data, normalisation, lambda logits, labels: logits.argmax(1) == labels)
 
 
 def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> float:

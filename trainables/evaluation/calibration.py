@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from trainables.config.datasets import Normalisation
-from trainables.images.splits import ImageSet, normalise
-from trainables.networks import Network, in_eval_mode
+from trainables.evaluation.accuracy import of_each_batch
+from trainables.images.splits import ImageSet
+from trainables.networks import Network
 
-_BATCH_SIZE = 64
 BINS = 15
 """Equally wide intervals of confidence, as in Guo et al., ICML 2017."""
 
@@ -24,14 +25,12 @@ def calibration_error(network: Network, data: ImageSet, normalisation: Normalisa
         data: At least one image.
         normalisation: What the network expects.
     """
-    parameter = next(network.parameters())
-    confidence, right = [], []
-    with in_eval_mode(network), torch.no_grad():
-        for images, labels in zip(data.images.split(_BATCH_SIZE), data.labels.split(_BATCH_SIZE), strict=True):
-            highest, classes = network(normalise(images, normalisation, parameter.dtype))[0].softmax(1).max(1)
-            confidence.append(highest.double())
-            right.append((classes == labels).double())
-    confidences, hits = torch.cat(confidence), torch.cat(right)
+
+    def confidence_and_hit(logits: Tensor, labels: Tensor) -> Tensor:
+        highest, classes = logits.softmax(1).max(1)
+        return torch.stack((highest, classes == labels), dim=1).double()
+
+    confidences, hits = of_each_batch(network, data, normalisation, confidence_and_hit).unbind(1)
     bins = (confidences * BINS).long().clamp_max(BINS - 1)
     gaps = torch.zeros(BINS, dtype=torch.float64, device=bins.device).index_add_(0, bins, confidences - hits)
     return float(gaps.abs().sum() / len(confidences))
