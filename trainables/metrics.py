@@ -32,8 +32,6 @@ class Metric:
     """Whether only a trial's last report has it, and that only with ``transition_images``."""
     lower_is_better: bool = False
     """Whether a search on it looks for the smallest value where nothing is said: of errors, divergences and costs."""
-    data_free: bool = False
-    """Whether it is found on images made from the teacher alone, and that only with ``data_free_scores``."""
     asked_by: str | None = None
     """Field of a trial that must be on for it; None: it is always reported. A search that selects on it turns that on."""
     measured_on: HeldOut | None = None
@@ -64,7 +62,6 @@ def _data_free(name: str, unit: str, description: str, *, lower_is_better: bool 
         description=description,
         methods=_ZERO_SHOT,
         lower_is_better=lower_is_better,
-        data_free=True,
         asked_by="data_free_scores",
     )
 
@@ -361,8 +358,8 @@ METRICS: tuple[Metric, ...] = (
 )
 
 
-DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.data_free)
-"""Null in trials without ``data_free_scores``."""
+DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.asked_by == "data_free_scores")
+"""Found on images made from the teacher alone; null in trials without ``data_free_scores``."""
 
 AUDITS = frozenset(metric.name for metric in METRICS if metric.measured_on == "test")
 """Measured on test images, by which nothing is to be chosen."""
