@@ -66,9 +66,11 @@ class Network(nn.Module):
         self._outputs[name] = output
 
     def __call__(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        result: tuple[Tensor, list[Tensor]] = super().__call__(images)
         if not self.watched:
+            result: tuple[Tensor, list[Tensor]] = super().__call__(images)
             return result
+        self._outputs.clear()  # of a call that failed
+        result = super().__call__(images)
         missing = [name for name in self.watched if name not in self._outputs]
         if missing:
             raise ValueError(f"{', '.join(missing)} was not called, so there is no output to compare")

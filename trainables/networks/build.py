@@ -187,7 +187,7 @@ def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:
     """What a network that raised an error is told as."""
     pixels = "x".join(map(str, shape))
     return (
-        f"network {name} fails on images of {pixels}: {type(error).__name__}: {error}; lenet, wrn-D-K and resnet-18 take "
+        f"network {name} fails on images of {pixels}: {_one_line(error)}; lenet, wrn-D-K and resnet-18 take "
         "any size"
     )
 
