@@ -35,12 +35,13 @@ OTHER_METRICS = Registry(what="metric", group="zskt.metrics", own={})
 """Metrics that are not this project's: functions of ``trainables.training.reports.Measured`` that return a number and leave
 no trace in it."""
 
-_NAMES = {metric.name for metric in METRICS}
+_METRIC_NAMES = {metric.name for metric in METRICS}
+"""Those that this project measures anyway."""
 
 
 def is_own_metric(name: str) -> bool:
     """Whether a metric is one of a file or package; a name of this project's means its own."""
-    return name not in _NAMES and is_foreign(OTHER_METRICS.group, name)
+    return name not in _METRIC_NAMES and is_foreign(OTHER_METRICS.group, name)
 
 
 def _check_metrics(names: str) -> str:
@@ -50,8 +51,10 @@ def _check_metrics(names: str) -> str:
         ValueError: nothing has one of them, or it is measured anyway.
     """
     each = [name.strip() for name in names.split(",")]
-    if not _NAMES.isdisjoint(each):
-        raise ValueError(f"metrics={names}: {', '.join(_NAMES & {*each})} is measured anyway; leave it out")
+    if not _METRIC_NAMES.isdisjoint(each):
+        raise ValueError(
+            f"metrics={names}: {', '.join(sorted(_METRIC_NAMES & {*each}))} is measured anyway; leave it out"
+        )
     return ",".join(dict.fromkeys(OTHER_METRICS.check(name) for name in each))
 
 
@@ -334,7 +337,7 @@ class TrialConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_address(cls, values: Any, info: ValidationInfo) -> Any:
+    def _split_address(cls, values: Any) -> Any:
         """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``, and so are images of one's
         own, which take the name of their folder or file."""
         return {**values, **split_address(values)} if isinstance(values, Mapping) else values

@@ -186,10 +186,7 @@ def _one_line(error: BaseException) -> str:
 def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:
     """What a network that raised an error is told as."""
     pixels = "x".join(map(str, shape))
-    return (
-        f"network {name} fails on images of {pixels}: {_one_line(error)}; lenet, wrn-D-K and resnet-18 take "
-        "any size"
-    )
+    return f"network {name} fails on images of {pixels}: {_one_line(error)}; lenet, wrn-D-K and resnet-18 take any size"
 
 
 def _built(builder: Callable[..., Any], *positional: Any, **arguments: Any) -> Any:
