@@ -25,11 +25,7 @@ PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Aws()
 
 
 def all_providers() -> dict[str, Provider]:
-    """Return the clouds of this project and those that installed packages bring, by name.
-
-    Raises:
-        ValueError: what a package brings is no cloud.
-    """
+    """Return the clouds of this project and those that installed packages bring, by name, but for broken ones."""
     found = {**PROVIDERS}
     for name in installed(OTHER_PROVIDERS.group):
         with contextlib.suppress(ValueError):  # a package that is broken says so to whoever names its cloud

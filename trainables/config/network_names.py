@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from trainables.config.plugins import Registry, installed
 
 OTHER_NETWORKS = Registry(what="network", group="zskt.networks", own={})
-"""Networks that are not this project's: functions of ``num_classes`` and ``channels``."""
+"""Networks that are not this project's: functions of any of ``num_classes``, ``channels`` and ``image_size``."""
 
 
 @dataclass(frozen=True, kw_only=True)

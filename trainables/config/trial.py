@@ -180,9 +180,9 @@ class TrialConfig(Config):
         given(cost=Cost.NONE, names=Names.TEACHER, inherited=True),
     ] = None
     """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), ``unit``, which
-    leaves pixels in [0, 1], or numbers, MEAN:STD such as ``0.49,0.48,0.45:0.2,0.2,0.2``; none: the data set's own. Of images
-    of your own: mean and standard deviation of the training images, unless the teacher comes from a file; then it must be
-    said."""
+    leaves pixels in [0, 1], ``imagenet`` for that data set's, or numbers, MEAN:STD such as ``0.49,0.48,0.45:0.2,0.2,0.2``;
+    none: the data set's own. Of images of your own: mean and standard deviation of the training images, unless the teacher
+    comes from a file; then it must be said."""
 
     teacher_seed: Annotated[Seed | None, random_seed(names=Names.TEACHER, inherited=True)] = None
     """Seeds the training of a teacher that is trained here; none: as the recipe has it."""

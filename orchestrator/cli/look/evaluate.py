@@ -34,7 +34,7 @@ Normalisation = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Normalisation that they expect: a data set's, half, unit, MEAN:STD. Default: the data set's.",
+        help="Normalisation that they expect: a data set's, half, unit, imagenet, MEAN:STD. Default: the data set's.",
     ),
 ]
 ImageSize = Annotated[
