@@ -84,7 +84,7 @@ def load_sweep(
         content["trial"] = {}
     else:
         content["trial"] = typed(trial, assigned, f"{path}, trial")
-        if content["trial"].get("dataset") == NO_DATASET and (flags or {}).get("objective") is None:
+        if content["trial"].get("dataset") == NO_DATASET and flags.get("objective") is None:
             content["objective"] = _objective_without_images(content.get("objective"), say)
     try:
         sweep = SweepConfig.model_validate(content)

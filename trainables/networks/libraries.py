@@ -53,9 +53,8 @@ def timm_network(name: str, *, num_classes: int, channels: int, image_size: Imag
         raise NetworkError(f"timm has no network {name!r}; timm.list_models() names those it has")
     defaults = timm.get_pretrained_cfg(name)
     arguments: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
-    if (
-        defaults is not None and defaults.fixed_input_size
-    ):  # networks of patches are built for one size, others take any
+    # Networks of patches are built for one size, others take any.
+    if defaults is not None and defaults.fixed_input_size:
         arguments["img_size"] = image_size
     network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     return network

@@ -14,10 +14,7 @@ import re
 import tarfile
 import warnings
 import zipfile
-from _compat_pickle import (
-    IMPORT_MAPPING,
-    NAME_MAPPING,
-)  # under which names torch, like pickle, looks for those of Python 2
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -186,6 +183,7 @@ def _referred(file: IO[bytes]) -> Iterator[str]:
     for operation, argument, _ in pickletools.genops(file):
         if operation.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
+            # torch, like pickle, looks for names of Python 2 under those of Python 3.
             module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
             yield f"{module}.{name}"
 

@@ -40,11 +40,11 @@ def export(
     with errors_as_messages(verbose):
         # pydantic and the config take as long to load as all else that --help needs.
         from trainables.config.datasets import dataset_names, find_spec
-        from trainables.config.own_images import file_of_images
+        from trainables.config.own_images import file_of_images, has_name
         from trainables.storage.addresses import parse_address
 
-        own = None if ".py:" in name else file_of_images(name)
-        if own is None and ".py:" not in name and name not in dataset_names():
+        own = file_of_images(name)
+        if own is None and not has_name(name):
             raise ConfigError(
                 unknown_name("data set", name, dataset_names())
                 + ", FILE.py:NAME, or a folder or file of your own images"
