@@ -30,19 +30,16 @@ from trainables.config.datasets import (
     parse_image_size,
 )
 from trainables.errors import NetworkError
-from trainables.evaluation import accuracy, calibration_error
+from trainables.evaluation import accuracy, calibration_error, right_images
 from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
 from trainables.networks.activations import activation_sizes
 from trainables.seeding import seeded
-from trainables.teachers.published import NOTICEABLE_GAIN
+from trainables.teachers.normalisations import PROBE_IMAGES, normalisation_probe, noticeably_better
 from trainables.teachers.recognition import recognise, shapes_of
 from trainables.teachers.teacher import PLAUSIBLE_ACCURACY, not_finite
 from trainables.teachers.weight_files import read_weight_file
 from trainables.teachers.weight_layouts import find_weights
-
-_COMPARED = 1000
-"""Test images on which normalisations are compared."""
 
 _STUDENTS = {"lenet": "lenet", "resnet": "resnet-18"}
 _STUDENT = "wrn-16-1"
@@ -55,7 +52,10 @@ class Fit:
 
     name: str
     accuracy: float
-    """On test images, in [0, 1]."""
+    """On the test images of the probe, in [0, 1]."""
+
+    close: bool
+    """Whether the best one is not noticeably better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,7 @@ def in_words(facts: TeacherFacts) -> list[tuple[str, str]]:
     known = (
         f"{size}; its weights fit any size, so say image_size if it was trained at another" if facts.any_size else size
     )
+    watched = f"{', '.join(facts.watched)}: " if facts.watched else ""
     lines = [
         ("file", f"{facts.file}{f' ({facts.layout})' if facts.layout else ''}"),
         ("network", f"{facts.network}, {facts.parameters:,} parameters, {facts.flops / 1e6:,.1f} MFLOP an image"),
@@ -181,7 +182,7 @@ def in_words(facts: TeacherFacts) -> list[tuple[str, str]]:
             if facts.batch_norms
             else "none, so that data-free scores know nothing of its images' statistics",
         ),
-        ("attention", f"{f'{chr(44).join(facts.watched)}: ' if facts.watched else ''}{sizes or 'no activations'}"),
+        ("attention", f"{watched}{sizes or 'no activations'}"),
     ]
     if facts.test_accuracy is not None:
         lines.append(
@@ -200,9 +201,9 @@ def _fits_in_words(facts: TeacherFacts) -> str:
             "classes numbered in the same order? Or say its own with --normalisation MEAN:STD"
         )
     taken = f"; taken: {facts.normalisation}"
-    close = [fit.name for fit in facts.fits if fit.accuracy > facts.fits[0].accuracy - NOTICEABLE_GAIN]
-    doubt = f", though {len(close)} of them fit about as well" if len(close) > 1 else ""
-    return f"{shown} of {_COMPARED} test images at most{taken}{doubt}"
+    close = sum(fit.close for fit in facts.fits)
+    doubt = f", though {close} of them fit about as well" if close > 1 else ""
+    return f"{shown} of {PROBE_IMAGES} test images at most{taken}{doubt}"
 
 
 def sweep_of(facts: TeacherFacts, *, dataset: str | None) -> dict[str, Any]:
@@ -257,8 +258,8 @@ def as_yaml(facts: TeacherFacts, fields: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cost_in_words(text: str) -> list[str]:
-    """Return what a sweep given as YAML would cost here, in sentences.
+def cost_in_words(text: str) -> str:
+    """Return what a sweep given as YAML would cost here.
 
     Raises:
         ConfigError: it is no sweep.
@@ -269,8 +270,8 @@ def cost_in_words(text: str) -> list[str]:
         sweep: SweepConfig = load_sweep(str(file))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = make_plan(sweep, pricing=find_pricing(sweep, None))
-    hours = "" if plan.hours is None else f" {plan.hours[0]:.2g} to {plan.hours[1]:.2g} hours in all;"
-    return [f"{hours.strip()} {plan_sentences(plan)[0]}".strip()]
+    hours = "" if plan.hours is None else f"{plan.hours[0]:.2g} to {plan.hours[1]:.2g} hours in all;"
+    return f"{hours} {plan_sentences(plan)[0]}".strip()
 
 
 def _shapes(
@@ -312,7 +313,7 @@ def _takes_another_size(name: str, shapes: Shapes) -> bool:
 def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> TeacherFacts:
     """The same with what labelled images tell."""
     test = images.test
-    few = test.subset(torch.arange(min(_COMPARED, len(test))))
+    probe = normalisation_probe(images)
     channels = facts.shapes["channels"]
     named = [
         name
@@ -322,12 +323,17 @@ def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> T
     own = [name for name in named if find_normalisation(name) == images.spec.normalisation]
     asked = [] if facts.normalisation is None else [facts.normalisation]
     distinct = {find_normalisation(name): name for name in [*reversed(named), *reversed(own), *asked]}
+    right = {name: right_images(network, probe, kind) for kind, name in distinct.items()}
+    best = max(right.values(), key=lambda images: int(images.sum()))
     fits = sorted(
-        (Fit(name=name, accuracy=accuracy(network, few, kind)) for kind, name in distinct.items()),
+        (
+            Fit(name=name, accuracy=int(correct.sum()) / len(probe), close=not noticeably_better(best, correct))
+            for name, correct in right.items()
+        ),
         key=lambda fit: -fit.accuracy,
     )
     # Of those that fit about as well as the best one, the data set's own: it is the likelier one.
-    good = [fit.name for fit in fits if fit.accuracy >= max(facts.plausible, fits[0].accuracy - NOTICEABLE_GAIN)]
+    good = [fit.name for fit in fits if fit.close and fit.accuracy >= facts.plausible]
     taken = facts.normalisation or next((name for name in own if name in good), next(iter(good), None))
     if taken is None:
         return replace(facts, fits=tuple(fits))

@@ -175,10 +175,9 @@ class TrialConfig(Config):
     """File with published teacher weights, by ``torch.save`` or safetensors, in any layout in which names and shapes
     decide; none: the registry's, trained here if need be."""
 
-    normalisation: Annotated[
-        NormalisationName | None,
-        given(cost=Cost.NONE, names=Names.TEACHER, inherited=True),
-    ] = None
+    normalisation: Annotated[NormalisationName | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = (
+        None
+    )
     """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), ``unit``, which
     leaves pixels in [0, 1], ``imagenet`` for that data set's, or numbers, MEAN:STD such as ``0.49,0.48,0.45:0.2,0.2,0.2``;
     none: the data set's own. Of images of your own: mean and standard deviation of the training images, unless the teacher

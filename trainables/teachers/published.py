@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from math import comb
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from trainables.config.datasets import dataset_names, find_normalisation
 from trainables.errors import TeacherError
 from trainables.evaluation import right_images
 from trainables.images.splits import DatasetSplits
 from trainables.networks import Network, build_network
+from trainables.teachers.normalisations import normalisation_probe, noticeably_better
 from trainables.teachers.teacher import Teacher, describe_teacher, not_finite
 from trainables.teachers.weight_files import read_weight_file
 from trainables.teachers.weight_layouts import find_weights
-
-NOTICEABLE_GAIN = 0.02
-"""If another normalisation gives a checkpoint this much more accuracy, that one is taken for the right one."""
-
-NORMALISATION_PROBE = 1000
-"""Test images on which normalisations are compared."""
-
-CHANCE = 0.01
-"""On fewer images a gain counts if two equally good normalisations differ by as much less often than this."""
 
 
 def load_published_checkpoint(
@@ -73,27 +61,14 @@ def load_published_checkpoint(
 
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: str, splits: DatasetSplits) -> None:
     """Refuse a normalisation if another one of the table suits the weights noticeably better."""
-    probe = splits.test.subset(torch.arange(min(NORMALISATION_PROBE, len(splits.test))))
+    probe = normalisation_probe(splits)
     keys = {chosen, "half", "unit", *({dataset} & {*dataset_names()})}
     right = {key: right_images(network, probe, find_normalisation(key)) for key in sorted(keys)}
     measured = {key: int(images.sum()) / len(probe) for key, images in right.items()}
-    # Of few images a single one is a noticeable share.
-    few = len(probe) < NORMALISATION_PROBE
-    better = [
-        key
-        for key in measured
-        if measured[key] > measured[chosen] + NOTICEABLE_GAIN
-        and (not few or _chance_of(right[key], right[chosen]) < CHANCE)
-    ]
+    better = [key for key in measured if noticeably_better(right[key], right[chosen])]
     if better:
         best = max(better, key=measured.__getitem__)
         raise TeacherError(
             f"teacher_checkpoint={shown} gets {measured[chosen]:.1%} of {len(probe)} test images right with "
             f"normalisation={chosen}, but {measured[best]:.1%} with normalisation={best}: add --set normalisation={best}"
         )
-
-
-def _chance_of(better: Tensor, other: Tensor) -> float:
-    """How likely two equally good choices differ by as much: a one-sided sign test on the images that only one gets."""
-    gained, differing = int((better & ~other).sum()), int((better ^ other).sum())
-    return float(sum(comb(differing, count) for count in range(gained, differing + 1)) / 2**differing)
