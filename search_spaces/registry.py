@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from search_spaces.inline import InlineSpace
 from search_spaces.spaces import SPACES, Suggest
+from trainables.config.plugins import file_path
 
 SearchSpace = Callable[[Suggest], Mapping[str, object]]
 """Takes an Optuna trial, returns ``{field of the trial: value}``; parameters are named after their fields."""
@@ -38,10 +38,11 @@ def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
             raise ValueError("space: " + "; ".join(findings)) from error
     if ".py:" in spec:
         file, _, function = spec.rpartition(":")
-        if not Path(file).is_file():
+        path = file_path(file)
+        if not path.is_file():
             raise ValueError(f"space {spec!r}: there is no file {file}")
         try:
-            names = runpy.run_path(file)
+            names = runpy.run_path(str(path))
         except (Exception, SystemExit) as error:
             raise ValueError(f"space {spec!r}: {file} fails: {type(error).__name__}: {error}") from error
         if not callable(names.get(function)):

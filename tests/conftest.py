@@ -44,7 +44,7 @@ from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from tests.missing import CEPH, skip_without, tell_skips
 from tests.temporary import private_temporary_folder
-from trainables.config import TrialConfig, ZeroShotConfig
+from trainables.config import TrialConfig, ZeroShotConfig, plugins
 from trainables.config.datasets import find_normalisation, find_spec
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
@@ -95,6 +95,12 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _files_where_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a user's own that a test had found elsewhere are not so in the next one."""
+    monkeypatch.setattr(plugins, "_places", {})
 
 
 @pytest.fixture

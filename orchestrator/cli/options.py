@@ -71,6 +71,14 @@ Teachers = Annotated[
     list[str] | None,
     typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
 ]
+TrustCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-code",
+        metavar="SHA256",
+        help="Let this file of your own run in a sweep begun with another, or its copy on the storage; may be given again.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -19,7 +20,9 @@ from orchestrator.cli.options import (
     Prices,
     Storage,
     Teachers,
+    TrustCode,
     fetch_images,
+    storage_config,
     teachers_by_network,
     with_resources,
 )
@@ -67,6 +70,7 @@ class SweepOptions:
     ] = None
     prices: Prices = None
     data_root: DataRoot = None
+    trust_code: TrustCode = None
 
     def load(
         self,
@@ -87,7 +91,7 @@ class SweepOptions:
         """
         # pydantic and the config take as long to load as all else that --help needs.
         from orchestrator.config.fields import check_sweep_id
-        from orchestrator.config.loading import load_sweep
+        from orchestrator.config.loading import load_sweep, storage_of
 
         if self.sweep_id is not None:
             check_sweep_id(self.sweep_id)
@@ -102,7 +106,8 @@ class SweepOptions:
             "prices": self.prices,
             "data_root": self.data_root,
         }
-        sweep = load_sweep(
+        read = partial(
+            load_sweep,
             preset_or_file,
             flags={**flags, **(further or {})},
             assignments=self.assignments or (),
@@ -110,6 +115,18 @@ class SweepOptions:
             fetch=fetch_images,
             say=say,
         )
+        try:
+            sweep = read()
+        except ConfigError:
+            if self.sweep_id is None:
+                raise
+            # A sweep that has begun keeps copies of the files of the user's own that may be missing here.
+            from orchestrator.inputs.own_code import settle_code
+            from orchestrator.storage import SweepStore, find_storage
+
+            place = storage_config(self.storage or storage_of(preset_or_file))
+            settle_code(SweepStore(find_storage(place), self.sweep_id), self.trust_code or ())
+            sweep = read()
         return with_resources(sweep, self.cpus, self.gpus)
 
     def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, SweepStore]:
@@ -128,7 +145,7 @@ class SweepOptions:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _, domains = resolve_domains(sweep)
         sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
-        return check_before_start(sweep, sweep_store, domains), sweep_store
+        return check_before_start(sweep, sweep_store, domains, self.trust_code or ()), sweep_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ run tells how good they are. It is a sweep of cases, so that it is continued, ex
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.console import Console
 
 from orchestrator.analysis.cases import read_cases
@@ -15,6 +17,7 @@ from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
+from orchestrator.inputs.own_code import settle_code
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, layout, open_storage
 from trainables.config import seed_fields, teacher_fields
@@ -82,15 +85,30 @@ def _nothing_to_confirm(board: Leaderboard) -> str:
 
 
 def confirm(
-    board: Leaderboard, *, top: int, seeds: int, backend: BackendChoice | None = None, console: Console | None = None
+    board: Leaderboard,
+    *,
+    top: int,
+    seeds: int,
+    backend: BackendChoice | None = None,
+    console: Console | None = None,
+    trusted_code: Collection[str] = (),
 ) -> Confirmation:
     """Run what is missing of a search's confirmation, and compare.
+
+    Args:
+        board: The search's ended trials.
+        top: See ``confirmation_sweep``.
+        seeds: Likewise.
+        backend: See ``run_sweep``.
+        console: Likewise.
+        trusted_code: See ``settle_code``.
 
     Raises:
         ConfigError: there is nothing to confirm; and whatever ``run_sweep`` raises.
     """
+    settle_code(SweepStore(open_storage(board.sweep.storage), board.sweep_id), trusted_code)
     sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
-    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console).finished
+    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, trusted_code=trusted_code).finished
     return Confirmation(
         sweep=sweep,
         sweep_id=sweep_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from orchestrator.config.images import describe_images
 from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.inputs.files import fetch_dataset, load_images, published_teacher
+from orchestrator.inputs.own_code import settle_code
 from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
 from orchestrator.results import SweepResults
@@ -81,6 +82,8 @@ def load_network(
     splits: DatasetSplits,
     say: Callable[[str], None] = lambda _: None,
     normalisation: str | None = None,
+    *,
+    trusted_code: Collection[str] = (),
 ) -> Network:
     """Load a network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
 
@@ -91,9 +94,10 @@ def load_network(
         splits: Images of that data set.
         say: Prints a line, on how a file held the weights.
         normalisation: What the network expects of the images; None: the data set's own.
+        trusted_code: See ``settle_code``.
 
     Raises:
-        ConfigError: neither of the two.
+        ConfigError: neither of the two, or a file of the user's own is not the one that the sweep ran.
         TeacherError, StudentError: what they say.
         StorageError, StorageRefusedError: the file's storage cannot be used.
     """
@@ -106,6 +110,7 @@ def load_network(
         return teacher.build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
+    settle_code(SweepStore(find_storage(storage), reference.partition("/")[0]), trusted_code)
     students = StudentStore(find_storage(storage).below(layout.STUDENTS))
     weights, config = students.load(reference), students.load_config(reference)
     if config["dataset"] != dataset or (config["normalisation"] or dataset) != by:
@@ -202,14 +207,22 @@ class SeenImages:
     class_counts: list[int]
 
 
-def pseudo_images(storage: StorageConfig, trial: str, output: Path) -> SeenImages:
+def pseudo_images(storage: StorageConfig, trial: str, output: Path, trusted_code: Collection[str] = ()) -> SeenImages:
     """Write a picture of pseudo images of ``SWEEP/TRIAL``, both networks in eval mode, latents of a stream of their own.
 
+    Args:
+        storage: Storage of the sweep.
+        trial: The trial, running or ended.
+        output: Where the picture goes.
+        trusted_code: See ``settle_code``.
+
     Raises:
-        ConfigError: no such trial, or not a zero-shot one.
+        ConfigError: no such trial, or not a zero-shot one, or a file of the user's own is not the one that the sweep ran.
     """
     sweep_id, _, trial_id = trial.partition("/")
-    checkpoints = CheckpointStore(SweepStore(find_storage(storage), sweep_id).checkpoints)
+    sweep_store = SweepStore(find_storage(storage), sweep_id)
+    settle_code(sweep_store, trusted_code)
+    checkpoints = CheckpointStore(sweep_store.checkpoints)
     state = checkpoints.load_newest(trial_id, warn=lambda _: None) if trial_id else None
     if state is None or "generator" not in state:
         raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")

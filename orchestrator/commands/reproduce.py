@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -25,7 +26,12 @@ class Reproduction:
 
 
 def reproduce(
-    sweep: SweepConfig, *, backend: BackendChoice | None = None, console: Console | None = None, run: bool = True
+    sweep: SweepConfig,
+    *,
+    backend: BackendChoice | None = None,
+    console: Console | None = None,
+    run: bool = True,
+    trusted_code: Collection[str] = (),
 ) -> Reproduction:
     """Run the trials of a target that no sweep on its storage has yet, and judge all of them.
 
@@ -34,6 +40,7 @@ def reproduce(
         backend: See ``run_sweep``.
         console: Where progress is shown.
         run: False: judge what is there and run nothing.
+        trusted_code: See ``run_sweep``.
 
     Raises:
         ConfigError: see ``check_target``; and whatever ``run_sweep`` raises.
@@ -48,6 +55,11 @@ def reproduce(
                 f"{len(elsewhere)} of {sweep.num_trials} trials are taken from other sweeps on this storage"
             )
         finished = run_sweep(
-            sweep, sweep_id=sweep_id, backend=backend, console=console, completed_elsewhere=elsewhere
+            sweep,
+            sweep_id=sweep_id,
+            backend=backend,
+            console=console,
+            completed_elsewhere=elsewhere,
+            trusted_code=trusted_code,
         ).finished
     return Reproduction(sweep_id=sweep_id, finished=finished, judgements=judge_sweep(sweep_store, sweep))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.inputs.files import fetch_dataset
+from orchestrator.inputs.own_code import settle_code
 from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
@@ -119,17 +121,32 @@ def _settings(row: TrialRecord) -> dict[str, Any]:
 
 
 def rerun(
-    board: Leaderboard, trial_id: str, *, backend: BackendChoice | None = None, console: Console | None = None
+    board: Leaderboard,
+    trial_id: str,
+    *,
+    backend: BackendChoice | None = None,
+    console: Console | None = None,
+    trusted_code: Collection[str] = (),
 ) -> Rerun:
     """Run one trial of a sweep again, and compare: one that was stopped early up to where it was stopped.
+
+    Args:
+        board: The sweep's ended trials.
+        trial_id: The trial.
+        backend: See ``run_sweep``.
+        console: Likewise.
+        trusted_code: See ``settle_code``.
 
     Raises:
         ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
     """
+    settle_code(SweepStore(open_storage(board.sweep.storage), board.sweep_id), trusted_code)
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
     unit = then.config.unit
     until = {unit: then.metrics[unit]} if then.state is TrialState.STOPPED_EARLY else None
-    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, until=until).finished
+    finished = run_sweep(
+        sweep, sweep_id=sweep_id, backend=backend, console=console, until=until, trusted_code=trusted_code
+    ).finished
     rows = SweepResults(SweepStore(open_storage(sweep.storage), sweep_id)).trials()
     newest = rows[-1] if finished else None  # one that failed runs anew each time
     return Rerun(sweep_id=sweep_id, then=then, now=newest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
 from trainables.config.own_images import NO_DATASET
+from trainables.config.plugins import file_path, files_in, place_file
 from trainables.metrics import METRICS
 
 _KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
@@ -53,17 +54,8 @@ def load_sweep(
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
     """
-    path = Path(preset_or_file)
-    if path.suffix not in {".yaml", ".yml"}:
-        if preset_or_file not in preset_names():
-            raise ConfigError(unknown_name("preset", preset_or_file, preset_names()) + ", or a file ending in .yaml")
-        path = preset_path(preset_or_file)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
+    path, content = _read(preset_or_file)
+    _place_files_beside(path, content)
     given_by = {key: f"{path}: {key}" for key in content}
     trials_of_file = _count_cases(content)
     assigned, flags = _split_kinds(_parse_assignments(assignments), flags or {})
@@ -98,6 +90,58 @@ def load_sweep(
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
+
+
+def storage_of(preset_or_file: str) -> Any:
+    """Return what a preset or file says of its storage, as it stands there; None if it says nothing.
+
+    Raises:
+        ConfigError: no such preset or file.
+    """
+    return _read(preset_or_file)[1].get("storage")
+
+
+def _read(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
+    """Return the file of a sweep and what it holds.
+
+    Raises:
+        ConfigError: no such preset or file, or no sweep in it.
+    """
+    path = Path(preset_or_file)
+    if path.suffix not in {".yaml", ".yml"}:
+        if preset_or_file not in preset_names():
+            raise ConfigError(unknown_name("preset", preset_or_file, preset_names()) + ", or a file ending in .yaml")
+        path = preset_path(preset_or_file)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
+    return path, content
+
+
+def _place_files_beside(path: Path, content: Any) -> None:
+    """Have files of the user's own, as in ``FILE.py:NAME``, found beside the file that names them, where a relative name
+    leads to none in the working folder."""
+    for file in files_in(_strings(content)):
+        beside = path.parent / file
+        if not file_path(file).exists() and beside.is_file():
+            place_file(file, beside)
+
+
+def _strings(content: Any) -> Iterator[str]:
+    """All strings in what a YAML file holds, keys too."""
+    match content:
+        case str():
+            yield content
+        case list():
+            for value in content:
+                yield from _strings(value)
+        case dict():
+            for key, value in content.items():
+                yield from _strings(key)
+                yield from _strings(value)
 
 
 def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:

@@ -204,6 +204,9 @@ class SessionRecord:
     """None: not settled by then."""
 
     sharing_json: str | None
+    code: dict[str, str]
+    """SHA-256 of each file of the user's own, by its name."""
+
     code_version: str
     versions: dict[str, str]
     hostname: str
@@ -219,6 +222,7 @@ class SessionRecord:
             event=SessionEvent(row["event"]),
             searched=json.loads(row["searched_json"]),
             informed_by=None if informed_by is None else json.loads(informed_by),
+            code=json.loads(row["code_json"] or "{}"),
             versions=json.loads(row["versions_json"]),
         )
 
@@ -228,9 +232,8 @@ class SessionRecord:
         return SweepConfig.stored(self.config_json)
 
 
-_SAME_IN_SESSIONS = tuple(
-    field.name for field in fields(SessionRecord) if field.name not in {"event", "searched", "informed_by", "versions"}
-)
+_READ = {"event", "searched", "informed_by", "code", "versions"}
+_SAME_IN_SESSIONS = tuple(field.name for field in fields(SessionRecord) if field.name not in _READ)
 
 
 def computing_seconds(metrics: Mapping[str, Any]) -> float | None:

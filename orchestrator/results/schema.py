@@ -147,6 +147,11 @@ SWEEPS = pa.schema(
             pa.string(),
             "Where `gpu: auto` let trials share GPUs: what was measured of several processes on one, as JSON.",
         ),
+        _field(
+            "code_json",
+            pa.string(),
+            "SHA-256 of each file of the user's own that the trials run, as a JSON object by name; a copy of each is kept.",
+        ),
         _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
         _field("versions_json", pa.string(), "Versions of Python and the main libraries."),
         _field("hostname", pa.string(), "Machine of the driver."),

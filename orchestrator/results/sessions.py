@@ -44,6 +44,7 @@ def session_row(
     domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
     sharing_json: str | None = None,
+    code: Mapping[str, str] | None = None,
     at: datetime | None = None,
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session.
@@ -58,6 +59,7 @@ def session_row(
         domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
         sharing_json: What was measured of trials that share a GPU, as JSON; none: nothing, or not yet.
+        code: SHA-256 of each file of the user's own that the trials run, by its name; none: they run none.
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
@@ -73,6 +75,7 @@ def session_row(
         "domains_json": None if domains is None else _as_json(domains),
         "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
         "sharing_json": sharing_json,
+        "code_json": json.dumps(dict(code)) if code else None,
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
         "hostname": platform.node(),

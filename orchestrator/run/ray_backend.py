@@ -17,13 +17,14 @@ from cluster.prices import Machine
 from cluster.private_folder import NoPrivateFolderError
 from cluster.process_failures import LOST_MACHINE
 from cluster.session import HiddenPackageError, NoClusterError, RaySession, ray_session
-from orchestrator.errors import ClusterError
+from orchestrator.errors import ClusterError, ConfigError
 from orchestrator.inputs.tasks import LongTask, TaskLostError
 from orchestrator.run.backend import Backend, TrialWork
 from orchestrator.run.callbacks.pending import PendingWatchdog
 from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
 from orchestrator.run.gpu_sharing_measurement import RayGpus
 from orchestrator.run.tune import run_trials, tune_environment
+from trainables.config.plugins import place_copies, run_file
 from trainables.system.heartbeat import kill_if_stale
 
 Result = TypeVar("Result")
@@ -58,13 +59,18 @@ def own_places() -> int:
 class RayTasks:
     """Runs tasks where Ray has room: see ``TaskRunner``. Ray must be connected."""
 
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the files of the user's own that tasks may run, by their names: on another machine they are not there."""
+
     borrow_credentials: Callable[[], None] = no_credentials
     """See ``RaySession``; called in the process of a long task, which reads and writes storage."""
 
     def run_task(self, task: Callable[..., Result], *arguments: Any, cpus: float, gpus: float) -> Result:
         """See ``TaskRunner``."""
         result: Result = ray.get(
-            ray.remote(num_cpus=cpus, num_gpus=gpus)(task).remote(*arguments, cpus=cpus, gpus=gpus)
+            ray.remote(num_cpus=cpus, num_gpus=gpus)(_run_with_code).remote(
+                self.code, task, *arguments, cpus=cpus, gpus=gpus
+            )
         )
         return result
 
@@ -82,7 +88,9 @@ class RayTasks:
         # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
         crashes = 0
         while True:
-            process = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Process).remote(start, self.borrow_credentials)
+            process = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Process).remote(
+                start, self.code, self.borrow_credentials
+            )
             try:
                 while not on_report(ray.get(process.advance.remote())):
                     pass
@@ -100,11 +108,21 @@ class RayTasks:
                 ray.kill(process)
 
 
+def _run_with_code(
+    code: Mapping[str, bytes], task: Callable[..., Result], *arguments: Any, **resources: float
+) -> Result:
+    place_copies(code)
+    return task(*arguments, **resources)
+
+
 class _Process:
     """Ray's actor in which a long task runs."""
 
-    def __init__(self, start: Callable[[], LongTask[Any]], borrow_credentials: Callable[[], None]) -> None:
+    def __init__(
+        self, start: Callable[[], LongTask[Any]], code: Mapping[str, bytes], borrow_credentials: Callable[[], None]
+    ) -> None:
         borrow_credentials()
+        place_copies(code)
         self._task = start()
 
     def advance(self) -> Mapping[str, Any]:
@@ -173,21 +191,56 @@ class RayBackend(RayTasks):
             folder=self.session.folder,
             concurrency=min(most, self.concurrency or most),
             explain=stalls.explain,
+            code=self.code,
             borrow_credentials=self.borrow_credentials,
         )
 
 
 @contextmanager
-def ray_backend(address: str | None = None, *, concurrency: int | None = None) -> Iterator[Backend]:
+def ray_backend(
+    address: str | None = None, *, concurrency: int | None = None, code: Mapping[str, bytes] | None = None
+) -> Iterator[Backend]:
     """Connect to Ray for the length of a block: see ``BackendChoice``.
 
     Raises:
         ClusterError: there is no Ray at the address.
+        ConfigError: a machine of the cluster cannot run a file of the user's own.
     """
     try:
         with tune_environment(), ray_session(address) as session:
-            yield RayBackend(session=session, concurrency=concurrency, borrow_credentials=session.borrow_credentials)
+            _check_code(session, code or {})
+            yield RayBackend(
+                session=session,
+                concurrency=concurrency,
+                code=code or {},
+                borrow_credentials=session.borrow_credentials,
+            )
     except NoClusterError as error:
         raise ClusterError(f"{error}; check --address and RAY_ADDRESS, or use --address local") from error
     except (NoPrivateFolderError, HiddenPackageError) as error:
         raise ClusterError(str(error)) from error
+
+
+def _check_code(session: RaySession, code: Mapping[str, bytes]) -> None:
+    """Have each machine of a cluster run the files of the user's own once, lest each trial there finds out by itself.
+
+    Raises:
+        ConfigError: one of them cannot, as it lacks a package for example.
+    """
+    if not code or session.hosts < 2:
+        return  # the driver has run them on this machine
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    asked = {node["NodeManagerHostname"]: run_on_node(node["NodeID"], _run_files, code) for node in nodes}
+    for host, answer in asked.items():
+        try:
+            ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            raise ConfigError(f"on {host}, a machine of the cluster: {error.cause}") from None
+        except ray.exceptions.RayError:
+            continue  # it has just gone, and takes no trial
+
+
+def _run_files(code: Mapping[str, bytes]) -> None:
+    place_copies(code)
+    for file in code:
+        run_file(file)

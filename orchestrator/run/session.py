@@ -15,6 +15,7 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.errors import ConfigError, ZsktError, naming
+from orchestrator.inputs.own_code import checksums, keep_code
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
 from orchestrator.output import Output
@@ -59,6 +60,9 @@ class Session:
     console: Console
     workload: Workload
     limit: SpendingLimit
+    code: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the files of the user's own that the trials run, by their names."""
+
     until: Mapping[str, int] | None = None
     """See ``run_sweep``."""
 
@@ -108,6 +112,7 @@ class Session:
             self.say("no GPU in this cluster: trials run on its CPUs")
         self._check(sweep, backend)
         number = max((past.session for past in SweepResults(self.sweep_store).sessions()), default=-1) + 1
+        keep_code(self.sweep_store, self.code)
         started = self.clock.now()
         settled, event = Calibration(sweep=sweep, past=None), SessionEvent.FAILED
         self._write_session(number, SessionEvent.STARTED, settled, backend, at=started)
@@ -269,6 +274,7 @@ class Session:
             domains=self.domains,
             informed_by=settled.past,
             sharing_json=settled.sharing.model_dump_json() if settled.sharing else None,
+            code=checksums(self.code),
             at=at,
         )
         (self.writer if waits else impatient).write_session(row)

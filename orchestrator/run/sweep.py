@@ -6,7 +6,7 @@ that must outlive the driver is on the sweep's storage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,6 +19,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
+from orchestrator.inputs.own_code import read_code
 from orchestrator.monitor.live import warnings_shown
 from orchestrator.monitor.webhook import Notifier, webhook
 from orchestrator.output import Output
@@ -52,17 +53,21 @@ class BackendChoice:
     concurrency: int | None = None
     """Trials at once at most. Defaults to what the machines hold on Ray, and to one in this process."""
 
-    def open(self) -> AbstractContextManager[Backend]:
+    def open(self, code: Mapping[str, bytes]) -> AbstractContextManager[Backend]:
         """Hold the backend for the length of a block.
+
+        Args:
+            code: Contents of the files of the user's own that trials run, by their names.
 
         Raises:
             ClusterError: there is no Ray at the address.
+            ConfigError: a machine of the cluster cannot run one of those files.
         """
         if self.name == "inline":
             return inline_backend(concurrency=self.concurrency or 1)
         from orchestrator.run.ray_backend import ray_backend  # brings Ray, which may not even be installed
 
-        return ray_backend(self.address, concurrency=self.concurrency)
+        return ray_backend(self.address, concurrency=self.concurrency, code=code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,7 @@ def run_sweep(
     console: Console | None = None,
     completed_elsewhere: Mapping[Assignment, str] | None = None,
     until: Mapping[str, int] | None = None,
+    trusted_code: Collection[str] = (),
     clock: Clock = SYSTEM_CLOCK,
     signals: Signals = PROCESS_SIGNALS,
 ) -> SweepOutcome:
@@ -98,6 +104,8 @@ def run_sweep(
         completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it:
             that one's ``SWEEP/TRIAL``.
         until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
+        trusted_code: SHA-256 of files of the user's own that may run though the sweep began with others, or from its copies:
+            see ``settle_code``.
         clock: By which everything is timed, waited for and dated that does not run in a process of its own.
         signals: Say when the sweep is to end.
 
@@ -128,6 +136,7 @@ def run_sweep(
                     console=console,
                     completed_elsewhere=completed_elsewhere,
                     until=until,
+                    trusted_code=trusted_code,
                     clock=clock,
                     signals=signals,
                 )
@@ -147,6 +156,7 @@ def _run_session(
     console: Console,
     completed_elsewhere: Mapping[Assignment, str] | None,
     until: Mapping[str, int] | None,
+    trusted_code: Collection[str],
     clock: Clock,
     signals: Signals,
 ) -> SweepOutcome:
@@ -158,7 +168,8 @@ def _run_session(
     space, domains = resolved
     say = Output(console).say
     with warnings_shown(console):
-        sweep = check_before_start(sweep, sweep_store, domains)
+        sweep = check_before_start(sweep, sweep_store, domains, trusted_code)
+        code = read_code(sweep, domains)
         study = open_study(sweep_store, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, sweep_store, sweep, domains)):
             say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")
@@ -180,6 +191,7 @@ def _run_session(
                 space=space,
             ),
             limit=SpendingLimit(budget=sweep.budget, ledger=CostLedger(prices=prices_of(sweep), clock=clock), say=say),
+            code=code,
             until=until,
             clock=clock,
             signals=signals,
@@ -188,7 +200,7 @@ def _run_session(
         session.recall_expenses()
         if not session.workload.finished and session.limit.allows_another(()):
             try:
-                with backend.open() as opened:
+                with backend.open(code) as opened:
                     session.run(opened)
             except KeyboardInterrupt:
                 pass  # before or after trials ran, for which the backend has its own answer to Ctrl-C

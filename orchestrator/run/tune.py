@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def run_trials(
     folder: Path,
     concurrency: int,
     explain: Callable[[str], str | None],
+    code: Mapping[str, bytes],
     borrow_credentials: Callable[[], None],
 ) -> bool:
     """Run trials until none is left, the session has failed, or it is interrupted.
@@ -60,13 +61,14 @@ def run_trials(
         folder: Scratch space on this machine.
         concurrency: Trials at once at most; so many also wait for machines that are being started.
         explain: Says why a trial's process has died, if the session ended it; called before the callbacks.
+        code: Contents of the files of the user's own that the trials run, by their names.
         borrow_credentials: See ``cluster.session.RaySession``.
 
     Returns:
         Whether it was interrupted.
     """
     tuner = tune.Tuner(
-        _trainable(work, borrow_credentials),
+        _trainable(work, code, borrow_credentials),
         tune_config=tune.TuneConfig(
             search_alg=TuneSearcher(work.search),
             scheduler=TuneScheduler(work),
@@ -248,7 +250,9 @@ class TuneCallback(Callback):
         return {}
 
 
-def _trainable(work: TrialWork, borrow_credentials: Callable[[], None]) -> type[TrialTrainable]:
+def _trainable(
+    work: TrialWork, code: Mapping[str, bytes], borrow_credentials: Callable[[], None]
+) -> type[TrialTrainable]:
     trainable = tune.with_parameters(
         TrialTrainable,
         inputs=work.inputs,
@@ -256,6 +260,7 @@ def _trainable(work: TrialWork, borrow_credentials: Callable[[], None]) -> type[
         checkpoint_seconds=work.sweep.checkpoint_seconds,
         leaving=leaving,
         draining=draining,
+        code=code,
         borrow_credentials=borrow_credentials,
     )
     cpus, gpus = work.sweep.resources.cpu, work.sweep.gpus_per_trial

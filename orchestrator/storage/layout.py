@@ -17,11 +17,12 @@ RESULTS = "results/v1"
 TEACHERS = "teachers"
 STUDENTS = "students"
 _STUDIES = "studies"
+_CODE = "code"
 _CHECKPOINTS = "checkpoints"
 _TEACHERS_IN_TRAINING = f"{_CHECKPOINTS}/teachers"
 _REPORTS = "reports"
 _TENSORBOARD = "tensorboard"
-FOLDERS = (RESULTS, _STUDIES, _CHECKPOINTS, STUDENTS, _REPORTS, _TENSORBOARD, TEACHERS)
+FOLDERS = (RESULTS, _STUDIES, _CODE, _CHECKPOINTS, STUDENTS, _REPORTS, _TENSORBOARD, TEACHERS)
 """All that lies at the top of a storage."""
 
 PROBE = ".zskt-probe"
@@ -75,6 +76,11 @@ def compacted_object(table: Table, sweep_id: str, generation: int) -> str:
 def study_folder(sweep_id: str) -> str:
     """Optuna's history of a sweep."""
     return f"{_STUDIES}/{sweep_id}"
+
+
+def code_folder(sweep_id: str) -> str:
+    """Copies of the files of the user's own that a sweep runs."""
+    return f"{_CODE}/{sweep_id}"
 
 
 def checkpoint_folder(sweep_id: str) -> str:

@@ -47,6 +47,11 @@ class SweepStore:
         return self.storage.below(layout.study_folder(self.sweep_id))
 
     @property
+    def code(self) -> ObjectStore:
+        """The folder of copies of the files of the user's own that the sweep runs."""
+        return self.storage.below(layout.code_folder(self.sweep_id))
+
+    @property
     def checkpoints(self) -> ObjectStore:
         """The folder of the checkpoints of the sweep's trials."""
         return self.storage.below(layout.checkpoint_folder(self.sweep_id))

@@ -194,10 +194,17 @@ def test_a_stored_sweep_is_read_from_any_folder_and_what_runs_it_names_the_file(
         assert "validation_accuracy" in output or command[0] == "report"
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
+        assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
+    # Versions before kept no copy, so that the names in the settings are all that there is.
+    for module in ("confirm", "rerun"):
+        monkeypatch.setattr(f"orchestrator.commands.{module}.settle_code", lambda sweep_store, trusted: None)
+    for command in RUNNING:
+        code, output = zskt(*command, storage=home / "runs")
         assert code == 2
         for name in ("student='mine.py:Small'", "student_divergence='mine.py:squared'"):
             line = next(line for line in output.splitlines() if name in line)
             assert line.endswith(f"there is no file mine.py in {tmp_path}, where this command runs")
+    (home / "mine.py").rename(home / "other.py")
     with pytest.raises(ConfigError, match=r"network 'mine\.py:Small': there is no file mine\.py in"):
         load_sweep(file)
 
@@ -237,7 +244,7 @@ def test_a_method_of_a_file_is_searched_kept_and_read(
         assert "decay" in output or command[0] == "report"
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
-        assert code == 2 and f"method 'mine.py:AVERAGED': there is no file mine.py in {tmp_path}" in output
+        assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
 
 
 def test_fields_of_a_method_of_a_file_are_what_their_roles_say(home: Path, store: ObjectStore) -> None:
@@ -335,7 +342,7 @@ def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
         assert "mine.py:largest" in output or command[0] == "report"
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
-        assert code == 2 and f"there is no file mine.py in {tmp_path}" in output
+        assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
 
 
 def test_a_metric_that_nothing_has_is_refused(home: Path) -> None:

@@ -59,7 +59,7 @@ class SimulatedBackend(BackendChoice):
 
     start_trial: StartTrial
 
-    def open(self) -> AbstractContextManager[Backend]:
+    def open(self, code: Mapping[str, bytes]) -> AbstractContextManager[Backend]:
         return nullcontext(InlineBackend(cpus=1, gpus=0, start_trial=self.start_trial))
 
 

@@ -7,9 +7,10 @@ what its names stand for brings torch.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,12 +21,18 @@ from typing import Any
 
 from pydantic import AfterValidator, ValidationInfo
 
+from trainables.storage.filesystems import LocalFilesystem
+from trainables.storage.user_cache import cache_folder
+
 STORED = "stored"
 """Context of validating what a session has written down: rules that came later are not held against it, and what it names
 may be gone, or lie elsewhere."""
 
 _parts: dict[str, dict[str, str]] = {}
 """What this process has loaded from files: by file and name in it, how it is called in messages."""
+
+_places: dict[str, Path] = {}
+"""Files that lie elsewhere for this process than where their names say, by name: see ``place_file``."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 
@@ -121,6 +128,53 @@ class Registry:
             ) from error
 
 
+def files_in(values: Iterable[object]) -> list[str]:
+    """Return the files of those values that are one or several ``FILE.py:NAME`` with commas between them, each once."""
+    names = [
+        name.strip() for value in values if isinstance(value, str) and ".py:" in value for name in value.split(",")
+    ]
+    return sorted({name.rpartition(":")[0] for name in names if ".py:" in name})
+
+
+def file_path(file: str) -> Path:
+    """Return where a file of the user's own lies for this process: where its name says, unless it was placed elsewhere."""
+    return _places.get(file, Path(file))
+
+
+def place_file(file: str, path: Path) -> None:
+    """Have a file of the user's own found elsewhere than where its name says, by this process from now on.
+
+    Args:
+        file: Its name, as in ``FILE.py:NAME``.
+        path: Where it lies.
+    """
+    _places[file] = path
+
+
+def place_copies(contents: Mapping[str, bytes]) -> None:
+    """Have this process find files of the user's own with these contents, whatever lies on its machine.
+
+    Args:
+        contents: By the files' names. A file that lies there as it should is used where it is; of another one a copy is
+            made in the user's cache, under its checksum.
+    """
+    for file, content in contents.items():
+        if _holds(Path(file), content):
+            place_file(file, Path(file))
+            continue
+        copy = cache_folder() / "code" / hashlib.sha256(content).hexdigest() / Path(file).name
+        if not _holds(copy, content):
+            LocalFilesystem().write(str(copy), content)
+        place_file(file, copy)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def check_in_file(what: str, name: str) -> None:
     """Refuse a ``FILE.py:NAME`` that nothing has, without running the file.
 
@@ -132,10 +186,11 @@ def check_in_file(what: str, name: str) -> None:
         ValueError: there is no such file, or it defines no such name.
     """
     file, _, defined = name.rpartition(":")
-    if not Path(file).is_file():
+    path = file_path(file)
+    if not path.is_file():
         here = "" if Path(file).is_absolute() else f" in {Path.cwd()}, where this command runs"
         raise ValueError(f"{what} {name!r}: there is no file {file}{here}")
-    if defined not in _definitions(Path(file)):
+    if defined not in _definitions(path):
         raise ValueError(f"{what} {name!r}: {file} defines no {defined}")
 
 
@@ -147,13 +202,24 @@ def load_from_file(what: str, name: str) -> Any:
     """
     check_in_file(what, name)
     file, _, defined = name.rpartition(":")
-    path = Path(file).resolve()
     try:
-        part = _run_once(path)[defined]
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{what} {name!r}: {file} fails: {type(error).__name__}: {error}") from error
-    _parts.setdefault(str(path), {})[defined] = f"{what} {name}"
+        part = run_file(file)[defined]
+    except ValueError as error:
+        raise ValueError(f"{what} {name!r}: {error}") from error
+    _parts.setdefault(str(file_path(file).resolve()), {})[defined] = f"{what} {name}"
     return part
+
+
+def run_file(file: str) -> Mapping[str, Any]:
+    """Return what a file of the user's own defines; it is run once in a process.
+
+    Raises:
+        ValueError: it fails; the message says of what.
+    """
+    try:
+        return _run_once(file_path(file).resolve())
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
 
 
 def failing_part(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from orchestrator.cli.options import (
     DataRoot,
     Storage,
+    TrustCode,
     Verbose,
     check_output,
     errors_as_messages,
@@ -60,6 +61,7 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     output: Output = Path("transition-curves.html"),
     storage: Storage = None,
     data_root: DataRoot = None,
+    trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
     """Measure transition curves between any two networks. Their mean transition error, too, with the published curves
@@ -78,7 +80,8 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
         place = storage_config(storage)
         dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size, normalisation)
         pair = [
-            load_network(reference, dataset, place, splits, out.say, normalisation) for reference in (student, teacher)
+            load_network(reference, dataset, place, splits, out.say, normalisation, trusted_code=trust_code or ())
+            for reference in (student, teacher)
         ]
         error, html = transition_page(
             pair[0],
@@ -128,6 +131,7 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
     images: Annotated[int, typer.Option(help="Images of uniform noise.")] = 1000,
     storage: Storage = None,
     data_root: DataRoot = None,
+    trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
     """Count which classes networks see in uniform noise. It is the paper's second supplement.
@@ -144,7 +148,15 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
         for heading in ("network", *map(str, range(splits.spec.num_classes))):
             table.add_column(heading, justify="left" if heading == "network" else "right")
         for reference in networks:
-            network = load_network(reference, dataset, storage_config(storage), splits, out.say, normalisation)
+            network = load_network(
+                reference,
+                dataset,
+                storage_config(storage),
+                splits,
+                out.say,
+                normalisation,
+                trusted_code=trust_code or (),
+            )
             table.add_row(
                 reference, *map(str, noise_counts(network, normalisation or dataset, splits.spec.shapes, images))
             )
@@ -156,6 +168,7 @@ def images(
     trial: Annotated[str, typer.Argument(metavar="SWEEP/TRIAL", help="A zero-shot trial, running or ended.")],
     output: Output = Path("pseudo-images.png"),
     storage: Storage = None,
+    trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
     """Draw pseudo images of a trial's newest checkpoint. Says what its student makes of a thousand of them.
@@ -167,7 +180,7 @@ def images(
         from orchestrator.commands.evaluate import pseudo_images
 
         check_output(output)
-        seen = pseudo_images(storage_config(storage), trial, output)
+        seen = pseudo_images(storage_config(storage), trial, output, trust_code or ())
         out = standard_output()
         out.say(
             f"after {seen.pseudo_batches} pseudo batches: student's mean confidence {seen.confidence:.3f}, its classes "

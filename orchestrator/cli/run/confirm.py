@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     Cpus,
     Gpus,
     Storage,
+    TrustCode,
     Verbose,
     errors_as_messages,
     read_board,
@@ -31,6 +32,7 @@ def confirm(
     storage: Storage = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
+    trust_code: TrustCode = None,
     backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
@@ -45,7 +47,9 @@ def confirm(
 
         board = read_board(sweep_id, storage)
         board = replace(board, sweep=with_resources(board.sweep, cpus, gpus))
-        found = run_and_compare(board, top=top, seeds=seeds, backend=backend.choice, console=out.console)
+        found = run_and_compare(
+            board, top=top, seeds=seeds, backend=backend.choice, console=out.console, trusted_code=trust_code or ()
+        )
         out.table(found.table())
         out.say(found.conclusion())
         leave_report(out, board.sweep.storage, sweep_id)

@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     DataRoot,
     Gpus,
     Storage,
+    TrustCode,
     Verbose,
     check_output,
     complete_preset,
@@ -42,6 +43,7 @@ def reproduce(
     data_root: DataRoot = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
+    trust_code: TrustCode = None,
     backend: BackendOptions,
     run: Annotated[
         bool, typer.Option("--run/--no-run", help="Run what is missing, or judge only what is there.")
@@ -69,7 +71,9 @@ def reproduce(
         check_output(output)
         if create_bucket:
             make_bucket(config.storage, out)
-        result = run_and_judge(config, backend=backend.choice, console=out.console, run=run)
+        result = run_and_judge(
+            config, backend=backend.choice, console=out.console, run=run, trusted_code=trust_code or ()
+        )
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
             out.warn(
                 "Not comparable: verdicts below are about students of other teachers than the published ones (see notes). "

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Storage, Verbose, errors_as_messages, read_board, stop_here
+from orchestrator.cli.options import Storage, TrustCode, Verbose, errors_as_messages, read_board, stop_here
 from orchestrator.cli.sweep_options import BackendOptions, with_options
 from orchestrator.output import standard_output
 
@@ -17,6 +17,7 @@ def rerun(
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of one of its trials.")],
     storage: Storage = None,
+    trust_code: TrustCode = None,
     backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
@@ -29,7 +30,13 @@ def rerun(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.rerun import rerun as run_and_compare
 
-        found = run_and_compare(read_board(sweep_id, storage), trial, backend=backend.choice, console=out.console)
+        found = run_and_compare(
+            read_board(sweep_id, storage),
+            trial,
+            backend=backend.choice,
+            console=out.console,
+            trusted_code=trust_code or (),
+        )
         if found.now is not None:
             out.say(found.conclusion())
     if found.now is None:

@@ -53,7 +53,13 @@ def sweep(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.run.sweep import run_sweep
 
-        outcome = run_sweep(config, sweep_id=options.sweep_id, backend=backend.choice, console=out.console)
+        outcome = run_sweep(
+            config,
+            sweep_id=options.sweep_id,
+            backend=backend.choice,
+            console=out.console,
+            trusted_code=options.trust_code or (),
+        )
         came_to_something = _show_results(out, config, outcome.sweep_id, preset_or_file)
         leave_report(out, config.storage, outcome.sweep_id)
     if outcome.out_of_budget:
