@@ -121,14 +121,20 @@ class _Process:
     def __init__(
         self, start: Callable[[], LongTask[Any]], code: Mapping[str, bytes], borrow_credentials: Callable[[], None]
     ) -> None:
-        borrow_credentials()
-        place_copies(code)
-        self._task = start()
+        self._start = start
+        self._code = code
+        self._borrow_credentials = borrow_credentials
+        self._task: LongTask[Any] | None = None
 
     def advance(self) -> Mapping[str, Any]:
+        if self._task is None:  # not before: what an actor raises while it is made is to Ray the loss of a process
+            self._borrow_credentials()
+            place_copies(self._code)
+            self._task = self._start()
         return self._task.advance()
 
     def describe(self) -> Any:
+        assert self._task is not None  # it has reported
         return self._task.describe()
 
 

@@ -177,3 +177,14 @@ def test_published_weights_are_fetched_from_a_bucket_once(moto: str, monkeypatch
     wrong = trial.model_copy(update={"teacher": "wrn-10-1"})
     with pytest.raises(TeacherError, match=r"^teacher_checkpoint=s3://bucket-\w+/ours/lenet.pt does not fit"):
         find_teacher(wrong, config, images, store)
+
+
+@pytest.mark.ray
+def test_what_a_long_task_raises_at_its_start_is_no_loss_of_its_process(ray_local: None) -> None:
+    def start() -> Any:
+        raise TeacherError("it cannot begin")
+
+    losses: list[bool] = []
+    with pytest.raises(TeacherError, match="it cannot begin"):
+        RayTasks().follow(start, on_report=lambda report: True, on_loss=losses.append, cpus=1, gpus=0, max_failures=2)
+    assert not losses

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +9,9 @@ from torch import nn
 
 from trainables.config.datasets import ImageSize
 from trainables.errors import NetworkError
+
+_AUXILIARY = {"googlenet", "inception_v3"}
+"""Networks of torchvision that return the logits of auxiliary classifiers too, unless told not to."""
 
 
 def torchvision_network(name: str, *, num_classes: int, channels: int, image_size: ImageSize) -> nn.Module:
@@ -30,10 +32,7 @@ def torchvision_network(name: str, *, num_classes: int, channels: int, image_siz
             f"torchvision:{name} takes images of 3 channels and these have {channels}; timm:NAME builds networks for any "
             "number of channels"
         )
-    # Networks with auxiliary classifiers return these too where they are not switched off.
-    switches = (
-        {"aux_logits": False} if "aux_logits" in inspect.signature(models.get_model_builder(name)).parameters else {}
-    )
+    switches = {"aux_logits": False, "init_weights": True} if name in _AUXILIARY else {}
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **switches)
     return network
 
