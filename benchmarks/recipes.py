@@ -1,4 +1,4 @@
-"""What it takes to add a loss, a sampler, a scheduler, a method, a network, a provider or a metric: shown by doing it.
+"""What it takes to add a loss, a sampler, a scheduler, a method, a network, a data set, a provider or a metric.
 
     python -m benchmarks.recipes
     python -m benchmarks.recipes sampler network
@@ -130,6 +130,14 @@ RECIPES = {
     "network": Recipe(
         registry="trainables/config/network_names.py",
         changes={"trial": {**TRIAL, "student": "plain-8", "attention_weight": 0}},
+        shows="2 of 2 trials ended: 2 completed",
+    ),
+    "dataset": Recipe(
+        registry="trainables/config/datasets.py",
+        changes={
+            "trial": {**TRIAL, "dataset": "stripes", "image_size": "24x20"},
+            "teacher_recipe": {"full_data_epochs": 6, "learning_rate": 0.05, "batch_size": 32},
+        },
         shows="2 of 2 trials ended: 2 completed",
     ),
     "metric": Recipe(

@@ -1,4 +1,4 @@
-"""A loss, a sampler, a scheduler, a method, a network, a provider and a metric each cost a module and a line."""
+"""A loss, a sampler, a scheduler, a method, a network, a data set, a provider and a metric each cost a module and a line."""
 
 from __future__ import annotations
 

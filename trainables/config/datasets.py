@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 OTHER_DATASETS = Registry(what="data set", group="zskt.datasets", own={})
-"""Data sets that are not this project's, each a ``DatasetSpec``."""
+"""Data sets that a module, a package or a file brings, each a ``DatasetSpec`` with ``read``; those of torchvision, and the
+digits, are listed below."""
 
 _EXPECTED = "FOLDER, FILE.zip, FILE.tar or FILE.parquet with images of your own, or none"
 
@@ -65,9 +66,9 @@ class DatasetSpec:
     ``augment`` says whether the teacher recipe crops and flips its images (section 3.1: CIFAR yes, SVHN no; digits would
     not survive a flip).
 
-    ``read``, of a data set that another package brings, is given the data root and returns the training and the test split,
-    each as uint8 images (count, h, w), (count, 3, h, w) or (count, h, w, 3) of ``image_size`` and labels (count,). A set of
-    which nobody has the images has none: its teachers come as files, and its trials are not audited.
+    ``read``, of a data set that is none of torchvision's, is given the data root and returns the training and the test
+    split, each as uint8 images (count, h, w), (count, 3, h, w) or (count, h, w, 3) of ``image_size`` and labels (count,).
+    A set of which nobody has the images has none: its teachers come as files, and its trials are not audited.
     """
 
     channels: int
@@ -140,7 +141,8 @@ _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
 
 def dataset_names() -> tuple[str, ...]:
     """The data sets of this project and those that installed packages bring."""
-    return (*_SPECS, *sorted(set(installed(OTHER_DATASETS.group)) - set(_SPECS)))
+    named = (*_SPECS, *OTHER_DATASETS.own)
+    return (*named, *sorted(set(installed(OTHER_DATASETS.group)) - set(named)))
 
 
 def normalisation_names() -> tuple[str, ...]:
@@ -149,7 +151,7 @@ def normalisation_names() -> tuple[str, ...]:
 
 
 def is_own(name: str) -> bool:
-    """Whether another package, or a file, brings the data set."""
+    """Whether a module, another package, or a file, brings the data set with its ``read``."""
     return name not in _SPECS
 
 
@@ -240,10 +242,11 @@ def check_normalisation_name(name: str) -> str:
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str) -> DatasetSpec:
     others = installed(OTHER_DATASETS.group)
-    if name not in others and ".py:" not in name:
+    if name not in others and name not in OTHER_DATASETS.own and ".py:" not in name:
+        ours = ", ".join((*_SPECS, *OTHER_DATASETS.own))
         raise ValueError(
-            f"unknown data set {name!r}; known: {', '.join(_SPECS)}, FILE.py:NAME, {_EXPECTED}, or FOLDER/NAME.parquet of "
-            f"a named one; from installed packages: {', '.join(sorted(others)) or 'none'}"
+            f"unknown data set {name!r}; known: {ours}, FILE.py:NAME, {_EXPECTED}, or FOLDER/NAME.parquet of a named "
+            f"one; from installed packages: {', '.join(sorted(others)) or 'none'}"
         )
     what = f"data set {OTHER_DATASETS.origin(name)}"
     OTHER_DATASETS.check(name)
