@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from orchestrator.commands.plan_page import plan_sentences
+from orchestrator.commands.plan_page import hours_in_words, plan_sentences
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.costs.estimate import make_plan
@@ -270,7 +270,7 @@ def cost_in_words(text: str) -> str:
         sweep: SweepConfig = load_sweep(str(file))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = make_plan(sweep, pricing=find_pricing(sweep, None))
-    hours = "" if plan.hours is None else f"{plan.hours[0]:.2g} to {plan.hours[1]:.2g} hours in all;"
+    hours = "" if plan.hours is None else f"{hours_in_words(plan.hours)} hours in all;"
     return f"{hours} {plan_sentences(plan)[0]}".strip()
 
 

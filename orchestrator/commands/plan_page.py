@@ -23,13 +23,13 @@ def plan_table(plan: Plan) -> Table:
             str(kind.trials),
             f"{kind.config.budget:,} {kind.config.unit.replace('_', ' ')}",
             f"{cost.student_updates:,}",
-            _hours(cost.hours),
-            _hours(times(cost.hours, together)),
-            _hours(times(cost.gpu_hours, together)),
+            hours_in_words(cost.hours),
+            hours_in_words(times(cost.hours, together)),
+            hours_in_words(times(cost.gpu_hours, together)),
             _usd(times(cost.usd, together)),
         )
     updates = f"{round(plan.student_updates):,}"
-    sums = (_hours(plan.hours), _hours(plan.gpu_hours), _usd(plan.usd))
+    sums = (hours_in_words(plan.hours), hours_in_words(plan.gpu_hours), _usd(plan.usd))
     table.add_row("in all", str(plan.trials), "", updates, "", *sums, style="bold")
     return table
 
@@ -156,7 +156,7 @@ def _threads(plan: Plan) -> str:
 def _gpu_hours(plan: Plan) -> str:
     if plan.gpu_hours is None:
         return "an unknown number of GPU hours"
-    return f"{_hours(plan.gpu_hours)} GPU hours" if plan.gpu_hours[1] else "no GPU hours"
+    return f"{hours_in_words(plan.gpu_hours)} GPU hours" if plan.gpu_hours[1] else "no GPU hours"
 
 
 def _price(usd: Span | None) -> str:
@@ -175,7 +175,8 @@ def _number(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
-def _hours(span: Span | None) -> str:
+def hours_in_words(span: Span | None) -> str:
+    """Return a number of hours, from the least to the most, as a table has it: ``1.2 to 130``; or ``unknown``."""
     return _span(span and (_number(span[0]), _number(span[1])))
 
 
