@@ -24,6 +24,9 @@ class SuggestedFields:
     fixed: set[str] = field(default_factory=set)
     """Those whose values it is told, whatever it would suggest."""
 
+    texts: set[str] = field(default_factory=set)
+    """Values that it gives fields and that are text, whether it asked for them or not."""
+
 
 class PinnedTrial:
     """An Optuna trial that answers for fixed fields by itself, so that a space need not know what was fixed."""
@@ -88,5 +91,6 @@ def suggested_fields(space: SearchSpace, fixed: Mapping[str, Any]) -> SuggestedF
     """
     asked, draws = SuggestedFields(), random.Random(0)
     for _ in range(_CALLS):
-        space(PinnedTrial(_RandomTrial(draws), fixed, asked))
+        given = space(PinnedTrial(_RandomTrial(draws), fixed, asked))
+        asked.texts.update(value for value in given.values() if isinstance(value, str))
     return asked

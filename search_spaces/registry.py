@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 
 from search_spaces.inline import InlineSpace
 from search_spaces.spaces import SPACES, Suggest
-from trainables.config.plugins import file_path
+from trainables.system.own_files import run_file
 
 SearchSpace = Callable[[Suggest], Mapping[str, object]]
 """Takes an Optuna trial, returns ``{field of the trial: value}``; parameters are named after their fields."""
@@ -38,11 +37,10 @@ def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
             raise ValueError("space: " + "; ".join(findings)) from error
     if ".py:" in spec:
         file, _, function = spec.rpartition(":")
-        path = file_path(file)
-        if not path.is_file():
-            raise ValueError(f"space {spec!r}: there is no file {file}")
         try:
-            names = runpy.run_path(str(path))
+            names = run_file(file)
+        except FileNotFoundError as error:
+            raise ValueError(f"space {spec!r}: there is no file {file}") from error
         except (Exception, SystemExit) as error:
             raise ValueError(f"space {spec!r}: {file} fails: {type(error).__name__}: {error}") from error
         if not callable(names.get(function)):

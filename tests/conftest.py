@@ -44,7 +44,7 @@ from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from tests.missing import CEPH, skip_without, tell_skips
 from tests.temporary import private_temporary_folder
-from trainables.config import TrialConfig, ZeroShotConfig, plugins
+from trainables.config import TrialConfig, ZeroShotConfig
 from trainables.config.datasets import find_normalisation, find_spec
 from trainables.evaluation import ProbeSet, accuracy
 from trainables.evaluation.data_free import PROBE_KINDS
@@ -54,6 +54,7 @@ from trainables.networks import build_network
 from trainables.seeding import seeded
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
+from trainables.system import own_files
 from trainables.teachers.teacher import Teacher, TeacherMetadata
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import TrialInputs
@@ -98,9 +99,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _files_where_their_names_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a user's own that a test had found elsewhere are not so in the next one."""
-    monkeypatch.setattr(plugins, "_places", {})
+def _files_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test reads files of a user's own by itself, as a process of its own would."""
+    monkeypatch.setattr(own_files, "_held", {})
 
 
 @pytest.fixture

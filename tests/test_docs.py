@@ -168,7 +168,7 @@ def test_the_data_set_shown_in_the_docs_is_one(tmp_path: Path, monkeypatch: pyte
     for split, count in (("train", spec.training_images), ("test", spec.test_images)):
         images, labels = np.zeros((count, *spec.image_size, 3), np.uint8), np.arange(count) % spec.num_classes
         np.savez(tmp_path / f"birds-{split}.npz", images=images, labels=labels)
-    monkeypatch.setattr("trainables.config.datasets._own_spec", lambda name: spec)
+    monkeypatch.setattr("trainables.config.datasets._own_spec", lambda name, content: spec)
     splits = load_dataset("birds", data_root=tmp_path)
     assert splits.test.images.shape == (spec.test_images, 3, *spec.image_size)
 

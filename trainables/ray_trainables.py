@@ -7,15 +7,15 @@ restored Tuner can neither be extended nor trusted with the state of searcher an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.tune import Trainable
 
-from trainables.config.plugins import place_copies
 from trainables.storage import checkpoint
+from trainables.system.own_files import OwnFile, hold
 from trainables.training.protocol import Training
 from trainables.trial import RunningTrial, TrialInputs, TrialStorage
 from trainables.trial_result import Place
@@ -44,7 +44,7 @@ class TrialTrainable(Trainable):
         checkpoint_seconds: float = 60.0,
         leaving: Callable[[], bool] = lambda: False,
         draining: Callable[[], bool] = lambda: False,
-        code: Mapping[str, bytes] | None = None,
+        code: Sequence[OwnFile] = (),
         borrow_credentials: Callable[[], None] = lambda: None,
     ) -> None:
         """Build the trial, or continue it from its newest checkpoint.
@@ -58,8 +58,7 @@ class TrialTrainable(Trainable):
             checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
             leaving: Whether this machine is about to be taken away.
             draining: Whether Ray would place the trial elsewhere if it left.
-            code: Contents of files of the user's own that the trial may name, by their names: on another machine than the
-                driver's they are not there.
+            code: Files of the user's own that the trial may name: on another machine than the driver's they are not there.
             borrow_credentials: Called first: takes over the driver's keys to storage where this process has none.
 
         Raises:
@@ -68,7 +67,7 @@ class TrialTrainable(Trainable):
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
         borrow_credentials()
-        place_copies(code or {})
+        hold(code)
         resources = self.trial_resources.required_resources if self.trial_resources else {}
         place = Place(
             cpus=resources.get("CPU", 1),

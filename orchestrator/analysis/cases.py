@@ -14,6 +14,7 @@ from orchestrator.formatting import duration, mean_and_deviation
 from orchestrator.results import SweepSource, TrialRecord, TrialState, results_of
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import Decides, Role, roles_of
+from trainables.system.own_files import files_in
 
 CASE_HEADINGS = {"data_free_score": "data-free score", "validation_accuracy": "validation", "test_accuracy": "test"}
 """What a table of cases may show, with its heading."""
@@ -128,6 +129,8 @@ def last_attempts(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def _is_of(row: TrialRecord, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
     """Whether a row's trial is the one that a config describes."""
+    if row.sweep_id != sweep_id and files_in(row.settings):
+        return False  # a file of the same name may be another one there
     in_case = row.sweep_id == sweep_id and row.case == assignment.case
     return all(
         _agrees(row, field, role, getattr(config, field), in_case=in_case)

@@ -209,6 +209,30 @@ def stop_here(out: Output) -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
+def read_board_to_run(
+    sweep_id: str, storage: str | None, trust_code: list[str] | None, *, trial: str | None = None
+) -> Leaderboard:
+    """A sweep's ended trials, some of which are to be run again.
+
+    Args:
+        sweep_id: The sweep.
+        storage: What ``--storage`` names.
+        trust_code: What ``--trust-code`` names.
+        trial: The one that runs again; None: any.
+
+    Raises:
+        SweepMismatchError, ConfigError: the user's own files that they need are not those that they ran.
+    """
+    # What is slow to load waits until the arguments are known to be right.
+    from orchestrator.inputs.own_code import take_code_of
+    from orchestrator.storage import SweepStore, find_storage
+
+    # Before the settings are read, which may name a method of such a file.
+    sweep_store = SweepStore(find_storage(storage_config(storage)), sweep_id)
+    take_code_of(sweep_store, trusted=trust_code or (), trial_id=trial)
+    return read_board(sweep_id, storage)
+
+
 def read_board(sweep_id: str, storage: str | None) -> Leaderboard:
     """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
     # What is slow to load waits until the arguments are known to be right.

@@ -91,7 +91,7 @@ class SweepOptions:
         """
         # pydantic and the config take as long to load as all else that --help needs.
         from orchestrator.config.fields import check_sweep_id
-        from orchestrator.config.loading import load_sweep, storage_of
+        from orchestrator.config.loading import load_sweep
 
         if self.sweep_id is not None:
             check_sweep_id(self.sweep_id)
@@ -106,28 +106,31 @@ class SweepOptions:
             "prices": self.prices,
             "data_root": self.data_root,
         }
-        read = partial(
-            load_sweep,
+        sweep = load_sweep(
             preset_or_file,
             flags={**flags, **(further or {})},
             assignments=self.assignments or (),
             search=self.search or (),
             fetch=fetch_images,
             say=say,
+            settle=None if self.sweep_id is None else partial(self._settle, preset_or_file, self.sweep_id),
         )
-        try:
-            sweep = read()
-        except ConfigError:
-            if self.sweep_id is None:
-                raise
-            # A sweep that has begun keeps copies of the files of the user's own that may be missing here.
-            from orchestrator.inputs.own_code import settle_code
-            from orchestrator.storage import SweepStore, find_storage
-
-            place = storage_config(self.storage or storage_of(preset_or_file))
-            settle_code(SweepStore(find_storage(place), self.sweep_id), self.trust_code or ())
-            sweep = read()
         return with_resources(sweep, self.cpus, self.gpus)
+
+    def _settle(self, preset_or_file: str, sweep_id: str) -> None:
+        """Take the copies that a sweep keeps of files of the user's own where they are trusted, or where one is missing here
+        say so.
+
+        Raises:
+            SweepMismatchError: a file is missing, and its copy is not trusted.
+        """
+        # What is slow to load waits until it is known to be needed.
+        from orchestrator.config.loading import storage_of
+        from orchestrator.inputs.own_code import take_missing_code
+        from orchestrator.storage import SweepStore, find_storage
+
+        place = storage_config(self.storage or storage_of(preset_or_file))
+        take_missing_code(SweepStore(find_storage(place), sweep_id), trusted=self.trust_code or ())
 
     def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, SweepStore]:
         """The sweep as it would begin or go on, and where, once all has been looked at that can be before a start.
@@ -138,14 +141,18 @@ class SweepOptions:
         import optuna  # these bring torch and Ray
 
         # What is slow to load waits until the arguments are known to be right.
+        from orchestrator.inputs.own_code import check_code, read_code
         from orchestrator.run.checks import check_before_start
-        from orchestrator.search.space import resolve_domains
+        from orchestrator.search.space import resolve_domains, values_in
         from orchestrator.storage import SweepStore, find_storage
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        _, domains = resolve_domains(sweep)
+        space, domains = resolve_domains(sweep)
         sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
-        return check_before_start(sweep, sweep_store, domains, self.trust_code or ()), sweep_store
+        as_it_runs = check_before_start(sweep, sweep_store, domains)
+        code = read_code(as_it_runs.configs(), values_in(space, as_it_runs.trial, domains))
+        check_code(sweep_store, code, trusted=self.trust_code or (), say=lambda line: None)
+        return as_it_runs, sweep_store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from orchestrator.analysis.confirmation import Confirmation
 from orchestrator.analysis.leaderboard import Leaderboard
 from orchestrator.config import BASELINE, SweepConfig, SweepRole, sweep_fields
 from orchestrator.errors import ConfigError
-from orchestrator.inputs.own_code import settle_code
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, layout, open_storage
 from trainables.config import seed_fields, teacher_fields
@@ -101,12 +100,11 @@ def confirm(
         seeds: Likewise.
         backend: See ``run_sweep``.
         console: Likewise.
-        trusted_code: See ``settle_code``.
+        trusted_code: See ``run_sweep``.
 
     Raises:
         ConfigError: there is nothing to confirm; and whatever ``run_sweep`` raises.
     """
-    settle_code(SweepStore(open_storage(board.sweep.storage), board.sweep_id), trusted_code)
     sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
     finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, trusted_code=trusted_code).finished
     return Confirmation(

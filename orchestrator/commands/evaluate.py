@@ -16,7 +16,7 @@ from orchestrator.config.images import describe_images
 from orchestrator.config.messages import config_error
 from orchestrator.errors import ConfigError, SweepNotFoundError
 from orchestrator.inputs.files import fetch_dataset, load_images, published_teacher
-from orchestrator.inputs.own_code import settle_code
+from orchestrator.inputs.own_code import take_code
 from orchestrator.report.figures.transitions import Curves, figure_html, transition_figure
 from orchestrator.reproduction import published_transition_curves
 from orchestrator.results import SweepResults
@@ -25,6 +25,7 @@ from trainables.compute.devices import claim_device
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import Shapes, find_normalisation, find_spec, image_size_in_words, parse_image_size
 from trainables.config.own_images import unread_images
+from trainables.config.plugins import STORED
 from trainables.evaluation import (
     MeanCurves,
     TransitionCurves,
@@ -40,6 +41,7 @@ from trainables.networks.generator import Generator
 from trainables.seeding import stream
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.students import StudentStore
+from trainables.system.own_files import files_in
 
 SHOWN_IMAGES = 64
 COUNTED_IMAGES = 1000
@@ -94,7 +96,7 @@ def load_network(
         splits: Images of that data set.
         say: Prints a line, on how a file held the weights.
         normalisation: What the network expects of the images; None: the data set's own.
-        trusted_code: See ``settle_code``.
+        trusted_code: See ``take_code``.
 
     Raises:
         ConfigError: neither of the two, or a file of the user's own is not the one that the sweep ran.
@@ -110,9 +112,9 @@ def load_network(
         return teacher.build().eval()
     if reference.count("/") != 1:
         raise ConfigError(f"{reference}: expected NETWORK=FILE, such as wrn-16-2=teacher.pt, or SWEEP/TRIAL")
-    settle_code(SweepStore(find_storage(storage), reference.partition("/")[0]), trusted_code)
     students = StudentStore(find_storage(storage).below(layout.STUDENTS))
     weights, config = students.load(reference), students.load_config(reference)
+    _take_code(storage, reference, config, trusted_code)
     if config["dataset"] != dataset or (config["normalisation"] or dataset) != by:
         raise ConfigError(
             f"{reference} is a student on {config['dataset']} with normalisation={config['normalisation']}: it can be "
@@ -125,6 +127,15 @@ def load_network(
     network = build_network(str(config["student"]), **splits.spec.shapes)
     network.load_state_dict(weights)
     return network.eval()
+
+
+def _take_code(
+    storage: StorageConfig, reference: str, config: Mapping[str, object], trusted_code: Collection[str]
+) -> None:
+    """Have the files of the user's own run that a student of ``SWEEP/TRIAL`` needs, and no other: see ``take_code``."""
+    sweep_id, _, trial_id = reference.partition("/")
+    needed = {field: config.get(field) for field in ("student", "dataset", "normalisation")}
+    take_code(SweepStore(find_storage(storage), sweep_id), files_in(needed), trusted=trusted_code, trial_id=trial_id)
 
 
 def _check_same_images(reference: str, config: Mapping[str, object], splits: DatasetSplits) -> None:
@@ -214,19 +225,19 @@ def pseudo_images(storage: StorageConfig, trial: str, output: Path, trusted_code
         storage: Storage of the sweep.
         trial: The trial, running or ended.
         output: Where the picture goes.
-        trusted_code: See ``settle_code``.
+        trusted_code: See ``take_code``.
 
     Raises:
         ConfigError: no such trial, or not a zero-shot one, or a file of the user's own is not the one that the sweep ran.
     """
     sweep_id, _, trial_id = trial.partition("/")
     sweep_store = SweepStore(find_storage(storage), sweep_id)
-    settle_code(sweep_store, trusted_code)
     checkpoints = CheckpointStore(sweep_store.checkpoints)
     state = checkpoints.load_newest(trial_id, warn=lambda _: None) if trial_id else None
     if state is None or "generator" not in state:
         raise ConfigError(f"{trial}: no checkpoint of a zero-shot trial by this name; expected SWEEP/TRIAL")
-    config = ZeroShotConfig.model_validate(state["config"])
+    _take_code(storage, trial, state["config"], trusted_code)
+    config = ZeroShotConfig.model_validate(state["config"], context=STORED)
     spec = config.spec
     generator = Generator(
         latent_dim=config.latent_dim,

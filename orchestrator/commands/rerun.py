@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,12 +16,13 @@ from orchestrator.config import RUN_FIELDS, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.inputs.files import fetch_dataset
-from orchestrator.inputs.own_code import settle_code
+from orchestrator.inputs.own_code import code_of_trial
 from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
 from trainables.metrics import METRICS, TIMES
+from trainables.system.own_files import checksums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +138,13 @@ def rerun(
         trial_id: The trial.
         backend: See ``run_sweep``.
         console: Likewise.
-        trusted_code: See ``settle_code``.
+        trusted_code: See ``run_sweep``.
 
     Raises:
         ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
     """
-    settle_code(SweepStore(open_storage(board.sweep.storage), board.sweep_id), trusted_code)
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
+    sweep_id += _other_code(board, then)
     unit = then.config.unit
     until = {unit: then.metrics[unit]} if then.state is TrialState.STOPPED_EARLY else None
     finished = run_sweep(
@@ -150,6 +153,16 @@ def rerun(
     rows = SweepResults(SweepStore(open_storage(sweep.storage), sweep_id)).trials()
     newest = rows[-1] if finished else None  # one that failed runs anew each time
     return Rerun(sweep_id=sweep_id, then=then, now=newest)
+
+
+def _other_code(board: Leaderboard, row: TrialRecord) -> str:
+    """What is added to the id of a trial's rerun by other files of the user's own than the trial ran: results of the two are
+    not to be taken for each other. Empty where they are the same."""
+    now = checksums(row.settings)
+    then = code_of_trial(SweepStore(open_storage(board.sweep.storage), board.sweep_id), row.trial_id)
+    if all(then.get(name, sha256) == sha256 for name, sha256 in now.items()):
+        return ""
+    return "-" + hashlib.sha256(json.dumps(now).encode()).hexdigest()[:8]
 
 
 def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str | None:

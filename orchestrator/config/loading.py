@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
 from trainables.config.own_images import NO_DATASET
-from trainables.config.plugins import file_path, files_in, place_file
 from trainables.metrics import METRICS
+from trainables.system.own_files import file_of, hold, read_file
 
 _KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
 """Blocks of a sweep that come in kinds."""
@@ -38,6 +39,7 @@ def load_sweep(
     search: Iterable[str] = (),
     fetch: Fetch = local_file,
     say: Callable[[str], None] = lambda line: None,
+    settle: Callable[[], None] | None = None,
 ) -> SweepConfig:
     """Read a sweep.
 
@@ -50,12 +52,17 @@ def load_sweep(
         fetch: Finds images of the user's own on this machine, where ``dataset`` is an address.
         say: Is told which fields are thereby taken out of the search, what of the file another kind of sampler or
             scheduler leaves out, and what images of the user's own are.
+        settle: Called once files of the user's own have been read and before any of them runs: it may put others in their
+            place.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
     """
     path, content = _read(preset_or_file)
-    _place_files_beside(path, content)
+    assignments, search = list(assignments), list(search)
+    _read_files(path, content, assignments, search)
+    if settle is not None:
+        settle()
     given_by = {key: f"{path}: {key}" for key in content}
     trials_of_file = _count_cases(content)
     assigned, flags = _split_kinds(_parse_assignments(assignments), flags or {})
@@ -121,27 +128,35 @@ def _read(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
     return path, content
 
 
-def _place_files_beside(path: Path, content: Any) -> None:
-    """Have files of the user's own, as in ``FILE.py:NAME``, found beside the file that names them, where a relative name
-    leads to none in the working folder."""
-    for file in files_in(_strings(content)):
-        beside = path.parent / file
-        if not file_path(file).exists() and beside.is_file():
-            place_file(file, beside)
+def _read_files(path: Path, content: Any, assignments: Iterable[str], search: Iterable[str]) -> None:
+    """Read the files of the user's own that settings name as ``FILE.py:NAME``, as they are now.
+
+    A relative name is looked for in the working folder, then beside the sweep's file. One that is nowhere is left to the
+    checks of the fields.
+    """
+    texts = list(_texts(content))
+    texts += [value for assignment in assignments for value in assignment.partition("=")[2:]]
+    texts += [value.strip() for domain in search for value in domain.partition("=")[2].split(",")]
+    named = {file for text in texts if (file := file_of(text))}
+    for file in sorted(named):
+        for place in (Path(file), path.parent / file):
+            with suppress(OSError):
+                hold([read_file(file, place)])
+                break
 
 
-def _strings(content: Any) -> Iterator[str]:
-    """All strings in what a YAML file holds, keys too."""
+def _texts(content: Any, *, field: str = "") -> Iterator[str]:
+    """All strings in what a YAML file holds, keys too; of ``metrics`` each name."""
     match content:
         case str():
-            yield content
+            yield from (name.strip() for name in (content.split(",") if field == "metrics" else [content]))
         case list():
             for value in content:
-                yield from _strings(value)
+                yield from _texts(value)
         case dict():
             for key, value in content.items():
-                yield from _strings(key)
-                yield from _strings(value)
+                yield from _texts(key)
+                yield from _texts(value, field=str(key))
 
 
 def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:

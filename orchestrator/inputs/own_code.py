@@ -2,128 +2,241 @@
 
 A name such as ``my_nets.py:make`` says where a file lies on the machine of the driver. Its content goes to wherever trials
 run, and a copy to the sweep's storage with its SHA-256 in the rows. Code that comes from a storage is another matter than
-data: whoever may write there could have the next user run anything. So a copy runs only if the user names its checksum.
+data: whoever may write there could have the next user run anything. So what a storage's settings name runs only if the file
+here is the one that the rows tell of, and a copy only if the user names its checksum.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
-from itertools import chain
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.results import SweepResults
-from orchestrator.storage import SweepStore
-from trainables.config.plugins import file_path, files_in, place_copies
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+from orchestrator.results import KeptFile, SessionEvent, SweepResults
+from orchestrator.storage import SweepStore, layout
+from orchestrator.storage.address import local_path
+from trainables.config import AnyTrialConfig
+from trainables.system.own_files import OwnFile, files_in, hold, is_held, own_file, read_file
 
 _SHOWN_DIGITS = 12
 """Of a checksum in a sentence, where nobody has to type it."""
 
 
-def read_code(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> dict[str, bytes]:
-    """Return the contents of all files on which the numbers of a sweep's trials depend, by their names.
+def read_code(configs: Iterable[AnyTrialConfig], further: Iterable[object] = ()) -> tuple[OwnFile, ...]:
+    """Return all files on which the numbers of trials depend, as this process runs them, by their names' order.
 
     Which trials there are is another matter: a space, a sampler or a scheduler may be mended and the sweep go on.
 
     Args:
-        sweep: What all trials share, or its cases.
-        domains: What a search varies; a network may be among the choices.
+        configs: Of the trials, or of what all of them share.
+        further: Values that a search may give their fields.
 
     Raises:
         ConfigError: one of them cannot be read.
     """
-    choices = chain.from_iterable(getattr(domain, "choices", ()) for domain in domains.values())
-    of_trials = chain.from_iterable(config.model_dump().values() for config in sweep.configs())
+    names = {name for config in configs for name in files_in(config.model_dump())}
+    names |= files_in({str(number): value for number, value in enumerate(further)})
     try:
-        return {file: file_path(file).read_bytes() for file in files_in(chain(of_trials, choices))}
+        return tuple(own_file(name) for name in sorted(names))
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def checksums(code: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the SHA-256 of each file, in hexadecimal digits."""
-    return {file: hashlib.sha256(content).hexdigest() for file, content in code.items()}
-
-
-def keep_code(sweep_store: SweepStore, code: Mapping[str, bytes]) -> None:
-    """Keep a copy of each file on the sweep's storage.
+def keep_code(sweep_store: SweepStore, code: Iterable[OwnFile]) -> None:
+    """Keep a copy of each file on the sweep's storage; one that is damaged is written anew.
 
     Raises:
         StorageOutageError, StorageRefusedError: storage does not take it.
     """
-    for file, sha256 in checksums(code).items():
-        key = _key(file, sha256)
-        if not sweep_store.code.exists(key):
-            sweep_store.code.write(key, code[file])
+    for file in code:
+        key = _key(file.name, file.sha256)
+        if _kept(sweep_store, key) != file.content:
+            sweep_store.code.write(key, file.content)
 
 
-def settle_code(sweep_store: SweepStore, trusted: Collection[str] = ()) -> None:
-    """Have this process run the files of the user's own that a sweep was begun with, or those that the user trusts instead.
-
-    A sweep that has not begun, or runs no such file, has none to settle.
+def check_code(
+    sweep_store: SweepStore, code: Iterable[OwnFile], *, trusted: Collection[str], say: Callable[[str], None]
+) -> None:
+    """Refuse to go on with a sweep by other files than those of its last session. What has no report yet may be mended.
 
     Args:
         sweep_store: The sweep.
-        trusted: SHA-256 of files that may run: of copies on storage where the file is not here or another one, or of a file
-            here that is another one.
+        code: What its trials would run now.
+        trusted: SHA-256 of files that may take another's place.
+        say: Is told of files of which it is not known whether they are the same.
 
     Raises:
-        SweepMismatchError: a file is not here, or is another one, and neither it nor the copy is trusted.
-        ConfigError: a checksum is none, or the copy that is trusted is not on storage or has another checksum.
+        SweepMismatchError: a file is another one.
     """
+    trusted = _check_digits(trusted)
+    results = SweepResults(sweep_store)
+    sessions = results.sessions()
+    if not sessions or not results.reports():
+        return
+    then = sessions[-1].code
+    for file in code:
+        before = then.get(file.name)
+        if before is None:
+            say(
+                f"warning: whether {file.name} is the file that {sweep_store.sweep_id} ran before is not known: no checksum "
+                "of it was kept"
+            )
+        elif file.sha256 != before.sha256 and file.sha256 not in trusted:
+            by_copy = before.sha256 in trusted
+            also = f". To run the copy name the sweep: --sweep-id {sweep_store.sweep_id}" if by_copy else ""
+            raise SweepMismatchError(_is_another(sweep_store, file, before.sha256, ended="go on with it") + also)
+
+
+def take_code(
+    sweep_store: SweepStore, files: Collection[str], *, trusted: Collection[str] = (), trial_id: str | None = None
+) -> None:
+    """Have this process run the files that a sweep on a storage ran: those here if they are the same, else what is trusted.
+
+    Called before anything is run that settings from a storage name.
+
+    Args:
+        sweep_store: The sweep.
+        files: Names of the files that are to run.
+        trusted: SHA-256 of files that may run: of a copy on storage, or of a file here.
+        trial_id: The trial whose files they are; None: those of the last session.
+
+    Raises:
+        SweepMismatchError: a file is not here, or is another one, or it is not known which it was, and none is trusted.
+        ConfigError: a checksum is none or of no such file, or the copy that is trusted is not on storage or is damaged.
+    """
+    wanted = _check_digits(trusted)
+    then = _code_then(SweepResults(sweep_store), trial_id)
+    for name in sorted(files):
+        known = then.get(name)
+        here = [file for file in _found_here(name, known) if not _is_in(sweep_store, file)]
+        same = [file for file in here if known and file.sha256 == known.sha256]
+        allowed = [file for file in here if file.sha256 in wanted]
+        if known and known.sha256 in wanted:
+            hold(same[:1] or [_copy(sweep_store, name, known)])
+            wanted -= {known.sha256}
+        elif allowed:
+            hold(allowed[:1])
+            wanted -= {allowed[0].sha256}
+        elif same:
+            hold(same[:1])
+        elif not here:
+            raise SweepMismatchError(_is_gone(sweep_store, name, known))
+        elif known is None:
+            raise SweepMismatchError(
+                f"whether {name} is the file that {sweep_store.sweep_id} ran is not known: no checksum of it was kept. If "
+                f"it is, say so with --trust-code {here[0].sha256}"
+            )
+        else:
+            raise SweepMismatchError(_is_another(sweep_store, here[0], known.sha256, ended="run it instead"))
+    if wanted:
+        raise ConfigError(
+            f"--trust-code {', '.join(sorted(wanted))}: of no file that {sweep_store.sweep_id} needs here; leave it out"
+        )
+
+
+def take_missing_code(sweep_store: SweepStore, *, trusted: Collection[str] = ()) -> None:
+    """Take what ``take_code`` takes for a sweep that goes on, of files that this process has not read, or that are trusted.
+
+    Raises:
+        SweepMismatchError, ConfigError: see ``take_code``.
+    """
+    then = _code_then(SweepResults(sweep_store), None)
+    take_code(sweep_store, {name for name in then if trusted or not is_held(name)}, trusted=trusted)
+
+
+def take_code_of(sweep_store: SweepStore, *, trusted: Collection[str] = (), trial_id: str | None = None) -> None:
+    """Take what ``take_code`` takes for a trial, or for all of a sweep's that have ended, by what the storage says of them.
+
+    Raises:
+        SweepMismatchError, ConfigError: see ``take_code``.
+    """
+    results = SweepResults(sweep_store)
+    rows = [row for row in results.trials() if trial_id in {None, row.trial_id}]
+    files = {file for row in rows for file in files_in(row.settings)}
+    if trial_id is None:
+        files |= {
+            file for session in results.sessions()[-1:] for file in files_in(json.loads(session.config_json)["trial"])
+        }
+    take_code(sweep_store, files, trusted=trusted, trial_id=trial_id)
+
+
+def code_of_trial(sweep_store: SweepStore, trial_id: str) -> dict[str, str]:
+    """Return the SHA-256 of each file that a trial ran, by name; empty where none was kept."""
+    return {name: kept.sha256 for name, kept in _code_then(SweepResults(sweep_store), trial_id).items()}
+
+
+def _code_then(results: SweepResults, trial_id: str | None) -> Mapping[str, KeptFile]:
+    """The files of the session in which a trial ended, or of the last one."""
+    started = [session for session in results.sessions() if session.event is SessionEvent.STARTED]
+    row = next((row for row in results.trials() if row.trial_id == trial_id), None) if trial_id else None
+    if row is not None:
+        started = [session for session in started if session.at <= row.ended_at] or started
+    return started[-1].code if started else {}
+
+
+def _found_here(name: str, known: KeptFile | None) -> Iterator[OwnFile]:
+    """The files that may be meant on this machine: by the name, as this process holds it, and where it lay before."""
+    if is_held(name):
+        yield own_file(name)
+    for path in (Path(name), *([Path(known.path)] if known else [])):
+        with suppress(OSError):
+            yield read_file(name, path)
+
+
+def _is_in(sweep_store: SweepStore, file: OwnFile) -> bool:
+    """Whether a file lies in the storage, so that whoever may write there has perhaps put it there."""
+    folders = (local_path(sweep_store.storage, folder) for folder in layout.FOLDERS)
+    return any(folder is not None and Path(file.path).is_relative_to(folder.resolve()) for folder in folders)
+
+
+def _check_digits(trusted: Collection[str]) -> set[str]:
     for text in trusted:
-        if len(text) != hashlib.sha256().digest_size * 2 or not set(text) <= set("0123456789abcdef"):
+        if len(text) != hashlib.sha256().digest_size * 2 or not set(text.lower()) <= set("0123456789abcdef"):
             raise ConfigError(f"--trust-code {text}: expected the 64 hexadecimal digits of a SHA-256")
-    sessions = SweepResults(sweep_store).sessions()
-    for file, then in (sessions[-1].code if sessions else {}).items():
-        now = _checksum_here(file)
-        if now == then:
-            continue
-        if then in trusted:
-            place_copies({file: _copy(sweep_store, file, then)})
-        elif now is None:
-            raise SweepMismatchError(
-                f"sweep {sweep_store.sweep_id} runs {file}, and there is no such file in {Path.cwd()}: put it there. Its "
-                f"copy is {sweep_store.code.shown(_key(file, then))}; read it, and if you trust it, add --trust-code {then}"
-            )
-        elif now not in trusted:
-            raise SweepMismatchError(
-                f"sweep {sweep_store.sweep_id} was begun with another {file} (sha256 {then[:_SHOWN_DIGITS]} then, "
-                f"{now[:_SHOWN_DIGITS]} now). Bring it back as it was (its copy is "
-                f"{sweep_store.code.shown(_key(file, then))}), or give this sweep a name of its own with --sweep-id. If the "
-                f"change alters no number, go on with it: --trust-code {now}; to run the copy: --trust-code {then}"
-            )
+    return {text.lower() for text in trusted}
 
 
-def _checksum_here(file: str) -> str | None:
+def _is_gone(sweep_store: SweepStore, name: str, known: KeptFile | None) -> str:
+    gone = f"sweep {sweep_store.sweep_id} runs {name}, and there is no such file in {Path.cwd()}"
+    if known is None:
+        return f"{gone}, nor a copy on its storage: put it there"
+    also = "" if known.path == str(Path(name).resolve()) else f" or at {known.path}, where it was"
+    return (
+        f"{gone}{also}: put it there. Its copy is {sweep_store.code.shown(_key(name, known.sha256))}; read it, and if you "
+        f"trust it, add --trust-code {known.sha256}"
+    )
+
+
+def _is_another(sweep_store: SweepStore, file: OwnFile, then: str, *, ended: str) -> str:
+    return (
+        f"sweep {sweep_store.sweep_id} ran another {file.name} (sha256 {then[:_SHOWN_DIGITS]} then, "
+        f"{file.sha256[:_SHOWN_DIGITS]} now). Bring it back as it was (its copy is "
+        f"{sweep_store.code.shown(_key(file.name, then))}). If the change alters no number, {ended}: --trust-code "
+        f"{file.sha256}"
+    )
+
+
+def _copy(sweep_store: SweepStore, name: str, known: KeptFile) -> OwnFile:
+    key = _key(name, known.sha256)
+    content = _kept(sweep_store, key)
+    where = f"--trust-code {known.sha256}: the copy of {name}, {sweep_store.code.shown(key)},"
+    if content is None:
+        raise ConfigError(f"{where} is gone")
+    copy = OwnFile(name=name, path=known.path, content=content)
+    if copy.sha256 != known.sha256:
+        raise ConfigError(f"{where} has sha256 {copy.sha256}: it is not what the sweep ran, and is not run")
+    return copy
+
+
+def _kept(sweep_store: SweepStore, key: str) -> bytes | None:
     try:
-        return hashlib.sha256(file_path(file).read_bytes()).hexdigest()
-    except OSError:
+        return sweep_store.code.read(key)
+    except FileNotFoundError:
         return None
 
 
-def _copy(sweep_store: SweepStore, file: str, sha256: str) -> bytes:
-    key = _key(file, sha256)
-    try:
-        content = sweep_store.code.read(key)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"--trust-code {sha256}: the copy of {file} is gone: {sweep_store.code.shown(key)}"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise ConfigError(
-            f"--trust-code {sha256}: {sweep_store.code.shown(key)} has sha256 {found}: it is not the file that the sweep "
-            "was begun with, and is not run"
-        )
-    return content
-
-
-def _key(file: str, sha256: str) -> str:
-    return f"{sha256}/{Path(file).name}"
+def _key(name: str, sha256: str) -> str:
+    return f"{sha256}/{Path(name).name}"

@@ -13,11 +13,20 @@ from orchestrator.results.reader import (
     reader_of,
     rows_of,
 )
-from orchestrator.results.records import Row, SessionEvent, SessionRecord, TrialRecord, TrialState, kept_config
+from orchestrator.results.records import (
+    KeptFile,
+    Row,
+    SessionEvent,
+    SessionRecord,
+    TrialRecord,
+    TrialState,
+    kept_config,
+)
 from orchestrator.results.sweep_results import SweepResults, SweepSource, results_of
 from orchestrator.results.writer import ResultWriter
 
 __all__ = [
+    "KeptFile",
     "ResultReader",
     "ResultWriter",
     "Row",

@@ -190,6 +190,17 @@ _SAME_IN_ROWS = tuple(field.name for field in fields(TrialRecord) if field.name 
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptFile:
+    """What a session keeps of a file of the user's own, beside the copy."""
+
+    sha256: str
+    """In hexadecimal digits."""
+
+    path: str
+    """Where it lay on the machine of the driver."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionRecord:
     """A start or an end of a session. Columns of ``schema.SWEEPS``, which say what each of them is."""
 
@@ -204,8 +215,8 @@ class SessionRecord:
     """None: not settled by then."""
 
     sharing_json: str | None
-    code: dict[str, str]
-    """SHA-256 of each file of the user's own, by its name."""
+    code: dict[str, KeptFile]
+    """Each file of the user's own, by its name; empty also in rows of versions that kept none."""
 
     code_version: str
     versions: dict[str, str]
@@ -222,7 +233,7 @@ class SessionRecord:
             event=SessionEvent(row["event"]),
             searched=json.loads(row["searched_json"]),
             informed_by=None if informed_by is None else json.loads(informed_by),
-            code=json.loads(row["code_json"] or "{}"),
+            code={name: KeptFile(**kept) for name, kept in json.loads(row["code_json"] or "{}").items()},
             versions=json.loads(row["versions_json"]),
         )
 

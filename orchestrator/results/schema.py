@@ -150,7 +150,8 @@ SWEEPS = pa.schema(
         _field(
             "code_json",
             pa.string(),
-            "SHA-256 of each file of the user's own that the trials run, as a JSON object by name; a copy of each is kept.",
+            "Each file of the user's own that the trials run: a JSON object by name, with its `sha256` and the `path` at "
+            "which it lay. A copy of it is kept.",
         ),
         _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
         _field("versions_json", pa.string(), "Versions of Python and the main libraries."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +23,7 @@ from trainables.config.network_names import OTHER_NETWORKS
 from trainables.config.plugins import installed
 from trainables.config.trial import OTHER_METRICS
 from trainables.system.clock import SYSTEM_CLOCK
+from trainables.system.own_files import OwnFile
 
 _REGISTRIES = (
     *(OTHER_NETWORKS, OTHER_DATASETS, DIVERGENCES, GENERATOR_TERMS, OTHER_METHODS, OTHER_METRICS),
@@ -44,7 +45,7 @@ def session_row(
     domains: Mapping[str, BaseDistribution] | None = None,
     informed_by: Collection[str] | None = None,
     sharing_json: str | None = None,
-    code: Mapping[str, str] | None = None,
+    code: Iterable[OwnFile] = (),
     at: datetime | None = None,
 ) -> dict[str, Any]:
     """The row of the ``sweeps`` table for one event of a session.
@@ -59,7 +60,7 @@ def session_row(
         domains: What those fields are drawn from.
         informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
         sharing_json: What was measured of trials that share a GPU, as JSON; none: nothing, or not yet.
-        code: SHA-256 of each file of the user's own that the trials run, by its name; none: they run none.
+        code: Files of the user's own that the trials run.
         at: When; none: now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
@@ -75,7 +76,7 @@ def session_row(
         "domains_json": None if domains is None else _as_json(domains),
         "informed_by_json": None if informed_by is None else json.dumps(list(informed_by)),
         "sharing_json": sharing_json,
-        "code_json": json.dumps(dict(code)) if code else None,
+        "code_json": json.dumps({file.name: {"sha256": file.sha256, "path": file.path} for file in code}),
         "code_version": code_version(),
         "versions_json": json.dumps(versions),
         "hostname": platform.node(),

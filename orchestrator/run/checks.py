@@ -14,7 +14,6 @@ from cluster.prices import Machine, PriceList
 from orchestrator.config import SweepConfig
 from orchestrator.costs.pricing import prices_of
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.inputs.own_code import settle_code
 from orchestrator.results import SweepResults
 from orchestrator.results.sessions import continued, domains_from_json
 from orchestrator.search.space import proposed_configs
@@ -36,7 +35,6 @@ def check_before_start(
     sweep: SweepConfig,
     sweep_store: SweepStore,
     domains: Mapping[str, BaseDistribution],
-    trusted_code: Collection[str] = (),
 ) -> SweepConfig:
     """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
 
@@ -44,18 +42,16 @@ def check_before_start(
         sweep: What is asked for.
         sweep_store: Where it is, if it has begun.
         domains: Of its space, see ``resolve_domains``.
-        trusted_code: See ``settle_code``.
 
     Raises:
         ConfigError: its prices cannot be read.
-        SweepMismatchError: the id belongs to a sweep with other settings, or files of the user's own.
+        SweepMismatchError: the id belongs to a sweep with other settings.
         NetworkError: a network of another package is not what the loop needs.
         ConfigError, DivergenceError: see ``check_losses``.
     """
     sweep = continued(sweep_store, sweep)
     check_same_sweep(sweep_store, sweep)
     check_same_space(sweep_store, domains)
-    settle_code(sweep_store, trusted_code)
     prices_of(sweep)
     networks = {
         (name, *config.spec.image_shape, config.spec.num_classes, config.generator_size is not None): config.spec.shapes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from cluster.nodes import run_on_node
 from orchestrator.run.gpu_sharing import Gpu, SharingError
 from trainables.config import AnyTrialConfig
 from trainables.profiling.gpu_process import Beginning, ColocatedTrial
+from trainables.system.own_files import OwnFile
 
 START_SECONDS = 900.0
 """How long a GPU may take to come free, or its machine to start."""
@@ -41,12 +42,15 @@ class RayColocatedTrials:
     deadline: float
     """By ``time.monotonic``, for all that is asked."""
 
+    code: Sequence[OwnFile] = ()
+    """Files of the user's own that the trial may name."""
+
     _processes: list[Any] = field(default_factory=list)
 
     def scale_to(self, processes: int) -> Beginning:
         there = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=0)
         start = ray.remote(num_cpus=self.cpus, num_gpus=1 / self.most, scheduling_strategy=there)(ColocatedTrial).remote
-        new = [start(self.config, cpus=self.cpus) for _ in range(processes - len(self._processes))]
+        new = [start(self.config, cpus=self.cpus, code=self.code) for _ in range(processes - len(self._processes))]
         self._processes += new
         beginnings: list[Beginning] = self._ask([process.begin.remote() for process in new])
         return beginnings[0]
@@ -74,7 +78,14 @@ class RayColocatedTrials:
 
 @contextmanager
 def ray_colocated(
-    config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
+    config: AnyTrialConfig,
+    *,
+    cpus: float,
+    most: int,
+    seconds: float,
+    patience: float,
+    on: str | None = None,
+    code: Sequence[OwnFile] = (),
 ) -> Iterator[RayColocatedTrials]:
     """A GPU for the length of a block, with nobody on it yet.
 
@@ -85,6 +96,7 @@ def ray_colocated(
         seconds: For which they train while they are counted.
         patience: Seconds in which everything must be over, from the moment at which there is a GPU.
         on: Address of a machine whose GPU it is; none: of any.
+        code: Files of the user's own that the trial may name.
 
     Raises:
         SharingError: no GPU came free.
@@ -95,7 +107,9 @@ def ray_colocated(
         if not group.wait(START_SECONDS):
             raise SharingError(f"no GPU with {cpus * most:g} CPU cores beside it came free in {START_SECONDS:g} s")
         deadline = time.monotonic() + patience
-        yield RayColocatedTrials(config=config, cpus=cpus, most=most, group=group, seconds=seconds, deadline=deadline)
+        yield RayColocatedTrials(
+            config=config, cpus=cpus, most=most, group=group, seconds=seconds, deadline=deadline, code=code
+        )
     finally:
         remove_placement_group(group)  # ends the processes too
 
@@ -125,6 +139,10 @@ def gpus_here(address: str) -> list[Gpu]:
 class RayGpus:
     """The GPUs of a cluster: see ``gpu_sharing.Gpus``."""
 
+    def __init__(self, code: Sequence[OwnFile] = ()) -> None:
+        """Args: code: Files of the user's own that the trials on them may name."""
+        self._code = code
+
     def smallest(self) -> Gpu | None:
         """See ``Gpus``."""
         return smallest_gpu()
@@ -133,4 +151,4 @@ class RayGpus:
         self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
     ) -> AbstractContextManager[RayColocatedTrials]:
         """See ``Gpus``."""
-        return ray_colocated(config, cpus=cpus, most=most, seconds=seconds, patience=patience, on=on)
+        return ray_colocated(config, cpus=cpus, most=most, seconds=seconds, patience=patience, on=on, code=self._code)

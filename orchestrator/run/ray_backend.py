@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,13 +24,17 @@ from orchestrator.run.callbacks.pending import PendingWatchdog
 from orchestrator.run.callbacks.watchdog import Answer, StallWatchdog
 from orchestrator.run.gpu_sharing_measurement import RayGpus
 from orchestrator.run.tune import run_trials, tune_environment
-from trainables.config.plugins import place_copies, run_file
+from trainables.config.plugins import why_it_fails
 from trainables.system.heartbeat import kill_if_stale
+from trainables.system.own_files import OwnFile, hold, run_file
 
 Result = TypeVar("Result")
 
 _ANSWER_SECONDS = 10.0
 """How long the driver waits to learn whether it was the watchdog that ended a process."""
+
+_RUN_SECONDS = 60.0
+"""How long a machine may take to run the files of the user's own once."""
 
 
 def ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Answer:
@@ -59,8 +63,8 @@ def own_places() -> int:
 class RayTasks:
     """Runs tasks where Ray has room: see ``TaskRunner``. Ray must be connected."""
 
-    code: Mapping[str, bytes] = field(default_factory=dict)
-    """Contents of the files of the user's own that tasks may run, by their names: on another machine they are not there."""
+    code: Sequence[OwnFile] = ()
+    """Files of the user's own that tasks may run: on another machine they are not there."""
 
     borrow_credentials: Callable[[], None] = no_credentials
     """See ``RaySession``; called in the process of a long task, which reads and writes storage."""
@@ -108,10 +112,8 @@ class RayTasks:
                 ray.kill(process)
 
 
-def _run_with_code(
-    code: Mapping[str, bytes], task: Callable[..., Result], *arguments: Any, **resources: float
-) -> Result:
-    place_copies(code)
+def _run_with_code(code: Sequence[OwnFile], task: Callable[..., Result], *arguments: Any, **resources: float) -> Result:
+    hold(code)
     return task(*arguments, **resources)
 
 
@@ -119,7 +121,7 @@ class _Process:
     """Ray's actor in which a long task runs."""
 
     def __init__(
-        self, start: Callable[[], LongTask[Any]], code: Mapping[str, bytes], borrow_credentials: Callable[[], None]
+        self, start: Callable[[], LongTask[Any]], code: Sequence[OwnFile], borrow_credentials: Callable[[], None]
     ) -> None:
         self._start = start
         self._code = code
@@ -129,7 +131,7 @@ class _Process:
     def advance(self) -> Mapping[str, Any]:
         if self._task is None:  # not before: what an actor raises while it is made is to Ray the loss of a process
             self._borrow_credentials()
-            place_copies(self._code)
+            hold(self._code)
             self._task = self._start()
         return self._task.advance()
 
@@ -204,7 +206,7 @@ class RayBackend(RayTasks):
 
 @contextmanager
 def ray_backend(
-    address: str | None = None, *, concurrency: int | None = None, code: Mapping[str, bytes] | None = None
+    address: str | None = None, *, concurrency: int | None = None, code: Sequence[OwnFile] = ()
 ) -> Iterator[Backend]:
     """Connect to Ray for the length of a block: see ``BackendChoice``.
 
@@ -214,11 +216,12 @@ def ray_backend(
     """
     try:
         with tune_environment(), ray_session(address) as session:
-            _check_code(session, code or {})
+            _check_code(session.hosts, code)
             yield RayBackend(
                 session=session,
                 concurrency=concurrency,
-                code=code or {},
+                code=code,
+                gpu_pool=RayGpus(code),
                 borrow_credentials=session.borrow_credentials,
             )
     except NoClusterError as error:
@@ -227,26 +230,34 @@ def ray_backend(
         raise ClusterError(str(error)) from error
 
 
-def _check_code(session: RaySession, code: Mapping[str, bytes]) -> None:
-    """Have each machine of a cluster run the files of the user's own once, lest each trial there finds out by itself.
+def _check_code(hosts: int, code: Sequence[OwnFile]) -> None:
+    """Have each machine for trials run the files of the user's own once, lest each trial there finds out by itself.
+
+    Machines that are started later are not asked, nor this one, where the settings were checked by running the files.
 
     Raises:
         ConfigError: one of them cannot, as it lacks a package for example.
     """
-    if not code or session.hosts < 2:
-        return  # the driver has run them on this machine
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = {node["NodeManagerHostname"]: run_on_node(node["NodeID"], _run_files, code) for node in nodes}
-    for host, answer in asked.items():
+    if not code or hosts < 2:
+        return
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    asked = {run_on_node(node["NodeID"], _run_files, code): node["NodeManagerHostname"] for node in nodes}
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_RUN_SECONDS)
+    for answer in answered:
         try:
-            ray.get(answer)
-        except ray.exceptions.RayTaskError as error:
-            raise ConfigError(f"on {host}, a machine of the cluster: {error.cause}") from None
+            wrong = ray.get(answer)
         except ray.exceptions.RayError:
             continue  # it has just gone, and takes no trial
+        if wrong:
+            raise ConfigError(f"on {asked[answer]}, a machine of the cluster: {wrong}")
 
 
-def _run_files(code: Mapping[str, bytes]) -> None:
-    place_copies(code)
+def _run_files(code: Sequence[OwnFile]) -> str:
+    """Run files on this machine, and return why one cannot be; empty if all can."""
+    hold(code)
     for file in code:
-        run_file(file)
+        try:
+            run_file(file.name)
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            return f"{file.name} fails: {why_it_fails(error, file.name)}"
+    return ""

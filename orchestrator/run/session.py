@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from rich.console import Console
 from orchestrator.config import SweepConfig
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.errors import ConfigError, ZsktError, naming
-from orchestrator.inputs.own_code import checksums, keep_code
+from orchestrator.inputs.own_code import keep_code
 from orchestrator.inputs.prepare import prepare_inputs
 from orchestrator.monitor.live import Progress
 from orchestrator.output import Output
@@ -44,6 +44,7 @@ from search_spaces import SearchSpace
 from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.students import StudentStore
 from trainables.system.clock import SYSTEM_CLOCK, Clock
+from trainables.system.own_files import OwnFile
 from trainables.trial import TrialInputs, TrialStorage
 
 
@@ -60,8 +61,8 @@ class Session:
     console: Console
     workload: Workload
     limit: SpendingLimit
-    code: Mapping[str, bytes] = field(default_factory=dict)
-    """Contents of the files of the user's own that the trials run, by their names."""
+    code: Sequence[OwnFile] = ()
+    """Files of the user's own that the trials run."""
 
     until: Mapping[str, int] | None = None
     """See ``run_sweep``."""
@@ -176,6 +177,7 @@ class Session:
             failed=self.workload.failed,
             past=list((settled.past or {}).values()),
             may_start=self.limit.allows_another,
+            files=[file.name for file in self.code],
             warn=self._warn,
         )
         progress = Progress(
@@ -274,7 +276,7 @@ class Session:
             domains=self.domains,
             informed_by=settled.past,
             sharing_json=settled.sharing.model_dump_json() if settled.sharing else None,
-            code=checksums(self.code),
+            code=self.code,
             at=at,
         )
         (self.writer if waits else impatient).write_session(row)

@@ -6,7 +6,7 @@ that must outlive the driver is on the sweep's storage.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,7 +19,7 @@ from orchestrator.config import Assignment, SweepConfig
 from orchestrator.costs.ledger import CostLedger
 from orchestrator.costs.limit import SpendingLimit
 from orchestrator.costs.pricing import prices_of
-from orchestrator.inputs.own_code import read_code
+from orchestrator.inputs.own_code import check_code, read_code
 from orchestrator.monitor.live import warnings_shown
 from orchestrator.monitor.webhook import Notifier, webhook
 from orchestrator.output import Output
@@ -31,13 +31,14 @@ from orchestrator.run.outage import naming_storage, wait_for_storage
 from orchestrator.run.session import Session
 from orchestrator.run.signals import PROCESS_SIGNALS, Signals
 from orchestrator.search.recovery import rebuild_study, restore_rows
-from orchestrator.search.space import resolve_domains
+from orchestrator.search.space import resolve_domains, values_in
 from orchestrator.search.study import open_study
 from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore, open_storage, shown
 from search_spaces import SearchSpace
 from trainables.errors import StorageOutageError
 from trainables.system.clock import SYSTEM_CLOCK, Clock
+from trainables.system.own_files import OwnFile
 
 BackendName = Literal["ray", "inline"]
 
@@ -53,11 +54,11 @@ class BackendChoice:
     concurrency: int | None = None
     """Trials at once at most. Defaults to what the machines hold on Ray, and to one in this process."""
 
-    def open(self, code: Mapping[str, bytes]) -> AbstractContextManager[Backend]:
+    def open(self, code: Sequence[OwnFile]) -> AbstractContextManager[Backend]:
         """Hold the backend for the length of a block.
 
         Args:
-            code: Contents of the files of the user's own that trials run, by their names.
+            code: Files of the user's own that trials run.
 
         Raises:
             ClusterError: there is no Ray at the address.
@@ -105,7 +106,7 @@ def run_sweep(
             that one's ``SWEEP/TRIAL``.
         until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
         trusted_code: SHA-256 of files of the user's own that may run though the sweep began with others, or from its copies:
-            see ``settle_code``.
+            see ``check_code``.
         clock: By which everything is timed, waited for and dated that does not run in a process of its own.
         signals: Say when the sweep is to end.
 
@@ -168,8 +169,9 @@ def _run_session(
     space, domains = resolved
     say = Output(console).say
     with warnings_shown(console):
-        sweep = check_before_start(sweep, sweep_store, domains, trusted_code)
-        code = read_code(sweep, domains)
+        sweep = check_before_start(sweep, sweep_store, domains)
+        code = read_code(sweep.configs(), values_in(space, sweep.trial, domains))
+        check_code(sweep_store, code, trusted=trusted_code, say=say)
         study = open_study(sweep_store, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, sweep_store, sweep, domains)):
             say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")

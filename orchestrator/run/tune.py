@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from orchestrator.search.sweep_search import SessionHealth, SweepSearch
 from orchestrator.search.trial_queue import SweepTrial
 from trainables.errors import StorageOutageError, StorageRefusedError
 from trainables.ray_trainables import TrialTrainable
+from trainables.system.own_files import OwnFile
 from trainables.trial_result import GPUS
 
 _SETTINGS = {
@@ -50,7 +51,7 @@ def run_trials(
     folder: Path,
     concurrency: int,
     explain: Callable[[str], str | None],
-    code: Mapping[str, bytes],
+    code: Sequence[OwnFile],
     borrow_credentials: Callable[[], None],
 ) -> bool:
     """Run trials until none is left, the session has failed, or it is interrupted.
@@ -61,7 +62,7 @@ def run_trials(
         folder: Scratch space on this machine.
         concurrency: Trials at once at most; so many also wait for machines that are being started.
         explain: Says why a trial's process has died, if the session ended it; called before the callbacks.
-        code: Contents of the files of the user's own that the trials run, by their names.
+        code: Files of the user's own that the trials run.
         borrow_credentials: See ``cluster.session.RaySession``.
 
     Returns:
@@ -251,7 +252,7 @@ class TuneCallback(Callback):
 
 
 def _trainable(
-    work: TrialWork, code: Mapping[str, bytes], borrow_credentials: Callable[[], None]
+    work: TrialWork, code: Sequence[OwnFile], borrow_credentials: Callable[[], None]
 ) -> type[TrialTrainable]:
     trainable = tune.with_parameters(
         TrialTrainable,

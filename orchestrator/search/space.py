@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import optuna
@@ -15,7 +16,7 @@ from orchestrator.config.spaces import find_space
 from orchestrator.errors import ConfigError, naming
 from orchestrator.samplers.independent import contains
 from search_spaces import SearchSpace, resolve_space
-from search_spaces.fields import PinnedTrial
+from search_spaces.fields import PinnedTrial, suggested_fields
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import roles_of
 
@@ -94,6 +95,18 @@ def proposed_configs(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
     if isinstance(searched, CategoricalDistribution):
         configs += [configs[0].model_copy(update={"precision": precision}) for precision in searched.choices]
     return configs
+
+
+def values_in(space: SearchSpace, fixed: Mapping[str, Any], domains: Mapping[str, BaseDistribution]) -> set[object]:
+    """Return choices and texts that a search may give its fields, as far as chance finds them.
+
+    Args:
+        space: What varies.
+        fixed: Fields that have one value for all trials.
+        domains: Of the fields that vary.
+    """
+    choices = [domain.choices for domain in domains.values() if isinstance(domain, CategoricalDistribution)]
+    return {*chain.from_iterable(choices), *suggested_fields(space, fixed).texts}
 
 
 def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from orchestrator.storage.layout import trial_name
 from search_spaces import SearchSpace
 from search_spaces.fields import PinnedTrial
 from trainables.config import AnyTrialConfig, permission_fields
+from trainables.system.own_files import files_in
 
 
 class SessionHealth:
@@ -85,6 +86,7 @@ class SweepSearch:
         past: Sequence[FrozenTrial] = (),
         failed: Collection[int] = (),
         may_start: Callable[[Collection[str]], bool] = lambda running: True,
+        files: Collection[str] | None = None,
         warn: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Make the search of one session.
@@ -100,6 +102,7 @@ class SweepSearch:
             past: Trials of other sweeps that inform the sampler.
             failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
             may_start: Whether what may be spent allows another trial beside those that run.
+            files: Files of the user's own that go to the trials; a trial that names another one is refused. None: any may.
             warn: Is told of a trial whose settings no config can have, and of the first that repeats another.
         """
         self.health = health or SessionHealth()
@@ -110,6 +113,7 @@ class SweepSearch:
         self._gpus: dict[str, float] = {}
         self._sweep_id = sweep_id
         self._past = past
+        self._files = files
         self._warn = warn
         with self._naming_scheduler():
             self._population = sweep.scheduler.build_population(seed=sweep.seed, mode=sweep.mode, trial_name=trial_name)
@@ -154,6 +158,7 @@ class SweepSearch:
             key = trial_name(trial.number)
             try:
                 settings = self._settings(trial)
+                self._check_files(settings)
             except ConfigError as error:
                 # Left running, it would be asked for again by every session, to the same end.
                 self._study.tell(trial, state=OptunaState.FAIL)
@@ -165,6 +170,15 @@ class SweepSearch:
                 key=key, case=assignment.case if assignment else None, gpus=self._gpus.get(key), settings=settings
             )
         return None
+
+    def _check_files(self, settings: Mapping[str, Any]) -> None:
+        """Raises: ConfigError: the space names a file of the user's own by rare chance only, which nobody could foresee."""
+        unforeseen = set() if self._files is None else files_in(settings) - {*self._files}
+        if unforeseen:
+            raise ConfigError(
+                f"{', '.join(sorted(unforeseen))}: the space names it too seldom to be found before the start; let it "
+                "suggest the name as one of several choices"
+            )
 
     def _seed_sampler(self, trial_number: int) -> None:
         """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""

@@ -21,6 +21,7 @@ from orchestrator.samplers.independent import contains
 from orchestrator.storage import SweepStore
 from trainables.config import length_fields, seed_fields, shared_fields, teacher_fields, weightless_fields
 from trainables.metrics import DATA_FREE_METRICS
+from trainables.system.own_files import checksums
 
 
 def past_trials(
@@ -93,6 +94,7 @@ def _usable(
             f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
             "needed"
         )
+    _check_same_files(results, sweep)
     method = type(sweep.configs()[0])
     may_differ = {*seed_fields(method), *weightless_fields(method)}
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
@@ -122,6 +124,22 @@ def _usable(
         )
     say(f"begins with what {len(found)} trials of {sweep_id} found" + (f"; {left_out}" if left_out else ""))
     return found
+
+
+def _check_same_files(results: SweepResults, sweep: SweepConfig) -> None:
+    """Refuse trials of a network or the like that has only the name in common with this sweep's.
+
+    Raises:
+        ConfigError: a file of the user's own is another one there.
+    """
+    sessions = results.sessions()
+    then = sessions[-1].code if sessions else {}
+    for name, sha256 in checksums(sweep.configs()[0].model_dump()).items():
+        if name in then and then[name].sha256 != sha256:
+            raise ConfigError(
+                f"warm_start: {results.sweep_id} ran another {name} (sha256 {then[name].sha256[:12]} there, {sha256[:12]} "
+                "here), so what it found says nothing here"
+            )
 
 
 def _why_not(

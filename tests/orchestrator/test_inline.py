@@ -29,9 +29,9 @@ from orchestrator.run.sweep import BackendChoice, SweepOutcome, run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
-from trainables.config import plugins
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
+from trainables.system import own_files
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import RunningTrial
 
@@ -440,7 +440,7 @@ def test_code_of_the_users_that_fails_is_named_and_once_mended_the_sweep_goes_on
     file = tmp_path / "mine.py"
 
     def search() -> SweepConfig:
-        plugins._run_once.cache_clear()  # as in another process
+        own_files.forget()  # as in another process
         kinds = {"sampler": {"name": f"{file}:Sampler"}, "scheduler": {"name": f"{file}:Scheduler"}}
         return sweep(space=f"{file}:space", checkpoint_seconds=0, **kinds)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
@@ -16,13 +19,15 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.inputs.own_code import read_code, settle_code
+from orchestrator.inputs.own_code import read_code, take_code
 from orchestrator.results import SweepResults
+from orchestrator.run import ray_backend
 from orchestrator.run.sweep import BackendChoice, run_sweep
-from orchestrator.search.space import resolve_domains
+from orchestrator.search.space import resolve_domains, values_in
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
-from trainables.config import plugins
+from trainables.system import own_files
+from trainables.system.own_files import OwnFile, own_file, run_file
 
 NETS = """
 import torch
@@ -40,6 +45,7 @@ class Small(nn.Module):
         return self.last(torch.relu(self.first(images)).mean((2, 3)))
 """
 THEN, NOW = NETS.format(width=4), NETS.format(width=5)
+PARAMETERS = {THEN: 4 * 26 + 50, NOW: 5 * 26 + 60}
 
 
 def sha256(text: str) -> str:
@@ -51,17 +57,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a sweep and the file that it names."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nets.py").write_text(THEN)
-    settings = {
+    write_sweep(tmp_path)
+    return tmp_path
+
+
+def write_sweep(folder: Path, **changes: Any) -> None:
+    trial = tiny_settings(validation_fraction=0.5, student_steps=1, attention_weight=0)
+    settings: dict[str, Any] = {
         "name": "own",
-        "trial": tiny_settings(validation_fraction=0.5, student_steps=1, student="nets.py:Small", attention_weight=0),
+        "trial": {**trial, "student": "nets.py:Small", **changes.pop("trial", {})},
         "space": {"temperature": {"type": "float", "low": 1, "high": 4}},
         "num_trials": 2,
         "sampler": {"name": "random"},
         "scheduler": {"name": "none"},
         "teacher_recipe": {"full_data_epochs": 1, "learning_rate": 0.05, "batch_size": 32},
+        **changes,
     }
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
-    return tmp_path
+    (folder / "own.yaml").write_text(yaml.safe_dump(settings))
 
 
 def run(folder: Path, *, file: str = "own.yaml", trusted: tuple[str, ...] = (), **flags: Any) -> str:
@@ -73,6 +85,8 @@ def run(folder: Path, *, file: str = "own.yaml", trusted: tuple[str, ...] = (), 
 
 
 def zskt(*arguments: str) -> tuple[int, str]:
+    """A command in a process of its own, as far as files are concerned."""
+    own_files.forget()
     result = CliRunner(env={"COLUMNS": "400"}).invoke(app, list(arguments))
     return result.exit_code, result.output + (result.stderr or "")
 
@@ -81,93 +95,172 @@ def store(folder: Path) -> SweepStore:
     return SweepStore(find_storage(str(folder / "runs")), "own")
 
 
-def trusted_copy(folder: Path) -> Path:
-    return folder / "runs" / "code" / "own" / sha256(THEN) / "nets.py"
+def parameters(folder: Path) -> list[int]:
+    return [row.metrics["student_parameters"] for row in SweepResults(store(folder)).trials()]
+
+
+def copy_of(folder: Path, text: str) -> Path:
+    return folder / "runs" / "code" / "own" / sha256(text) / "nets.py"
+
+
+def rewrite_sessions(folder: Path, **columns: Any) -> None:
+    """Give all rows of sessions other values, as somebody who may write to the storage could."""
+    for file in (folder / "runs/results/v1/sweeps/sweep_id=own").glob("*.parquet"):
+        rows = pq.read_table(file, partitioning=None)
+        for name, value in columns.items():
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), pa.array([value] * len(rows), pa.string()))
+        pq.write_table(rows, file)
 
 
 def test_a_copy_and_its_checksum_are_kept_and_what_is_edited_is_refused(folder: Path) -> None:
     run(folder)
-    assert trusted_copy(folder).read_text() == THEN
+    assert copy_of(folder, THEN).read_text() == THEN
     results = SweepResults(store(folder))
-    assert [session.code for session in results.sessions()] == [{"nets.py": sha256(THEN)}] * len(results.sessions())
+    for session in results.sessions():
+        assert session.code["nets.py"].sha256 == sha256(THEN)
+        assert session.code["nets.py"].path == str(folder / "nets.py")
 
     (folder / "nets.py").write_text(NOW)
     with pytest.raises(SweepMismatchError) as refused:
         run(folder, num_trials=3)
-    told = str(refused.value)
-    for part in (
-        str(trusted_copy(folder)),
-        "--sweep-id",
-        f"--trust-code {sha256(NOW)}",
-        f"--trust-code {sha256(THEN)}",
-    ):
-        assert part in told
-    assert len(results.trials()) == 2
+    for part in (str(copy_of(folder, THEN)), f"--trust-code {sha256(NOW)}"):
+        assert part in str(refused.value)
+    with pytest.raises(SweepMismatchError, match="To run the copy name the sweep: --sweep-id own"):
+        run(folder, num_trials=3, trusted=(sha256(THEN),))
+    assert parameters(folder) == [PARAMETERS[THEN]] * 2
 
     # Where the user says that it may, it goes on with what is there now, and the next session asks no more.
-    run(folder, num_trials=3, trusted=(sha256(NOW),))
-    assert results.sessions()[-1].code == {"nets.py": sha256(NOW)}
+    run(folder, num_trials=3, trusted=(sha256(NOW).upper(),))
+    assert results.sessions()[-1].code["nets.py"].sha256 == sha256(NOW)
     run(folder, num_trials=4)
-    assert [row.metrics["student_parameters"] for row in results.trials()][:2] == [4 * 26 + 50] * 2
-    assert len(results.trials()) == 4
+    assert parameters(folder) == [PARAMETERS[THEN]] * 2 + [PARAMETERS[NOW]] * 2
+    assert copy_of(folder, THEN).exists() and copy_of(folder, NOW).exists()
+
+
+def test_what_has_no_report_yet_may_be_mended(folder: Path) -> None:
+    # The check before trials shows it two images.
+    broken = THEN.replace("return self.last", "assert len(images) < 3; return self.last")
+    (folder / "nets.py").write_text(broken)
+    run(folder, num_trials=1)
+    assert not SweepResults(store(folder)).reports()
+    (folder / "nets.py").write_text(THEN)
+    run(folder)
+    assert parameters(folder) == [None, PARAMETERS[THEN]]
 
 
 def test_the_copy_runs_where_the_file_is_gone_and_the_copy_is_trusted(folder: Path) -> None:
     run(folder)
     (folder / "nets.py").unlink()
-    plugins._run_once.cache_clear()
     storage = ("--storage", str(folder / "runs"), "--backend", "inline")
     once = ("rerun", "own", "t0001", *storage)
     code, told = zskt(*once)
     assert code == 2 and "no such file" in told and f"--trust-code {sha256(THEN)}" in told, told
-    assert str(trusted_copy(folder)) in told
+    assert str(copy_of(folder, THEN)) in told
     code, told = zskt(*once, "--trust-code", sha256(NOW))
     assert code == 2 and "no such file" in told
     code, told = zskt(*once, "--trust-code", "yes")
     assert code == 2 and "64 hexadecimal digits" in told
+    code, told = zskt(*once, "--trust-code", sha256(THEN), "--trust-code", sha256(NOW))
+    assert code == 2 and f"{sha256(NOW)}: of no file that own needs here" in told
     code, told = zskt(*once, "--trust-code", sha256(THEN))
     assert code == 0 and "bit for bit" in told, told
 
     # Continuing the sweep itself, which is named so that its copies are known before the file is read.
-    plugins._places.clear()
     more = ("sweep", "own.yaml", "--sweep-id", "own", "--num-trials", "3", *storage)
     code, told = zskt(*more)
     assert code == 2 and f"--trust-code {sha256(THEN)}" in told, told
+    code, told = zskt(*more, "--set", "temprature=2", "--trust-code", sha256(THEN))
+    assert code == 2 and "temprature" in told, told
     code, told = zskt(*more, "--trust-code", sha256(THEN))
     assert code == 0, told
-    assert len(SweepResults(store(folder)).trials()) == 3
+    assert parameters(folder) == [PARAMETERS[THEN]] * 3
 
-    plugins._places.clear()
     confirm = ("confirm", "own", "--top", "1", "--seeds", "2", *storage)
     assert zskt(*confirm)[0] == 2
     code, told = zskt(*confirm, "--trust-code", sha256(THEN))
     assert code == 0, told
 
 
+def test_each_trial_runs_again_with_the_file_that_it_ran(folder: Path) -> None:
+    run(folder)
+    (folder / "nets.py").write_text(NOW)
+    own_files.forget()
+    run(folder, num_trials=3, trusted=(sha256(NOW),))
+    storage = ("--storage", str(folder / "runs"), "--backend", "inline")
+    code, told = zskt("rerun", "own", "t0002", *storage)
+    assert code == 0 and "bit for bit" in told, told
+    code, told = zskt("rerun", "own", "t0001", *storage)
+    assert code == 2 and "another nets.py" in told and sha256(NOW) in told, told
+    code, told = zskt("rerun", "own", "t0001", "--trust-code", sha256(THEN), *storage)
+    assert code == 0 and "bit for bit" in told, told
+    # With the other file, and not what was found with the first one.
+    code, told = zskt("rerun", "own", "t0001", "--trust-code", sha256(NOW), *storage)
+    assert code == 1 and f"student_parameters: {PARAMETERS[THEN]} then, {PARAMETERS[NOW]} now" in told, told
+
+
 def test_students_are_looked_at_with_the_network_that_they_are(folder: Path) -> None:
     run(folder)
     (folder / "nets.py").write_text(NOW)
-    plugins._run_once.cache_clear()
-    look = ("evaluate", "images", "own/t0000", "--storage", str(folder / "runs"), "--output", str(folder / "seen.png"))
+    storage = ("--storage", str(folder / "runs"))
+    look = ("evaluate", "images", "own/t0000", *storage, "--output", str(folder / "seen.png"))
     code, told = zskt(*look)
     assert code == 2 and "another nets.py" in told, told
     code, told = zskt(*look, "--trust-code", sha256(THEN))
     assert code == 0 and (folder / "seen.png").exists(), told
-    noise = ("evaluate", "noise", "own/t0000", "--dataset", "digits", "--storage", str(folder / "runs"))
-    plugins._places.clear()
+    noise = ("evaluate", "noise", "own/t0000", "--dataset", "digits", *storage)
     assert zskt(*noise)[0] == 2
     assert zskt(*noise, "--trust-code", sha256(THEN))[0] == 0
 
 
-def test_a_copy_that_somebody_has_changed_is_not_run(folder: Path) -> None:
+def test_a_copy_that_somebody_has_changed_is_not_run_and_is_mended(folder: Path) -> None:
     run(folder)
-    (folder / "nets.py").unlink()
-    trusted_copy(folder).write_text("raise SystemExit('run')")
+    kept = copy_of(folder, THEN)
+    kept.write_text("raise SystemExit('run')")
+    (folder / "nets.py").rename(folder / "away.py")
+    own_files.forget()
     with pytest.raises(ConfigError, match="is not run"):
-        settle_code(store(folder), (sha256(THEN),))
-    trusted_copy(folder).unlink()
+        take_code(store(folder), ["nets.py"], trusted=(sha256(THEN),))
+    kept.unlink()
     with pytest.raises(ConfigError, match="is gone"):
-        settle_code(store(folder), (sha256(THEN),))
+        take_code(store(folder), ["nets.py"], trusted=(sha256(THEN),))
+    (folder / "away.py").rename(folder / "nets.py")
+    kept.write_text("raise SystemExit('run')")
+    run(folder, num_trials=3)
+    assert kept.read_text() == THEN
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with a checksum in the rows", "without one"])
+def test_what_a_storage_names_is_not_run(known: bool, folder: Path) -> None:
+    run(folder)
+    evil = folder / "runs" / "code" / "own" / "evil.py"
+    evil.write_text(f"open({str(folder / 'ran')!r}, 'w').close()\n" + THEN)
+    [last] = {session.config_json for session in SweepResults(store(folder)).sessions()}
+    code = json.dumps({str(evil): {"sha256": sha256(evil.read_text()), "path": str(evil)}}) if known else None
+    for settings in (
+        last.replace("nets.py:Small", f"{evil}:Small"),
+        last.replace('"zero_shot"', f'"{evil}:Small"'),
+        last.replace('"digits"', f'"{evil}:Small"'),
+    ):
+        rewrite_sessions(folder, config_json=settings, code_json=code)
+        for command in (["results", "own"], ["status", "own"], ["report", "own"]):
+            zskt(*command, "--storage", str(folder / "runs"))
+        for command in (["rerun", "own", "t0000"], ["confirm", "own", "--seeds", "2"]):
+            assert zskt(*command, "--backend", "inline", "--storage", str(folder / "runs"))[0] in {1, 2}
+        assert not (folder / "ran").exists()
+
+
+def test_of_what_a_version_before_ran_nothing_is_assumed(folder: Path) -> None:
+    run(folder)
+    rewrite_sessions(folder, code_json=None)
+    storage = ("--storage", str(folder / "runs"), "--backend", "inline")
+    code, told = zskt("rerun", "own", "t0001", *storage)
+    assert code == 2 and "is not known: no checksum of it was kept" in told and sha256(THEN) in told, told
+    code, told = zskt("rerun", "own", "t0001", "--trust-code", sha256(THEN), *storage)
+    assert code == 0 and "bit for bit" in told, told
+    # A sweep's own file names it, so that it runs; what is not known is said.
+    assert "whether nets.py is the file that own ran before is not known" in run(folder, num_trials=3)
+    assert SweepResults(store(folder)).sessions()[-1].code["nets.py"].sha256 == sha256(THEN)
 
 
 def test_a_file_beside_the_sweeps_is_found_from_any_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,47 +268,81 @@ def test_a_file_beside_the_sweeps_is_found_from_any_folder(folder: Path, monkeyp
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     run(folder, file="../own.yaml")
-    assert SweepResults(store(folder)).sessions()[-1].code == {"nets.py": sha256(THEN)}
-    # One in the working folder is before it.
-    plugins._places.clear()
-    shutil.copy(folder / "nets.py", elsewhere)
+    assert SweepResults(store(folder)).sessions()[-1].code["nets.py"].path == str(folder / "nets.py")
+    # The next command finds it where it lay.
+    code, told = zskt("rerun", "own", "t0001", "--storage", str(folder / "runs"), "--backend", "inline")
+    assert code == 0 and "bit for bit" in told, told
+    # What the command line names may lie beside the sweep's file too; one in the working folder is before it.
+    (folder / "other.py").write_text(THEN)
+    assert load_sweep("../own.yaml", assignments=["student=other.py:Small"]).trial["student"] == "other.py:Small"
     (elsewhere / "nets.py").write_text(NOW)
-    sweep = load_sweep("../own.yaml")
-    assert read_code(sweep, {}) == {"nets.py": NOW.encode()}
+    assert [file.content for file in read_code(load_sweep("../own.yaml").configs())] == [NOW.encode()]
+
+
+def test_two_sweeps_whose_files_share_a_name_have_each_their_own(folder: Path) -> None:
+    for name, text in (("p", THEN), ("q", NOW)):
+        (folder / name).mkdir()
+        (folder / name / "nets.py").write_text(text)
+        shutil.copy(folder / "own.yaml", folder / name)
+    (folder / "nets.py").unlink()
+    for name, text in (("p", THEN), ("q", NOW), ("p", THEN)):
+        [file] = read_code(load_sweep(f"{name}/own.yaml").configs())
+        assert file.content == text.encode() and run_file("nets.py")["WIDTH"] == (4 if text == THEN else 5)
+
+
+def test_an_edited_teacher_is_another_teacher(folder: Path) -> None:
+    write_sweep(folder, trial={"teacher": "nets.py:Small"})
+    storage = str(folder / "runs")
+    load = load_sweep("own.yaml", flags={"storage": storage})
+    inline, out = BackendChoice(name="inline"), io.StringIO()
+    with pytest.raises(Exception, match="is expected"):  # so small a network learns little in one epoch
+        run_sweep(load, sweep_id="a", backend=inline, console=Console(file=out, width=200))
+    (folder / "nets.py").write_text(NOW)
+    load = load_sweep("own.yaml", flags={"storage": storage})
+    with pytest.raises(Exception, match="is expected"):
+        run_sweep(load, sweep_id="b", backend=inline, console=Console(file=out, width=200))
+    assert out.getvalue().count("training the teacher") == 2
 
 
 def test_every_file_on_which_numbers_depend_goes_with_the_sweep(folder: Path) -> None:
-    (folder / "more.py").write_text(
+    (folder / "more, parts.py").write_text(
         "def gap(student, teacher):\n    return (student - teacher).pow(2)\n\n"
         "def largest(training):\n    return 1.0\n\n"
     )
-    for name in ("a.py", "b.py", "space.py"):
+    for name in ("a.py", "b.py", "c.py"):
         shutil.copy(folder / "nets.py", folder / name)
     (folder / "space.py").write_text(
-        "def space(trial):\n    return {'student': trial.suggest_categorical('student', ['a.py:Small', 'b.py:Small'])}\n"
+        "def space(trial):\n"
+        "    student = trial.suggest_categorical('student', ['a.py:Small', 'b.py:Small', 'lenet'])\n"
+        "    return {'student': student, 'student_divergence': 'more, parts.py:gap'}\n"
     )
+    write_sweep(folder, trial={"metrics": "c.py:WIDTH,a.py:WIDTH"}, space="space.py:space")
     content = yaml.safe_load((folder / "own.yaml").read_text())
     del content["trial"]["student"]
-    content["space"] = "space.py:space"
-    content["trial"] |= {"metrics": "more.py:largest", "student_divergence": "more.py:gap"}
     (folder / "own.yaml").write_text(yaml.safe_dump(content))
     sweep = load_sweep("own.yaml")
+    space, domains = resolve_domains(sweep)
+    code = read_code(sweep.configs(), values_in(space, sweep.trial, domains))
     # The space's own file is not among them: what it varies is compared as domains.
-    assert sorted(read_code(sweep, resolve_domains(sweep)[1])) == ["a.py", "b.py", "more.py"]
+    assert [file.name for file in code] == ["a.py", "b.py", "c.py", "more, parts.py"]
 
 
-def test_a_machine_without_the_file_gets_a_copy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    plugins.place_copies({"nets.py": THEN.encode()})
-    placed = plugins.file_path("nets.py")
-    assert placed.read_text() == THEN and placed.is_absolute()
-    # Another file under its name, or a damaged copy, is not run instead.
-    (elsewhere / "nets.py").write_text(NOW)
-    placed.write_text(NOW)
-    plugins.place_copies({"nets.py": THEN.encode()})
-    assert plugins.file_path("nets.py").read_text() == THEN
-    # One that lies there as it should is used where it is, where a debugger finds it.
-    plugins.place_copies({"nets.py": NOW.encode()})
-    assert plugins.file_path("nets.py") == Path("nets.py")
+def test_what_was_read_runs_whatever_becomes_of_the_file(folder: Path) -> None:
+    file = own_file("nets.py")
+    (folder / "nets.py").write_text(NOW)
+    assert run_file("nets.py")["WIDTH"] == 4 and own_file("nets.py").sha256 == file.sha256
+    (folder / "nets.py").unlink()
+    assert run_file("nets.py")["WIDTH"] == 4
+    own_files.hold([OwnFile(name="nets.py", path="/nowhere/nets.py", content=NOW.encode())])
+    assert run_file("nets.py")["WIDTH"] == 5
+
+
+@pytest.mark.ray
+def test_a_machine_that_cannot_run_a_file_is_named(ray_local: None) -> None:
+    lacking = OwnFile(name="nets.py", path="/nowhere/nets.py", content=b"import a_package_that_is_nowhere\n")
+    ray_backend._check_code(1, [lacking])  # of one machine the settings' checks have told
+    with pytest.raises(
+        ConfigError, match=r"a machine of the cluster: nets\.py fails: ModuleNotFoundError: .*installed"
+    ):
+        ray_backend._check_code(2, [lacking])
+    ray_backend._check_code(2, [OwnFile(name="nets.py", path="/nowhere/nets.py", content=THEN.encode())])

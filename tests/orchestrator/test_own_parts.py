@@ -33,10 +33,10 @@ from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
 from trainables.compute.work import network_work
-from trainables.config import datasets, plugins
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.storage.object_store import ObjectStore
+from trainables.system import own_files
 
 MINE = """
 import torch
@@ -137,7 +137,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
     monkeypatch.chdir(folder)
-    plugins._run_once.cache_clear()
+    own_files.forget()
     return folder
 
 
@@ -171,7 +171,8 @@ def run(sweep: SweepConfig, sweep_id: str = "a") -> str:
 
 
 def zskt(*arguments: str, storage: Path) -> tuple[int, str]:
-    """Exit code and output of a command."""
+    """Exit code and output of a command, which has read no file yet."""
+    own_files.forget()
     result = CliRunner().invoke(app, [*arguments, "--storage", str(storage)], catch_exceptions=False)
     return result.exit_code, result.output
 
@@ -192,19 +193,10 @@ def test_a_stored_sweep_is_read_from_any_folder_and_what_runs_it_names_the_file(
         code, output = zskt(*command, storage=home / "runs")
         assert code == 0, output
         assert "validation_accuracy" in output or command[0] == "report"
+    (home / "mine.py").rename(home / "other.py")
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
-    # Versions before kept no copy, so that the names in the settings are all that there is.
-    for module in ("confirm", "rerun"):
-        monkeypatch.setattr(f"orchestrator.commands.{module}.settle_code", lambda sweep_store, trusted: None)
-    for command in RUNNING:
-        code, output = zskt(*command, storage=home / "runs")
-        assert code == 2
-        for name in ("student='mine.py:Small'", "student_divergence='mine.py:squared'"):
-            line = next(line for line in output.splitlines() if name in line)
-            assert line.endswith(f"there is no file mine.py in {tmp_path}, where this command runs")
-    (home / "mine.py").rename(home / "other.py")
     with pytest.raises(ConfigError, match=r"network 'mine\.py:Small': there is no file mine\.py in"):
         load_sweep(file)
 
@@ -242,6 +234,7 @@ def test_a_method_of_a_file_is_searched_kept_and_read(
         code, output = zskt(*command, storage=home / "runs")
         assert code == 0, output
         assert "decay" in output or command[0] == "report"
+    (home / "mine.py").rename(home / "other.py")
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
@@ -334,12 +327,12 @@ def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
         assert row.metrics["mine.py:images"] > 1 and row.feasible and row.state is TrialState.COMPLETED
     assert zskt("rerun", "a", "t0001", "--backend", "inline", storage=home / "runs")[0] == 0
     monkeypatch.chdir(tmp_path)
-    plugins._run_once.cache_clear()
-    datasets._own_spec.cache_clear()  # as in another process
+    own_files.forget()  # as in another process
     for command in READING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 0, output
         assert "mine.py:largest" in output or command[0] == "report"
+    (home / "mine.py").rename(home / "other.py")
     for command in RUNNING:
         code, output = zskt(*command, storage=home / "runs")
         assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
@@ -371,6 +364,6 @@ def test_a_budget_in_operations_is_read_without_the_network_that_is_counted(
     sweep = load_sweep(str(file))
     assert SweepConfig.stored(sweep.model_dump_json()).configs() == sweep.configs()
     monkeypatch.chdir(tmp_path)
-    plugins._run_once.cache_clear()
+    own_files.forget()
     network_work.cache_clear()  # as in another process
     assert SweepConfig.stored(sweep.model_dump_json()).configs()[0].student == "mine.py:Small"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from tests.simulated import START, SimulatedClock, SimulatedSignals
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.storage.filesystems import LocalFilesystem, PassingError
+from trainables.system.own_files import OwnFile
 from trainables.trial import TrialInputs, TrialStorage
 from trainables.trial_result import Place
 from trainables.trial_run import TrialRun
@@ -59,7 +60,7 @@ class SimulatedBackend(BackendChoice):
 
     start_trial: StartTrial
 
-    def open(self, code: Mapping[str, bytes]) -> AbstractContextManager[Backend]:
+    def open(self, code: Sequence[OwnFile]) -> AbstractContextManager[Backend]:
         return nullcontext(InlineBackend(cpus=1, gpus=0, start_trial=self.start_trial))
 
 

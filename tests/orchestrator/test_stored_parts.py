@@ -15,8 +15,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.results.records import Settings
 from tests.conftest import make_distiller, tiny_settings
 from tests.orchestrator.test_own_parts import METHOD, METRICS, SPACE
-from trainables.config import ZeroShotConfig, datasets, plugins
+from trainables.config import ZeroShotConfig
 from trainables.config.plugins import STORED, Registry, check_in_file
+from trainables.system import own_files
 from trainables.training import reports
 
 LEARNING = {"student": "lenet", "teacher": None, "images_per_class": 5, "batch_size": 8}
@@ -32,8 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forget_files() -> None:
     """Do as another process would."""
-    plugins._run_once.cache_clear()
-    datasets._own_spec.cache_clear()
+    own_files.forget()
 
 
 @pytest.mark.parametrize(

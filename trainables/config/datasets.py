@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from trainables.config.plugins import Registry, installed
 from trainables.errors import DatasetError
+from trainables.system.own_files import file_of, is_held, own_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +163,27 @@ def find_spec(name: str) -> DatasetSpec:
         ValueError: unknown name; the message gives those that are known.
         DatasetError: the package or file that brings the data set fails, or brings something else.
     """
-    return _SPECS.get(name) or _own_spec(name)
+    if name in _SPECS:
+        return _SPECS[name]
+    file = file_of(name)
+    try:
+        content = own_file(file).sha256 if file else ""
+    except OSError:
+        content = ""  # which _own_spec says
+    return _own_spec(name, content)
+
+
+def known_spec(name: str) -> DatasetSpec:
+    """What ``find_spec`` returns, but no file of the user's own is run that this process has not read: settings that come
+    from a storage may name any.
+
+    Raises:
+        ValueError, DatasetError: as ``find_spec``; or it is of such a file.
+    """
+    file = file_of(name)
+    if file and not is_held(file):
+        raise DatasetError(f"data set {name}: {file} has not been read here")
+    return find_spec(name)
 
 
 def named_shapes(name: str) -> Shapes | None:
@@ -240,7 +261,8 @@ def check_normalisation_name(name: str) -> str:
 
 
 @cache  # looking through all installed packages takes milliseconds
-def _own_spec(name: str) -> DatasetSpec:
+def _own_spec(name: str, content: str) -> DatasetSpec:
+    """The spec that a module, a package or a file brings; ``content`` is the checksum of the file."""
     others = installed(OTHER_DATASETS.group)
     if name not in others and name not in OTHER_DATASETS.own and ".py:" not in name:
         ours = ", ".join((*_SPECS, *OTHER_DATASETS.own))

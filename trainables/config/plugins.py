@@ -9,8 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import runpy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -21,8 +20,7 @@ from typing import Any
 
 from pydantic import AfterValidator, ValidationInfo
 
-from trainables.storage.filesystems import LocalFilesystem
-from trainables.storage.user_cache import cache_folder
+from trainables.system.own_files import is_held, own_file, run_file
 
 STORED = "stored"
 """Context of validating what a session has written down: rules that came later are not held against it, and what it names
@@ -31,15 +29,19 @@ may be gone, or lie elsewhere."""
 _parts: dict[str, dict[str, str]] = {}
 """What this process has loaded from files: by file and name in it, how it is called in messages."""
 
-_places: dict[str, Path] = {}
-"""Files that lie elsewhere for this process than where their names say, by name: see ``place_file``."""
+_LONGEST_FOLDER = 100
+"""Characters of a part's name in a key on storage."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
 
 
 def folder_of(name: str) -> str:
-    """Return the name of a part as part of a key on storage: that of a file may have folders before it."""
-    return name.replace("/", "_")
+    """Return the name of a part as part of a key on storage: that of a file may have folders before it, and be longer than
+    what file systems take."""
+    flat = name.replace("/", "_")
+    if len(flat) <= _LONGEST_FOLDER:
+        return flat
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{flat[-(_LONGEST_FOLDER - 17) :]}"
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
@@ -128,53 +130,6 @@ class Registry:
             ) from error
 
 
-def files_in(values: Iterable[object]) -> list[str]:
-    """Return the files of those values that are one or several ``FILE.py:NAME`` with commas between them, each once."""
-    names = [
-        name.strip() for value in values if isinstance(value, str) and ".py:" in value for name in value.split(",")
-    ]
-    return sorted({name.rpartition(":")[0] for name in names if ".py:" in name})
-
-
-def file_path(file: str) -> Path:
-    """Return where a file of the user's own lies for this process: where its name says, unless it was placed elsewhere."""
-    return _places.get(file, Path(file))
-
-
-def place_file(file: str, path: Path) -> None:
-    """Have a file of the user's own found elsewhere than where its name says, by this process from now on.
-
-    Args:
-        file: Its name, as in ``FILE.py:NAME``.
-        path: Where it lies.
-    """
-    _places[file] = path
-
-
-def place_copies(contents: Mapping[str, bytes]) -> None:
-    """Have this process find files of the user's own with these contents, whatever lies on its machine.
-
-    Args:
-        contents: By the files' names. A file that lies there as it should is used where it is; of another one a copy is
-            made in the user's cache, under its checksum.
-    """
-    for file, content in contents.items():
-        if _holds(Path(file), content):
-            place_file(file, Path(file))
-            continue
-        copy = cache_folder() / "code" / hashlib.sha256(content).hexdigest() / Path(file).name
-        if not _holds(copy, content):
-            LocalFilesystem().write(str(copy), content)
-        place_file(file, copy)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    try:
-        return path.read_bytes() == content
-    except OSError:
-        return False
-
-
 def check_in_file(what: str, name: str) -> None:
     """Refuse a ``FILE.py:NAME`` that nothing has, without running the file.
 
@@ -186,11 +141,14 @@ def check_in_file(what: str, name: str) -> None:
         ValueError: there is no such file, or it defines no such name.
     """
     file, _, defined = name.rpartition(":")
-    path = file_path(file)
-    if not path.is_file():
+    if not is_held(file) and not Path(file).is_file():
         here = "" if Path(file).is_absolute() else f" in {Path.cwd()}, where this command runs"
         raise ValueError(f"{what} {name!r}: there is no file {file}{here}")
-    if defined not in _definitions(path):
+    try:
+        content = own_file(file).content
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
+    if defined not in _definitions(file, content):
         raise ValueError(f"{what} {name!r}: {file} defines no {defined}")
 
 
@@ -204,22 +162,18 @@ def load_from_file(what: str, name: str) -> Any:
     file, _, defined = name.rpartition(":")
     try:
         part = run_file(file)[defined]
-    except ValueError as error:
-        raise ValueError(f"{what} {name!r}: {error}") from error
-    _parts.setdefault(str(file_path(file).resolve()), {})[defined] = f"{what} {name}"
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{what} {name!r}: {file} fails: {why_it_fails(error, file)}") from error
+    _parts.setdefault(own_file(file).path, {})[defined] = f"{what} {name}"
     return part
 
 
-def run_file(file: str) -> Mapping[str, Any]:
-    """Return what a file of the user's own defines; it is run once in a process.
-
-    Raises:
-        ValueError: it fails; the message says of what.
-    """
-    try:
-        return _run_once(file_path(file).resolve())
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
+def why_it_fails(error: BaseException, file: str) -> str:
+    """Return in one line why a file of the user's own fails, and what to do where it is known."""
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{told}; {file} goes to the trials alone, so what it imports must be installed where they run"
+    return told
 
 
 def failing_part(error: BaseException) -> str | None:
@@ -234,14 +188,13 @@ def failing_part(error: BaseException) -> str | None:
     return None
 
 
-def _definitions(file: Path) -> set[str]:
+@cache
+def _definitions(file: str, content: bytes) -> frozenset[str]:
     """Return what a file defines at its top level, without running it."""
     try:
-        module = ast.parse(file.read_bytes())
+        module = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror}") from error
     names: set[str] = set()
     waiting: list[ast.AST] = [module]
     while waiting:
@@ -254,10 +207,4 @@ def _definitions(file: Path) -> set[str]:
                 names |= {alias.asname or alias.name.partition(".")[0] for alias in imported}
             case node:
                 waiting += ast.iter_child_nodes(node)
-    return names
-
-
-@cache
-def _run_once(file: Path) -> dict[str, Any]:
-    """Return what a file defines; its classes are the same ones each time."""
-    return runpy.run_path(str(file))
+    return frozenset(names)

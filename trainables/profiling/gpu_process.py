@@ -6,7 +6,7 @@ Its dummies are as large as the real teacher and images: neither time nor memory
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from trainables.config import AnyTrialConfig
 from trainables.evaluation import transition_curves
 from trainables.images.splits import DatasetSplits
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
+from trainables.system.own_files import OwnFile, hold
 from trainables.training.protocol import Training, TrainingInputs, training_class
 
 _CURVE_IMAGES = 256
@@ -39,8 +40,15 @@ class Beginning:
 class ColocatedTrial:
     """A trial that shares its GPU with others. Nothing is built before ``begin``."""
 
-    def __init__(self, config: AnyTrialConfig, *, cpus: float) -> None:
-        """Args: config: The trial's settings. cpus: Its CPU cores."""
+    def __init__(self, config: AnyTrialConfig, *, cpus: float, code: Sequence[OwnFile] = ()) -> None:
+        """Prepare a process.
+
+        Args:
+            config: The trial's settings.
+            cpus: Its CPU cores.
+            code: Files of the user's own that the settings may name.
+        """
+        hold(code)
         self._config = config
         self._cpus = cpus
 

@@ -13,6 +13,7 @@ from trainables.config.plugins import folder_of
 from trainables.errors import TeacherError
 from trainables.evaluation import ProbeKind, ProbeSet
 from trainables.storage.object_store import ObjectStore
+from trainables.system.own_files import checksums
 from trainables.teachers.probe_set import RECIPE
 from trainables.teachers.teacher import TeacherMetadata
 
@@ -22,7 +23,8 @@ _TARGETS = "targets"
 class ProbeRegistry:
     """Probe sets of teachers, each made once.
 
-    The key names what decides the images: the teacher's weights, what they expect of a pixel, and the recipe. So a set is
+    The key names what decides the images: the teacher's weights, the user's file that has its network, if one has, what they
+    expect of a pixel, and the recipe. So a set is
     found again wherever the teacher came from, and by sweeps that do not know of each other.
     """
 
@@ -57,4 +59,6 @@ class ProbeRegistry:
 def _key(teacher: TeacherMetadata) -> str:
     # Networks whose weights fit any size see other images at another one.
     size = f"-{image_size_in_words(teacher.shapes['image_size'])}" if teacher.shapes else ""
-    return f"probes/{teacher.sha256[:16]}-{folder_of(teacher.normalisation)}{size}-{RECIPE}.safetensors"
+    files = checksums({"network": teacher.network, "normalisation": teacher.normalisation})
+    code = "".join(f"-{sha256[:8]}" for sha256 in files.values())
+    return f"probes/{teacher.sha256[:16]}-{folder_of(teacher.normalisation)}{size}{code}-{RECIPE}.safetensors"

@@ -21,6 +21,7 @@ from trainables.config.roles import Decides, roles_of
 from trainables.errors import TeacherError
 from trainables.storage.node_cache import NodeCache
 from trainables.storage.object_store import ObjectStore
+from trainables.system.own_files import checksums
 from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 
@@ -95,5 +96,7 @@ def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
 
 
 def recipe_key(config: SupervisedConfig) -> str:
-    """A short checksum of the recipe."""
-    return hashlib.sha256(json.dumps(teacher_recipe(config), sort_keys=True).encode()).hexdigest()[:12]
+    """A short checksum of the recipe, and of the files of the user's own that it names: others train another teacher."""
+    recipe = teacher_recipe(config)
+    decides = {**recipe, **({"files": found} if (found := checksums(recipe)) else {})}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

@@ -15,7 +15,7 @@ from orchestrator.cli.options import (
     TrustCode,
     Verbose,
     errors_as_messages,
-    read_board,
+    read_board_to_run,
     stop_here,
     with_resources,
 )
@@ -45,7 +45,7 @@ def confirm(
         # What is slow to load waits until the arguments are known to be right.
         from orchestrator.commands.confirm import confirm as run_and_compare
 
-        board = read_board(sweep_id, storage)
+        board = read_board_to_run(sweep_id, storage, trust_code)
         board = replace(board, sweep=with_resources(board.sweep, cpus, gpus))
         found = run_and_compare(
             board, top=top, seeds=seeds, backend=backend.choice, console=out.console, trusted_code=trust_code or ()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Storage, TrustCode, Verbose, errors_as_messages, read_board, stop_here
+from orchestrator.cli.options import Storage, TrustCode, Verbose, errors_as_messages, read_board_to_run, stop_here
 from orchestrator.cli.sweep_options import BackendOptions, with_options
 from orchestrator.output import standard_output
 
@@ -31,7 +31,7 @@ def rerun(
         from orchestrator.commands.rerun import rerun as run_and_compare
 
         found = run_and_compare(
-            read_board(sweep_id, storage),
+            read_board_to_run(sweep_id, storage, trust_code, trial=trial),
             trial,
             backend=backend.choice,
             console=out.console,

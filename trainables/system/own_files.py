@@ -1,0 +1,131 @@
+"""Python files of the user's own, which settings name as ``FILE.py:NAME``: read once in a process, and run as read.
+
+What is hashed, sent to other machines and kept beside results are the very bytes that run, whatever becomes of the file
+meanwhile. A file is known by its name in the settings; where it lies is another matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_NAMED = re.compile(r"(?P<file>.+\.py):[^\W\d]\w*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file as it was read."""
+
+    name: str
+    """As in ``FILE.py:NAME``."""
+
+    path: str
+    """Where it was read: absolute, perhaps on another machine."""
+
+    content: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the content, in hexadecimal digits."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+_held: dict[str, OwnFile] = {}
+"""Files of this process, by name. Names are process-wide, as those of modules are."""
+
+
+def file_of(name: object) -> str | None:
+    """Return the file of ``FILE.py:NAME``; None of anything else."""
+    found = _NAMED.fullmatch(name) if isinstance(name, str) else None
+    return found["file"] if found else None
+
+
+def files_in(settings: Mapping[str, Any]) -> set[str]:
+    """Return the files that settings name, by field; of ``metrics``, several with commas between them."""
+    values = [
+        name.strip()
+        for field, value in settings.items()
+        for name in (value.split(",") if field == "metrics" and isinstance(value, str) else [value])
+        if isinstance(name, str)
+    ]
+    return {file for value in values if (file := file_of(value)) is not None}
+
+
+def own_file(name: str) -> OwnFile:
+    """Return a file as this process runs it; it is read if it has not been.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if name not in _held:
+        _held[name] = read_file(name, Path(name))
+    return _held[name]
+
+
+def is_held(name: str) -> bool:
+    """Whether this process has read a file, or was given it."""
+    return name in _held
+
+
+def read_file(name: str, path: Path) -> OwnFile:
+    """Return a file as it is on this disk now, whatever this process holds.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return OwnFile(name=name, path=str(path.resolve()), content=path.read_bytes())
+
+
+def hold(files: Iterable[OwnFile]) -> None:
+    """Have this process run these files by their names, whatever lies on its disk."""
+    _held.update({file.name: file for file in files})
+
+
+def forget() -> None:
+    """Have files read anew when they are next named, as another process would."""
+    _held.clear()
+
+
+def checksums(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of each file that settings name, by name, as this process runs it.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return {name: own_file(name).sha256 for name in sorted(files_in(settings))}
+
+
+def run_file(name: str) -> Mapping[str, Any]:
+    """Return what a file defines; each content is run once in a process, so that its classes are the same ones each time.
+
+    Raises:
+        OSError: it cannot be read.
+        Exception, SystemExit: what the file raises.
+    """
+    file = own_file(name)
+    return _run(file.path, file.content)
+
+
+@cache
+def _run(path: str, content: bytes) -> dict[str, Any]:
+    module = ModuleType(f"own_file_{hashlib.sha256(path.encode() + content).hexdigest()[:16]}")
+    module.__file__ = path
+    # Tracebacks and ``inspect`` find the source here, also where no such file is.
+    text = content.decode(errors="replace")
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+    # Dataclasses look their module up, and so does pickle within this process.
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(content, path, "exec"), module.__dict__)  # the user has named the file to have it run
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    return module.__dict__
