@@ -54,14 +54,17 @@ def check_before_start(
     check_same_space(sweep_store, domains)
     prices_of(sweep)
     networks = {
-        (name, *config.spec.image_shape, config.spec.num_classes, config.generator_size is not None): config.spec.shapes
+        (
+            *(name, *config.spec.image_shape, config.spec.num_classes),
+            *(config.generator_size is not None, field == "student"),
+        ): config.spec.shapes
         for config in sweep.configs()
         for field in ("student", "teacher")
         for name in _values(config, field, domains)
         if name
     }
-    for (name, *_, has_generator), shapes in sorted(networks.items()):
-        check_network(name, **shapes, has_generator=has_generator)
+    for (name, *_, has_generator, learns), shapes in sorted(networks.items()):
+        check_network(name, **shapes, has_generator=has_generator, learns=learns)
     if not SweepResults(sweep_store).sessions():  # one that has begun goes on as it was begun
         check_losses(sweep, domains)
     return sweep

@@ -22,6 +22,7 @@ from trainables.networks.activations import activation_sizes, attention_pairs, l
 from trainables.networks.libraries import torchvision_network
 from trainables.networks.plain import PlainNetwork
 from trainables.profiling.dummies import dummy_splits, dummy_teacher
+from trainables.training.attention import watch_layers
 from trainables.training.distiller import ZeroShotDistiller
 
 FILE = """
@@ -122,6 +123,30 @@ class OnlyLarge(Whole):
 def fails(num_classes):
     import a_package_that_nobody_has
 """
+FROZEN = """
+class Frozen(Whole):
+    def __init__(self, num_classes, channels, image_size):
+        super().__init__(num_classes, channels, image_size)
+        self.requires_grad_(False)
+
+def no_weights(num_classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d((1, num_classes)), nn.Flatten())
+"""
+HALF = """
+import torch
+from torch import nn
+
+def half(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, num_classes)).half()
+
+class Casts(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(784, num_classes).half()
+
+    def forward(self, images):
+        return self.head(images.flatten(1).half())
+"""
 SHAPES: dict[str, Any] = {"num_classes": 10, "channels": 1, "image_size": (28, 28)}
 
 
@@ -141,19 +166,20 @@ def distiller_of(**settings: object) -> ZeroShotDistiller:
     return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=dummy_splits(config, train=0, test=4))
 
 
-@pytest.mark.parametrize("name", ["make_teacher", "Whole", "ZeroHead", "probabilities"])
+@pytest.mark.parametrize("name", ["make_teacher", "Whole", "ZeroHead"])
 def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
     check_network(f"{file}:{name}", **SHAPES)
     network = build_network(f"{file}:{name}", **SHAPES)
     logits, activations = network(torch.rand(3, 1, 28, 28))
     assert logits.shape == (3, 10)
-    assert name == "probabilities" or activations[0].shape[2:] == (28, 28)
+    assert activations[0].shape[2:] == (28, 28)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("Tuple", "returns a tuple; it must return logits"),
+        ("probabilities", "returns probabilities, it seems: .*leave out the last softmax"),
         ("InPlace", "changes the images that it looks at"),
         ("NaN", "NaN or infinite logits"),
         ("NoGradient", "gives images no gradient, so a generator learns nothing by it"),
@@ -172,6 +198,30 @@ def test_a_module_that_returns_logits_is_enough(name: str, file: str) -> None:
 def test_what_the_loop_cannot_use_is_refused_with_the_reason(name: str, message: str, file: str) -> None:
     with pytest.raises(NetworkError, match=message):
         check_network(f"{file}:{name}", **SHAPES)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_student_needs_a_weight_that_learns(learns: bool, file: str, tmp_path: Path) -> None:
+    (tmp_path / "frozen.py").write_text(Path(file).read_text() + FROZEN)
+    for name in ("Frozen", "no_weights"):
+        if learns:
+            with pytest.raises(NetworkError, match=f"{name} has no weight that learns"):
+                check_network(f"{tmp_path}/frozen.py:{name}", **SHAPES, has_generator=False, learns=learns)
+        else:
+            check_network(f"{tmp_path}/frozen.py:{name}", **SHAPES, has_generator=name == "Frozen", learns=learns)
+
+
+def test_weights_of_half_precision_become_whole_before_the_check(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text(HALF)
+    check_network(f"{tmp_path}/half.py:half", **SHAPES)
+    with pytest.raises(NetworkError, match="fails on images of 1x28x28: RuntimeError"):
+        check_network(f"{tmp_path}/half.py:Casts", **SHAPES)
+
+
+def test_layers_of_a_plain_module_are_named_as_its_author_does(file: str) -> None:
+    network = build_network(f"{file}:Whole", **SHAPES)
+    with pytest.raises(ValueError, match="its outermost modules: features, head"):
+        watch_layers(network, "cc", (1, 28, 28), name="Whole")
 
 
 def test_frozen_features_are_enough_without_a_generator(file: str) -> None:

@@ -267,6 +267,11 @@ def _split(splits: Sequence[str | None], labels: torch.Tensor) -> tuple[torch.Te
 def _check_classes(training: torch.Tensor, test: torch.Tensor, classes: Sequence[str], origin: str) -> list[str]:
     """Refuse a class that nobody can learn, which is a misspelt folder or labels that do not count from 0; and say which no
     test image tells of."""
+    if not len(test):
+        raise DataUnavailableError(
+            f"dataset {origin} has no test images: {HELD_OUT:.0%} of each class are held out where there is no folder test, "
+            "and no class has enough for one; bring more images, or put some below test"
+        )
     unlearnt, untested = (set(range(len(classes))) - set(labels.tolist()) for labels in (training, test))
     unknown = sorted(unlearnt if len(training) else untested)
     if unknown:

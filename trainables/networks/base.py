@@ -34,6 +34,11 @@ class Network(nn.Module):
         """The name here of a weight that others have published under another."""
         return key
 
+    @property
+    def outermost_layers(self) -> list[str]:
+        """Names of the outermost modules, as ``watch`` takes them."""
+        return [name for name, _ in self.named_children()]
+
     def layer(self, name: str) -> nn.Module:
         """Return the module of that name.
 

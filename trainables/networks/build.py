@@ -50,7 +50,7 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
     except NetworkError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody else's code raises
-        raise NetworkError(f"network {origin} cannot be built: {error!r}") from error
+        raise NetworkError(f"network {origin} cannot be built: {_one_line(error)}") from error
     if isinstance(network, Network):
         return network
     if not isinstance(network, nn.Module):
@@ -65,7 +65,13 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
 
 
 def check_network(
-    name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE, has_generator: bool = True
+    name: str,
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: ImageSize = IMAGE_SIZE,
+    has_generator: bool = True,
+    learns: bool = False,
 ) -> None:
     """Try out a network that is not this project's, before trials are started that would fail one after the other.
 
@@ -78,16 +84,23 @@ def check_network(
         channels: Of the images.
         image_size: Height and width.
         has_generator: Whether a generator is to learn by the network.
+        learns: Whether the network itself is to be trained.
 
     Raises:
         NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, changes its input,
-            gives images no gradient, or cannot be copied or laid out for speed.
+            gives images no gradient, has no weight that learns although it is to, or cannot be copied or laid out for
+            speed.
     """
     if find_family(name) is not None:
         return
     shape = (channels, *image_size)
     with seeded(0, "only looked at"):
         network = build_network(name, num_classes=num_classes, channels=channels, image_size=image_size)
+        if learns and not any(weight.requires_grad for weight in network.parameters()):
+            raise NetworkError(
+                f"network {name} has no weight that learns: a student needs parameters with requires_grad=True"
+            )
+        network.to(torch.float32)  # as trials compute, whatever its builder made of the weights
         images = torch.randn(2, *shape)  # normalised, as teachers see them
         for training in (False, True):
             shown = images.clone().requires_grad_()
@@ -124,6 +137,11 @@ def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classe
         raise NetworkError(
             f"network {name} returns tensors of shape {shapes} for two images; expected are logits (2, {num_classes}) and "
             "activations (2, channels, height, width)"
+        )
+    if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
+        raise NetworkError(
+            f"network {name} returns probabilities, it seems: its answers are not negative and sum to 1. It must return "
+            "logits, of which the softmax is taken here: leave out the last softmax, or take the logarithm"
         )
     if not logits.isfinite().all():
         raise NetworkError(f"network {name} answers two images of random pixels with NaN or infinite logits")

@@ -32,6 +32,11 @@ class PlainNetwork(Network):
         logits: Tensor = self.body(images)
         return logits, []
 
+    @property
+    def outermost_layers(self) -> list[str]:
+        """Those of the classifier."""
+        return [name for name, _ in self.body.named_children()]
+
     def layer(self, name: str) -> nn.Module:
         return self.body.get_submodule(name)
 

@@ -23,7 +23,7 @@ def watch_layers(network: Network, layers: str | None, image_shape: tuple[int, i
     try:
         network.watch(layers.split(","))
     except AttributeError as error:
-        known = [layer for layer, _ in network.named_children()] or ["none"]
+        known = network.outermost_layers or ["none"]
         raise ValueError(
             f"attention_layers: {name} has no module of that name ({error}); its outermost modules: {', '.join(known)}"
         ) from error
