@@ -119,6 +119,13 @@ def test_files_that_are_no_images_are_left_out_and_subfolders_looked_into(tmp_pa
     assert images.notes[0] == "left out, as no images by their names: 1 of 17 files"
 
 
+def test_folders_without_images_are_named(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "pets")
+    for name in ("zebra", ".cache", "zebra2/young"):
+        (folder / name).mkdir(parents=True)
+    assert read(folder).notes[0] == "left out, as folders without images: zebra, zebra2, zebra2/young"
+
+
 def test_classes_may_be_links_to_folders(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "pets")
     links = tmp_path / "links"

@@ -7,7 +7,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,9 @@ _EXPECTED = "expected is one folder a class, with or without train, test and val
 _LARGEST = 256 * 1024 * 1024
 """Bytes of the largest image of an archive: one that declares more would fill the memory that it is unpacked to."""
 
+_NAMED_FOLDERS = 5
+"""Folders without images that are named at most."""
+
 Reader = Callable[[], bytes]
 
 
@@ -29,7 +32,7 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
     """Find the images of a folder or an archive, in the order of splits, classes and paths.
 
     A class is numbered by its name's place among the sorted names, as torchvision's ``ImageFolder`` does. Hidden files, and
-    files whose names are not those of images, are left out.
+    files whose names are not those of images, are left out; folders without images are, too, and are named.
 
     Args:
         path: The folder or archive on this machine.
@@ -44,7 +47,11 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
     if not found:
         raise DataUnavailableError(f"dataset {origin} has no images; {_EXPECTED}, and files such as .png or .jpg in it")
     others = len(files) - len(found)
-    notes = (f"left out, as no images by their names: {others} of {len(files)} files",) if others else ()
+    notes = [f"left out, as no images by their names: {others} of {len(files)} files"] if others else []
+    empty = _folders_without_images(path, found) if path.is_dir() else []
+    if empty:
+        further = ", ..." if len(empty) > _NAMED_FOLDERS else ""
+        notes.append(f"left out, as folders without images: {', '.join(empty[:_NAMED_FOLDERS])}{further}")
     above_all = _count_folders_above([PurePosixPath(name).parts for name in found])
     parts = {name: PurePosixPath(name).parts[above_all:] for name in found}
     first = {above[0] for above in parts.values() if len(above) > 1}
@@ -68,7 +75,15 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
         split = SPLITS[above[0].lower()] if splits else None
         images.append(LabelledImage(where=name, split=split, label=above[depth - 1], read=found[name]))
     images.sort(key=lambda image: (image.split or "", image.label, image.where))
-    return LabelledImages(images=images, classes=tuple(sorted({str(image.label) for image in images})), notes=notes)
+    classes = tuple(sorted({str(image.label) for image in images}))
+    return LabelledImages(images=images, classes=classes, notes=tuple(notes))
+
+
+def _folders_without_images(path: Path, images: Collection[str]) -> list[str]:
+    """Folders within a folder that hold no image, in no folder of theirs either: a class that is numbered elsewhere."""
+    holding = {parent for name in images for parent in PurePosixPath(name).parents}
+    folders = (PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_dir())
+    return sorted(str(folder) for folder in folders if folder not in holding and not _is_hidden(str(folder)))
 
 
 def is_folders(path: Path) -> bool:
