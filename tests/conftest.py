@@ -99,9 +99,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _files_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _files_read_anew() -> None:
     """Each test reads files of a user's own by itself, as a process of its own would."""
-    monkeypatch.setattr(own_files, "_held", {})
+    own_files.forget()
 
 
 @pytest.fixture

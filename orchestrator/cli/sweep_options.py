@@ -150,7 +150,7 @@ class SweepOptions:
         space, domains = resolve_domains(sweep)
         sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
         as_it_runs = check_before_start(sweep, sweep_store, domains)
-        code = read_code(as_it_runs.configs(), values_in(space, as_it_runs.trial, domains))
+        code = read_code(as_it_runs, values_in(space, as_it_runs.trial, domains))
         check_code(sweep_store, code, trusted=self.trust_code or (), say=lambda line: None)
         return as_it_runs, sweep_store
 

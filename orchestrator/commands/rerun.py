@@ -21,6 +21,7 @@ from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.results.schema import MACHINE_COLUMNS
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import SweepStore, open_storage
+from trainables.errors import TrialError
 from trainables.metrics import METRICS, TIMES
 from trainables.system.own_files import checksums
 
@@ -182,7 +183,7 @@ def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str 
         return None
     try:
         preset = load_sweep(preset_or_file, flags={"num_trials": 1}, fetch=fetch_dataset)
-    except ConfigError:
+    except (ConfigError, TrialError):
         return None
     words = [preset_or_file, "--num-trials", "1", "--sweep-id", f"{board.sweep_id}-{best.trial_id}"]
     for flag, ours, theirs in (

@@ -60,7 +60,7 @@ def load_sweep(
     """
     path, content = _read(preset_or_file)
     assignments, search = list(assignments), list(search)
-    _read_files(path, content, assignments, search)
+    _read_files(path, [content, dict(flags or {})], assignments, search)
     if settle is not None:
         settle()
     given_by = {key: f"{path}: {key}" for key in content}
@@ -135,12 +135,13 @@ def _read_files(path: Path, content: Any, assignments: Iterable[str], search: It
     checks of the fields.
     """
     texts = list(_texts(content))
-    texts += [value for assignment in assignments for value in assignment.partition("=")[2:]]
+    assigned = (assignment.partition("=")[::2] for assignment in assignments)
+    texts += [text for field, value in assigned for text in _texts(value, field=field.strip())]
     texts += [value.strip() for domain in search for value in domain.partition("=")[2].split(",")]
     named = {file for text in texts if (file := file_of(text))}
     for file in sorted(named):
         for place in (Path(file), path.parent / file):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # a name may hold what no path may
                 hold([read_file(file, place)])
                 break
 

@@ -34,6 +34,7 @@ from trainables.config.methods import AbsentConfig, config_classes, readable
 from trainables.config.plugins import STORED
 from trainables.errors import TrialError
 from trainables.metrics import AUDITS
+from trainables.system.own_files import distrust
 
 BASELINE = "baseline"
 """Name of the case that the others are compared with."""
@@ -88,6 +89,7 @@ class SweepConfig(SweepFields):
     @classmethod
     def stored(cls, text: str) -> Self:
         """The sweep that a session wrote down, as JSON. Files and packages that it names need not be at hand."""
+        distrust(json.loads(text))
         return cls.model_validate_json(text, context=STORED)
 
     @property

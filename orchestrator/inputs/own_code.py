@@ -10,34 +10,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.results import KeptFile, SessionEvent, SweepResults
-from orchestrator.storage import SweepStore, layout
+from orchestrator.storage import SweepStore
 from orchestrator.storage.address import local_path
-from trainables.config import AnyTrialConfig
 from trainables.system.own_files import OwnFile, files_in, hold, is_held, own_file, read_file
 
 _SHOWN_DIGITS = 12
 """Of a checksum in a sentence, where nobody has to type it."""
 
 
-def read_code(configs: Iterable[AnyTrialConfig], further: Iterable[object] = ()) -> tuple[OwnFile, ...]:
-    """Return all files on which the numbers of trials depend, as this process runs them, by their names' order.
+def read_code(sweep: SweepConfig, further: Iterable[object] = ()) -> tuple[OwnFile, ...]:
+    """Return all files on which the numbers of a sweep's trials depend, as this process runs them, by their names' order.
 
     Which trials there are is another matter: a space, a sampler or a scheduler may be mended and the sweep go on.
 
     Args:
-        configs: Of the trials, or of what all of them share.
-        further: Values that a search may give their fields.
+        sweep: The sweep, with the teachers that it would train.
+        further: Values that a search may give its trials' fields.
 
     Raises:
         ConfigError: one of them cannot be read.
     """
-    names = {name for config in configs for name in files_in(config.model_dump())}
+    configs = sweep.configs()
+    trained = [sweep.teacher_config(c) for c in configs if c.teacher is not None and c.teacher_checkpoint is None]
+    names = {name for config in (*configs, *trained) for name in files_in(config.model_dump())}
     names |= files_in({str(number): value for number, value in enumerate(further)})
     try:
         return tuple(own_file(name) for name in sorted(names))
@@ -60,7 +63,7 @@ def keep_code(sweep_store: SweepStore, code: Iterable[OwnFile]) -> None:
 def check_code(
     sweep_store: SweepStore, code: Iterable[OwnFile], *, trusted: Collection[str], say: Callable[[str], None]
 ) -> None:
-    """Refuse to go on with a sweep by other files than those of its last session. What has no report yet may be mended.
+    """Refuse to go on with a sweep by other files than it ran last. While there is no report they may be mended.
 
     Args:
         sweep_store: The sweep.
@@ -73,10 +76,9 @@ def check_code(
     """
     trusted = _check_digits(trusted)
     results = SweepResults(sweep_store)
-    sessions = results.sessions()
-    if not sessions or not results.reports():
+    if not results.sessions() or not results.reports():
         return
-    then = sessions[-1].code
+    then = _code_then(results, None)
     for file in code:
         before = then.get(file.name)
         if before is None:
@@ -107,33 +109,41 @@ def take_code(
         SweepMismatchError: a file is not here, or is another one, or it is not known which it was, and none is trusted.
         ConfigError: a checksum is none or of no such file, or the copy that is trusted is not on storage or is damaged.
     """
-    wanted = _check_digits(trusted)
+    wanted, used = _check_digits(trusted), set[str]()
     then = _code_then(SweepResults(sweep_store), trial_id)
     for name in sorted(files):
         known = then.get(name)
-        here = [file for file in _found_here(name, known) if not _is_in(sweep_store, file)]
-        same = [file for file in here if known and file.sha256 == known.sha256]
+        here = _found_here(name, known)
+        safe = [file for file in here if not _may_be_theirs(sweep_store, file)]
+        same = [file for file in safe if known and file.sha256 == known.sha256]
         allowed = [file for file in here if file.sha256 in wanted]
         if known and known.sha256 in wanted:
-            hold(same[:1] or [_copy(sweep_store, name, known)])
-            wanted -= {known.sha256}
+            at_hand = [file for file in here if file.sha256 == known.sha256]
+            hold(at_hand[:1] or [_copy(sweep_store, name, known)])
+            used.add(known.sha256)
         elif allowed:
             hold(allowed[:1])
-            wanted -= {allowed[0].sha256}
+            used.add(allowed[0].sha256)
         elif same:
             hold(same[:1])
         elif not here:
             raise SweepMismatchError(_is_gone(sweep_store, name, known))
+        elif not safe:
+            raise SweepMismatchError(
+                f"sweep {sweep_store.sweep_id} names {here[0].path}, which lies in the storage or belongs to another user: "
+                f"read it, and if you trust it, add --trust-code {here[0].sha256}"
+            )
         elif known is None:
             raise SweepMismatchError(
                 f"whether {name} is the file that {sweep_store.sweep_id} ran is not known: no checksum of it was kept. If "
-                f"it is, say so with --trust-code {here[0].sha256}"
+                f"it is, say so with --trust-code {safe[0].sha256}"
             )
         else:
-            raise SweepMismatchError(_is_another(sweep_store, here[0], known.sha256, ended="run it instead"))
-    if wanted:
+            raise SweepMismatchError(_is_another(sweep_store, safe[0], known.sha256, ended="run it instead"))
+    if wanted - used:
         raise ConfigError(
-            f"--trust-code {', '.join(sorted(wanted))}: of no file that {sweep_store.sweep_id} needs here; leave it out"
+            f"--trust-code {', '.join(sorted(wanted - used))}: of no file that {sweep_store.sweep_id} needs here; leave it "
+            "out"
         )
 
 
@@ -156,10 +166,10 @@ def take_code_of(sweep_store: SweepStore, *, trusted: Collection[str] = (), tria
     results = SweepResults(sweep_store)
     rows = [row for row in results.trials() if trial_id in {None, row.trial_id}]
     files = {file for row in rows for file in files_in(row.settings)}
-    if trial_id is None:
-        files |= {
-            file for session in results.sessions()[-1:] for file in files_in(json.loads(session.config_json)["trial"])
-        }
+    for session in results.sessions()[-1:]:
+        stored = json.loads(session.config_json)
+        shared = [stored["teacher_recipe"], *([stored["trial"], *stored["cases"].values()] if trial_id is None else [])]
+        files |= {file for settings in shared for file in files_in(settings or {})}
     take_code(sweep_store, files, trusted=trusted, trial_id=trial_id)
 
 
@@ -169,27 +179,32 @@ def code_of_trial(sweep_store: SweepStore, trial_id: str) -> dict[str, str]:
 
 
 def _code_then(results: SweepResults, trial_id: str | None) -> Mapping[str, KeptFile]:
-    """The files of the session in which a trial ended, or of the last one."""
+    """The files that a trial ran, or all that the sweep has run, each as the last session ran it that ran it."""
     started = [session for session in results.sessions() if session.event is SessionEvent.STARTED]
     row = next((row for row in results.trials() if row.trial_id == trial_id), None) if trial_id else None
     if row is not None:
         started = [session for session in started if session.at <= row.ended_at] or started
-    return started[-1].code if started else {}
+    return {name: kept for session in started for name, kept in session.code.items()}
 
 
-def _found_here(name: str, known: KeptFile | None) -> Iterator[OwnFile]:
-    """The files that may be meant on this machine: by the name, as this process holds it, and where it lay before."""
-    if is_held(name):
-        yield own_file(name)
+def _found_here(name: str, known: KeptFile | None) -> list[OwnFile]:
+    """The files that may be meant on this machine: as this process holds it, by the name, and where it lay before."""
+    found = [own_file(name)] if is_held(name) else []
     for path in (Path(name), *([Path(known.path)] if known else [])):
-        with suppress(OSError):
-            yield read_file(name, path)
+        with suppress(OSError, ValueError):
+            found.append(read_file(name, path))
+    return found
 
 
-def _is_in(sweep_store: SweepStore, file: OwnFile) -> bool:
-    """Whether a file lies in the storage, so that whoever may write there has perhaps put it there."""
-    folders = (local_path(sweep_store.storage, folder) for folder in layout.FOLDERS)
-    return any(folder is not None and Path(file.path).is_relative_to(folder.resolve()) for folder in folders)
+def _may_be_theirs(sweep_store: SweepStore, file: OwnFile) -> bool:
+    """Whether others than the user may have put a file there that nobody but the storage has named: it lies in the storage,
+    or is another user's."""
+    if is_held(file.name) and own_file(file.name) == file:
+        return False  # the command names it
+    root = local_path(sweep_store.storage, "")
+    if root is not None and Path(file.path).is_relative_to(root.resolve()):
+        return True
+    return Path(file.path).stat().st_uid not in {os.getuid(), 0}
 
 
 def _check_digits(trusted: Collection[str]) -> set[str]:

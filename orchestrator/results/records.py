@@ -18,6 +18,7 @@ from trainables.config import AnyTrialConfig, config_class, config_classes
 from trainables.config.methods import readable
 from trainables.config.trial import is_own_metric
 from trainables.metrics import METRICS
+from trainables.system.own_files import distrust
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -138,12 +139,14 @@ class TrialRecord:
         further = {name: value for name, value in row.items() if name not in _COLUMNS}
         own = {name.removeprefix(CONFIG_PREFIX): v for name, v in further.items() if name.startswith(CONFIG_PREFIX)}
         own_metrics = {name: v for name, v in further.items() if not name.startswith(CONFIG_PREFIX)}
+        settings = Settings({name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own)
+        distrust(settings)
         return cls(
             **same,
             state=TrialState(row["state"]),
             error=row["error"] or "",
             recovery_causes=Counter(json.loads(row[CAUSES] or "{}")),
-            settings=Settings({name: row.get(CONFIG_PREFIX + name) for name in _SETTINGS} | own),
+            settings=settings,
             metrics=Metrics({name: row[name] for name in _METRICS} | own_metrics),
         )
 

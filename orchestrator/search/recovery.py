@@ -31,6 +31,7 @@ from orchestrator.search.study import (
 )
 from orchestrator.storage import SweepStore, layout
 from trainables.config import AnyTrialConfig, config_class
+from trainables.config.plugins import STORED
 from trainables.config.roles import Names, roles_of
 from trainables.metrics import METRICS, finite
 from trainables.storage.checkpoint import CheckpointStore
@@ -70,7 +71,7 @@ def rebuild_study(
         else:
             state = CheckpointStore(checkpoints).load_newest(name, warn=lambda line: None)
             settings = state["config"] if state else {}
-            config = config_class(settings).model_validate(settings) if settings else None
+            config = config_class(settings, stored=True).model_validate(settings, context=STORED) if settings else None
             study.add_trial(_running(config, reports[name], sweep, domains))
     return len(numbers)
 

@@ -94,7 +94,7 @@ def _usable(
             f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
             "needed"
         )
-    _check_same_files(results, sweep)
+    _check_same_files(results, sweep, domains)
     method = type(sweep.configs()[0])
     may_differ = {*seed_fields(method), *weightless_fields(method)}
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
@@ -126,7 +126,7 @@ def _usable(
     return found
 
 
-def _check_same_files(results: SweepResults, sweep: SweepConfig) -> None:
+def _check_same_files(results: SweepResults, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> None:
     """Refuse trials of a network or the like that has only the name in common with this sweep's.
 
     Raises:
@@ -134,12 +134,17 @@ def _check_same_files(results: SweepResults, sweep: SweepConfig) -> None:
     """
     sessions = results.sessions()
     then = sessions[-1].code if sessions else {}
-    for name, sha256 in checksums(sweep.configs()[0].model_dump()).items():
+    choices = {f"{field} {number}": value for field, value in _choices(domains) for number, value in enumerate(value)}
+    for name, sha256 in checksums({**sweep.configs()[0].model_dump(), **choices}).items():
         if name in then and then[name].sha256 != sha256:
             raise ConfigError(
                 f"warm_start: {results.sweep_id} ran another {name} (sha256 {then[name].sha256[:12]} there, {sha256[:12]} "
                 "here), so what it found says nothing here"
             )
+
+
+def _choices(domains: Mapping[str, BaseDistribution]) -> list[tuple[str, tuple[Any, ...]]]:
+    return [(field, tuple(getattr(domain, "choices", ()))) for field, domain in domains.items()]
 
 
 def _why_not(

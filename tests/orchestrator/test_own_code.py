@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs.own_code import read_code, take_code
-from orchestrator.results import SweepResults
+from orchestrator.results import SweepResults, TrialState
 from orchestrator.run import ray_backend
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.search.space import resolve_domains, values_in
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
+from trainables.errors import TeacherError
 from trainables.system import own_files
 from trainables.system.own_files import OwnFile, own_file, run_file
 
@@ -230,24 +232,96 @@ def test_a_copy_that_somebody_has_changed_is_not_run_and_is_mended(folder: Path)
     assert kept.read_text() == THEN
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["with a checksum in the rows", "without one"])
-def test_what_a_storage_names_is_not_run(known: bool, folder: Path) -> None:
+EVIL = "import pathlib\npathlib.Path({ran!r}).touch()\n"
+PLACES = ("runs/code/own/evil.py", "runs/evil.py", "elsewhere/evil.py")
+
+
+def with_settings(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda stored: {**stored, "trial": {**stored["trial"], **changes}}
+
+
+BY_FIELD: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "the student": with_settings(student="EVIL:Small"),
+    "the method": with_settings(method="EVIL:METHOD"),
+    "the data set": with_settings(dataset="EVIL:DATA"),
+    "the normalisation of images of one's own": with_settings(
+        num_classes=10,
+        channels=1,
+        image_size="32x32",
+        dataset="mine",
+        dataset_file="mine.zip",
+        normalisation="EVIL:DATA",
+    ),
+    "what a budget is counted by": lambda stored: {
+        **with_settings(student="EVIL:Small")(stored),
+        "budget": {"unit": "flops", "amount": 10**12},
+    },
+    "the teacher's recipe": lambda stored: {**stored, "teacher_recipe": {"student": "EVIL:Small"}},
+    "a metric": with_settings(metrics="EVIL:METRIC"),
+    "the sampler": lambda stored: {**stored, "sampler": {"name": "EVIL:Sampler"}},
+}
+
+
+@pytest.mark.parametrize("field", BY_FIELD)
+def test_what_only_a_storage_names_is_not_run(field: str, folder: Path) -> None:
     run(folder)
-    evil = folder / "runs" / "code" / "own" / "evil.py"
-    evil.write_text(f"open({str(folder / 'ran')!r}, 'w').close()\n" + THEN)
-    [last] = {session.config_json for session in SweepResults(store(folder)).sessions()}
-    code = json.dumps({str(evil): {"sha256": sha256(evil.read_text()), "path": str(evil)}}) if known else None
-    for settings in (
-        last.replace("nets.py:Small", f"{evil}:Small"),
-        last.replace('"zero_shot"', f'"{evil}:Small"'),
-        last.replace('"digits"', f'"{evil}:Small"'),
-    ):
-        rewrite_sessions(folder, config_json=settings, code_json=code)
+    (folder / "elsewhere").mkdir()
+    ran = folder / "ran"
+    [text] = {session.config_json for session in SweepResults(store(folder)).sessions()}
+    storage = ("--storage", str(folder / "runs"))
+    for place in PLACES:
+        evil = folder / place
+        evil.write_text(EVIL.format(ran=str(ran)) + THEN)
+        changed = json.dumps(BY_FIELD[field](json.loads(text))).replace("EVIL", str(evil))
+        assert str(evil) in changed
+        # Whoever writes the settings may write no checksum, or one of another file; an equal one comes below.
+        rewrite_sessions(folder, config_json=changed, code_json=None)
         for command in (["results", "own"], ["status", "own"], ["report", "own"]):
-            zskt(*command, "--storage", str(folder / "runs"))
-        for command in (["rerun", "own", "t0000"], ["confirm", "own", "--seeds", "2"]):
-            assert zskt(*command, "--backend", "inline", "--storage", str(folder / "runs"))[0] in {1, 2}
-        assert not (folder / "ran").exists()
+            code, told = zskt(*command, *storage)
+            assert code == 0, told
+        code, told = zskt("confirm", "own", "--seeds", "2", "--backend", "inline", *storage)
+        assert code in {1, 2} and "Traceback" not in told, told
+        assert not ran.exists(), (place, told)
+
+
+def test_a_file_in_the_storage_is_not_taken_for_the_users_own(folder: Path) -> None:
+    run(folder)
+    for place in PLACES[:2]:
+        evil = folder / place
+        evil.write_text(THEN)
+        code = {str(evil): {"sha256": sha256(THEN), "path": str(evil)}}
+        rewrite_sessions(folder, code_json=json.dumps(code))
+        own_files.forget()
+        with pytest.raises(SweepMismatchError, match=f"lies in the storage or .* --trust-code {sha256(THEN)}"):
+            take_code(store(folder), [str(evil)])
+        take_code(store(folder), [str(evil)], trusted=(sha256(THEN),))
+
+
+def test_another_teacher_in_the_folder_of_one_is_refused(folder: Path) -> None:
+    run(folder)
+    [metadata] = (folder / "runs" / "teachers").glob("digits/*/metadata.json")
+    (folder / "evil.py").write_text(EVIL.format(ran=str(folder / "ran")) + THEN)
+    metadata.write_text(metadata.read_text().replace('"lenet"', f'"{folder}/evil.py:Small"'))
+    with pytest.raises(TeacherError, match="which its folder does not say"):
+        run(folder, num_trials=3)
+    assert not (folder / "ran").exists()
+
+
+def test_two_names_of_one_content_are_trusted_together(folder: Path) -> None:
+    shutil.copy(folder / "nets.py", folder / "same.py")
+    write_sweep(folder, trial={"teacher": "same.py:Small"})
+    own_files.forget()
+    code = {name: {"sha256": sha256(THEN), "path": str(folder / name)} for name in ("nets.py", "same.py")}
+    write_sweep(folder)
+    run(folder)
+    rewrite_sessions(folder, code_json=json.dumps(code))
+    shutil.copytree(copy_of(folder, THEN).parent, folder / "kept")
+    shutil.copy(copy_of(folder, THEN), copy_of(folder, THEN).with_name("same.py"))
+    (folder / "nets.py").unlink()
+    (folder / "same.py").unlink()
+    own_files.forget()
+    take_code(store(folder), list(code), trusted=(sha256(THEN),))
+    assert own_file("same.py").content == own_file("nets.py").content == THEN.encode()
 
 
 def test_of_what_a_version_before_ran_nothing_is_assumed(folder: Path) -> None:
@@ -272,11 +346,18 @@ def test_a_file_beside_the_sweeps_is_found_from_any_folder(folder: Path, monkeyp
     # The next command finds it where it lay.
     code, told = zskt("rerun", "own", "t0001", "--storage", str(folder / "runs"), "--backend", "inline")
     assert code == 0 and "bit for bit" in told, told
+    # An objective too, and several metrics.
+    (folder / "more.py").write_text("def first(training):\n    return 1.0\n\ndef second(training):\n    return 2.0\n")
+    both = ["metrics=more.py:first,more.py:second"]
+    named = load_sweep("../own.yaml", flags={"objective": "more.py:first"}, assignments=both)
+    assert named.objective == "more.py:first"
+    with pytest.raises(ConfigError):
+        load_sweep("../own.yaml", assignments=["student=more\0.py:first"])
     # What the command line names may lie beside the sweep's file too; one in the working folder is before it.
     (folder / "other.py").write_text(THEN)
     assert load_sweep("../own.yaml", assignments=["student=other.py:Small"]).trial["student"] == "other.py:Small"
     (elsewhere / "nets.py").write_text(NOW)
-    assert [file.content for file in read_code(load_sweep("../own.yaml").configs())] == [NOW.encode()]
+    assert [file.content for file in read_code(load_sweep("../own.yaml"))] == [NOW.encode()]
 
 
 def test_two_sweeps_whose_files_share_a_name_have_each_their_own(folder: Path) -> None:
@@ -286,7 +367,7 @@ def test_two_sweeps_whose_files_share_a_name_have_each_their_own(folder: Path) -
         shutil.copy(folder / "own.yaml", folder / name)
     (folder / "nets.py").unlink()
     for name, text in (("p", THEN), ("q", NOW), ("p", THEN)):
-        [file] = read_code(load_sweep(f"{name}/own.yaml").configs())
+        [file] = read_code(load_sweep(f"{name}/own.yaml"))
         assert file.content == text.encode() and run_file("nets.py")["WIDTH"] == (4 if text == THEN else 5)
 
 
@@ -322,7 +403,7 @@ def test_every_file_on_which_numbers_depend_goes_with_the_sweep(folder: Path) ->
     (folder / "own.yaml").write_text(yaml.safe_dump(content))
     sweep = load_sweep("own.yaml")
     space, domains = resolve_domains(sweep)
-    code = read_code(sweep.configs(), values_in(space, sweep.trial, domains))
+    code = read_code(sweep, values_in(space, sweep.trial, domains))
     # The space's own file is not among them: what it varies is compared as domains.
     assert [file.name for file in code] == ["a.py", "b.py", "c.py", "more, parts.py"]
 
@@ -346,3 +427,42 @@ def test_a_machine_that_cannot_run_a_file_is_named(ray_local: None) -> None:
     ):
         ray_backend._check_code(2, [lacking])
     ray_backend._check_code(2, [OwnFile(name="nets.py", path="/nowhere/nets.py", content=THEN.encode())])
+
+
+DATA = """
+from pathlib import Path
+
+import numpy as np
+
+from trainables.config.datasets import DatasetSpec, Normalisation
+
+def read(data_root):
+    def split(count):
+        labels = np.arange(count) % 4
+        return np.broadcast_to(labels.reshape(-1, 1, 1) * 60, (count, 32, 32)).astype(np.uint8), labels
+    return split(400), split(80)
+
+DOTS = DatasetSpec(
+    channels=1, num_classes=4, training_images=400, test_images=80, read=read,
+    normalisation=Normalisation(mean=(0.35,), std=(0.26,)),
+)
+
+def largest(training):
+    return max(float(weight.detach().abs().max()) for weight in training.student.parameters())
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_all_kinds_of_parts_of_a_file_go_to_rays_processes(folder: Path, ray_local: None) -> None:
+    (folder / "data.py").write_text(DATA)
+    content = yaml.safe_load((folder / "own.yaml").read_text())
+    content["trial"] |= {"dataset": "data.py:DOTS", "teacher": "lenet", "metrics": "data.py:largest"}
+    content["teacher_recipe"] = {"full_data_epochs": 20, "learning_rate": 0.05, "batch_size": 20}
+    (folder / "own.yaml").write_text(yaml.safe_dump(content))
+    sweep = load_sweep("own.yaml", flags={"storage": str(folder / "runs")})
+    out = io.StringIO()
+    assert run_sweep(sweep, sweep_id="own", console=Console(file=out, width=200)).finished, out.getvalue()
+    rows = SweepResults(store(folder)).trials()
+    assert [row.state for row in rows] == [TrialState.COMPLETED] * 2, out.getvalue()
+    assert all(row.metrics["data.py:largest"] > 0 for row in rows)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from trainables.config.plugins import Registry, installed
 from trainables.errors import DatasetError
-from trainables.system.own_files import file_of, is_held, own_file
+from trainables.system.own_files import file_of, own_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,19 +171,6 @@ def find_spec(name: str) -> DatasetSpec:
     except OSError:
         content = ""  # which _own_spec says
     return _own_spec(name, content)
-
-
-def known_spec(name: str) -> DatasetSpec:
-    """What ``find_spec`` returns, but no file of the user's own is run that this process has not read: settings that come
-    from a storage may name any.
-
-    Raises:
-        ValueError, DatasetError: as ``find_spec``; or it is of such a file.
-    """
-    file = file_of(name)
-    if file and not is_held(file):
-        raise DatasetError(f"data set {name}: {file} has not been read here")
-    return find_spec(name)
 
 
 def named_shapes(name: str) -> Shapes | None:

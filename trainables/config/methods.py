@@ -16,7 +16,6 @@ from pydantic import ConfigDict
 from trainables.config.plugins import Registry, installed, load
 from trainables.config.trial import Passes, TrialConfig
 from trainables.errors import DatasetError
-from trainables.system.own_files import file_of, is_held
 
 AnyTrialConfig = TrialConfig
 """The config of a trial of any method."""
@@ -132,17 +131,13 @@ def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[Tri
 
     Args:
         values: Fields of a trial.
-        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentConfig``, and so has one
-            of a file that this process has not read, since settings from a storage run none.
+        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentConfig``.
 
     Raises:
         ValueError: there is no such method.
     """
-    name = values.get("method", "zero_shot")
-    if stored and (file := file_of(name)) and not is_held(file):
-        return AbsentConfig
     try:
-        return find_method(name).config_class
+        return find_method(values.get("method", "zero_shot")).config_class
     except ValueError as error:
         if not stored:
             raise

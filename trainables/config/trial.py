@@ -17,7 +17,7 @@ from trainables.config.base import Config, Count, Seed, Share
 from trainables.config.datasets import (
     DatasetSpec,
     find_normalisation,
-    known_spec,
+    find_spec,
     normalisation_names,
     parse_image_size,
 )
@@ -359,7 +359,7 @@ class TrialConfig(Config):
                 normalisation=find_normalisation(self.normalisation),
                 image_size=size,
             )
-        spec = known_spec(self.dataset)
+        spec = find_spec(self.dataset)
         return replace(spec, image_size=size) if size else spec
 
     @property

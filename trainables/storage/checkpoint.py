@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 
 from trainables.errors import CheckpointError, DamagedCheckpointError
 from trainables.storage.object_store import ObjectStore
+from trainables.system.own_files import distrust
 
 FORMAT_VERSION = 3
 _SEPARATOR = "/"
@@ -85,6 +86,7 @@ def parse(data: bytes, *, origin: str) -> dict[str, Any]:
     if digest != _digest(text, tensors):
         raise DamagedCheckpointError(f"checkpoint {origin} is damaged: its checksum is not the one it was written with")
     state: dict[str, Any] = _join(json.loads(text), tensors)
+    distrust(state.get("config"))
     return state
 
 

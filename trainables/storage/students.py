@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainables.errors import StudentError
 from trainables.storage.object_store import ObjectStore
+from trainables.system.own_files import distrust
 
 
 class StudentStore:
@@ -54,6 +55,7 @@ class StudentStore:
         data = self._read(student)
         length = int.from_bytes(data[:8], "little")
         header: dict[str, object] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["config"])
+        distrust(header)
         return header
 
     def _read(self, student: str) -> bytes:

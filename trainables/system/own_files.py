@@ -2,6 +2,10 @@
 
 What is hashed, sent to other machines and kept beside results are the very bytes that run, whatever becomes of the file
 meanwhile. A file is known by its name in the settings; where it lies is another matter.
+
+Settings that come from a storage may name any file of this machine, and whoever may write there is not the user. So whatever
+reads them says so (``distrust``), and a file that nothing but a storage has named is neither read nor run until somebody who
+knows it to be the right one holds it (``hold``).
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from errno import EPERM
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +46,13 @@ class OwnFile:
 _held: dict[str, OwnFile] = {}
 """Files of this process, by name. Names are process-wide, as those of modules are."""
 
+_distrusted: set[str] = set()
+"""Names that came from a storage before anything else named them."""
+
+
+class DistrustedFileError(PermissionError):
+    """Settings from a storage name a file, and nothing else does."""
+
 
 def file_of(name: object) -> str | None:
     """Return the file of ``FILE.py:NAME``; None of anything else."""
@@ -63,11 +75,29 @@ def own_file(name: str) -> OwnFile:
     """Return a file as this process runs it; it is read if it has not been.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read; a ``DistrustedFileError`` where only a storage names it.
     """
     if name not in _held:
+        if name in _distrusted:
+            raise DistrustedFileError(EPERM, "it is named by settings from a storage alone, and not run for that", name)
         _held[name] = read_file(name, Path(name))
     return _held[name]
+
+
+def distrust(content: object) -> None:
+    """Have the files that settings from a storage name not be run for that, however deep in lists and mappings they are."""
+    match content:
+        case str():
+            if ".py:" in content:
+                named = {file for name in (content, *content.split(",")) if (file := file_of(name.strip()))}
+                _distrusted.update(named - _held.keys())
+        case Mapping():
+            for key, value in content.items():
+                distrust(key)
+                distrust(value)
+        case list() | tuple():
+            for value in content:
+                distrust(value)
 
 
 def is_held(name: str) -> bool:
@@ -92,6 +122,7 @@ def hold(files: Iterable[OwnFile]) -> None:
 def forget() -> None:
     """Have files read anew when they are next named, as another process would."""
     _held.clear()
+    _distrusted.clear()
 
 
 def checksums(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -114,6 +145,10 @@ def run_file(name: str) -> Mapping[str, Any]:
     return _run(file.path, file.content)
 
 
+_modules: list[ModuleType] = []
+"""Those that were run: without them their functions would lose their names."""
+
+
 @cache
 def _run(path: str, content: bytes) -> dict[str, Any]:
     module = ModuleType(f"own_file_{hashlib.sha256(path.encode() + content).hexdigest()[:16]}")
@@ -121,11 +156,11 @@ def _run(path: str, content: bytes) -> dict[str, Any]:
     # Tracebacks and ``inspect`` find the source here, also where no such file is.
     text = content.decode(errors="replace")
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    # Dataclasses look their module up, and so does pickle within this process.
+    # Dataclasses look their module up. Later it is not to be found, so that Ray sends what the file defines by value.
     sys.modules[module.__name__] = module
     try:
         exec(compile(content, path, "exec"), module.__dict__)  # the user has named the file to have it run
-    except BaseException:
+    finally:
         del sys.modules[module.__name__]
-        raise
+    _modules.append(module)
     return module.__dict__

@@ -47,12 +47,18 @@ class TeacherRegistry:
         """The teacher that this training gave, or none.
 
         Raises:
-            TeacherError: it is there but damaged.
+            TeacherError: it is there but damaged, or another one.
         """
         if not self.holds(config):
             return None
         folder = self._folder(config)
         metadata = _metadata(json.loads(self._store.read(f"{folder}/metadata.json")))
+        named = (metadata.network, metadata.dataset, metadata.normalisation)
+        if named != (config.student, config.dataset, config.normalisation or config.dataset):
+            raise TeacherError(
+                f"teacher {self._store.shown(folder)} is of {' '.join(named)}, which its folder does not say; delete that "
+                "folder and it is trained again"
+            )
         data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
         try:
             weights = load_tensors(data)
