@@ -23,9 +23,9 @@ _TARGETS = "targets"
 class ProbeRegistry:
     """Probe sets of teachers, each made once.
 
-    The key names what decides the images: the teacher's weights, the user's file that has its network, if one has, what they
-    expect of a pixel, and the recipe. So a set is
-    found again wherever the teacher came from, and by sweeps that do not know of each other.
+    The key names what decides the images: the teacher's weights, the user's file that has its network, if one has, what
+    they expect of a pixel, and the recipe. So a set is found again wherever the teacher came from, and by sweeps that do
+    not know of each other.
     """
 
     def __init__(self, store: ObjectStore) -> None:
