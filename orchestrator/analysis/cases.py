@@ -129,13 +129,13 @@ def last_attempts(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def _is_of(row: TrialRecord, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
     """Whether a row's trial is the one that a config describes."""
-    if row.sweep_id != sweep_id and files_in(row.settings):
-        return False  # a file of the same name may be another one there
+    roles = roles_of(type(config))
+    if row.sweep_id != sweep_id and files_in(
+        {f: getattr(config, f) for f, role in roles.items() if not role.weightless}
+    ):
+        return False  # a file of the same name may be another one there, and another network
     in_case = row.sweep_id == sweep_id and row.case == assignment.case
-    return all(
-        _agrees(row, field, role, getattr(config, field), in_case=in_case)
-        for field, role in roles_of(type(config)).items()
-    )
+    return all(_agrees(row, field, role, getattr(config, field), in_case=in_case) for field, role in roles.items())
 
 
 def _agrees(row: TrialRecord, field: str, role: Role, wanted: Any, *, in_case: bool) -> bool:
