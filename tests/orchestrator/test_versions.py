@@ -22,6 +22,7 @@ from tests.orchestrator.test_results import trial
 from trainables.errors import CheckpointError
 from trainables.storage import checkpoint
 from trainables.storage.checkpoint import CheckpointStore, copy_state
+from trainables.system import own_files
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def test_a_space_that_was_edited_is_refused_with_the_difference(sweep: SweepConf
     ResultWriter(SweepStore(store, "sweep-a")).write_session(row)
     check_same_space(SweepStore(store, "sweep-a"), domains)
     file.write_text(code.format(8.0, ", 'student_steps': trial.suggest_int('student_steps', 1, 9)"))
+    own_files.forget()  # as in another process
     with pytest.raises(SweepMismatchError, match="began with another space") as refused:
         run_sweep(own, sweep_id="sweep-a")
     assert "temperature: FloatDistribution(high=4.0, log=True, low=1.0, step=None) then" in str(refused.value)
