@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from search_spaces.fields import suggested_fields
 from search_spaces.presets import preset_names, preset_path
 from trainables.config.own_images import NO_DATASET
 from trainables.metrics import METRICS
-from trainables.system.own_files import file_of, hold, read_file
+from trainables.system.own_files import files_in, hold, read_file
 
 _KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
 """Blocks of a sweep that come in kinds."""
@@ -134,30 +134,13 @@ def _read_files(path: Path, content: Any, assignments: Iterable[str], search: It
     A relative name is looked for in the working folder, then beside the sweep's file. One that is nowhere is left to the
     checks of the fields.
     """
-    texts = list(_texts(content))
-    assigned = (assignment.partition("=")[::2] for assignment in assignments)
-    texts += [text for field, value in assigned for text in _texts(value, field=field.strip())]
-    texts += [value.strip() for domain in search for value in domain.partition("=")[2].split(",")]
-    named = {file for text in texts if (file := file_of(text))}
-    for file in sorted(named):
+    assigned = [{field.strip(): value} for field, _, value in (each.partition("=") for each in assignments)]
+    searched = [domain.partition("=")[2].split(",") for domain in search]
+    for file in sorted(files_in([content, assigned, searched])):
         for place in (Path(file), path.parent / file):
             with suppress(OSError, ValueError):  # a name may hold what no path may
                 hold([read_file(file, place)])
                 break
-
-
-def _texts(content: Any, *, field: str = "") -> Iterator[str]:
-    """All strings in what a YAML file holds, keys too; of ``metrics`` each name."""
-    match content:
-        case str():
-            yield from (name.strip() for name in (content.split(",") if field == "metrics" else [content]))
-        case list():
-            for value in content:
-                yield from _texts(value)
-        case dict():
-            for key, value in content.items():
-                yield from _texts(key)
-                yield from _texts(value, field=str(key))
 
 
 def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:

@@ -40,8 +40,7 @@ def read_code(sweep: SweepConfig, further: Iterable[object] = ()) -> tuple[OwnFi
     """
     configs = sweep.configs()
     trained = [sweep.teacher_config(c) for c in configs if c.teacher is not None and c.teacher_checkpoint is None]
-    names = {name for config in (*configs, *trained) for name in files_in(config.model_dump())}
-    names |= files_in({str(number): value for number, value in enumerate(further)})
+    names = files_in([*(config.model_dump() for config in (*configs, *trained)), *further])
     try:
         return tuple(own_file(name) for name in sorted(names))
     except OSError as error:
@@ -165,11 +164,11 @@ def take_code_of(sweep_store: SweepStore, *, trusted: Collection[str] = (), tria
     """
     results = SweepResults(sweep_store)
     rows = [row for row in results.trials() if trial_id in {None, row.trial_id}]
-    files = {file for row in rows for file in files_in(row.settings)}
+    files = files_in([row.settings for row in rows])
     for session in results.sessions()[-1:]:
         stored = json.loads(session.config_json)
-        shared = [stored["teacher_recipe"], *([stored["trial"], *stored["cases"].values()] if trial_id is None else [])]
-        files |= {file for settings in shared for file in files_in(settings or {})}
+        fields = ("teacher_recipe", "trial", "cases") if trial_id is None else ("teacher_recipe",)
+        files |= files_in([stored[field] for field in fields])
     take_code(sweep_store, files, trusted=trusted, trial_id=trial_id)
 
 

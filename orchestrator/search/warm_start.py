@@ -134,17 +134,13 @@ def _check_same_files(results: SweepResults, sweep: SweepConfig, domains: Mappin
     """
     sessions = results.sessions()
     then = sessions[-1].code if sessions else {}
-    choices = {f"{field} {number}": value for field, value in _choices(domains) for number, value in enumerate(value)}
-    for name, sha256 in checksums({**sweep.configs()[0].model_dump(), **choices}).items():
+    choices = [getattr(domain, "choices", ()) for domain in domains.values()]
+    for name, sha256 in checksums([sweep.configs()[0].model_dump(), *choices]).items():
         if name in then and then[name].sha256 != sha256:
             raise ConfigError(
                 f"warm_start: {results.sweep_id} ran another {name} (sha256 {then[name].sha256[:12]} there, {sha256[:12]} "
                 "here), so what it found says nothing here"
             )
-
-
-def _choices(domains: Mapping[str, BaseDistribution]) -> list[tuple[str, tuple[Any, ...]]]:
-    return [(field, tuple(getattr(domain, "choices", ()))) for field, domain in domains.items()]
 
 
 def _why_not(

@@ -60,15 +60,22 @@ def file_of(name: object) -> str | None:
     return found["file"] if found else None
 
 
-def files_in(settings: Mapping[str, Any]) -> set[str]:
-    """Return the files that settings name, by field; of ``metrics``, several with commas between them."""
-    values = [
-        name.strip()
-        for field, value in settings.items()
-        for name in (value.split(",") if field == "metrics" and isinstance(value, str) else [value])
-        if isinstance(name, str)
-    ]
-    return {file for value in values if (file := file_of(value)) is not None}
+def files_in(content: object, *, field: str = "") -> set[str]:
+    """Return the files that settings name, however deep in mappings, as keys too, and in collections they do.
+
+    Args:
+        content: Settings, or a part of them.
+        field: Field whose value ``content`` is: that of ``metrics`` are several names with commas between them.
+    """
+    match content:
+        case str():
+            names = content.split(",") if field == "metrics" else [content]
+            return {file for name in names if (file := file_of(name.strip())) is not None}
+        case Mapping():
+            return {file for key, value in content.items() for file in files_in(key) | files_in(value, field=str(key))}
+        case list() | tuple() | set():
+            return {file for value in content for file in files_in(value)}
+    return set()
 
 
 def own_file(name: str) -> OwnFile:
@@ -85,19 +92,8 @@ def own_file(name: str) -> OwnFile:
 
 
 def distrust(content: object) -> None:
-    """Have the files that settings from a storage name not be run for that, however deep in lists and mappings they are."""
-    match content:
-        case str():
-            if ".py:" in content:
-                named = {file for name in (content, *content.split(",")) if (file := file_of(name.strip()))}
-                _distrusted.update(named - _held.keys())
-        case Mapping():
-            for key, value in content.items():
-                distrust(key)
-                distrust(value)
-        case list() | tuple():
-            for value in content:
-                distrust(value)
+    """Have the files that settings from a storage name, see ``files_in``, not be run for that."""
+    _distrusted.update(files_in(content) - _held.keys())
 
 
 def is_held(name: str) -> bool:
@@ -125,13 +121,13 @@ def forget() -> None:
     _distrusted.clear()
 
 
-def checksums(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of each file that settings name, by name, as this process runs it.
+def checksums(content: object) -> dict[str, str]:
+    """Return the SHA-256 of each file that settings name, see ``files_in``, by name, as this process runs it.
 
     Raises:
         OSError: one cannot be read.
     """
-    return {name: own_file(name).sha256 for name in sorted(files_in(settings))}
+    return {name: own_file(name).sha256 for name in sorted(files_in(content))}
 
 
 def run_file(name: str) -> Mapping[str, Any]:
