@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from orchestrator.errors import naming, unknown_name
 from trainables.config import Config
 from trainables.config.plugins import STORED, installed, load_from_file
+from trainables.system.own_files import file_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class KindRegistry(Generic[K]):
         entries = installed(self.group)
         if name in entries:
             found = self._loaded(entries[name])
-        elif ".py:" in name:
+        elif file_of(name):
             found = load_from_file(self.what, name)
         else:
             raise ValueError(unknown_name(self.what, name, [*self.kinds, *entries]) + ", or FILE.py:CLASS")

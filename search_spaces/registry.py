@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from search_spaces.inline import InlineSpace
 from search_spaces.spaces import SPACES, Suggest
-from trainables.system.own_files import run_file
+from trainables.config.plugins import load_from_file
+from trainables.system.own_files import file_of
 
 SearchSpace = Callable[[Suggest], Mapping[str, object]]
 """Takes an Optuna trial, returns ``{field of the trial: value}``; parameters are named after their fields."""
@@ -35,17 +36,10 @@ def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
         except ValidationError as error:
             findings = (f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
             raise ValueError("space: " + "; ".join(findings)) from error
-    if ".py:" in spec:
-        file, _, function = spec.rpartition(":")
-        try:
-            names = run_file(file)
-        except FileNotFoundError as error:
-            raise ValueError(f"space {spec!r}: there is no file {file}") from error
-        except (Exception, SystemExit) as error:
-            raise ValueError(f"space {spec!r}: {file} fails: {type(error).__name__}: {error}") from error
-        if not callable(names.get(function)):
-            raise ValueError(f"space {spec!r}: {file} defines no function {function}")
-        space: SearchSpace = names[function]
+    if file_of(spec):
+        space: SearchSpace = load_from_file("space", spec)
+        if not callable(space):
+            raise ValueError(f"space {spec!r}: expected a function, found {space!r}")
         return space
     if spec not in SPACES:
         raise ValueError(f"unknown space {spec!r}; known: {', '.join(space_names())}, FILE.py:FUNCTION, or domains")

@@ -16,7 +16,7 @@ from cluster.providers.base import Provider
 from cluster.providers.gcp import Gcp
 from cluster.providers.kuberay import KubeRay
 from cluster.providers.local import Local
-from trainables.config.plugins import Registry, installed
+from trainables.config.plugins import Registry, installed, is_foreign
 
 OTHER_PROVIDERS = Registry(what="provider", group="zskt.providers", own={})
 """Clouds that are not this project's: subclasses of ``Provider``."""
@@ -39,7 +39,7 @@ def find_provider(name: str) -> Provider | None:
     Raises:
         ValueError: a file or package has no such cloud.
     """
-    if name not in PROVIDERS and (".py:" in name or name in installed(OTHER_PROVIDERS.group)):
+    if name not in PROVIDERS and is_foreign(OTHER_PROVIDERS.group, name):
         return _other(name)
     return PROVIDERS.get(name)
 

@@ -315,11 +315,7 @@ def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> T
     test = images.test
     probe = normalisation_probe(images)
     channels = facts.shapes["channels"]
-    named = [
-        name
-        for name in normalisation_names()
-        if ".py:" not in name and len(find_normalisation(name).mean) in {1, channels}
-    ]
+    named = [name for name in normalisation_names() if len(find_normalisation(name).mean) in {1, channels}]
     own = [name for name in named if find_normalisation(name) == images.spec.normalisation]
     asked = [] if facts.normalisation is None else [facts.normalisation]
     distinct = {find_normalisation(name): name for name in [*reversed(named), *reversed(own), *asked]}

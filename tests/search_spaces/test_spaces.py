@@ -81,8 +81,21 @@ def test_a_users_own_space(tmp_path: Path) -> None:
     )
     keys = {tuple(ask(f"{file}:space", seed)[0]) for seed in range(20)}
     assert keys == {("generator_steps",), ("generator_steps", "temperature")}
-    with pytest.raises(ValueError, match="defines no function other"):
+    with pytest.raises(ValueError, match=r"space '.*mine\.py:other': .*mine\.py defines no other"):
         resolve_space(f"{file}:other")
+
+
+def test_a_file_of_spaces_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    with pytest.raises(ValueError, match=r"there is no file .*mine\.py"):
+        resolve_space(f"{file}:space")
+    # Of a file that itself misses another one it is not said that it is not there.
+    file.write_text("space = open('grid.csv')\n")
+    with pytest.raises(ValueError, match=r"mine\.py fails: FileNotFoundError: .*grid\.csv"):
+        resolve_space(f"{file}:space")
+    (tmp_path / "other.py").write_text("space = 7\n")
+    with pytest.raises(ValueError, match="expected a function, found 7"):
+        resolve_space(f"{tmp_path}/other.py:space")
 
 
 @pytest.mark.parametrize("name", preset_names())

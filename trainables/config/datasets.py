@@ -237,7 +237,7 @@ def parse_image_size(text: str) -> ImageSize:
 
 def check_normalisation_name(name: str) -> str:
     """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
-    if ".py:" in name:
+    if file_of(name):
         find_spec(name)
     elif name not in _OTHER_NORMALISATIONS and _normalisation_of(name) is None and name not in dataset_names():
         known = ", ".join(normalisation_names())
@@ -251,7 +251,7 @@ def check_normalisation_name(name: str) -> str:
 def _own_spec(name: str, content: str) -> DatasetSpec:
     """The spec that a module, a package or a file brings; ``content`` is the checksum of the file."""
     others = installed(OTHER_DATASETS.group)
-    if name not in others and name not in OTHER_DATASETS.own and ".py:" not in name:
+    if name not in others and name not in OTHER_DATASETS.own and not file_of(name):
         ours = ", ".join((*_SPECS, *OTHER_DATASETS.own))
         raise ValueError(
             f"unknown data set {name!r}; known: {ours}, FILE.py:NAME, {_EXPECTED}, or FOLDER/NAME.parquet of a named "

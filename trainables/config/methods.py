@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from trainables.config.plugins import Registry, installed, load
 from trainables.config.trial import Passes, TrialConfig
 from trainables.errors import DatasetError
+from trainables.system.own_files import file_of
 
 AnyTrialConfig = TrialConfig
 """The config of a trial of any method."""
@@ -116,7 +117,7 @@ def find_method(name: object) -> Method:
     if name in METHODS:
         return METHODS[name]
     others = installed(OTHER_METHODS.group)
-    if name not in others and ".py:" not in name:
+    if name not in others and not file_of(name):
         raise ValueError(f"method={name}: unknown; allowed: {', '.join([*METHODS, *sorted(others)])}, or FILE.py:NAME")
     found = OTHER_METHODS.load(name)
     if not isinstance(found, Method):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainables.config.plugins import Registry, installed
+from trainables.system.own_files import file_of
 
 OTHER_NETWORKS = Registry(what="network", group="zskt.networks", own={})
 """Networks that are not this project's: functions of any of ``num_classes``, ``channels`` and ``image_size``."""
@@ -83,7 +84,7 @@ def check_network_name(name: str) -> str:
     if find_family(name) is not None or library_of(name) is not None:
         return name
     others = installed(OTHER_NETWORKS.group)
-    if name in others or ".py:" in name:
+    if name in others or file_of(name):
         return OTHER_NETWORKS.check(name)
     *first, last = (family.names for family in FAMILIES)
     raise ValueError(

@@ -21,6 +21,7 @@ from trainables.config.datasets import (
 )
 from trainables.config.plugins import checked
 from trainables.storage.addresses import expand_home, parse_address
+from trainables.system.own_files import file_of
 
 
 def as_image_size(value: Any) -> Any:
@@ -60,7 +61,7 @@ def file_of_images(dataset: str) -> str | None:
     It is a folder, or a file that ends like an archive or a Parquet file, also of a named data set. What is a name, and what
     could only be a folder of a bucket, has none.
     """
-    if ".py:" in dataset:
+    if file_of(dataset):
         return None
     address, text = parse_address(dataset), dataset.rstrip("/")
     if address.name.endswith(_FILES):
@@ -71,7 +72,7 @@ def file_of_images(dataset: str) -> str | None:
 
 def has_name(dataset: object) -> bool:
     """Whether a data set is known by its name: this project's own, that of an installed package, or of a file of code."""
-    return isinstance(dataset, str) and (".py:" in dataset or dataset in dataset_names())
+    return isinstance(dataset, str) and (file_of(dataset) is not None or dataset in dataset_names())
 
 
 def name_of_images(address: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import AfterValidator, ValidationInfo
 
-from trainables.system.own_files import is_held, own_file, run_file
+from trainables.system.own_files import file_of, is_held, own_file, run_file
 
 STORED = "stored"
 """Context of validating what a session has written down: rules that came later are not held against it, and what it names
@@ -70,7 +70,7 @@ def load(path: str) -> Any:
 
 def is_foreign(group: str, name: str) -> bool:
     """Whether a name is one of a file, or of an entry point in a group: of a part that is not this project's."""
-    return ".py:" in name or name in installed(group)
+    return file_of(name) is not None or name in installed(group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class Registry:
         """
         if name in self.own or name in installed(self.group):
             return name
-        if ".py:" not in name:
+        if not file_of(name):
             known = [*self.own, *sorted(installed(self.group)), "FILE.py:NAME"]
             raise ValueError(f"unknown {self.what} {name!r}; known: {', '.join(known)}")
         check_in_file(self.what, name)

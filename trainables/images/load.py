@@ -21,6 +21,7 @@ from trainables.images.parquet import read_dataset_parquet
 from trainables.images.pixels import resized
 from trainables.images.splits import DatasetSplits, ImageSet
 from trainables.images.stratified import stratified
+from trainables.system.own_files import file_of
 
 if TYPE_CHECKING:
     from trainables.config.datasets import Split
@@ -193,7 +194,7 @@ def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split,
     """What the data set of another package or a file gives, if it is what its spec says."""
     if spec.read is None:
         raise DataUnavailableError(
-            f"the {'file' if '.py:' in name else 'package'} that brings {name} brings no images; name a file with "
+            f"the {'file' if file_of(name) else 'package'} that brings {name} brings no images; name a file with "
             "dataset_file, or set audited: false and teacher_checkpoint"
         )
     try:
