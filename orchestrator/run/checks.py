@@ -32,9 +32,7 @@ from trainables.trial import TrialInputs
 
 
 def check_before_start(
-    sweep: SweepConfig,
-    sweep_store: SweepStore,
-    domains: Mapping[str, BaseDistribution],
+    sweep: SweepConfig, sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]
 ) -> SweepConfig:
     """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
 
@@ -55,16 +53,20 @@ def check_before_start(
     prices_of(sweep)
     networks = {
         (
-            *(name, *config.spec.image_shape, config.spec.num_classes),
-            *(config.generator_size is not None, field == "student"),
-        ): config.spec.shapes
+            name,
+            *config.spec.image_shape,
+            config.spec.num_classes,
+            config.generator_size is not None,
+            learns,
+        ): config.spec
         for config in sweep.configs()
-        for field in ("student", "teacher")
+        for field, learns in (("student", True), ("teacher", False))
         for name in _values(config, field, domains)
         if name
     }
-    for (name, *_, has_generator, learns), shapes in sorted(networks.items()):
-        check_network(name, **shapes, has_generator=has_generator, learns=learns)
+    for key in sorted(networks):
+        name, *_, has_generator, learns = key
+        check_network(name, **networks[key].shapes, has_generator=has_generator, learns=learns)
     if not SweepResults(sweep_store).sessions():  # one that has begun goes on as it was begun
         check_losses(sweep, domains)
     return sweep
