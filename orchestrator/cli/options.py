@@ -229,7 +229,7 @@ def read_board_to_run(
 
     # Before the settings are read, which may name a method of such a file.
     sweep_store = SweepStore(find_storage(storage_config(storage)), sweep_id)
-    take_code_of(sweep_store, trusted=trust_code or (), trial_id=trial)
+    take_code_of(sweep_store, trusted_code=trust_code or (), trial_id=trial)
     return read_board(sweep_id, storage)
 
 

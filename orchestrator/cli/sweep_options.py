@@ -113,11 +113,11 @@ class SweepOptions:
             search=self.search or (),
             fetch=fetch_images,
             say=say,
-            settle=None if self.sweep_id is None else partial(self._settle, preset_or_file, self.sweep_id),
+            settle=None if self.sweep_id is None else partial(self._settle, self.sweep_id),
         )
         return with_resources(sweep, self.cpus, self.gpus)
 
-    def _settle(self, preset_or_file: str, sweep_id: str) -> None:
+    def _settle(self, sweep_id: str, storage: Any) -> None:
         """Take the copies that a sweep keeps of files of the user's own where they are trusted, or where one is missing here
         say so.
 
@@ -125,12 +125,12 @@ class SweepOptions:
             SweepMismatchError: a file is missing, and its copy is not trusted.
         """
         # What is slow to load waits until it is known to be needed.
-        from orchestrator.config.loading import storage_of
         from orchestrator.inputs.own_code import take_missing_code
         from orchestrator.storage import SweepStore, find_storage
 
-        place = storage_config(self.storage or storage_of(preset_or_file))
-        take_missing_code(SweepStore(find_storage(place), sweep_id), trusted=self.trust_code or ())
+        take_missing_code(
+            SweepStore(find_storage(storage_config(storage)), sweep_id), trusted_code=self.trust_code or ()
+        )
 
     def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, SweepStore]:
         """The sweep as it would begin or go on, and where, once all has been looked at that can be before a start.
@@ -151,7 +151,7 @@ class SweepOptions:
         sweep_store = SweepStore(find_storage(sweep.storage), self.sweep_id or sweep.default_sweep_id)
         as_it_runs = check_before_start(sweep, sweep_store, domains)
         code = read_code(as_it_runs, values_in(space, as_it_runs.trial, domains))
-        check_code(sweep_store, code, trusted=self.trust_code or (), say=lambda line: None)
+        check_code(sweep_store, code, trusted_code=self.trust_code or (), say=lambda line: None)
         return as_it_runs, sweep_store
 
 

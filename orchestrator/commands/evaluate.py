@@ -135,7 +135,9 @@ def _take_code(
     """Have the files of the user's own run that a student of ``SWEEP/TRIAL`` needs, and no other: see ``take_code``."""
     sweep_id, _, trial_id = reference.partition("/")
     needed = {field: config.get(field) for field in ("student", "dataset", "normalisation")}
-    take_code(SweepStore(find_storage(storage), sweep_id), files_in(needed), trusted=trusted_code, trial_id=trial_id)
+    take_code(
+        SweepStore(find_storage(storage), sweep_id), files_in(needed), trusted_code=trusted_code, trial_id=trial_id
+    )
 
 
 def _check_same_images(reference: str, config: Mapping[str, object], splits: DatasetSplits) -> None:

@@ -39,7 +39,7 @@ def load_sweep(
     search: Iterable[str] = (),
     fetch: Fetch = local_file,
     say: Callable[[str], None] = lambda line: None,
-    settle: Callable[[], None] | None = None,
+    settle: Callable[[Any], None] | None = None,
 ) -> SweepConfig:
     """Read a sweep.
 
@@ -52,8 +52,8 @@ def load_sweep(
         fetch: Finds images of the user's own on this machine, where ``dataset`` is an address.
         say: Is told which fields are thereby taken out of the search, what of the file another kind of sampler or
             scheduler leaves out, and what images of the user's own are.
-        settle: Called once files of the user's own have been read and before any of them runs: it may put others in their
-            place.
+        settle: Called with what is said of the storage, None if nothing is, once files of the user's own have been read and
+            before any of them runs: it may put others in their place.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -62,7 +62,7 @@ def load_sweep(
     assignments, search = list(assignments), list(search)
     _read_files(path, [content, dict(flags or {})], assignments, search)
     if settle is not None:
-        settle()
+        settle((flags or {}).get("storage") or content.get("storage"))
     given_by = {key: f"{path}: {key}" for key in content}
     trials_of_file = _count_cases(content)
     assigned, flags = _split_kinds(_parse_assignments(assignments), flags or {})
@@ -97,15 +97,6 @@ def load_sweep(
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
-
-
-def storage_of(preset_or_file: str) -> Any:
-    """Return what a preset or file says of its storage, as it stands there; None if it says nothing.
-
-    Raises:
-        ConfigError: no such preset or file.
-    """
-    return _read(preset_or_file)[1].get("storage")
 
 
 def _read(preset_or_file: str) -> tuple[Path, dict[str, Any]]:

@@ -60,24 +60,25 @@ def keep_code(sweep_store: SweepStore, code: Iterable[OwnFile]) -> None:
 
 
 def check_code(
-    sweep_store: SweepStore, code: Iterable[OwnFile], *, trusted: Collection[str], say: Callable[[str], None]
+    sweep_store: SweepStore, code: Iterable[OwnFile], *, trusted_code: Collection[str], say: Callable[[str], None]
 ) -> None:
     """Refuse to go on with a sweep by other files than it ran last. While there is no report they may be mended.
 
     Args:
         sweep_store: The sweep.
         code: What its trials would run now.
-        trusted: SHA-256 of files that may take another's place.
+        trusted_code: SHA-256 of files that may take another's place.
         say: Is told of files of which it is not known whether they are the same.
 
     Raises:
         SweepMismatchError: a file is another one.
     """
-    trusted = _check_digits(trusted)
-    results = SweepResults(sweep_store)
-    if not results.sessions() or not results.reports():
+    trusted = _check_digits(trusted_code)
+    code = list(code)
+    # Keys are listed and no report is read: a long sweep has thousands.
+    if not code or not sweep_store.storage.keys(sweep_store.table_folder("reports")):
         return
-    then = _code_then(results, None)
+    then = _code_then(SweepResults(sweep_store), None)
     for file in code:
         before = then.get(file.name)
         if before is None:
@@ -92,7 +93,7 @@ def check_code(
 
 
 def take_code(
-    sweep_store: SweepStore, files: Collection[str], *, trusted: Collection[str] = (), trial_id: str | None = None
+    sweep_store: SweepStore, files: Collection[str], *, trusted_code: Collection[str] = (), trial_id: str | None = None
 ) -> None:
     """Have this process run the files that a sweep on a storage ran: those here if they are the same, else what is trusted.
 
@@ -101,14 +102,14 @@ def take_code(
     Args:
         sweep_store: The sweep.
         files: Names of the files that are to run.
-        trusted: SHA-256 of files that may run: of a copy on storage, or of a file here.
+        trusted_code: SHA-256 of files that may run: of a copy on storage, or of a file here.
         trial_id: The trial whose files they are; None: those of the last session.
 
     Raises:
         SweepMismatchError: a file is not here, or is another one, or it is not known which it was, and none is trusted.
         ConfigError: a checksum is none or of no such file, or the copy that is trusted is not on storage or is damaged.
     """
-    wanted, used = _check_digits(trusted), set[str]()
+    wanted, used = _check_digits(trusted_code), set[str]()
     then = _code_then(SweepResults(sweep_store), trial_id)
     for name in sorted(files):
         known = then.get(name)
@@ -146,17 +147,17 @@ def take_code(
         )
 
 
-def take_missing_code(sweep_store: SweepStore, *, trusted: Collection[str] = ()) -> None:
+def take_missing_code(sweep_store: SweepStore, *, trusted_code: Collection[str] = ()) -> None:
     """Take what ``take_code`` takes for a sweep that goes on, of files that this process has not read, or that are trusted.
 
     Raises:
         SweepMismatchError, ConfigError: see ``take_code``.
     """
     then = _code_then(SweepResults(sweep_store), None)
-    take_code(sweep_store, {name for name in then if trusted or not is_held(name)}, trusted=trusted)
+    take_code(sweep_store, {name for name in then if trusted_code or not is_held(name)}, trusted_code=trusted_code)
 
 
-def take_code_of(sweep_store: SweepStore, *, trusted: Collection[str] = (), trial_id: str | None = None) -> None:
+def take_code_of(sweep_store: SweepStore, *, trusted_code: Collection[str] = (), trial_id: str | None = None) -> None:
     """Take what ``take_code`` takes for a trial, or for all of a sweep's that have ended, by what the storage says of them.
 
     Raises:
@@ -169,7 +170,7 @@ def take_code_of(sweep_store: SweepStore, *, trusted: Collection[str] = (), tria
         stored = json.loads(session.config_json)
         fields = ("teacher_recipe", "trial", "cases") if trial_id is None else ("teacher_recipe",)
         files |= files_in([stored[field] for field in fields])
-    take_code(sweep_store, files, trusted=trusted, trial_id=trial_id)
+    take_code(sweep_store, files, trusted_code=trusted_code, trial_id=trial_id)
 
 
 def code_of_trial(sweep_store: SweepStore, trial_id: str) -> dict[str, str]:
@@ -206,11 +207,11 @@ def _may_be_theirs(sweep_store: SweepStore, file: OwnFile) -> bool:
     return Path(file.path).stat().st_uid not in {os.getuid(), 0}
 
 
-def _check_digits(trusted: Collection[str]) -> set[str]:
-    for text in trusted:
+def _check_digits(checksums: Collection[str]) -> set[str]:
+    for text in checksums:
         if len(text) != hashlib.sha256().digest_size * 2 or not set(text.lower()) <= set("0123456789abcdef"):
             raise ConfigError(f"--trust-code {text}: expected the 64 hexadecimal digits of a SHA-256")
-    return {text.lower() for text in trusted}
+    return {text.lower() for text in checksums}
 
 
 def _is_gone(sweep_store: SweepStore, name: str, known: KeptFile | None) -> str:

@@ -171,7 +171,7 @@ def _run_session(
     with warnings_shown(console):
         sweep = check_before_start(sweep, sweep_store, domains)
         code = read_code(sweep, values_in(space, sweep.trial, domains))
-        check_code(sweep_store, code, trusted=trusted_code, say=say)
+        check_code(sweep_store, code, trusted_code=trusted_code, say=say)
         study = open_study(sweep_store, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, sweep_store, sweep, domains)):
             say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")

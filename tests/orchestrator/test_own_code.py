@@ -222,10 +222,10 @@ def test_a_copy_that_somebody_has_changed_is_not_run_and_is_mended(folder: Path)
     (folder / "nets.py").rename(folder / "away.py")
     own_files.forget()
     with pytest.raises(ConfigError, match="is not run"):
-        take_code(store(folder), ["nets.py"], trusted=(sha256(THEN),))
+        take_code(store(folder), ["nets.py"], trusted_code=(sha256(THEN),))
     kept.unlink()
     with pytest.raises(ConfigError, match="is gone"):
-        take_code(store(folder), ["nets.py"], trusted=(sha256(THEN),))
+        take_code(store(folder), ["nets.py"], trusted_code=(sha256(THEN),))
     (folder / "away.py").rename(folder / "nets.py")
     kept.write_text("raise SystemExit('run')")
     run(folder, num_trials=3)
@@ -294,7 +294,7 @@ def test_a_file_in_the_storage_is_not_taken_for_the_users_own(folder: Path) -> N
         own_files.forget()
         with pytest.raises(SweepMismatchError, match=f"lies in the storage or .* --trust-code {sha256(THEN)}"):
             take_code(store(folder), [str(evil)])
-        take_code(store(folder), [str(evil)], trusted=(sha256(THEN),))
+        take_code(store(folder), [str(evil)], trusted_code=(sha256(THEN),))
 
 
 def test_another_teacher_in_the_folder_of_one_is_refused(folder: Path) -> None:
@@ -320,7 +320,7 @@ def test_two_names_of_one_content_are_trusted_together(folder: Path) -> None:
     (folder / "nets.py").unlink()
     (folder / "same.py").unlink()
     own_files.forget()
-    take_code(store(folder), list(code), trusted=(sha256(THEN),))
+    take_code(store(folder), list(code), trusted_code=(sha256(THEN),))
     assert own_file("same.py").content == own_file("nets.py").content == THEN.encode()
 
 
