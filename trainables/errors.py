@@ -70,3 +70,8 @@ class CheckpointError(TrialError):
 
 class DamagedCheckpointError(CheckpointError):
     """A checkpoint's bytes are not what was written."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return what an error is and says, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

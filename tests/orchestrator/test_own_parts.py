@@ -32,7 +32,6 @@ from orchestrator.search.warm_start import past_trials
 from orchestrator.storage import SweepStore, find_storage
 from tests.conftest import tiny_settings
 from tests.orchestrator.test_results import trial
-from trainables.compute.work import network_work
 from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.storage.object_store import ObjectStore
@@ -365,5 +364,4 @@ def test_a_budget_in_operations_is_read_without_the_network_that_is_counted(
     assert SweepConfig.stored(sweep.model_dump_json()).configs() == sweep.configs()
     monkeypatch.chdir(tmp_path)
     own_files.forget()
-    network_work.cache_clear()  # as in another process
     assert SweepConfig.stored(sweep.model_dump_json()).configs()[0].student == "mine.py:Small"

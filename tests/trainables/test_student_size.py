@@ -13,6 +13,7 @@ from tests.conftest import make_distiller, tiny_settings
 from trainables.compute.work import network_work
 from trainables.config import ZeroShotConfig
 from trainables.networks import build_network
+from trainables.system import own_files
 
 SELECTED: list[dict[str, Any]] = [
     {"objective": "student_latency", "mode": "min"},
@@ -87,6 +88,17 @@ def test_a_network_that_reads_its_images_is_counted_too(tmp_path: Path) -> None:
         "        return self.last(images.mean((2, 3)) - float(images.mean())), []\n"
     )
     assert network_work(f"{file}:Reads", num_classes=10, channels=3).flops == 2 * 3 * 10
+
+
+def test_an_edited_network_is_counted_anew(tmp_path: Path) -> None:
+    file = tmp_path / "nets.py"
+    for width in (4, 5):
+        file.write_text(
+            "from torch import nn\n\ndef make(num_classes):\n"
+            f"    return nn.Sequential(nn.Flatten(), nn.Linear(1024, {width}), nn.Linear({width}, 10))\n"
+        )
+        own_files.forget()
+        assert network_work(f"{file}:make", num_classes=10, channels=1).flops == 2 * width * (1024 + 10)
 
 
 def test_the_field_is_off_unless_asked_for() -> None:

@@ -18,6 +18,7 @@ from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
 from trainables.networks import build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded
+from trainables.system.own_files import content_of
 
 _CALL_SECONDS = 1e-5
 """Of one operation, for PyTorch in Python, whatever it computes: about 10 microseconds."""
@@ -66,13 +67,17 @@ class Rate:
         return Rate(flops=factor * self.flops, bytes=factor * self.bytes)
 
 
-@cache
 def network_work(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
     """One forward pass of one image through a network.
 
     Raises:
         NetworkError: another package's network cannot be built.
     """
+    return _network_work(name, content_of(name), num_classes=num_classes, channels=channels, image_size=image_size)
+
+
+@cache
+def _network_work(name: str, content: str, *, num_classes: int, channels: int, image_size: ImageSize) -> Work:
     shapes = Shapes(num_classes=num_classes, channels=channels, image_size=image_size)
     try:
         with torch.device("meta"):

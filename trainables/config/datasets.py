@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from trainables.config.plugins import Registry, installed
 from trainables.errors import DatasetError
-from trainables.system.own_files import file_of, own_file
+from trainables.system.own_files import content_of, file_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,14 +163,7 @@ def find_spec(name: str) -> DatasetSpec:
         ValueError: unknown name; the message gives those that are known.
         DatasetError: the package or file that brings the data set fails, or brings something else.
     """
-    if name in _SPECS:
-        return _SPECS[name]
-    file = file_of(name)
-    try:
-        content = own_file(file).sha256 if file else ""
-    except OSError:
-        content = ""  # which _own_spec says
-    return _own_spec(name, content)
+    return _SPECS.get(name) or _own_spec(name, content_of(name))
 
 
 def named_shapes(name: str) -> Shapes | None:
@@ -249,7 +242,7 @@ def check_normalisation_name(name: str) -> str:
 
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str, content: str) -> DatasetSpec:
-    """The spec that a module, a package or a file brings; ``content`` is the checksum of the file."""
+    """The spec that a module, a package or a file brings; ``content`` is that of ``content_of``."""
     others = installed(OTHER_DATASETS.group)
     if name not in others and name not in OTHER_DATASETS.own and not file_of(name):
         ours = ", ".join((*_SPECS, *OTHER_DATASETS.own))

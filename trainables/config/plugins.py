@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import AfterValidator, ValidationInfo
 
+from trainables.errors import in_a_line
 from trainables.system.own_files import file_of, is_held, own_file, run_file
 
 STORED = "stored"
@@ -170,7 +171,7 @@ def load_from_file(what: str, name: str) -> Any:
 
 def why_it_fails(error: BaseException, file: str) -> str:
     """Return in one line why a file of the user's own fails, and what to do where it is known."""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    told = in_a_line(error)
     if isinstance(error, ModuleNotFoundError):
         return f"{told}; {file} goes to the trials alone, so what it imports must be installed where they run"
     return told

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainables.config.datasets import IMAGE_SIZE, ImageSize, Shapes
 from trainables.config.network_names import OTHER_NETWORKS, check_network_name, find_family, library_of
 from trainables.config.plugins import load
-from trainables.errors import NetworkError
+from trainables.errors import NetworkError, in_a_line
 from trainables.networks.base import Network, frozen_copy
 from trainables.networks.plain import PlainNetwork
 from trainables.seeding import seeded
@@ -50,7 +50,7 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
     except NetworkError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody else's code raises
-        raise NetworkError(f"network {origin} cannot be built: {_one_line(error)}") from error
+        raise NetworkError(f"network {origin} cannot be built: {in_a_line(error)}") from error
     if isinstance(network, Network):
         return network
     if not isinstance(network, nn.Module):
@@ -184,7 +184,7 @@ def _check_copy(name: str, network: Network) -> None:
         copy.deepcopy(network)
     except (Exception, SystemExit) as error:
         raise NetworkError(
-            f"network {name} cannot be copied after a training step, as copy.deepcopy does: {_one_line(error)}; of "
+            f"network {name} cannot be copied after a training step, as copy.deepcopy does: {in_a_line(error)}; of "
             "weight_norm and the like use those of torch.nn.utils.parametrizations"
         ) from error
     try:
@@ -193,18 +193,14 @@ def _check_copy(name: str, network: Network) -> None:
     except (Exception, SystemExit) as error:
         raise NetworkError(
             f"network {name} cannot be laid out with channels last, which weights of five dimensions cannot: "
-            f"{_one_line(error)}"
+            f"{in_a_line(error)}"
         ) from error
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:
     """What a network that raised an error is told as."""
     pixels = "x".join(map(str, shape))
-    return f"network {name} fails on images of {pixels}: {_one_line(error)}; lenet, wrn-D-K and resnet-18 take any size"
+    return f"network {name} fails on images of {pixels}: {in_a_line(error)}; lenet, wrn-D-K and resnet-18 take any size"
 
 
 def _built(builder: Callable[..., Any], *positional: Any, **arguments: Any) -> Any:

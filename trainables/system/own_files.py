@@ -130,6 +130,17 @@ def checksums(content: object) -> dict[str, str]:
     return {name: own_file(name).sha256 for name in sorted(files_in(content))}
 
 
+def content_of(name: str) -> str:
+    """Return what tells apart things of one name in caches: the checksum of the file that ``FILE.py:NAME`` is of.
+
+    Empty for any other name, and where the file cannot be read, which whoever loads it says.
+    """
+    try:
+        return "".join(checksums([name]).values())
+    except OSError:
+        return ""
+
+
 def run_file(name: str) -> Mapping[str, Any]:
     """Return what a file defines; each content is run once in a process, so that its classes are the same ones each time.
 
@@ -139,10 +150,6 @@ def run_file(name: str) -> Mapping[str, Any]:
     """
     file = own_file(name)
     return _run(file.path, file.content)
-
-
-_modules: list[ModuleType] = []
-"""Those that were run: without them their functions would lose their names."""
 
 
 @cache
@@ -158,5 +165,4 @@ def _run(path: str, content: bytes) -> dict[str, Any]:
         exec(compile(content, path, "exec"), module.__dict__)  # the user has named the file to have it run
     finally:
         del sys.modules[module.__name__]
-    _modules.append(module)
     return module.__dict__
