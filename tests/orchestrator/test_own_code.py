@@ -21,7 +21,7 @@ from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
 from orchestrator.inputs.own_code import read_code, take_code
-from orchestrator.results import SweepResults, TrialState
+from orchestrator.results import SweepResults
 from orchestrator.run import ray_backend
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.search.space import resolve_domains, values_in
@@ -427,42 +427,3 @@ def test_a_machine_that_cannot_run_a_file_is_named(ray_local: None) -> None:
     ):
         ray_backend._check_code(2, [lacking])
     ray_backend._check_code(2, [OwnFile(name="nets.py", path="/nowhere/nets.py", content=THEN.encode())])
-
-
-DATA = """
-from pathlib import Path
-
-import numpy as np
-
-from trainables.config.datasets import DatasetSpec, Normalisation
-
-def read(data_root):
-    def split(count):
-        labels = np.arange(count) % 4
-        return np.broadcast_to(labels.reshape(-1, 1, 1) * 60, (count, 32, 32)).astype(np.uint8), labels
-    return split(400), split(80)
-
-DOTS = DatasetSpec(
-    channels=1, num_classes=4, training_images=400, test_images=80, read=read,
-    normalisation=Normalisation(mean=(0.35,), std=(0.26,)),
-)
-
-def largest(training):
-    return max(float(weight.detach().abs().max()) for weight in training.student.parameters())
-"""
-
-
-@pytest.mark.ray
-@pytest.mark.timeout(240)
-def test_all_kinds_of_parts_of_a_file_go_to_rays_processes(folder: Path, ray_local: None) -> None:
-    (folder / "data.py").write_text(DATA)
-    content = yaml.safe_load((folder / "own.yaml").read_text())
-    content["trial"] |= {"dataset": "data.py:DOTS", "teacher": "lenet", "metrics": "data.py:largest"}
-    content["teacher_recipe"] = {"full_data_epochs": 20, "learning_rate": 0.05, "batch_size": 20}
-    (folder / "own.yaml").write_text(yaml.safe_dump(content))
-    sweep = load_sweep("own.yaml", flags={"storage": str(folder / "runs")})
-    out = io.StringIO()
-    assert run_sweep(sweep, sweep_id="own", console=Console(file=out, width=200)).finished, out.getvalue()
-    rows = SweepResults(store(folder)).trials()
-    assert [row.state for row in rows] == [TrialState.COMPLETED] * 2, out.getvalue()
-    assert all(row.metrics["data.py:largest"] > 0 for row in rows)

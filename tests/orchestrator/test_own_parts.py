@@ -337,6 +337,25 @@ def test_metrics_of_a_file_are_columns_and_may_be_what_a_search_goes_by(
         assert code == 2 and f"sweep a runs mine.py, and there is no such file in {tmp_path}" in output
 
 
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_a_method_a_data_set_and_a_metric_of_files_go_to_rays_processes(home: Path, ray_local: None) -> None:
+    (home / "mine.py").write_text(METHOD)
+    (home / "data.py").write_text(METRICS)
+    trial = {**SUPERVISED, "dataset": "data.py:dots", "metrics": "data.py:largest,data.py:images"}
+    content = {
+        **{"name": "own", "trial": trial, "num_trials": 2, "storage": str(home / "runs")},
+        **{"space": {"decay": {"type": "float", "low": 0.1, "high": 0.9}}, "scheduler": {"name": "none"}},
+    }
+    (home / "own.yaml").write_text(yaml.safe_dump(content))
+    out = io.StringIO()
+    sweep = load_sweep(str(home / "own.yaml"))
+    assert run_sweep(sweep, sweep_id="a", console=Console(file=out, width=200)).finished, out.getvalue()
+    rows = SweepResults(SweepStore(find_storage(str(home / "runs")), "a")).trials()
+    assert [row.state for row in rows] == [TrialState.COMPLETED] * 2, out.getvalue()
+    assert all(row.metrics["data.py:largest"] > 0 and row.metrics["data.py:images"] == 8 for row in rows)
+
+
 def test_a_metric_that_nothing_has_is_refused(home: Path) -> None:
     (home / "mine.py").write_text(METRICS)
     for changes, message in (
