@@ -16,7 +16,7 @@ from orchestrator.results import SessionEvent, SweepSource, results_of
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.version import code_version
-from trainables.config.datasets import OTHER_DATASETS
+from trainables.config.datasets import DATASETS
 from trainables.config.divergences import DIVERGENCES, GENERATOR_TERMS
 from trainables.config.methods import OTHER_METHODS
 from trainables.config.network_names import OTHER_NETWORKS
@@ -26,7 +26,7 @@ from trainables.system.clock import SYSTEM_CLOCK
 from trainables.system.own_files import OwnFile
 
 _REGISTRIES = (
-    *(OTHER_NETWORKS, OTHER_DATASETS, DIVERGENCES, GENERATOR_TERMS, OTHER_METHODS, OTHER_METRICS),
+    *(OTHER_NETWORKS, DATASETS, DIVERGENCES, GENERATOR_TERMS, OTHER_METHODS, OTHER_METRICS),
     *(SAMPLERS, SCHEDULERS),
 )
 """Where other packages may bring parts on which numbers depend."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-OTHER_DATASETS = Registry(what="data set", group="zskt.datasets", own={})
+DATASETS = Registry(what="data set", group="zskt.datasets", own={})
 """Data sets that a module, a package or a file brings, each a ``DatasetSpec`` with ``read``; those of torchvision, and the
 digits, are listed below."""
 
@@ -142,8 +142,8 @@ _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
 
 def dataset_names() -> tuple[str, ...]:
     """The data sets of this project and those that installed packages bring."""
-    named = (*_SPECS, *OTHER_DATASETS.own)
-    return (*named, *sorted(set(installed(OTHER_DATASETS.group)) - set(named)))
+    named = (*_SPECS, *DATASETS.own)
+    return (*named, *sorted(set(installed(DATASETS.group)) - set(named)))
 
 
 def normalisation_names() -> tuple[str, ...]:
@@ -243,17 +243,17 @@ def check_normalisation_name(name: str) -> str:
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str, content: str) -> DatasetSpec:
     """The spec that a module, a package or a file brings; ``content`` is that of ``content_of``."""
-    others = installed(OTHER_DATASETS.group)
-    if name not in others and name not in OTHER_DATASETS.own and not file_of(name):
-        ours = ", ".join((*_SPECS, *OTHER_DATASETS.own))
+    others = installed(DATASETS.group)
+    if name not in others and name not in DATASETS.own and not file_of(name):
+        ours = ", ".join((*_SPECS, *DATASETS.own))
         raise ValueError(
             f"unknown data set {name!r}; known: {ours}, FILE.py:NAME, {_EXPECTED}, or FOLDER/NAME.parquet of a named "
             f"one; from installed packages: {', '.join(sorted(others)) or 'none'}"
         )
-    what = f"data set {OTHER_DATASETS.origin(name)}"
-    OTHER_DATASETS.check(name)
+    what = f"data set {DATASETS.origin(name)}"
+    DATASETS.check(name)
     try:
-        spec = OTHER_DATASETS.load(name)
+        spec = DATASETS.load(name)
     except Exception as error:  # whatever somebody else's code raises
         raise DatasetError(f"{what} cannot be loaded: {error!r}") from error
     if not isinstance(spec, DatasetSpec):
