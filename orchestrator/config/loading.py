@@ -52,16 +52,16 @@ def load_sweep(
         fetch: Finds images of the user's own on this machine, where ``dataset`` is an address.
         say: Is told which fields are thereby taken out of the search, what of the file another kind of sampler or
             scheduler leaves out, and what images of the user's own are.
-        settle: Called with what is said of the storage, None if nothing is, once files of the user's own have been read and
-            before any of them runs: it may put others in their place.
+        settle: Called where files of the user's own are named, once they have been read and before any of them runs, with
+            what is said of the storage, None if nothing is: it may put others in their place.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
     """
     path, content = _read(preset_or_file)
     assignments, search = list(assignments), list(search)
-    _read_files(path, [content, dict(flags or {})], assignments, search)
-    if settle is not None:
+    named = _read_files(path, [content, dict(flags or {})], assignments, search)
+    if settle is not None and named:
         settle((flags or {}).get("storage") or content.get("storage"))
     given_by = {key: f"{path}: {key}" for key in content}
     trials_of_file = _count_cases(content)
@@ -119,19 +119,21 @@ def _read(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
     return path, content
 
 
-def _read_files(path: Path, content: Any, assignments: Iterable[str], search: Iterable[str]) -> None:
-    """Read the files of the user's own that settings name as ``FILE.py:NAME``, as they are now.
+def _read_files(path: Path, content: Any, assignments: Iterable[str], search: Iterable[str]) -> set[str]:
+    """Read the files of the user's own that settings name as ``FILE.py:NAME``, as they are now, and return their names.
 
     A relative name is looked for in the working folder, then beside the sweep's file. One that is nowhere is left to the
     checks of the fields.
     """
     assigned = [{field.strip(): value} for field, _, value in (each.partition("=") for each in assignments)]
     searched = [domain.partition("=")[2].split(",") for domain in search]
-    for file in sorted(files_in([content, assigned, searched])):
+    named = files_in([content, assigned, searched])
+    for file in sorted(named):
         for place in (Path(file), path.parent / file):
             with suppress(OSError, ValueError):  # a name may hold what no path may
                 hold([read_file(file, place)])
                 break
+    return named
 
 
 def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:
