@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError, SweepMismatchError
-from orchestrator.inputs.own_code import read_code, take_code
+from orchestrator.inputs.own_code import keep_code, read_code, take_code
 from orchestrator.results import SweepResults
 from orchestrator.run import ray_backend
 from orchestrator.run.sweep import BackendChoice, run_sweep
@@ -78,8 +78,16 @@ def write_sweep(folder: Path, **changes: Any) -> None:
     (folder / "own.yaml").write_text(yaml.safe_dump(settings))
 
 
-def run(folder: Path, *, file: str = "own.yaml", trusted: tuple[str, ...] = (), **flags: Any) -> str:
-    sweep = load_sweep(file, flags={"storage": str(folder / "runs"), **flags})
+def run(
+    folder: Path,
+    *,
+    file: str = "own.yaml",
+    assignments: Sequence[str] = (),
+    trusted: tuple[str, ...] = (),
+    **flags: Any,
+) -> str:
+    """Run a whole sweep in this process; what it said."""
+    sweep = load_sweep(file, flags={"storage": str(folder / "runs"), **flags}, assignments=assignments)
     out = io.StringIO()
     inline = BackendChoice(name="inline")
     run_sweep(sweep, sweep_id="own", backend=inline, console=Console(file=out, width=200), trusted_code=trusted)
@@ -309,18 +317,15 @@ def test_another_teacher_in_the_folder_of_one_is_refused(folder: Path) -> None:
 
 def test_two_names_of_one_content_are_trusted_together(folder: Path) -> None:
     shutil.copy(folder / "nets.py", folder / "same.py")
-    write_sweep(folder, trial={"teacher": "same.py:Small"})
+    write_sweep(folder, trial={"metrics": "same.py:WIDTH,nets.py:WIDTH"})
+    keep_code(store(folder), read_code(load_sweep("own.yaml")))
+    run(folder, assignments=["metrics=none"])
+    both = {name: {"sha256": sha256(THEN), "path": str(folder / name)} for name in ("nets.py", "same.py")}
+    rewrite_sessions(folder, code_json=json.dumps(both))
+    for name in both:
+        (folder / name).unlink()
     own_files.forget()
-    code = {name: {"sha256": sha256(THEN), "path": str(folder / name)} for name in ("nets.py", "same.py")}
-    write_sweep(folder)
-    run(folder)
-    rewrite_sessions(folder, code_json=json.dumps(code))
-    shutil.copytree(copy_of(folder, THEN).parent, folder / "kept")
-    shutil.copy(copy_of(folder, THEN), copy_of(folder, THEN).with_name("same.py"))
-    (folder / "nets.py").unlink()
-    (folder / "same.py").unlink()
-    own_files.forget()
-    take_code(store(folder), list(code), trusted_code=(sha256(THEN),))
+    take_code(store(folder), list(both), trusted_code=(sha256(THEN),))
     assert own_file("same.py").content == own_file("nets.py").content == THEN.encode()
 
 
@@ -374,14 +379,12 @@ def test_two_sweeps_whose_files_share_a_name_have_each_their_own(folder: Path) -
 def test_an_edited_teacher_is_another_teacher(folder: Path) -> None:
     write_sweep(folder, trial={"teacher": "nets.py:Small"})
     storage = str(folder / "runs")
-    load = load_sweep("own.yaml", flags={"storage": storage})
     inline, out = BackendChoice(name="inline"), io.StringIO()
-    with pytest.raises(Exception, match="is expected"):  # so small a network learns little in one epoch
-        run_sweep(load, sweep_id="a", backend=inline, console=Console(file=out, width=200))
-    (folder / "nets.py").write_text(NOW)
-    load = load_sweep("own.yaml", flags={"storage": storage})
-    with pytest.raises(Exception, match="is expected"):
-        run_sweep(load, sweep_id="b", backend=inline, console=Console(file=out, width=200))
+    for sweep_id, text in (("a", THEN), ("b", NOW)):
+        (folder / "nets.py").write_text(text)
+        sweep = load_sweep("own.yaml", flags={"storage": storage})
+        with pytest.raises(TeacherError, match="is expected"):  # so small a network learns little in one epoch
+            run_sweep(sweep, sweep_id=sweep_id, backend=inline, console=Console(file=out, width=200))
     assert out.getvalue().count("training the teacher") == 2
 
 

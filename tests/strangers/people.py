@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from trainables.images.load import load_dataset
@@ -93,6 +93,12 @@ def photos() -> tuple[Photos, Photos]:
     return Photos(cropped[0], splits.train.labels), Photos(cropped[1][few.numpy()], labels[few])
 
 
+def lay_out(folder: Path, learnt: Photos, held: Photos, *, mode: str, count: int = 300) -> None:
+    """Write some photographs to learn from, and those to be measured on, as one folder a class below train and test."""
+    some(learnt, count).save(folder / "train", mode=mode)
+    held.save(folder / "test", mode=mode)
+
+
 def some(whole: Photos, count: int) -> Photos:
     """Return the first photographs."""
     return Photos(whole.images[:count], whole.labels[:count])
@@ -120,11 +126,7 @@ def right(classify: Callable[[Tensor], Tensor], data: Photos, *, channels: int) 
 
 def chance_of(correct: int, images: int) -> float:
     """How likely somebody who guesses is right as often, or more often: the binomial distribution's tail."""
-    guess = 1 / CLASSES
-    return sum(
-        math.comb(images, count) * guess**count * (1 - guess) ** (images - count)
-        for count in range(correct, images + 1)
-    )
+    return float(binom.sf(correct - 1, images, 1 / CLASSES))
 
 
 def _picture(image: np.ndarray) -> Image.Image:

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.results import SweepResults, TrialRecord
 from orchestrator.storage import SweepStore, find_storage
-from tests.strangers.people import NETS, chance_of, photos, right, some, train
+from tests.strangers.people import NETS, chance_of, lay_out, photos, right, some, train
 from trainables.config.plugins import load_from_file
 from trainables.storage.students import StudentStore
 
@@ -75,8 +75,7 @@ def test_a_torchvision_resnet_of_64_pixels(home: Path) -> None:
     from torchvision.models import resnet18  # a second for every other test
 
     learnt, held = (part.of_size(64, 64) for part in photos())
-    some(learnt, 300).save(home / "photos" / "train", mode="RGB")
-    held.save(home / "photos" / "test", mode="RGB")
+    lay_out(home / "photos", learnt, held, mode="RGB")
     torch.manual_seed(0)
     network = resnet18(num_classes=10)
     sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -94,18 +93,14 @@ def test_a_torchvision_resnet_of_64_pixels(home: Path) -> None:
 
 
 def test_a_timm_network_as_the_student(home: Path, plain_teacher: Path) -> None:
-    learnt, held = photos()
-    some(learnt, 300).save(home / "photos" / "train", mode="L")
-    held.save(home / "photos" / "test", mode="L")
+    lay_out(home / "photos", *photos(), mode="L")
     zskt("init", "teacher.pt", "--network", "nets.py:make_teacher", "--dataset", "photos", "--output", "mine.yaml")
     (row,) = sweep("mine.yaml", "--num-trials", "1", student="timm:test_nfnet", attention_weight=0)
     assert_learnt(row.metrics["test_accuracy"])
 
 
 def test_a_plain_module_of_28_pixels(home: Path, plain_teacher: Path) -> None:
-    learnt, held = photos()
-    some(learnt, 300).save(home / "photos" / "train", mode="L")
-    held.save(home / "photos" / "test", mode="L")
+    lay_out(home / "photos", *photos(), mode="L")
     named = ("--network", "nets.py:make_teacher", "--dataset", "photos")
     told = zskt("inspect", "teacher.pt", *named)
     assert "28x28" in told and "model" in told and "taken: half" in told
@@ -116,9 +111,7 @@ def test_a_plain_module_of_28_pixels(home: Path, plain_teacher: Path) -> None:
 
 
 def test_a_grey_folder_of_48_by_40_pixels(home: Path) -> None:
-    learnt, held = (part.of_size(48, 40) for part in photos())
-    some(learnt, 1200).save(home / "photos" / "train", mode="L")
-    held.save(home / "photos" / "test", mode="L")
+    lay_out(home / "photos", *(part.of_size(48, 40) for part in photos()), mode="L", count=1200)
     fields = {"dataset": "photos", "teacher": "lenet", "student": "lenet"}
     (home / "mine.yaml").write_text(
         yaml.safe_dump({"name": "mine", "trial": fields, "teacher_recipe": {"full_data_epochs": 12, "batch_size": 64}})
