@@ -99,7 +99,7 @@ class TrialBudget:
             case "pseudo_batches":
                 return 1
             case "student_updates":
-                return config.steps_per_unit * config.student_updates_per_step
+                return config.student_updates_per_unit
             case "flops" | "seconds":
                 from trainables.compute.flops import unit_work  # brings torch, which other sweeps can do without here
 

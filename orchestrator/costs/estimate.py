@@ -30,7 +30,7 @@ from orchestrator.search.workload import Workload, failed_cases
 from orchestrator.storage import SweepStore
 from orchestrator.storage.layout import TEACHERS
 from trainables.compute.devices import device_name
-from trainables.compute.flops import step_work, trial_work, updates_per_unit
+from trainables.compute.flops import step_work, trial_work
 from trainables.compute.precision import why_slow
 from trainables.config import AnyTrialConfig, SupervisedConfig
 from trainables.profiling.timing import flops_per_second, timed_seconds
@@ -73,7 +73,7 @@ class CostEstimate:
     @property
     def student_updates(self) -> int:
         """For one trial."""
-        return self.kind.config.budget * updates_per_unit(self.kind.config)
+        return round(self.kind.config.budget * self.kind.config.student_updates_per_unit)
 
     @property
     def hours(self) -> Span | None:

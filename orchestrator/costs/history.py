@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.results import TrialRecord, read_trials, rows_of
-from trainables.compute.flops import reports, unit_work
+from trainables.compute.flops import unit_work
 from trainables.config import AnyTrialConfig
 from trainables.config.roles import Cost, roles_of
 from trainables.storage.object_store import ObjectStore
@@ -135,7 +135,7 @@ def _seconds(row: TrialRecord, config: AnyTrialConfig) -> float:
     theirs = row.config
     done: int = row.metrics[config.unit]
     more = config.budget * unit_work(config).flops / (done * unit_work(theirs).flops)
-    more_reports = reports(config) / -(-done // theirs.report_interval)
+    more_reports = config.reports / -(-done // theirs.report_interval)
     return more * row.training_seconds + more_reports * row.evaluation_seconds
 
 

@@ -19,9 +19,9 @@ from orchestrator.schedulers.pbt import Pbt
 from orchestrator.storage import SweepStore
 from tests.orchestrator.report.synthetic import write_search
 from trainables.config import METHODS, Count, SupervisedConfig, TrialConfig
+from trainables.config.base import Passes
 from trainables.config.methods import Method
 from trainables.config.roles import Cost, Names, given, length
-from trainables.config.trial import Passes
 from trainables.storage.object_store import ObjectStore
 
 

@@ -7,11 +7,9 @@ from torch import Tensor, nn
 from trainables.compute.flops import (
     curves_work,
     report_work,
-    reports,
     step_flops,
     trial_work,
     unit_work,
-    updates_per_unit,
 )
 from trainables.compute.work import Rate, Work, _counted
 from trainables.config import AnyTrialConfig, SupervisedConfig, ZeroShotConfig
@@ -57,10 +55,10 @@ def test_more_to_do_is_more_work_in_every_respect_but_calls_of_a_larger_batch(ch
 
 def test_a_supervised_epoch_is_its_updates() -> None:
     alone = SupervisedConfig(dataset="digits", student="lenet", batch_size=64, validation_fraction=0)
-    assert updates_per_unit(alone) == 63
+    assert alone.student_updates_per_unit == 63
     (teacher_look,) = {
         (unit_work(alone.model_copy(update={"teacher": "lenet"})).flops - unit_work(alone).flops)
-        / updates_per_unit(alone)
+        / alone.student_updates_per_unit
     }
     assert unit_work(alone).flops == pytest.approx(3 * teacher_look * 63)
 
@@ -74,7 +72,7 @@ def test_a_trial_is_its_training_its_reports_and_its_curves() -> None:
         {**LENETS, "total_pseudo_batches": 40, "evaluation_interval": 15, "transition_images": 10}
     )
     training, report, curves = _parts(config)
-    assert reports(config) == 3
+    assert config.reports == 3
     assert trial_work(config).flops == pytest.approx(40 * training + 3 * report + curves)
     _, of_blind, _ = _parts(config.model_copy(update={"audited": False}))
     _, of_scored, _ = _parts(config.model_copy(update={"audited": False, "data_free_scores": True}))

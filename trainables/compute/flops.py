@@ -45,11 +45,6 @@ def look_flops(config: AnyTrialConfig) -> int:
     return config.batch_size * int(sum(_forward(name, config).flops for name in networks))
 
 
-def updates_per_unit(config: AnyTrialConfig) -> int:
-    """Return the updates of the student in a pseudo batch, or in an epoch."""
-    return config.steps_per_unit * config.student_updates_per_step
-
-
 def training_steps(config: AnyTrialConfig) -> int:
     """Return the steps of a whole trial: pseudo batches, or updates."""
     return config.budget * config.steps_per_unit
@@ -58,11 +53,6 @@ def training_steps(config: AnyTrialConfig) -> int:
 def unit_work(config: AnyTrialConfig) -> Work:
     """Return the work of training for one unit of a trial's budget: a pseudo batch, or an epoch."""
     return config.steps_per_unit * step_work(config)
-
-
-def reports(config: AnyTrialConfig) -> int:
-    """Reports of a whole trial; at each of them the student is measured."""
-    return math.ceil(config.budget / config.report_interval)
 
 
 def report_work(config: AnyTrialConfig) -> Work:
@@ -85,7 +75,7 @@ def curves_work(config: AnyTrialConfig) -> Work:
 
 def trial_work(config: AnyTrialConfig) -> Work:
     """A whole trial, measuring counted in."""
-    return config.budget * unit_work(config) + reports(config) * report_work(config) + curves_work(config)
+    return config.budget * unit_work(config) + config.reports * report_work(config) + curves_work(config)
 
 
 def _forward(network: str, config: AnyTrialConfig) -> Work:

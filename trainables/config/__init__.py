@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share, Weight
+from trainables.config.base import Config, Count, NonNegative, Rate, Seed, Share, SplitsKey, TeacherKey, Weight
 from trainables.config.fields import (
     inherited_fields,
     length_fields,
@@ -14,7 +14,7 @@ from trainables.config.fields import (
 )
 from trainables.config.methods import METHODS, AnyTrialConfig, config_class, config_classes, methods_with
 from trainables.config.supervised import SupervisedConfig
-from trainables.config.trial import SplitsKey, TeacherKey, TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.config.zero_shot import Precision, ZeroShotConfig
 
 __all__ = [

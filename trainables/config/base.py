@@ -1,4 +1,5 @@
-"""What all settings are made of: a frozen model, numbers with bounds, and seeds from seeds. Free of torch."""
+"""What all settings are made of, and what is told of them: a frozen model, numbers with bounds, seeds from seeds, keys by
+which trials share inputs, and what a step computes. Free of torch."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from enum import Enum
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +26,45 @@ def derive_seed(seed: int, purpose: str) -> int:
     """Return a 63-bit seed that differs for every pair of seed and purpose."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+class SplitsKey(NamedTuple):
+    """Names the images of a trial: trials with equal keys share them."""
+
+    dataset: str
+    dataset_file: str | None
+    validation_fraction: float
+    split_seed: int
+    image_size: str | None
+    channels: int | None
+    num_classes: int | None
+    training_images: int | None
+    test_images: int | None
+    dataset_sha256: str | None
+
+
+class TeacherKey(NamedTuple):
+    """Names the teacher of a trial: trials with equal keys share it."""
+
+    splits: SplitsKey
+    teacher: str
+    teacher_checkpoint: str | None
+    normalisation: str | None
+    teacher_seed: int | None
+
+
+class Passes(NamedTuple):
+    """What a step of training computes, in forward passes of each network over a batch of ``batch_size`` images.
+
+    A backward pass to a network's inputs counts one more, and one to its weights as well two. Fractions are of a batch of
+    another size, or means over steps that differ.
+    """
+
+    student: float
+    teacher: float
+    generator: float
+    updates: float
+    """Of an optimizer."""
 
 
 class Scale(Enum):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict
 
+from trainables.config.base import Passes
 from trainables.config.plugins import Registry, installed, load
-from trainables.config.trial import Passes, TrialConfig
+from trainables.config.trial import TrialConfig
 from trainables.errors import DatasetError
 from trainables.system.own_files import file_of
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainables.config.base import Count, NonNegative, Rate, Scale, Share
+from trainables.config.base import Count, NonNegative, Passes, Rate, Scale, Share
 from trainables.config.roles import Cost, Names, given, length, setting, start
-from trainables.config.trial import Passes, TimingProbe, TrialConfig
+from trainables.config.trial import TimingProbe, TrialConfig
 
 
 class SupervisedConfig(TrialConfig):

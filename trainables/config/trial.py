@@ -6,6 +6,7 @@ scalar, so that a config is a row of the results table.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from trainables.config.base import Config, Count, Seed, Share
+from trainables.config.base import Config, Count, Passes, Seed, Share, SplitsKey, TeacherKey
 from trainables.config.datasets import (
     DatasetSpec,
     find_normalisation,
@@ -62,44 +63,6 @@ PUBLISHED_BATCH_SIZE = 128
 """Images per optimizer update in all published trainings."""
 
 
-class SplitsKey(NamedTuple):
-    """Names the images of a trial: trials with equal keys share them."""
-
-    dataset: str
-    dataset_file: str | None
-    validation_fraction: float
-    split_seed: int
-    image_size: str | None
-    channels: int | None
-    num_classes: int | None
-    training_images: int | None
-    test_images: int | None
-    dataset_sha256: str | None
-
-
-class TeacherKey(NamedTuple):
-    """Names the teacher of a trial: trials with equal keys share it."""
-
-    splits: SplitsKey
-    teacher: str
-    teacher_checkpoint: str | None
-    normalisation: str | None
-    teacher_seed: int | None
-
-
-class Passes(NamedTuple):
-    """What a step of training computes, in forward passes of each network over a batch.
-
-    A backward pass to a network's inputs counts one more, and one to its weights as well two.
-    """
-
-    student: int
-    teacher: int
-    generator: int
-    updates: int
-    """Of an optimizer."""
-
-
 class TimingProbe(NamedTuple):
     """How a step of a trial is timed where a whole one takes too long."""
 
@@ -111,6 +74,9 @@ class TimingProbe(NamedTuple):
 
     repeats: int
     """How many more of them a step of the trial itself has than one of ``short``."""
+
+    whole_units: bool = False
+    """Whether steps differ from each other, so that all those of one ``unit`` are timed together instead of one."""
 
 
 class TrialConfig(Config):
@@ -247,6 +213,25 @@ class TrialConfig(Config):
         """How many of ``unit`` lie between two reports, at least 1."""
         return self.evaluation_interval or max(1, self.budget // 100)
 
+    @property
+    def units_before_learning(self) -> int:
+        """After how many of ``unit`` the student begins to learn; no report is made before."""
+        return 0
+
+    @property
+    def reports(self) -> int:
+        """Reports of a whole trial, the last one at its end."""
+        return math.ceil(self.budget / self.report_interval) - self.units_before_learning // self.report_interval
+
+    def next_report(self, reported: int) -> int:
+        """Return after how many of ``unit`` the next report falls.
+
+        Args:
+            reported: After how many the last one fell; 0: there was none.
+        """
+        before = max(reported, self.units_before_learning)
+        return min((before // self.report_interval + 1) * self.report_interval, self.budget)
+
     @abstractmethod
     def scaled(self, fraction: float) -> Self:
         """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
@@ -314,9 +299,9 @@ class TrialConfig(Config):
         return 1
 
     @property
-    def student_updates_per_step(self) -> int:
-        """Optimizer updates of the student in one step."""
-        return 1
+    def student_updates_per_unit(self) -> float:
+        """Optimizer updates of the student in one ``unit`` of the budget, in the mean over all of it."""
+        return self.steps_per_unit
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from trainables.config.base import Count, NonNegative, Rate, Scale, Seed, Weight
+from trainables.config.base import Count, NonNegative, Passes, Rate, Scale, Seed, Weight
 from trainables.config.divergences import DivergenceName, GeneratorTermName
 from trainables.config.own_images import NO_DATASET
 from trainables.config.plugins import STORED
@@ -29,7 +29,7 @@ from trainables.config.roles import (
     setting,
     start,
 )
-from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, Passes, TimingProbe, TrialConfig
+from trainables.config.trial import PUBLISHED_BATCH_SIZE, NetworkName, TimingProbe, TrialConfig
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 NetworkMode = Literal["train", "eval"]
@@ -349,7 +349,7 @@ class ZeroShotConfig(TrialConfig):
         )
 
     @property
-    def student_updates_per_step(self) -> int:
+    def student_updates_per_unit(self) -> float:
         return self.student_steps
 
     @property

@@ -14,8 +14,9 @@ from functools import partial
 import torch
 
 from trainables.compute.devices import claim_device
-from trainables.compute.flops import CURVE_STEPS, reports, step_flops, training_steps
+from trainables.compute.flops import CURVE_STEPS, unit_work
 from trainables.config import AnyTrialConfig
+from trainables.config.trial import TimingProbe
 from trainables.evaluation import DataFreeScorer, transition_curves
 from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_splits, dummy_teacher
 from trainables.training.protocol import Training, TrainingInputs, training_class
@@ -29,19 +30,19 @@ _PROBE_CURVES = 8
 
 def flops_per_second(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
     """Return the operations a second with which this process trains such a trial, from a short probe."""
-    step, _, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
-    return step_flops(config) / step
+    unit, _, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
+    return unit_work(config).flops / unit
 
 
 def timed_seconds(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
     """For a whole trial with so much of this machine, from a few steps of it; measuring the student counted in."""
     device = claim_device(cpus=cpus, gpus=gpus)
-    step, report, training = _probe(config, device)
-    return training_steps(config) * step + reports(config) * report + _transition_seconds(training, device)
+    unit, report, training = _probe(config, device)
+    return config.budget * unit + config.reports * report + _transition_seconds(training, device)
 
 
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
-    """Return the seconds of a step, and of measuring the student once; and the training that was probed."""
+    """Return the seconds of a unit, and of measuring the student once; and the training that was probed."""
     spec = config.spec
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
     inputs = TrainingInputs(
@@ -50,17 +51,28 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
     )
     probe = config.timing_probe
     training = training_class(config).build(probe.short, inputs, device)
-    step = _seconds(training.step, device)
+    timed = _seconds(_timed(training, probe), device)
     if probe.repeats:
         training = training_class(config).build(probe.longer, inputs, device)
-        step += max(0.0, _seconds(training.step, device) - step) * probe.repeats
+        timed += max(0.0, _seconds(_timed(training, probe), device) - timed) * probe.repeats
+    unit = timed if probe.whole_units else config.steps_per_unit * timed
     scoring = 0.0
     if config.is_scored and training.teacher is not None:
         scorer = DataFreeScorer(dummy_probe(config), training.teacher)
         scoring = _seconds(partial(scorer.score, training.student), device)
     validation = round(spec.training_images * config.validation_fraction)
     share = (spec.test_images + validation) / _TIMED_IMAGES if config.reads_images else 0.0
-    return step, _seconds(training.report, device) * share + scoring, training
+    return unit, _seconds(training.report, device) * share + scoring, training
+
+
+def _timed(training: Training, probe: TimingProbe) -> Callable[[], None]:
+    """Return what of a training is timed: a step, or all those of a unit."""
+
+    def unit() -> None:
+        for _ in range(training.config.steps_per_unit):
+            training.step()
+
+    return unit if probe.whole_units else training.step
 
 
 def _transition_seconds(training: Training, device: torch.device) -> float:

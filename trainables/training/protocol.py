@@ -161,7 +161,7 @@ def next_report(training: Training) -> int:
     """
     config, last = training.config, training.last_report
     reported = int(last[config.unit] or 0) if last else 0
-    return min((reported // config.report_interval + 1) * config.report_interval, config.budget)
+    return config.next_report(reported)
 
 
 def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any], fields: Collection[str] | None = None) -> None:
