@@ -17,8 +17,8 @@ from trainables.evaluation import accuracy
 from trainables.images.splits import DatasetSplits
 from trainables.networks import Network
 from trainables.teachers.teacher import Teacher
-from trainables.training.belief_matching import TeacherTargets
 from trainables.training.distiller import ZeroShotDistiller
+from trainables.training.matching import TeacherTargets
 
 Fault = Callable[[ZeroShotDistiller], None]
 """Spoils a distiller before its training."""

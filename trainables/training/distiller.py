@@ -38,8 +38,9 @@ from trainables.seeding import seeded, stream
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.training.attention import compared_layers, watch_layers
-from trainables.training.belief_matching import BeliefMatching, StudentLoss, TeacherTargets
+from trainables.training.belief_matching import BeliefMatching
 from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
+from trainables.training.matching import StudentLoss, TeacherTargets
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import cosine
