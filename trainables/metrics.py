@@ -51,6 +51,7 @@ class Metric:
 
 
 _ZERO_SHOT = ("zero_shot",)
+_DATA_FREE = ("data_free",)
 _SUPERVISED = ("supervised",)
 
 
@@ -91,6 +92,21 @@ METRICS: tuple[Metric, ...] = (
         unit="count",
         description="Pseudo batches done: the budget used by a zero-shot trial.",
         methods=_ZERO_SHOT,
+    ),
+    Metric(
+        name="teacher_looks",
+        kind=int,
+        unit="count",
+        description="Images that the teacher has looked at in training so far, each as often as it did.",
+        methods=_DATA_FREE,
+        lower_is_better=True,
+    ),
+    Metric(
+        name="pool_images",
+        kind=int,
+        unit="count",
+        description="Pseudo images that the pool holds; 0 where there is none.",
+        methods=_DATA_FREE,
     ),
     Metric(
         name="epochs",

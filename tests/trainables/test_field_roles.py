@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tests.conftest import make_distiller, make_inputs, tiny_settings
+from tests.trainables.data_free.compositions import BASES as DATA_FREE_BASES
+from tests.trainables.data_free.compositions import CHANGES as DATA_FREE_CHANGES
 from tests.trainables.test_distiller import BASES, CHANGES
 from trainables.config import (
     METHODS,
@@ -44,6 +46,7 @@ from trainables.trial import build_training, transition_metrics
 
 TINY: dict[str, dict[str, Any]] = {
     "zero_shot": tiny_settings(),
+    "data_free": tiny_settings(method="data_free"),
     "supervised": {
         **{"method": "supervised", "dataset": "digits", "student": "lenet", "teacher": "lenet"},
         **{"batch_size": 16, "full_data_epochs": 20, "evaluation_interval": 10},
@@ -52,15 +55,18 @@ TINY: dict[str, dict[str, Any]] = {
 FIELDS = [(method, field) for method in METHODS for field in METHODS[method].config_class.model_fields]
 NEEDED: dict[str, dict[str, Any]] = {
     **BASES,
+    **DATA_FREE_BASES,
     "learning_rate_horizon": {"total_pseudo_batches": 4},
     "images_per_class": {"iteration_scale": 1e-2},
 }
 """What another field must be for this one to have a say."""
 VALUES = {
     **{key: value for key, value in CHANGES.items() if key not in {"seed", "generator_seed", "student_seed"}},
+    **DATA_FREE_CHANGES,
     **{"full_data_epochs": 3, "iteration_scale": 0.5, "images_per_class": 2, "distillation_weight": 0.5},
     **{"learning_rate": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 8},
     **{"validation_fraction": 0.2, "compilation": "never"},  # compiling takes minutes
+    "student_batch": "scored",  # which all methods that have it know
     **{"student_attention_layers": "conv1", "teacher_attention_layers": "conv1", "image_size": "28x28"},
 }
 """Another value of a field, where not any other one would do."""

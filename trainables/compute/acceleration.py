@@ -16,12 +16,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def use_fast_numerics(*, teacher: Network, student: Network, generator: Generator) -> None:
+def use_fast_numerics(*, teacher: Network, student: Network, generator: Generator | None = None) -> None:
     """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
     if not teacher.watched:  # else a folded module could be one of those
         teacher.fold_batch_norms()
-    generator.fused_upsampling = True
-    for network in (teacher, student, generator):
+    if generator is not None:
+        generator.fused_upsampling = True
+        generator.to(memory_format=torch.channels_last)
+    for network in (teacher, student):
         network.to(memory_format=torch.channels_last)
 
 

@@ -6,6 +6,7 @@ import math
 
 from trainables.compute.work import Work, generator_work, network_work
 from trainables.config import AnyTrialConfig
+from trainables.config.base import Passes
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS
 
 CURVE_STEPS = 100
@@ -25,7 +26,12 @@ def step_flops(config: AnyTrialConfig) -> int:
 
 def step_work(config: AnyTrialConfig) -> Work:
     """Return the work of one step: a pseudo batch, or an update."""
-    passes, images = config.passes_per_step, config.batch_size
+    return passes_work(config, config.passes_per_step)
+
+
+def passes_work(config: AnyTrialConfig, passes: Passes) -> Work:
+    """Return the work of passes of a trial's networks over batches of ``batch_size`` images."""
+    images = config.batch_size
     work = passes.student * _forward(config.student, config).of_batch(images) + passes.updates * _UPDATE
     if config.teacher and passes.teacher:
         work += passes.teacher * _forward(config.teacher, config).of_batch(images)

@@ -1,6 +1,6 @@
 """The methods by which a student can be trained, each with its config and its training.
 
-A third method is a module with both, or with one of them and the other beside it, and a line of ``METHODS``. A user's is a
+A further method is a module with both, or with one of them and the other beside it, and a line of ``METHODS``. A user's is a
 ``Method`` in a file, ``method: FILE.py:NAME``, or of an installed package, by an entry point in the group ``zskt.methods``.
 """
 
@@ -54,6 +54,9 @@ class Method:
 METHODS: dict[str, Method] = {
     "zero_shot": Method(
         "trainables.config.zero_shot:ZeroShotConfig", "trainables.training.distiller:ZeroShotDistiller"
+    ),
+    "data_free": Method(
+        "trainables.config.data_free.config:DataFreeConfig", "trainables.training.data_free.engine:DataFreeDistiller"
     ),
     "supervised": Method(
         "trainables.config.supervised:SupervisedConfig", "trainables.training.supervised:SupervisedTrainer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,21 @@ class Generator(nn.Module):
     The last BatchNorm has no activation, so that pseudo images start with mean 0 and variance 1 per channel, as
     normalised real images have. 1,051,145 parameters as published (``width`` 128, ``latent_dim`` 100, 3 channels).
 
+    With ``output="sigmoid"`` a sigmoid stands in the place of the last BatchNorm, so that the output is pixels in [0, 1],
+    yet to be normalised, as in other data-free methods.
+
     Two doublings make height and width multiples of 4. Images of another size are cut out of the next larger ones, before
     the last BatchNorm, whose statistics are those of what the networks see.
     """
 
     def __init__(
-        self, *, latent_dim: int = 100, width: int = 128, channels: int = 3, image_size: ImageSize = IMAGE_SIZE
+        self,
+        *,
+        latent_dim: int = 100,
+        width: int = 128,
+        channels: int = 3,
+        image_size: ImageSize = IMAGE_SIZE,
+        output: Literal["batch_norm", "sigmoid"] = "batch_norm",
     ) -> None:
         super().__init__()
         self.fused_upsampling = False
@@ -45,7 +54,7 @@ class Generator(nn.Module):
         self.conv2 = nn.Conv2d(width, width // 2, 3, padding=1)
         self.bn3 = nn.BatchNorm2d(width // 2)
         self.conv3 = nn.Conv2d(width // 2, channels, 3, padding=1)
-        self.bn4 = nn.BatchNorm2d(channels)
+        self.bn4 = nn.BatchNorm2d(channels) if output == "batch_norm" else nn.Sigmoid()
 
     def forward(self, latents: Tensor) -> Tensor:
         """Map latents (batch, latent_dim), standard normal, to pseudo images (batch, channels, height, width)."""

@@ -3,6 +3,9 @@
 Tensors are stored as they are; everything else (counters, optimizer settings, the config) is JSON in the file's
 header, beside a format version and a SHA-256 over all of it. One file rather than a folder, because one object is
 published whole by every storage.
+
+What grows and never changes, such as the images of a pool, is left out of that file as ``Piece``: it is written once, before
+the first checkpoint that names it, and removed after the last one that does.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,8 +30,20 @@ FORMAT_VERSION = 3
 _SEPARATOR = "/"
 _HEADER_KEY = "zskt"
 
+_PIECES = "pieces"
+"""Folder beside those of the trials, with a folder of pieces for each trial."""
+
 State = Mapping[str, Any]
-"""Nested mappings whose leaves are tensors or JSON values; keys are strings without ``/``, or integers."""
+"""Nested mappings whose leaves are tensors, pieces or JSON values; keys are strings without ``/``, or integers."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a state that never changes once it is there."""
+
+    name: str
+    """Names it among the pieces of its trial: another name for other tensors."""
+    tensors: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class StateCopy:
 
     tensors: dict[str, torch.Tensor]
     values: str
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    """By name. Not copied, since they never change."""
 
     def to_bytes(self) -> bytes:
         """Serialise it. The same state gives the same bytes, except for tensors on different devices."""
@@ -45,25 +62,35 @@ class StateCopy:
         return save_tensors(self.tensors, metadata={_HEADER_KEY: json.dumps(header)})
 
 
-def copy_state(state: State) -> StateCopy:
-    """Copy a state to the CPU, which is all that training has to wait for."""
+def copy_state(state: State, *, whole: bool = False) -> StateCopy:
+    """Copy a state to the CPU, which is all that training has to wait for.
+
+    Args:
+        state: What ``state_dict`` gave.
+        whole: Whether pieces become plain mappings in it, so that nothing is kept apart.
+    """
     tensors: dict[str, torch.Tensor] = {}
-    values = _split(state, "", tensors)
+    pieces: dict[str, Piece] | None = None if whole else {}
+    values = _split(state, "", tensors, pieces)
     # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-    return StateCopy(copies, json.dumps(values))
+    return StateCopy(copies, json.dumps(values), pieces or {})
 
 
 def dump(state: State) -> bytes:
-    """Copy a state and serialise it."""
-    return copy_state(state).to_bytes()
+    """Copy a state and serialise it, all in one: its pieces come back as plain mappings."""
+    return copy_state(state, whole=True).to_bytes()
 
 
-def parse(data: bytes, *, origin: str) -> dict[str, Any]:
+def parse(
+    data: bytes, *, origin: str, piece: Callable[[str], Mapping[str, torch.Tensor]] | None = None
+) -> dict[str, Any]:
     """Read what ``dump`` wrote; tensors come back on the CPU.
 
     Args:
+        data: The file's bytes.
         origin: Name of the checkpoint, for messages.
+        piece: Gives the tensors of a piece by its name. None: pieces come back as ``Piece`` without tensors.
 
     Raises:
         DamagedCheckpointError: truncated, or its checksum is wrong.
@@ -85,13 +112,13 @@ def parse(data: bytes, *, origin: str) -> dict[str, Any]:
         )
     if digest != _digest(text, tensors):
         raise DamagedCheckpointError(f"checkpoint {origin} is damaged: its checksum is not the one it was written with")
-    state: dict[str, Any] = _join(json.loads(text), tensors)
+    state: dict[str, Any] = _join(json.loads(text), tensors, piece or (lambda name: {}))
     distrust(state.get("config"))
     return state
 
 
 class CheckpointStore:
-    """The checkpoints of one sweep: ``<trial_id>/<pseudo_batches>.safetensors``."""
+    """The checkpoints of one sweep: ``<trial_id>/<pseudo_batches>.safetensors``; their pieces: ``pieces/<trial_id>/``."""
 
     def __init__(self, store: ObjectStore, *, keep: int = 2) -> None:
         """Args: keep: How many checkpoints of a trial are kept, at least 2, so that a damaged one has a predecessor."""
@@ -99,10 +126,22 @@ class CheckpointStore:
         self._keep = keep
 
     def save(self, trial_id: str, done: int, state: StateCopy) -> None:
-        """Publish a checkpoint, then remove all but the newest few of this trial."""
-        self._store.write(f"{trial_id}/{done:010d}.safetensors", state.to_bytes())
-        for key in self._store.keys(trial_id)[: -self._keep]:
+        """Publish a checkpoint and those of its pieces that are not there yet, then remove all but the newest few of this
+        trial, and the pieces that none of them names."""
+        folder = f"{_PIECES}/{trial_id}"
+        there = {_named(key): key for key in self._store.keys(folder)} if state.pieces else {}
+        for name, piece in state.pieces.items():
+            if name not in there:
+                self._store.write(f"{folder}/{name}.safetensors", dump(piece.tensors))
+        written = f"{trial_id}/{done:010d}.safetensors"
+        self._store.write(written, state.to_bytes())
+        keys = self._store.keys(trial_id)
+        for key in keys[: -self._keep]:
             self._store.delete(key)
+        if there.keys() - state.pieces.keys():
+            older = [key for key in keys[-self._keep :] if key != written]
+            named = state.pieces.keys() | {name for key in older for name in self._pieces_of(key)}
+            self._store.delete_all(there[name] for name in there.keys() - named)
 
     def load_newest(self, trial_id: str, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
         """The newest checkpoint of a trial that can be read, or none.
@@ -115,13 +154,47 @@ class CheckpointStore:
             key = left[-1]
             seen.add(key)
             try:
-                return parse(self._store.read(key), origin=self._store.path(key))
+                return parse(self._store.read(key), origin=self._store.path(key), piece=self._reader(trial_id))
             except FileNotFoundError:
                 continue
             except DamagedCheckpointError as error:
                 warn(f"{error}; removed it and went back to the one before, or to the start")
                 self._store.delete(key)
         return None
+
+    def _reader(self, trial_id: str) -> Callable[[str], Mapping[str, torch.Tensor]]:
+        """What reads the pieces of a trial. A damaged one is removed, so that it is written again when it comes again."""
+
+        def read(name: str) -> Mapping[str, torch.Tensor]:
+            key = f"{_PIECES}/{trial_id}/{name}.safetensors"
+            try:
+                return parse(self._store.read(key), origin=self._store.path(key))
+            except FileNotFoundError as error:
+                raise DamagedCheckpointError(f"checkpoint of {trial_id} names {key}, which is gone") from error
+            except DamagedCheckpointError:
+                self._store.delete(key)
+                raise
+
+        return read
+
+    def _pieces_of(self, key: str) -> set[str]:
+        """Names of the pieces that a checkpoint on storage names; of one that cannot be read, none."""
+        found: set[str] = set()
+
+        def note(name: str) -> Mapping[str, torch.Tensor]:
+            found.add(name)
+            return {}
+
+        try:
+            parse(self._store.read(key), origin=self._store.path(key), piece=note)
+        except (FileNotFoundError, CheckpointError):
+            return set()
+        return found
+
+
+def _named(key: str) -> str:
+    """Name of a piece, from its key."""
+    return key.rpartition("/")[2].removesuffix(".safetensors")
 
 
 class CheckpointSaver:
@@ -168,22 +241,32 @@ class CheckpointSaver:
         self._thread.shutdown(wait=False)
 
 
-def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move the tensors below ``value`` into ``tensors``, leaving their keys in what is returned."""
+def _split(value: Any, path: str, tensors: dict[str, torch.Tensor], pieces: dict[str, Piece] | None) -> Any:
+    """Move the tensors below ``value`` into ``tensors`` and pieces, unless there is no place for them, into ``pieces``,
+    leaving their keys in what is returned."""
     if isinstance(value, torch.Tensor):
         tensors[path] = value
         return {"tensor": path}
+    if isinstance(value, Piece):
+        if pieces is None:
+            return _split(value.tensors, path, tensors, pieces)
+        pieces[value.name] = value
+        return {"piece": value.name}
     if isinstance(value, Mapping):
         # A list of pairs, since JSON would turn the optimizer's integer keys into strings.
-        return {"items": [[key, _split(part, f"{path}{_SEPARATOR}{key}", tensors)] for key, part in value.items()]}
+        return {
+            "items": [[key, _split(part, f"{path}{_SEPARATOR}{key}", tensors, pieces)] for key, part in value.items()]
+        }
     return {"value": value}
 
 
-def _join(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _join(value: Any, tensors: Mapping[str, torch.Tensor], piece: Callable[[str], Mapping[str, torch.Tensor]]) -> Any:
     if "tensor" in value:
         return tensors[value["tensor"]]
+    if "piece" in value:
+        return Piece(name=value["piece"], tensors=piece(value["piece"]))
     if "items" in value:
-        return {key: _join(part, tensors) for key, part in value["items"]}
+        return {key: _join(part, tensors, piece) for key, part in value["items"]}
     return value["value"]
 
 

@@ -29,9 +29,9 @@ from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
 from trainables.config.datasets import find_normalisation
-from trainables.evaluation import DataFreeScorer, ProbeSet, class_balance, class_coverage
+from trainables.evaluation import ProbeSet
 from trainables.images.splits import DatasetSplits
-from trainables.metrics import DATA_FREE_METRICS, Report
+from trainables.metrics import Report
 from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
@@ -39,9 +39,10 @@ from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
 from trainables.training.attention import compared_layers, watch_layers
 from trainables.training.belief_matching import BeliefMatching
-from trainables.training.image_snapshots import ImageSnapshot, take_image_snapshot
+from trainables.training.image_snapshots import ImageSnapshot, generated_images, take_image_snapshot
 from trainables.training.matching import StudentLoss, TeacherTargets
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
+from trainables.training.pseudo_images import PredictedClasses, data_free_scores, diversity
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import cosine
 
@@ -117,7 +118,7 @@ class ZeroShotDistiller(Training):
         learning = [weight for weight in self.student.parameters() if weight.requires_grad]
         self.student_optimizer = adam(learning, lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
-        self._scorer = self._make_scorer(probe)
+        self._scores = data_free_scores(config, probe, self.teacher)
         if config.numerics == "fast":
             use_fast_numerics(teacher=self.teacher, student=self.student, generator=self.generator)
         self.losses = BeliefMatching(
@@ -145,8 +146,7 @@ class ZeroShotDistiller(Training):
         self.generator_updates = 0
         self.student_updates = 0
         self.training_flops = 0
-        # Pseudo images by predicted class since the last report: (teacher and student, classes).
-        self._class_counts = torch.zeros(2, spec.num_classes, dtype=torch.int64, device=self.device)
+        self._classes = PredictedClasses(spec.num_classes, self.device)
         self.log = TrainingLog(_MEANS, self.student, clock=clock)
         self.last_report = None
         self.compiled = False
@@ -192,10 +192,8 @@ class ZeroShotDistiller(Training):
 
     def report(self) -> Report:
         # First, for it waits for the device.
-        entry = self.log.report(self, self.student, self.generator, further=self._scores)
-        teacher_balance, student_balance = map(class_balance, self._class_counts)
-        coverage = class_coverage(*self._class_counts)
-        self._class_counts.zero_()
+        entry = self.log.report(self, self.student, self.generator, further=lambda: self._scores(self.student))
+        classes = self._classes.take()
         step = max(0, self.pseudo_batches - 1)
         self.last_report = {
             "pseudo_batches": self.pseudo_batches,
@@ -204,9 +202,7 @@ class ZeroShotDistiller(Training):
             "training_flops": float(self.training_flops),
             "generator_lr": self._rate(self.config.generator_lr, step),
             "student_lr": self._rate(self.config.student_lr, step),
-            "teacher_class_entropy": teacher_balance,
-            "student_class_entropy": student_balance,
-            "class_coverage": coverage,
+            **classes,
             **entry,
         }
         return self.last_report
@@ -223,7 +219,7 @@ class ZeroShotDistiller(Training):
             "latent_stream": self._latent_stream.get_state(),
             "compiled": self.compiled,
             "extra_terms": self.losses.terms.state_dict(),
-            "class_counts": self._class_counts,
+            "class_counts": self._classes.counts,
             "counters": {
                 "pseudo_batches": self.pseudo_batches,
                 "generator_updates": self.generator_updates,
@@ -245,7 +241,7 @@ class ZeroShotDistiller(Training):
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
             self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
         self.losses.terms.load_state_dict(state["extra_terms"])
-        self._class_counts.copy_(state["class_counts"])
+        self._classes.counts.copy_(state["class_counts"])
         self.log.load_state_dict(state["logbook"])
         counters = state["counters"]
         self.pseudo_batches = counters["pseudo_batches"]
@@ -256,7 +252,11 @@ class ZeroShotDistiller(Training):
 
     def image_snapshot(self) -> ImageSnapshot:
         return take_image_snapshot(
-            self.config, generator=self.generator, teacher=self.teacher, student=self.student, done=self.done
+            self.config,
+            images=generated_images(self.generator),
+            teacher=self.teacher,
+            student=self.student,
+            done=self.done,
         )
 
     def _pseudo_batch(self) -> None:
@@ -316,11 +316,9 @@ class ZeroShotDistiller(Training):
             step.logits.softmax(1).amax(1).mean(),
             torch.stack(generator_norms).mean(),
             student_norm,
-            _diversity(images),
+            diversity(images),
         )
-        predicted = torch.stack([targets.logits.argmax(1), step.logits.argmax(1)])
-        classes = torch.arange(self._class_counts.shape[1], device=self.device)
-        self._class_counts += (predicted.unsqueeze(2) == classes).sum(1)
+        self._classes.add(targets.logits, step.logits)
 
     def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
@@ -349,19 +347,6 @@ class ZeroShotDistiller(Training):
         """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
         return Recorded(self._learn) if self.config.cuda_graphs and is_asynchronous(self.device) else self._learn
 
-    def _make_scorer(self, probe: ProbeSet | None) -> DataFreeScorer | None:
-        if not self.config.data_free_scores:
-            return None
-        if probe is None:
-            raise ValueError(
-                "data_free_scores=true: needs the teacher's probe set; trainables.teachers.probe_set.make_probe makes it"
-            )
-        return DataFreeScorer(probe, self.teacher)
-
-    def _scores(self) -> Report:
-        """Data-free scores, null where they are not asked for."""
-        return self._scorer.score(self.student) if self._scorer else dict.fromkeys(DATA_FREE_METRICS)
-
     def _compile(self) -> None:
         """Compile the losses, if torch can."""
         reason = self.losses.compile()
@@ -371,8 +356,3 @@ class ZeroShotDistiller(Training):
                 f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
                 "compilation=never says that this is meant"
             )
-
-
-def _diversity(images: Tensor) -> Tensor:
-    """How much of the images' variation lies between them, in [0, 1]: 0 where all are alike."""
-    return images.std(0).mean() / images.std((0, 2, 3)).mean().clamp_min(1e-12)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.config import AnyTrialConfig
@@ -78,6 +80,19 @@ class ImageSnapshot:
         return cls(**row)
 
 
+def generated_images(generator: Generator) -> Callable[[int, torch.Generator], Tensor]:
+    """Return what makes images with a generator, which stays as it is, for ``take_image_snapshot``."""
+
+    def images(count: int, draws: torch.Generator) -> Tensor:
+        weights = generator.linear.weight  # (features, latent_dim)
+        latents = torch.randn(count, weights.shape[1], generator=draws, dtype=weights.dtype).to(weights.device)
+        # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
+        made: Tensor = copy.deepcopy(generator)(latents)
+        return made
+
+    return images
+
+
 def is_due(config: AnyTrialConfig, done: int) -> bool:
     """Whether the report after ``done`` is the first one at or behind a fifth of the budget."""
     before = (done - 1) // config.report_interval * config.report_interval
@@ -85,30 +100,31 @@ def is_due(config: AnyTrialConfig, done: int) -> bool:
 
 
 def take_image_snapshot(
-    config: AnyTrialConfig, *, generator: Generator, teacher: Network, student: Network, done: int
+    config: AnyTrialConfig,
+    *,
+    images: Callable[[int, torch.Generator], Tensor],
+    teacher: Network,
+    student: Network,
+    done: int,
 ) -> ImageSnapshot:
-    """Return what a generator shows now.
+    """Return what a source of images shows now.
 
     Args:
         config: The trial's settings.
-        generator: The network that makes the images.
+        images: Makes at most so many images from random numbers of a stream, normalised: (count, channels, height, width).
+            It must leave no trace.
         teacher: Counts the classes of the images.
         student: Counts them likewise.
         done: How much of the budget is used, in the config's ``unit``.
     """
-    weights = generator.linear.weight  # (features, latent_dim)
-    latents = torch.randn(
-        _COUNTED, weights.shape[1], generator=stream(config.seed, "snapshots"), dtype=weights.dtype
-    ).to(weights.device)
-    # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
-    generator = copy.deepcopy(generator)
-    with seeded(config.seed, "snapshot", weights.device), torch.no_grad(), in_eval_mode(teacher, student):
-        images = generator(latents)
-        seen_by_teacher, seen_by_student = (network(images)[0] for network in (teacher, student))
+    device = next(student.parameters()).device
+    with seeded(config.seed, "snapshot", device), torch.no_grad(), in_eval_mode(teacher, student):
+        shown = images(_COUNTED, stream(config.seed, "snapshots"))
+        seen_by_teacher, seen_by_student = (network(shown)[0] for network in (teacher, student))
     return ImageSnapshot(
         pseudo_batches=done,
         share=done / config.budget,
-        png=_picture(images[:_SHOWN].float().cpu()),
+        png=_picture(shown[:_SHOWN].float().cpu()),
         teacher_classes=_counted(seen_by_teacher),
         student_classes=_counted(seen_by_student),
     )

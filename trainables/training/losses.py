@@ -42,6 +42,10 @@ class Divergence:
         """Return what it compares, (batch, classes): log-probabilities at the temperature, or the logits."""
         return logits if self.of_logits else log_probabilities(logits, temperature)
 
+    def masked(self, mask: Tensor) -> Divergence:
+        """Return the divergence to which images outside a mask (batch,) of 0 and 1 contribute 0."""
+        return Divergence(lambda student, teacher: self.terms(student, teacher) * mask[:, None], self.of_logits)
+
     def __call__(self, student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the divergence, a scalar >= 0, without a temperature factor.
 

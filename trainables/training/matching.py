@@ -101,6 +101,10 @@ class StudentMatching:
         """Return the targets that follow from the teacher's logits (batch, classes) and attention maps."""
         return TeacherTargets(logits, self._of_student.outputs(logits, self._temperature), maps)
 
+    def teacher_maps(self, activations: list[Tensor]) -> list[Tensor]:
+        """Return the teacher's attention maps that are compared, from all of its activations."""
+        return self._attention_maps(activations, self._teacher_layers)
+
     def divergence(
         self, kind: Divergence, student_logits: Tensor, teacher_outputs: Tensor, temperature: Tensor | None = None
     ) -> Tensor:
@@ -125,7 +129,7 @@ class StudentMatching:
     def _teacher_targets(self, images: Tensor) -> TeacherTargets:
         with torch.no_grad():
             logits, activations = self.forward(self.teacher, images)
-            return self.targets_of(logits, self._attention_maps(activations, self._teacher_layers))
+            return self.targets_of(logits, self.teacher_maps(activations))
 
     def _student_loss(self, images: Tensor, targets: TeacherTargets) -> StudentLoss:
         logits, activations = self.forward(self.student, images)

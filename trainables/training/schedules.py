@@ -21,3 +21,28 @@ def step_decay(initial: float, epoch: int, milestones: Sequence[int]) -> float:
     As published, a decay acts one epoch after its milestone: with 200 epochs from epochs 61, 121 and 161 on.
     """
     return float(initial * 0.2 ** sum(epoch > milestone for milestone in milestones))
+
+
+_RISE = 0.2
+"""Share of the steps in which ``one_cycle`` rises."""
+
+
+def one_cycle(initial: float, step: int, total: int) -> float:
+    """Rise in a straight line over the first fifth of ``total`` steps, then fall to 0 by a cosine (Smith & Topin, 2019).
+
+    ``initial`` is the peak. The first step is not at 0: it is as far on its way as it is at its end.
+    """
+    top = max(1.0, _RISE * total)
+    if step + 1 <= top:
+        return initial * (step + 1) / top
+    return initial * (1 + math.cos(math.pi * (step + 1 - top) / max(1.0, total + 1 - top))) / 2
+
+
+def milestones(initial: float, step: int, total: int) -> float:
+    """Return ``initial``, a tenth of it from 60 % of ``total`` steps on, a hundredth from 80 %, a thousandth from 90 %."""
+    return float(initial * 0.1 ** sum(10 * step >= tenths * total for tenths in (6, 8, 9)))
+
+
+def constant(initial: float, step: int, total: int) -> float:
+    """Return ``initial`` at every step."""
+    return initial

@@ -1,0 +1,212 @@
+"""From the source to the student: which images a call hands over, where they go, and what each student step is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.config.data_free.config import DataFreeConfig
+from trainables.config.data_free.pieces import GATES
+from trainables.networks import in_eval_mode
+from trainables.training.data_free.gates import Gate, Judged
+from trainables.training.data_free.pools.pool import Pool
+from trainables.training.data_free.sources.base import Source
+from trainables.training.data_free.teacher import CountedTeacher
+from trainables.training.data_free.terms.base import Look
+from trainables.training.data_free.views import Viewer, draw_views, plain_views
+from trainables.training.data_free.work import looks_again, policy_class
+from trainables.training.matching import StudentMatching, TeacherTargets
+
+_FEWEST = 2
+"""Images that a student step needs, since BatchNorm is trained on them."""
+
+
+class Handover:
+    """The images of one trial on their way from its source to its student."""
+
+    def __init__(
+        self,
+        config: DataFreeConfig,
+        *,
+        source: Source,
+        teacher: CountedTeacher,
+        matching: StudentMatching,
+        viewer: Viewer,
+        streams: Mapping[str, torch.Generator],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Make ready what the images go through.
+
+        Args:
+            config: The trial's settings.
+            source: What makes them.
+            teacher: Counts its looks.
+            matching: Has the teacher look.
+            viewer: Makes views of images.
+            streams: Of ``views``, ``pool`` and ``wanted classes``.
+            device: Where images are.
+            dtype: Of images.
+        """
+        self._config = config
+        self._source = source
+        self._teacher = teacher
+        self._matching = matching
+        self._viewer = viewer
+        self._streams = streams
+        self._device = device
+        self.pool_policy = policy_class(config)()
+        self.pool = Pool(self.pool_policy, size=config.pool_size, precision=config.pool_precision, dtype=dtype)
+        self._gate: Gate | None = GATES.load(config.gate) if config.gate else None
+        self._best: Tensor | None = None
+        """The lowest loss of this call so far; None before the first."""
+        self._kept: dict[str, Tensor] = {}
+        """What has been kept of this call's updates, and then what its student steps learn from where there is no pool."""
+
+    def forget(self) -> None:
+        """Forget the last call's images."""
+        self._best, self._kept = None, {}
+
+    def note(self, look: Look, loss: Tensor) -> None:
+        """Keep an update's images where they may be handed over: those of the last one, or of the lowest loss."""
+        choice = self._config.student_batch
+        if choice == "updated" or (choice == "best" and self._best is not None and not bool(loss < self._best)):
+            return
+        self._best = loss
+        self._kept = {"images": look.images.detach(), "seen": look.seen.detach(), **_of_targets(look)}
+
+    def hand_over(self) -> None:
+        """Hand the call's images over, to the pool or to the next student steps."""
+        config = self._config
+        if config.latents == "fresh":  # each student step has images of its own
+            return
+        kept = self._kept
+        images = self._source.updated_images() if config.student_batch == "updated" else kept["images"]
+        if not self.pool_policy.keeps:
+            kept = {"images": images, **self._targets(images)}
+            self._kept = self._passed(kept, kept["images"], kept["logits"])
+            return
+        if not looks_again(config):
+            # The teacher has looked at these views already, when they were scored.
+            found = {name: kept[name] for name in kept if name not in {"images", "seen"}}
+            self._add(kept["seen"], [plain_views(len(images))], [found])
+        elif config.pool_views is None:
+            self._add(images, [], [])
+        else:
+            drawn = [plain_views(len(images)), *(self._drawn(len(images)) for _ in range(config.pool_views - 1))]
+            self._add(images, drawn, [self._targets(self._viewer(images, views)) for views in drawn])
+        self._kept = {}
+
+    def student_batch(self) -> tuple[Tensor, TeacherTargets] | None:
+        """Return images for a student step with the teacher's targets; None where too few have passed the gate."""
+        config = self._config
+        if config.latents == "fresh":
+            images = self._source.further_images(self._wanted(), config.batch_size)
+            return images, self._made(self._targets(images))
+        if not self.pool_policy.keeps:
+            if len(self._kept.get("images", ())) < _FEWEST:
+                return None
+            return self._kept["images"], self._made(self._kept)
+        if len(self.pool) < _FEWEST:
+            return None
+        drawn = self.pool.draw(config.batch_size, self._streams["pool"])
+        images = self._viewer.normalised(drawn.pixels)
+        views = drawn.views
+        if views is None and config.view != "none":
+            views = self._drawn(len(images)).to(self._device)
+        if views is not None:
+            images = self._viewer(images, views)
+        if drawn.logits is None:
+            return images, self._made(self._targets(images))
+        return images, self._matching.targets_of(drawn.logits, drawn.maps)
+
+    def state_dict(self, *, needed: bool) -> dict[str, Any]:
+        """Return what later student steps depend on.
+
+        Args:
+            needed: Whether there may be any; else the pool is left out.
+        """
+        best = {} if self._best is None else {"loss": self._best}
+        return {"best": best, "kept": self._kept, "pool": self.pool.state_dict() if needed else {}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self._best = state["best"]["loss"].to(self._device) if state["best"] else None
+        self._kept = {name: values.to(self._device) for name, values in state["kept"].items()}
+        if state["pool"]:
+            self.pool.load_state_dict(state["pool"], self._device)
+
+    def _add(self, images: Tensor, views: list[Tensor], found: list[dict[str, Tensor]]) -> None:
+        """Add images to the pool.
+
+        Args:
+            images: (images, channels, height, width).
+            views: Each (images, 3).
+            found: The teacher's answers to each view, as ``_targets`` gives them.
+        """
+        config = self._config
+        logits = found[0]["logits"] if found else None
+        if logits is None and self._gate:
+            logits = self._targets(images)["logits"]
+        names = [name for name in (found[0] if found else {}) if name != "logits"]
+        empty = torch.empty(len(images), 0, config.spec.num_classes, dtype=images.dtype, device=images.device)
+        held = {
+            "images": images,
+            "views": torch.stack(views, 1).to(self._device)
+            if views
+            else torch.empty(len(images), 0, 3, dtype=torch.int64, device=self._device),
+            "logits": torch.stack([each["logits"] for each in found], 1) if found else empty,
+            **{name: torch.stack([each[name] for each in found], 1) for name in names},
+        }
+        if logits is not None:
+            held = self._passed(held, images, logits)
+        if len(held["images"]):
+            self.pool.add(
+                self._viewer.pixels(held["images"]),
+                held["views"],
+                held["logits"],
+                [held[name] for name in names],
+                self._streams["pool"],
+            )
+
+    def _passed(self, held: dict[str, Tensor], images: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
+        """Return of each tensor the rows of those images that pass the gate."""
+        if self._gate is None:
+            return held
+        with torch.no_grad(), in_eval_mode(self._matching.student):
+            student_logits, _ = self._matching.forward(self._matching.student, images)
+        passing = self._gate(
+            Judged(
+                images=images,
+                teacher_logits=teacher_logits,
+                student_logits=student_logits,
+                threshold=self._config.gate_threshold,
+            )
+        )
+        return {name: values[passing] for name, values in held.items()}
+
+    def _targets(self, images: Tensor) -> dict[str, Tensor]:
+        """Have the teacher look at images, and return its logits and attention maps by name."""
+        self._teacher.looks += len(images)
+        targets = self._matching.teacher_targets(images)
+        return {"logits": targets.logits, **{f"map {number}": values for number, values in enumerate(targets.maps)}}
+
+    def _made(self, found: Mapping[str, Tensor]) -> TeacherTargets:
+        maps = [found[f"map {number}"] for number in range(sum(name.startswith("map ") for name in found))]
+        return self._matching.targets_of(found["logits"], maps)
+
+    def _drawn(self, count: int) -> Tensor:
+        return plain_views(count) if self._config.view == "none" else draw_views(count, self._streams["views"])
+
+    def _wanted(self) -> Tensor:
+        classes = self._config.spec.num_classes
+        draws = self._streams["wanted classes"]
+        return torch.randint(classes, (self._config.batch_size,), generator=draws).to(self._device)
+
+
+def _of_targets(look: Look) -> dict[str, Tensor]:
+    maps = {f"map {number}": values.detach() for number, values in enumerate(look.teacher_maps)}
+    return {"logits": look.teacher_logits.detach(), **maps}

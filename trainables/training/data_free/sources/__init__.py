@@ -1,0 +1,1 @@
+"""Sources of pseudo images: what makes them, and how it learns."""

@@ -1,0 +1,73 @@
+"""How a data-free trial's student is trained: its optimizer, its rate, and the average that is measured in its place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from trainables.compute.acceleration import capturable_adam
+from trainables.compute.devices import is_asynchronous
+from trainables.config.data_free.config import DataFreeConfig
+from trainables.config.data_free.pieces import SCHEDULES
+from trainables.networks import Network
+
+
+def make_optimizer(
+    config: DataFreeConfig, weights: Iterable[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """Return the student's optimizer.
+
+    Args:
+        config: The trial's settings.
+        weights: Those of the student that learn.
+        device: Where they are.
+    """
+    decay = config.student_weight_decay
+    if config.student_optimizer == "sgd":
+        return torch.optim.SGD(
+            weights,
+            lr=config.student_lr,
+            momentum=config.student_momentum,
+            nesterov=config.student_nesterov,
+            weight_decay=decay,
+        )
+    if config.numerics == "fast" and is_asynchronous(device) and not decay:
+        return capturable_adam(weights, lr=config.student_lr)
+    return torch.optim.Adam(weights, lr=config.student_lr, weight_decay=decay)
+
+
+def student_rate(config: DataFreeConfig, pseudo_batch: int) -> float:
+    """Return the student's rate in a pseudo batch, by its schedule over those after the warm-up."""
+    warmup = config.warmup
+    rate: float = SCHEDULES.load(config.student_schedule)(
+        config.student_lr, max(0, pseudo_batch - warmup), max(1, config.horizon - warmup)
+    )
+    return rate
+
+
+def source_rate(config: DataFreeConfig, pseudo_batch: int) -> float:
+    """Return the source's rate in a pseudo batch."""
+    rate: float = SCHEDULES.load(config.generator_schedule)(config.generator_lr, pseudo_batch, config.horizon)
+    return rate
+
+
+class StudentAverage:
+    """An exponential moving average of a student's weights and BatchNorm statistics, which begins as the student is."""
+
+    def __init__(self, student: Network, decay: float) -> None:
+        self.network: Network = copy.deepcopy(student).requires_grad_(False)
+        self._student = student
+        self._decay = decay
+
+    @torch.no_grad()
+    def updated(self) -> None:
+        """Take one step towards the student."""
+        mine, theirs = self.network.state_dict(), self._student.state_dict()
+        for name, value in mine.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[name], 1 - self._decay)
+            else:
+                value.copy_(theirs[name])

@@ -1,0 +1,145 @@
+"""What a data-free trial computes, in forward passes: the parts of a pseudo batch, and a whole one in the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.config.base import Passes
+from trainables.config.data_free.config import DataFreeConfig
+from trainables.config.data_free.pieces import POOLS, SOURCES, TERMS
+from trainables.config.plugins import load
+from trainables.training.data_free.pools.policies import PoolPolicy
+from trainables.training.data_free.sources.base import Source
+from trainables.training.data_free.terms.base import Term
+
+_NONE = Passes(student=0, teacher=0, generator=0, updates=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartPasses:
+    """Passes of each part of a pseudo batch, over ``batch_size`` images; see ``Passes``."""
+
+    update: Passes
+    """One of the source."""
+
+    early_update: Passes
+    """One of the source in the warm-up."""
+
+    handing_over: Passes
+    """The images' way from the source to the student or the pool."""
+
+    student_step: Passes
+
+
+def source_class(config: DataFreeConfig) -> type[Source]:
+    """Return the source that a config names.
+
+    Raises:
+        ValueError: what it names is none.
+    """
+    found = SOURCES.load(config.source)
+    if not (isinstance(found, type) and issubclass(found, Source)):
+        raise ValueError(f"source={config.source}: expected a subclass of {Source.__module__}.Source, found {found!r}")
+    return found
+
+
+def policy_class(config: DataFreeConfig) -> type[PoolPolicy]:
+    """Return the pool policy that a config names.
+
+    Raises:
+        ValueError: what it names is none.
+    """
+    found = POOLS.load(config.pool)
+    if not (isinstance(found, type) and issubclass(found, PoolPolicy)):
+        raise ValueError(
+            f"pool={config.pool}: expected a subclass of {PoolPolicy.__module__}.PoolPolicy, found {found!r}"
+        )
+    return found
+
+
+def term_classes(config: DataFreeConfig) -> dict[str, type[Term]]:
+    """Return the terms that a config switches on, by name, in the order in which they are added."""
+    return {name: load(TERMS[name]) for name, weight in config.term_weights.items() if weight}
+
+
+def needs_student(config: DataFreeConfig, *, early: bool) -> bool:
+    """Return whether the student looks at the images of a source's update.
+
+    Args:
+        config: The trial's settings.
+        early: Whether the update is one of the warm-up.
+    """
+    if config.generator_term or config.student_entropy_weight:
+        return True
+    return not early and any(term.needs_student for term in term_classes(config).values())
+
+
+def part_passes(config: DataFreeConfig) -> PartPasses:
+    """Return what each part of a pseudo batch computes."""
+    source, policy = source_class(config), policy_class(config)
+    made = config.source_images / config.batch_size
+    """Batches that one call makes."""
+    further = sum(term.further_looks for term in term_classes(config).values())
+    if config.consistency_weight:
+        further += 1
+
+    def update(*, early: bool) -> Passes:
+        return Passes(
+            student=2 * made if needs_student(config, early=early) else 0,
+            teacher=2 * made * (1 + further),
+            generator=source.passes_of_update * made,
+            updates=1,
+        )
+
+    fresh = config.latents == "fresh"
+    handing_over = _NONE
+    if not fresh:  # else each student step has images of its own
+        handing_over = Passes(
+            student=made if config.gate else 0,
+            teacher=made * _looks_at_handing_over(config, policy),
+            generator=made * source.passes_of_images if config.student_batch == "updated" else 0,
+            updates=0,
+        )
+    batch = 1.0 if policy.keeps or fresh else made
+    student_step = Passes(
+        student=3 * batch,
+        teacher=batch if fresh or (policy.keeps and not config.pool_views) else 0,
+        generator=source.passes_of_images if fresh else 0,
+        updates=1,
+    )
+    return PartPasses(
+        update=update(early=False),
+        early_update=update(early=True),
+        handing_over=handing_over,
+        student_step=student_step,
+    )
+
+
+def looks_again(config: DataFreeConfig) -> bool:
+    """Return whether the teacher looks at images that are handed over to a pool: not where those that were scored go there
+    in the one view in which they were."""
+    return config.student_batch == "updated" or config.pool_views != 1
+
+
+def _looks_at_handing_over(config: DataFreeConfig, policy: type[PoolPolicy]) -> int:
+    """How often the teacher looks at each image that is handed over."""
+    if not policy.keeps:
+        return 1
+    if config.pool_views is None:
+        return 1 if config.gate else 0
+    return config.pool_views if looks_again(config) else 0
+
+
+def unit_passes(config: DataFreeConfig) -> Passes:
+    """Return what a pseudo batch computes, in the mean over the trial with its warm-up."""
+    parts = part_passes(config)
+    early = config.units_before_learning / config.budget
+    handed = 1.0 if policy_class(config).keeps else 1 - early
+
+    def of(name: str) -> float:
+        values = (getattr(p, name) for p in (parts.early_update, parts.update, parts.handing_over, parts.student_step))
+        first, later, over, step = values
+        source = config.generator_steps * (early * first + (1 - early) * later)
+        return float(source + handed * over + (1 - early) * config.student_steps * step)
+
+    return Passes(student=of("student"), teacher=of("teacher"), generator=of("generator"), updates=of("updates"))
