@@ -173,7 +173,6 @@ def test_no_knob_is_dead(field: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"pool": "newest"}, "pool_size"),
         ({"pool": "all", "pool_precision": "uint8"}, "generator_output=sigmoid"),
         ({"adversarial_weight": 0.0}, "no loss"),
         ({"student_nesterov": True}, "student_optimizer=sgd"),

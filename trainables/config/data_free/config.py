@@ -98,7 +98,7 @@ class DataFreeConfig(TermWeights):
     pool that keeps all of them, from which each student step draws ``batch_size``; ``newest``: the last ``pool_size``;
     ``reservoir``: ``pool_size`` of them, each of all so far with equal probability; or a policy of your own."""
 
-    pool_size: Annotated[Annotated[int, Field(ge=2)] | None, setting(cost=Cost.NONE, inherited=False)] = None
+    pool_size: Annotated[int, Field(ge=2), setting(cost=Cost.NONE, inherited=False)] = 8192
     """Images that ``pool=newest`` and ``pool=reservoir`` keep."""
 
     pool_precision: Annotated[Literal["uint8", "float16", "float32"], setting(cost=Cost.EQUAL, inherited=True)] = (
@@ -163,10 +163,6 @@ class DataFreeConfig(TermWeights):
                 "latents=fresh needs a source with latents; allowed with source=pixels: shared",
             ),
             (self.latents == "fresh" and self.student_batch == "best", "student_batch=best needs latents=shared"),
-            (
-                self.pool in {"newest", "reservoir"} and self.pool_size is None,
-                f"pool={self.pool} needs pool_size, how many images it keeps",
-            ),
             (
                 pooled and self.pool_precision == "uint8" and not bounded,
                 "pool_precision=uint8 would clip images without bounds; allowed: float16 or float32, or "

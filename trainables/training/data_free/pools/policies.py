@@ -16,7 +16,7 @@ class PoolPolicy(ABC):
     """Whether there is a pool at all; without one the student learns from each pseudo batch alone."""
 
     @abstractmethod
-    def kept(self, *, held: int, added: int, seen: int, size: int | None, stream: torch.Generator) -> Tensor:
+    def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         """Return which images are held from now on.
 
         Args:
@@ -37,20 +37,19 @@ class NoPool(PoolPolicy):
 
     keeps = False
 
-    def kept(self, *, held: int, added: int, seen: int, size: int | None, stream: torch.Generator) -> Tensor:
+    def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         raise NotImplementedError("there is no pool to add to")
 
 
 class KeepAll(PoolPolicy):
     """Keep every image ever made (CMI, Fast)."""
 
-    def kept(self, *, held: int, added: int, seen: int, size: int | None, stream: torch.Generator) -> Tensor:
+    def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         return torch.arange(held + added)
 
 
 class KeepNewest(PoolPolicy):
     """Keep the newest ``pool_size`` images: those made for a student that is no more are forgotten."""
 
-    def kept(self, *, held: int, added: int, seen: int, size: int | None, stream: torch.Generator) -> Tensor:
-        assert size is not None  # its config says so
+    def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         return torch.arange(max(0, held + added - size), held + added)

@@ -68,7 +68,7 @@ class PoolPiece:
 class Pool:
     """Pseudo images of one trial, drawn with replacement, each image and each of its views with the same probability."""
 
-    def __init__(self, policy: PoolPolicy, *, size: int | None, precision: str, dtype: torch.dtype) -> None:
+    def __init__(self, policy: PoolPolicy, *, size: int, precision: str, dtype: torch.dtype) -> None:
         """Make an empty pool.
 
         Args:

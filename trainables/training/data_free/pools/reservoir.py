@@ -11,8 +11,7 @@ from trainables.training.data_free.pools.policies import PoolPolicy
 class Reservoir(PoolPolicy):
     """Keep ``pool_size`` images, each of all those made so far with the same probability (Vitter, 1985, algorithm R)."""
 
-    def kept(self, *, held: int, added: int, seen: int, size: int | None, stream: torch.Generator) -> Tensor:
-        assert size is not None  # its config says so
+    def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         slots = list(range(held))
         before = seen - added
         for number in range(added):
