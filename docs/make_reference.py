@@ -29,6 +29,7 @@ from search_spaces import preset_names
 from search_spaces.spaces import SPACES
 from trainables.config import METHODS, SupervisedConfig, ZeroShotConfig
 from trainables.config.base import Config
+from trainables.config.data_free.config import DataFreeConfig
 from trainables.health import GUARDS
 from trainables.metrics import METRICS
 
@@ -46,9 +47,10 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def fields(model: type[Config]) -> list[str]:
-    """A table of a config's fields."""
-    return table(["field", "default", "allowed", "meaning"], _rows(model))
+def fields(model: type[Config], *, but_of: type[Config] | None = None) -> list[str]:
+    """A table of a config's fields, but those that another has with the same meaning."""
+    known = _rows(but_of) if but_of else []
+    return table(["field", "default", "allowed", "meaning"], [row for row in _rows(model) if row not in known])
 
 
 def _rows(model: type[Config]) -> list[list[str]]:
@@ -145,6 +147,11 @@ def page() -> str:
         "Fields for `trial:`, for cases, for a search space, and for `--set FIELD=VALUE`.",
         "",
         *fields(ZeroShotConfig),
+        "## A trial with `method: data_free`: `DataFreeConfig`",
+        "",
+        "The fields above, but for those that are here again, and:",
+        "",
+        *fields(DataFreeConfig, but_of=ZeroShotConfig),
         "## A trial with `method: supervised`: `SupervisedConfig`",
         "",
         "The same, and the fields of `teacher_recipe:`.",

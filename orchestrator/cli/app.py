@@ -28,6 +28,7 @@ Examples:
 _COMMANDS = {
     "sweep": "orchestrator.cli.run.sweep:sweep",
     "reproduce": "orchestrator.cli.run.reproduce:reproduce",
+    "speedrun": "orchestrator.cli.run.speedrun:speedrun",
     "plan": "orchestrator.cli.look.plan:plan",
     "confirm": "orchestrator.cli.run.confirm:confirm",
     "rerun": "orchestrator.cli.run.rerun:rerun",

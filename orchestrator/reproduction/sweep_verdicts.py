@@ -80,7 +80,7 @@ def _judge_row(row: PublishedRow, results: CaseResults) -> Judgement:
 def _judge_shortened(values: list[float], case: str, sweep: SweepConfig) -> Judgement:
     """Hold shortened zero-shot trials against the learning curve of their pair; nothing is published of others."""
     config = sweep.case_config(Assignment(case=case, seed=sweep.seeds[0]))
-    if not isinstance(config, ZeroShotConfig):
+    if config.method != "zero_shot" or not isinstance(config, ZeroShotConfig):
         return judge_on_curve(values, [], spread=None, case=case)
     curves = learning_curves(
         config.dataset, str(config.teacher), config.student, config.attention_weight, config.horizon

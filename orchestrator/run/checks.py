@@ -9,6 +9,7 @@ from typing import Any, Literal
 import optuna
 import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cluster.prices import Machine, PriceList
 from orchestrator.config import SweepConfig
@@ -78,6 +79,7 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
     Raises:
         ConfigError: attention transfer between networks whose activations do not match.
         DivergenceError: a divergence of another package or a file is not what the loop needs.
+        ConfigError: statistics of BatchNorm are wanted of a teacher without it.
     """
     divergences: set[tuple[str, Literal["student", "generator"], int]] = set()
     pairs: dict[tuple[object, ...], tuple[str, AnyTrialConfig, float]] = {}
@@ -85,6 +87,8 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
         classes = config.spec.num_classes
         divergences |= {(name, "student", classes) for name in _values(config, "student_divergence", domains)}
         divergences |= {(name, "generator", classes) for name in _values(config, "generator_divergence", domains)}
+        if config.teacher and min(_values(config, "batch_norm_weight", domains), default=0) > 0:
+            _check_batch_norm(config)
         weight = max(_values(config, "attention_weight", domains), default=0)
         if config.teacher and (weight > 0 or any(config.attention_layers)):
             for student in _values(config, "student", domains):
@@ -111,6 +115,21 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
                 )
             except ValueError as error:
                 raise ConfigError(str(error)) from error
+
+
+def _check_batch_norm(config: AnyTrialConfig) -> None:
+    """Refuse a teacher without BatchNorm where the images' statistics are to be those that it has kept.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    with seeded(0, "only looked at"):
+        teacher = build_network(str(config.teacher), **config.spec.shapes)
+    if not any(isinstance(module, _BatchNorm) for module in teacher.modules()):
+        raise ConfigError(
+            f"batch_norm_weight: {config.teacher} has no BatchNorm whose statistics images could have; allowed: 0, and "
+            "another term such as one_hot_weight or balance_weight"
+        )
 
 
 def _values(config: AnyTrialConfig, field: str, domains: Mapping[str, BaseDistribution]) -> Sequence[Any]:

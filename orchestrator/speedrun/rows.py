@@ -1,0 +1,131 @@
+"""Rows: recipes with the runs that stand for them, and whether a row counts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from orchestrator.analysis.paired import CONFIDENCE, t_quantile
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError
+from orchestrator.speedrun.tracks import Track, find_track
+from trainables.config import Config, Count, Seed
+
+SEEDS_NEEDED = 5
+"""Seeds below which a row does not count."""
+
+LEVEL = 0.01
+"""A row counts if the one-sided p-value of its mean lying above the target is below this."""
+
+_RECORDS = Path(__file__).parent / "records"
+
+
+class Run(Config):
+    """One seed of a row."""
+
+    seed: Seed
+    test_accuracy: Annotated[float, Field(ge=0, le=1)]
+    """Of the last iterate."""
+
+    operations: Annotated[float, Field(gt=0)]
+    """Of training, in FLOP, by this project's counter: synthesis, the teacher's looks and the student counted in."""
+
+    gpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    """That the run held a GPU, measuring counted in, half of one for an hour being half an hour; none: it ran on a CPU."""
+
+    device: str
+    """What its maker calls the GPU or processor."""
+
+    version: str
+    """Of this program, with its commit."""
+
+
+class Row(Config):
+    """A recipe on a track, and its runs."""
+
+    track: str
+    name: str
+    by: str
+    recipe: dict[str, Any]
+    """Fields of the trial: the method, its settings and its length."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def judgement(self) -> Judgement:
+        """Whether the row counts."""
+        return judge([run.test_accuracy for run in self.runs], find_track(self.track))
+
+    @property
+    def operations(self) -> float:
+        """Mean over its runs, in FLOP."""
+        return statistics.fmean(run.operations for run in self.runs)
+
+    def to_yaml(self) -> str:
+        """Return the row as a file has it."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text
+
+
+class Judgement(Config):
+    """What a row's runs come to."""
+
+    seeds: Count
+    mean: float
+    low: float
+    """Lower end of the mean's 95 % interval, by Student's t; nan with one seed."""
+    high: float
+    p_value: float
+    """One-sided, of a mean at most the target; nan with one seed."""
+    counts: bool
+    why_not: str = ""
+
+
+def judge(accuracies: list[float], track: Track) -> Judgement:
+    """Return whether runs with these test accuracies, one a seed, reach a track's target."""
+    from scipy.special import stdtr  # slow to import, and tables are often only shown
+
+    seeds, mean = len(accuracies), statistics.fmean(accuracies)
+    low = high = p_value = math.nan
+    if seeds > 1:
+        error = statistics.stdev(accuracies) / math.sqrt(seeds)
+        half = t_quantile(seeds - 1, CONFIDENCE) * error
+        low, high = mean - half, mean + half
+        above = mean - track.target
+        p_value = float(stdtr(seeds - 1, -above / error)) if error else float(above <= 0)
+    why_not = ""
+    if seeds < SEEDS_NEEDED:
+        missing = SEEDS_NEEDED - seeds
+        why_not = f"{missing} more seed{'' if missing == 1 else 's'} needed"
+    elif not p_value < LEVEL:
+        why_not = f"not surely above {track.target:.2%}: p = {p_value:.3f}, needed is below {LEVEL:g}"
+    return Judgement(seeds=seeds, mean=mean, low=low, high=high, p_value=p_value, counts=not why_not, why_not=why_not)
+
+
+def read_row(path: Path) -> Row:
+    """Read a row's file.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected the fields of a row, found {type(content).__name__}")
+    try:
+        return Row.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, Row, str(path)) from error
+
+
+def records(track: Track) -> list[Row]:
+    """Return the rows of a track that this project keeps, those that count first, by operations."""
+    rows = [read_row(path) for path in sorted((_RECORDS / track.name).glob("*.yaml"))]
+    return sorted(rows, key=lambda row: (not row.judgement.counts, row.operations))
