@@ -1,4 +1,4 @@
-"""What it takes to add a loss, a sampler, a scheduler, a method, a network, a data set, a provider or a metric.
+"""What it takes to add a loss, a sampler, a method, a data-free source, a network, a data set, a provider and others.
 
     python -m benchmarks.recipes
     python -m benchmarks.recipes sampler network
@@ -94,6 +94,8 @@ _AZURE = {
 }
 _PRICE = {"cpus": 4, "gpus": 1, "on_demand": 0.6, "spot": 0.2, "tflops": 2.7, "gb_per_second": 100}
 
+_PIECES = "trainables/config/data_free/pieces.py"
+
 RECIPES = {
     "loss": Recipe(
         registry="trainables/config/divergences.py",
@@ -125,6 +127,21 @@ RECIPES = {
             },
             "space": {"learning_rate": {"type": "categorical", "choices": [1e-3, 1e-2]}},
         },
+        shows="2 of 2 trials ended: 2 completed",
+    ),
+    "term": Recipe(
+        registry=_PIECES,
+        changes={"trial": {**TRIAL, "method": "data_free", "l2_weight": 0.1}},
+        shows="2 of 2 trials ended: 2 completed",
+    ),
+    "source": Recipe(
+        registry=_PIECES,
+        changes={"trial": {**TRIAL, "method": "data_free", "source": "noise"}},
+        shows="2 of 2 trials ended: 2 completed",
+    ),
+    "pool": Recipe(
+        registry=_PIECES,
+        changes={"trial": {**TRIAL, "method": "data_free", "pool": "oldest", "pool_size": 24}},
         shows="2 of 2 trials ended: 2 completed",
     ),
     "network": Recipe(
