@@ -11,8 +11,10 @@ from orchestrator.formatting import short
 from orchestrator.speedrun.rows import Judgement, Row, records
 from orchestrator.speedrun.tracks import Track
 
-HEADINGS = ("", "recipe", "by", "PFLOP a student", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
+HEADINGS = ("", "recipe", "by", "a student takes", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
 """Of a track's table."""
+
+_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +38,19 @@ class Verification:
     def conclusion(self) -> str:
         """Return what has come of it, in a line."""
         judged = self.again.judgement
-        found = (
-            f"{judged.mean:.2%} over {judged.seeds} seeds (p = {judged.p_value:.2g}), {petaflop(self.again)} PFLOP each"
-        )
+        takes = shown_operations(self.again.operations)
+        found = f"{judged.mean:.2%} over {judged.seeds} seeds (p = {judged.p_value:.2g}), {takes} each"
         if not self.verified:
-            why = judged.why_not or f"it takes {petaflop(self.again)} PFLOP, the row says {petaflop(self.row)}"
+            why = judged.why_not or f"it takes {takes}, the row says {shown_operations(self.row.operations)}"
             return f"Not verified: {found}; {why}."
-        same = (
-            "every accuracy came out again"
-            if self.same_numbers
-            else "accuracies differ, as on another processor they do"
-        )
+        same = "every accuracy came out again" if self.same_numbers else "accuracies differ, as on another processor"
         return f"Verified: {found}; {same}."
 
 
-def petaflop(row: Row) -> str:
-    """Return a row's operations in PFLOP."""
-    return short(row.operations / 1e15)
+def shown_operations(operations: float) -> str:
+    """Return operations with a unit that suits them, as ``33.2 PFLOP``."""
+    unit, name = next((unit, name) for unit, name in _UNITS if operations >= unit or name == "GFLOP")
+    return f"{short(operations / unit)} {name}"
 
 
 def track_table(track: Track, rows: list[Row]) -> Table:
@@ -62,7 +60,7 @@ def track_table(track: Track, rows: list[Row]) -> Table:
         table.add_column(heading)
     reference = track.reference
     if reference is not None:
-        operations = "" if reference.operations is None else short(reference.operations / 1e15)
+        operations = "" if reference.operations is None else shown_operations(reference.operations)
         table.add_row("reference", reference.name, "", operations, "", reference.note, "", "", "")
     for place, row in enumerate(rows, 1):
         judged = row.judgement
@@ -76,7 +74,7 @@ def _cells(row: Row, judged: Judgement) -> list[str]:
     return [
         row.name,
         row.by,
-        petaflop(row),
+        shown_operations(row.operations),
         short(sum(seconds) / len(seconds)) if len(seconds) == len(row.runs) else "",
         f"{judged.mean:.2%}{interval}",
         str(judged.seeds),

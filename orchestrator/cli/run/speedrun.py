@@ -40,8 +40,11 @@ def speedrun(
         typer.Option(metavar="PRESET_OR_FILE", help="A sweep whose one recipe is run. Default: the track's record."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Number of seeds, from 0 on; at least 5 for a row that counts.")
+        int, typer.Option(min=1, help="Number of seeds of a recipe; at least 5 for a row that counts.")
     ] = 5,
+    first_seed: Annotated[
+        int | None, typer.Option(min=0, help="The first of them, also to verify a row with other seeds. Default: 0.")
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(metavar="FILE", help="The track's teacher, where this program does not bring it.")
     ] = None,
@@ -89,7 +92,9 @@ def speedrun(
         from orchestrator.speedrun.run import recipe_of, row_sweep, run_row
 
         fields = then.recipe if then else recipe_of(str(recipe))
-        numbers = [run.seed for run in then.runs] if then else list(range(seeds))
+        numbers = list(range(first_seed or 0, (first_seed or 0) + (len(then.runs) if then else seeds)))
+        if then and first_seed is None:
+            numbers = [run.seed for run in then.runs]
         changes = {"storage": storage_config(storage), **({} if data_root is None else {"data_root": data_root})}
         sweep = row_sweep(chosen, fields, numbers, teacher=chosen.teacher_path(teacher), changes=changes)
         done = run_row(
