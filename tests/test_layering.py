@@ -71,6 +71,7 @@ ORDER = (
     "orchestrator.results",
     "orchestrator.analysis",
     "orchestrator.reproduction",
+    "orchestrator.speedrun",
     "orchestrator.search",
     "orchestrator.costs",
     "orchestrator.inputs",

@@ -1,88 +1,131 @@
-"""``zskt speedrun``: tables of records, and a row run again."""
+"""``zskt speedrun``: a row is run, a sweep of one case with the row's seeds on what the track gives."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
+from pydantic import ValidationError
+from rich.console import Console
 
-from orchestrator.formatting import short
-from orchestrator.speedrun.rows import Judgement, Row, records
-from orchestrator.speedrun.tracks import Track
+from orchestrator.analysis.cases import read_cases
+from orchestrator.config import Assignment, SweepConfig
+from orchestrator.config.loading import load_sweep
+from orchestrator.config.messages import config_error
+from orchestrator.errors import ConfigError
+from orchestrator.results import TrialRecord
+from orchestrator.run.sweep import BackendChoice, run_sweep
+from orchestrator.speedrun.rows import Row, Run
+from orchestrator.speedrun.tracks import Track, recipe_fields
+from orchestrator.storage import SweepStore, open_storage
+from orchestrator.version import code_version
 
-HEADINGS = ("", "recipe", "by", "a student takes", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
-"""Of a track's table."""
-
-_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
+_CASE = "row"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verification:
-    """A row, and the same run again here."""
+class RowRun:
+    """What running a row came to."""
 
-    row: Row
-    again: Row
+    sweep_id: str
+    row: Row | None
+    """None where the session was interrupted, or no seed came to its end."""
 
-    @property
-    def verified(self) -> bool:
-        """Whether it counts here too, for no more operations."""
-        return self.again.judgement.counts and self.again.operations <= self.row.operations * (1 + 1e-9)
-
-    @property
-    def same_numbers(self) -> bool:
-        """Whether each seed has come out with the same accuracy."""
-        then = {run.seed: run.test_accuracy for run in self.row.runs}
-        return all(then.get(run.seed) == run.test_accuracy for run in self.again.runs)
-
-    def conclusion(self) -> str:
-        """Return what has come of it, in a line."""
-        judged = self.again.judgement
-        takes = shown_operations(self.again.operations)
-        found = f"{judged.mean:.2%} over {judged.seeds} seeds (p = {judged.p_value:.2g}), {takes} each"
-        if not self.verified:
-            why = judged.why_not or f"it takes {takes}, the row says {shown_operations(self.row.operations)}"
-            return f"Not verified: {found}; {why}."
-        same = "every accuracy came out again" if self.same_numbers else "accuracies differ, as on another processor"
-        return f"Verified: {found}; {same}."
+    unsuccessful: str
+    """What became of seeds that diverged or failed, in words."""
 
 
-def shown_operations(operations: float) -> str:
-    """Return operations with a unit that suits them, as ``33.2 PFLOP``."""
-    unit, name = next((unit, name) for unit, name in _UNITS if operations >= unit or name == "GFLOP")
-    return f"{short(operations / unit)} {name}"
+def recipe_of(preset_or_file: str) -> dict[str, Any]:
+    """Return the recipe of a sweep of one case, or of a file with one trial.
+
+    Raises:
+        ConfigError: there is no such sweep, or it has several recipes.
+    """
+    sweep = load_sweep(preset_or_file, flags={"num_trials": None})
+    recipes = [recipe_fields(config) for config in sweep.configs()]
+    if not all(recipe == recipes[0] for recipe in recipes) or (not sweep.cases and sweep.num_trials > 1):
+        raise ConfigError(f"--recipe {preset_or_file}: expected one trial or case, found several")
+    return recipes[0]
 
 
-def track_table(track: Track, rows: list[Row]) -> Table:
-    """Return a track's rows as a table, below what they are seen against."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in HEADINGS:
-        table.add_column(heading)
-    reference = track.reference
-    if reference is not None:
-        operations = "" if reference.operations is None else shown_operations(reference.operations)
-        table.add_row("reference", reference.name, "", operations, "", reference.note, "", "", "")
-    for place, row in enumerate(rows, 1):
-        judged = row.judgement
-        table.add_row(str(place) if judged.counts else "-", *_cells(row, judged))
-    return table
+def row_sweep(
+    track: Track, recipe: dict[str, Any], seeds: Sequence[int], *, teacher: str, changes: dict[str, Any]
+) -> SweepConfig:
+    """Return the sweep that runs a recipe on a track.
+
+    Args:
+        track: Gives images, teacher and student.
+        recipe: Fields of the trial.
+        seeds: One run each.
+        teacher: The teacher's file.
+        changes: Further fields of the sweep.
+
+    Raises:
+        ConfigError: the recipe cannot be run there, or learns from real images.
+    """
+    trial = {**recipe, **track.trial, "teacher_checkpoint": teacher, "validation_fraction": 0}
+    try:
+        sweep = SweepConfig.model_validate(
+            {
+                "name": f"speedrun-{track.name}",
+                "description": f"A row of the track {track.name}.",
+                "cases": {_CASE: trial},
+                "seeds": list(seeds),
+                "checkpoint_seconds": 30,
+                **changes,
+            }
+        )
+    except ValidationError as error:
+        raise config_error(error, SweepConfig, f"track {track.name}") from error
+    (config,) = {config.method: config for config in sweep.configs()}.values()
+    if config.learns_from_images:
+        raise ConfigError(f"method={config.method} learns from real images, which no row may")
+    return sweep
 
 
-def _cells(row: Row, judged: Judgement) -> list[str]:
-    seconds: list[Any] = [run.gpu_seconds for run in row.runs if run.gpu_seconds is not None]
-    interval = f" ({judged.low:.2%} to {judged.high:.2%})" if judged.seeds > 1 else ""
-    return [
-        row.name,
-        row.by,
-        shown_operations(row.operations),
-        short(sum(seconds) / len(seconds)) if len(seconds) == len(row.runs) else "",
-        f"{judged.mean:.2%}{interval}",
-        str(judged.seeds),
-        f"{judged.p_value:.2g}" if judged.seeds > 1 else "",
-        judged.why_not,
+def run_row(
+    sweep: SweepConfig,
+    *,
+    track: Track,
+    name: str,
+    by: str,
+    recipe: dict[str, Any],
+    backend: BackendChoice | None = None,
+    console: Console | None = None,
+) -> RowRun:
+    """Run what is missing of a row's sweep, and make the row of what is there.
+
+    Args:
+        sweep: What ``row_sweep`` gave.
+        track: The track.
+        name: What to call the row.
+        by: Whose it is.
+        recipe: Fields of the trial.
+        backend: See ``run_sweep``.
+        console: Likewise.
+
+    Raises:
+        ConfigError, and whatever ``run_sweep`` raises.
+    """
+    sweep_id = sweep.default_sweep_id
+    finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console).finished
+    results = read_cases(SweepStore(open_storage(sweep.storage), sweep_id), sweep)
+    ended = [
+        _run_of(seed, results.rows[Assignment(case=_CASE, seed=seed)])
+        for seed in sweep.seeds
+        if Assignment(case=_CASE, seed=seed) in results.rows
     ]
+    row = Row(track=track.name, name=name, by=by, recipe=recipe, runs=tuple(ended)) if finished and ended else None
+    return RowRun(sweep_id=sweep_id, row=row, unsuccessful=results.unsuccessful(_CASE))
 
 
-def tables_of(tracks: list[Track]) -> list[tuple[Track, Table]]:
-    """Return each track with its table of records."""
-    return [(track, track_table(track, records(track))) for track in tracks]
+def _run_of(seed: int, row: TrialRecord) -> Run:
+    return Run(
+        seed=seed,
+        test_accuracy=row.metrics["test_accuracy"],
+        operations=row.metrics["training_flops"],
+        gpu_seconds=row.gpu_seconds if row.device == "cuda" else None,
+        device=row.device_name or row.device or "unknown",
+        version=code_version(),
+    )

@@ -104,7 +104,7 @@ def test_reports_are_at_equal_shares_unless_an_interval_is_given() -> None:
 
 
 def test_supervised_trials_have_no_such_budget() -> None:
-    with pytest.raises(ConfigError, match="budget is for zero_shot trials, and this one is supervised"):
+    with pytest.raises(ConfigError, match="budget is for zero_shot or data_free trials, and this one is supervised"):
         SweepConfig.model_validate(
             {"name": "a", "trial": {"method": "supervised"}, "budget": {"unit": "student_updates", "amount": 10}}
         )

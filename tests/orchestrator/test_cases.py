@@ -153,7 +153,9 @@ def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:
 def test_a_wrong_field_is_blamed_on_its_case() -> None:
     with pytest.raises(ConfigError, match="case a: unknown field 'generator_steps'"):
         sweep_of(cases={"a": {"method": "supervised", "generator_steps": 2}})
-    with pytest.raises(ConfigError, match="case a: method=few_shot: unknown; allowed: zero_shot, supervised"):
+    with pytest.raises(
+        ConfigError, match="case a: method=few_shot: unknown; allowed: zero_shot, data_free, supervised"
+    ):
         sweep_of(cases={"a": {"method": "few_shot"}})
 
 

@@ -11,11 +11,18 @@ from search_spaces.presets import preset_names
 
 IDS = {
     "cifar10-published": "cifar10-published-bf9f65f9",
+    "cmi": "cmi-d83d55c2",
+    "dafl": "dafl-69538f4d",
     "data-free-selection": "data-free-selection-58bfb902",
     "data-free-selection-batchnorm": "data-free-selection-batchnorm-5a3462be",
     "data-free-selection-cifar10": "data-free-selection-cifar10-353bcf6d",
     "data-free-selection-fashion": "data-free-selection-fashion-cb6c4bb1",
+    "deep-inversion": "deep-inversion-038b1c08",
+    "dfad": "dfad-13f54a33",
+    "dfq": "dfq-99474d62",
     "digits-table-1": "digits-table-1-85e2ddb4",
+    "fast-10": "fast-10-09e2fb24",
+    "fast-2": "fast-2-381b42d4",
     "loop-variants": "loop-variants-306f1cf5",
     "numerics-cifar10": "numerics-cifar10-18d69739",
     "numerics-digits": "numerics-digits-13b84856",

@@ -13,10 +13,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.commands.speedrun import Verification, shown_operations
+from orchestrator.commands.speedrun import recipe_of, row_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.speedrun.rows import Row, judge, read_row, records
-from orchestrator.speedrun.run import recipe_of, row_sweep
+from orchestrator.speedrun.tables import Verification, shown_operations
 from orchestrator.speedrun.tracks import find_track, recipe_fields, tracks
 from search_spaces.presets import preset_names
 from trainables.config import SupervisedConfig, ZeroShotConfig

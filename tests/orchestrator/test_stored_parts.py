@@ -68,7 +68,7 @@ def test_a_stored_sweep_is_read_after_its_methods_file_was_changed(home: Path) -
 
 @pytest.mark.parametrize("method", [None, 5, "zero"])
 def test_a_method_that_is_none_is_refused_in_a_line(method: object) -> None:
-    with pytest.raises(ConfigError, match=r"method=.*unknown; allowed: zero_shot, supervised"):
+    with pytest.raises(ConfigError, match=r"method=.*unknown; allowed: zero_shot, data_free, supervised"):
         SweepConfig.model_validate({"name": "a", "trial": {"method": method}, "space": SPACE}).configs()
 
 

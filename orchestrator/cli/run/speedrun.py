@@ -65,9 +65,9 @@ def speedrun(
     out = standard_output()
     with errors_as_messages(verbose):
         # What is slow to load waits until the arguments are known to be right.
-        from orchestrator.commands.speedrun import Verification, tables_of, track_table
         from orchestrator.errors import ConfigError
         from orchestrator.speedrun.rows import read_row, records
+        from orchestrator.speedrun.tables import Verification, tables_of, track_table
         from orchestrator.speedrun.tracks import find_track, tracks
 
         if track is None:
@@ -89,7 +89,8 @@ def speedrun(
                 raise ConfigError(f"track {chosen.name} has no record yet; give a recipe with --recipe PRESET_OR_FILE")
             then = known[0]
 
-        from orchestrator.speedrun.run import recipe_of, row_sweep, run_row
+        # Brings torch and Optuna, which tables do without.
+        from orchestrator.commands.speedrun import recipe_of, row_sweep, run_row
 
         fields = then.recipe if then else recipe_of(str(recipe))
         numbers = list(range(first_seed or 0, (first_seed or 0) + (len(then.runs) if then else seeds)))

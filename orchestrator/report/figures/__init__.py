@@ -7,6 +7,7 @@ from orchestrator.report.figures.curves import case_curves, comparison_figure, t
 from orchestrator.report.figures.front import front_figure
 from orchestrator.report.figures.images import class_histogram, health_figures
 from orchestrator.report.figures.map import accuracy_map, map_axes
+from orchestrator.report.figures.operations import operation_curves
 from orchestrator.report.figures.search import (
     history_figure,
     importance_figure,
@@ -26,6 +27,7 @@ __all__ = [
     "history_figure",
     "importance_figure",
     "map_axes",
+    "operation_curves",
     "parallel_figure",
     "rank_figure",
     "slice_figures",

@@ -17,7 +17,7 @@ from orchestrator.report.figures.style import (
     GREY,
     ORANGE,
     VERMILION,
-    add_band,
+    add_mean_curve,
     figure,
     metric_axis,
     setting_text,
@@ -92,21 +92,7 @@ def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, st
         means = [statistics.fmean(by_share[share]) for share in shares]
         spreads = [statistics.pstdev(by_share[share]) for share in shares]
         name = f"{(labels or {}).get(case, case)} (n={len(seeds)})"
-        if len(seeds) > 1:
-            upper = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
-            lower = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-            add_band(made, shares, lower, upper, colour=colour, legendgroup=case, showlegend=False)
-        made.add_scatter(
-            x=shares,
-            y=means,
-            customdata=spreads,
-            mode="lines+markers",
-            marker={"size": 5},
-            line={"color": colour, "width": 2.5, "dash": "solid" if number < len(COLOURS) else "dash"},
-            name=name,
-            legendgroup=case,
-            hovertemplate=f"{name}: {value_format(metric)} ± {value_format(metric, 'customdata')}<extra></extra>",
-        )
+        add_mean_curve(made, shares, means, spreads, metric=metric, number=number, name=name, group=case)
     return made
 
 

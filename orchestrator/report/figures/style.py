@@ -109,6 +109,47 @@ def hover(trial: Trial, searched: Sequence[str]) -> str:
     return f"<b>{trial.trial_id}</b>, {trial.state.word}<br>{settings}"
 
 
+def add_mean_curve(
+    made: go.Figure,
+    x: Sequence[float],
+    means: Sequence[float],
+    spreads: Sequence[float],
+    *,
+    metric: str,
+    number: int,
+    name: str,
+    group: str,
+) -> None:
+    """Add the mean of a case over its seeds, with a band of one standard deviation on each side where seeds differ.
+
+    Args:
+        made: Where it is drawn.
+        x: Places, ascending.
+        means: A metric there.
+        spreads: Its standard deviations there.
+        metric: Which one.
+        number: Of the case, by which it has its colour.
+        name: What the legend says.
+        group: By which a click on the legend hides curve and band together.
+    """
+    colour = COLOURS[number % len(COLOURS)]
+    if any(spreads):
+        upper = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+        lower = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
+        add_band(made, x, lower, upper, colour=colour, legendgroup=group, showlegend=False)
+    made.add_scatter(
+        x=x,
+        y=means,
+        customdata=spreads,
+        mode="lines+markers",
+        marker={"size": 5},
+        line={"color": colour, "width": 2.5, "dash": "solid" if number < len(COLOURS) else "dash"},
+        name=name,
+        legendgroup=group,
+        hovertemplate=f"{name}: {value_format(metric)} ± {value_format(metric, 'customdata')}<extra></extra>",
+    )
+
+
 def value_format(metric: str, axis: str = "y") -> str:
     """A metric in a hover template."""
     return f"%{{{axis}:.2%}}" if is_share(metric) else f"%{{{axis}:.4g}}"

@@ -26,6 +26,10 @@ _TRIALS = "Each line is a trial; a cross ends one that was stopped early, diverg
 _NEW_SEEDS = (
     "The best settings and the published ones again: means over seeds, bands of one standard deviation each way."
 )
+_OPERATIONS = (
+    "The same cases against what they have computed: all passes of student, teacher and generator, counted alike for all "
+    "methods, so that a method that makes its images dearly and one whose student takes many steps can be compared."
+)
 _CASES = (
     "Lines are means over seeds, bands one population standard deviation each way; dotted lines are trials that run."
 )
@@ -82,6 +86,13 @@ def curves_section(data: SweepData, extras: Extras) -> Section:
         }
         if tabs:
             blocks.append(Figure(title="Cases", tabs=tabs, caption=_CASES))
+        over_operations = {
+            words(metric): made
+            for metric in (TEST_ACCURACY, "validation_accuracy")
+            if (made := figures.operation_curves(data.trials, metric)) is not None
+        }
+        if over_operations:
+            blocks.append(Figure(title="Accuracy over operations", tabs=over_operations, caption=_OPERATIONS))
         return Section(title="Learning curves", blocks=blocks)
     made = figures.trial_curves(data)
     if made is not None:

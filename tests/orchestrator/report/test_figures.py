@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config.loading import load_sweep
 from orchestrator.report import figures
-from orchestrator.report.data import STEP_RATIO, SweepData, read_sweep
+from orchestrator.report.data import STEP_RATIO, SweepData, Trial, read_sweep
 from orchestrator.report.page import Table
 from orchestrator.results import ResultWriter, SessionEvent, TrialState
 from orchestrator.results.sessions import session_row
@@ -93,6 +93,28 @@ def test_cases_are_means_with_a_band_of_one_standard_deviation(store: ObjectStor
     assert line.name == "baseline (n=3)"
     assert line.y[-1] == pytest.approx(np.mean(ends))
     assert band.y[len(line.y) - 1] == pytest.approx(np.mean(ends) + np.std(ends))
+
+
+def test_methods_are_drawn_over_the_operations_that_their_seeds_have_taken(store: ObjectStore) -> None:
+    sweep = load_sweep("numerics-digits").model_copy(update={"seeds": [0, 1, 2], "num_trials": 9})
+    write_cases(store, "cases-a", sweep, dict.fromkeys(sweep.cases, 0.9))
+    trials = read_sweep(SweepStore(store, "cases-a")).trials
+    assert figures.operation_curves(trials, "test_accuracy") is None  # one method, whose budget says it all
+
+    def spent(trial: Trial, factor: float) -> Trial:
+        reports = [{**report, "training_flops": factor * (n + 1)} for n, report in enumerate(trial.reports)]
+        method = "zero_shot" if trial.case == "baseline" else "data_free"
+        return replace(trial, reports=reports, settings={**trial.settings, "method": method})
+
+    mixed = [spent(trial, 1e9 if trial.case == "baseline" else 1e12) for trial in trials]
+    made = figures.operation_curves(mixed, "test_accuracy")
+    assert made is not None
+    assert made.layout.xaxis.type == "log"
+    line = trace(made, "baseline (n=3)")
+    assert list(line.x) == pytest.approx([1e9 * (n + 1) for n in range(len(line.x))])
+    ends = [t.reports[-1]["test_accuracy"] for t in mixed if t.case == "baseline"]
+    assert line.y[-1] == pytest.approx(np.mean(ends))
+    assert len({one.legendgroup for one in made.data}) == len(sweep.cases)
 
 
 def test_cases_that_run_are_curves_of_their_own(store: ObjectStore) -> None:

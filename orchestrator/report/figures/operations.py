@@ -1,0 +1,52 @@
+"""Accuracy over operations: what methods that spend differently come to for the same."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from orchestrator.report.data import Trial
+from orchestrator.report.figures.style import add_mean_curve, figure, metric_axis
+from trainables.metrics import finite
+
+OPERATIONS = "training_flops"
+
+
+def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
+    """The mean of each case over its seeds, against the operations that these have taken by then, with a band of one
+    population standard deviation on each side.
+
+    Args:
+        trials: Trials of a sweep of cases.
+        metric: What is drawn.
+
+    Returns:
+        None where all cases share a method, whose curves over the budget say the same, or where nothing is to be drawn.
+    """
+    if len({trial.settings["method"] for trial in trials}) < 2:
+        return None
+    cases: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.case is not None and trial.state.ended and _points(trial, metric):
+            cases.setdefault(trial.case, []).append(trial)
+    if not cases:
+        return None
+    made = figure(x={"title": {"text": "operations of training, FLOP"}, "type": "log"}, y=metric_axis(metric))
+    for number, (case, of_case) in enumerate(cases.items()):
+        curves = [_points(trial, metric) for trial in of_case]
+        places = min(map(len, curves))  # seeds of a case report at the same places
+        xs = [statistics.fmean(curve[place][0] for curve in curves) for place in range(places)]
+        columns = [[curve[place][1] for curve in curves] for place in range(places)]
+        means = [statistics.fmean(column) for column in columns]
+        spreads = [statistics.pstdev(column) for column in columns]
+        name = f"{case} (n={len(of_case)})"
+        add_mean_curve(made, xs, means, spreads, metric=metric, number=number, name=name, group=case)
+    return made
+
+
+def _points(trial: Trial, metric: str) -> list[tuple[float, float]]:
+    """Operations and value of each report that has both."""
+    pairs = ((finite(report.get(OPERATIONS)), finite(report.get(metric))) for report in trial.reports)
+    return [(operations, value) for operations, value in pairs if operations and value is not None]

@@ -1,0 +1,88 @@
+"""Tables of records, and what has come of a row that was run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from orchestrator.formatting import short
+from orchestrator.speedrun.rows import Judgement, Row, records
+from orchestrator.speedrun.tracks import Track
+
+HEADINGS = ("", "recipe", "by", "a student takes", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
+"""Of a track's table."""
+
+_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A row, and the same run again here."""
+
+    row: Row
+    again: Row
+
+    @property
+    def verified(self) -> bool:
+        """Whether it counts here too, for no more operations."""
+        return self.again.judgement.counts and self.again.operations <= self.row.operations * (1 + 1e-9)
+
+    @property
+    def same_numbers(self) -> bool:
+        """Whether each seed has come out with the same accuracy."""
+        then = {run.seed: run.test_accuracy for run in self.row.runs}
+        return all(then.get(run.seed) == run.test_accuracy for run in self.again.runs)
+
+    def conclusion(self) -> str:
+        """Return what has come of it, in a line."""
+        judged = self.again.judgement
+        takes = shown_operations(self.again.operations)
+        found = f"{judged.mean:.2%} over {judged.seeds} seeds (p = {judged.p_value:.2g}), {takes} each"
+        if not self.verified:
+            why = judged.why_not or f"it takes {takes}, the row says {shown_operations(self.row.operations)}"
+            return f"Not verified: {found}; {why}."
+        same = "every accuracy came out again" if self.same_numbers else "accuracies differ, as on another processor"
+        return f"Verified: {found}; {same}."
+
+
+def shown_operations(operations: float) -> str:
+    """Return operations with a unit that suits them, as ``33.2 PFLOP``."""
+    unit, name = next((unit, name) for unit, name in _UNITS if operations >= unit or name == "GFLOP")
+    return f"{short(operations / unit)} {name}"
+
+
+def track_table(track: Track, rows: list[Row]) -> Table:
+    """Return a track's rows as a table, below what they are seen against."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in HEADINGS:
+        table.add_column(heading)
+    reference = track.reference
+    if reference is not None:
+        operations = "" if reference.operations is None else shown_operations(reference.operations)
+        table.add_row("reference", reference.name, "", operations, "", reference.note, "", "", "")
+    for place, row in enumerate(rows, 1):
+        judged = row.judgement
+        table.add_row(str(place) if judged.counts else "-", *_cells(row, judged))
+    return table
+
+
+def _cells(row: Row, judged: Judgement) -> list[str]:
+    seconds: list[Any] = [run.gpu_seconds for run in row.runs if run.gpu_seconds is not None]
+    interval = f" ({judged.low:.2%} to {judged.high:.2%})" if judged.seeds > 1 else ""
+    return [
+        row.name,
+        row.by,
+        shown_operations(row.operations),
+        short(sum(seconds) / len(seconds)) if len(seconds) == len(row.runs) else "",
+        f"{judged.mean:.2%}{interval}",
+        str(judged.seeds),
+        f"{judged.p_value:.2g}" if judged.seeds > 1 else "",
+        judged.why_not,
+    ]
+
+
+def tables_of(tracks: list[Track]) -> list[tuple[Track, Table]]:
+    """Return each track with its table of records."""
+    return [(track, track_table(track, records(track))) for track in tracks]
