@@ -1,0 +1,88 @@
+"""Data-free trials with their checkpoints on a storage: gone on with, taken over, and left with nothing superfluous."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import make_inputs, tiny_settings
+from tests.trainables.data_free.compositions import COMPOSITIONS
+from trainables.storage.checkpoint import CheckpointStore
+from trainables.storage.object_store import ObjectStore
+from trainables.storage.students import StudentStore
+from trainables.trial import RunningTrial, TrialStorage
+from trainables.trial_result import DONE, parse_settings
+from trainables.trial_run import TrialRun
+
+POOLED = [name for name, changes in COMPOSITIONS.items() if changes.get("pool", "none") != "none"]
+
+
+def storage_below(store: ObjectStore, sweep_id: str) -> TrialStorage:
+    below = store.below(sweep_id)
+    return TrialStorage(
+        sweep_id=sweep_id,
+        checkpoints=CheckpointStore(below),
+        students=StudentStore(below.below("students")),
+        curves=below.below("curves"),
+        snapshots=below.below("snapshots"),
+    )
+
+
+def start(storage: TrialStorage, trial_id: str = "t0001", **changes: Any) -> TrialRun:
+    settings = {"trial_id": trial_id, **tiny_settings(method="data_free", evaluation_interval=2, **changes)}
+    inputs = make_inputs(parse_settings(settings))
+    return TrialRun.start(settings, inputs=inputs, storage=storage, checkpoint_seconds=0)
+
+
+def running(run: TrialRun) -> RunningTrial:
+    assert isinstance(run.trial, RunningTrial), run.trial.message
+    return run.trial
+
+
+def end(run: TrialRun) -> dict[str, torch.Tensor]:
+    """Run a trial to its end, and return its student's weights."""
+    while not run.step()[DONE]:
+        pass
+    return {name: value.clone() for name, value in running(run).training.student.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_a_trial_that_is_broken_off_anywhere_has_the_student_of_one_that_was_not(name: str, store: ObjectStore) -> None:
+    whole = end(start(storage_below(store, "whole"), **COMPOSITIONS[name]))
+    broken = storage_below(store, "broken")
+    for parts in (2, 5):
+        trial = running(start(broken, **COMPOSITIONS[name]))
+        for _ in range(parts):
+            trial.training.step()
+        trial.save()
+        trial.wait_for_checkpoint()
+    again = end(start(broken, **COMPOSITIONS[name]))
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_a_pool_is_written_once_and_gone_when_the_trial_has_ended(name: str, store: ObjectStore) -> None:
+    storage = storage_below(store, "sweep-a")
+    run = start(storage, total_pseudo_batches=6, **COMPOSITIONS[name])
+    pieces: list[set[str]] = []
+    while not run.step()[DONE]:
+        pieces.append(set(store.keys("sweep-a/pieces")))
+    assert pieces[-1]
+    assert store.keys("sweep-a/t0001")
+    # The checkpoint before the last one, which is kept lest that one be damaged, has a pool yet.
+    named = set(store.keys("sweep-a/pieces"))
+    assert named <= pieces[-1]
+
+
+def test_a_trial_takes_over_the_pool_of_another(store: ObjectStore) -> None:
+    storage = storage_below(store, "sweep-a")
+    changes: dict[str, Any] = {"pool": "all", "generator_output": "sigmoid", "learning_rate_horizon": 4}
+    first = start(storage, total_pseudo_batches=2, **changes)
+    first.step()
+    second = running(start(storage, "t0002", total_pseudo_batches=4, initial_trial="t0001", student_lr=1e-4, **changes))
+    assert second.training.report()["pool_images"] == 8
+    settings: dict[str, Any] = {"total_pseudo_batches": 4, "initial_trial": "t0001", **changes, "pool": "none"}
+    refused = start(storage, "t0003", **settings).step()
+    assert "pool='all' (here 'none')" in refused["failure"]
