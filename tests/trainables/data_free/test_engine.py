@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,26 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(changes: dict[str,
 def test_a_teacher_without_batch_norm_is_refused_where_its_statistics_are_wanted() -> None:
     with pytest.raises(ValueError, match="batch_norm_weight=1: lenet has no BatchNorm"):
         make_engine(batch_norm_weight=1.0)
+
+
+def test_a_gate_that_lets_none_pass_leaves_the_student_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "gates.py").write_text(
+        "def closed(judged):\n    return judged.teacher_logits[:, 0] > 1e9\n\n\n"
+        "def vague(judged):\n    return judged.teacher_logits\n"
+    )
+    for pool in ("none", "all"):
+        engine = make_engine(gate=f"{tmp_path}/gates.py:closed", pool=pool, generator_output="sigmoid")
+        before = {name: value.clone() for name, value in engine.student.state_dict().items()}
+        engine.step()
+        while engine.done < 2:
+            engine.step()
+        assert engine.student_updates == 0
+        weights = dict(engine.student.named_parameters())
+        assert all(torch.equal(before[name], weight) for name, weight in weights.items())
+    vague = make_engine(gate=f"{tmp_path}/gates.py:vague")
+    vague.step()
+    with pytest.raises(ValueError, match=r"gate=.*vague: expected true or false for each of 4 images"):
+        vague.step()
 
 
 def test_the_teacher_never_moves_and_the_average_is_what_is_measured() -> None:

@@ -186,6 +186,11 @@ class Handover:
                 threshold=self._config.gate_threshold,
             )
         )
+        if passing.dtype != torch.bool or passing.shape != (len(images),):
+            raise ValueError(
+                f"gate={self._config.gate}: expected true or false for each of {len(images)} images, found a tensor "
+                f"{tuple(passing.shape)} of {passing.dtype}"
+            )
         return {name: values[passing] for name, values in held.items()}
 
     def _targets(self, images: Tensor) -> dict[str, Tensor]:
