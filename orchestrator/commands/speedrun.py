@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,12 @@ from orchestrator.analysis.cases import read_cases
 from orchestrator.config import Assignment, SweepConfig
 from orchestrator.config.loading import load_sweep
 from orchestrator.config.messages import config_error
+from orchestrator.config.sweep import trial_model
 from orchestrator.errors import ConfigError
-from orchestrator.results import TrialRecord
+from orchestrator.results import SweepResults, TrialRecord, TrialState
 from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.speedrun.rows import Row, Run
-from orchestrator.speedrun.tracks import Track, recipe_fields
+from orchestrator.speedrun.tracks import Track, recipe_fields, recipe_names
 from orchestrator.storage import SweepStore, open_storage
 from orchestrator.version import code_version
 
@@ -52,7 +54,7 @@ def recipe_of(preset_or_file: str) -> dict[str, Any]:
 def row_sweep(
     track: Track, recipe: dict[str, Any], seeds: Sequence[int], *, teacher: str, changes: dict[str, Any]
 ) -> SweepConfig:
-    """Return the sweep that runs a recipe on a track.
+    """Return the sweep that runs a recipe on a track. Each trial is measured once, at its end.
 
     Args:
         track: Gives images, teacher and student.
@@ -62,11 +64,23 @@ def row_sweep(
         changes: Further fields of the sweep.
 
     Raises:
-        ConfigError: the recipe cannot be run there, or learns from real images.
+        ConfigError: the recipe cannot be run there, sets what the track gives, or learns from real images.
     """
+    model = trial_model(recipe, f"track {track.name}")
+    foreign = sorted(recipe.keys() - set(recipe_names(model)))
+    if foreign:
+        raise ConfigError(f"track {track.name}: {', '.join(foreign)} is not a recipe's to set: the track gives it")
     trial = {**recipe, **track.trial, "teacher_checkpoint": teacher, "validation_fraction": 0}
+    sweep = _one_case(track, trial, seeds, changes)
+    config = sweep.configs()[0]
+    if config.learns_from_images:
+        raise ConfigError(f"method={config.method} learns from real images, which no row may")
+    return _one_case(track, {**trial, "evaluation_interval": config.budget}, seeds, changes)
+
+
+def _one_case(track: Track, trial: dict[str, Any], seeds: Sequence[int], changes: dict[str, Any]) -> SweepConfig:
     try:
-        sweep = SweepConfig.model_validate(
+        return SweepConfig.model_validate(
             {
                 "name": f"speedrun-{track.name}",
                 "description": f"A row of the track {track.name}.",
@@ -78,10 +92,6 @@ def row_sweep(
         )
     except ValidationError as error:
         raise config_error(error, SweepConfig, f"track {track.name}") from error
-    (config,) = {config.method: config for config in sweep.configs()}.values()
-    if config.learns_from_images:
-        raise ConfigError(f"method={config.method} learns from real images, which no row may")
-    return sweep
 
 
 def run_row(
@@ -91,6 +101,7 @@ def run_row(
     name: str,
     by: str,
     recipe: dict[str, Any],
+    anew: bool = False,
     backend: BackendChoice | None = None,
     console: Console | None = None,
 ) -> RowRun:
@@ -102,13 +113,14 @@ def run_row(
         name: What to call the row.
         by: Whose it is.
         recipe: Fields of the trial.
+        anew: Whether runs that have ended do not count: a verification is a sweep of its own, which can be gone on with.
         backend: See ``run_sweep``.
         console: Likewise.
 
     Raises:
         ConfigError, and whatever ``run_sweep`` raises.
     """
-    sweep_id = sweep.default_sweep_id
+    sweep_id = _verification_id(sweep) if anew else sweep.default_sweep_id
     finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console).finished
     results = read_cases(SweepStore(open_storage(sweep.storage), sweep_id), sweep)
     ended = [
@@ -116,8 +128,24 @@ def run_row(
         for seed in sweep.seeds
         if Assignment(case=_CASE, seed=seed) in results.rows
     ]
-    row = Row(track=track.name, name=name, by=by, recipe=recipe, runs=tuple(ended)) if finished and ended else None
-    return RowRun(sweep_id=sweep_id, row=row, unsuccessful=results.unsuccessful(_CASE))
+    unsuccessful = results.unsuccessful(_CASE)
+    if not finished or not ended:
+        return RowRun(sweep_id=sweep_id, row=None, unsuccessful=unsuccessful)
+    row = Row(track=track.name, name=name, by=by, recipe=recipe, runs=tuple(ended), unsuccessful=unsuccessful)
+    return RowRun(sweep_id=sweep_id, row=row, unsuccessful=unsuccessful)
+
+
+def _verification_id(sweep: SweepConfig) -> str:
+    """Return the id of the verification that is under way, or of a new one: the first that has not ended yet."""
+    storage = open_storage(sweep.storage)
+    for number in itertools.count(1):
+        sweep_id = f"{sweep.default_sweep_id}-verified-{number}"
+        ended = [
+            row for row in SweepResults(SweepStore(storage, sweep_id)).trials() if row.state is TrialState.COMPLETED
+        ]
+        if len(ended) < len(sweep.seeds):
+            return sweep_id
+    raise AssertionError("there is no last number")
 
 
 def _run_of(seed: int, row: TrialRecord) -> Run:

@@ -7,7 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.errors import ConfigError
 from trainables.config import Config, TrialConfig
+
+_FEWEST = 0.67
+"""Of one unit, that a budget is worth: with less a trial would have more than half as much again."""
 
 Unit = Literal["pseudo_batches", "student_updates", "flops", "seconds"]
 
@@ -81,7 +85,14 @@ class TrialBudget:
         field = str(config.budget_field)
         total = config.budget
         if field not in config.model_fields_set and self.is_known:
-            total = max(1, round(self.amount / self._cost_of_a_unit(config)))
+            units = self.amount / self._cost_of_a_unit(config)
+            if units < _FEWEST:
+                raise ConfigError(
+                    f"budget: {self.amount:,} {self.unit.replace('_', ' ')} are {units:.2g} of what one of the "
+                    f"{config.unit.replace('_', ' ')} of method={config.method} takes: raise the amount, or make one "
+                    "cheaper, as with fewer student_steps or generator_steps"
+                )
+            total = max(1, round(units))
         interval = config.evaluation_interval or max(1, round(total / self.reports))
         return config.model_copy(update={field: total, "evaluation_interval": interval})
 

@@ -59,7 +59,7 @@ def rebuild_study(
     """
     results, checkpoints = SweepResults(sweep_store), sweep_store.checkpoints
     rows = {row.trial_number: row for row in results.trials()}
-    left = {int(key.partition("/")[0][1:]) for key in checkpoints.keys("") if "/" in key}
+    left = {int(trial_id[1:]) for trial_id in CheckpointStore(checkpoints).trial_ids()}
     reports: dict[str, list[Row]] = defaultdict(list)
     for report in results.reports():
         reports[report["trial_id"]].append(report)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.analysis.paired import CONFIDENCE, t_quantile
 from orchestrator.config.messages import config_error
@@ -42,7 +42,7 @@ class Run(Config):
     """What its maker calls the GPU or processor."""
 
     version: str
-    """Of this program, with its commit."""
+    """Of this program when the row was written, with its commit."""
 
 
 class Row(Config):
@@ -54,12 +54,26 @@ class Row(Config):
     recipe: dict[str, Any]
     """Fields of the trial: the method, its settings and its length."""
 
-    runs: tuple[Run, ...]
+    runs: Annotated[tuple[Run, ...], Field(min_length=1)]
+
+    unsuccessful: str = ""
+    """What became of further seeds, which diverged or failed, in words; with one of them a row does not count."""
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        seeds = [run.seed for run in self.runs]
+        doubled = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if doubled:
+            raise ValueError(f"runs: seed {doubled[0]} is there more than once")
+        return self
 
     @property
     def judgement(self) -> Judgement:
         """Whether the row counts."""
-        return judge([run.test_accuracy for run in self.runs], find_track(self.track))
+        found = judge([run.test_accuracy for run in self.runs], find_track(self.track))
+        if not self.unsuccessful:
+            return found
+        return found.model_copy(update={"counts": False, "why_not": self.unsuccessful})
 
     @property
     def operations(self) -> float:

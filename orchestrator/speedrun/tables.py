@@ -32,8 +32,13 @@ class Verification:
     @property
     def same_numbers(self) -> bool:
         """Whether each seed has come out with the same accuracy."""
-        then = {run.seed: run.test_accuracy for run in self.row.runs}
-        return all(then.get(run.seed) == run.test_accuracy for run in self.again.runs)
+        then, now = ({run.seed: run.test_accuracy for run in row.runs} for row in (self.row, self.again))
+        return then == now
+
+    @property
+    def same_seeds(self) -> bool:
+        """Whether the seeds are those of the row."""
+        return {run.seed for run in self.row.runs} == {run.seed for run in self.again.runs}
 
     def conclusion(self) -> str:
         """Return what has come of it, in a line."""
@@ -44,6 +49,8 @@ class Verification:
             why = judged.why_not or f"it takes {takes}, the row says {shown_operations(self.row.operations)}"
             return f"Not verified: {found}; {why}."
         same = "every accuracy came out again" if self.same_numbers else "accuracies differ, as on another processor"
+        if not self.same_seeds:
+            same = "the seeds are others than the row's"
         return f"Verified: {found}; {same}."
 
 

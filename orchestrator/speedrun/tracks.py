@@ -74,14 +74,17 @@ class Track(Config):
 
 def recipe_fields(config: TrialConfig) -> dict[str, Any]:
     """Return what of a trial is a recipe: its method and settings but the student, and how long it trains."""
-    keeps = {Decides.SETTING, Decides.LENGTH, Decides.EXECUTION}
-    fields = [
+    return config.model_dump(mode="json", include=set(recipe_names(type(config))))
+
+
+def recipe_names(model: type[TrialConfig]) -> list[str]:
+    """Return the fields of a method that a recipe may set: no images, teacher or student, no seeds, no measurements."""
+    inputs = [Decides.INPUT, Decides.SETTING, Decides.LENGTH, Decides.EXECUTION, Decides.PERMISSION]
+    return [
         field
-        for field, role in roles_of(type(config)).items()
-        if field == "method" or (role.decides in keeps and role.names is Names.NOTHING and field != "student")
+        for field, role in roles_of(model).items()
+        if role.decides in inputs and role.names is Names.NOTHING and field != "student"
     ]
-    given = config.model_dump(exclude_defaults=True)
-    return {"method": config.method, **{field: given[field] for field in fields if field in given}}
 
 
 @cache

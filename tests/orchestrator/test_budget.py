@@ -170,3 +170,11 @@ def test_limits_by_flag_stand_beside_what_the_file_says_of_each_trial(tmp_path: 
     file.write_text(yaml.safe_dump({"name": "mine", "trial": trial, "space": space, "budget": budget}))
     found = load_sweep(str(file), flags={"budget": {"usd": 80.0, "gpu_hours": 20.0}}).budget
     assert found == BudgetConfig(unit="flops", amount=10**13, usd=80, gpu_hours=20)
+
+
+def test_a_budget_that_is_worth_less_than_a_pseudo_batch_is_refused() -> None:
+    sweep = {"name": "dear", "description": "", "cases": {"a": {"method": "data_free", "student_steps": 400}}}
+    budget = {"unit": "student_updates", "amount": 100}
+    with pytest.raises(ConfigError, match=r"100 student updates are 0\.25 of what one of the pseudo batches"):
+        SweepConfig.model_validate({**sweep, "budget": budget})
+    SweepConfig.model_validate({**sweep, "budget": {**budget, "amount": 300}})

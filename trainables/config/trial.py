@@ -76,7 +76,8 @@ class TimingProbe(NamedTuple):
     """How many more of them a step of the trial itself has than one of ``short``."""
 
     whole_units: bool = False
-    """Whether steps differ from each other, so that all those of one ``unit`` are timed together instead of one."""
+    """Whether steps differ from each other, so that all those of one ``unit`` of ``short`` are timed together; a unit of the
+    trial then takes as much longer as it has more operations."""
 
 
 class TrialConfig(Config):
@@ -221,7 +222,8 @@ class TrialConfig(Config):
     @property
     def reports(self) -> int:
         """Reports of a whole trial, the last one at its end."""
-        return math.ceil(self.budget / self.report_interval) - self.units_before_learning // self.report_interval
+        before = self.units_before_learning // self.report_interval
+        return max(1, math.ceil(self.budget / self.report_interval) - before)
 
     def next_report(self, reported: int) -> int:
         """Return after how many of ``unit`` the next report falls.

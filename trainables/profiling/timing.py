@@ -55,7 +55,9 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
     if probe.repeats:
         training = training_class(config).build(probe.longer, inputs, device)
         timed += max(0.0, _seconds(_timed(training, probe), device) - timed) * probe.repeats
-    unit = timed if probe.whole_units else config.steps_per_unit * timed
+    unit = config.steps_per_unit * timed
+    if probe.whole_units:
+        unit = timed * unit_work(config).flops / unit_work(probe.short).flops
     scoring = 0.0
     if config.is_scored and training.teacher is not None:
         scorer = DataFreeScorer(dummy_probe(config), training.teacher)

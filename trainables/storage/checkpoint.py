@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +143,18 @@ class CheckpointStore:
             named = state.pieces.keys() | {name for key in older for name in self._pieces_of(key)}
             self._store.delete_all(there[name] for name in there.keys() - named)
 
+    def trial_ids(self) -> set[str]:
+        """Return the trials of which there are checkpoints."""
+        return {key.partition("/")[0] for key in self._store.keys("") if "/" in key} - {_PIECES}
+
+    def drop_pieces(self, trial_id: str, *, but: Collection[str]) -> None:
+        """Remove the pieces of a trial that has ended, but those that its last checkpoint names.
+
+        The checkpoint before that one can then no longer be gone on from.
+        """
+        keys = self._store.keys(f"{_PIECES}/{trial_id}")
+        self._store.delete_all(key for key in keys if _named(key) not in but)
+
     def load_newest(self, trial_id: str, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
         """The newest checkpoint of a trial that can be read, or none.
 
@@ -235,6 +247,10 @@ class CheckpointSaver:
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
+
+    def drop_pieces(self, state: State) -> None:
+        """Remove the pieces of the trial that its last state does not name."""
+        self._store.drop_pieces(self._trial_id, but=copy_state(state).pieces.keys())
 
     def close(self) -> None:
         """Let the thread end when it has written what it was given."""

@@ -73,6 +73,8 @@ class GeneratorTerms:
         teacher: Network,
         forward: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]],
         noise_stream: torch.Generator,
+        *,
+        watch: bool = True,
     ) -> None:
         """Make ready what a config switches on.
 
@@ -81,6 +83,7 @@ class GeneratorTerms:
             teacher: Whose opinion the terms are about.
             forward: How the trial gets logits and activations of a network, in its precision.
             noise_stream: Where the noise comes from; on the CPU like the latents, so the same on every device.
+            watch: Whether the teacher's last features are to be watched for here; else ``terms`` is given them.
         """
         self._teacher = teacher
         self._forward = forward
@@ -95,9 +98,9 @@ class GeneratorTerms:
         self._adds_noise = config.consistency_disturbance == "noise" and ("consistency" in weights or foreign)
         if "diversity" in weights or foreign:
             layers = [module for module in teacher.modules() if isinstance(module, nn.Linear)]
-            if layers:
+            if layers and watch:
                 layers[-1].register_forward_pre_hook(self._keep_features)
-            elif "diversity" in weights:
+            elif not layers and "diversity" in weights:
                 raise ValueError(
                     f"diversity_weight: {config.teacher} has no linear layer whose inputs could be compared; allowed: 0"
                 )
@@ -109,14 +112,20 @@ class GeneratorTerms:
         return torch.randn(shape, generator=self._noise_stream, dtype=dtype)
 
     def terms(
-        self, images: Tensor, student_logits: Tensor, teacher_logits: Tensor, noise: Tensor | None
+        self,
+        images: Tensor,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        noise: Tensor | None,
+        *,
+        features: Tensor | None = None,
     ) -> list[Tensor]:
         """The terms on images that the teacher has just looked at; a scalar each, to be added to the loss."""
         seen = Seen(
             images=images,
             student_logits=student_logits,
             teacher_logits=teacher_logits,
-            teacher_features=self._features,
+            teacher_features=self._features if features is None else features,
             disturbed=lambda images: self._disturbed(images, noise),
             ask_teacher=lambda images: self._forward(self._teacher, images)[0],
         )

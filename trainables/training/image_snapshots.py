@@ -124,7 +124,7 @@ def take_image_snapshot(
     return ImageSnapshot(
         pseudo_batches=done,
         share=done / config.budget,
-        png=_picture(shown[:_SHOWN].float().cpu()),
+        png=_picture(shown[: min(_SHOWN, len(shown) // 2 * 2)].float().cpu()),
         teacher_classes=_counted(seen_by_teacher),
         student_classes=_counted(seen_by_student),
     )

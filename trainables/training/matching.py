@@ -101,6 +101,11 @@ class StudentMatching:
         """Return the targets that follow from the teacher's logits (batch, classes) and attention maps."""
         return TeacherTargets(logits, self._of_student.outputs(logits, self._temperature), maps)
 
+    @property
+    def number_of_maps(self) -> int:
+        """How many attention maps are compared."""
+        return len(self._teacher_layers)
+
     def teacher_maps(self, activations: list[Tensor]) -> list[Tensor]:
         """Return the teacher's attention maps that are compared, from all of its activations."""
         return self._attention_maps(activations, self._teacher_layers)

@@ -104,19 +104,20 @@ def speedrun(
             name=then.name if then else name,
             by=then.by if then else by,
             recipe=fields,
+            anew=then is not None,
             backend=backend.choice,
             console=out.console,
         )
         row = done.row
         if row is not None:
             out.table(track_table(chosen, [row]))
-            if done.unsuccessful:
-                out.warn(f"not in the row: {done.unsuccessful}")
             if output:
                 output.write_text(row.to_yaml(), encoding="utf-8")
                 out.say(f"Row: {output}")
             if then:
                 out.say(Verification(row=then, again=row).conclusion())
+        elif done.unsuccessful:
+            raise ConfigError(f"no seed of the recipe came to its end: {done.unsuccessful}")
     if row is None:
         stop_here(out)
     counts = Verification(row=then, again=row).verified if then else row.judgement.counts

@@ -13,6 +13,9 @@ from trainables.metrics import finite
 
 OPERATIONS = "training_flops"
 
+_ALIKE = 1.01
+"""Operations of the dearest trial over those of the cheapest up to which they are the same."""
+
 
 def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
     """The mean of each case over its seeds, against the operations that these have taken by then, with a band of one
@@ -23,9 +26,11 @@ def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
         metric: What is drawn.
 
     Returns:
-        None where all cases share a method, whose curves over the budget say the same, or where nothing is to be drawn.
+        None where all trials take the same operations, so that their curves over the budget say the same, or where nothing
+        is to be drawn.
     """
-    if len({trial.settings["method"] for trial in trials}) < 2:
+    ends = [finite(trial.reports[-1].get(OPERATIONS)) or 0 for trial in trials if trial.state.ended and trial.reports]
+    if not ends or max(ends) <= _ALIKE * min(ends):
         return None
     cases: dict[str, list[Trial]] = {}
     for trial in trials:

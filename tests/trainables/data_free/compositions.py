@@ -53,6 +53,16 @@ COMPOSITIONS: dict[str, dict[str, Any]] = {
         "student_average": 0.5,
         "gate": "disagreeing",
     },
+    "pixels, the best of a call": {
+        "source": "pixels",
+        "generator_steps": 3,
+        "generator_lr": 0.1,
+        "source_views": "crop_flip",
+        "student_batch": "best",
+        "pool": "all",
+        "pool_views": 1,
+        "generator_term": "student_entropy",
+    },
     "pixels, told apart, reservoir of scored views": {
         "source": "pixels",
         "generator_steps": 2,

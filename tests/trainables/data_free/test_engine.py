@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,7 @@ def test_no_knob_is_dead(field: str) -> None:
         ({"class_conditional": True}, "wanted_class=drawn"),
         ({"numerics": "exact", "source": "pixels"}, "numerics=exact"),
         ({"latent_lr": 0.1}, "latent_lr has no effect"),
+        ({"gate": "confident", "latents": "fresh"}, "needs latents=shared"),
         ({"source": "sauce"}, "unknown source 'sauce'; known: generator, meta_generator, pixels"),
         ({"batch_norm_weight": -1.0}, "greater than or equal to 0"),
     ],
@@ -214,6 +216,57 @@ def test_a_gate_that_lets_none_pass_leaves_the_student_as_it_is(tmp_path: Path) 
     vague.step()
     with pytest.raises(ValueError, match=r"gate=.*vague: expected true or false for each of 4 images"):
         vague.step()
+
+
+@pytest.mark.parametrize("choice", ["best", "scored"])
+def test_images_of_a_pool_are_those_that_the_teacher_answered_for(choice: str) -> None:
+    engine = make_engine(
+        source="pixels",
+        generator_steps=3,
+        generator_lr=0.5,
+        student_batch=choice,
+        pool="all",
+        pool_views=1,
+        pool_precision="float32",
+        view="none",
+        dtype=torch.float64,
+    )
+    while engine.done < 1:
+        engine.step()
+    batch = engine.handover.student_batch()
+    assert batch is not None
+    images, targets = batch
+    assert torch.allclose(engine.matching.teacher_targets(images).logits, targets.logits, atol=1e-5)
+
+
+def test_terms_leave_nothing_behind_that_a_copy_of_the_teacher_would_take_along() -> None:
+    changes: dict[str, Any] = {
+        "teacher": "wrn-10-1",
+        "attention_weight": 0.0,
+        "batch_norm_weight": 1.0,
+        "diversity_weight": 0.1,
+    }
+    engine = make_engine(**changes)
+    engine.step()
+    copied = copy.deepcopy(engine.teacher)
+    assert not any(module._forward_pre_hooks for module in copied.modules())
+
+
+def test_further_terms_see_the_features_of_the_images_and_not_of_close_ups() -> None:
+    changes: dict[str, Any] = {"diversity_weight": 1.0, "batch_size": 8, "source_views": "none"}
+    plain, contrastive = make_engine(**changes), make_engine(contrastive_weight=0.5, **changes)
+    losses = []
+    for engine in (plain, contrastive):
+        engine.loss.begin(engine.source)
+        loss, _ = engine.loss(engine.source.images(), early=False)
+        losses.append(loss)
+    alone = 0.5 * contrastive.loss.terms["contrastive"](_look_again(contrastive))
+    assert losses[1].item() == pytest.approx((losses[0] + alone).item(), abs=0.05)
+
+
+def _look_again(engine: DataFreeDistiller) -> Any:
+    _, look = engine.loss(engine.source.images(), early=False)
+    return look
 
 
 def test_the_teacher_never_moves_and_the_average_is_what_is_measured() -> None:

@@ -19,6 +19,9 @@ from trainables.config.trial import TimingProbe
 
 Views = Literal["none", "crop_flip"]
 
+_TIMED_STEPS = 2
+"""Of source and student, of which the speed of a trial is told: a whole call may take an hour."""
+
 _UNIT_PASSES = "trainables.training.data_free.work:unit_passes"
 """What adds up what the pieces compute; brings torch, which whoever counts work has already."""
 
@@ -112,7 +115,8 @@ class DataFreeConfig(TermWeights):
 
     view: Annotated[Views, setting(cost=Cost.EQUAL, inherited=True)] = "crop_flip"
     """What the student sees of an image in the pool: the image, or a random crop after padding by 4 and a mirror image of
-    half of them. The first of ``pool_views`` is always the image."""
+    half of them. The first of ``pool_views`` is the image itself, or with ``student_batch=scored`` what the source's terms
+    saw of it."""
 
     student_optimizer: Annotated[Literal["adam", "sgd"], setting(cost=Cost.EQUAL, inherited=True)] = "adam"
     """Optimizer of the student."""
@@ -164,6 +168,10 @@ class DataFreeConfig(TermWeights):
             ),
             (self.latents == "fresh" and self.student_batch == "best", "student_batch=best needs latents=shared"),
             (
+                self.latents == "fresh" and self.gate is not None,
+                f"gate={self.gate} is for images that are handed over: it needs latents=shared",
+            ),
+            (
                 pooled and self.pool_precision == "uint8" and not bounded,
                 "pool_precision=uint8 would clip images without bounds; allowed: float16 or float32, or "
                 "generator_output=sigmoid",
@@ -206,11 +214,11 @@ class DataFreeConfig(TermWeights):
     @property
     def warmup(self) -> int:
         """Pseudo batches at the beginning of the learning-rate horizon in which the student does not learn."""
-        return round(self.warmup_share * self.horizon)
+        return min(round(self.warmup_share * self.horizon), self.horizon - 1)
 
     @property
     def units_before_learning(self) -> int:
-        return min(self.warmup, self.budget - 1)
+        return min(self.warmup, self.budget)
 
     @property
     def steps_per_unit(self) -> int:
@@ -237,6 +245,18 @@ class DataFreeConfig(TermWeights):
 
     @property
     def timing_probe(self) -> TimingProbe:
-        probe = super().timing_probe
-        short, longer = (config.model_copy(update={"warmup_share": 0.0}) for config in (probe.short, probe.longer))
-        return probe._replace(short=short, longer=longer, whole_units=True)
+        few = {
+            "generator_steps": min(self.generator_steps, _TIMED_STEPS),
+            "student_steps": min(self.student_steps, _TIMED_STEPS),
+            "warmup_share": 0.0,
+            "gate": None,  # networks that know nothing would let none pass
+            "compilation": "never",
+            "data_free_scores": False,
+        }
+        small = self.model_copy(update=few)
+        return TimingProbe(short=small, longer=small, repeats=0, whole_units=True)
+
+    @property
+    def wants_compilation(self) -> bool:
+        # What a gate lets pass without a pool has another size each time, for each of which torch would compile anew.
+        return super().wants_compilation and not (self.gate and self.pool == "none")

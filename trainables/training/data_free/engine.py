@@ -207,7 +207,7 @@ class DataFreeDistiller(Training):
     @property
     def warming_up(self) -> bool:
         """Whether the source alone learns."""
-        return self.pseudo_batches < self.config.units_before_learning
+        return self.pseudo_batches < self.config.warmup
 
     def step(self) -> None:
         with (
@@ -304,11 +304,12 @@ class DataFreeDistiller(Training):
         if self._part > config.generator_steps + student_steps:
             self._part = 0
             self.pseudo_batches += 1
+            self.source.end()
+            self.handover.forget()
 
     def _source_update(self, *, first: bool, last: bool) -> None:
         early = self.warming_up
         if first:
-            self.handover.forget()
             self.loss.begin(self.source)
             self._call.zero_()
         self.learner.requires_grad_(False)  # its gradients are of no use here
@@ -346,7 +347,8 @@ class DataFreeDistiller(Training):
         if self._average:
             self._average.updated()
         self.student_updates += 1
-        self.training_flops += self._passes["student_step"]
+        whole = self.config.batch_size if self.handover.draws_batches else self.config.source_images
+        self.training_flops += self._passes["student_step"] * len(images) // whole
         if last:
             generator_loss, generator_norm = self._call / self.config.generator_steps
             self.log.means.add(

@@ -59,15 +59,26 @@ class Handover:
         self._streams = streams
         self._device = device
         self.pool_policy = policy_class(config)()
-        self.pool = Pool(self.pool_policy, size=config.pool_size, precision=config.pool_precision, dtype=dtype)
+        self.pool = Pool(
+            self.pool_policy,
+            size=config.pool_size,
+            precision=config.pool_precision,
+            dtype=dtype,
+            maps=matching.number_of_maps,
+        )
         self._gate: Gate | None = GATES.load(config.gate) if config.gate else None
         self._best: Tensor | None = None
         """The lowest loss of this call so far; None before the first."""
         self._kept: dict[str, Tensor] = {}
         """What has been kept of this call's updates, and then what its student steps learn from where there is no pool."""
 
+    @property
+    def draws_batches(self) -> bool:
+        """Whether each student step has ``batch_size`` images, and not those of the call."""
+        return self.pool_policy.keeps or self._config.latents == "fresh"
+
     def forget(self) -> None:
-        """Forget the last call's images."""
+        """Forget a call's images."""
         self._best, self._kept = None, {}
 
     def note(self, look: Look, loss: Tensor) -> None:

@@ -82,7 +82,7 @@ class SourceLoss:
                     f"{name}_weight={config.term_weights[name]:g}: {config.teacher} has no linear layer whose inputs "
                     "could be looked at; allowed: 0"
                 )
-        self._further = GeneratorTerms(config, teacher.network, self._asked, streams["noise"])
+        self._further = GeneratorTerms(config, teacher.network, self._asked, streams["noise"], watch=False)
         self._wanted = torch.empty(0, dtype=torch.int64, device=device)
 
     def begin(self, source: Source) -> None:
@@ -105,12 +105,12 @@ class SourceLoss:
         student_logits = None
         if needs_student(self._config, early=early):
             student_logits, _ = self._matching.forward(self._student, seen)
-        teacher_logits, activations = self._teacher.observed(seen)
+        teacher_logits, activations, features = self._teacher.observed(seen)
         look = Look(
             images=images,
             seen=seen,
             teacher_logits=teacher_logits,
-            teacher_features=self._teacher.features,
+            teacher_features=features,
             teacher_maps=self._matching.teacher_maps(activations),
             student_logits=student_logits,
             wanted=self._wanted,
@@ -120,7 +120,8 @@ class SourceLoss:
         # Those terms that are shown no student's logits do not look at them.
         shown = teacher_logits.detach() if student_logits is None else student_logits
         noise = self._further.draw(tuple(seen.shape), self._dtype)
-        values += self._further.terms(seen, shown, teacher_logits, None if noise is None else noise.to(self._device))
+        disturbing = None if noise is None else noise.to(self._device)
+        values += self._further.terms(seen, shown, teacher_logits, disturbing, features=features)
         # In a warm-up there may be no term yet: then nothing moves.
         return torch.stack(values).sum() if values else 0.0 * teacher_logits.sum(), look
 
@@ -137,14 +138,19 @@ class SourceLoss:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that later losses depend on."""
-        return {"wanted": self._wanted, "terms": {name: term.state_dict() for name, term in self.terms.items()}}
+        terms = {
+            name: {"stream": term.setup.stream.get_state(), "term": term.state_dict()}
+            for name, term in self.terms.items()
+        }
+        return {"wanted": self._wanted, "terms": terms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``; a term that was off begins as at a trial's beginning."""
         self._wanted = state["wanted"].to(self._device)
         for name, term in self.terms.items():
             if name in state["terms"]:
-                term.load_state_dict(state["terms"][name])
+                term.setup.stream.set_state(state["terms"][name]["stream"])
+                term.load_state_dict(state["terms"][name]["term"])
 
     def _divergence(self, student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) -> Tensor:
         """Return the divergence that the source maximises; images outside a mask (batch,) of 0 and 1 count 0."""

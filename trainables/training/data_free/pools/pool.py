@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from trainables.errors import CheckpointError
 from trainables.storage.checkpoint import Piece
 from trainables.training.data_free.pools.policies import PoolPolicy
 
@@ -52,6 +53,13 @@ class PoolPiece:
     maps: list[Tensor]
     """Each (images, views, positions), in half precision."""
 
+    def become_part_of(self, whole: PoolPiece, start: int) -> None:
+        """Share the memory of a row of pieces that has the same from ``start`` on."""
+        here = slice(start, start + len(self.pixels))
+        self.pixels, self.views, self.logits = whole.pixels[here], whole.views[here], whole.logits[here]
+        if len(self.maps) == len(whole.maps):
+            self.maps = [values[here] for values in whole.maps]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return all of it by name."""
         maps = {f"map {number}": values for number, values in enumerate(self.maps)}
@@ -68,7 +76,7 @@ class PoolPiece:
 class Pool:
     """Pseudo images of one trial, drawn with replacement, each image and each of its views with the same probability."""
 
-    def __init__(self, policy: PoolPolicy, *, size: int, precision: str, dtype: torch.dtype) -> None:
+    def __init__(self, policy: PoolPolicy, *, size: int, precision: str, dtype: torch.dtype, maps: int = 0) -> None:
         """Make an empty pool.
 
         Args:
@@ -76,7 +84,9 @@ class Pool:
             size: The trial's ``pool_size``.
             precision: The trial's ``pool_precision``.
             dtype: In which images are given back.
+            maps: Attention maps that student steps need of each view.
         """
+        self._maps = maps
         self._policy = policy
         self._size = size
         self._kept_as = PRECISIONS[precision] or dtype
@@ -88,7 +98,8 @@ class Pool:
         self._next_piece = 0
         self._whole: PoolPiece | None = None
         """All pieces in a row, for drawing; None: to be put together anew."""
-        self._starts: dict[int, int] = {}
+        self._starts = torch.empty(0, dtype=torch.int64)
+        """Where in that row each piece begins, by its number."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -128,14 +139,13 @@ class Pool:
         whole = self._together()
         rows = self._rows[torch.randint(len(self._rows), (count,), generator=stream)]
         device = whole.pixels.device
-        places = torch.tensor([self._starts[int(piece)] for piece in rows[:, 0]]) + rows[:, 1]
-        places = places.to(device)
+        places = (self._starts[rows[:, 0]] + rows[:, 1]).to(device)
         pixels = self._unpacked(whole.pixels[places])
         number = whole.views.shape[1]
         if not number:
             return Drawn(pixels, None, None, [])
         view = torch.randint(number, (count,), generator=stream).to(device)
-        maps = [values[places, view].to(self._dtype) for values in whole.maps]
+        maps = [values[places, view].to(self._dtype) for values in whole.maps[: self._maps]]
         return Drawn(pixels, whole.views[places, view], whole.logits[places, view].to(self._dtype), maps)
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,7 +162,11 @@ class Pool:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue from ``state_dict()``."""
+        """Continue from ``state_dict()``.
+
+        Raises:
+            CheckpointError: attention maps are needed of a pool that has none.
+        """
         self._rows = state["rows"]
         self._seen = state["seen"]
         self._next_piece = state["next_piece"]
@@ -163,21 +177,29 @@ class Pool:
             for number, piece in state["pieces"].items()
         }
         self._whole = None
+        with_answers = [piece for piece in self._pieces.values() if piece.views.shape[1]]
+        if any(len(piece.maps) < self._maps for piece in with_answers):
+            raise CheckpointError(
+                "attention_weight is above 0 and was 0 where this pool was made, which has no attention maps; allowed: 0"
+            )
 
     def _together(self) -> PoolPiece:
         if self._whole is None:
-            pieces = [self._pieces[number] for number in sorted(self._pieces)]
-            self._starts, start = {}, 0
-            for number, piece in zip(sorted(self._pieces), pieces, strict=True):
-                self._starts[number] = start
-                start += len(piece.pixels)
+            numbers = sorted(self._pieces)
+            pieces = [self._pieces[number] for number in numbers]
+            lengths = torch.tensor([len(piece.pixels) for piece in pieces])
+            self._starts = torch.zeros(self._next_piece, dtype=torch.int64)
+            self._starts[numbers] = lengths.cumsum(0) - lengths
+            maps = min(self._maps, *(len(piece.maps) for piece in pieces))  # none where no views are kept
             self._whole = PoolPiece(
                 "",
                 torch.cat([piece.pixels for piece in pieces]),
                 torch.cat([piece.views for piece in pieces]),
                 torch.cat([piece.logits for piece in pieces]),
-                [torch.cat(values) for values in zip(*(piece.maps for piece in pieces), strict=True)],
+                [torch.cat([piece.maps[number] for piece in pieces]) for number in range(maps)],
             )
+            for piece, end in zip(pieces, lengths.cumsum(0).tolist(), strict=True):
+                piece.become_part_of(self._whole, end - len(piece.pixels))
         return self._whole
 
     def _packed(self, pixels: Tensor) -> Tensor:

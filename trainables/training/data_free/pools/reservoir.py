@@ -13,6 +13,8 @@ class Reservoir(PoolPolicy):
 
     def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         slots = list(range(held))
+        if held > size:  # a trial that took over from one with a larger pool
+            slots = sorted(torch.randperm(held, generator=stream)[:size].tolist())
         before = seen - added
         for number in range(added):
             come = before + number + 1  # the image is the so-manieth of all

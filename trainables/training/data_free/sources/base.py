@@ -81,6 +81,9 @@ class Source(ABC):
     def updated_images(self) -> Tensor:
         """Return the call's images after its updates, without gradients."""
 
+    def end(self) -> None:  # noqa: B027  # most sources have nothing to forget
+        """End a call: nothing of it is asked for again."""
+
     def further_images(self, wanted: Tensor, count: int) -> Tensor:
         """Return images of fresh latents, without gradients, of a source that has latents.
 

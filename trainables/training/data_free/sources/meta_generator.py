@@ -64,6 +64,9 @@ class MetaGenerator(Source):
         with torch.no_grad():
             return self.images()
 
+    def end(self) -> None:
+        self._begun = False
+
     def further_images(self, wanted: Tensor, count: int) -> Tensor:
         with torch.no_grad():
             return generated(self.setup, self._copy, self.draw(count, self.setup.config.latent_dim), wanted)

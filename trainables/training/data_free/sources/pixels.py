@@ -28,7 +28,7 @@ class Pixels(Source):
         self._start(self.draw(len(wanted), *self.setup.config.spec.image_shape))
 
     def images(self) -> Tensor:
-        return self._learnt
+        return self._learnt.clone()  # what is kept of them must not be learnt along
 
     def update(self, rate: float) -> Tensor:
         set_rate(self._optimizer, rate)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.training.data_free.terms.base import Look, Term, TermSetup
@@ -25,7 +25,6 @@ class BatchNormStatistics(Term):
 
     def __init__(self, setup: TermSetup) -> None:
         super().__init__(setup)
-        self._teacher = setup.teacher
         self._momentum = setup.config.batch_norm_momentum
         self._layers = [
             layer
@@ -40,7 +39,7 @@ class BatchNormStatistics(Term):
         self._now: dict[int, tuple[Tensor, Tensor]] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
         for number, layer in enumerate(self._layers):
-            layer.register_forward_pre_hook(partial(self._note, number))
+            setup.teacher.watch(layer, partial(self._note, number))
 
     def __call__(self, look: Look) -> Tensor:
         terms = []
@@ -69,7 +68,7 @@ class BatchNormStatistics(Term):
         return {"kept": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        device = self._layers[0].weight.device
+        device = self.setup.device
         kept = state["kept"]
         pairs = [kept[str(number)] for number in range(len(kept))]
         self._kept = [(pair["mean"].to(device), pair["variance"].to(device)) for pair in pairs]
@@ -77,9 +76,7 @@ class BatchNormStatistics(Term):
     def _blend(self, old: Tensor, new: Tensor) -> Tensor:
         return self._momentum * old + (1 - self._momentum) * new
 
-    def _note(self, number: int, _layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        if not self._teacher.watching:
-            return
-        activation = inputs[0]
+    def _note(self, number: int, given: Tensor) -> None:
+        activation = given.to(self.setup.dtype)  # statistics of a network that computes in 16 bits have more of them
         over = [axis for axis in range(activation.dim()) if axis != 1]
         self._now[number] = (activation.mean(over), activation.var(over, unbiased=False))
