@@ -146,6 +146,7 @@ def test_pieces_are_written_once_and_removed_when_no_checkpoint_names_them(tmp_p
     ]
     # Of the two checkpoints that are kept the older one still names b.
     assert store.keys("pieces/t0") == ["pieces/t0/b.safetensors", "pieces/t0/c.safetensors"]
+    assert checkpoints.trial_ids() == {"t0"}  # by which a lost study is made anew
     newest = checkpoints.load_newest("t0", warn=pytest.fail)
     assert newest is not None
     assert torch.equal(newest["pool"]["c"].tensors["x"], torch.tensor([1.0]))
