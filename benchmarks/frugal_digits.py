@@ -34,7 +34,10 @@ from trainables.training.protocol import TrainingInputs, training_class
 
 LADDER = (100, 140, 200, 280, 400, 560, 800)
 SEEDS = (100, 101, 102, 103, 104)
-"""Of both sides; the search for the recipe had seed 0."""
+"""Of the paper's loop."""
+
+FRUGAL_SEEDS = (200, 201, 202, 203, 204)
+"""Of the recipe, which was sought with seeds 0 and 5 to 15, and another one given up after a look at 100 to 104."""
 
 GOAL = 0.95
 SHARE = 8
@@ -156,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"the paper's loop does not reach {GOAL:.0%} on this ladder")
         return
     operations = reached * unit_work(paper(reached, 0)).flops
-    for seed in SEEDS:
+    for seed in FRUGAL_SEEDS:
         make_row(out, FRUGAL, frugal(operations / SHARE, seed), teacher, splits)
     rows = [row for row in read_rows(out) if row["side"] == FRUGAL]
     found = [float(row["validation_accuracy"]) for row in rows]

@@ -77,9 +77,9 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
     """Refuse losses by which every trial that has them would fail, or learn nothing.
 
     Raises:
-        ConfigError: attention transfer between networks whose activations do not match.
+        ConfigError: attention transfer between networks whose activations do not match, or statistics of BatchNorm of a
+            teacher without it.
         DivergenceError: a divergence of another package or a file is not what the loop needs.
-        ConfigError: statistics of BatchNorm are wanted of a teacher without it.
     """
     divergences: set[tuple[str, Literal["student", "generator"], int]] = set()
     pairs: dict[tuple[object, ...], tuple[str, AnyTrialConfig, float]] = {}
