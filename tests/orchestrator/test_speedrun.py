@@ -241,3 +241,11 @@ def test_what_is_wrong_is_said_in_a_line(arguments: tuple[str, ...], says: str) 
     assert code in {1, 2}
     assert says in output
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # two minutes on an idle core
+def test_the_record_on_digits_is_verified(tmp_path: Path) -> None:
+    code, output = zskt("speedrun", "digits", "--backend", "inline", "--storage", str(tmp_path / "runs"))
+    assert code == 0, output
+    assert re.search(r"^Verified: 9[67]\.\d\d% over 5 seeds", output, re.MULTILINE)
