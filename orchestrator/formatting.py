@@ -60,3 +60,11 @@ def sparkline(values: Sequence[float]) -> str:
     low, high = min(shown), max(shown)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
+
+
+_OPERATION_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
+
+
+def operation_unit(operations: float) -> tuple[float, str]:
+    """Return a unit that suits so many operations: how many it has, and its name."""
+    return next(((size, name) for size, name in _OPERATION_UNITS if operations >= size), _OPERATION_UNITS[-1])

@@ -7,14 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from orchestrator.formatting import short
+from orchestrator.formatting import operation_unit, short
 from orchestrator.speedrun.rows import Judgement, Row, records
 from orchestrator.speedrun.tracks import Track
 
 HEADINGS = ("", "recipe", "by", "a student takes", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
 """Of a track's table."""
-
-_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Verification:
 
 def shown_operations(operations: float) -> str:
     """Return operations with a unit that suits them, as ``33.2 PFLOP``."""
-    unit, name = next((unit, name) for unit, name in _UNITS if operations >= unit or name == "GFLOP")
+    unit, name = operation_unit(operations)
     return f"{short(operations / unit)} {name}"
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from orchestrator.formatting import operation_unit
 from orchestrator.report.data import Trial
-from orchestrator.report.figures.style import add_mean_curve, figure, metric_axis
+from orchestrator.report.figures.style import add_mean_curve, figure, log_ticks, metric_axis
 from trainables.metrics import finite
 
 OPERATIONS = "training_flops"
@@ -38,11 +39,19 @@ def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
             cases.setdefault(trial.case, []).append(trial)
     if not cases:
         return None
-    made = figure(x={"title": {"text": "operations of training, FLOP"}, "type": "log"}, y=metric_axis(metric))
+    size, unit = operation_unit(max(ends))
+    starts = [_points(trial, metric)[0][0] for of_case in cases.values() for trial in of_case]
+    axis = {
+        "title": {"text": f"operations of training, {unit}"},
+        "type": "log",
+        "tickmode": "array",
+        "tickvals": log_ticks(min(starts) / size, max(ends) / size),
+    }
+    made = figure(x=axis, y=metric_axis(metric))
     for number, (case, of_case) in enumerate(cases.items()):
         curves = [_points(trial, metric) for trial in of_case]
         places = min(map(len, curves))  # seeds of a case report at the same places
-        xs = [statistics.fmean(curve[place][0] for curve in curves) for place in range(places)]
+        xs = [statistics.fmean(curve[place][0] for curve in curves) / size for place in range(places)]
         columns = [[curve[place][1] for curve in curves] for place in range(places)]
         means = [statistics.fmean(column) for column in columns]
         spreads = [statistics.pstdev(column) for column in columns]

@@ -63,7 +63,7 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
         return {**title, "type": "category"}
     if is_logarithmic(name) and numbers and min(numbers) > 0:
         low, high = min(numbers), max(numbers)
-        return {**title, "type": "log", "tickvals": _ticks(low, high), "tickmode": "array"}
+        return {**title, "type": "log", "tickvals": log_ticks(low, high), "tickmode": "array"}
     return title
 
 
@@ -160,7 +160,7 @@ def setting_text(value: object) -> str:
     return short(value, digits=3, missing="None")
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers of each power of ten around a range: plotly labels a short logarithmic axis with bare 2 and 5."""
     factors = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5)
     steps = [factor * 10.0**power for power in range(-9, 10) for factor in factors]

@@ -111,7 +111,9 @@ def test_methods_are_drawn_over_the_operations_that_their_seeds_have_taken(store
     assert made is not None
     assert made.layout.xaxis.type == "log"
     line = trace(made, "baseline (n=3)")
-    assert list(line.x) == pytest.approx([1e9 * (n + 1) for n in range(len(line.x))])
+    assert made.layout.xaxis.title.text == "operations of training, TFLOP"
+    assert list(line.x) == pytest.approx([1e-3 * (n + 1) for n in range(len(line.x))])
+    assert made.layout.xaxis.tickvals[0] < 2e-3
     ends = [t.reports[-1]["test_accuracy"] for t in mixed if t.case == "baseline"]
     assert line.y[-1] == pytest.approx(np.mean(ends))
     assert len({one.legendgroup for one in made.data}) == len(sweep.cases)
