@@ -86,7 +86,7 @@ class TrialBudget:
         total = config.budget
         if field not in config.model_fields_set and self.is_known:
             units = self.amount / self._cost_of_a_unit(config)
-            if units < _FEWEST:
+            if units < _FEWEST and self.unit != "seconds":  # which are a guess at the machine's speed anyway
                 raise ConfigError(
                     f"budget: {self.amount:,} {self.unit.replace('_', ' ')} are {units:.2g} of what one of the "
                     f"{config.unit.replace('_', ' ')} of method={config.method} takes: raise the amount, or make one "

@@ -60,7 +60,7 @@ def test_a_population_may_train_by_any_method_that_can_be_divided(parts: PartsCo
         Pbt(generations=5).check(parts, equal_budget=False, sampler=Tpe())
     with pytest.raises(ValueError, match=r"use trial: \{laps: \.\.\.\}"):
         Pbt(generations=4).check(parts, equal_budget=True, sampler=Tpe())
-    with pytest.raises(ValueError, match="is for zero_shot or parts trials, and these are supervised"):
+    with pytest.raises(ValueError, match="is for zero_shot or data_free or parts trials, and these are supervised"):
         Pbt(generations=4).check(SupervisedConfig(), equal_budget=False, sampler=Tpe())
 
 

@@ -276,7 +276,7 @@ def test_fields_of_a_method_of_a_file_are_what_their_roles_say(home: Path, store
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("averaged", "method=averaged: unknown; allowed: zero_shot, supervised, or FILE.py:NAME"),
+        ("averaged", "method=averaged: unknown; allowed: zero_shot, data_free, supervised, or FILE.py:NAME"),
         ("mine.py:GONE", "mine.py defines no GONE"),
         ("mine.py:NOTHING", "expected a trainables.config.methods.Method, found 7"),
     ],

@@ -55,7 +55,7 @@ def test_the_method_decides_what_is_built() -> None:
         assert config_class(config.model_dump()) is type(config)
         assert type(build_training(config, make_inputs(config), None, CPU)) is kind
     assert config_class({}) is ZeroShotConfig
-    with pytest.raises(ValueError, match="method=few_shot: unknown; allowed: zero_shot, supervised"):
+    with pytest.raises(ValueError, match="method=few_shot: unknown; allowed: zero_shot, data_free, supervised"):
         config_class({"method": "few_shot"})
 
 
