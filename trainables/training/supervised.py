@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from trainables.config import SupervisedConfig
 from trainables.config.datasets import find_normalisation
+from trainables.images.crops import MARGIN, crop
 from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.metrics import Report
 from trainables.networks import build_network
@@ -31,9 +32,6 @@ from trainables.training.losses import attention_map, attention_transfer, kl_div
 from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
 from trainables.training.reports import TrainingLog
 from trainables.training.schedules import step_decay
-
-_CROP_MARGIN = 4
-"""Pixels of zero padding around an image before the random crop."""
 
 _MEANS = ("student_loss", "cross_entropy", "divergence", "attention_transfer")
 
@@ -240,16 +238,7 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     ``images`` are raw pixels (batch, channels, height, width), so that the padding is black, as in the published recipe.
     """
     batch = len(images)
-    padded = F.pad(images, (_CROP_MARGIN,) * 4)
-    top = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
-    left = torch.randint(2 * _CROP_MARGIN + 1, (batch,), generator=generator).to(images.device)
-    flip = (torch.rand(batch, generator=generator) < 0.5).to(images.device)
-    down, along = (torch.arange(pixels, device=images.device) for pixels in images.shape[2:])
-    rows = (top[:, None] + down)[:, None, :, None]
-    columns = left[:, None] + torch.where(flip[:, None], along.flip(0), along)
-    return padded[
-        torch.arange(batch, device=images.device)[:, None, None, None],
-        torch.arange(images.shape[1], device=images.device)[None, :, None, None],
-        rows,
-        columns[:, None, None, :],
-    ]
+    top = torch.randint(2 * MARGIN + 1, (batch,), generator=generator).to(images.device)
+    left = torch.randint(2 * MARGIN + 1, (batch,), generator=generator).to(images.device)
+    mirrored = (torch.rand(batch, generator=generator) < 0.5).to(images.device)
+    return crop(images, top, left, mirrored)

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from trainables.config.datasets import Normalisation
-
-MARGIN = 4
-"""Pixels of padding at each side, and how far a crop may lie from the middle."""
+from trainables.images.crops import MARGIN, crop
 
 PLAIN = (MARGIN, MARGIN, 0)
 """The view that is the image itself."""
@@ -59,14 +56,6 @@ class Viewer:
             images: Normalised, of the same shape.
             views: (batch, 3), see ``draw_views``.
         """
-        batch, _, height, width = images.shape
-        views = views.to(images.device)
+        top, left, mirrored = views.to(images.device).unbind(1)
         # Black is a number of its own in each channel, and zero only before the mean is taken off.
-        padded = F.pad(self.pixels(images), (MARGIN,) * 4)
-        top, left, mirrored = views.unbind(1)
-        down, along = (torch.arange(pixels, device=images.device) for pixels in (height, width))
-        rows = (top[:, None] + down)[:, None, :, None]
-        columns = left[:, None] + torch.where(mirrored[:, None] > 0, along.flip(0), along)
-        each = torch.arange(batch, device=images.device)[:, None, None, None]
-        channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-        return self.normalised(padded[each, channels, rows, columns[:, None, None, :]])
+        return self.normalised(crop(self.pixels(images), top, left, mirrored > 0))
