@@ -296,10 +296,9 @@ class RunningTrial:
         self.wait_for_checkpoint()  # the one before may be missing
         saver = self.saver
         if saver:
-            state = self.state()
-            saver.save(training.done, state)
+            saver.save(training.done, self.state())
             self._must_keep("the last checkpoint", saver.wait)
-            self._keep("its storage tidy", lambda: saver.drop_pieces(state))
+            self._keep("its storage tidy", saver.drop_pieces)
 
     def _measure_transitions(self, report: Report) -> None:
         """Add the metrics of the transition curves to the report, which is what the last checkpoint will hold."""

@@ -57,7 +57,11 @@ class StateCopy:
 
     def to_bytes(self) -> bytes:
         """Serialise it. The same state gives the same bytes, except for tensors on different devices."""
-        header = {"format_version": FORMAT_VERSION, "sha256": _digest(self.values, self.tensors), "state": self.values}
+        header = {
+            "format_version": FORMAT_VERSION,
+            "sha256": digest_of(self.tensors, self.values),
+            "state": self.values,
+        }
         # One entry, since safetensors writes several in any order and equal states are to give equal bytes.
         return save_tensors(self.tensors, metadata={_HEADER_KEY: json.dumps(header)})
 
@@ -110,7 +114,7 @@ def parse(
         raise CheckpointError(
             f"checkpoint {origin} has format {version}; this version reads {FORMAT_VERSION}: {remedy}"
         )
-    if digest != _digest(text, tensors):
+    if digest != digest_of(tensors, text):
         raise DamagedCheckpointError(f"checkpoint {origin} is damaged: its checksum is not the one it was written with")
     state: dict[str, Any] = _join(json.loads(text), tensors, piece or (lambda name: {}))
     distrust(state.get("config"))
@@ -215,6 +219,8 @@ class CheckpointSaver:
     def __init__(self, store: CheckpointStore, trial_id: str) -> None:
         self._store = store
         self._trial_id = trial_id
+        self._named: Collection[str] = ()
+        """Pieces that the last checkpoint names."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -231,7 +237,9 @@ class CheckpointSaver:
         try:
             self.wait()
         finally:
-            self._writing = self._thread.submit(self._store.save, self._trial_id, done, copy_state(state))
+            copied = copy_state(state)
+            self._named = copied.pieces.keys()
+            self._writing = self._thread.submit(self._store.save, self._trial_id, done, copied)
 
     @property
     def busy(self) -> bool:
@@ -248,9 +256,9 @@ class CheckpointSaver:
         if writing is not None:
             writing.result()
 
-    def drop_pieces(self, state: State) -> None:
-        """Remove the pieces of the trial that its last state does not name."""
-        self._store.drop_pieces(self._trial_id, but=copy_state(state).pieces.keys())
+    def drop_pieces(self) -> None:
+        """Remove the pieces of the trial that its last checkpoint does not name."""
+        self._store.drop_pieces(self._trial_id, but=self._named)
 
     def close(self) -> None:
         """Let the thread end when it has written what it was given."""
@@ -292,7 +300,8 @@ def _header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _digest(text: str, tensors: Mapping[str, torch.Tensor]) -> str:
+def digest_of(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+    """Return the SHA-256 of named tensors on the CPU, with their types and shapes, and of a text."""
     digest = hashlib.sha256(text.encode())
     for key in sorted(tensors):
         tensor = tensors[key]

@@ -5,7 +5,6 @@ Images come in pieces, one for each pseudo batch, that never change: a checkpoin
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables.errors import CheckpointError
-from trainables.storage.checkpoint import Piece
+from trainables.storage.checkpoint import Piece, digest_of
 from trainables.training.data_free.pools.policies import PoolPolicy
 
 PRECISIONS = {"uint8": torch.uint8, "float16": torch.float16, "float32": None}
@@ -64,6 +63,10 @@ class PoolPiece:
         """Return all of it by name."""
         maps = {f"map {number}": values for number, values in enumerate(self.maps)}
         return {"pixels": self.pixels, "views": self.views, "logits": self.logits, **maps}
+
+    def checksum(self) -> str:
+        """Return sixteen hexadecimal digits that other contents do not have."""
+        return digest_of({name: values.cpu() for name, values in self.tensors().items()})[:16]
 
     @classmethod
     def of(cls, name: str, tensors: Mapping[str, Tensor], device: torch.device) -> PoolPiece:
@@ -118,7 +121,7 @@ class Pool:
         self._next_piece += 1
         self._seen += added
         piece = PoolPiece("", self._packed(pixels), views, logits, [values.half() for values in maps])
-        piece.name = f"{number:08d}-{_checksum(piece.tensors())}"
+        piece.name = f"{number:08d}-{piece.checksum()}"
         self._pieces[number] = piece
         come = torch.stack([torch.full((added,), number), torch.arange(added)], 1)
         kept = self._policy.kept(held=len(self._rows), added=added, seen=self._seen, size=self._size, stream=stream)
@@ -210,11 +213,3 @@ class Pool:
     def _unpacked(self, kept: Tensor) -> Tensor:
         pixels = kept.to(self._dtype)
         return pixels / _STEPS if self._kept_as == torch.uint8 else pixels
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, values in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(values.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
