@@ -16,9 +16,8 @@ That is ``numerics=exact``; ``fast`` also computes in another order, see ``use_f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,42 +27,23 @@ from trainables.compute.cuda_graphs import Recorded
 from trainables.compute.devices import is_asynchronous, send, tf32
 from trainables.compute.flops import step_flops
 from trainables.config import ZeroShotConfig
-from trainables.config.datasets import find_normalisation
 from trainables.evaluation import ProbeSet
 from trainables.images.splits import DatasetSplits
 from trainables.metrics import Report
-from trainables.networks import Network, build_network
 from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.teachers.teacher import Teacher
-from trainables.training.attention import compared_layers, watch_layers
 from trainables.training.belief_matching import BeliefMatching
 from trainables.training.image_snapshots import ImageSnapshot, generated_images, take_image_snapshot
 from trainables.training.matching import StudentLoss, TeacherTargets
-from trainables.training.protocol import Training, TrainingInputs, load_optimizer, set_rate
-from trainables.training.pseudo_images import PredictedClasses, data_free_scores, diversity
-from trainables.training.reports import TrainingLog
+from trainables.training.protocol import load_optimizer, set_rate
+from trainables.training.pseudo_images import PseudoImageTraining, clipped_norm, diversity
 from trainables.training.schedules import cosine
 
-_MEANS = (
-    "generator_loss",
-    "student_loss",
-    "divergence",
-    "attention_transfer",
-    "teacher_confidence",
-    "student_confidence",
-    "generator_gradient_norm",
-    "student_gradient_norm",
-    "image_diversity",
-)
 
-
-class ZeroShotDistiller(Training):
+class ZeroShotDistiller(PseudoImageTraining):
     """One zero-shot trial."""
-
-    config: ZeroShotConfig
-    teacher: Network
 
     def __init__(
         self,
@@ -76,49 +56,25 @@ class ZeroShotDistiller(Training):
         dtype: torch.dtype = torch.float32,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Build the trial's initial state.
-
-        Args:
-            config: The trial's settings.
-            teacher: Weights for ``config.teacher`` on ``config.dataset``.
-            splits: Images to measure accuracies on. The training part is not touched.
-            probe: Images made from the teacher, on which ``data_free_scores`` are found.
-            device: Where everything lives.
-            dtype: Of weights and images; float64 serves comparisons between implementations.
-            clock: Times training and evaluation.
+        """Build the trial's initial state; see ``PseudoImageTraining`` for the arguments.
 
         Raises:
             ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
                 a probe.
         """
+        super().__init__(config, teacher=teacher, splits=splits, probe=probe, device=device, dtype=dtype, clock=clock)
         spec = config.spec
-        self.config = config
-        self.device = torch.device(device)
-        self.dtype = dtype
-        self.normalisation = find_normalisation(config.normalisation or config.dataset)
-        teacher_network = teacher.build()
-        generator_seed = config.seed if config.generator_seed is None else config.generator_seed
-        self._student_seed = config.seed if config.student_seed is None else config.student_seed
-        with seeded(self._student_seed, "student"):
-            student = build_network(config.student, **spec.shapes)
-        with seeded(generator_seed, "generator"):
+        with seeded(self.generator_seed, "generator"):
             generator = Generator(
                 latent_dim=config.latent_dim,
                 width=config.generator_width,
                 channels=spec.channels,
                 image_size=spec.image_size,
             )
-        watch_layers(student, config.student_attention_layers, spec.image_shape, name=config.student)
-        watch_layers(teacher_network, config.teacher_attention_layers, spec.image_shape, name=config.teacher)
-        self.student = student.to(self.device, dtype).train()
-        self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.generator = generator.to(self.device, dtype).train()
         adam = capturable_adam if config.numerics == "fast" and is_asynchronous(self.device) else torch.optim.Adam
-        # What the student's builder froze stays as it is.
-        learning = [weight for weight in self.student.parameters() if weight.requires_grad]
-        self.student_optimizer = adam(learning, lr=config.student_lr)
+        self.student_optimizer = adam(self.learning, lr=config.student_lr)
         self.generator_optimizer = adam(self.generator.parameters(), lr=config.generator_lr)
-        self._scores = data_free_scores(config, probe, self.teacher)
         if config.numerics == "fast":
             use_fast_numerics(teacher=self.teacher, student=self.student, generator=self.generator)
         self.losses = BeliefMatching(
@@ -126,59 +82,23 @@ class ZeroShotDistiller(Training):
             teacher=self.teacher,
             student=self.student,
             generator=self.generator,
-            attention_pairs=compared_layers(
-                self.student,
-                self.teacher,
-                spec.image_shape,
-                weight=config.attention_weight,
-                names=(config.student, config.teacher),
-                layers=config.attention_layers,
-            ),
-            noise_stream=stream(generator_seed, "noise"),
+            attention_pairs=self.attention_pairs(),
+            noise_stream=stream(self.generator_seed, "noise"),
             device=self.device,
             dtype=dtype,
         )
         # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
-        self._latent_stream = stream(generator_seed, "latents")
+        self._latent_stream = stream(self.generator_seed, "latents")
         self._image_shape = (config.batch_size, *spec.image_shape)
-        self.splits = splits.measured_on(self.device)
-        self.pseudo_batches = 0
-        self.generator_updates = 0
-        self.student_updates = 0
-        self.training_flops = 0
-        self._classes = PredictedClasses(spec.num_classes, self.device)
-        self.log = TrainingLog(_MEANS, self.student, clock=clock)
-        self.last_report = None
-        self.compiled = False
-        self.notes = []
         self._launch = self._recorded()
-        if config.compiles_on(self.device.type):
-            self._compile()
-        if config.precision == "tf32" and self.device.type != "cuda":
-            self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
+        self.compile(self.losses)
         if config.cuda_graphs and not is_asynchronous(self.device):
             self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
-
-    @classmethod
-    def build(cls, config: ZeroShotConfig, inputs: TrainingInputs, device: torch.device) -> Self:
-        assert inputs.teacher is not None  # its config always names one
-        return cls(
-            config,
-            teacher=inputs.teacher,
-            splits=inputs.splits,
-            probe=inputs.probe,
-            device=device,
-            clock=inputs.clock,
-        )
-
-    @property
-    def done(self) -> int:
-        return self.pseudo_batches
 
     def step(self) -> None:
         with (
             self.log.training(self.student),
-            seeded(self._student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
+            seeded(self.student_seed, f"pseudo batch {self.pseudo_batches}", self.device),
             tf32(allowed=self.config.precision == "tf32"),
         ):
             self._pseudo_batch()
@@ -192,42 +112,24 @@ class ZeroShotDistiller(Training):
 
     def report(self) -> Report:
         # First, for it waits for the device.
-        entry = self.log.report(self, self.student, self.generator, further=lambda: self._scores(self.student))
-        classes = self._classes.take()
+        entry = self.log.report(self, self.student, self.generator, further=lambda: self.scores(self.student))
         step = max(0, self.pseudo_batches - 1)
-        self.last_report = {
-            "pseudo_batches": self.pseudo_batches,
-            "generator_updates": self.generator_updates,
-            "student_updates": self.student_updates,
-            "training_flops": float(self.training_flops),
-            "generator_lr": self._rate(self.config.generator_lr, step),
-            "student_lr": self._rate(self.config.student_lr, step),
-            **classes,
-            **entry,
-        }
+        generator_lr, student_lr = (
+            self._rate(rate, step) for rate in (self.config.generator_lr, self.config.student_lr)
+        )
+        self.last_report = self.counted(entry, generator_lr=generator_lr, student_lr=student_lr)
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
         # What networks draw from global random states follows from the seed and ``pseudo_batches``, so these streams are the
         # only random state.
-        return {
-            "config": self.config.model_dump(),
+        return self.common_state() | {
             "student": self.student.state_dict(),
             "generator": self.generator.state_dict(),
             "student_optimizer": self.student_optimizer.state_dict()["state"],
             "generator_optimizer": self.generator_optimizer.state_dict()["state"],
             "latent_stream": self._latent_stream.get_state(),
-            "compiled": self.compiled,
             "extra_terms": self.losses.terms.state_dict(),
-            "class_counts": self._classes.counts,
-            "counters": {
-                "pseudo_batches": self.pseudo_batches,
-                "generator_updates": self.generator_updates,
-                "student_updates": self.student_updates,
-                "training_flops": self.training_flops,
-            },
-            "logbook": self.log.state_dict(),
-            "last_report": self.last_report,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -237,18 +139,8 @@ class ZeroShotDistiller(Training):
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
         self._launch = self._recorded()  # the moments are elsewhere now
         self._latent_stream.set_state(state["latent_stream"])
-        if state["compiled"] != self.compiled:
-            before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
-            self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
         self.losses.terms.load_state_dict(state["extra_terms"])
-        self._classes.counts.copy_(state["class_counts"])
-        self.log.load_state_dict(state["logbook"])
-        counters = state["counters"]
-        self.pseudo_batches = counters["pseudo_batches"]
-        self.generator_updates = counters["generator_updates"]
-        self.student_updates = counters["student_updates"]
-        self.training_flops = counters["training_flops"]
-        self.last_report = state["last_report"]
+        self.restore_common(state)
 
     def image_snapshot(self) -> ImageSnapshot:
         return take_image_snapshot(
@@ -287,16 +179,11 @@ class ZeroShotDistiller(Training):
             noise: For each generator step where an extra term adds noise to images, in their shape.
         """
         config = self.config
-        learning = [weight for weight in self.student.parameters() if weight.requires_grad]
-        self.student.requires_grad_(False)  # its gradients in the generator's step were never used
-        self.student.train(config.student_mode_in_generator_step == "train")
-        generator_losses, generator_norms, scored = zip(
-            *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
-            strict=True,
-        )
-        self.student.train()
-        for weight in learning:
-            weight.requires_grad_(True)
+        with self.looking_only(self.student):
+            generator_losses, generator_norms, scored = zip(
+                *(self._generator_step(latents[0], *noise[step : step + 1]) for step in range(config.generator_steps)),
+                strict=True,
+            )
 
         if config.latents == "shared":
             images = scored[-1] if config.student_batch == "scored" else self.losses.updated_images(latents[0])
@@ -318,7 +205,7 @@ class ZeroShotDistiller(Training):
             student_norm,
             diversity(images),
         )
-        self._classes.add(targets.logits, step.logits)
+        self.classes.add(targets.logits, step.logits)
 
     def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
@@ -335,8 +222,7 @@ class ZeroShotDistiller(Training):
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        limit = self.config.gradient_clip_norm
-        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit)
+        norm = clipped_norm(network, self.config.gradient_clip_norm)
         optimizer.step()
         return norm
 
@@ -346,13 +232,3 @@ class ZeroShotDistiller(Training):
     def _recorded(self) -> Callable[..., None]:
         """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
         return Recorded(self._learn) if self.config.cuda_graphs and is_asynchronous(self.device) else self._learn
-
-    def _compile(self) -> None:
-        """Compile the losses, if torch can."""
-        reason = self.losses.compile()
-        self.compiled = reason is None
-        if reason:
-            self.notes.append(
-                f"torch cannot compile here ({reason}), so the trial runs slower and with other rounding; "
-                "compilation=never says that this is meant"
-            )

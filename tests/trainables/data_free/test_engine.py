@@ -16,6 +16,7 @@ from tests.trainables.data_free.compositions import BASES, CHANGES, COMPOSITIONS
 from trainables.compute.flops import unit_work
 from trainables.config import ZeroShotConfig
 from trainables.config.data_free.config import DataFreeConfig
+from trainables.networks.generator import Generator
 from trainables.storage import checkpoint
 from trainables.training.data_free.engine import DataFreeDistiller
 from trainables.training.data_free.work import unit_passes
@@ -100,17 +101,15 @@ def test_a_trial_goes_on_bit_for_bit_between_any_two_parts_of_a_call(name: str) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_operations_are_those_that_are_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Fused upsampling and folded BatchNorm save operations that are counted all the same, so neither is in use here.
-    monkeypatch.setattr("trainables.training.data_free.engine.use_fast_numerics", lambda **networks: None)
+def test_operations_are_those_that_are_computed(name: str) -> None:
     changes = {"gate_threshold": 0.0, **COMPOSITIONS[name], "total_pseudo_batches": 4}
     if changes.get("gate"):
         changes["gate"] = "confident"  # which lets all pass at 0
     engine = make_engine(**changes)
-    for network in engine.source.trained():
-        for module in network.modules():
-            if hasattr(module, "fused_upsampling"):
-                setattr(module, "fused_upsampling", False)  # noqa: B010  # a module may have it or not
+    generators = [module for network in engine.source.trained() for module in network.modules()]
+    for generator in generators:
+        if isinstance(generator, Generator):
+            generator.fused_upsampling = False  # saves operations that are counted all the same
     with FlopCounterMode(display=False) as counter:
         while engine.done < engine.config.budget:
             engine.step()
@@ -193,6 +192,14 @@ def test_what_does_not_go_together_is_refused_with_what_to_do(changes: dict[str,
         make_config(**changes)
 
 
+def test_a_source_of_ones_own_without_latents_is_refused_where_fresh_ones_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from trainables.training.data_free.sources.pixels import Pixels\n\n\nclass Mine(Pixels):\n    pass\n"
+    )
+    with pytest.raises(ValueError, match=r"mine.py:Mine has no latents; allowed: latents=shared"):
+        make_engine(source=f"{tmp_path}/mine.py:Mine", latents="fresh")
+
+
 def test_a_teacher_without_batch_norm_is_refused_where_its_statistics_are_wanted() -> None:
     with pytest.raises(ValueError, match="batch_norm_weight=1: lenet has no BatchNorm"):
         make_engine(batch_norm_weight=1.0)
@@ -236,7 +243,7 @@ def test_images_of_a_pool_are_those_that_the_teacher_answered_for(choice: str) -
     batch = engine.handover.student_batch()
     assert batch is not None
     images, targets = batch
-    assert torch.allclose(engine.matching.teacher_targets(images).logits, targets.logits, atol=1e-5)
+    assert torch.allclose(engine.parts.matching.teacher_targets(images).logits, targets.logits, atol=1e-5)
 
 
 def test_terms_leave_nothing_behind_that_a_copy_of_the_teacher_would_take_along() -> None:
@@ -252,21 +259,16 @@ def test_terms_leave_nothing_behind_that_a_copy_of_the_teacher_would_take_along(
     assert not any(module._forward_pre_hooks for module in copied.modules())
 
 
-def test_further_terms_see_the_features_of_the_images_and_not_of_close_ups() -> None:
-    changes: dict[str, Any] = {"diversity_weight": 1.0, "batch_size": 8, "source_views": "none"}
-    plain, contrastive = make_engine(**changes), make_engine(contrastive_weight=0.5, **changes)
+def test_a_term_of_ones_own_sees_the_features_of_the_images_and_not_of_close_ups(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def mine(seen):\n    return seen.teacher_features.mean()\n")
     losses = []
-    for engine in (plain, contrastive):
+    for next_to_nothing in (0.0, 1e-30):  # of the term whose further look shows the teacher close-ups
+        engine = make_engine(
+            generator_term=f"{tmp_path}/mine.py:mine", contrastive_weight=next_to_nothing, dtype=torch.float64
+        )
         engine.loss.begin(engine.source)
-        loss, _ = engine.loss(engine.source.images(), early=False)
-        losses.append(loss)
-    alone = 0.5 * contrastive.loss.terms["contrastive"](_look_again(contrastive))
-    assert losses[1].item() == pytest.approx((losses[0] + alone).item(), abs=0.05)
-
-
-def _look_again(engine: DataFreeDistiller) -> Any:
-    _, look = engine.loss(engine.source.images(), early=False)
-    return look
+        losses.append(engine.loss(engine.source.images(), early=False)[0].item())
+    assert losses[0] == losses[1] != 0
 
 
 def test_the_teacher_never_moves_and_the_average_is_what_is_measured() -> None:

@@ -16,6 +16,7 @@ from trainables.config.datasets import Normalisation
 from trainables.config.plugins import load
 from trainables.networks import Network
 from trainables.training.data_free.loss import SourceLoss
+from trainables.training.data_free.parts import Parts
 from trainables.training.data_free.teacher import CountedTeacher
 from trainables.training.data_free.terms.base import Look, Term, TermSetup
 from trainables.training.data_free.views import Viewer
@@ -46,14 +47,16 @@ def make_setup(teacher: Network | None = None, **changes: Any) -> TermSetup:
     )
     counted = CountedTeacher(network, forward=matching.forward)
     loss = SourceLoss(
-        config.model_copy(update={f"{name}_weight": 0.0 for name in TERMS}),
-        teacher=counted,
-        student=network,
-        matching=matching,
-        viewer=Viewer(Normalisation(mean=(0.0,), std=(1.0,)), 3, device=torch.device("cpu"), dtype=torch.float64),
-        streams={name: torch.Generator() for name in ("noise", "views", "wanted classes")},
-        device=torch.device("cpu"),
-        dtype=torch.float64,
+        Parts(
+            config=config.model_copy(update={f"{name}_weight": 0.0 for name in TERMS}),
+            teacher=counted,
+            matching=matching,
+            viewer=Viewer(Normalisation(mean=(0.0,), std=(1.0,)), 3, device=torch.device("cpu"), dtype=torch.float64),
+            streams={name: torch.Generator() for name in ("noise", "views", "wanted classes")},
+            seed=0,
+            device=torch.device("cpu"),
+            dtype=torch.float64,
+        )
     )
     return TermSetup(
         config=config,

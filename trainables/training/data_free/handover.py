@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.config.data_free.config import DataFreeConfig
 from trainables.config.data_free.pieces import GATES
 from trainables.networks import in_eval_mode
 from trainables.training.data_free.gates import Gate, Judged
+from trainables.training.data_free.parts import Parts
 from trainables.training.data_free.pools.pool import Pool
 from trainables.training.data_free.sources.base import Source
-from trainables.training.data_free.teacher import CountedTeacher
 from trainables.training.data_free.terms.base import Look
-from trainables.training.data_free.views import Viewer, draw_views, plain_views
+from trainables.training.data_free.views import draw_views, plain_views
 from trainables.training.data_free.work import looks_again, policy_class
-from trainables.training.matching import StudentMatching, TeacherTargets
+from trainables.training.matching import TeacherTargets
 
 _FEWEST = 2
 """Images that a student step needs, since BatchNorm is trained on them."""
@@ -27,44 +26,26 @@ _FEWEST = 2
 class Handover:
     """The images of one trial on their way from its source to its student."""
 
-    def __init__(
-        self,
-        config: DataFreeConfig,
-        *,
-        source: Source,
-        teacher: CountedTeacher,
-        matching: StudentMatching,
-        viewer: Viewer,
-        streams: Mapping[str, torch.Generator],
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, parts: Parts, source: Source) -> None:
         """Make ready what the images go through.
 
         Args:
-            config: The trial's settings.
-            source: What makes them.
-            teacher: Counts its looks.
-            matching: Has the teacher look.
-            viewer: Makes views of images.
-            streams: Of ``views``, ``pool`` and ``wanted classes``.
-            device: Where images are.
-            dtype: Of images.
+            parts: What the trial's parts share.
+            source: What makes the images.
         """
+        config = parts.config
         self._config = config
+        self._parts = parts
         self._source = source
-        self._teacher = teacher
-        self._matching = matching
-        self._viewer = viewer
-        self._streams = streams
-        self._device = device
+        self._varied = config.view != "none" and config.pool_views != 1
+        """Whether the student sees views of a pool's images, and not the images as they are there."""
         self.pool_policy = policy_class(config)()
         self.pool = Pool(
             self.pool_policy,
             size=config.pool_size,
             precision=config.pool_precision,
-            dtype=dtype,
-            maps=matching.number_of_maps,
+            dtype=parts.dtype,
+            maps=parts.matching.number_of_maps,
         )
         self._gate: Gate | None = GATES.load(config.gate) if config.gate else None
         self._best: Tensor | None = None
@@ -108,14 +89,14 @@ class Handover:
             self._add(images, [], [])
         else:
             drawn = [plain_views(len(images)), *(self._drawn(len(images)) for _ in range(config.pool_views - 1))]
-            self._add(images, drawn, [self._targets(self._viewer(images, views)) for views in drawn])
+            self._add(images, drawn, [self._targets(self._seen(images, views)) for views in drawn])
         self._kept = {}
 
     def student_batch(self) -> tuple[Tensor, TeacherTargets] | None:
         """Return images for a student step with the teacher's targets; None where too few have passed the gate."""
         config = self._config
         if config.latents == "fresh":
-            images = self._source.further_images(self._wanted(), config.batch_size)
+            images = self._source.further_images(self._parts.wanted_classes(config.batch_size), config.batch_size)
             return images, self._made(self._targets(images))
         if not self.pool_policy.keeps:
             if len(self._kept.get("images", ())) < _FEWEST:
@@ -123,16 +104,12 @@ class Handover:
             return self._kept["images"], self._made(self._kept)
         if len(self.pool) < _FEWEST:
             return None
-        drawn = self.pool.draw(config.batch_size, self._streams["pool"])
-        images = self._viewer.normalised(drawn.pixels)
-        views = drawn.views
-        if views is None and config.view != "none":
-            views = self._drawn(len(images)).to(self._device)
-        if views is not None:
-            images = self._viewer(images, views)
+        drawn = self.pool.draw(config.batch_size, self._parts.streams["pool"])
+        images = self._parts.viewer.normalised(drawn.pixels)
+        images = self._seen(images, self._drawn(len(images)) if drawn.views is None else drawn.views)
         if drawn.logits is None:
             return images, self._made(self._targets(images))
-        return images, self._matching.targets_of(drawn.logits, drawn.maps)
+        return images, self._parts.matching.targets_of(drawn.logits, drawn.maps)
 
     def state_dict(self, *, needed: bool) -> dict[str, Any]:
         """Return what later student steps depend on.
@@ -145,10 +122,10 @@ class Handover:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict()``."""
-        self._best = state["best"]["loss"].to(self._device) if state["best"] else None
-        self._kept = {name: values.to(self._device) for name, values in state["kept"].items()}
+        self._best = state["best"]["loss"].to(self._parts.device) if state["best"] else None
+        self._kept = {name: values.to(self._parts.device) for name, values in state["kept"].items()}
         if state["pool"]:
-            self.pool.load_state_dict(state["pool"], self._device)
+            self.pool.load_state_dict(state["pool"], self._parts.device)
 
     def _add(self, images: Tensor, views: list[Tensor], found: list[dict[str, Tensor]]) -> None:
         """Add images to the pool.
@@ -166,9 +143,9 @@ class Handover:
         empty = torch.empty(len(images), 0, config.spec.num_classes, dtype=images.dtype, device=images.device)
         held = {
             "images": images,
-            "views": torch.stack(views, 1).to(self._device)
+            "views": torch.stack(views, 1).to(self._parts.device)
             if views
-            else torch.empty(len(images), 0, 3, dtype=torch.int64, device=self._device),
+            else torch.empty(len(images), 0, 3, dtype=torch.int64, device=self._parts.device),
             "logits": torch.stack([each["logits"] for each in found], 1) if found else empty,
             **{name: torch.stack([each[name] for each in found], 1) for name in names},
         }
@@ -176,19 +153,20 @@ class Handover:
             held = self._passed(held, images, logits)
         if len(held["images"]):
             self.pool.add(
-                self._viewer.pixels(held["images"]),
+                self._parts.viewer.pixels(held["images"]),
                 held["views"],
                 held["logits"],
                 [held[name] for name in names],
-                self._streams["pool"],
+                self._parts.streams["pool"],
             )
 
     def _passed(self, held: dict[str, Tensor], images: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
         """Return of each tensor the rows of those images that pass the gate."""
         if self._gate is None:
             return held
-        with torch.no_grad(), in_eval_mode(self._matching.student):
-            student_logits, _ = self._matching.forward(self._matching.student, images)
+        matching = self._parts.matching
+        with torch.no_grad(), in_eval_mode(matching.student):
+            student_logits, _ = matching.forward(matching.student, images)
         passing = self._gate(
             Judged(
                 images=images,
@@ -206,21 +184,21 @@ class Handover:
 
     def _targets(self, images: Tensor) -> dict[str, Tensor]:
         """Have the teacher look at images, and return its logits and attention maps by name."""
-        self._teacher.looks += len(images)
-        targets = self._matching.teacher_targets(images)
+        self._parts.teacher.looks += len(images)
+        targets = self._parts.matching.teacher_targets(images)
         return {"logits": targets.logits, **{f"map {number}": values for number, values in enumerate(targets.maps)}}
 
     def _made(self, found: Mapping[str, Tensor]) -> TeacherTargets:
         maps = [found[f"map {number}"] for number in range(sum(name.startswith("map ") for name in found))]
-        return self._matching.targets_of(found["logits"], maps)
+        return self._parts.matching.targets_of(found["logits"], maps)
 
     def _drawn(self, count: int) -> Tensor:
-        return plain_views(count) if self._config.view == "none" else draw_views(count, self._streams["views"])
+        """Draw views for images, (count, 3)."""
+        return draw_views(count, self._parts.streams["views"]) if self._varied else plain_views(count)
 
-    def _wanted(self) -> Tensor:
-        classes = self._config.spec.num_classes
-        draws = self._streams["wanted classes"]
-        return torch.randint(classes, (self._config.batch_size,), generator=draws).to(self._device)
+    def _seen(self, images: Tensor, views: Tensor) -> Tensor:
+        """Return images in their views; as they are where there is but that one."""
+        return self._parts.viewer(images, views) if self._varied else images
 
 
 def _of_targets(look: Look) -> dict[str, Tensor]:

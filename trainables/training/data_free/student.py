@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from trainables.compute.devices import is_asynchronous
 from trainables.config.data_free.config import DataFreeConfig
 from trainables.config.data_free.pieces import SCHEDULES
 from trainables.networks import Network
+
+Schedule = Callable[[float, int, int], float]
+"""From an initial rate, a step and the number of steps to the step's rate."""
 
 
 def make_optimizer(
@@ -39,19 +42,22 @@ def make_optimizer(
     return torch.optim.Adam(weights, lr=config.student_lr, weight_decay=decay)
 
 
-def student_rate(config: DataFreeConfig, pseudo_batch: int) -> float:
-    """Return the student's rate in a pseudo batch, by its schedule over those after the warm-up."""
-    warmup = config.warmup
-    rate: float = SCHEDULES.load(config.student_schedule)(
-        config.student_lr, max(0, pseudo_batch - warmup), max(1, config.horizon - warmup)
-    )
-    return rate
+class Rates:
+    """Learning rates of source and student in each pseudo batch, by the schedules that a config names."""
 
+    def __init__(self, config: DataFreeConfig) -> None:
+        self._config = config
+        self._of_source: Schedule = SCHEDULES.load(config.generator_schedule)
+        self._of_student: Schedule = SCHEDULES.load(config.student_schedule)
 
-def source_rate(config: DataFreeConfig, pseudo_batch: int) -> float:
-    """Return the source's rate in a pseudo batch."""
-    rate: float = SCHEDULES.load(config.generator_schedule)(config.generator_lr, pseudo_batch, config.horizon)
-    return rate
+    def source(self, pseudo_batch: int) -> float:
+        """Return the source's rate, by its schedule over the horizon."""
+        return self._of_source(self._config.generator_lr, pseudo_batch, self._config.horizon)
+
+    def student(self, pseudo_batch: int) -> float:
+        """Return the student's rate, by its schedule over the pseudo batches after the warm-up."""
+        warmup = self._config.warmup
+        return self._of_student(self._config.student_lr, max(0, pseudo_batch - warmup), self._config.horizon - warmup)
 
 
 class StudentAverage:

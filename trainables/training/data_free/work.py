@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from trainables.config.base import Passes
 from trainables.config.data_free.config import DataFreeConfig
 from trainables.config.data_free.pieces import POOLS, SOURCES, TERMS
@@ -13,22 +11,6 @@ from trainables.training.data_free.sources.base import Source
 from trainables.training.data_free.terms.base import Term
 
 _NONE = Passes(student=0, teacher=0, generator=0, updates=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartPasses:
-    """Passes of each part of a pseudo batch, over ``batch_size`` images; see ``Passes``."""
-
-    update: Passes
-    """One of the source."""
-
-    early_update: Passes
-    """One of the source in the warm-up."""
-
-    handing_over: Passes
-    """The images' way from the source to the student or the pool."""
-
-    student_step: Passes
 
 
 def source_class(config: DataFreeConfig) -> type[Source]:
@@ -74,11 +56,11 @@ def needs_student(config: DataFreeConfig, *, early: bool) -> bool:
     return not early and any(term.needs_student for term in term_classes(config).values())
 
 
-def part_passes(config: DataFreeConfig) -> PartPasses:
-    """Return what each part of a pseudo batch computes."""
+def part_passes(config: DataFreeConfig) -> dict[str, Passes]:
+    """Return what each part of a pseudo batch computes: ``update`` and ``early update`` of the source, the latter in the
+    warm-up, ``handing over`` of the images, and a ``student step``."""
     source, policy = source_class(config), policy_class(config)
-    made = config.source_images / config.batch_size
-    """Batches that one call makes."""
+    made = config.source_images / config.batch_size  # batches that one call makes
     further = sum(term.further_looks for term in term_classes(config).values())
     if config.consistency_weight:
         further += 1
@@ -107,12 +89,12 @@ def part_passes(config: DataFreeConfig) -> PartPasses:
         generator=source.passes_of_images if fresh else 0,
         updates=1,
     )
-    return PartPasses(
-        update=update(early=False),
-        early_update=update(early=True),
-        handing_over=handing_over,
-        student_step=student_step,
-    )
+    return {
+        "update": update(early=False),
+        "early update": update(early=True),
+        "handing over": handing_over,
+        "student step": student_step,
+    }
 
 
 def looks_again(config: DataFreeConfig) -> bool:
@@ -136,10 +118,11 @@ def unit_passes(config: DataFreeConfig) -> Passes:
     early = config.units_before_learning / config.budget
     handed = 1.0 if policy_class(config).keeps else 1 - early
 
-    def of(name: str) -> float:
-        values = (getattr(p, name) for p in (parts.early_update, parts.update, parts.handing_over, parts.student_step))
-        first, later, over, step = values
-        source = config.generator_steps * (early * first + (1 - early) * later)
-        return float(source + handed * over + (1 - early) * config.student_steps * step)
-
-    return Passes(student=of("student"), teacher=of("teacher"), generator=of("generator"), updates=of("updates"))
+    times = {
+        "update": (1 - early) * config.generator_steps,
+        "early update": early * config.generator_steps,
+        "handing over": handed,
+        "student step": (1 - early) * config.student_steps,
+    }
+    columns = zip(*(parts[part] for part in times), strict=True)
+    return Passes(*(sum(n * passes for n, passes in zip(times.values(), column, strict=True)) for column in columns))

@@ -47,6 +47,9 @@ class Source(ABC):
     passes_of_update: ClassVar[float] = 3
     """Forward passes of a generator that an update takes for each image; 0: there is no generator."""
 
+    has_latents: ClassVar[bool] = True
+    """Whether it can make further images in the same call, from other latents."""
+
     passes_of_images: ClassVar[float] = 1
     """Those that ``updated_images`` takes."""
 
@@ -85,13 +88,13 @@ class Source(ABC):
         """End a call: nothing of it is asked for again."""
 
     def further_images(self, wanted: Tensor, count: int) -> Tensor:
-        """Return images of fresh latents, without gradients, of a source that has latents.
+        """Return images of fresh latents, without gradients; not asked of a source without latents.
 
         Args:
             wanted: Class drawn for each image, (count,).
             count: How many.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no latents; allowed: latents=shared")
+        raise ValueError(f"{type(self).__name__} has no latents to draw from")
 
     @abstractmethod
     def shown(self, count: int, stream: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ class Pixels(Source):
     """The pixels of a call are drawn anew and learnt by an Adam of their own (Yin et al. 2020). They begin as standard
     normal numbers in the teacher's normalised space and are clipped to [0, 1] before normalisation after each step."""
 
+    has_latents = False
     passes_of_update = 0
     passes_of_images = 0
 
