@@ -43,6 +43,7 @@ def zskt(*arguments: str) -> tuple[int, str]:
     [
         ("lenet", {"num_classes": 10, "channels": 1, "image_size": (32, 32)}),
         ("lenet", {"num_classes": 7, "channels": 3, "image_size": (28, 28)}),
+        ("lenet-bn", {"num_classes": 10, "channels": 1, "image_size": (32, 32)}),
         ("resnet-18", {"num_classes": 10, "channels": 3, "image_size": (32, 32)}),
         ("resnet-34", {"num_classes": 100, "channels": 1, "image_size": (32, 32)}),
         ("wrn-16-1", {"num_classes": 10, "channels": 3, "image_size": (32, 32)}),

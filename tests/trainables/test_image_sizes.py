@@ -65,7 +65,7 @@ def test_a_size_that_is_no_multiple_of_four_is_the_middle_of_the_next_larger() -
     assert torch.equal(smaller(latents), larger(latents)[..., 1:31, 1:34])
 
 
-@pytest.mark.parametrize("name", ["lenet", "wrn-10-1", "resnet-18"])
+@pytest.mark.parametrize("name", ["lenet", "lenet-bn", "wrn-10-1", "resnet-18"])
 @pytest.mark.parametrize("size", SIZES)
 def test_networks_take_images_of_any_size(name: str, size: tuple[int, int]) -> None:
     network = build_network(name, num_classes=7, channels=1, image_size=size).eval()

@@ -1,8 +1,9 @@
 """The networks that a config may name, free of torch so that a name is checked in milliseconds.
 
 ``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
-the published code; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016, with a stem for small images. Other names
-are those of entry points that installed packages have in the group ``zskt.networks``, or ``FILE.py:NAME``.
+the published code, ``lenet-bn`` the same with BatchNorm; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016,
+with a stem for small images. Other names are those of entry points that installed packages have in the group
+``zskt.networks``, or ``FILE.py:NAME``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Family:
 
 FAMILIES = (
     Family(pattern=r"lenet", names="lenet", builder="trainables.networks.lenet:LeNet"),
+    Family(pattern=r"lenet-bn", names="lenet-bn", builder="trainables.networks.lenet:lenet_with_batch_norm"),
     # It brings torchvision, more than a second for each process.
     Family(
         pattern=r"resnet-(?P<depth>18|34)",

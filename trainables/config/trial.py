@@ -132,11 +132,12 @@ class TrialConfig(Config):
     """Checksum of images of your own, by which others under the same name are another data set; read from them."""
 
     student: Annotated[NetworkName, setting(cost=Cost.EQUAL, inherited=True)] = "wrn-16-1"
-    """Architecture of the network that is trained: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
+    """Architecture of the network that is trained: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or
+    your own."""
 
     teacher: Annotated[NetworkName | None, given(cost=Cost.EQUAL, names=Names.TEACHER, inherited=True)] = None
-    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own; none: there is
-    none."""
+    """Architecture of the frozen teacher: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own;
+    none: there is none."""
 
     teacher_checkpoint: Annotated[str | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = None
     """File with published teacher weights, by ``torch.save`` or safetensors, in any layout in which names and shapes

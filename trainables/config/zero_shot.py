@@ -78,7 +78,8 @@ class ZeroShotConfig(TrialConfig):
     """Adversarial belief matching (section 2)."""
 
     teacher: Annotated[NetworkName, given(cost=Cost.EQUAL, names=Names.TEACHER, inherited=True)] = "wrn-40-2"
-    """Architecture of the frozen teacher: ``lenet``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own."""
+    """Architecture of the frozen teacher: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your
+    own."""
 
     generator_seed: Annotated[Seed | None, random_seed(names=Names.NOTHING, inherited=False)] = None
     """Seeds the generator's weights, latents and noise; none: ``seed``."""

@@ -23,9 +23,9 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
     """Build a network with fresh weights, drawn from torch's global random state.
 
     Args:
-        name: ``lenet``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group ``zskt.networks``, or
-            ``torchvision:NAME``, ``timm:NAME``, ``FILE.py:NAME``: a function of any of the arguments below that returns
-            a ``Network``, or a module that returns logits.
+        name: ``lenet``, ``lenet-bn``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group
+            ``zskt.networks``, or ``torchvision:NAME``, ``timm:NAME``, ``FILE.py:NAME``: a function of any of the
+            arguments below that returns a ``Network``, or a module that returns logits.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
         image_size: Height and width of the images, for networks whose weights depend on them.

@@ -19,19 +19,37 @@ class LeNet(Network):
     place to the tensors it returns.
     """
 
-    def __init__(self, *, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE) -> None:
+    def __init__(
+        self, *, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE, batch_norm: bool = False
+    ) -> None:
+        """Draw fresh weights.
+
+        Args:
+            num_classes: Length of the logits.
+            channels: Channels of the images.
+            image_size: Height and width of the images, in pixels.
+            batch_norm: Whether each convolution is followed by BatchNorm, as in networks whose images data-free methods
+                make by ``batch_norm``; not published. The ReLU comes behind it.
+        """
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
+        self.bn1 = nn.BatchNorm2d(6) if batch_norm else nn.Identity()
+        self.bn2 = nn.BatchNorm2d(16) if batch_norm else nn.Identity()
         height, width = (((pixels - 4) // 2 - 4) // 2 for pixels in image_size)
         self.fc1 = nn.Linear(16 * height * width, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        first = F.relu(self.conv1(images))  # as published: (batch, 6, 28, 28)
-        second = F.relu(self.conv2(F.max_pool2d(first, 2)))  # (batch, 16, 10, 10)
+        first = F.relu(self.bn1(self.conv1(images)))  # as published: (batch, 6, 28, 28)
+        second = F.relu(self.bn2(self.conv2(F.max_pool2d(first, 2))))  # (batch, 16, 10, 10)
         hidden = F.max_pool2d(second, 2).flatten(1)  # (batch, 400)
         hidden = F.relu(self.fc1(hidden))
         hidden = F.relu(self.fc2(hidden))
         return self.fc3(hidden), [first, second]
+
+
+def lenet_with_batch_norm(*, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE) -> LeNet:
+    """Build a ``LeNet`` with BatchNorm, by the same arguments."""
+    return LeNet(num_classes=num_classes, channels=channels, image_size=image_size, batch_norm=True)

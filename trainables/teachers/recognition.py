@@ -65,7 +65,7 @@ def _guesses(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Shapes]]:
 
     side = math.isqrt(features[0] // 16)
     if side**2 * 16 == features[0]:  # two convolutions and poolings lose 12 pixels and divide by 4
-        yield "lenet", shapes((4 * side + 12, 4 * side + 12))
+        yield from ((name, shapes((4 * side + 12, 4 * side + 12))) for name in ("lenet", "lenet-bn"))
     yield from ((name, shapes()) for name in ("resnet-18", "resnet-34"))
     width = features[-1] // _FEATURES_OF_WIDTH
     if width:
