@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from orchestrator.config.blocks import Scalar
@@ -17,12 +16,12 @@ from orchestrator.config.images import Fetch, describe_images, local_file
 from orchestrator.config.messages import config_error
 from orchestrator.config.spaces import find_space
 from orchestrator.config.sweep import SweepConfig, trial_model
-from orchestrator.errors import ConfigError, unknown_name
+from orchestrator.config.sweep_files import read_sweep_file
+from orchestrator.errors import ConfigError
 from orchestrator.kinds import KindRegistry
 from orchestrator.samplers.registry import SAMPLERS
 from orchestrator.schedulers.registry import SCHEDULERS
 from search_spaces.fields import suggested_fields
-from search_spaces.presets import preset_names, preset_path
 from trainables.config.own_images import NO_DATASET
 from trainables.metrics import METRICS
 from trainables.system.own_files import files_in, hold, read_file
@@ -58,7 +57,7 @@ def load_sweep(
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
     """
-    path, content = _read(preset_or_file)
+    path, content = read_sweep_file(preset_or_file)
     assignments, search = list(assignments), list(search)
     named = _read_files(path, [content, dict(flags or {})], assignments, search)
     if settle is not None and named:
@@ -97,26 +96,6 @@ def load_sweep(
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
     _refuse_seeds([given_by[field] for field, value in as_it_is.items() if content.get(field, value) != value])
     return sweep
-
-
-def _read(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
-    """Return the file of a sweep and what it holds.
-
-    Raises:
-        ConfigError: no such preset or file, or no sweep in it.
-    """
-    path = Path(preset_or_file)
-    if path.suffix not in {".yaml", ".yml"}:
-        if preset_or_file not in preset_names():
-            raise ConfigError(unknown_name("preset", preset_or_file, preset_names()) + ", or a file ending in .yaml")
-        path = preset_path(preset_or_file)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected fields of a sweep, found {type(content).__name__}")
-    return path, content
 
 
 def _read_files(path: Path, content: Any, assignments: Iterable[str], search: Iterable[str]) -> set[str]:
