@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -80,6 +80,18 @@ class _RandomTrial:
 
     def suggest_categorical(self, name: str, choices: list[str | int | float | bool | None]) -> object:
         return choices[int(self._draws.random() * len(choices))] if choices else None
+
+
+def random_settings(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
+    """Yield what a space suggests, called a few dozen times with random answers, the same ones each time.
+
+    Args:
+        space: What varies.
+        fixed: Fields that have one value for all trials.
+    """
+    draws = random.Random(0)
+    for _ in range(_CALLS):
+        yield space(PinnedTrial(_RandomTrial(draws), fixed))
 
 
 def suggested_fields(space: SearchSpace, fixed: Mapping[str, Any]) -> SuggestedFields:

@@ -14,7 +14,7 @@ from orchestrator.config.blocks import Scalar
 from orchestrator.config.domains import parse_domains
 from orchestrator.config.images import Fetch, describe_images, local_file
 from orchestrator.config.messages import config_error
-from orchestrator.config.spaces import find_space
+from orchestrator.config.spaces import find_space, settings_within
 from orchestrator.config.sweep import SweepConfig, trial_model
 from orchestrator.config.sweep_files import read_sweep_file
 from orchestrator.errors import ConfigError
@@ -81,7 +81,8 @@ def load_sweep(
         content["cases"] = cases
         content["trial"] = {}
     else:
-        content["trial"] = typed(trial, assigned, f"{path}, trial")
+        within = settings_within(content.get("space") or {}, content.get("search") or {}, {**trial, **assigned})
+        content["trial"] = typed(trial, assigned, f"{path}, trial", searched=within)
         if content["trial"].get("dataset") == NO_DATASET and flags.get("objective") is None:
             content["objective"] = _objective_without_images(content.get("objective"), say)
     try:
@@ -300,13 +301,21 @@ def _typed(
     teachers: Collection[str],
     fetch: Fetch,
     say: Callable[[str], None],
+    searched: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Scalar]:
-    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting."""
+    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting.
+
+    Where they do not go together with the defaults of other fields, some of ``searched`` have to fit.
+    """
     trial = describe_images({**from_file, **assigned}, origin=origin, teachers=teachers, fetch=fetch, say=say)
     model = trial_model(trial, origin)
     try:
         config = model.model_validate(trial)
     except ValidationError as error:
+        for settings in searched:
+            with suppress(ValidationError):
+                config = model.model_validate({**settings, **trial})
+                return {field: getattr(config, field) for field in model.model_fields if field in trial}
         # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
         blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
         by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())

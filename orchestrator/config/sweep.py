@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -21,6 +22,7 @@ from orchestrator.config.checks import check_grid, check_selection, check_starti
 from orchestrator.config.fields import Mode, SweepFields
 from orchestrator.config.messages import config_error
 from orchestrator.config.roles import IDENTITY, SweepRole, sweep_fields
+from orchestrator.config.spaces import settings_within
 from orchestrator.errors import ConfigError, naming
 from trainables.config import (
     AnyTrialConfig,
@@ -148,8 +150,25 @@ class SweepConfig(SweepFields):
     def configs(self) -> list[AnyTrialConfig]:
         """A config of every trial that a sweep of cases has; of a search one, that stands for what all share."""
         if not self.cases:
-            return [self.trial_config({})]
+            return [self._common_config()]
         return [self.case_config(assignment) for assignment in self.assignments()]
+
+    def _common_config(self) -> AnyTrialConfig:
+        """The config that stands for what all trials of a search share.
+
+        Published settings of what the space varies; where they do not go together with what is fixed, as a loss of which
+        all weights are searched, the first random ones within the space that do.
+
+        Raises:
+            ConfigError: none does; the message is about the published ones.
+        """
+        try:
+            return self.trial_config({})
+        except ConfigError:
+            for settings in settings_within(self.space, self.search, self.trial):
+                with suppress(ConfigError):
+                    return self.trial_config(settings)
+            raise
 
     @property
     def permissions(self) -> frozenset[str]:

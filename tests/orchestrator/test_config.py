@@ -50,7 +50,7 @@ def test_values_have_their_fields_types_however_they_are_written(sweep_file: Pat
             "dataset=imagenet",
             "unknown data set 'imagenet'; known: cifar10, cifar100, svhn, mnist, fashion_mnist, digits",
         ),
-        ("teacher=resnet", "unknown network 'resnet'; known: lenet, resnet-18, resnet-34, or wrn-D-K"),
+        ("teacher=resnet", "unknown network 'resnet'; known: lenet, lenet-bn, resnet-18, resnet-34, or wrn-D-K"),
         ("learning_rate_horizon=70000", "lies before total_pseudo_batches=80000"),
         ("temperature", "expected FIELD=VALUE"),
     ],

@@ -14,6 +14,7 @@ from orchestrator.cli import app
 from orchestrator.config.loading import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.schedulers.registry import SCHEDULERS
+from orchestrator.search.space import resolve_domains
 from search_spaces import resolve_space
 from search_spaces.fields import PinnedTrial
 
@@ -144,3 +145,32 @@ def test_the_command_says_it_in_a_line(tmp_path: Path) -> None:
     assert result.exit_code == ConfigError.exit_code
     [line] = result.output.splitlines()
     assert line.startswith(f"error: {file}: temperature: fixed under trial and searched in space")
+
+
+@pytest.mark.parametrize("tight", ["loss", "budget"])
+def test_fixed_fields_need_fit_only_with_what_is_searched(tight: str, tmp_path: Path) -> None:
+    """A loss of which all weights are searched, and a batch of which the published size is above the budget."""
+    file = tmp_path / "fits.yaml"
+    weight = {"type": "float", "low": 0.1, "high": 2}
+    sweeps: dict[str, dict[str, Any]] = {
+        "loss": {
+            "trial": {**TRIAL, "method": "data_free", "adversarial_weight": 0},
+            "space": {"one_hot_weight": weight, "balance_weight": weight},
+        },
+        "budget": {
+            "trial": {key: value for key, value in TRIAL.items() if key != "total_pseudo_batches"},
+            "space": {"batch_size": {"type": "int", "low": 2, "high": 4}},
+            "budget": {"unit": "flops", "amount": 6_000_000_000},
+        },
+    }
+    sweep = sweeps[tight]
+    file.write_text(yaml.safe_dump({"name": "fits", **sweep}))
+    found = load_sweep(str(file))
+    (common,) = found.configs()
+    assert all(getattr(common, field) != type(common).model_fields[field].default for field in sweep["space"])
+    assert "adversarial_weight" not in found.trial or found.trial["adversarial_weight"] == 0
+    assert not found.trial.keys() & sweep["space"].keys(), "what is searched is not fixed"
+    resolve_domains(found)
+    file.write_text(yaml.safe_dump({"name": "fits", **sweep, "space": {"temperature": SPACE["temperature"]}}))
+    with pytest.raises(ConfigError, match="the source has no loss|of what one of the pseudo batches"):
+        load_sweep(str(file))
