@@ -29,6 +29,7 @@ _UNIT_PASSES = "trainables.training.data_free.work:unit_passes"
 class DataFreeConfig(TermWeights):
     """One data-free trial: a frozen teacher, a source of pseudo images, perhaps a pool of them, and a student."""
 
+    # A field that takes other values than the base's is what mypy cannot know to be meant, here and at student_batch.
     method: Annotated[Literal["data_free"], given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)] = "data_free"  # type: ignore[assignment]
     """The parts that all data-free methods share, put together by the fields below."""
 
