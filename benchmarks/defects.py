@@ -1,7 +1,7 @@
 """Faults that re-implementations of the method had, each put into the real loop on digits.
 
-``tests/orchestrator/test_verdict_on_defects.py`` asks whether verdicts find them; ``benchmarks.digits_runs`` measures how
-surely.
+``tests/orchestrator/reproduction/test_verdict_on_defects.py`` asks whether verdicts find them;
+``benchmarks.digits_runs`` measures how surely.
 """
 
 from __future__ import annotations

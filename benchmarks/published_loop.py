@@ -6,7 +6,7 @@ must give the same networks, and is measured against this.
 
 It is this project's own transcription, with its networks, initialisation and latents, and it rounds as this project
 does: the KL takes the teacher's log-probabilities, where the authors' takes probabilities, and attention is weighed after
-the layers are summed. ``tests/trainables/test_published_formulas.py`` holds the loop against the authors' formulas.
+the layers are summed. ``tests/trainables/training/test_published_formulas.py`` holds the loop against the authors' formulas.
 """
 
 from __future__ import annotations

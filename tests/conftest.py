@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
-from tests.servers import CEPH_PROGRAMS, ceph_gateway, google_storage, tell
+from tests.support.servers import CEPH_PROGRAMS, ceph_gateway, google_storage
 
 # Read when Ray is imported: no usage reports, the loopback address for the nodes of clusters that tests make by themselves.
 # (Sessions of ours listen there anyway, which tests/cluster/test_open_doors.py shows in an environment without this.)
@@ -37,27 +34,17 @@ os.environ.pop("AWS_PROFILE", None)
 os.environ.pop("AWS_ENDPOINT_URL", None)
 os.environ.pop("AWS_ENDPOINT_URL_S3", None)
 
-import boto3
 import torch
 
 from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
-from tests.missing import CEPH, skip_without, tell_skips
-from tests.temporary import private_temporary_folder
-from trainables.config import TrialConfig, ZeroShotConfig
-from trainables.config.datasets import find_normalisation, find_spec
-from trainables.evaluation import ProbeSet, accuracy
-from trainables.evaluation.data_free import PROBE_KINDS
-from trainables.images.splits import DatasetSplits, ImageSet
-from trainables.metrics import METRICS
-from trainables.networks import build_network
-from trainables.seeding import seeded
+from tests.support.missing import CEPH, skip_without, tell_skips
+from tests.support.temporary import private_temporary_folder
+from tests.support.tiny import make_bucket, make_google_bucket
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
 from trainables.system import own_files
-from trainables.teachers.teacher import Teacher, TeacherMetadata
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.trial import TrialInputs
 
 DistillerFactory = Callable[..., ZeroShotDistiller]
 
@@ -110,104 +97,6 @@ def store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(filesystem=LocalFilesystem(), root=str(tmp_path / "a store=with %odd & name"))
 
 
-def make_images(count: int, *, channels: int = 1, seed: int = 0) -> ImageSet:
-    generator = torch.Generator().manual_seed(seed)
-    return ImageSet(
-        images=torch.randint(256, (count, channels, 32, 32), generator=generator, dtype=torch.uint8),
-        labels=torch.arange(count) % 10,
-    )
-
-
-def make_teacher(name: str = "lenet", *, dataset: str = "digits", seed: int = 7) -> Teacher:
-    """An untrained teacher: the loop does not care how good it is."""
-    spec = find_spec(dataset)
-    with seeded(seed, "test teacher"):
-        network = build_network(name, num_classes=spec.num_classes, channels=spec.channels)
-    metadata = TeacherMetadata(
-        dataset=dataset,
-        network=name,
-        normalisation=dataset,
-        source="test",
-        sha256="0" * 64,
-        validation_accuracy=0.9,
-        test_accuracy=0.9,
-        recipe={},
-    )
-    return Teacher(metadata=metadata, weights={key: value.clone() for key, value in network.state_dict().items()})
-
-
-def tiny_settings(**changes: Any) -> dict[str, Any]:
-    """Settings of a trial of a few milliseconds."""
-    return {
-        "dataset": "digits",
-        "teacher": "lenet",
-        "student": "lenet",
-        "batch_size": 4,
-        "latent_dim": 5,
-        "generator_width": 4,
-        "generator_steps": 1,
-        "student_steps": 2,
-        "total_pseudo_batches": 4,
-        "evaluation_interval": 2,
-        **changes,
-    }
-
-
-def trained_metrics(method: str) -> set[str]:
-    """Metrics in every report of a training of this method; the others are measured once, by whoever ends the trial."""
-    return {metric.name for metric in METRICS if metric.is_reported_by([method]) and not metric.at_end}
-
-
-def make_splits(dataset: str = "digits", *, train: int = 0, measured: int = 20) -> DatasetSplits:
-    """Random images with labels in turn."""
-    spec = find_spec(dataset)
-    return DatasetSplits(
-        spec=spec,
-        train=make_images(train, channels=spec.channels, seed=2),
-        validation=make_images(measured, channels=spec.channels),
-        test=make_images(measured, channels=spec.channels, seed=1),
-    )
-
-
-def make_probe_set(dataset: str = "digits", *, images: int = 8) -> ProbeSet:
-    """Noise in place of images that were made from a teacher."""
-    shape = (images, find_spec(dataset).channels, 32, 32)
-    generator = torch.Generator().manual_seed(3)
-    return ProbeSet(
-        images={kind: torch.randn(shape, generator=generator).half() for kind in PROBE_KINDS},
-        targets=torch.arange(images) % find_spec(dataset).num_classes,
-    )
-
-
-def make_inputs(*configs: TrialConfig) -> TrialInputs:
-    """What the trials of these configs share, with training images enough for a few steps."""
-    splits = {config.splits_key: make_splits(config.dataset, train=40) for config in configs}
-    teachers = {}
-    for config in configs:
-        if config.teacher and config.teacher_key:
-            teacher = make_teacher(config.teacher, dataset=config.dataset)
-            measured = accuracy(teacher.build(), splits[config.splits_key].test, find_normalisation(config.dataset))
-            metadata = replace(teacher.metadata, test_accuracy=measured)
-            teachers[config.teacher_key] = replace(teacher, metadata=metadata)
-    probes = {config.teacher_key: make_probe_set(config.dataset) for config in configs if config.teacher_key}
-    return TrialInputs(splits=splits, teachers=teachers, probes=probes)
-
-
-def make_distiller(
-    *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **changes: Any
-) -> ZeroShotDistiller:
-    probe = changes.pop("probe", make_probe_set(changes.get("dataset", "digits")))
-    config = ZeroShotConfig.model_validate(tiny_settings(**changes))
-    return ZeroShotDistiller(
-        config,
-        teacher=make_teacher(config.teacher, dataset=config.dataset),
-        splits=make_splits(config.dataset),
-        probe=probe,
-        device=device,
-        dtype=dtype,
-    )
-
-
 @pytest.fixture
 def trainables_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for what Tune makes for each Trainable that a test builds by itself, in place of the user's own."""
@@ -238,35 +127,11 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def make_bucket(url: str) -> str:
-    """A new bucket at a server; its address."""
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    boto3.client("s3", endpoint_url=url).create_bucket(Bucket=name)
-    return f"s3://{name}?{query_of(url)}"
-
-
-def query_of(url: str) -> str:
-    """What an address says of a server."""
-    scheme, _, host = url.partition("://")
-    return f"scheme={scheme}&endpoint_override={host}"
-
-
 @pytest.fixture(scope="session")
 def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of one stand-in for Google Cloud Storage for all tests."""
     with google_storage(tmp_path_factory.mktemp("google")) as url:
         yield url
-
-
-def make_google_bucket(url: str) -> str:
-    """A new bucket there; its address."""
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    tell(url, f"buckets/{name}")
-    return f"gs://{name}"
-
-
-PLACES = ["local", "moto", "google", pytest.param("ceph", marks=[pytest.mark.s3, pytest.mark.timeout(120)])]
-"""Where everything must work alike."""
 
 
 @pytest.fixture

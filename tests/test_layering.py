@@ -10,9 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import Tree, crowded, loaders, long_files, strangers, uncovered, unexplained, unit_of, upward, users
+from tests.support.layers import (
+    Tree,
+    crowded,
+    loaders,
+    long_files,
+    strangers,
+    uncovered,
+    unexplained,
+    unit_of,
+    upward,
+    users,
+)
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PROGRAM = Tree(ROOT, ("trainables", "search_spaces", "cluster", "orchestrator", "zskt_start", "run_sweep"))
 """What users run."""
 
@@ -298,7 +309,9 @@ def test_an_import_that_waits_without_a_word_is_seen(body: str, lines: list[int]
 
 
 def test_who_imports_tests_is_seen(tmp_path: Path) -> None:
-    tree = planted(tmp_path, {"high/a.py": "from tests.servers import moto_server\n", "low/a.py": "import testing\n"})
+    tree = planted(
+        tmp_path, {"high/a.py": "from tests.support.servers import moto_server\n", "low/a.py": "import testing\n"}
+    )
     assert users(tree, "tests") == {"high/a.py"}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import missing
+from tests.support import missing
 
 
 class Terminal:
@@ -35,7 +35,7 @@ def end(terminal: Terminal | None) -> int:
 
 
 BROWSER = ("tests/orchestrator/report/test_browser.py::test_a[x]", "the report in a browser (apt-get install chromium)")
-GPU = ("tests/trainables/test_graphs.py::test_a_gpu_records_and_says_why", "CUDA (needs a GPU)")
+GPU = ("tests/trainables/compute/test_graphs.py::test_a_gpu_records_and_says_why", "CUDA (needs a GPU)")
 
 
 def test_one_sentence_says_what_was_not_tested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_without_tools_tests_are_skipped_for_the_tool_that_is_missing(tmp_path: 
     """In a process that finds no program at all; each remedy is named once."""
     chosen = [
         "tests/orchestrator/report/test_browser.py",
-        "tests/orchestrator/test_full_disk.py",
+        "tests/orchestrator/storage/test_full_disk.py",
         "tests/cluster/test_ray_submit.py::test_one_host_from_up_to_down",
     ]
     hidden = {"CHROMIUM", "CI", "CXX"}

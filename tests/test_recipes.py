@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import recipes
-
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ import pytest
 import zskt_start
 from cluster.session import HiddenPackageError, ray_session
 from orchestrator.commands.doctor import check_packages
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 ZSKT = "import sys, zskt_start; sys.argv[0] = 'zskt'; zskt_start.main()"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ray._common.utils import get_default_ray_temp_dir
 
-from tests.temporary import private_temporary_folder
+from tests.support.temporary import private_temporary_folder
 
 
 def test_what_processes_leave_goes_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

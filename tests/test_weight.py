@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.config.loading import load_sweep
 from orchestrator.storage import open_storage
-from tests.orchestrator.report.synthetic import write_cases, write_search
+from tests.support.synthetic import write_cases, write_search
 
 HEAVY = {"torch", "ray", "boto3", "botocore", "pandas", "plotly", "scipy", "torchvision"}
 COMMANDS = {

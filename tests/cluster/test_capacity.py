@@ -7,8 +7,7 @@ import yaml
 
 from cluster.capacity import Capacity, NodeType, capacity_of, machines_to_come, promised_capacity
 from cluster.description import read_description
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 def one(cpus: float, gpus: float) -> Capacity:

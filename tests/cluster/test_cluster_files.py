@@ -22,9 +22,9 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from cluster.preemption import FLAG
 from cluster.prices import described_machines
 from cluster.providers.registry import provider_of
-from tests.missing import HOSTS, skip_without
+from tests.support.missing import HOSTS, skip_without
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CLUSTERS = ("cluster.yaml", "cluster/gcp.yaml", "cluster/local.yaml")
 
 

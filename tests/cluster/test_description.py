@@ -13,8 +13,8 @@ from cluster.description import read_description
 from cluster.prices import described_machines, machine_of
 from cluster.providers import kuberay
 from cluster.providers.kuberay import describe_raycluster
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAD = Capacity(fixed=[NodeType(count=1, cpus=0, gpus=0)])
 
 

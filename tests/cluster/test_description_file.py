@@ -8,8 +8,8 @@ from cluster.description import read_description_file
 from cluster.prices import Machine, described_machines, read_prices
 from orchestrator.costs.pricing import read_cluster
 from orchestrator.errors import ConfigError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 OLD = """
 cluster_name: demo
 provider: {type: aws, region: us-west-2}

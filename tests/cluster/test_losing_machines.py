@@ -19,8 +19,8 @@ from ray.cluster_utils import Cluster
 from benchmarks.chaos.comparison import differences
 from orchestrator.results import TrialRecord, read_reports, read_trials
 from orchestrator.storage import find_storage
-from tests.cluster.test_preemption import Service, metadata_service
-from tests.orchestrator.test_sweep import ROOT, sweep_of
+from tests.support.metadata_service import Service, metadata_service
+from tests.support.ray_sweeps import ROOT, sweep_of
 
 RENTED = {"rented": 1.0}
 """What only the workers have, so that a task can ask for one."""

@@ -23,11 +23,11 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.conftest import tiny_settings
+from tests.support.paths import ROOT
+from tests.support.tiny import tiny_settings
 
 pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(700)]
 
-ROOT = Path(__file__).parents[2]
 INSIDE, BESIDE = "192.0.2.1", "192.0.2.2"
 """Addresses that are nobody's (RFC 5737)."""
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from cluster.prices import Machine, described_machines, machine_of, read_prices
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SPOT = Machine(name="g6.xlarge", spot=True, cpus=4, gpus=1)
 
 

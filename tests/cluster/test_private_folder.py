@@ -8,8 +8,7 @@ import pytest
 
 from cluster import private_folder as module
 from cluster.private_folder import private_folder
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from cluster import session
 from cluster.authentication import token_of_cluster
 from cluster.capacity import Capacity, NodeType
 from cluster.session import NoClusterError, ray_session
-
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

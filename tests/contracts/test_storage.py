@@ -14,8 +14,8 @@ from optuna.storages import JournalStorage
 from orchestrator.results import ResultWriter, read_reports
 from orchestrator.search.journal import ObjectJournal
 from orchestrator.storage import SweepStore, find_storage, open_storage, shown
-from tests.conftest import PLACES
-from tests.orchestrator.test_results import report
+from tests.support.rows import report
+from tests.support.tiny import PLACES
 from trainables.storage.checkpoint import CheckpointStore, copy_state
 from trainables.storage.filesystems import s3
 from trainables.storage.object_store import ObjectStore

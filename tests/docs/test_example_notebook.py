@@ -8,9 +8,10 @@ import plotly.graph_objects as go
 import pytest
 
 from orchestrator.storage import find_storage
-from tests.orchestrator.report.synthetic import write_search
+from tests.support.paths import ROOT
+from tests.support.synthetic import write_search
 
-NOTEBOOK = Path(__file__).parent.parent.parent / "docs" / "example.ipynb"
+NOTEBOOK = ROOT / "docs" / "example.ipynb"
 
 
 def test_the_example_runs_from_its_first_cell_to_its_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

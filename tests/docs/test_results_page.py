@@ -15,11 +15,12 @@ import pytest
 
 from orchestrator.results import ResultWriter, read
 from orchestrator.storage import SweepStore, find_storage
-from tests.conftest import make_bucket
-from tests.missing import NEEDS_HTTPFS
-from tests.orchestrator.test_results import report, trial
+from tests.support.missing import NEEDS_HTTPFS
+from tests.support.paths import ROOT
+from tests.support.rows import report, trial
+from tests.support.tiny import make_bucket
 
-PAGE = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+PAGE = (ROOT / "docs" / "results.md").read_text()
 TEACHER = "c921ecae74fd"
 
 

@@ -30,7 +30,7 @@ from orchestrator.schedulers.base import Decision
 from orchestrator.schedulers.registry import SCHEDULERS
 from orchestrator.storage import SweepStore, find_storage
 from search_spaces import preset_names
-from tests.orchestrator.test_kept_sweep import KEPT, SWEEP_ID
+from tests.support.kept import KEPT, SWEEP_ID
 from trainables.config import Config
 
 Scalar = str | int | float | bool | None

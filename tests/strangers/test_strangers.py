@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.results import SweepResults, TrialRecord
 from orchestrator.storage import SweepStore, find_storage
-from tests.strangers.people import NETS, chance_of, lay_out, photos, right, some, train
+from tests.support.people import NETS, chance_of, lay_out, photos, right, some, train
 from trainables.config.plugins import load_from_file
 from trainables.storage.students import StudentStore
 

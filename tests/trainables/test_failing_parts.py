@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import make_inputs, tiny_settings
+from tests.support.tiny import make_inputs, tiny_settings
 from trainables.config.plugins import failing_part, load_from_file
 from trainables.trial_result import DONE, FAILURE, OUT_OF_MEMORY, parse_settings
 from trainables.trial_run import TrialRun

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import make_distiller
+from tests.support.tiny import make_distiller
 from trainables.config import ZeroShotConfig
 from trainables.health import GUARDS, findings
 from trainables.metrics import METRICS, Report

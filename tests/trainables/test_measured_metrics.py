@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainables.test_supervised import make_trainer
+from tests.support.supervised import make_trainer
 from trainables.metrics import METRICS
 from trainables.training import reports
 

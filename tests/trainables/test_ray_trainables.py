@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from ray.tune import PlacementGroupFactory
 from ray.tune.result import DONE as TUNES_DONE
 
-from tests.conftest import make_inputs
-from tests.trainables.test_trial_run import config, numbers, same
+from tests.support.prepared import Prepared
+from tests.support.trial_runs import config, numbers, same
 from trainables.ray_trainables import TrialTrainable
-from trainables.trial_result import DONE, parse_settings
+from trainables.trial_result import DONE
 
 pytestmark = pytest.mark.usefixtures("trainables_folder")
-
-
-class Prepared(TrialTrainable):
-    """As ``tune.with_parameters`` makes it."""
-
-    def setup(self, config: dict[str, Any], **_: Any) -> None:  # type: ignore[override]
-        super().setup(config, inputs=make_inputs(parse_settings(config)), checkpoint_seconds=0)
 
 
 def weights(trainable: TrialTrainable) -> dict[str, torch.Tensor]:

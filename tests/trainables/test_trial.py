@@ -9,8 +9,9 @@ import pytest
 import torch
 from pyarrow import BufferReader
 
-from tests.conftest import make_inputs, tiny_settings
-from tests.trainables.test_supervised import SMALL
+from tests.support.supervised import SMALL
+from tests.support.tiny import make_inputs, tiny_settings
+from tests.support.trials import run
 from trainables.config import SplitsKey, SupervisedConfig, ZeroShotConfig, config_class
 from trainables.errors import StudentError
 from trainables.evaluation import TransitionCurves, mean_transition_error
@@ -19,10 +20,8 @@ from trainables.storage.checkpoint import CheckpointStore
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore
 from trainables.training.distiller import ZeroShotDistiller
-from trainables.training.protocol import Training
 from trainables.training.supervised import SupervisedTrainer
-from trainables.trial import RunningTrial, TrialStorage, build_training
-from trainables.trial_run import TrialRun
+from trainables.trial import TrialStorage, build_training
 
 ZERO_SHOT = ZeroShotConfig.model_validate(tiny_settings())
 SUPERVISED = SupervisedConfig.model_validate(SMALL)
@@ -37,17 +36,6 @@ def storage(store: ObjectStore) -> TrialStorage:
         students=StudentStore(store.below("students")),
         curves=store.below("curves"),
     )
-
-
-def run(
-    config: ZeroShotConfig | SupervisedConfig, storage: TrialStorage, trial_id: str = "t0000"
-) -> tuple[Training, dict[str, object]]:
-    settings = {"trial_id": trial_id, "case": "a", **config.model_dump()}
-    trial_run = TrialRun.start(settings, inputs=make_inputs(config), storage=storage)
-    assert isinstance(trial_run.trial, RunningTrial)
-    while not (result := trial_run.step())["done"]:
-        pass
-    return trial_run.trial.training, result
 
 
 def test_the_method_decides_what_is_built() -> None:

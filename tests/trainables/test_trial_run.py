@@ -11,26 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import make_inputs, tiny_settings
-from tests.simulated import SimulatedClock
+from tests.support.simulated import SimulatedClock
+from tests.support.trial_runs import config, numbers, same, start
 from trainables.storage.checkpoint import CheckpointStore, StateCopy
 from trainables.storage.object_store import ObjectStore
 from trainables.storage.students import StudentStore
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import RunningTrial, TrialStorage
-from trainables.trial_result import Place, parse_settings
+from trainables.trial_result import Place
 from trainables.trial_run import TrialRun
 
 TIMES = ("training_seconds", "evaluation_seconds")
-
-
-def config(trial_id: str = "t0001", **changes: Any) -> dict[str, Any]:
-    return {"trial_id": trial_id, **tiny_settings(**changes)}
-
-
-def start(settings: dict[str, Any], storage: TrialStorage | None = None, **options: Any) -> TrialRun:
-    inputs = make_inputs(parse_settings(settings))
-    return TrialRun.start(settings, inputs=inputs, storage=storage, **{"checkpoint_seconds": 0, **options})
 
 
 def running(run: TrialRun) -> RunningTrial:
@@ -38,17 +29,8 @@ def running(run: TrialRun) -> RunningTrial:
     return run.trial
 
 
-def numbers(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("pseudo_batches", "student_updates", "validation_accuracy", "generator_loss", "student_loss", "done")
-    return {name: result[name] for name in names}
-
-
 def weights(run: TrialRun) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in running(run).training.student.state_dict().items()}
-
-
-def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ One pseudo batch, with the latents drawn once and kept for all of it:
 4. Both learning rates follow a cosine over the trial's pseudo batches.
 
 The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
-and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/test_distiller.py`` compares with
-a plain transcription): the student's updates never used those gradients, and within a student phase the images are equal.
-That is ``numerics=exact``; ``fast`` also computes in another order, see ``use_fast_numerics``.
+and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/training/test_distiller.py``
+compares with a plain transcription): the student's updates never used those gradients, and within a student phase the
+images are equal. That is ``numerics=exact``; ``fast`` also computes in another order, see ``use_fast_numerics``.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from orchestrator.report import make_report
 from orchestrator.storage import SweepStore
-from tests.missing import BROWSER, NEEDS_A_BROWSER
-from tests.orchestrator.report.synthetic import write_pictures, write_search
+from tests.support.missing import BROWSER, NEEDS_A_BROWSER
+from tests.support.synthetic import write_pictures, write_search
 from trainables.storage.object_store import ObjectStore
 
 pytestmark = [NEEDS_A_BROWSER, pytest.mark.timeout(120)]

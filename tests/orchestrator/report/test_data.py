@@ -17,9 +17,9 @@ from orchestrator.search.study import open_study
 from orchestrator.search.sweep_search import SweepSearch
 from orchestrator.storage import SweepStore
 from search_spaces import resolve_space
-from tests.orchestrator.report.synthetic import write_search
-from tests.orchestrator.searches import suggest
-from tests.orchestrator.test_results import report
+from tests.support.rows import report
+from tests.support.searches import suggest
+from tests.support.synthetic import write_search
 from trainables.storage.object_store import ObjectStore
 
 

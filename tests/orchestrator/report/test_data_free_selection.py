@@ -11,9 +11,9 @@ from orchestrator.analysis.leaderboard import read_leaderboard
 from orchestrator.config import BASELINE, Assignment
 from orchestrator.results import ResultWriter
 from orchestrator.storage import SweepStore
-from tests.orchestrator.report.synthetic import write_search
-from tests.orchestrator.test_records import record
-from tests.orchestrator.test_results import trial
+from tests.support.records import record
+from tests.support.rows import trial
+from tests.support.synthetic import write_search
 from trainables.storage.object_store import ObjectStore
 
 

@@ -22,8 +22,8 @@ from orchestrator.output import Output
 from orchestrator.report import make_report, write_report
 from orchestrator.results import ResultWriter, read_trials
 from orchestrator.storage import SweepStore
-from tests.orchestrator.report.synthetic import write_cases, write_pictures, write_search
-from tests.orchestrator.test_results import report, trial
+from tests.support.rows import report, trial
+from tests.support.synthetic import write_cases, write_pictures, write_search
 from trainables.storage.object_store import ObjectStore
 
 
