@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.digits_runs import train_teacher
 from orchestrator.config.loading import load_sweep
+from orchestrator.reproduction.verdict import mean_interval
 from trainables.compute.devices import device_name
 from trainables.compute.flops import unit_work
 from trainables.config import AnyTrialConfig
@@ -36,8 +37,9 @@ LADDER = (100, 140, 200, 280, 400, 560, 800)
 SEEDS = (100, 101, 102, 103, 104)
 """Of the paper's loop."""
 
-FRUGAL_SEEDS = (200, 201, 202, 203, 204)
-"""Of the recipe, which was sought with seeds 0 and 5 to 15, and another one given up after a look at 100 to 104."""
+FRUGAL_SEEDS = tuple(range(300, 320))
+"""Of the recipe, whose search and confirmation had seeds 0 to 8. More seeds than of the paper's loop, since the goal
+lies within what five seeds differ by."""
 
 GOAL = 0.95
 SHARE = 8
@@ -164,7 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [row for row in read_rows(out) if row["side"] == FRUGAL]
     found = [float(row["validation_accuracy"]) for row in rows]
     print(f"x = {reached} pseudo batches, {operations:.3g} FLOP; an eighth is {operations / SHARE:.3g}")
-    print(f"frugal: {statistics.fmean(found):.2%} ± {statistics.pstdev(found):.2%} over {len(found)} seeds")
+    low, high = mean_interval(found)
+    spread = statistics.pstdev(found)
+    print(
+        f"frugal: {statistics.fmean(found):.2%} ± {spread:.2%} over {len(found)} seeds, mean in {low:.2%} to {high:.2%}"
+    )
 
 
 if __name__ == "__main__":

