@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -320,3 +321,17 @@ def test_a_crowd_and_a_long_file_are_seen(tmp_path: Path) -> None:
     tree = Tree(tree.root, (*tree.packages, "alone", "other", "third"))
     assert sorted(crowded(tree, most=2)) == [".: 3 modules", "high: 3 modules"]
     assert sorted(long_files(tree, most=4)) == ["alone.py: 6 lines", "high/b.py: 5 lines", "high/c.py: 5 lines"]
+
+
+def test_no_test_imports_another() -> None:
+    """What several tests use is in tests/support; so a test's file can be moved, split or deleted by itself."""
+    modules = {path: ast.parse(path.read_text()) for path in (ROOT / "tests").rglob("*.py")}
+    imported = {
+        (str(path.relative_to(ROOT)), name)
+        for path, tree in modules.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        if name.startswith("tests.") and not name.startswith("tests.support")
+    }
+    assert len(modules) > 150 and imported == set()

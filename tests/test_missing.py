@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import missing
+from tests.support.paths import ROOT
 
 
 class Terminal:
@@ -62,7 +63,7 @@ def test_the_list_of_allowed_skips_is_short_and_of_tests_that_are_there() -> Non
     for line in lines:
         pattern, reason = line.split(maxsplit=1)
         file, _, test = pattern.partition("::")
-        assert f"def {test.rstrip('*') or 'test_'}" in (missing.ROOT / file).read_text()
+        assert f"def {test.rstrip('*') or 'test_'}" in (ROOT / file).read_text()
         assert reason
 
 
@@ -89,7 +90,7 @@ def test_without_tools_tests_are_skipped_for_the_tool_that_is_missing(tmp_path: 
     kept = {name: value for name, value in os.environ.items() if name not in hidden and "PYTEST" not in name}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
     done = subprocess.run(
-        command, env={**kept, "PATH": str(tmp_path)}, cwd=missing.ROOT, capture_output=True, text=True, check=False
+        command, env={**kept, "PATH": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
     last = done.stdout.splitlines()[-1]

@@ -20,7 +20,8 @@ from benchmarks.chaos.comparison import differences
 from orchestrator.results import TrialRecord, read_reports, read_trials
 from orchestrator.storage import find_storage
 from tests.support.metadata_service import Service, metadata_service
-from tests.support.ray_sweeps import ROOT, sweep_of
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import sweep_of
 
 RENTED = {"rented": 1.0}
 """What only the workers have, so that a task can ask for one."""

@@ -22,7 +22,8 @@ from benchmarks.chaos.comparison import differences
 from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy
 from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
-from tests.support.hosts import ROOT, Lan, make_lan
+from tests.support.hosts import Lan, make_lan
+from tests.support.paths import ROOT
 from tests.support.ray_sweeps import run, sweep_of
 from tests.support.tiny import make_bucket
 from trainables.storage.object_store import ObjectStore

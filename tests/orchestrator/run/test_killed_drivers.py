@@ -18,7 +18,8 @@ from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.schedulers.asha import AshaRule
 from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import SweepStore, find_storage
-from tests.support.ray_sweeps import ROOT, start
+from tests.support.paths import ROOT
+from tests.support.ray_sweeps import start
 from tests.support.tiny import tiny_settings
 
 pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(900)]
