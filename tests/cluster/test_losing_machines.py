@@ -21,7 +21,7 @@ from orchestrator.results import TrialRecord, read_reports, read_trials
 from orchestrator.storage import find_storage
 from tests.support.metadata_service import Service, metadata_service
 from tests.support.paths import ROOT
-from tests.support.ray_sweeps import sweep_of
+from tests.support.whole_sweeps import sweep_of
 
 RENTED = {"rented": 1.0}
 """What only the workers have, so that a task can ask for one."""

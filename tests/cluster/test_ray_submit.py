@@ -24,8 +24,8 @@ from orchestrator.results import read_reports, read_sweeps, read_trials
 from orchestrator.storage import find_storage
 from tests.support.hosts import Lan, make_lan
 from tests.support.paths import ROOT
-from tests.support.ray_sweeps import run, sweep_of
 from tests.support.tiny import make_bucket
+from tests.support.whole_sweeps import run, sweep_of
 from trainables.storage.object_store import ObjectStore
 
 SHELL = {

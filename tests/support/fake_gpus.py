@@ -17,7 +17,7 @@ from rich.console import Console
 from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from orchestrator.run.sweep import run_sweep
-from tests.support.ray_sweeps import sweep_of
+from tests.support.whole_sweeps import sweep_of
 from trainables.ray_trainables import TrialTrainable
 
 TRIALS = 5

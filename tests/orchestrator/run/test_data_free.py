@@ -25,8 +25,8 @@ from orchestrator.report import make_report
 from orchestrator.results import read_reports
 from orchestrator.run.ray_backend import RayTasks
 from orchestrator.storage import SweepStore, find_storage
-from tests.support.ray_sweeps import run, sweep_of, teacher_in, trials
 from tests.support.synthetic import write_cases, write_search
+from tests.support.whole_sweeps import run, sweep_of, teacher_in, trials
 from trainables.config import ZeroShotConfig
 from trainables.profiling.timing import timed_seconds
 from trainables.storage.object_store import ObjectStore

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +26,9 @@ from orchestrator.run.inline import InlineBackend
 from orchestrator.run.sweep import BackendChoice, SweepOutcome, run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
+from tests.support.few_images import few_images
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_settings
-from trainables.images.load import load_dataset
-from trainables.images.splits import DatasetSplits
 from trainables.system import own_files
 from trainables.training.distiller import ZeroShotDistiller
 from trainables.trial import RunningTrial
@@ -82,17 +79,8 @@ def ends(storage: str, sweep_id: str = "a") -> list[TrialState]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _images_read_once() -> Iterator[None]:
-    """Reading the digits, and measuring on all of them, takes longer than the trials of a session."""
-
-    @cache
-    def few(*arguments: Any, **more: Any) -> DatasetSplits:
-        splits = load_dataset(*arguments, **more)
-        some = torch.arange(0, 1000, 10)
-        return replace(splits, validation=splits.validation.subset(some), test=splits.test.subset(some))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("orchestrator.inputs.files.load_dataset", few)
+def _few_images() -> Iterator[None]:
+    with few_images():
         yield
 
 

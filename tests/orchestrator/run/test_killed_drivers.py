@@ -19,8 +19,8 @@ from orchestrator.schedulers.asha import AshaRule
 from orchestrator.search.study import open_study, past_reports
 from orchestrator.storage import SweepStore, find_storage
 from tests.support.paths import ROOT
-from tests.support.ray_sweeps import start
 from tests.support.tiny import tiny_settings
+from tests.support.whole_sweeps import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(900)]
 

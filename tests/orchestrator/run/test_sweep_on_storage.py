@@ -21,8 +21,8 @@ from orchestrator.run import outage
 from orchestrator.run.sweep import run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
-from tests.support.ray_sweeps import run, start, sweep_of, trials, wait_for
 from tests.support.tiny import make_bucket, query_of
+from tests.support.whole_sweeps import run, start, sweep_of, trials, wait_for
 from trainables.storage.object_store import ObjectStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]

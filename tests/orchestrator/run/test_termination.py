@@ -20,7 +20,7 @@ from cluster.session import RaySession
 from orchestrator.results import read_sweeps
 from orchestrator.run.sweep import run_sweep
 from orchestrator.storage import find_storage
-from tests.support.ray_sweeps import sweep_of
+from tests.support.whole_sweeps import sweep_of
 
 HERE = RaySession(
     cpus=1, gpus=0, capacity=Capacity(fixed=[NodeType(count=1, cpus=1, gpus=0)]), hosts=1, folder=Path("unused")

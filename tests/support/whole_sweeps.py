@@ -1,4 +1,4 @@
-"""Whole sweeps on Ray, run by function or by command."""
+"""Whole sweeps, in this process or on Ray, run by function or by command."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from orchestrator.config import SweepConfig
 from orchestrator.results import read_trials
+from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.storage import find_storage
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_settings
@@ -38,14 +39,20 @@ def sweep_of(storage: str, **changes: Any) -> SweepConfig:
     return SweepConfig.model_validate(settings | changes)
 
 
-def run(sweep: SweepConfig, sweep_id: str) -> str:
-    """Run a sweep in this process, to its end; what it printed."""
-    from orchestrator.run.sweep import run_sweep
+INLINE = BackendChoice(name="inline")
 
+
+def run(sweep: SweepConfig, sweep_id: str, *, backend: BackendChoice | None = None) -> str:
+    """Run a sweep to its end with a driver in this process, its trials on Ray; return what it printed."""
     out = io.StringIO()
-    outcome = run_sweep(sweep, sweep_id=sweep_id, console=Console(file=out, width=200))
+    outcome = run_sweep(sweep, sweep_id=sweep_id, console=Console(file=out, width=200), backend=backend)
     assert outcome.finished
     return out.getvalue()
+
+
+def run_inline(sweep: SweepConfig, sweep_id: str) -> str:
+    """Run a sweep to its end, its trials in this process too; return what it printed."""
+    return run(sweep, sweep_id, backend=INLINE)
 
 
 def trials(storage: str, sweep_id: str) -> list[dict[str, Any]]:
