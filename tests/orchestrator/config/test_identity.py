@@ -25,7 +25,7 @@ IDS = {
     "fast-10": "fast-10-09e2fb24",
     "fast-2": "fast-2-381b42d4",
     "frugal-cifar10": "frugal-cifar10-ac88617b",
-    "frugal-digits": "frugal-digits-cdf7de26",
+    "frugal-digits": "frugal-digits-829732fe",
     "frugal-digits-search": "frugal-digits-search-f301d593",
     "loop-variants": "loop-variants-306f1cf5",
     "numerics-cifar10": "numerics-cifar10-18d69739",
