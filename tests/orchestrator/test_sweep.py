@@ -232,7 +232,7 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     StudentStore(find_storage(storage).below(layout.STUDENTS)).save(
         "elsewhere/t0000", weights, config.model_dump_json()
     )
-    assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
+    assert "1 ended before, 0 resume from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(SweepStore(find_storage(storage), "cases"))
     assert (board.states(), ended_of_all(board), board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
