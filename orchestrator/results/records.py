@@ -194,7 +194,7 @@ _SAME_IN_ROWS = tuple(field.name for field in fields(TrialRecord) if field.name 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptFile:
-    """Record of a file of the user's own, of which the session also keeps a copy."""
+    """Record of a file of the user's own. The session also keeps a copy of the file."""
 
     sha256: str
     """In hexadecimal digits."""

@@ -61,16 +61,21 @@ _CONFIG_FIELDS = _config_fields()
 _MACHINE_FIELDS = [
     _field("hostname", pa.string(), "Machine that made the last report."),
     _field("device", pa.string(), "cpu or cuda."),
-    _field("device_name", pa.string(), "Model name of that GPU or CPU."),
-    _field("threads", pa.int64(), "Threads that torch used; bits on a CPU depend on it.", "count"),
-    _field("compiled", pa.bool_(), "Whether torch compiled the loop; bits depend on it."),
+    _field("device_name", pa.string(), "Model name of the GPU or CPU used."),
+    _field(
+        "threads",
+        pa.int64(),
+        "Number of threads that torch used, on which the exact bits of results on a CPU depend.",
+        "count",
+    ),
+    _field("compiled", pa.bool_(), "Whether torch compiled the loop, on which the exact bits of results depend."),
 ]
 MACHINE_COLUMNS = tuple(field.name for field in _MACHINE_FIELDS)
 """Columns that tell on which machine and how a report was made."""
 
 _COST_FIELDS = [
     _field(
-        "node_type", pa.string(), "Type of that machine as named by the cloud, else by the cluster, else its hostname."
+        "node_type", pa.string(), "Type of the machine as named by the cloud, else by the cluster, else its hostname."
     ),
     _field(
         "gpu_seconds",
@@ -124,7 +129,10 @@ TRIALS = pa.schema(
         _field("ended_at", _TIME, "When the driver learnt that the trial had ended.", "UTC"),
         _field("teacher_sha256", pa.string(), "Checksum of the teacher's weights."),
         _field(
-            "teacher_validation_accuracy", pa.float64(), "Teacher's accuracy on the same images.", "share in [0, 1]"
+            "teacher_validation_accuracy",
+            pa.float64(),
+            "Teacher's accuracy on the images of `validation_accuracy`.",
+            "share in [0, 1]",
         ),
         _field("teacher_test_accuracy", pa.float64(), "Teacher's accuracy on the test split.", "share in [0, 1]"),
         *_CONFIG_FIELDS,

@@ -24,8 +24,8 @@ class Asha(SchedulerConfig):
     cosine is long and early accuracies predict little."""
 
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """Only the best 1/reduction_factor of the trials at a rung continue to the next rung, which lies at ``reduction_factor``
-    times the budget."""
+    """Only the best 1/reduction_factor of the trials seen at a rung continue to the next rung, which lies at
+    ``reduction_factor`` times that rung's budget."""
 
     smoothing: Annotated[int, Field(ge=1)] = 3
     """Number of last reports whose mean ranks a trial, since a single accuracy in mid-run has about two points of noise."""

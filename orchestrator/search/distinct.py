@@ -75,7 +75,7 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class TriedSettings:
-    """The settings of a search that have been tried, and those that have not. Follows the study as trials are added."""
+    """The tried and the untried settings of a search. Follows the study as trials are added."""
 
     sweep: SweepConfig
     space: SearchSpace
@@ -86,7 +86,7 @@ class TriedSettings:
     """Settings of the ended trials seen so far, each with a trial's number. Cached, since there may be thousands."""
 
     _failed_once: set[AnyTrialConfig] = field(default_factory=set)
-    """Settings of which a single trial has ended, with an error; the machine may have caused the error."""
+    """Settings whose only ended trial failed with an error, which the machine may have caused."""
 
     _looked_at: set[int] = field(default_factory=set)
     """Numbers of the ended trials that have been read from the study."""

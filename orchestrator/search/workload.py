@@ -60,7 +60,7 @@ class Workload:
 
     @property
     def unended(self) -> set[Assignment]:
-        """Assignments of a sweep of cases of which no trial has ended yet; failed trials to be repeated do not count."""
+        """Assignments of a sweep of cases without an ended trial; failed trials to be repeated do not count as ended."""
         ended = {assignment_of(trial) for trial in ended_trials(self.study) if trial.number not in self.failed}
         return set(self.sweep.assignments()) - self.completed_elsewhere.keys() - ended
 

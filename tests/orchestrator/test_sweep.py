@@ -395,7 +395,7 @@ def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
     before = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     Path(storage, "studies", "lost", "journal.log").unlink()
     printed = run(sweep.model_copy(update={"num_trials": 3}), "lost")
-    assert "the study of lost was lost; made it anew from the rows of 2 trials" in printed
+    assert "the study of lost was lost; rebuilt it with 2 trials" in printed
     after = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     assert len(after) == 3
     for ours, theirs in zip(after, before, strict=False):
@@ -469,7 +469,7 @@ def test_a_hung_worker_is_ended_and_its_trial_goes_on_with_the_same_numbers(stor
     printed = run(sweep, "hanging")
     stopper.join()
     assert stopped
-    assert "after: it hung: no sign of life for" in printed
+    assert "after: it hung: no heartbeat for" in printed
     rows = trials(storage, "hanging")
     assert [(row["state"], row["recoveries"]) for row in rows] == [("completed", 1)]
     assert differences(rows, trials(storage, "lively")) == []
