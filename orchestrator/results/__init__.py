@@ -1,4 +1,4 @@
-"""The result store: rows in Parquet under ``<storage>/results/v1/``, readable by anything that reads Parquet."""
+"""The result store: result rows in Parquet under ``<storage>/results/v1/``, readable by any Parquet library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables as pandas frames, by the address of a storage: for notebooks."""
+"""The result tables as pandas frames, for notebooks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 def trials_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
-    """One row for each trial that has ended, of one sweep or of all.
+    """Return a frame with one row for each ended trial of one sweep or of all sweeps.
 
     Args:
         storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
-        sweep_id: One sweep; none: all that are there.
+        sweep_id: Id of one sweep. None means all sweeps of the storage.
     """
     frame: pd.DataFrame = read_trials(find_storage(storage), sweep_id).to_pandas()
     return frame
 
 
 def reports_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
-    """One row for each report; arguments as of ``trials_frame``."""
+    """Return a frame with one row for each report. The arguments are those of ``trials_frame``."""
     frame: pd.DataFrame = read_reports(find_storage(storage), sweep_id).to_pandas()
     return frame
 
 
 def sweeps_frame(storage: str, sweep_id: str | None = None) -> pd.DataFrame:
-    """One row for each start and end of a session; arguments as of ``trials_frame``."""
+    """Return a frame with one row for each start and end of a session. The arguments are those of ``trials_frame``."""
     frame: pd.DataFrame = read_sweeps(find_storage(storage), sweep_id).to_pandas()
     return frame

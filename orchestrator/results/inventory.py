@@ -1,4 +1,4 @@
-"""What a storage holds, sweep by sweep, and how a sweep is removed from it."""
+"""Lists the sweeps of a storage, and deletes a sweep."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _STATES = {SessionEvent.STARTED: "running, or cut off", None: "no session record
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSweep:
-    """What one sweep has left on a storage.
+    """The objects of one sweep on a storage, with a summary of the sweep.
 
-    ``state`` is how its last session ended; ``trials`` counts those that have ended by their state; ``changed`` is when its
-    last session began or ended; ``size`` is in bytes.
+    ``state`` is how the sweep's last session ended; ``trials`` counts the ended trials by state; ``changed`` is the time at
+    which the last session began or ended; ``objects`` are keys; ``size`` is in bytes.
     """
 
     sweep_id: str
@@ -38,14 +38,14 @@ class StoredSweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """All that a storage holds."""
+    """The contents of a storage."""
 
     sweeps: tuple[StoredSweep, ...]
     shared: int
-    """Bytes of what belongs to no sweep: teachers, and the checkpoints of those in training."""
+    """Total size in bytes of the objects that belong to no sweep: teachers, and checkpoints of teachers in training."""
 
     def table(self) -> Table:
-        """A line for each sweep, for a terminal."""
+        """Return a table for a terminal with one line for each sweep."""
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for heading in ("sweep", "state", "trials", "last session (UTC)", "objects", "size"):
             table.add_column(heading, justify="right" if heading in {"objects", "size"} else "left")
@@ -59,7 +59,7 @@ class Inventory:
 
 
 def take_inventory(store: ObjectStore) -> Inventory:
-    """Look through a whole storage; what was not written by a sweep is not counted."""
+    """List the sweeps of a storage, without objects outside the folders of ``layout.FOLDERS``."""
     sizes: dict[str, dict[str, int]] = {}
     shared = 0
     for folder in layout.FOLDERS:
@@ -91,29 +91,30 @@ def take_inventory(store: ObjectStore) -> Inventory:
 
 
 def find_sweep(sweep_store: SweepStore) -> StoredSweep:
-    """Find what one sweep has left on its storage.
+    """Return the stored objects and summary of one sweep.
 
     Raises:
-        SweepNotFoundError: it has left nothing there.
+        SweepNotFoundError: the storage has no object of the sweep.
     """
     known = take_inventory(sweep_store.storage).sweeps
     for sweep in known:
         if sweep.sweep_id == sweep_store.sweep_id:
             return sweep
     there = ", ".join(sweep.sweep_id for sweep in known) or "no sweeps"
-    raise SweepNotFoundError(f"there is nothing of a sweep {sweep_store.sweep_id}; this storage has {there}")
+    raise SweepNotFoundError(f"there is no sweep {sweep_store.sweep_id}; this storage has {there}")
 
 
 def delete_sweep(store: ObjectStore, sweep: StoredSweep) -> None:
-    """Remove a sweep's results, study, checkpoints, students and reports. Teachers stay.
+    """Delete a sweep's results, study, checkpoints, students and reports. Teachers stay.
 
-    The study goes first: if this is interrupted, what is left is no sweep that could go on, and can be deleted again.
+    The study is deleted first: after an interruption the remaining objects cannot be taken for a sweep that can be resumed,
+    and deleting the sweep once more removes them.
 
     Raises:
-        SweepBusyError: it is being run on this machine.
+        SweepBusyError: the sweep is being run on this machine.
     """
     with SweepStore(store, sweep.sweep_id).lock():
-        study = store.keys(layout.study_folder(sweep.sweep_id))  # with the lock that we hold
+        study = store.keys(layout.study_folder(sweep.sweep_id))  # includes the lock file held here
         store.delete_all(study)
         store.delete_all(set(sweep.objects) - set(study))
     for folder in {key.rpartition("/")[0] for key in (*sweep.objects, *study)}:
@@ -123,10 +124,10 @@ def delete_sweep(store: ObjectStore, sweep: StoredSweep) -> None:
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    """A bucket has no empty folders."""
+    """Remove a folder and its parents up to ``root`` while they are empty, since a bucket has no empty folders either."""
     while folder != root:
         with contextlib.suppress(FileNotFoundError):
-            if os.listdir(folder):  # noqa: PTH208 (one look is enough)
+            if os.listdir(folder):  # noqa: PTH208 (listdir reads the folder once)
                 return
             folder.rmdir()
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Reads the result store: one sweep or all of a storage, without double rows."""
+"""Reads the result store: the rows of one sweep or of all sweeps of a storage, without duplicates."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from orchestrator.results.schema import REPORTS, SWEEPS, TRIALS
 from orchestrator.storage import layout
 from trainables.storage.object_store import ObjectStore
 
-_SWEEP_ID = pa.field("sweep_id", pa.string(), metadata={"description": "The sweep; on storage the name of a folder."})
+_SWEEP_ID = pa.field(
+    "sweep_id", pa.string(), metadata={"description": "Id of the sweep; on storage the name of a folder."}
+)
 
 _OBJECT = pa.field("object", pa.string())
-"""The key of the object that a row is from, while it is kept."""
+"""Column added to the rows in memory: the key of the object from which a row was read."""
 
 _AT_ONCE = 256
-"""Objects whose rows are joined into one table at a time: thousands of tables of one row each would take gigabytes."""
+"""Number of objects read and joined into one table at a time. Thousands of one-row tables would take gigabytes."""
 
 _TOLD_AT_ONCE = 32
-"""The same of rows that their writer tells of, one by one: what waits to be joined takes 0.2 MB each."""
+"""Number of objects handed over by their writer that are collected before they are joined; each takes 0.2 MB until then."""
 
 logger = logging.getLogger("zskt.results")
-"""Says what had to be left out."""
+"""Logger that warns of objects that had to be left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """A table's columns, those that name a row, and the one that says which of two copies is newer."""
+    """A table's schema, the columns that identify a row (``key``), and the column that tells which copy is newest."""
 
     schema: pa.Schema
     key: tuple[str, ...]
@@ -50,10 +52,11 @@ _TABLES: dict[layout.ReadableTable, _Table] = {
 
 
 class ResultReader:
-    """Reads the tables of one storage, and reads no object twice: at a later look only what has come since.
+    """Reads the tables of one storage, and reads no object twice: later calls read only objects that were added since.
 
-    An object that is gone, compacted or deleted, is forgotten, and one with another size is read anew. With the same size
-    its times alone may be others: those of a trial that was continued and reported again.
+    Rows of an object that has disappeared (compacted or deleted) are dropped, and an object whose size has changed is read
+    again. A rewritten object of equal size is not noticed; it can differ in its times only, as when a trial was resumed and
+    repeated a report.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -62,11 +65,11 @@ class ResultReader:
         self._told: set[str] = set()
 
     def read(self, table: layout.ReadableTable, sweep_id: str | None = None) -> pa.Table:
-        """See the function of this name; of a damaged object is warned once."""
+        """Return the rows of a table as the function ``read`` does, and warn once of each damaged object."""
         rows, damaged = self.read_with_damages(table, sweep_id)
         for name in sorted(damaged.keys() - self._told):
             logger.warning(
-                "%s cannot be read and is left out (%s): its rows are missing. Bring it back from a backup or an older "
+                "%s cannot be read and is left out (%s): its rows are missing. Restore it from a backup or an older "
                 "version, or delete it",
                 self.store.shown(name),
                 damaged[name],
@@ -75,20 +78,20 @@ class ResultReader:
         return rows
 
     def remember(self, table: layout.ReadableTable, key: str, rows: pa.Table, *, size: int) -> None:
-        """Know what an object holds from who has just written it, so that it need not be read.
+        """Take over the rows of an object from its writer, so that the object need not be read.
 
         Args:
-            table: Whose rows they are.
-            key: The object.
-            rows: All that is in it.
-            size: Of the object, in bytes: while it has this size it holds these rows.
+            table: The table to which the rows belong.
+            key: Key of the object.
+            rows: All rows of the object.
+            size: Size of the object in bytes. As long as the size stays the same, so do the rows.
         """
         self._known_of(table).remember(key, rows, size)
 
     def read_with_damages(
         self, table: layout.ReadableTable, sweep_id: str | None = None
     ) -> tuple[pa.Table, dict[str, str]]:
-        """The same, and instead of warnings the reason for each object that is damaged, by key."""
+        """Return the rows of a table and, instead of warning, the reason why each damaged object cannot be read, by key."""
         below = layout.sweep_folder(table, sweep_id) if sweep_id else layout.table_folder(table)
         there = {name: size for name, size in self.store.sizes(below).items() if name.endswith(".parquet")}
         spec, known = _TABLES[table], self._known_of(table)
@@ -100,7 +103,7 @@ class ResultReader:
         damaged: dict[str, str] = {}
         for start in range(0, len(new), _AT_ONCE):
             some: dict[pa.Schema, dict[str, pa.Table]] = defaultdict(dict)
-            # Those that are gone were compacted since we looked; the next look finds their rows.
+            # Missing objects were compacted since they were listed; the next call finds their rows.
             for name, data in self.store.read_found(new[start : start + _AT_ONCE]).items():
                 try:
                     rows = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
@@ -121,7 +124,7 @@ class ResultReader:
 
 
 class _Known:
-    """What has been read of one table: each row with the object it is from, copies among them."""
+    """The rows read so far of one table, each with the key of its object. Duplicates are kept."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -135,17 +138,19 @@ class _Known:
             self.join()
 
     def join(self) -> None:
-        """Take what was told of objects among the rows: of one written again the later rows."""
+        """Join the rows handed to ``remember`` with the rows read; rows of a rewritten object replace its earlier rows."""
         told, self._told = self._told, {}
         self.forget(told.keys() & self.sizes.keys())
         if told:
             self.add({key: rows for key, (rows, _) in told.items()}, {key: size for key, (_, size) in told.items()})
 
     def add(self, objects: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> dict[str, str]:
-        """Objects with equal columns, which are fitted together: that takes as long for one row as for hundreds.
+        """Add the rows of objects with equal columns.
+
+        The objects are cast to the schema together, which takes as long for one row as for hundreds.
 
         Returns:
-            Why an object does not fit, by key.
+            The reasons why objects could not be added, by key.
         """
         try:
             fitted = _fitted(objects, self._schema)
@@ -165,19 +170,19 @@ class _Known:
 
 
 Source = ObjectStore | ResultReader
-"""Where tables are read from: a storage, or a reader that knows a part of it."""
+"""Where tables are read from: a storage, or a reader that has read parts of a storage already."""
 
 
 def reader_of(source: Source) -> ResultReader:
-    """The reader, or a new one of the storage."""
+    """Return ``source`` if it is a reader, else a new reader of the storage."""
     return source if isinstance(source, ResultReader) else ResultReader(source)
 
 
 def read(source: Source, table: layout.ReadableTable = "trials", sweep_id: str | None = None) -> pa.Table:
-    """One table of one sweep, or of all sweeps of a storage, without double rows: ``sweep_id``, its schema's columns, then
-    those that some rows have of their own.
+    """Return a table of one sweep, or of all sweeps of a storage, without duplicate rows.
 
-    An object that is damaged is left out with a warning that names it: the others are worth reading.
+    Columns are ``sweep_id``, the columns of the table's schema, then further columns that only some rows have. A damaged
+    object is left out with a warning that names the object.
 
     Example: ``read(find_storage("s3://bucket/prefix"), "reports").to_pandas()``
     """
@@ -185,24 +190,24 @@ def read(source: Source, table: layout.ReadableTable = "trials", sweep_id: str |
 
 
 def read_trials(source: Source, sweep_id: str | None = None) -> pa.Table:
-    """Trials that have ended, ordered by sweep and number; columns of ``schema.TRIALS`` and ``sweep_id``."""
+    """Return the ended trials, ordered by sweep and number; columns of ``schema.TRIALS`` and ``sweep_id``."""
     return read(source, "trials", sweep_id)
 
 
 def read_reports(source: Source, sweep_id: str | None = None) -> pa.Table:
-    """Reports, ordered by sweep, trial and student updates; columns of ``schema.REPORTS`` and ``sweep_id``."""
+    """Return the reports, ordered by sweep, trial and student updates; columns of ``schema.REPORTS`` and ``sweep_id``."""
     return read(source, "reports", sweep_id)
 
 
 def read_sweeps(source: Source, sweep_id: str | None = None) -> pa.Table:
-    """Starts and ends of sessions, ordered by sweep and time; columns of ``schema.SWEEPS`` and ``sweep_id``."""
+    """Return starts and ends of sessions, ordered by sweep and time; columns of ``schema.SWEEPS`` and ``sweep_id``."""
     return read(source, "sweeps", sweep_id).sort_by([("sweep_id", "ascending"), ("at", "ascending")])
 
 
 def rows_of(table: pa.Table) -> list[Row]:
-    """Return the rows of a table of ours; times are in UTC.
+    """Return the rows of a result table as dictionaries, with times in UTC.
 
-    ``Table.to_pylist`` would do it, but imports pandas, which takes half a second, for a time with a zone.
+    ``Table.to_pylist`` alone imports pandas, which takes half a second, if a column has times with a zone.
     """
     times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     for name in times:
@@ -215,8 +220,11 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 
 def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
-    """The rows of all, which have the same columns, with those that this version has: one of an earlier version is null
-    where it is missing. Further ones, of a user's own parts or of a later version, come last."""
+    """Return the rows of objects with equal columns in one table with the columns of ``schema``.
+
+    A column that the objects lack, since an earlier version wrote them, is null. Columns that the schema lacks, of a user's
+    own parts or of a later version, come last.
+    """
     rows = pa.concat_tables(objects.values())
     columns = [
         rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(len(rows), field.type)
@@ -232,7 +240,7 @@ def _fitted(objects: Mapping[str, pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def _joined(known: pa.Table, new: pa.Table) -> pa.Table:
-    """The rows of both. A column that has one type here and another there, as two sweeps' own ones may, is text."""
+    """Return the rows of both tables; a column whose types differ, as users' own columns may, becomes text."""
     for name in set(known.schema.names) & set(new.schema.names):
         if known.schema.field(name).type != new.schema.field(name).type:
             known, new = (
@@ -243,10 +251,10 @@ def _joined(known: pa.Table, new: pa.Table) -> pa.Table:
 
 
 def _texts(texts: Collection[str]) -> pa.Array:
-    """Return a column of texts.
+    """Return an array of strings.
 
-    ``pa.array`` and ``pa.scalar`` would do it, but ask pandas whether what they are given is a series, and to import pandas
-    takes half a second.
+    ``pa.array`` and ``pa.scalar`` are not used, since they ask pandas whether their argument is a series, and importing
+    pandas takes half a second.
     """
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
@@ -254,7 +262,7 @@ def _texts(texts: Collection[str]) -> pa.Array:
 
 
 def _without_rows(schema: pa.Schema) -> pa.Table:
-    """Return a table without rows; ``schema.empty_table`` imports pandas, see ``_texts``."""
+    """Return a table without rows. ``schema.empty_table`` is not used, since it imports pandas: see ``_texts``."""
     return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
@@ -271,7 +279,7 @@ def _with_origin(schema: pa.Schema) -> pa.Schema:
 
 
 def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:
-    """Of rows with equal keys the newest, ordered by key."""
+    """Return only the newest of the rows with equal keys, ordered by key."""
     order = pc.sort_indices(rows, [(name, "ascending") for name in (*key, newest)])
     rows = rows.take(order)
     if len(rows) < 2:
@@ -280,6 +288,6 @@ def _without_copies(rows: pa.Table, key: list[str], newest: str) -> pa.Table:
     is_copied_later = same[0]
     for other in same[1:]:
         is_copied_later = pc.and_(is_copied_later, other)
-    is_last = pc.is_null(pa.nulls(1))  # true: see ``_texts``
+    is_last = pc.is_null(pa.nulls(1))  # true, built without pa.array: see ``_texts``
     last = pa.chunked_array([*pc.invert(is_copied_later).chunks, is_last])
     return rows.filter(last)

@@ -1,4 +1,4 @@
-"""Rows as typed records: a trial that has ended, and a start or end of a session."""
+"""Result rows as typed records: a trial that has ended, and a start or end of a session."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from trainables.metrics import METRICS
 from trainables.system.own_files import distrust
 
 Row = dict[str, Any]
-"""One row of a table, by column."""
+"""One row of a table: values by column name."""
 
 _BEFORE = {"numerics": "exact"}
-"""Under what trials ran before there was a field, where that is not its default."""
+"""Values under which trials ran before a field existed, for fields whose default is another value."""
 
 
 class Metrics(dict[str, Any]):
-    """Values of metrics by name, None for one of a user's own that was not measured."""
+    """Values of metrics by name; None for a metric of the user's own that was not measured."""
 
     def __missing__(self, name: str) -> None:
-        """Say of a user's metric that it was not measured; of any other, that there is none."""
+        """Return None for a metric of the user's own, which was not measured; raise KeyError for any other name."""
         if not is_own_metric(name):
             raise KeyError(name)
 
 
 class Settings(dict[str, Any]):
-    """Values of a trial's fields by name, None for one of a user's own method that has no column: it was never given."""
+    """Values of a trial's fields by name; None for a field without a column, which was never given a value."""
 
     def __missing__(self, name: str) -> None:
-        """Say that a field was not given."""
+        """Return None: the field was not given."""
 
 
 _METRICS = tuple(metric.name for metric in METRICS)
@@ -48,40 +48,40 @@ _SETTINGS = tuple(dict.fromkeys(name for model in config_classes() for name in m
 
 
 class TrialState(StrEnum):
-    """How a trial has ended, the most telling first, or that it has not. The values are those of the column ``state``."""
+    """State of a trial, ordered from the most to the least informative end. Values are those of the column ``state``."""
 
     COMPLETED = "completed"
-    """It used its whole budget."""
+    """The trial used its whole budget."""
 
     STOPPED_EARLY = "stopped_early"
     DIVERGED = "diverged"
     FAILED = "failed"
 
     RUNNING = "running"
-    """It has not ended. No row says so: a trial gets its row at its end."""
+    """The trial has not ended. Never found in a row, since a trial gets its row when it ends."""
 
     @property
     def word(self) -> str:
-        """The state as prose has it."""
+        """The state in words, such as ``stopped early``."""
         return self.replace("_", " ")
 
     @property
     def ended(self) -> bool:
-        """Whether the trial has a row."""
+        """Whether the trial has ended, and so has a row."""
         return self is not TrialState.RUNNING
 
     @property
     def has_result(self) -> bool:
-        """Whether the trial's last numbers mean what they say: it neither diverged nor failed."""
+        """Whether the trial's last metrics are a valid result: the trial neither diverged nor failed."""
         return self in {TrialState.COMPLETED, TrialState.STOPPED_EARLY}
 
 
 ENDED = tuple(state for state in TrialState if state.ended)
-"""How a trial can end, the most telling first."""
+"""States of an ended trial, from the most to the least informative."""
 
 
 class SessionEvent(StrEnum):
-    """What a row of the table of sessions tells. The values are those of the column ``event``."""
+    """Event of a session that a row of the table ``sweeps`` records. Values are those of the column ``event``."""
 
     STARTED = "started"
     FINISHED = "finished"
@@ -89,14 +89,14 @@ class SessionEvent(StrEnum):
 
     INTERRUPTED = "interrupted"
     OUT_OF_BUDGET = "out of budget"
-    """No further trial may start, as it would spend more than is allowed."""
+    """No further trial may start, since the sweep would spend more than its budget."""
 
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """A trial that has ended, however it ended. Columns of ``schema.TRIALS``, which say what each of them is."""
+    """A trial that has ended in any state. The columns are described in ``schema.TRIALS``."""
 
     sweep_id: str
     trial_id: str
@@ -110,18 +110,18 @@ class TrialRecord:
     feasible: bool | None
     recoveries: int | None
     recovery_causes: Counter[str]
-    """Empty also in rows of versions that only counted."""
+    """How often each cause led to a recovery. Also empty in rows of versions that recorded only ``recoveries``."""
 
     ended_at: datetime
     teacher_sha256: str | None
     teacher_validation_accuracy: float | None
     teacher_test_accuracy: float | None
     settings: Mapping[str, Any]
-    """Each field of any method's config as the row has it: None where the method, or the version that wrote it, had none.
-    Further those that the row alone has."""
+    """Values of all fields of all methods' configs, and of further fields that only this row has. None for a field that the
+    trial's method, or the version that wrote the row, did not have."""
 
     metrics: Mapping[str, Any]
-    """Each metric of the last report, by name, those of a user's own too; None where it was not measured."""
+    """Metrics of the last report by name, including the user's own metrics; None for a metric that was not measured."""
 
     hostname: str | None
     device: str | None
@@ -152,22 +152,22 @@ class TrialRecord:
 
     @cached_property
     def config(self) -> AnyTrialConfig:
-        """The trial's config, with the values under which it ran for fields that came later."""
+        """The trial's config. Fields added after the trial ran have the value under which the trial ran."""
         return kept_config(self.settings)
 
     @property
     def label(self) -> str:
-        """What a legend calls the trial: its case and seed, or in a search its id."""
+        """Name of the trial in a legend: its case and seed, or in a search its id."""
         return self.trial_id if self.case is None else f"{self.case}, seed {self.settings['seed']}"
 
     @property
     def keeps_constraints(self) -> bool:
-        """Whether no constraint is known to be broken: versions without constraints left it open."""
+        """Whether the trial is not known to violate a constraint. Versions without constraints recorded nothing."""
         return self.feasible is not False
 
     @property
     def done(self) -> int | None:
-        """How much of its budget the trial has used, in its config's unit; None before its first report."""
+        """Budget that the trial has used, in the unit of its config; None before the first report."""
         done: int | None = self.metrics[self.config.unit]
         return done
 
@@ -194,18 +194,18 @@ _SAME_IN_ROWS = tuple(field.name for field in fields(TrialRecord) if field.name 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptFile:
-    """What a session keeps of a file of the user's own, beside the copy."""
+    """Record of a file of the user's own. The session also keeps a copy of the file."""
 
     sha256: str
     """In hexadecimal digits."""
 
     path: str
-    """Where it lay on the machine of the driver."""
+    """Path of the file on the driver's machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRecord:
-    """A start or an end of a session. Columns of ``schema.SWEEPS``, which say what each of them is."""
+    """A start or an end of a session. The columns are described in ``schema.SWEEPS``."""
 
     sweep_id: str
     session: int
@@ -215,11 +215,11 @@ class SessionRecord:
     searched: list[str]
     domains_json: str | None
     informed_by: list[str] | None
-    """None: not settled by then."""
+    """Names of the trials of other sweeps that inform the sampler. None if they had not been chosen yet."""
 
     sharing_json: str | None
     code: dict[str, KeptFile]
-    """Each file of the user's own, by its name; empty also in rows of versions that kept none."""
+    """Records of the user's own files, by name. Also empty in rows of versions that kept no such files."""
 
     code_version: str
     versions: dict[str, str]
@@ -242,7 +242,7 @@ class SessionRecord:
 
     @cached_property
     def config(self) -> SweepConfig:
-        """What the session ran, with what it had settled or measured."""
+        """The session's sweep config, including values that the session chose or measured."""
         return SweepConfig.stored(self.config_json)
 
 
@@ -251,16 +251,17 @@ _SAME_IN_SESSIONS = tuple(field.name for field in fields(SessionRecord) if field
 
 
 def computing_seconds(metrics: Mapping[str, Any]) -> float | None:
-    """Return seconds of training and measuring together, of a trial's record or one report; None if it has not trained."""
+    """Return the total seconds of training and measuring in a trial's or a report's metrics; None before any training."""
     training = metrics["training_seconds"]
     return None if training is None else float(training + metrics["evaluation_seconds"])
 
 
 def kept_config(settings: Mapping[str, Any]) -> AnyTrialConfig:
-    """Return the config of a trial that this or an earlier version kept, by field, without checks.
+    """Return the config of a trial from the settings that this or an earlier version stored, without validation.
 
-    Fields that its method does not have are left out, unless the method is not at hand. A field that came later is missing,
-    or None although it may not be: it has the value under which the trial ran.
+    Fields that the trial's method does not have are left out, unless the method is not available. A field that was added
+    later is missing from the settings, or is None although its type does not allow None: the config then has the value
+    under which the trial ran.
     """
     model = config_class(settings, stored=True)
     absent = [

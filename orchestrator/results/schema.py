@@ -1,7 +1,7 @@
-"""The Arrow schemas of the three tables, made from the configs and the metrics table so that they cannot disagree.
+"""The Arrow schemas of the three tables, derived from the configs and the metrics table so that they cannot disagree.
 
-A swept or fixed setting is a column ``config_<field>``; a metric has its plain name. Each field carries its description
-and unit as metadata.
+A trial's setting, searched or fixed, is a column ``config_<field>``; a metric's column has the metric's name. Each column
+carries its description and unit as metadata.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _field(name: str, kind: pa.DataType, description: str, unit: str = "") -> pa
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
-    """Return the type of a field's column, from the field's own: of several the first, and None is a null."""
+    """Return the Arrow type of a field's column: of a union the first type other than None, which becomes null."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _arrow_type(parts[0])
@@ -42,8 +42,10 @@ _METRIC_FIELDS = [_field(m.name, _TYPES[m.kind], m.description, m.unit) for m in
 
 
 def _config_fields() -> list[pa.Field]:
-    """A column for each field of any method's config but those with a column of their own where they are given; one that a
-    method does not have is null there."""
+    """Return a column for each field of all methods' configs, but for fields marked ``Column.WHERE_GIVEN``.
+
+    A field that a trial's method does not have is null in the trial's row.
+    """
     fields: dict[str, pa.Field] = {}
     for model in config_classes():
         descriptions = model.descriptions()
@@ -59,30 +61,38 @@ _CONFIG_FIELDS = _config_fields()
 _MACHINE_FIELDS = [
     _field("hostname", pa.string(), "Machine that made the last report."),
     _field("device", pa.string(), "cpu or cuda."),
-    _field("device_name", pa.string(), "What the maker calls that GPU or CPU."),
-    _field("threads", pa.int64(), "Threads that torch used; bits on a CPU depend on it.", "count"),
-    _field("compiled", pa.bool_(), "Whether torch compiled the loop; bits depend on it."),
+    _field("device_name", pa.string(), "Model name of the GPU or CPU used."),
+    _field(
+        "threads",
+        pa.int64(),
+        "Number of threads that torch used, on which the exact bits of results on a CPU depend.",
+        "count",
+    ),
+    _field("compiled", pa.bool_(), "Whether torch compiled the loop, on which the exact bits of results depend."),
 ]
 MACHINE_COLUMNS = tuple(field.name for field in _MACHINE_FIELDS)
-"""What a report says of where and how it was made, beside its metrics."""
+"""Columns that tell on which machine and how a report was made."""
 
 _COST_FIELDS = [
-    _field("node_type", pa.string(), "Type of that machine: the cloud's name, else the cluster's, else the host's."),
+    _field(
+        "node_type", pa.string(), "Type of the machine as named by the cloud, else by the cluster, else its hostname."
+    ),
     _field(
         "gpu_seconds",
         pa.float64(),
-        "Seconds for which GPUs were held so far, half a GPU counting half; summed over all processes that ran the trial.",
+        "Seconds for which the trial has held GPUs so far, a share of a GPU counting as that share; summed over all of the "
+        "trial's processes.",
         "s",
     ),
     _field(
         "cost_usd",
         pa.float64(),
-        "What the trial's share of its machines has cost so far, over all processes; null where one has no price.",
+        "Cost so far of the trial's share of its machines, over all of its processes; null if a machine has no price.",
         "USD",
     ),
 ]
 COST_COLUMNS = tuple(field.name for field in _COST_FIELDS)
-"""What the driver adds to a report and a trial: see ``orchestrator.costs.ledger``."""
+"""Columns that the driver adds to the rows of reports and trials: see ``orchestrator.costs.ledger``."""
 
 REPORTS = pa.schema(
     [
@@ -99,22 +109,30 @@ REPORTS = pa.schema(
 TRIALS = pa.schema(
     [
         _field("trial_id", pa.string(), "The trial, unique in its sweep."),
-        _field("trial_number", pa.int64(), "Its number in the Optuna study, from 0."),
-        _field("case", pa.string(), "Name of its case, in a sweep that is a list of cases."),
+        _field("trial_number", pa.int64(), "The trial's number in the Optuna study, from 0."),
+        _field("case", pa.string(), "Name of the trial's case; null in a search."),
         _field("state", pa.string(), "completed, stopped_early, diverged or failed."),
-        _field("error", pa.string(), "Why it failed; empty for other states."),
+        _field("error", pa.string(), "Why the trial failed; empty for other states."),
         _field("objective", pa.float64(), "Value of the sweep's objective at the last report."),
-        _field("feasible", pa.bool_(), "Whether the last report keeps the sweep's constraints."),
+        _field("feasible", pa.bool_(), "Whether the last report satisfies the sweep's constraints."),
         _field(
-            "recoveries", pa.int64(), "How often it was continued after its process died, in its last session.", "count"
+            "recoveries",
+            pa.int64(),
+            "How often the trial was resumed after its process died, in its last session.",
+            "count",
         ),
         _field(
-            "recovery_causes_json", pa.string(), "Of what: a JSON object of causes with how often each; null if never."
+            "recovery_causes_json",
+            pa.string(),
+            "Causes of the recoveries: a JSON object of counts by cause; null if there were none.",
         ),
-        _field("ended_at", _TIME, "When the driver learnt that it had ended.", "UTC"),
+        _field("ended_at", _TIME, "When the driver learnt that the trial had ended.", "UTC"),
         _field("teacher_sha256", pa.string(), "Checksum of the teacher's weights."),
         _field(
-            "teacher_validation_accuracy", pa.float64(), "Teacher's accuracy on the same images.", "share in [0, 1]"
+            "teacher_validation_accuracy",
+            pa.float64(),
+            "Teacher's accuracy on the images of `validation_accuracy`.",
+            "share in [0, 1]",
         ),
         _field("teacher_test_accuracy", pa.float64(), "Teacher's accuracy on the test split.", "share in [0, 1]"),
         *_CONFIG_FIELDS,
@@ -124,41 +142,45 @@ TRIALS = pa.schema(
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
-"""One row for each trial that has ended, however it ended; metrics are those of its last report, or null."""
+"""One row for each trial that has ended in any state; metrics are those of the trial's last report, or null."""
 
 SWEEPS = pa.schema(
     [
-        _field("session", pa.int64(), "Number of the session, from 0; each start of a sweep is one."),
+        _field("session", pa.int64(), "Number of the session, from 0; each start of the sweep begins a session."),
         _field("event", pa.string(), "started, finished, interrupted, out of budget or failed."),
-        _field("at", _TIME, "When.", "UTC"),
+        _field("at", _TIME, "When the event happened.", "UTC"),
         _field(
-            "config_json", pa.string(), "The whole SweepConfig of the session, with what it has settled or measured."
+            "config_json",
+            pa.string(),
+            "The whole SweepConfig of the session, including values that it chose or measured.",
         ),
         _field("objective", pa.string(), "Metric that the search optimises."),
         _field("searched_json", pa.string(), "Fields of the trial that the search varies, as a JSON list."),
-        _field("domains_json", pa.string(), "What they are drawn from: each field's domain, as Optuna writes it."),
+        _field(
+            "domains_json", pa.string(), "Domain of each searched field, as Optuna writes it; a JSON object by field."
+        ),
         _field(
             "informed_by_json",
             pa.string(),
-            "Trials of other sweeps that inform the sampler, a JSON list of their names.",
+            "Trials of other sweeps that inform the sampler, as a JSON list of their names.",
         ),
         _field(
             "sharing_json",
             pa.string(),
-            "Where `gpu: auto` let trials share GPUs: what was measured of several processes on one, as JSON.",
+            "With `gpu: auto`: the measurement of several processes sharing one GPU, as JSON.",
         ),
         _field(
             "code_json",
             pa.string(),
-            "Each file of the user's own that the trials run: a JSON object by name, with its `sha256` and the `path` at "
-            "which it lay. A copy of it is kept.",
+            "The user's own files that the trials run: a JSON object by file name of each file's `sha256` and original "
+            "`path`. A copy of each file is kept.",
         ),
-        _field("code_version", pa.string(), "Version of this program, with the commit where it runs from a checkout."),
+        _field("code_version", pa.string(), "Version of this program, with the commit if it runs from a checkout."),
         _field("versions_json", pa.string(), "Versions of Python and the main libraries."),
         _field("hostname", pa.string(), "Machine of the driver."),
-        _field("cpus", pa.float64(), "CPU cores of the cluster at that moment.", "count"),
-        _field("gpus", pa.float64(), "GPUs of the cluster at that moment.", "count"),
+        _field("cpus", pa.float64(), "CPU cores of the cluster at that time.", "count"),
+        _field("gpus", pa.float64(), "GPUs of the cluster at that time.", "count"),
     ],
     metadata={"schema_version": SCHEMA_VERSION},
 )
-"""One row for the start and one for the end of each session of a sweep."""
+"""One row for the start and one row for the end of each session of a sweep."""

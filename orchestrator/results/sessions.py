@@ -1,4 +1,4 @@
-"""What a number came from: versions and machine."""
+"""Rows of the ``sweeps`` table: what a session ran, with which versions and on which machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REGISTRIES = (
     *(OTHER_NETWORKS, DATASETS, DIVERGENCES, GENERATOR_TERMS, OTHER_METHODS, OTHER_METRICS),
     *(SAMPLERS, SCHEDULERS),
 )
-"""Where other packages may bring parts on which numbers depend."""
+"""Registries to which other packages can add parts that affect results."""
 
 _LIBRARIES = ("ray", "optuna", "torch", "torchvision", "pyarrow", "numpy")
 
@@ -48,20 +48,20 @@ def session_row(
     code: Iterable[OwnFile] = (),
     at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The row of the ``sweeps`` table for one event of a session.
+    """Return the row of the ``sweeps`` table for one event of a session.
 
     Args:
-        sweep: What the session runs.
-        searched: Fields that vary.
-        number: The session's.
-        event: What has happened.
-        cpus: The cluster's.
-        gpus: The cluster's.
-        domains: What those fields are drawn from.
-        informed_by: Trials of other sweeps that inform the sampler; none: not settled yet.
-        sharing_json: What was measured of trials that share a GPU, as JSON; none: nothing, or not yet.
-        code: Files of the user's own that the trials run.
-        at: When; none: now.
+        sweep: Config of the sweep that the session runs.
+        searched: Fields that the search varies.
+        number: Number of the session.
+        event: The event.
+        cpus: CPU cores of the cluster.
+        gpus: GPUs of the cluster.
+        domains: Domains of the searched fields. None if they are not known.
+        informed_by: Trials of other sweeps that inform the sampler. None if they have not been chosen yet.
+        sharing_json: Measurement of trials that share a GPU, as JSON. None if nothing has been measured.
+        code: The user's own files that the trials run.
+        at: Time of the event. Defaults to now.
     """
     versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
     entries = [entry for registry in _REGISTRIES for entry in installed(registry.group).values()]
@@ -86,7 +86,7 @@ def session_row(
 
 
 def continued(source: SweepSource, sweep: SweepConfig) -> SweepConfig:
-    """Return a sweep with what earlier sessions of it have settled, if there were any."""
+    """Return a sweep with the values that its earlier sessions chose, if there were any."""
     sessions = results_of(source).sessions()
     return sweep.continuing(sessions[-1].config) if sessions else sweep
 
@@ -96,5 +96,5 @@ def _as_json(domains: Mapping[str, BaseDistribution]) -> str:
 
 
 def domains_from_json(text: str) -> dict[str, BaseDistribution]:
-    """The domains that a session kept."""
+    """Return the domains of the searched fields from the text that a session stored."""
     return {field: json_to_distribution(json.dumps(domain)) for field, domain in json.loads(text).items()}

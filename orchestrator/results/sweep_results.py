@@ -1,4 +1,4 @@
-"""The rows of one sweep as records."""
+"""The result rows of one sweep, as records."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from orchestrator.storage import SweepStore
 
 
 class SweepResults:
-    """Reads the rows of one sweep, and no object twice: a later look reads what has come since.
+    """Reads the rows of one sweep, and reads no object twice: later calls read only objects that were added since.
 
-    What it has read it shares with the results of other sweeps of the storage that ``sibling`` gives.
+    The rows read are shared with the results of other sweeps that ``sibling`` returns.
     """
 
     def __init__(self, sweep_store: SweepStore, reader: ResultReader | None = None) -> None:
@@ -21,7 +21,7 @@ class SweepResults:
 
         Args:
             sweep_store: The sweep.
-            reader: Knows a part of the storage already; defaults to a new one.
+            reader: A reader that may have read parts of the storage already. Defaults to a new reader.
         """
         self.sweep_store = sweep_store
         self.reader = reader or ResultReader(sweep_store.storage)
@@ -44,7 +44,7 @@ class SweepResults:
         return [TrialRecord.of_row(row) for row in rows_of(self.reader.read("trials", self.sweep_id))]
 
     def trials_with_damages(self) -> tuple[list[TrialRecord], dict[str, str]]:
-        """Return the same, and without a warning the reason for each object that is damaged, by key."""
+        """Return the ended trials, by number, and the reason why each damaged object cannot be read, by key."""
         rows, damaged = self.reader.read_with_damages("trials", self.sweep_id)
         return [TrialRecord.of_row(row) for row in rows_of(rows)], damaged
 
@@ -53,7 +53,7 @@ class SweepResults:
         return [TrialRecord.of_row(row) for row in rows_of(self.reader.read("trials"))]
 
     def reports(self) -> list[Row]:
-        """Return the reports, by trial and student updates; columns of ``schema.REPORTS``, and metrics of a user's own."""
+        """Return the reports by trial and student updates, with columns of ``schema.REPORTS`` and the user's own metrics."""
         return [Metrics(row) for row in rows_of(self.reader.read("reports", self.sweep_id))]
 
     def sessions(self) -> list[SessionRecord]:
@@ -71,9 +71,9 @@ class SweepResults:
 
 
 SweepSource = SweepStore | SweepResults
-"""What a sweep's rows are read from: the sweep, or results that know a part of its storage."""
+"""Where a sweep's rows are read from: the sweep, or results that have read parts of its storage already."""
 
 
 def results_of(source: SweepSource) -> SweepResults:
-    """Return the results, or new ones of the sweep."""
+    """Return ``source`` if it is results already, else new results of the sweep."""
     return source if isinstance(source, SweepResults) else SweepResults(source)

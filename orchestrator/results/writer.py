@@ -1,5 +1,7 @@
-"""Writes rows as they come. Each object is immutable, published whole, and has a key that follows from its content:
-writing a row twice, after a recovery, changes nothing.
+"""Writes result rows one by one.
+
+Each object is immutable, published whole, and has a key that follows from its content, so that writing a row twice, after a
+recovery, changes nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ Row = Mapping[str, Any]
 
 
 class ResultWriter:
-    """Writes the rows of one sweep. Keys of a row that are not in its schema are an error; missing ones are null.
+    """Writes the rows of one sweep. An unknown key in a row is an error; a missing key becomes null.
 
-    What the schema does not have, settings of a user's own method and metrics of a user's own, gets a column in the rows
-    that have it.
+    Settings of a user's own method and the user's own metrics, which the schema does not have, get columns in the rows that
+    have them.
     """
 
     def __init__(self, sweep_store: SweepStore) -> None:
@@ -33,30 +35,30 @@ class ResultWriter:
         self._reader = reader.ResultReader(self._store)
 
     def write_report(self, row: Row, own: Collection[str] = ()) -> None:
-        """Keep one report.
+        """Write the row of one report.
 
         Args:
-            row: Its columns.
-            own: Names of the user's own metrics in it.
+            row: Values by column.
+            own: Names of the user's own metrics in the row.
         """
         key = layout.report_object(self._sweep_id, row["trial_id"], row["student_updates"])
         self._write("reports", key, REPORTS, row, own)
 
     def write_trial(self, row: Row, own: Collection[str] = ()) -> None:
-        """Keep a trial that has ended; arguments as of ``write_report``."""
+        """Write the row of a trial that has ended. The arguments are those of ``write_report``."""
         self._write("trials", layout.trial_object(self._sweep_id, row["trial_id"]), TRIALS, row, own)
 
     def write_session(self, row: Row) -> None:
-        """Keep the start or the end of a session."""
+        """Write the row for the start or the end of a session."""
         event = "started" if row["event"] == SessionEvent.STARTED else "ended"
         self._write("sweeps", layout.session_object(self._sweep_id, row["session"], event), SWEEPS, row)
 
     def compact(self) -> None:
-        """Gather the small objects of trials and reports into one each.
+        """Merge the many small objects of the tables of trials and reports into one object per table.
 
-        The new object is complete before the first old one goes; in between, and after a crash there, rows are double
-        and ``reader`` leaves the copies out. An object that cannot be read stays where it is, for whoever can mend it.
-        Rows that this writer has written are not fetched again.
+        The new object is complete before the first old object is deleted. In between, and after a crash there, rows are
+        stored twice, and ``reader`` leaves out the duplicates. A damaged object is kept, so that it can be repaired. Rows
+        that this writer has written are not read again.
         """
         tables: tuple[layout.ReadableTable, ...] = ("trials", "reports")
         for table in tables:
@@ -82,19 +84,22 @@ class ResultWriter:
         for name, value in sorted(further.items()):
             if value is not None:
                 rows = rows.append_column(name, pa.array([value]))
-        # Of one row a dictionary and the largest value tell nothing, and there are thousands of such objects.
+        # Dictionaries and statistics are useless for a single row, and there are thousands of such objects.
         data = _parquet(rows, use_dictionary=False, write_statistics=False)
         try:
             self._store.write(key, data)
         except BaseException:
-            self._reader = reader.ResultReader(self._store)  # the object may be there all the same
+            self._reader = reader.ResultReader(self._store)  # the object may have been written in spite of the error
             raise
         self._reader.remember(table, key, rows, size=len(data))
 
 
 @cache
 def _without_descriptions(schema: pa.Schema) -> pa.Schema:
-    """They would be more than half of an object of one row; ``compact`` brings them back."""
+    """Return a schema without column descriptions, which would take more than half of an object with one row.
+
+    ``compact`` writes the descriptions again.
+    """
     return pa.schema([pa.field(field.name, field.type) for field in schema], metadata=schema.metadata)
 
 

@@ -1,4 +1,4 @@
-"""What the work of a session runs on: its trials, and what is done before the first of them."""
+"""Interface of the backends, which run a session's trials and the tasks before the first trial."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ from trainables.trial import TrialInputs, TrialStorage
 
 @dataclass(frozen=True, kw_only=True)
 class TrialWork:
-    """The trials of one session, for a backend to run."""
+    """The trials of one session, as a backend gets them."""
 
     sweep: SweepConfig
-    """With the resources that a trial gets."""
+    """Config of the sweep, including the resources of a trial."""
 
     sweep_id: str
     search: SweepSearch
-    """Says which trial is next, as long as the session's ``health`` is good."""
+    """The search, which suggests the next trial until its ``health`` has a failure."""
 
     rule: StoppingRule | None
-    """Stops trials early; None where no trial is stopped while it runs."""
+    """Rule that stops trials early; None if trials are not stopped early."""
 
     callbacks: Sequence[TrialCallback]
-    """What follows the trials, in the order in which they are told."""
+    """Callbacks that follow the trials, in the order in which they are called."""
 
     inputs: TrialInputs
     storage: TrialStorage
     warn: Callable[[str], None]
     clock: Clock = SYSTEM_CLOCK
-    """Of the session. Trials in processes of their own have the clocks of their machines."""
+    """Clock of the session. Trials in processes of their own use their machines' clocks."""
 
     signals: Signals = PROCESS_SIGNALS
-    """Interrupt the trials."""
+    """Source of the signals that interrupt the trials."""
 
     until: Mapping[str, int] = field(default_factory=dict)
-    """Values of metrics at which a trial ends that is not to use its whole budget."""
+    """Values of metrics at which a trial is ended before it has used its whole budget; empty for no such values."""
 
     def stops(self, trial: SweepTrial, result: Mapping[str, Any]) -> bool:
-        """Whether a trial that could go on ends with a report: no more of it is wanted, or it is stopped early.
+        """Return whether a trial ends with a report before its end: by ``until``, or by early stopping.
+
+        Must be called for each report of the trial but the last, in their order.
 
         Args:
-            trial: Is asked about at each of its reports but the last, in their order.
+            trial: The trial.
             result: The report.
         """
         if any(result.get(name, 0) >= value for name, value in self.until.items()):
@@ -69,43 +71,43 @@ class TrialWork:
 
 
 class Backend(TaskRunner, Protocol):
-    """What one session runs on, from its tasks to its trials."""
+    """Interface of a backend (Ray, or the program's own process), which runs one session's tasks and trials."""
 
     @property
     def cpus(self) -> float:
-        """CPU cores that are there now."""
+        """Number of CPU cores available now."""
 
     @property
     def gpus(self) -> float:
-        """GPUs that are there now."""
+        """Number of GPUs available now."""
 
     @property
     def hosts(self) -> int:
-        """Machines that are there or may be started."""
+        """Number of machines that are running or may be started."""
 
     @property
     def capacity(self) -> Capacity:
-        """The machines that are there or may be started, by what each holds."""
+        """The machines that are running or may be started, with the resources of each."""
 
     @property
     def gpu_pool(self) -> Gpus | None:
-        """GPUs that trials may share; None where each trial has what there is."""
+        """The GPUs that trials may share; None if the backend does not let trials share GPUs."""
 
     @property
     def keeps_terminal(self) -> bool:
-        """Whether the terminal is the session's alone, so that a table may be drawn there; a debugger may want it too."""
+        """Whether the session alone uses the terminal, so that it may draw a table. False if a debugger may need it."""
 
     def machine(self, node_id: str) -> Machine | None:
-        """Return what a node is that is or was there, by the id in a trial's ``Allocation``; None if it is not known."""
+        """Return the machine of a present or former node, by the node id in a trial's ``Allocation``; None if unknown."""
 
     def machines(self) -> set[Machine]:
         """Return the kinds of machine on which trials may run."""
 
     def run_trials(self, work: TrialWork) -> bool:
-        """Run trials until none is left, the session's health is gone, or it is interrupted.
+        """Run trials until none is left, the session has failed, or the session is interrupted.
 
-        What is left then goes on in the next session, from its checkpoints.
+        Unfinished trials are resumed from their checkpoints by the next session.
 
         Returns:
-            Whether it was interrupted, by Ctrl-C or SIGTERM.
+            Whether the session was interrupted, by Ctrl-C or SIGTERM.
         """

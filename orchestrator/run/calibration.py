@@ -1,9 +1,11 @@
-"""What the first session of a sweep settles and later ones keep: how many trials share a GPU, how fast its machines are, and
-what the sampler learns from beside the sweep's own trials.
+"""Values that a sweep's first session measures or chooses, and later sessions reuse.
 
-How many trials share a GPU is measured: more and more processes train the same trial on one GPU for a few seconds, and what
-counts is what they come to together. Later sessions find it in the rows of earlier ones, as long as trials have the same
-cores and the GPU is of the same type.
+These are the number of trials per GPU, the speed of the machines (which converts a budget in seconds into FLOPs), and the
+warm-start trials.
+
+The number of trials per GPU is measured: growing numbers of processes train the same trial on one GPU for a few seconds, and
+their combined throughput is compared. Later sessions take the measurement from the rows of earlier sessions, as long as
+trials have the same number of CPU cores and the GPU is of the same type.
 """
 
 from __future__ import annotations
@@ -27,27 +29,28 @@ from trainables.compute.flops import look_flops, training_steps
 from trainables.profiling.timing import flops_per_second
 
 MEASURED_SECONDS = 5.0
-"""For which processes train while they are counted."""
+"""Seconds for which the processes train during each measurement of their throughput."""
 
 LONGEST_SECONDS = 120.0
-"""All of that takes no longer, the starts of the processes included; what is known by then counts."""
+"""Longest time for the whole measurement, in seconds, including the start of the processes. After that, the throughputs
+measured so far are used."""
 
 LEAST_WORK_SECONDS = 120.0
-"""A sweep that would keep each GPU busy for less, with one trial at a time, is not worth measuring for."""
+"""Shortest work per GPU, in seconds with one trial at a time, for which sharing is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What trials depend on beside the sweep that was asked for."""
+    """Measured or chosen values on which trials depend, besides the config that the user gave."""
 
     sweep: SweepConfig
-    """With the resources of a trial, and with a budget in seconds told in operations."""
+    """Config of the sweep with the resources of a trial, and with a budget in seconds converted into FLOPs."""
 
     sharing: Sharing | None = None
-    """What was measured of trials that share a GPU; None: nothing."""
+    """Measurement of trials that share a GPU; None if there is none."""
 
     past: Mapping[str, FrozenTrial] | None = None
-    """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; None: not settled yet."""
+    """Trials of other sweeps that inform the sampler, by ``SWEEP/TRIAL``; None if they have not been chosen yet."""
 
 
 def calibrate(
@@ -61,23 +64,23 @@ def calibrate(
     may_share: bool,
     say: Callable[[str], None],
 ) -> Calibration:
-    """Settle what is open, or find what an earlier session has settled.
+    """Measure or choose the values that are open, or take them over from an earlier session.
 
     Args:
-        sweep: What is run.
-        backend: Where; it measures.
+        sweep: Config of the sweep.
+        backend: Backend that runs the measurements.
         sweep_store: The sweep on its storage.
-        study: The sweep's.
-        domains: What a search varies.
-        trials: How many are still to be run.
-        may_share: Whether it is left open how many trials share a GPU.
-        say: Is told what was found.
+        study: Study of the sweep.
+        domains: Domains of the fields that a search varies.
+        trials: Number of trials that are still to be run.
+        may_share: Whether the number of trials per GPU is to be measured.
+        say: Function called with messages about the results.
     """
     sharing = None
     if may_share:
         sharing, each = settle_sharing(sweep, backend, sweep_store=sweep_store, trials=trials, say=say)
         sweep = sweep.with_resources(gpu=1 / each)
-    speed = study.user_attrs.get("flops_per_second")  # where the first sessions of earlier versions kept it
+    speed = study.user_attrs.get("flops_per_second")  # stored there by earlier versions
     sweep = with_known_budget(sweep, backend, speed=speed, sharing=sharing, say=say)
     past = past_trials(sweep_store, sweep, domains, say=say)
     return Calibration(sweep=sweep, sharing=sharing, past=past)
@@ -91,14 +94,14 @@ def with_known_budget(
     sharing: Sharing | None,
     say: Callable[[str], None],
 ) -> SweepConfig:
-    """Return a sweep whose budget in seconds, if it has one, is told in operations.
+    """Return a sweep whose budget in seconds, if it has one, is converted into FLOPs.
 
     Args:
-        sweep: The sweep.
-        tasks: Measures the speed, where trials will run.
-        speed: Operations a second of a trial. Defaults to a measurement.
-        sharing: What was measured of trials that share a GPU, if they do.
-        say: Is told the speed.
+        sweep: Config of the sweep.
+        tasks: Task runner that measures the speed where trials will run.
+        speed: Speed of a trial in FLOPs per second. None means that the speed is measured.
+        sharing: Measurement of trials that share a GPU. None if they do not.
+        say: Function called with a message about the speed.
     """
     budget = sweep.equal_budget
     if budget is None or budget.is_known:
@@ -106,7 +109,7 @@ def with_known_budget(
     if speed is None:
         published = sweep.configs()[0]
         speed = tasks.run_task(flops_per_second, published, cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
-        if sharing is not None:  # the probe had nobody beside it
+        if sharing is not None:  # the speed was measured with no other trial on the GPU
             together = round(1 / sweep.gpus_per_trial)
             speed *= sharing.ratio(together) / together
     say(f"a trial may train for {budget.amount} s, at {speed / 1e9:.3g} GFLOP/s as measured here at the beginning")
@@ -121,17 +124,17 @@ def settle_sharing(
     trials: int,
     say: Callable[[str], None],
 ) -> tuple[Sharing | None, int]:
-    """How many trials share a GPU in a session of a sweep that left it open, and what that rests on.
+    """Return the number of trials per GPU for a session with ``gpu: auto``, and the measurement behind it.
 
-    One has a GPU to itself where there are no more trials than GPUs, where all of them take less time than measuring, where
-    that fails, and where a backend runs one process alone.
+    The number is 1, without a measurement, if a GPU has no second trial to run or too few CPU cores for it, if all trials
+    take less time than measuring, if measuring fails, or if the backend does not let trials share GPUs.
 
     Args:
-        sweep: What is run, each trial on one GPU so far.
-        backend: What runs it.
+        sweep: Config of the sweep, with one GPU for each trial.
+        backend: Backend that runs the trials and the measurement.
         sweep_store: The sweep on its storage.
-        trials: How many it still has to run.
-        say: Is told what was found.
+        trials: Number of trials that are still to be run.
+        say: Function called with messages about the result.
     """
     if backend.gpu_pool is None:
         return None, 1
@@ -160,10 +163,10 @@ def settle_sharing(
                     colocated, cpus=cpus, most=most, worth_it=lambda seconds: work * seconds >= LEAST_WORK_SECONDS
                 )
         except SharingError as error:
-            say(f"warning: each trial has a GPU to itself, as it could not be measured what sharing brings: {error}")
+            say(f"warning: each trial has a GPU to itself, since GPU sharing could not be measured: {error}")
             return None, 1
         if found is None:
-            say("each trial has a GPU to itself: all of them take no longer than measuring what sharing brings")
+            say("each trial has a GPU to itself: all trials take no longer than measuring GPU sharing")
             return None, 1
     each = found.trials_per_gpu(wanted)
     say(found.sentence(each))
@@ -171,7 +174,10 @@ def settle_sharing(
 
 
 def _measured_before(sweep_store: SweepStore, gpu: Gpu | None, *, cpus: float) -> Sharing | None:
-    """What the last session measured and kept, of trials with as many cores on such a GPU; on any where none is there."""
+    """Return the last stored measurement for trials with as many CPU cores and the same type of GPU.
+
+    If no GPU is known (``gpu`` is None), the type of GPU is not compared. Returns None if there is no such measurement.
+    """
     kept = [
         Sharing.model_validate_json(past.sharing_json)
         for past in SweepResults(sweep_store).sessions()

@@ -1,5 +1,7 @@
-"""Why a session of a sweep does not begin, or ends with its first report: going on would mix results that do not belong
-together, lose some, or come to nothing."""
+"""Checks that refuse a session before it starts, or end it at a first report.
+
+Without them, a session could mix results that are not comparable, lose results, or run in vain.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,17 @@ from trainables.trial import TrialInputs
 def check_before_start(
     sweep: SweepConfig, sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]
 ) -> SweepConfig:
-    """A sweep as its next session runs it, once all has been looked at that can be before anything is started.
+    """Check a sweep before anything is started, and return its config for the next session.
 
     Args:
-        sweep: What is asked for.
-        sweep_store: Where it is, if it has begun.
-        domains: Of its space, see ``resolve_domains``.
+        sweep: Config that the user asks for.
+        sweep_store: The sweep on its storage, where it may not exist yet.
+        domains: Domains of the fields that a search varies: see ``resolve_domains``.
 
     Raises:
-        ConfigError: its prices cannot be read.
+        ConfigError: the prices cannot be read.
         SweepMismatchError: the id belongs to a sweep with other settings.
-        NetworkError: a network of another package is not what the loop needs.
+        NetworkError: a network does not fit the training loop.
         ConfigError, DivergenceError: see ``check_losses``.
     """
     sweep = continued(sweep_store, sweep)
@@ -68,18 +70,18 @@ def check_before_start(
     for key in sorted(networks):
         name, *_, has_generator, learns = key
         check_network(name, **networks[key].shapes, has_generator=has_generator, learns=learns)
-    if not SweepResults(sweep_store).sessions():  # one that has begun goes on as it was begun
+    if not SweepResults(sweep_store).sessions():  # a sweep that has begun keeps its losses
         check_losses(sweep, domains)
     return sweep
 
 
 def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> None:
-    """Refuse losses by which every trial that has them would fail, or learn nothing.
+    """Refuse losses with which every trial would fail or learn nothing.
 
     Raises:
-        ConfigError: attention transfer between networks whose activations do not match, or statistics of BatchNorm of a
-            teacher without it.
-        DivergenceError: a divergence of another package or a file is not what the loop needs.
+        ConfigError: attention transfer is used between networks whose activations do not match, or a BatchNorm term with a
+            teacher that has no BatchNorm.
+        DivergenceError: a divergence of another package or of a file does not fit the training loop.
     """
     divergences: set[tuple[str, Literal["student", "generator"], int]] = set()
     pairs: dict[tuple[object, ...], tuple[str, AnyTrialConfig, float]] = {}
@@ -118,22 +120,25 @@ def check_losses(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) ->
 
 
 def _check_batch_norm(config: AnyTrialConfig) -> None:
-    """Refuse a teacher without BatchNorm where the images' statistics are to be those that it has kept.
+    """Refuse a teacher without BatchNorm if a loss term compares the images with its running statistics.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the teacher has no BatchNorm layer.
     """
     with seeded(0, "only looked at"):
         teacher = build_network(str(config.teacher), **config.spec.shapes)
     if not any(isinstance(module, _BatchNorm) for module in teacher.modules()):
         raise ConfigError(
-            f"batch_norm_weight: {config.teacher} has no BatchNorm whose statistics images could have; allowed: 0, and "
+            f"batch_norm_weight: {config.teacher} has no BatchNorm whose statistics images could match; use 0, and "
             "another term such as one_hot_weight or balance_weight"
         )
 
 
 def _values(config: AnyTrialConfig, field: str, domains: Mapping[str, BaseDistribution]) -> Sequence[Any]:
-    """The values that a field may have in a trial: of a range its ends, of a field that the method has not none."""
+    """Return the values that a field may have in a trial.
+
+    A searched range yields its two ends, and a field that the method does not have yields no values.
+    """
     match domains.get(field):
         case CategoricalDistribution(choices=choices):
             return choices
@@ -143,21 +148,21 @@ def _values(config: AnyTrialConfig, field: str, domains: Mapping[str, BaseDistri
 
 
 def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:
-    """Refuse other settings than the sweep began with, and what another version began.
+    """Refuse to resume a sweep with other settings, or a sweep of an earlier version that computed differently.
 
     Raises:
-        SweepMismatchError: with the difference.
+        SweepMismatchError: the settings or the version differ; the message shows the difference.
     """
     results = SweepResults(sweep_store)
     earlier, sweep_id = results.sessions(), results.sweep_id
     if not earlier:
         return
-    # Settings that were left open have the defaults of the version that ran them: rows from before a field have none.
+    # Settings that were not given had the defaults of the version that ran them; older rows lack a newer field.
     zero_shot = [row for row in results.trials() if row.settings["method"] == "zero_shot"]
     if any(row.settings["numerics"] is None for row in zero_shot):
         raise SweepMismatchError(
-            f"sweep {sweep_id} was begun by an earlier version, whose trials computed otherwise (numerics=exact); give this "
-            "one a name of its own with --sweep-id"
+            f"sweep {sweep_id} was begun by an earlier version, whose trials computed differently (numerics=exact); give "
+            "this one a name of its own with --sweep-id"
         )
     then, now = (_compared(each, sweep.permissions) for each in (earlier[-1].config, sweep))
     different = [f"{key}: {then[key]!r} then, {now[key]!r} now" for key in now if then.get(key) != now[key]]
@@ -169,7 +174,7 @@ def check_same_sweep(sweep_store: SweepStore, sweep: SweepConfig) -> None:
 
 
 def _compared(sweep: SweepConfig, permissions: Collection[str]) -> dict[str, Any]:
-    """A sweep's identity without what only lets it run, which a later version may ask for and which changes no number."""
+    """Return a sweep's identity without its permissions, which change no result and which later versions may add."""
     found = sweep.identity
 
     def rest(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,11 +185,12 @@ def _compared(sweep: SweepConfig, permissions: Collection[str]) -> dict[str, Any
 
 
 def check_same_space(sweep_store: SweepStore, domains: Mapping[str, BaseDistribution]) -> None:
-    """Refuse another space under the same name: a function that was edited, for example. Versions that kept no domains with
-    their sessions began what cannot be compared.
+    """Refuse to resume a sweep with another search space, for example after its function was edited.
+
+    Nothing is checked for sweeps of versions that stored no domains with their sessions.
 
     Raises:
-        SweepMismatchError: with the difference.
+        SweepMismatchError: the spaces differ; the message shows the difference.
     """
     sessions, sweep_id = SweepResults(sweep_store).sessions(), sweep_store.sweep_id
     kept = [session.domains_json for session in sessions if session.domains_json is not None]
@@ -199,15 +205,15 @@ def check_same_space(sweep_store: SweepStore, domains: Mapping[str, BaseDistribu
     if different:
         raise SweepMismatchError(
             f"sweep {sweep_id} began with another space:\n  " + "\n  ".join(different) + "\n"
-            "Give this one a name of its own with --sweep-id, or bring the space back as it was."
+            "Give this one a name of its own with --sweep-id, or restore the former space."
         )
 
 
 def check_same_teachers(sweep_store: SweepStore, inputs: TrialInputs) -> None:
-    """Refuse another teacher under the same name: a file that was overwritten, for example.
+    """Refuse to resume a sweep with another teacher, for example after the teacher's file was overwritten.
 
     Raises:
-        SweepMismatchError: with both checksums.
+        SweepMismatchError: a teacher's weights have changed; the message shows both checksums.
     """
     earlier = {row.config.teacher_key: row.teacher_sha256 for row in SweepResults(sweep_store).trials()}
     for key, teacher in inputs.teachers.items():
@@ -221,12 +227,12 @@ def check_same_teachers(sweep_store: SweepStore, inputs: TrialInputs) -> None:
 
 
 def check_checkpoints(sweep_store: SweepStore, study: optuna.Study, *, say: Callable[[str], None]) -> None:
-    """Refuse a session whose trials could not be continued: they would fail one after the other.
+    """Refuse a session whose running trials cannot be resumed, since they would fail one after the other.
 
-    One checkpoint tells of all: it is their format that may be another version's.
+    Only one trial's checkpoint is read, since all of them have the format of the same version.
 
     Raises:
-        CheckpointError: it is.
+        CheckpointError: this version cannot read the checkpoint.
     """
     for trial in running_trials(study)[:1]:
         checkpoints = CheckpointStore(sweep_store.checkpoints)
@@ -234,11 +240,12 @@ def check_checkpoints(sweep_store: SweepStore, study: optuna.Study, *, say: Call
 
 
 def check_first_report(sweep: SweepConfig, trial_id: str, report: Mapping[str, Any]) -> None:
-    """Refuse to go on where a trial does not measure what the search needs of every one: what its first report lacks, no
-    later one has. What is known at a trial's end only is awaited.
+    """Refuse to continue if a trial's first report lacks a metric that the search needs.
+
+    Later reports would lack the metric, too. Metrics that are only measured at a trial's end are not checked.
 
     Raises:
-        ConfigError: with what is said of the metric, which is when it is null.
+        ConfigError: a metric is missing; the message includes the metric's description, which says when it is null.
     """
     if sweep.cases or report["diverged"]:
         return
@@ -252,25 +259,27 @@ def check_first_report(sweep: SweepConfig, trial_id: str, report: Mapping[str, A
 
 
 def check_shared_storage(sweep: SweepConfig, *, hosts: int) -> None:
-    """A plain path is a folder of one machine; with ``file://`` the user says that all machines share it.
+    """Refuse a plain path as the storage of a cluster with several machines, since each has its own folder of that name.
+
+    An address with ``file://`` is accepted: the user states by it that all machines share the folder.
 
     Raises:
-        ConfigError: it is, and there may be several machines.
+        ConfigError: the storage is a plain path, and there may be several machines.
     """
     if hosts > 1 and not sweep.storage.address.scheme:
         raise ConfigError(
-            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {hosts}: use "
-            "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for one that all of them mount"
+            f"storage={sweep.storage} is a folder of this machine, and the cluster may have {hosts} machines: use "
+            "--storage s3://BUCKET/PREFIX or gs://..., or file:///FOLDER for a folder that all machines mount"
         )
 
 
 def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribution], *, hosts: int) -> None:
-    """Refuse a precision that the one machine of a session only imitates, before anything is trained.
+    """Refuse a precision that the session's only machine merely emulates, before anything is trained.
 
-    Where there are several machines, or GPUs, each trial finds out where it runs.
+    With several machines, or with GPUs, nothing is checked here: each trial checks the machine on which it runs.
 
     Raises:
-        PrecisionError: a trial has it, or a search may propose it.
+        PrecisionError: a trial has such a precision, or a search may propose it.
     """
     if hosts > 1 or sweep.gpus_per_trial:
         return
@@ -279,10 +288,10 @@ def check_precision_here(sweep: SweepConfig, domains: Mapping[str, BaseDistribut
 
 
 def check_countable(sweep: SweepConfig, machines: Iterable[Machine], prices: PriceList) -> None:
-    """Refuse a limit that could not be kept.
+    """Refuse a spending limit that cannot be enforced.
 
     Raises:
-        ConfigError: trials take no GPU whose hours could be counted, or a machine has no price.
+        ConfigError: GPU hours are limited but trials use no GPU, or USD are limited but a machine has no price.
     """
     budget = sweep.budget
     if budget is None:

@@ -1,4 +1,4 @@
-"""How many trials should share a GPU: what is measured of one, two, four and eight of them, and what follows."""
+"""Chooses how many trials share a GPU, by measuring the throughput of one, two, four and eight processes."""
 
 from __future__ import annotations
 
@@ -13,69 +13,69 @@ from trainables.config import AnyTrialConfig, Config
 
 if TYPE_CHECKING:
     from trainables.profiling.gpu_process import (
-        Beginning,  # brings torch, and this is part of what every session writes
+        Beginning,  # imports torch, but every session's rows need this module
     )
 
 PROCESSES = (1, 2, 4, 8)
-"""Processes on one GPU that are measured. All are powers of two: parts of a GPU are then exact in Ray's accounts, which
-round to four digits."""
+"""Numbers of processes on one GPU that are measured. All are powers of two, so that shares of a GPU are exact in Ray's
+accounts, which round to four digits."""
 
 LEAST_GAIN = 0.1
-"""Twice as many processes must come to so much more together, or no more are tried: each trial takes nearly twice as long
-then, and early stopping, which compares them, learns as much later."""
+"""Smallest relative gain of combined throughput for which the number of processes is doubled further. Doubling makes each
+trial take nearly twice as long, and early stopping gets its reports that much later."""
 
 NEAR_BEST = 0.03
-"""The fewest processes win whose throughput is below the best by no more than this, which is what repeated measurements of a
-few seconds may differ by."""
+"""Largest relative shortfall from the best throughput that is accepted in favour of fewer processes. Repeated measurements
+of a few seconds may differ by this much."""
 
 USABLE_MEMORY = 0.95
-"""Share of a GPU's memory that the processes may need together: the rest is for what differs between trials."""
+"""Share of a GPU's memory that the processes may need together; the rest is reserved for differences between trials."""
 
 
 class Sharing(Config):
-    """What was measured of processes that train the same trial on one GPU; kept with a sweep's sessions."""
+    """Measurement of processes that train the same trial on one GPU; stored with a sweep's sessions."""
 
     device_name: str
-    """What the maker calls the GPU."""
+    """Model name of the GPU."""
 
     gpu_bytes: int
-    """Its memory; 0 where torch finds no GPU and trials run on the CPU."""
+    """Memory of the GPU in bytes; 0 if torch finds no GPU and trials run on the CPU."""
 
     needs_bytes: int
-    """Memory of it that one process takes at most."""
+    """Peak GPU memory of one process, in bytes."""
 
     cpus: float
     """CPU cores of each process."""
 
     rates: dict[int, float]
-    """Pseudo batches, or updates, a second that so many processes come to together."""
+    """Combined throughput in pseudo batches, or updates, per second, by number of processes."""
 
     stopped: str
-    """Why no more processes were tried."""
+    """Why no larger number of processes was measured."""
 
     @property
     def best(self) -> int:
-        """The fewest processes whose throughput is near the best."""
+        """Smallest number of processes whose combined throughput is within ``NEAR_BEST`` of the best."""
         enough = (1 - NEAR_BEST) * max(self.rates.values())
         return min(processes for processes, rate in self.rates.items() if rate >= enough)
 
     def trials_per_gpu(self, wanted: int) -> int:
-        """Trials that share each GPU.
+        """Return the number of trials that share each GPU.
 
         Args:
-            wanted: Trials there are for each GPU. With fewer than could share one, each has more of it.
+            wanted: Number of trials to run per GPU. If this is below ``best``, each trial gets a larger share of a GPU.
         """
         return next((number for number in self.rates if wanted <= number < self.best), self.best)
 
     def ratio(self, processes: int) -> float:
-        """Times the throughput of one that so many have."""
+        """Return the combined throughput of ``processes`` relative to one process."""
         return self.rates[processes] / self.rates[1]
 
     def sentence(self, trials: int) -> str:
-        """What so many trials on a GPU rest on, in a line."""
+        """Return a line that justifies the number of trials per GPU by the measurement."""
         needs = readable(self.needs_bytes)
         if trials == 1:
-            said = "each trial has a GPU to itself" + f", of which it needs {needs}" * bool(self.needs_bytes)
+            said = "each trial has a GPU to itself" + f" and needs {needs} of its memory" * bool(self.needs_bytes)
         else:
             gain = f"{trials} gave {self.ratio(trials):.2f} times the throughput of one"
             said = f"{trials} trials share a GPU: {gain}" + f", each needs {needs}" * bool(self.needs_bytes)
@@ -84,7 +84,7 @@ class Sharing(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU of a machine that is there."""
+    """A GPU of a running machine: its model name, its memory in bytes, and the machine's address."""
 
     device_name: str
     gpu_bytes: int
@@ -92,77 +92,79 @@ class Gpu:
 
 
 class SharingError(Exception):
-    """Processes on a GPU could not be measured; the message says why."""
+    """Raised when processes on a GPU cannot be measured; the message says why."""
 
 
 class ColocatedTrials(Protocol):
-    """Processes on one GPU that train the same trial."""
+    """Interface of a group of processes on one GPU that train the same trial."""
 
     def scale_to(self, processes: int) -> Beginning:
-        """Have so many that have begun to train and wait.
+        """Start processes until there are ``processes`` that have begun to train and are waiting.
 
         Returns:
-            What one that has come new knows.
+            The GPU and the speed that one of the new processes has measured.
 
         Raises:
-            SharingError: one could not.
+            SharingError: a process could not start.
         """
 
     def peak_memory(self) -> int:
-        """Bytes of the GPU that one process takes at most; asked while it is alone.
+        """Return the peak GPU memory of one process in bytes. Must be called while there is only one process.
 
         Raises:
-            SharingError: it died, for example.
+            SharingError: the measurement failed, for example because the process died.
         """
 
     def throughput(self) -> float:
-        """Pseudo batches, or updates, a second that all do together while all of them train.
+        """Return the combined throughput while all processes train, in pseudo batches, or updates, per second.
 
         Raises:
-            SharingError: one died, for example.
+            SharingError: the measurement failed, for example because a process died.
         """
 
 
 class Gpus(Protocol):
-    """GPUs on which several trials may run at once."""
+    """Interface of the GPUs on which several trials may run at once."""
 
     def smallest(self) -> Gpu | None:
-        """Return the GPU with the least memory; None where torch finds none, or no machine is up yet."""
+        """Return the GPU with the least memory; None if torch finds no GPU, or no machine is running yet."""
 
     def colocated(
         self, config: AnyTrialConfig, *, cpus: float, most: int, seconds: float, patience: float, on: str | None = None
     ) -> AbstractContextManager[ColocatedTrials]:
-        """Hold a GPU for the length of a block, with nobody on it yet.
+        """Reserve a GPU for the length of a block, with no process on it at first.
 
         Args:
-            config: What is trained.
+            config: Config of the trial that all processes train.
             cpus: CPU cores of each process.
-            most: How many processes there will be.
-            seconds: For which they train while they are counted.
-            patience: Seconds in which everything must be over, from the moment at which there is a GPU.
-            on: Address of a machine whose GPU it is. Defaults to any.
+            most: Largest number of processes.
+            seconds: Seconds for which the processes train during a measurement of their throughput.
+            patience: Time limit for all measurements together, in seconds from the moment at which the GPU is reserved.
+            on: Address of the machine whose GPU is used. None means any machine.
 
         Raises:
-            SharingError: no GPU came free.
+            SharingError: no GPU became available.
         """
 
 
 def measure_sharing(
     colocated: ColocatedTrials, *, cpus: float, most: int, worth_it: Callable[[float], bool]
 ) -> Sharing | None:
-    """Double the processes as long as memory holds them and that brings something.
+    """Measure the throughput of more and more processes on one GPU.
+
+    The number of processes is doubled while there is memory for them and their combined throughput grows by ``LEAST_GAIN``.
 
     Args:
-        colocated: Processes on one GPU; none has begun yet.
-        cpus: CPU cores of each.
-        most: How many there may be.
-        worth_it: Whether to go on, from the seconds that a pseudo batch or update takes.
+        colocated: The processes on one GPU; none has been started yet.
+        cpus: CPU cores of each process.
+        most: Largest number of processes.
+        worth_it: Function that returns whether measuring is worthwhile, given the seconds per pseudo batch or update.
 
     Returns:
-        None where it is not worth it.
+        The measurement; None if it is not worthwhile.
 
     Raises:
-        SharingError: not even one could be measured.
+        SharingError: not even one process could be measured.
     """
     first = colocated.scale_to(1)
     if not worth_it(first.seconds_each):

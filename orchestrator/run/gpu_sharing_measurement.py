@@ -1,4 +1,4 @@
-"""Processes of Ray that train the same trial on one GPU of a cluster, to measure how many trials should share one."""
+"""Ray processes that train the same trial on one GPU of a cluster, to measure how many trials should share a GPU."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from trainables.profiling.gpu_process import Beginning, ColocatedTrial
 from trainables.system.own_files import OwnFile
 
 START_SECONDS = 900.0
-"""How long a GPU may take to come free, or its machine to start."""
+"""Longest wait in seconds for a GPU to become free, or for its machine to start."""
 
 ANSWER_SECONDS = 120.0
-"""How long machines may take to say what GPUs they have."""
+"""Longest wait in seconds for the machines' answers about their GPUs."""
 
 
 @dataclass(kw_only=True)
 class RayColocatedTrials:
-    """Processes of Ray on one GPU, in a bundle that holds it whole. See ``ColocatedTrials``."""
+    """Ray processes on one GPU, in a placement group that reserves the whole GPU. See ``ColocatedTrials``."""
 
     config: AnyTrialConfig
     cpus: float
     most: int
     group: PlacementGroup
     seconds: float
-    """For which they train while they are counted."""
+    """Seconds for which the processes train during a measurement of their throughput."""
 
     deadline: float
-    """By ``time.monotonic``, for all that is asked."""
+    """Time by which all measurements must have ended, by ``time.monotonic``."""
 
     code: Sequence[OwnFile] = ()
-    """Files of the user's own that the trial may name."""
+    """The user's own files that the trial's config may name."""
 
     _processes: list[Any] = field(default_factory=list)
 
@@ -60,11 +60,15 @@ class RayColocatedTrials:
         return needs[0]
 
     def throughput(self) -> float:
-        # All of them wait by now, so they begin within milliseconds of each other, and end so.
+        # All processes are waiting by now, so they start, and stop, within milliseconds of each other.
         return math.fsum(self._ask([process.throughput.remote(self.seconds) for process in self._processes]))
 
     def _ask(self, answers: list[Any]) -> Any:
-        """Raises: SharingError: there is no answer."""
+        """Return the results of Ray calls.
+
+        Raises:
+            SharingError: a call failed, a process died, or the deadline has passed.
+        """
         try:
             return ray.get(answers, timeout=max(0.0, self.deadline - time.monotonic()))
         except ray.exceptions.GetTimeoutError as error:
@@ -87,25 +91,25 @@ def ray_colocated(
     on: str | None = None,
     code: Sequence[OwnFile] = (),
 ) -> Iterator[RayColocatedTrials]:
-    """A GPU for the length of a block, with nobody on it yet.
+    """Reserve a GPU of the cluster for the length of a block, with no process on it at first.
 
     Args:
-        config: What is trained.
+        config: Config of the trial that all processes train.
         cpus: CPU cores of each process.
-        most: How many there will be.
-        seconds: For which they train while they are counted.
-        patience: Seconds in which everything must be over, from the moment at which there is a GPU.
-        on: Address of a machine whose GPU it is; none: of any.
-        code: Files of the user's own that the trial may name.
+        most: Largest number of processes.
+        seconds: Seconds for which the processes train during a measurement of their throughput.
+        patience: Time limit for all measurements together, in seconds from the moment at which the GPU is reserved.
+        on: Address of the machine whose GPU is used. None means any machine.
+        code: The user's own files that the trial's config may name.
 
     Raises:
-        SharingError: no GPU came free.
+        SharingError: no GPU became available within ``START_SECONDS``.
     """
     place = {} if on is None else {f"node:{on}": 0.001}
     group = placement_group([{"CPU": cpus * most, "GPU": 1, **place}])
     try:
         if not group.wait(START_SECONDS):
-            raise SharingError(f"no GPU with {cpus * most:g} CPU cores beside it came free in {START_SECONDS:g} s")
+            raise SharingError(f"no GPU with {cpus * most:g} CPU cores became available within {START_SECONDS:g} s")
         deadline = time.monotonic() + patience
         yield RayColocatedTrials(
             config=config, cpus=cpus, most=most, group=group, seconds=seconds, deadline=deadline, code=code
@@ -115,32 +119,39 @@ def ray_colocated(
 
 
 def smallest_gpu() -> Gpu | None:
-    """The GPU with the least memory of those that are there; none where torch finds none, or no machine is up yet."""
+    """Return the GPU of the cluster with the least memory.
+
+    Returns None if torch finds no GPU, if no machine with a GPU is running yet, or if a machine fails to answer.
+    """
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
     asked = []
     for node in nodes:
-        # A process that has looked at a GPU holds memory of it until it ends: it ends with the call.
+        # A process that has queried a GPU holds GPU memory until it ends, so each query gets a process of its own.
         asked.append(run_on_node(node["NodeID"], gpus_here, node["NodeManagerAddress"], alone=True))
     answered, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
     try:
         found = [gpu for gpus in ray.get(answered) for gpu in gpus]
     except ray.exceptions.RayError:
-        return None  # then the GPU is any; what is wrong will show there
+        return None  # any GPU may be used then; a lasting error appears when it is
     return min(found, key=lambda gpu: gpu.gpu_bytes, default=None)
 
 
 def gpus_here(address: str) -> list[Gpu]:
-    """GPUs that torch finds on this machine, whose address that is; for a process that does nothing else."""
-    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides the GPUs from a task that takes none
+    """Return the GPUs that torch finds on this machine, for a process that does nothing else.
+
+    Args:
+        address: This machine's address in the cluster.
+    """
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides the GPUs from a task that reserves none
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [Gpu(device_name=one.name, gpu_bytes=one.total_memory, address=address) for one in found]
 
 
 class RayGpus:
-    """The GPUs of a cluster: see ``gpu_sharing.Gpus``."""
+    """The GPUs of a Ray cluster: see ``gpu_sharing.Gpus``."""
 
     def __init__(self, code: Sequence[OwnFile] = ()) -> None:
-        """Args: code: Files of the user's own that the trials on them may name."""
+        """Take the user's own files (``code``) that the configs of trials on these GPUs may name."""
         self._code = code
 
     def smallest(self) -> Gpu | None:

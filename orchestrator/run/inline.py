@@ -1,7 +1,7 @@
-"""A session in this very process: trials take turns, report by report. Needs no Ray.
+"""Backend that runs a session in the program's own process, without Ray: trials take turns, report by report.
 
-It is there to debug a space or a training, with a breakpoint in the loop, and to run where Ray cannot start. Nothing runs
-beside anything else, nobody notices a trial that hangs, and what ends this process ends the session.
+This backend serves to debug a space or a training, with a breakpoint in the loop, and to run where Ray cannot start. Nothing
+runs in parallel, hanging trials are not detected, and the session ends with the process.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Result = TypeVar("Result")
 
 
 class SteppedTrial(Protocol):
-    """What this backend needs of a trial: see ``TrialRun``."""
+    """The part of ``TrialRun`` that this backend uses."""
 
     def step(self) -> dict[str, Any]:
-        """Go on to the next report, and return it."""
+        """Train up to the next report, and return the report."""
 
     def close(self) -> list[str]:
-        """Let go of what the trial holds; return what no report has said."""
+        """Release the trial's resources, and return the notes that no report has included."""
 
 
 class StartTrial(Protocol):
-    """Begins a trial, or goes on with it: see ``TrialRun.start``."""
+    """Function that starts or resumes a trial: see ``TrialRun.start``."""
 
     def __call__(
         self,
@@ -60,17 +60,17 @@ class _Turn:
 
     trial: SweepTrial
     run: SteppedTrial | None = None
-    """None before it begins, and between a failure that may pass and the next attempt."""
+    """The trial's run; None before its start, and between a failure that may pass and the next attempt."""
 
     failures: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class InlineBackend:
-    """This process, with the CPU cores that it may use and a GPU if torch finds one: see ``Backend``."""
+    """This process, with its available CPU cores and one GPU if torch finds any: see ``Backend``."""
 
     concurrency: int = 1
-    """Trials that take turns."""
+    """Number of trials that take turns."""
 
     cpus: float = field(default_factory=available_cpus)
     gpus: float = field(default_factory=lambda: float(torch.cuda.is_available()))
@@ -78,15 +78,15 @@ class InlineBackend:
     gpu_pool: None = None
     keeps_terminal: bool = False
     start_trial: StartTrial = TrialRun.start
-    """Makes the trials; another one may make them last as long as it says, or play them back."""
+    """Function that starts trials; tests replace it, to simulate the duration of trials or to replay them."""
 
     @property
     def capacity(self) -> Capacity:
-        """See ``Backend``. A trial that asks for more than there is is refused, however many take turns."""
+        """See ``Backend``. The capacity does not depend on ``concurrency``, since only one trial computes at a time."""
         return Capacity(fixed=[NodeType(count=1, cpus=self.cpus, gpus=self.gpus)])
 
     def machine(self, node_id: str) -> Machine | None:
-        """See ``Backend``: every trial runs on this machine."""
+        """See ``Backend``. Every trial runs on this machine."""
         return Machine(name=platform.node(), spot=False, cpus=self.cpus, gpus=self.gpus)
 
     def machines(self) -> set[Machine]:
@@ -107,7 +107,7 @@ class InlineBackend:
         gpus: float,
         max_failures: int,
     ) -> Result:
-        """See ``TaskRunner``. A process that is lost here is this one, so that nothing is left to go on."""
+        """See ``TaskRunner``. Losses are not handled, since the only process that can be lost is this one."""
         task = start()
         while not on_report(task.advance()):
             pass
@@ -129,12 +129,16 @@ class InlineBackend:
         return False
 
     def _round(self, work: TrialWork, turns: list[_Turn | None]) -> bool:
-        """Give each place a turn, and each that is free the next trial; whether there was anything to do."""
+        """Let each trial make its next report, after filling free places with new trials.
+
+        Returns:
+            Whether there was anything to do.
+        """
         busy = False
         for place in range(self.concurrency):
             if work.search.health.failure:
                 return False
-            if place == len(turns):  # places are made as trials come: there may be far fewer of these than is allowed
+            if place == len(turns):  # places are created on demand: ``concurrency`` may exceed the trials
                 turns.append(None)
             turn = turns[place]
             if turn is None:
@@ -152,7 +156,11 @@ class InlineBackend:
         return busy
 
     def _advance(self, turn: _Turn, work: TrialWork) -> bool:
-        """Have a trial make its next report; whether the trial is over."""
+        """Let a trial make its next report.
+
+        Returns:
+            Whether the trial has ended.
+        """
         trial = turn.trial
         try:
             run = turn.run or self._start(turn, work)
@@ -189,7 +197,11 @@ class InlineBackend:
 
 
 def _failed(turn: _Turn, work: TrialWork, error: Exception) -> bool:
-    """Have a trial go on from its last checkpoint, as often as the sweep allows; whether it is over instead."""
+    """Have a failed trial resumed from its last checkpoint, as often as the sweep allows.
+
+    Returns:
+        Whether the trial has ended, since it is not resumed any more.
+    """
     _close(turn, work)
     turn.failures += 1
     over = turn.failures > work.sweep.max_failures
@@ -203,7 +215,7 @@ def _failed(turn: _Turn, work: TrialWork, error: Exception) -> bool:
 
 
 def _close(turn: _Turn, work: TrialWork) -> None:
-    """Let go of a trial's networks once its last checkpoint is written, and say what no report has said."""
+    """Release a trial's networks once its last checkpoint is written, and print the notes that no report has included."""
     run, turn.run = turn.run, None
     if run is not None:
         for note in run.close():
@@ -212,5 +224,5 @@ def _close(turn: _Turn, work: TrialWork) -> None:
 
 @contextmanager
 def inline_backend(*, concurrency: int = 1) -> Iterator[Backend]:
-    """Use this process for the length of a block: see ``BackendChoice``."""
+    """Use this process as the backend for the length of a block: see ``BackendChoice``."""
     yield InlineBackend(concurrency=concurrency)

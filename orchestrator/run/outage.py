@@ -1,4 +1,4 @@
-"""Waiting for storage that is away for longer than a request is made again: the sweep is paused, and then goes on."""
+"""Pauses a sweep while storage is unavailable for longer than requests are retried, and then resumes the sweep."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from trainables.storage.object_store import ObjectStore
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 _LOOK_SECONDS = 10.0
-"""Between two looks whether storage is back."""
+"""Seconds between two checks whether storage answers again."""
 
 _LINE_SECONDS = 60.0
-"""Between two lines about it."""
+"""Seconds between two printed lines during a pause."""
 
 _PROBE = ".zskt-probe-paused"
-"""Written and removed to find out. Its name is always the same, so that no more than one can stay behind."""
+"""Object that is written and deleted to check the storage. Its name is fixed, so that at most one can be left behind."""
 
 
 def wait_for_storage(
@@ -36,19 +36,19 @@ def wait_for_storage(
     clock: Clock = SYSTEM_CLOCK,
     signals: Signals = PROCESS_SIGNALS,
 ) -> None:
-    """Return when storage answers again: the sweep can go on.
+    """Wait until storage answers again, so that the sweep can be resumed.
 
     Args:
-        store: The sweep's storage.
-        storage: What the config says of it, with the longest pause.
-        outage: What ended the session.
-        say: Told at the beginning, once a minute, and at the end.
-        clock: By which the pause is waited for and measured.
-        signals: Say when the user does not want to wait.
+        store: Object store of the sweep.
+        storage: Config of the storage, with the longest pause.
+        outage: The error that ended the session.
+        say: Function called with a message at the beginning, once a minute, and at the end.
+        clock: Clock by which the pause is waited for and measured.
+        signals: Source of the signals by which the user ends the pause.
 
     Raises:
-        StorageError: the pause has become as long as it may, or storage answers and refuses.
-        SweepStoppedError: Ctrl-C or SIGTERM.
+        StorageError: the pause has lasted as long as allowed (or none is allowed), or storage answers but refuses requests.
+        SweepStoppedError: the user pressed Ctrl-C, or the process got SIGTERM.
     """
     place, longest, start = shown(storage), storage.pause_seconds, clock.monotonic()
     if longest == 0:
@@ -56,7 +56,7 @@ def wait_for_storage(
     limit = "" if longest is None else f", for up to {duration(longest)}"
     say(
         f"storage {place} failed: {outage}. Paused: nothing that was written is lost, trials stay as they were, and the "
-        f"sweep goes on by itself when storage answers{limit}. Ctrl-C stops it"
+        f"sweep resumes by itself when storage answers{limit}. Ctrl-C stops it"
     )
     next_line = _LINE_SECONDS
     try:
@@ -71,16 +71,16 @@ def wait_for_storage(
                 clock.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         raise stopped(storage) from outage
-    say(f"storage {place} answers again after a pause of {duration(clock.monotonic() - start)}; the sweep goes on")
+    say(f"storage {place} answers again after a pause of {duration(clock.monotonic() - start)}; the sweep resumes")
 
 
 @contextmanager
 def naming_storage(storage: StorageConfig) -> Iterator[None]:
-    """Say of an error of storage what it means for the sweep. One that is worth a pause stays as it is.
+    """Turn storage errors of the block into messages for the user. ``StorageOutageError``, which leads to a pause, is kept.
 
     Raises:
-        StorageError: with what the block raised.
-        PartError: code of the user's own raised it.
+        StorageError: the block raised an error of storage.
+        PartError: a file of the user's own raised an error.
     """
     try:
         with naming_files():
@@ -92,17 +92,17 @@ def naming_storage(storage: StorageConfig) -> Iterator[None]:
 
 
 def storage_failed(storage: StorageConfig, error: Exception) -> StorageError:
-    """What ends a session that cannot keep its results."""
+    """Return the error that ends a session whose results cannot be stored."""
     return StorageError(
         f"storage {shown(storage)} failed: {error}. Nothing that was written is lost and trials stay as they were; once "
-        "storage works again (is the disk full?), the same command goes on"
+        "storage works again (is the disk full?), the same command resumes the sweep"
     )
 
 
 def stopped(storage: StorageConfig) -> SweepStoppedError:
-    """What ends one whose user did not want to wait."""
+    """Return the error that ends a session when the user stops it during an outage."""
     return SweepStoppedError(
-        f"stopped while storage {shown(storage)} did not answer; once it does, the same command goes on with this sweep"
+        f"stopped while storage {shown(storage)} did not answer; once it answers, the same command resumes this sweep"
     )
 
 

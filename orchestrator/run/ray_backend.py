@@ -1,4 +1,4 @@
-"""A session on Ray: its tasks and trials in processes of a cluster, or of a Ray of this machine alone."""
+"""Backend that runs a session's tasks and trials on Ray: in the processes of a cluster, or on this machine alone."""
 
 from __future__ import annotations
 
@@ -31,14 +31,21 @@ from trainables.system.own_files import OwnFile, hold, run_file
 Result = TypeVar("Result")
 
 _ANSWER_SECONDS = 10.0
-"""How long the driver waits to learn whether it was the watchdog that ended a process."""
+"""Seconds for which the driver waits for a node's answer whether the watchdog killed a process."""
 
 _RUN_SECONDS = 60.0
-"""How long a machine may take to run the files of the user's own once."""
+"""Seconds that a node may take to run the user's own files once."""
 
 
 def ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Answer:
-    """Have a node kill a trial's process if its heartbeat is older than so many seconds: see ``watchdog.Ask``."""
+    """Ask a node to kill a trial's process if its last heartbeat is older than ``seconds``: see ``watchdog.Ask``.
+
+    Args:
+        node_id: Id of the node in Ray.
+        pid: Id of the process.
+        trial_id: Name of the trial that the process runs.
+        seconds: Age of the heartbeat from which the process is killed.
+    """
     asked = run_on_node(node_id, kill_if_stale, pid, trial_id, seconds)
 
     def answer() -> float | None:
@@ -52,22 +59,22 @@ def ask_node(node_id: str, pid: int, trial_id: str, seconds: float) -> Answer:
 
 
 def own_places() -> int:
-    """Placement groups of this job that the cluster has made room for; Tune asks for one for each trial."""
+    """Count this job's placement groups with reserved resources; Tune creates one for each trial."""
     job = ray.get_runtime_context().get_job_id()
     groups = placement_group_table().values()
-    # A group's id ends with that of the job that made it.
+    # The id of a placement group ends with the id of the job that created the group.
     return sum(group["state"] == "CREATED" and group["placement_group_id"].endswith(job) for group in groups)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayTasks:
-    """Runs tasks where Ray has room: see ``TaskRunner``. Ray must be connected."""
+    """Runs tasks on any node with free resources: see ``TaskRunner``. Ray must be connected."""
 
     code: Sequence[OwnFile] = ()
-    """Files of the user's own that tasks may run: on another machine they are not there."""
+    """The user's own files that tasks may run; they are sent along, since other machines do not have them."""
 
     borrow_credentials: Callable[[], None] = no_credentials
-    """See ``RaySession``; called in the process of a long task, which reads and writes storage."""
+    """Function called in the process of a long task, which reads and writes storage: see ``RaySession``."""
 
     def run_task(self, task: Callable[..., Result], *arguments: Any, cpus: float, gpus: float) -> Result:
         """See ``TaskRunner``."""
@@ -89,7 +96,7 @@ class RayTasks:
         max_failures: int,
     ) -> Result:
         """See ``TaskRunner``."""
-        # Started again by hand: Ray's own restarts hold only while it keeps the images it was given, and say so in red.
+        # Restarted here: Ray's own restarts work only while Ray keeps the images passed to it, and print red messages.
         crashes = 0
         while True:
             process = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Process).remote(
@@ -101,9 +108,9 @@ class RayTasks:
                 result: Result = ray.get(process.describe.remote())
                 return result
             except ray.exceptions.RayTaskError as error:
-                raise error.cause from None  # the task's own error, without Ray's account of where it happened
+                raise error.cause from None  # the task's own error, without Ray's traceback
             except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
-                lost = LOST_MACHINE in str(error)  # which says nothing of the task, as with trials
+                lost = LOST_MACHINE in str(error)  # not the task's fault, as with trials
                 crashes += not lost
                 if crashes > max_failures:
                     raise TaskLostError(crashes) from error
@@ -118,7 +125,7 @@ def _run_with_code(code: Sequence[OwnFile], task: Callable[..., Result], *argume
 
 
 class _Process:
-    """Ray's actor in which a long task runs."""
+    """Ray actor in which a long task runs."""
 
     def __init__(
         self, start: Callable[[], LongTask[Any]], code: Sequence[OwnFile], borrow_credentials: Callable[[], None]
@@ -129,24 +136,24 @@ class _Process:
         self._task: LongTask[Any] | None = None
 
     def advance(self) -> Mapping[str, Any]:
-        if self._task is None:  # not before: what an actor raises while it is made is to Ray the loss of a process
+        if self._task is None:  # not in __init__: Ray takes an error there for the loss of the process
             self._borrow_credentials()
             hold(self._code)
             self._task = self._start()
         return self._task.advance()
 
     def describe(self) -> Any:
-        assert self._task is not None  # it has reported
+        assert self._task is not None  # called after the last report
         return self._task.describe()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayBackend(RayTasks):
-    """What a connection to Ray has to give: see ``Backend``."""
+    """A connection to Ray as a backend: see ``Backend``."""
 
     session: RaySession
     concurrency: int | None = None
-    """Trials at once at most. Defaults to what the machines hold."""
+    """Largest number of trials that run at once. None means as many as the machines hold."""
 
     gpu_pool: RayGpus = field(default_factory=RayGpus)
     keeps_terminal: bool = True
@@ -180,7 +187,7 @@ class RayBackend(RayTasks):
         return self.session.machines()
 
     def run_trials(self, work: TrialWork) -> bool:
-        """See ``Backend``; watched for trials that hang or find no room."""
+        """See ``Backend``. Trials that hang or find no resources are detected."""
         cpus, gpus = work.sweep.resources.cpu, work.sweep.gpus_per_trial
         stalls = StallWatchdog(work.sweep.hung, ask=ask_node, clock=work.clock)
         pending = PendingWatchdog(
@@ -211,8 +218,8 @@ def ray_backend(
     """Connect to Ray for the length of a block: see ``BackendChoice``.
 
     Raises:
-        ClusterError: there is no Ray at the address.
-        ConfigError: a machine of the cluster cannot run a file of the user's own.
+        ClusterError: Ray cannot be reached at the address, or cannot be used.
+        ConfigError: a node cannot run a file of the user's own.
     """
     try:
         with tune_environment(), ray_session(address) as session:
@@ -231,12 +238,13 @@ def ray_backend(
 
 
 def _check_code(hosts: int, code: Sequence[OwnFile]) -> None:
-    """Have each machine for trials run the files of the user's own once, lest each trial there finds out by itself.
+    """Have each node run the user's own files once, so that errors appear before any trial starts there.
 
-    Machines that are started later are not asked, nor this one, where the settings were checked by running the files.
+    Nodes that start later are not checked. Without other machines nothing is checked, since the check of the settings has
+    run the files on this machine.
 
     Raises:
-        ConfigError: one of them cannot, as it lacks a package for example.
+        ConfigError: a node cannot run a file, for example because a package is missing there.
     """
     if not code or hosts < 2:
         return
@@ -247,13 +255,13 @@ def _check_code(hosts: int, code: Sequence[OwnFile]) -> None:
         try:
             wrong = ray.get(answer)
         except ray.exceptions.RayError:
-            continue  # it has just gone, and takes no trial
+            continue  # the node has just left the cluster
         if wrong:
             raise ConfigError(f"on {asked[answer]}, a machine of the cluster: {wrong}")
 
 
 def _run_files(code: Sequence[OwnFile]) -> str:
-    """Run files on this machine, and return why one cannot be; empty if all can."""
+    """Run files on this machine, and return why one of them fails; empty if all succeed."""
     hold(code)
     for file in code:
         try:

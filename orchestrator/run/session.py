@@ -1,4 +1,4 @@
-"""One session of a sweep: from a checked sweep to ended trials, on any backend."""
+"""One session of a sweep: runs the trials of a checked sweep on any backend."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from trainables.trial import TrialInputs, TrialStorage
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What one session of a checked sweep has, with its places open. What it settles is a ``Calibration`` of its own."""
+    """One session of a checked sweep, whose study and storage are open. Values that it measures form a ``Calibration``."""
 
     sweep: SweepConfig
     sweep_store: SweepStore
@@ -62,10 +62,10 @@ class Session:
     workload: Workload
     limit: SpendingLimit
     code: Sequence[OwnFile] = ()
-    """Files of the user's own that the trials run."""
+    """The user's own files that the trials run."""
 
     until: Mapping[str, int] | None = None
-    """See ``run_sweep``."""
+    """Values of metrics at which trials end early: see ``run_sweep``."""
 
     health: SessionHealth = field(default_factory=SessionHealth)
     clock: Clock = SYSTEM_CLOCK
@@ -73,7 +73,7 @@ class Session:
 
     @property
     def out_of_budget(self) -> str:
-        """What has been spent, where that is why trials are left; else empty."""
+        """The amount spent, if trials are left because the budget is used up; else empty."""
         return self.limit.spent if self.limit.exhausted and not self.workload.finished else ""
 
     def say(self, line: str) -> None:
@@ -84,27 +84,27 @@ class Session:
         outside = self.domains.keys() - self._published_settings().keys()
         if outside:
             names = ", ".join(sorted(outside))
-            self.say(f"the first trial has the published settings, but for {names}: outside of what is searched")
+            self.say(f"the first trial has the published settings, except for {names}: outside of the search space")
 
     def recall_expenses(self) -> None:
-        """Count what earlier sessions have spent.
+        """Add the expenses of earlier sessions to the ledger.
 
         Raises:
-            ConfigError: there is a limit and they cannot be counted.
+            ConfigError: the budget limits USD, but earlier expenses are unknown since a machine had no price.
         """
         results = SweepResults(self.sweep_store)
         self.limit.ledger.recall(results.trials(), results.reports())
         if self.sweep.budget and self.sweep.budget.usd is not None and self.limit.ledger.total.usd is None:
             raise ConfigError(
-                "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave it out, or begin anew "
-                "with --sweep-id and prices:"
+                "budget: {usd: ...}: some trials of this sweep ran on machines without a price; leave the limit out, or "
+                "start a new sweep with --sweep-id and prices:"
             )
 
     def run(self, backend: Backend) -> None:
-        """Run what is left of the sweep, on a backend that is open.
+        """Run the remaining trials of the sweep on an open backend.
 
         Raises:
-            ConfigError: a trial does not fit the machines; and what else ``run_sweep`` names.
+            ConfigError: a trial does not fit on any machine. ``run_sweep`` lists further errors.
         """
         self.limit.ledger.machine = backend.machine
         sweep = self.sweep.on_cluster(gpus=backend.capacity.largest_gpus)
@@ -131,7 +131,7 @@ class Session:
                 say=self.say,
             )
             self.workload.sweep = settled.sweep
-            # Once more, before the first trial: what trials depend on is kept with the results and not with the study alone.
+            # Written again before the first trial: values on which trials depend are stored with the results as well.
             self._write_session(number, SessionEvent.STARTED, settled, backend, at=started)
             self._run_trials(settled, inputs, backend)
             event = self._end()
@@ -139,19 +139,19 @@ class Session:
             event = SessionEvent.INTERRUPTED
             raise
         finally:
-            # The row about a failing storage may fail with it, and it is not worth another wait.
+            # If storage fails, writing this row may fail as well, and is not worth another wait.
             with suppress(OSError, pa.ArrowException):
                 waits = event is SessionEvent.FINISHED
                 self._write_session(number, event, settled, backend, at=self.clock.now(), waits=waits)
 
     def _end(self) -> SessionEvent:
-        """Return how the session has ended whose trials have run without an error."""
+        """Return the end event of a session that has ended without an error."""
         if self.workload.finished:
             return SessionEvent.FINISHED
         return SessionEvent.OUT_OF_BUDGET if self.out_of_budget else SessionEvent.INTERRUPTED
 
     def _check(self, sweep: SweepConfig, backend: Backend) -> None:
-        """Refuse what fits nowhere, before anything is done."""
+        """Refuse trials that fit on no machine, and settings that do not fit the backend, before anything is done."""
         try:
             backend.capacity.trials(cpus=sweep.resources.cpu, gpus=sweep.gpus_per_trial)
         except ValueError as error:
@@ -190,7 +190,7 @@ class Session:
         )
         for trial in ended_trials(self.study):
             if trial.number in self.workload.failed:
-                continue  # the trial that takes its place is the one to be seen
+                continue  # the trial that replaces it is shown instead
             feasible = all(value <= 0 for value in trial.constraints.values())
             value = trial.values[0] if trial.values else None
             key, state = layout.trial_name(trial.number), ended_state(trial)
@@ -264,7 +264,7 @@ class Session:
         at: datetime,
         waits: bool = True,
     ) -> None:
-        """Keep what has become of the session; ``waits`` says whether a storage that does not answer is asked again."""
+        """Write a row about the start or end of the session; ``waits`` says whether failed requests are retried."""
         impatient = ResultWriter(self.sweep_store.with_patience(0))
         row = session_row(
             settled.sweep,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a session runs."""
+"""Handles Ctrl-C and SIGTERM while a session runs."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from typing import Any, Protocol
 
 
 class Signals(Protocol):
-    """How a session learns that it is to end: handed to it, so that it may be told without a signal to the process."""
+    """Source of the signals that end a session. Passed as an argument, so that tests can end a session without signals."""
 
     def terminate_like_interrupt(self) -> AbstractContextManager[Callable[[], bool]]:
-        """Have SIGTERM raise ``KeyboardInterrupt`` in a block, as Ctrl-C does.
+        """Make SIGTERM raise ``KeyboardInterrupt`` in a block, as Ctrl-C does.
 
         Returns:
-            A context manager whose value says, after the block, whether it was interrupted.
+            A context manager. Its value is a function that returns, after the block, whether the block was interrupted.
         """
 
 
 class ProcessSignals:
-    """Signals that this process is sent: see ``Signals``."""
+    """The signals that this process receives: see ``Signals``."""
 
     @contextmanager
     def terminate_like_interrupt(self) -> Iterator[Callable[[], bool]]:
-        """Treat SIGTERM as Ctrl-C, which Tune handles by saving and stopping; for SIGTERM it has no handler.
+        """Treat SIGTERM as Ctrl-C within the block.
 
-        What else runs in the block is interrupted, too.
-
-        ``kubectl delete``, ``ray job stop`` and shutdowns send SIGTERM. Only the main thread may set handlers; elsewhere
-        nothing is done.
+        Tune handles Ctrl-C by saving and stopping but has no handler for SIGTERM, which ``kubectl delete``, ``ray job stop``
+        and shutdowns send. Other code in the block is interrupted as well. Only the main thread may set handlers; in other
+        threads this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield lambda: False
             return
 
         def interrupt(*_: Any) -> None:
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a script has started with &
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for a process that a script started with &
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -47,7 +46,7 @@ class ProcessSignals:
         ran_undisturbed = False
         try:
             yield lambda: not ran_undisturbed
-            # Tune puts a handler of its own in place, takes it away at the first Ctrl-C, and otherwise forgets it there.
+            # Tune installs its own handler, removes it at the first Ctrl-C, and otherwise leaves it installed.
             ran_undisturbed = signal.getsignal(signal.SIGINT) is not on_interrupt
         finally:
             signal.signal(signal.SIGTERM, on_terminate)
@@ -55,4 +54,4 @@ class ProcessSignals:
 
 
 PROCESS_SIGNALS = ProcessSignals()
-"""The default wherever signals are handed in."""
+"""The default value of all ``signals`` arguments."""

@@ -1,7 +1,7 @@
-"""Start, continue or extend a sweep: the same call.
+"""Starts, resumes or extends a sweep, all by the same call.
 
-Data flow: config -> study (which trials, what is known) -> backend (runs them) -> recorder (rows, then study). Everything
-that must outlive the driver is on the sweep's storage.
+Data flow: config -> study (chooses trials) -> backend (runs them) -> recorder (writes rows, then the study). All data that
+must outlive the driver is on the sweep's storage.
 """
 
 from __future__ import annotations
@@ -45,40 +45,40 @@ BackendName = Literal["ray", "inline"]
 
 @dataclass(frozen=True, kw_only=True)
 class BackendChoice:
-    """Which backend a session opens."""
+    """The backend that a session opens, with its options."""
 
     name: BackendName = "ray"
     address: str | None = None
-    """Of ``ray``: see ``cluster.session.ray_session``."""
+    """Address of the Ray cluster, for ``ray`` only: see ``cluster.session.ray_session``."""
 
     concurrency: int | None = None
-    """Trials at once at most. Defaults to what the machines hold on Ray, and to one in this process."""
+    """Largest number of trials at once. None means as many as the machines hold on Ray, and one for ``inline``."""
 
     def open(self, code: Sequence[OwnFile]) -> AbstractContextManager[Backend]:
-        """Hold the backend for the length of a block.
+        """Open the backend for the length of a block.
 
         Args:
-            code: Files of the user's own that trials run.
+            code: The user's own files that trials run.
 
         Raises:
-            ClusterError: there is no Ray at the address.
-            ConfigError: a machine of the cluster cannot run one of those files.
+            ClusterError: Ray cannot be reached at the address.
+            ConfigError: a node of the cluster cannot run one of the files.
         """
         if self.name == "inline":
             return inline_backend(concurrency=self.concurrency or 1)
-        from orchestrator.run.ray_backend import ray_backend  # brings Ray, which may not even be installed
+        from orchestrator.run.ray_backend import ray_backend  # imports Ray, which may not be installed
 
         return ray_backend(self.address, concurrency=self.concurrency, code=code)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """How a session ended; ``finished`` is false if it was interrupted or what it may spend is used up."""
+    """How a session ended. ``finished`` is false if the session was interrupted or the budget is used up."""
 
     sweep_id: str
     finished: bool
     out_of_budget: str = ""
-    """What has been spent, where no trial may start; else empty."""
+    """The amount spent, if the budget allows no further trial; else empty."""
 
 
 def run_sweep(
@@ -93,31 +93,33 @@ def run_sweep(
     clock: Clock = SYSTEM_CLOCK,
     signals: Signals = PROCESS_SIGNALS,
 ) -> SweepOutcome:
-    """Run what is left of a sweep: all of it, the rest after an interruption, or the trials that were added.
+    """Run the remaining trials of a sweep: all of them, the rest after an interruption, or added trials.
 
-    When storage is away for longer than patience lasts, the session ends, and another begins once storage is back.
+    When storage is unavailable for longer than requests are retried, the session ends, and a new session starts once storage
+    answers again.
 
     Args:
-        sweep: What to run.
-        sweep_id: Name of the sweep on its storage; none: made from the config.
-        backend: What runs it. Defaults to Ray: a cluster that is there, else this machine.
-        console: Where progress is shown; none: standard output.
-        completed_elsewhere: Of a sweep of cases, what need not be run, because another sweep on this storage has it:
-            that one's ``SWEEP/TRIAL``.
-        until: Where trials end that are not to use their whole budget: values of metrics, as ``{"pseudo_batches": 70}``.
-        trusted_code: SHA-256 of files of the user's own that may run though the sweep began with others, or from its copies:
-            see ``check_code``.
-        clock: By which everything is timed, waited for and dated that does not run in a process of its own.
-        signals: Say when the sweep is to end.
+        sweep: Config of the sweep.
+        sweep_id: Id of the sweep on its storage. None means that the id is derived from the config.
+        backend: Backend that runs the trials. Defaults to Ray: a running cluster, else this machine.
+        console: Console on which progress is shown. Defaults to standard output.
+        completed_elsewhere: In a sweep of cases, assignments that need no trial, each with the ``SWEEP/TRIAL`` of another
+            sweep on this storage that has it.
+        until: Values of metrics at which trials end before they have used their whole budget, as ``{"pseudo_batches": 70}``.
+            None means that trials use their whole budget.
+        trusted_code: SHA-256 checksums of the user's own files that may run although the sweep began with other files, or
+            although they come from the sweep's copies: see ``check_code``.
+        clock: Clock of everything that does not run in a process of its own: for durations, waits and dates.
+        signals: Source of the signals that end the session.
 
     Raises:
         ConfigError: the space does not fit the config, or a trial does not fit the cluster.
         SweepMismatchError: the id belongs to a sweep with other settings, or of an earlier version.
-        CheckpointError: trials were left running by a version whose checkpoints this one cannot read.
+        CheckpointError: trials were left running by a version whose checkpoints this version cannot read.
         SweepBusyError: another process is running the sweep.
-        ClusterError: there is no Ray at the address.
-        SweepStoppedError: it was interrupted while storage was away.
-        StorageError, DataUnavailableError, TeacherError: what they say.
+        ClusterError: Ray cannot be reached at the address.
+        SweepStoppedError: the sweep was interrupted during an outage of storage.
+        StorageError, DataUnavailableError, TeacherError: storage, images or teacher cannot be used; the message says why.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     resolved = resolve_domains(sweep)
@@ -161,10 +163,10 @@ def _run_session(
     clock: Clock,
     signals: Signals,
 ) -> SweepOutcome:
-    """One session of a sweep that is locked.
+    """Run one session of a locked sweep.
 
     Raises:
-        StorageOutageError: storage was away for too long; and whatever ``run_sweep`` raises.
+        StorageOutageError: storage was unavailable for too long. ``run_sweep`` lists further errors.
     """
     space, domains = resolved
     say = Output(console).say
@@ -174,7 +176,9 @@ def _run_session(
         check_code(sweep_store, code, trusted_code=trusted_code, say=say)
         study = open_study(sweep_store, modes=sweep.directions.values())
         if not study.get_trials(deepcopy=False) and (found := rebuild_study(study, sweep_store, sweep, domains)):
-            say(f"warning: the study of {sweep_store.sweep_id} was lost; made it anew from the rows of {found} trials")
+            say(
+                f"warning: the study of {sweep_store.sweep_id} was lost; rebuilt it with {found} trials from their records"
+            )
         check_checkpoints(sweep_store, study, say=say)
         restore_rows(sweep_store, study, sweep, say=say)
         session = Session(
@@ -205,7 +209,7 @@ def _run_session(
                 with backend.open(code) as opened:
                     session.run(opened)
             except KeyboardInterrupt:
-                pass  # before or after trials ran, for which the backend has its own answer to Ctrl-C
+                pass  # before or after trials ran: while they run, the backend handles Ctrl-C
             if session.workload.finished and session.workload.used_up:
                 say(session.workload.used_up)
             notifier.ended(finished=session.workload.finished, out_of_budget=session.out_of_budget)

@@ -1,8 +1,8 @@
-"""Trials on Ray Tune: this project's search, stopping rules and callbacks as Tune wants them.
+"""Runs trials on Ray Tune: adapters of this project's search, stopping rules and callbacks to Tune's interfaces.
 
-Tune tells a search algorithm of results before it tells callbacks, and pickles searchers, schedulers and callbacks into
-files that nobody reads here. The study must learn of an end only once the trial's row is safe. So the recorder, a callback,
-reports and tells; the adapters below hold no state of their own, and their pickles nothing.
+Tune passes results to the search algorithm before it calls the callbacks, but the study may record the end of a trial only
+once the trial's row is written. So the study is updated by the recorder, which is a callback. Tune also pickles searchers,
+schedulers and callbacks into files that this project never reads, so the adapters below pickle as empty.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import Callback, Stopper
-from ray.tune.execution import class_cache  # no public way to what Tune hands on
+from ray.tune.execution import class_cache  # Tune has no public setting for the variables passed on
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -35,12 +35,12 @@ from trainables.system.own_files import OwnFile
 from trainables.trial_result import GPUS
 
 _SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the result store takes their place
-    "RAY_AIR_NEW_OUTPUT": "0",  # its banner names a scratch folder; the live view shows what matters
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a trial as in the driver
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # each failure is a line of the live view and a row, without its stack trace
-    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # its own state of a sweep, which nobody reads, takes longer with each trial
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # checkpoints are on storage; a trial in mid-step need not be waited for
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # replaced by the result store
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's banner names a scratch folder; the live view replaces it
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in trials as in the driver
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the live view and the row show each failure, without traceback
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # saving Tune's own state, never read here, slows with each trial
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",  # checkpoints are on storage, so no need to wait for a trial's step
 }
 
 
@@ -54,19 +54,20 @@ def run_trials(
     code: Sequence[OwnFile],
     borrow_credentials: Callable[[], None],
 ) -> bool:
-    """Run trials until none is left, the session has failed, or it is interrupted.
+    """Run trials on Tune until none is left, the session has failed, or the session is interrupted.
 
     Args:
-        work: The trials.
-        callbacks: What follows them, in place of the work's own.
-        folder: Scratch space on this machine.
-        concurrency: Trials at once at most; so many also wait for machines that are being started.
-        explain: Says why a trial's process has died, if the session ended it; called before the callbacks.
-        code: Files of the user's own that the trials run.
+        work: The trials of the session.
+        callbacks: Callbacks that follow the trials, instead of ``work.callbacks``.
+        folder: Scratch folder on this machine.
+        concurrency: Largest number of trials at once, including trials that wait for machines to start.
+        explain: Function that returns why a trial's process died if the session killed it, else None; called before the
+            callbacks.
+        code: The user's own files that the trials run.
         borrow_credentials: See ``cluster.session.RaySession``.
 
     Returns:
-        Whether it was interrupted.
+        Whether the session was interrupted.
     """
     tuner = tune.Tuner(
         _trainable(work, code, borrow_credentials),
@@ -95,13 +96,13 @@ def run_trials(
 
 @contextmanager
 def tune_environment() -> Iterator[None]:
-    """Tune's settings for the length of a block; environment variables that the user has set stay.
+    """Apply this project's settings of Tune for the length of a block; environment variables set by the user stay.
 
-    Keys to storage do not go to trials by Tune's way, as a runtime environment, which Ray writes in clear into its logs.
+    Also keeps Tune from passing credentials of storage to trials in a runtime environment, which Ray logs in plain text.
     """
     handed_on = class_cache.ENV_VARS_TO_PROPAGATE
 
-    # Tune's notes are about its own files and analysis; how trials ended is said by the live view and the leaderboard.
+    # Tune's log is about its own files and analysis; the live view and the leaderboard show how trials ended.
     logger = logging.getLogger("ray.tune")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -119,44 +120,44 @@ def tune_environment() -> Iterator[None]:
 
 
 class TuneSearcher(Searcher):
-    """A sweep's search as Tune asks for trials. What Tune tells of them goes to the recorder instead."""
+    """Adapter from a sweep's search to Tune's search algorithms. Ignores results, which the recorder handles."""
 
     def __init__(self, search: SweepSearch) -> None:
         super().__init__()
         self._search = search
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune's hook: the next trial's config, or ``FINISHED``, or None while there may be another later."""
+        """Return the next trial's config, ``FINISHED`` if there is none, or None if there may be one later."""
         trial = self._search.suggest()
         if trial is not None:
             return trial.flat
         return None if self._search.running or self._search.health.failure else str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: see the module."""
+        """Do nothing: see the module's docstring."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: see the module."""
+        """Do nothing: see the module's docstring."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is on storage already."""
+        """Do nothing: the study is on storage already."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a sweep is continued by starting it again."""
+        """Do nothing: a sweep is resumed from its study."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class TuneScheduler(FIFOScheduler):
-    """Ends trials of which no more is wanted, in Tune's words."""
+    """Adapter from ``TrialWork.stops`` to Tune's schedulers."""
 
     def __init__(self, work: TrialWork) -> None:
         super().__init__()
         self._work = work
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Tune's hook: CONTINUE or STOP."""
+        """Return whether Tune should CONTINUE or STOP the trial."""
         stops = self._work.stops(SweepTrial.from_flat(trial.config), result)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
@@ -165,22 +166,22 @@ class TuneScheduler(FIFOScheduler):
 
 
 class SessionStopper(Stopper):
-    """Ends Tune's run where going on would cost compute and come to nothing."""
+    """Ends Tune's run once the session has failed, since further computation would be lost."""
 
     def __init__(self, health: SessionHealth) -> None:
         self._health = health
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tune's hook for one trial: see ``TuneScheduler``."""
+        """Return False: single trials are stopped by ``TuneScheduler``."""
         return False
 
     def stop_all(self) -> bool:
-        """Tune's hook for the whole session."""
+        """Return whether Tune should end the whole run."""
         return self._health.failure is not None
 
 
 class TuneCallback(Callback):
-    """Hands Tune's events on to the callbacks of a session."""
+    """Passes Tune's events on to the callbacks of a session."""
 
     def __init__(
         self, callbacks: Iterable[TrialCallback], *, explain: Callable[[str], str | None] = lambda key: None
@@ -188,15 +189,15 @@ class TuneCallback(Callback):
         """Make the callback of one session.
 
         Args:
-            callbacks: Whom to tell, in this order.
+            callbacks: Callbacks to call, in this order.
             explain: See ``run_trials``.
         """
         self._callbacks = list(callbacks)
         self._explain = explain
-        self._own_failures: dict[str, int] = {}  # by Tune's id: a trial that is run again begins with none
+        self._own_failures: dict[str, int] = {}  # by Tune's id: a trial suggested again starts at 0
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook."""
+        """Pass on the start of a trial."""
         started = SweepTrial.from_flat(trial.config)
         for callback in self._callbacks:
             callback.on_trial_start(started)
@@ -204,25 +205,25 @@ class TuneCallback(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Tune's hook; the result includes Tune's own entries."""
+        """Pass on a report; the result includes Tune's own entries."""
         reporting = SweepTrial.from_flat(trial.config)
         for callback in self._callbacks:
             callback.on_trial_report(reporting, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook: the trial ended by itself or was stopped early."""
+        """Pass on the end of a trial that ended by itself or was stopped early."""
         ended = SweepTrial.from_flat(trial.config)
         for callback in self._callbacks:
             callback.on_trial_end(ended)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook: the trial's process died and it will be continued.
+        """Pass on the failure of a trial that will be resumed.
 
-        The loss of a machine says nothing of the trial and uses up none of its ``max_failures``.
+        The loss of a machine is not the trial's fault, and uses up none of its ``max_failures``.
         """
         failure = self._failure(trial)
         if failure.without_machine:
-            # Not one less: Tune itself does not count a loss that was announced.
+            # Set, not decremented: Tune itself does not count a loss that was announced.
             trial.run_metadata.num_failures = self._own_failures.get(trial.trial_id, 0)
         else:
             self._own_failures[trial.trial_id] = trial.run_metadata.num_failures
@@ -231,13 +232,13 @@ class TuneCallback(Callback):
             callback.on_trial_recover(continued, failure)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tune's hook: the trial failed for good."""
+        """Pass on the failure of a trial that is not retried."""
         failed, failure = SweepTrial.from_flat(trial.config), self._failure(trial)
         for callback in self._callbacks:
             callback.on_trial_error(failed, failure)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Tune's hook, several times a second."""
+        """Pass on a step of Tune's loop, which happens several times a second."""
         states = [trial.status for trial in trials]
         for callback in self._callbacks:
             callback.on_step(running=states.count(Trial.RUNNING), waiting=states.count(Trial.PENDING))
@@ -274,11 +275,14 @@ def _trainable(
 
 
 def _own_error(trial: Trial, cause: str) -> Exception | None:
-    """What a trial has raised, where Ray kept that; of an error while an actor is made, it keeps the text alone."""
+    """Return the exception that a trial raised; None if it is not known.
+
+    Of an exception during the creation of an actor Ray keeps only the text, from which storage errors are restored.
+    """
     file = trial.pickled_error_file
     if file and Path(file).exists():
         kept = ray.cloudpickle.loads(Path(file).read_bytes())
-        Path(file).unlink()  # a later failure need not leave one, and would be taken for this one
+        Path(file).unlink()  # a later failure may leave no file, and must not find this one
         if isinstance(kept, ray.exceptions.RayTaskError) and isinstance(kept.cause, Exception):
             return kept.cause
     for error in (StorageOutageError, StorageRefusedError):

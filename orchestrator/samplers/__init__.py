@@ -1,3 +1,3 @@
-"""How settings are proposed: one module for each kind of sampler, and a registry. Optuna is loaded when one is built."""
+"""Samplers, which propose the trials' settings: a module per kind, and a registry. Only building one imports Optuna."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a sampler says of itself, and how it is built."""
+"""Base classes of the sampler configs, which state what a sampler supports and build it."""
 
 from __future__ import annotations
 
@@ -21,69 +21,76 @@ StartupTrials = Annotated[int, Field(ge=1)]
 
 
 class SamplerConfig(Kind):
-    """How settings are proposed."""
+    """Config of the sampler that proposes the trials' settings."""
 
     warm_starts: ClassVar[bool] = False
-    """Whether it learns from trials of other sweeps."""
+    """Whether the sampler can learn from trials of other sweeps."""
 
     several_objectives: ClassVar[bool] = True
-    """Whether a search with it may have further objectives."""
+    """Whether a search with this sampler may have further objectives."""
 
     learns_constraints: ClassVar[bool] = False
-    """Whether it looks for settings that keep the constraints. With others, trials that break them only come last."""
+    """Whether the sampler prefers settings that satisfy the constraints. Otherwise constraints only affect the ranking,
+    where trials that violate them come last."""
 
     @property
     def combinations(self) -> Mapping[str, Sequence[Argument]] | None:
-        """All values of each searched field, of a sampler that goes through all combinations and then ends; else None."""
+        """The values of each searched field if the sampler tries all combinations and then ends; else None."""
         return None
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """Return Optuna's sampler for one trial.
 
-        A sampler is made anew for each trial and seeded by the trial's number, so that it proposes the same after any
-        interruption; what it learns from is the study.
+        A new sampler is built for each trial and seeded by the trial's number, so that it proposes the same settings after
+        any interruption. The sampler learns from the study only.
 
         Args:
-            seed: The sweep's.
-            trial_number: Of the trial in the study, from 0.
+            seed: Seed of the sweep.
+            trial_number: Number of the trial in the study, from 0.
 
         Raises:
-            ConfigError: its arguments are wrong.
+            ConfigError: the sampler's arguments are wrong.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is built")
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def check(self, domains: Mapping[str, BaseDistribution]) -> None:
-        """Try the sampler out against what a space varies, before a trial starts.
+        """Check that the sampler fits the domains of a search space, before any trial starts.
 
         Raises:
-            ConfigError: they do not fit.
+            ConfigError: the sampler does not fit the domains, or its arguments are wrong.
         """
         self.build(seed=0, trial_number=0)
 
 
 class AbsentSampler(SamplerConfig):
-    """A sampler that a stored sweep names and that is not at hand: its settings can be shown, and nothing be proposed."""
+    """Stands for a stored sweep's sampler that is not installed: its settings can be shown, but it proposes nothing."""
 
     model_config = ConfigDict(extra="allow")
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
-        """Raises: ConfigError: always."""
-        raise ConfigError(f"sampler: {self.name} is not at hand: neither a sampler of this project nor of a package")
+        """Raise ConfigError, since the sampler is not available."""
+        raise ConfigError(
+            f"sampler: {self.name} is not available: neither this project nor an installed package has it"
+        )
 
 
 class OptunaSampler(SamplerConfig):
-    """One of Optuna's own samplers."""
+    """Config of one of Optuna's own samplers."""
 
     arguments: dict[str, Argument] = Field(default={})
-    """Further arguments of Optuna's sampler of that name, for example ``{multivariate: true}``."""
+    """Further arguments of Optuna's sampler class, for example ``{multivariate: true}``."""
 
     def _make(self, kind: Callable[..., BaseSampler], **given: Any) -> BaseSampler:
-        """Optuna's sampler with what is given it here, and then with ``arguments``."""
-        from optuna.exceptions import ExperimentalWarning  # half a second that reading a config need not take
+        """Return Optuna's sampler with the arguments given here, overridden by the field ``arguments``.
+
+        Raises:
+            ConfigError: Optuna rejects the arguments.
+        """
+        from optuna.exceptions import ExperimentalWarning  # takes half a second, so reading a config must not import it
 
         try:
             with warnings.catch_warnings():
-                # Some are experimental as a class or by an argument; whoever names them has chosen so.
+                # Some samplers or arguments are experimental; the user who named them needs no warning.
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return kind(**{**given, **self.arguments})
         except (TypeError, ValueError) as error:
@@ -91,5 +98,5 @@ class OptunaSampler(SamplerConfig):
 
 
 def seed_of_trial(seed: int, trial_number: int) -> int:
-    """The seed of the sampler for one trial."""
+    """Return the sampler's seed for one trial, in [0, 2^32)."""
     return derive_seed(seed, f"sampler for trial {trial_number}") % 2**32

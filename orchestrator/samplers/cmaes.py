@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 class CmaEs(OptunaSampler):
-    """Covariance matrix adaptation: an evolution strategy for numbers, for one objective."""
+    """Covariance matrix adaptation: an evolution strategy for numeric fields and a single objective."""
 
     several_objectives: ClassVar[bool] = False
 
     name: Literal["cmaes"] = "cmaes"
 
     startup_trials: StartupTrials = 10
-    """Random trials before a model is used."""
+    """Number of random trials before the sampler uses its model."""
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import CmaEsSampler  # half a second that reading a config need not take
+        from optuna.samplers import CmaEsSampler  # takes half a second, so reading a config must not import it
 
         return self._make(
             CmaEsSampler,

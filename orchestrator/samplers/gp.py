@@ -1,4 +1,4 @@
-"""Gaussian process."""
+"""Gaussian-process sampler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Gp(OptunaSampler):
-    """Gaussian process: models the objective over all fields together. Its time grows with the cube of the trials."""
+    """Gaussian process: models the objective over all fields together. Run time grows with the cube of the trial count."""
 
     warm_starts: ClassVar[bool] = True
     learns_constraints: ClassVar[bool] = True
@@ -19,11 +19,11 @@ class Gp(OptunaSampler):
     name: Literal["gp"] = "gp"
 
     startup_trials: StartupTrials = 10
-    """Random trials before a model is used."""
+    """Number of random trials before the sampler uses its model."""
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import GPSampler  # half a second that reading a config need not take
+        from optuna.samplers import GPSampler  # takes half a second, so reading a config must not import it
 
         return self._make(
             GPSampler,

@@ -1,4 +1,4 @@
-"""All combinations of given values."""
+"""Grid search: all combinations of given values."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Grid(SamplerConfig):
-    """All combinations of ``grid``, one trial each."""
+    """Grid search: one trial for each combination of the values in ``grid``."""
 
     name: Literal["grid"] = "grid"
 
     grid: Annotated[dict[str, Annotated[list[Argument], Field(min_length=1)]], Field(validate_default=True)] = Field(
         default={}
     )
-    """Values of each field that varies."""
+    """Values to try, by searched field."""
 
     @field_validator("grid")
     @classmethod
@@ -38,8 +38,8 @@ class Grid(SamplerConfig):
         return self.grid
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
-        """See ``SamplerConfig``. The grid goes on by the trial's number itself."""
-        from orchestrator.samplers.independent import NumberedGrid  # brings Optuna: half a second
+        """See ``SamplerConfig``. Neither argument is used: the sampler chooses the combination by the trial's number."""
+        from orchestrator.samplers.independent import NumberedGrid  # imports Optuna (0.5 s)
 
         return NumberedGrid(self.grid)
 
@@ -47,10 +47,10 @@ class Grid(SamplerConfig):
         """See ``SamplerConfig``.
 
         Raises:
-            ConfigError: the grid has no values for a field that varies, values for one that does not, or a value outside of
-                its domain.
+            ConfigError: the grid lacks a searched field, has a field that is not searched, or has a value outside of its
+                field's domain.
         """
-        from orchestrator.samplers.independent import contains  # brings Optuna: half a second
+        from orchestrator.samplers.independent import contains  # imports Optuna (0.5 s)
 
         if self.grid.keys() != domains.keys():
             raise ConfigError(

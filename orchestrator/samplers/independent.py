@@ -1,4 +1,4 @@
-"""Optuna samplers of this project that settle each setting by itself, and what a domain holds."""
+"""Base of this project's Optuna samplers, which draw each field on its own; the grid sampler; a membership test."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from optuna.trial import FrozenTrial
 
 
 class IndependentSampler(BaseSampler):
-    """Settles each setting by itself, in ``sample_independent``."""
+    """Base of samplers that draw each field on its own, in ``sample_independent``."""
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing is drawn jointly."""
+        """Return no domains, since no fields are drawn jointly."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Nothing is drawn jointly."""
+        """Return no values, since no fields are drawn jointly."""
         return {}
 
 
 class NumberedGrid(IndependentSampler):
-    """Trial ``n`` has the ``n``-th combination, from trial 1 on: trial 0 has the published settings.
+    """Gives trial ``n`` the ``n``-th combination, counted from 1, since trial 0 has the published settings.
 
-    Optuna's own grid draws what is left at random, and ends a study in a way that only its own loop allows.
+    Optuna's own grid sampler is not used: it draws the remaining combinations in random order, and stops the study by a call
+    that only Optuna's own loop allows.
     """
 
     def __init__(self, grid: Mapping[str, Sequence[Any]]) -> None:
@@ -38,15 +39,19 @@ class NumberedGrid(IndependentSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The field's value in the trial's combination."""
+        """Return the field's value in the trial's combination."""
         return self._combinations[max(0, trial.number - 1) % len(self._combinations)][param_name]
 
 
 def contains(domain: BaseDistribution, value: Any) -> bool:
-    """Whether a value can be suggested from a domain."""
+    """Return whether a domain contains a value.
+
+    Raises:
+        TypeError: the domain is of an unknown kind.
+    """
     try:
         internal = domain.to_internal_repr(value)
-    except ValueError:  # not one of a categorical domain's choices, or no number
+    except ValueError:  # not among the choices of a categorical domain, or not a number
         return False
     match domain:
         case CategoricalDistribution():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class NsgaII(OptunaSampler):
-    """NSGA-II: a genetic algorithm, made for several objectives."""
+    """NSGA-II: a genetic algorithm designed for several objectives."""
 
     learns_constraints: ClassVar[bool] = True
 
@@ -19,6 +19,6 @@ class NsgaII(OptunaSampler):
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import NSGAIISampler  # half a second that reading a config need not take
+        from optuna.samplers import NSGAIISampler  # takes half a second, so reading a config must not import it
 
         return self._make(NSGAIISampler, seed=seed_of_trial(seed, trial_number))

@@ -1,4 +1,4 @@
-"""A quasi-random sequence."""
+"""Quasi-Monte Carlo sampler."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class Qmc(OptunaSampler):
-    """A quasi-random sequence: covers the space more evenly than independent draws do."""
+    """Quasi-random sequence: covers the space more evenly than independent random draws."""
 
     name: Literal["qmc"] = "qmc"
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import QMCSampler  # half a second that reading a config need not take
+        from optuna.samplers import QMCSampler  # takes half a second, so reading a config must not import it
 
-        # One sequence for the whole sweep: its place in it is kept in the study.
+        # One seed, and so one sequence, for the whole sweep: the study stores the position in the sequence.
         return self._make(
             QMCSampler,
             seed=seed % 2**32,

@@ -1,4 +1,4 @@
-"""Independent draws."""
+"""Random search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Random(OptunaSampler):
-    """Independent draws from the space."""
+    """Random search: independent draws from the space."""
 
     name: Literal["random"] = "random"
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import RandomSampler  # half a second that reading a config need not take
+        from optuna.samplers import RandomSampler  # takes half a second, so reading a config must not import it
 
         return self._make(RandomSampler, seed=seed_of_trial(seed, trial_number))

@@ -1,4 +1,4 @@
-"""Every kind of sampler that a config accepts, by name."""
+"""Registry of the samplers that a config accepts, by name."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Tpe(OptunaSampler):
-    """Tree-structured Parzen estimator: models the settings of good and of other trials, field by field."""
+    """Tree-structured Parzen estimator: models the settings of good trials and of all others, field by field."""
 
     warm_starts: ClassVar[bool] = True
     learns_constraints: ClassVar[bool] = True
@@ -19,10 +19,10 @@ class Tpe(OptunaSampler):
     name: Literal["tpe"] = "tpe"
 
     startup_trials: StartupTrials = 10
-    """Random trials before a model is used."""
+    """Number of random trials before the sampler uses its model."""
 
     def build(self, *, seed: int, trial_number: int) -> BaseSampler:
         """See ``SamplerConfig``."""
-        from optuna.samplers import TPESampler  # half a second that reading a config need not take
+        from optuna.samplers import TPESampler  # takes half a second, so reading a config must not import it
 
         return self._make(TPESampler, seed=seed_of_trial(seed, trial_number), n_startup_trials=self.startup_trials)

@@ -1,3 +1,3 @@
-"""Which trials are stopped early: one module for each kind of scheduler, and a registry. Free of Ray and Optuna."""
+"""Schedulers, which stop trials early or train a population: a module per kind, and a registry. Imports no Ray or Optuna."""
 
 from __future__ import annotations

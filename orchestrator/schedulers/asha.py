@@ -1,6 +1,6 @@
-"""Asynchronous successive halving (Li et al., 2020): a trial ends at a rung unless it is among the best there.
+"""Asynchronous successive halving (Li et al., 2020): a trial is stopped at a rung unless it is among the best there.
 
-As in Tune and in the paper's stopping variant, the first trial at a rung always goes on. A trial is compared once at each
+As in Tune and in the paper's stopping variant, the first trial at a rung always continues. A trial is compared once at each
 rung, at its first report there, by the mean of its last few reports.
 """
 
@@ -15,20 +15,20 @@ from orchestrator.schedulers.base import BudgetRule, PastReport, SchedulerConfig
 
 
 class Asha(SchedulerConfig):
-    """Asynchronous successive halving: stops a trial at a rung unless it is among the best there."""
+    """Asynchronous successive halving: stops a trial at a rung unless the trial is among the best there."""
 
     name: Literal["asha"] = "asha"
 
     grace: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
-    little."""
+    """Share of a trial's budget before which the trial is not stopped. Defaults to a quarter, since the learning rate's
+    cosine is long and early accuracies predict little."""
 
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """At each rung the best 1/reduction_factor of the trials seen there go on, to this many times the budget."""
+    """Only the best 1/reduction_factor of the trials seen at a rung continue to the next rung, which lies at
+    ``reduction_factor`` times that rung's budget."""
 
     smoothing: Annotated[int, Field(ge=1)] = 3
-    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
-    of noise."""
+    """Number of last reports whose mean ranks a trial, since a single accuracy in mid-run has about two points of noise."""
 
     @property
     def earliest_stop(self) -> float:
@@ -61,9 +61,9 @@ class AshaRule(BudgetRule):
         """Make the rule of one session.
 
         Args:
-            rungs: Where trials are compared, in the budget's unit, ascending.
-            reduction_factor: At each rung the best 1/reduction_factor go on.
-            smoothing: Of how many last reports the mean is compared.
+            rungs: Budgets at which trials are compared, in the budget's unit, ascending.
+            reduction_factor: The best 1/reduction_factor of the trials at each rung continue.
+            smoothing: Number of last reports whose mean is compared.
             mode: See ``BudgetRule``.
             past_reports: See ``BudgetRule``.
         """
@@ -71,11 +71,11 @@ class AshaRule(BudgetRule):
         self._reduction_factor = reduction_factor
         self._smoothing = smoothing
         self._entries: dict[int, dict[str, tuple[int, float]]] = {rung: {} for rung in self.rungs}
-        """By rung and trial: where its first report there was, and the mean of its last few by then."""
+        """By rung and trial id: budget used at the trial's first report there, and the mean of its last reports by then."""
         super().__init__(mode=mode, past_reports=past_reports)
 
     def entries(self, rung: int) -> dict[str, float]:
-        """What each trial had at a rung, by trial; larger is better."""
+        """Return the trials' smoothed objectives at a rung, by trial id; larger is better."""
         return {trial_id: value for trial_id, (_, value) in self._entries[rung].items()}
 
     def _note(self, trial_id: str, used: int, value: float) -> None:
@@ -85,7 +85,7 @@ class AshaRule(BudgetRule):
             self._entries[rung].setdefault(trial_id, (used, self._smoothed(trial_id, used)))
 
     def _goes_on(self, trial_id: str, used: int) -> bool:
-        import numpy as np  # a tenth of a second that reading a config need not take
+        import numpy as np  # takes 0.1 s, so reading a config must not import it
 
         rung = self._rung(used)
         if rung is None or self._entries[rung][trial_id][0] != used:
@@ -95,7 +95,7 @@ class AshaRule(BudgetRule):
         return bool(values[trial_id] >= cutoff)
 
     def _rung(self, used: int) -> int | None:
-        """The highest that is reached."""
+        """Return the highest rung that a budget has reached; None before the first rung."""
         return max((rung for rung in self.rungs if used >= rung), default=None)
 
     def _smoothed(self, trial_id: str, used: int) -> float:
@@ -107,7 +107,11 @@ class AshaRule(BudgetRule):
 
 
 def rung_budgets(*, grace: float, reduction_factor: int, budget: int) -> list[int]:
-    """Where trials are compared: after the grace share of the budget, times the factor each, below the end."""
+    """Return the budgets of the rungs, in the budget's unit.
+
+    The first rung lies at ``grace`` * ``budget``, each further one at ``reduction_factor`` times the one before, all of them
+    below the whole budget.
+    """
     rung = max(1.0, grace * budget)
     rungs = []
     while rung < budget:

@@ -1,8 +1,8 @@
-"""What a scheduler says of itself, and the rules by which schedulers stop trials, whatever runs these.
+"""Base classes of the scheduler configs and of the stopping rules, which are independent of the backend.
 
-A stopping rule is asked at each report of each trial and answers whether the trial goes on. It knows trials by the sweep's
-trial ids and is filled from what the study knows, so that a sweep that is started again stops what it would have stopped.
-It counts in units of budget used.
+A stopping rule decides at each report whether the trial continues. Rules identify trials by the sweep's trial ids and start
+with the reports stored in the study, so that a resumed sweep stops the same trials as an uninterrupted one. Progress is
+measured in units of budget used.
 """
 
 from __future__ import annotations
@@ -25,107 +25,107 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PastReport = tuple[str, int, float]
-"""Trial id, how much of the budget was used (in its unit), objective."""
+"""A report of an earlier session: trial id, budget used (in the budget's unit), objective."""
 
 
 class Decision(StrEnum):
-    """What becomes of a trial after a report."""
+    """A stopping rule's decision on a trial after a report."""
 
     CONTINUE = "CONTINUE"
     STOP = "STOP"
 
 
 class StoppingRule(Protocol):
-    """Decides on each report whether its trial goes on.
+    """Interface of the rules that decide at each report whether the trial continues.
 
-    **Order.** Reports come one at a time, those of one trial in the order of the budget used, except after a recovery:
-    then a trial makes some of its reports again, and a rule counts each of them once.
+    **Order.** Reports arrive one at a time. Reports of one trial arrive in the order of the budget used, except after a
+    recovery, when a trial repeats some of its reports; a rule counts a repeated report once.
 
-    **State.** All that a rule knows are the reports that it was made with and those that it was told of since: a new one
-    made with all of them decides alike.
+    **State.** A rule's decisions depend only on the past reports given to its constructor and on the reports received
+    since. A new rule constructed from all of these reports makes the same decisions.
     """
 
     def on_report(self, trial_id: str, used: int, value: float | None) -> Decision:
-        """Decide on a trial that has just reported.
+        """Decide whether a trial that has just reported continues.
 
         Args:
             trial_id: The sweep's id of the trial.
-            used: How much of its budget the trial has used, in the budget's unit.
-            value: The objective that it reports; None, NaN or infinite is compared with nothing, and the trial goes on.
+            used: Budget that the trial has used, in the budget's unit.
+            value: Objective in the report. If it is None, NaN or infinite, nothing is compared and the trial continues.
         """
 
 
 class PopulationRule(Protocol):
-    """Says which trial takes over from which, where settings change in the course of a training.
+    """Interface of the rules of population-based training, which decide from which trial a trial takes over.
 
-    It knows nothing but the study's trials, so that what comes next is the same after any interruption.
+    Such a rule depends on the study's trials only, so that it decides the same after any interruption.
     """
 
     def is_ready(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether trial ``number``, which has not been asked for yet, can be asked for now.
+        """Return whether trial ``number``, which does not exist yet, can be created now.
 
         Args:
-            number: Of the trial.
-            trials: The study's, in order of their numbers.
+            number: Number of the trial.
+            trials: The study's trials, in the order of their numbers.
         """
 
     def sampler(self, number: int, trials: Sequence[FrozenTrial]) -> BaseSampler | None:
-        """Optuna's sampler for a trial that takes over from another; None: the sweep's own sampler proposes."""
+        """Return Optuna's sampler for a trial that takes over from another; None if the sweep's own sampler proposes."""
 
     def config(self, number: int, whole: AnyTrialConfig, trials: Sequence[FrozenTrial]) -> AnyTrialConfig:
-        """Return what trial ``number`` does of a training with the config ``whole``."""
+        """Return the config of trial ``number``: a part of the training that ``whole`` describes."""
 
 
 class SchedulerConfig(Kind):
-    """Which trials are stopped early."""
+    """Config of the scheduler that stops trials early or trains a population."""
 
     compares_midway: ClassVar[bool] = True
-    """Whether trials are compared before their end, which needs an objective that is known by then."""
+    """Whether trials are compared before their end, which needs an objective that is measured during training."""
 
     stops_trials: ClassVar[bool] = True
-    """Whether trials may end as stopped early."""
+    """Whether the scheduler may stop trials early."""
 
     is_population: ClassVar[bool] = False
-    """Whether trials take over from each other, and settings change in the course of a training."""
+    """Whether trials take over from each other, so that settings change during a student's training."""
 
     @property
     def num_trials(self) -> int | None:
-        """How many trials a sweep has, where that follows from the scheduler; else None."""
+        """Number of trials of a sweep if the scheduler determines it; else None."""
         return None
 
     @property
     def in_words(self) -> str:
-        """What it does, for a sentence."""
+        """Description of the scheduler for use in a sentence."""
         return f"early stopping by {self.name}"
 
     @property
     def earliest_stop(self) -> float:
-        """Share of a trial's budget before which it is never stopped, in [0, 1]."""
+        """Share of a trial's budget before which the trial is never stopped, in [0, 1]."""
         return 0.0
 
     @property
     def spared_trials(self) -> int:
-        """How many trials run to their end whatever they report, since there are too few to compare with."""
+        """Number of trials that are never stopped, since there are too few other trials to compare them with."""
         return 1
 
     def check(self, config: AnyTrialConfig, *, equal_budget: bool, sampler: SamplerConfig) -> None:
-        """Refuse a search that the scheduler does not fit.
+        """Check that the scheduler fits a search.
 
         Args:
-            config: What its trials share.
+            config: Config with the values that all trials of the search share.
             equal_budget: Whether the length of each trial follows from the sweep's ``budget``.
-            sampler: The search's.
+            sampler: Sampler of the search.
 
         Raises:
-            ValueError: they do not go together.
+            ValueError: the scheduler cannot be used in this search.
         """
 
     def trial_of(self, config: AnyTrialConfig) -> AnyTrialConfig:
-        """The work of one trial, where a training has ``config``."""
+        """Return the config of one trial of a training whose whole is ``config``."""
         return config
 
     def build(self, *, mode: str, budget: int, past_reports: Iterable[PastReport] = ()) -> StoppingRule | None:
-        """Return the stopping rule of one session; None of a scheduler that stops no trials.
+        """Return the stopping rule of one session; None if the scheduler stops no trials.
 
         Args:
             mode: ``max`` or ``min``.
@@ -133,22 +133,22 @@ class SchedulerConfig(Kind):
             past_reports: All reports of earlier sessions.
         """
         if self.stops_trials:
-            raise NotImplementedError(f"{type(self).__name__} stops trials and does not say by which rule")
+            raise NotImplementedError(f"{type(self).__name__} stops trials but does not define build()")
         return None
 
     def build_population(self, *, seed: int, mode: str, trial_name: Callable[[int], str]) -> PopulationRule | None:
-        """Return the rule by which trials take over from each other; None where they do not.
+        """Return the rule by which trials take over from each other; None if they do not.
 
         Args:
-            seed: The sweep's.
+            seed: Seed of the sweep.
             mode: ``max`` or ``min``.
-            trial_name: The id of a trial, by its number.
+            trial_name: Function that returns the id of a trial for its number.
         """
         return None
 
 
 class AbsentScheduler(SchedulerConfig):
-    """A scheduler that a stored sweep names and that is not at hand: its settings can be shown, and no trial be stopped."""
+    """Stands for a stored sweep's scheduler that is not installed: its settings can be shown, but it stops no trials."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -156,29 +156,29 @@ class AbsentScheduler(SchedulerConfig):
 
 
 class BudgetRule(ABC):
-    """What stopping rules have in common: they remember what every trial has reported at how much of its budget."""
+    """Base of stopping rules: remembers the objectives that each trial has reported, by budget used."""
 
     def __init__(self, *, mode: str, past_reports: Iterable[PastReport] = ()) -> None:
         """Make the rule of one session.
 
         Args:
-            mode: ``max`` or ``min``: whether the objective is to be large or small.
+            mode: ``max`` if the objective should be large, ``min`` if it should be small.
             past_reports: All reports of earlier sessions, in any order.
         """
         self._sign = 1.0 if mode == "max" else -1.0
         self._values: dict[str, dict[int, float]] = defaultdict(dict)
-        """By trial and budget used; larger is better. A report that is made again after a recovery is the same one."""
+        """Reported objectives by trial and budget used; larger is better. A report repeated after a recovery counts once."""
         for trial_id, used, value in sorted(past_reports, key=lambda report: report[:2]):
             self._note(trial_id, used, value)
 
     def on_report(self, trial_id: str, used: int, value: float | None) -> Decision:
         """See ``StoppingRule``.
 
-        After a recovery a trial reports again: what it had passed it has passed, and only its last report, whose outcome
-        nobody may have acted on, is judged again.
+        After a recovery a trial repeats some of its reports. Decisions on earlier reports stand; only the last report is
+        decided on again, since the session may have ended before that decision was carried out.
         """
         number = finite(value)
-        # A NaN among the values of a rung would be above and below all others.
+        # A NaN cannot be ranked among the values of a rung.
         if number is None or used < max(self._values[trial_id], default=0):
             return Decision.CONTINUE
         self._note(trial_id, used, number)
@@ -189,4 +189,4 @@ class BudgetRule(ABC):
 
     @abstractmethod
     def _goes_on(self, trial_id: str, used: int) -> bool:
-        """Whether a trial goes on whose report at ``used`` has just been noted."""
+        """Return whether a trial continues after its report at ``used``, which has just been stored."""

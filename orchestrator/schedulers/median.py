@@ -1,4 +1,4 @@
-"""Median stopping (Golovin et al., Google Vizier, 2017): a trial ends that is worse than most others were on average."""
+"""Median stopping (Golovin et al., Google Vizier, 2017): stops trials that are worse than the median of the others."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from orchestrator.schedulers.base import BudgetRule, PastReport, SchedulerConfig
 
 
 class Median(SchedulerConfig):
-    """Median stopping: a trial ends whose best is below the median of the others' averages."""
+    """Median stopping: stops a trial whose best value is below the median of the other trials' averages."""
 
     name: Literal["median"] = "median"
 
     grace: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a trial's budget before it may be stopped. A quarter, because the cosine is long and early accuracies say
-    little."""
+    """Share of a trial's budget before which the trial is not stopped. Defaults to a quarter, since the learning rate's
+    cosine is long and early accuracies predict little."""
 
     minimum_trials: Annotated[int, Field(ge=1)] = 5
-    """Others that must have come as far before a trial may be stopped."""
+    """Number of other trials that must have used as much budget before a trial may be stopped."""
 
     @property
     def earliest_stop(self) -> float:
@@ -53,7 +53,7 @@ class MedianRule(BudgetRule):
 
         Args:
             grace: Share of the budget before which no trial is stopped.
-            minimum_trials: Others that must have come as far before a trial may be stopped.
+            minimum_trials: Number of other trials that must have used as much budget before a trial may be stopped.
             budget: A trial's whole budget.
             mode: See ``BudgetRule``.
             past_reports: See ``BudgetRule``.
@@ -64,7 +64,7 @@ class MedianRule(BudgetRule):
         super().__init__(mode=mode, past_reports=past_reports)
 
     def _goes_on(self, trial_id: str, used: int) -> bool:
-        import numpy as np  # a tenth of a second that reading a config need not take
+        import numpy as np  # takes 0.1 s, so reading a config must not import it
 
         if not self._first <= used < self._budget:
             return True

@@ -8,7 +8,7 @@ from orchestrator.schedulers.base import SchedulerConfig
 
 
 class NoEarlyStopping(SchedulerConfig):
-    """Every trial uses its whole budget."""
+    """No early stopping: every trial uses its whole budget."""
 
     compares_midway: ClassVar[bool] = False
     stops_trials: ClassVar[bool] = False

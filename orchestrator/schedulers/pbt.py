@@ -1,4 +1,4 @@
-"""Population-based training (Jaderberg et al., 2017): settings that change while a student is trained."""
+"""Population-based training (Jaderberg et al., 2017): settings change while a student is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Pbt(SchedulerConfig):
-    """Population-based training: settings change in the course of a training."""
+    """Population-based training: settings change while a student is trained."""
 
     stops_trials: ClassVar[bool] = False
     is_population: ClassVar[bool] = True
@@ -24,18 +24,17 @@ class Pbt(SchedulerConfig):
     name: Literal["pbt"] = "pbt"
 
     smoothing: Annotated[int, Field(ge=1)] = 3
-    """Trials are ranked by the mean of so many last reports, because a single accuracy in mid-run carries about two points
-    of noise."""
+    """Number of last reports whose mean ranks a trial, since a single accuracy in mid-run has about two points of noise."""
 
     population: Annotated[int, Field(ge=2)] = 8
-    """Students that are trained side by side."""
+    """Number of students that are trained side by side."""
 
     generations: Annotated[int, Field(ge=2)] = 10
-    """Equal parts of the budget, after each of which the worst students take over state and settings of the best, the
-    settings explored. Each part of each student is a trial of its own: population x generations in all."""
+    """Number of equal parts of the budget. After each part the worst students take over the state of the best and explored
+    variants of their settings. Each part of each student is a trial of its own: population x generations in all."""
 
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Share of the population that is replaced after each generation, and share that it is replaced from."""
+    """Share of the population that is replaced after each generation, and share of best students that replace them."""
 
     @property
     def num_trials(self) -> int:
@@ -46,7 +45,7 @@ class Pbt(SchedulerConfig):
         """See ``SchedulerConfig``."""
         if not config.divisible:
             able = methods_with(lambda method: method.divisible)
-            raise ValueError(f"scheduler={self.name} is for {able} trials, and these are {config.method}")
+            raise ValueError(f"scheduler={self.name} is for {able} trials, and these are {config.method} trials")
         if equal_budget:
             raise ValueError(
                 f"scheduler={self.name}: settings change in mid-training, so budget: {{unit: ...}} does not fit; use "
@@ -68,7 +67,7 @@ class Pbt(SchedulerConfig):
 
     def build_population(self, *, seed: int, mode: str, trial_name: Callable[[int], str]) -> Population:
         """See ``SchedulerConfig``."""
-        from orchestrator.schedulers.population import Population  # brings Optuna: half a second
+        from orchestrator.schedulers.population import Population  # imports Optuna (0.5 s)
 
         return Population(
             size=self.population,

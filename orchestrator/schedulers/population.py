@@ -1,9 +1,9 @@
-"""The generations of population-based training: who takes over from whom, and with which settings.
+"""The generations of population-based training: from which trial each trial takes over, and with which settings.
 
-A member of the population is not one trial whose settings change under it but a chain of trials, one for each
-generation, each of which begins with the state in which a trial of the generation before has ended. So a row tells the
-settings that were used, a lost process costs no more than any trial's, and what comes next follows from the study alone:
-the next generation waits for the whole of the one before, and does not depend on which trial ended first.
+A member of the population is not one trial whose settings change, but a chain of trials, one for each generation. Each of
+them starts from the final state of a trial of the previous generation. So a result row has the settings that were used, and
+a lost process costs no more than in any other trial. The next trials follow from the study alone: a generation waits until
+the whole previous generation has ended, whatever the order in which its trials ended.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from trainables.config import AnyTrialConfig
 from trainables.config.base import derive_seed
 
 _STEPS = (0.8, 1.25)
-"""Factors by which a number is explored."""
+"""Factors, one of which is drawn to change a numeric setting."""
 
 _REDRAWN = 0.25
-"""Probability that a value is drawn anew from its whole domain instead."""
+"""Probability that a numeric setting is instead drawn anew from its whole domain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Succession:
-    """From whom a trial takes over; ``changes`` says whether its settings are explored or kept."""
+    """The parent, from which a trial takes over; ``changes`` is true if the parent's settings are explored, not kept."""
 
     parent: FrozenTrial
     changes: bool
@@ -43,29 +43,29 @@ class Population:
     """The rule of population-based training; trial ``n`` is member ``n % size`` of generation ``n // size``."""
 
     size: int
-    """Members of a generation."""
+    """Number of members of a generation."""
 
     generations: int
     quantile: float
-    """Share of a generation that is replaced, and share that it is replaced from."""
+    """Share of a generation that is replaced, and share of best members that replace them."""
 
     smoothing: int
-    """Trials are ranked by the mean of so many last reports."""
+    """Number of last reports whose mean ranks a trial."""
 
     seed: int
     mode: str
     trial_name: Callable[[int], str]
-    """The id of a trial, by its number."""
+    """Function that returns the id of a trial for its number."""
 
     def is_ready(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the generation before that of trial ``number`` has ended; see ``PopulationRule``."""
+        """Return whether the generation before the one of trial ``number`` has ended; see ``PopulationRule``."""
         return all(trial.state.is_finished() for trial in self._generation_before(number, trials))
 
     def succession(self, number: int, trials: Sequence[FrozenTrial]) -> Succession | None:
-        """Whose state trial ``number`` begins with; none in the first generation, or if all of the last one failed.
+        """Return the parent of trial ``number``; None in the first generation, or if all of the previous one failed.
 
-        A member goes on with its own settings unless it failed or is among the worst of its generation. Then it takes over
-        from one of the best, with explored settings.
+        A member keeps its own state and settings unless it failed or is among the worst of its generation. In these cases
+        it takes over from one of the best members, with explored settings.
         """
         scores = {
             trial.number % self.size: score
@@ -85,12 +85,12 @@ class Population:
         return Succession(parent=trials[(generation - 1) * self.size + origin], changes=member in worst)
 
     def sampler(self, number: int, trials: Sequence[FrozenTrial]) -> SuccessionSampler | None:
-        """See ``PopulationRule``: the first generation's settings are proposed by the sweep's own sampler."""
+        """See ``PopulationRule``. The first generation's settings are proposed by the sweep's own sampler."""
         found = self.succession(number, trials)
         return SuccessionSampler(found, derive_seed(self.seed, f"settings of trial {number}")) if found else None
 
     def config(self, number: int, whole: AnyTrialConfig, trials: Sequence[FrozenTrial]) -> AnyTrialConfig:
-        """Its generation's part of a trial's whole budget, at the whole budget's learning rates."""
+        """Return the config of a trial: its generation's part of ``whole``, at the learning rates of the whole budget."""
         generation = number // self.size
         found = self.succession(number, trials)
         return whole.part(
@@ -103,7 +103,7 @@ class Population:
         return trials[max(0, first - self.size) : first]
 
     def _score(self, trial: FrozenTrial) -> float | None:
-        """Mean of the last few reports, larger is better; none of a trial that failed."""
+        """Return the mean of a trial's last reports, larger is better; None if it failed or has no reports."""
         reports = trial.intermediate_values
         if trial.state is TrialState.FAIL or not reports:
             return None
@@ -122,7 +122,7 @@ class SuccessionSampler(IndependentSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The parent's value, kept or explored; a random one where the parent had none."""
+        """Return the parent's value, kept or explored, or a random value if the parent had none."""
         inherited: Mapping[str, Any] = self._succession.parent.params
         known = param_name in inherited
         if known and not self._succession.changes:
@@ -134,7 +134,13 @@ class SuccessionSampler(IndependentSampler):
 
 
 def explored(value: float, domain: BaseDistribution, factor: float) -> float:
-    """A number times a factor, moved into its domain; a whole number moves by one at least, where there is room."""
+    """Return a number times a factor, clipped to its domain.
+
+    An integer moves by at least 1 where the domain has room, and is then rounded down to the domain's step.
+
+    Raises:
+        TypeError: the domain holds no numbers.
+    """
     match domain:
         case IntDistribution():
             moved = value * factor

@@ -1,4 +1,4 @@
-"""Every kind of scheduler that a config accepts, by name."""
+"""Registry of the schedulers that a config accepts, by name."""
 
 from __future__ import annotations
 

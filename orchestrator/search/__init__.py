@@ -1,3 +1,3 @@
-"""Which trial comes next: study, samplers, early stopping, recovery. Knows Optuna, not Ray."""
+"""The search: study, trial queue, distinct settings, warm start, recovery of lost data. Imports Optuna but not Ray."""
 
 from __future__ import annotations

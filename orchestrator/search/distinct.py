@@ -1,14 +1,15 @@
-"""A search trains no settings twice: equal settings with one seed are one trial, bit for bit.
+"""Keeps a search from training the same settings twice: equal settings with one seed are the same trial, bit for bit.
 
-A sampler may propose what it has proposed before. It is then asked again, some times, and after that the first untried
-combination is taken from a place in the space that follows from the seed. What failed of an error is tried once more, when
-nothing else is left. All of this happens before the trial has parameters: of what was proposed and not taken it gets none.
-What samplers note down for themselves stays: QMC takes one place of its sequence, counted in the study, for each proposal;
-CMA-ES keeps its state and generation with the trial, and GP and TPE (with several variables and ``constant_liar``) the last
-values that they proposed jointly, before which the trial's own parameters go.
+A sampler may propose settings that it has proposed before. The sampler is then asked again a few times; after that the
+search takes the first untried combination from a place in the space that follows from the seed. Settings whose trial failed
+with an error are tried once more when nothing else is left. All of this happens before the trial gets its parameters, so a
+rejected proposal leaves none in the trial. State that samplers store themselves remains: QMC uses up one position of its
+sequence, counted in the study, for each proposal; CMA-ES stores its state and generation with the trial; GP and TPE (with
+several variables and ``constant_liar``) store the last values that they proposed jointly, but the trial's own parameters
+take precedence over these.
 
-Whether a space is finite is known of one that is written in the sweep's file, and of a grid; a function may suggest
-anything, and settings that have been tried may then run once more.
+A space is known to be finite only if it is a grid, or is written in the sweep's file and has finitely many values. A
+function may suggest anything, so settings that have been tried may then run again.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ from trainables.config import AnyTrialConfig, permission_fields
 from trainables.config.base import derive_seed
 
 _ASKED = 10
-"""How often a sampler is asked for settings that are new; one with a model may take a second each time."""
+"""Number of times that a sampler is asked for new settings. A sampler with a model may take a second each time."""
 
 _DRAWN = 100
-"""How often settings are then drawn at random."""
+"""Number of random draws if neither the sampler nor a finite space yields new settings."""
 
 
 class Draft:
-    """What a space uses of an Optuna trial, kept in memory."""
+    """A trial in memory only, with the part of Optuna's interface that search spaces use."""
 
     def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
         self._choose = choose
@@ -74,45 +75,45 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class TriedSettings:
-    """Which settings of a search have been tried, and which have not. It follows the study."""
+    """The tried and the untried settings of a search. Follows the study as trials are added."""
 
     sweep: SweepConfig
     space: SearchSpace
     study: Study | None
-    """None: what is remembered is all."""
+    """The study. If None, only trials given to ``remember`` count as tried."""
 
     _ended: dict[AnyTrialConfig, int] = field(default_factory=dict)
-    """Settings of trials that have ended, as far as was looked before: there may be thousands."""
+    """Settings of the ended trials seen so far, each with a trial's number. Cached, since there may be thousands."""
 
     _failed_once: set[AnyTrialConfig] = field(default_factory=set)
-    """Those of them of which one trial alone was begun, and failed of an error: it may have been the machine's."""
+    """Settings whose only ended trial failed with an error, which the machine may have caused."""
 
     _looked_at: set[int] = field(default_factory=set)
-    """Numbers of trials that had ended by then."""
+    """Numbers of the ended trials that have been read from the study."""
 
     _combinations: dict[int, tuple[Draft, AnyTrialConfig] | None] = field(default_factory=dict)
-    """Of a finite space those that were looked at before, by place; none where fields do not go together."""
+    """Cached combinations of a finite space, by place in the space; None for a combination that is not a valid config."""
 
     @property
     def applies(self) -> bool:
-        """Whether the sweep has no use for repeats, as cases have and a population, whose members go on with their own."""
+        """Whether the sweep avoids repeated settings. Cases and members of a population may repeat settings."""
         return not self.sweep.cases and not self.sweep.scheduler.is_population
 
     def config(self, draft: Draft) -> AnyTrialConfig:
-        """The settings that a draft of a trial comes to.
+        """Return the config that follows from a draft of a trial, without its permissions.
 
         Raises:
-            ConfigError: no config can have them.
+            ConfigError: the draft's settings are not a valid config.
         """
         return _told_apart(self.sweep.trial_config(self.space(PinnedTrial(draft, self.sweep.trial))))
 
     def remember(self, config: AnyTrialConfig, number: int, *, failed: bool) -> None:
-        """Take in a trial that has ended.
+        """Record the settings of a trial that has ended.
 
         Args:
-            config: Its settings.
-            number: Its number.
-            failed: Whether of an error; what diverged would diverge again.
+            config: Config of the trial.
+            number: Number of the trial.
+            failed: Whether the trial failed with an error. False for a diverged trial, which would diverge again.
         """
         settings = _told_apart(config)
         if failed and settings not in self._ended:
@@ -122,16 +123,16 @@ class TriedSettings:
         self._ended.setdefault(settings, number)
 
     def known(self) -> dict[AnyTrialConfig, int]:
-        """Settings that have been tried, each with the number of a trial that runs with them or has ended in some way."""
+        """Return the settings that have been tried, each with the number of a running or ended trial."""
         return self._ended | self._running()
 
     def untried(self, *, first: int = 0) -> Iterator[Draft]:
-        """Combinations of a finite space that are still to be tried, each once; nothing of a space not known to be finite.
+        """Generate each untried combination of a finite space once; nothing if the space is not known to be finite.
 
-        Those that are new come first, then those whose only trial failed of an error.
+        New combinations come first, then combinations whose only trial failed with an error.
 
         Args:
-            first: Place in the space to begin with, of any size.
+            first: Place in the space to start from, taken modulo the size of the space.
         """
         known = set(self.known())
         yield from (draft for draft, config in self._combinations_from(first) if config not in known)
@@ -140,20 +141,24 @@ class TriedSettings:
             yield from (draft for draft, config in self._combinations_from(first) if config in again)
 
     def left(self, *, at_most: int) -> int:
-        """How many trials are still to come, counted no further than ``at_most``, which a space without end always has."""
+        """Return how many untried combinations are left, at most ``at_most``; just that if the space may be infinite."""
         return at_most if self._values is None else sum(1 for _ in islice(self.untried(), at_most))
 
     def in_all(self, asked_for: int) -> int:
-        """Trials that the sweep is to have, of which so many have been asked for: no more than its space is good for."""
+        """Return the number of trials that the sweep will have, limited by its space if the space is finite.
+
+        Args:
+            asked_for: Number of trials started so far.
+        """
         more = self.sweep.num_trials - asked_for
         return asked_for + self.left(at_most=more) if self.applies and more > 0 else self.sweep.num_trials
 
     def settings(self) -> int:
-        """How many settings have been tried or are in a finite space."""
+        """Return how many different settings have been tried or are in a finite space."""
         return len(self.known().keys() | {config for _, config in self._combinations_from(0)})
 
     def _running(self) -> dict[AnyTrialConfig, int]:
-        """Settings of trials that run; what has ended since the last look is remembered."""
+        """Return the settings of running trials, and remember the trials that have ended since the last call."""
         running: dict[AnyTrialConfig, int] = {}
         for trial in self.study.get_trials(deepcopy=False) if self.study else ():
             if trial.number in self._looked_at:
@@ -171,7 +176,7 @@ class TriedSettings:
         return running
 
     def _combinations_from(self, first: int) -> Iterator[tuple[Draft, AnyTrialConfig]]:
-        """Those of a finite space that a config can have, each once; nothing of a space not known to be finite."""
+        """Generate each valid combination of a finite space once; nothing if the space is not known to be finite."""
         values = self._values
         if values is None:
             return
@@ -185,14 +190,14 @@ class TriedSettings:
 
     @property
     def _values(self) -> Mapping[str, Sequence[Any]] | None:
-        """All values of each searched field of a finite space; none where it is not known to be one."""
+        """All values of each searched field of a finite space; None if the space is not known to be finite."""
         if self.sweep.sampler.combinations is not None:
             return self.sweep.sampler.combinations
         values = self.space.values if isinstance(self.space, InlineSpace) else None
         return values and {name: found for name, found in values.items() if name not in self.sweep.trial}
 
     def _combination(self, values: Mapping[str, Sequence[Any]], place: int) -> tuple[Draft, AnyTrialConfig] | None:
-        """What is at a place in the space, the last field's values following each other."""
+        """Return the combination at a place in the space, where the last field varies fastest; None if it is not valid."""
         if place not in self._combinations:
             chosen, rest = {}, place
             for name, choices in reversed(list(values.items())):
@@ -207,33 +212,38 @@ class TriedSettings:
 
 
 def _told_apart(config: AnyTrialConfig) -> AnyTrialConfig:
-    """The settings that make a trial another one: without what only lets it run."""
+    """Return a config with all permissions off, since trials that differ in their permissions alone are the same."""
     return config.model_copy(update=dict.fromkeys(permission_fields(type(config)), False))
 
 
 def trials_in_all(board: Leaderboard) -> int:
-    """Count the trials that a sweep is to have, as the sweep itself counts them; of one that has finished, those it had."""
+    """Count the trials that a sweep will have, as the sweep itself does; for a finished sweep, the trials that it had."""
     if board.finished:
         return len(board.rows)
     in_all = board.sweep.num_trials
     space = board.sweep.space
-    if isinstance(space, Mapping) or space in space_names():  # no end is known of a user's, which may not be here
+    if (
+        isinstance(space, Mapping) or space in space_names()
+    ):  # a user's space function may be infinite or not available here
         tried = TriedSettings(sweep=board.sweep, space=find_space(space, board.sweep.search), study=None)
         for row in board.rows:
             tried.remember(row.config, row.trial_number, failed=row.state is TrialState.FAILED)
-        in_all = tried.in_all(len(board.rows))  # those that run are among the untried here
+        in_all = tried.in_all(len(board.rows))  # running trials count as untried here
     return max(in_all, len(board.rows))
 
 
 def ended_of_all(board: Leaderboard) -> str:
-    """Say how many trials have ended, of those there are to be: ``17 of 18``. One that failed and its successor are two."""
+    """Return the number of ended trials and of trials in all as text: ``17 of 18``.
+
+    A failed trial and the trial that repeats its settings count as two.
+    """
     return f"{len(board.rows)} of {trials_in_all(board)}"
 
 
 class DistinctSampler(BaseSampler):
-    """Proposes for one trial what another sampler does, but no settings that have been tried.
+    """Proposes settings for one trial by another sampler, but none that have been tried.
 
-    All is drawn when the trial is begun, as if jointly; the trial then finds each value settled.
+    All values are drawn when the trial starts, as if jointly, and then handed to the trial one by one.
     """
 
     def __init__(self, sampler: BaseSampler, tried: TriedSettings, *, warn: Callable[[str], None]) -> None:
@@ -243,33 +253,33 @@ class DistinctSampler(BaseSampler):
         self._draft = Draft(lambda name, domain: None)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Everything that the space asks for."""
+        """Draw the trial's settings, and return the domains of all drawn fields."""
         self._draft = self._new_settings(study, trial)
         return dict(self._draft.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What was drawn for it."""
+        """Return the values drawn by ``infer_relative_search_space``."""
         return dict(self._draft.params)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the other sampler does: the space asks for something else than a moment ago."""
+        """Call the wrapped sampler's method, if the space asks for a field that was not drawn."""
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: OptunaState, values: Sequence[float] | None) -> None:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         self._sampler.after_trial(study, trial, state, values)
 
     def _new_settings(self, study: Study, trial: FrozenTrial) -> Draft:
         known, sweep = self._tried.known(), self._tried.sweep
-        grid = sweep.sampler.combinations is not None  # whose trials have each their place in it
+        grid = sweep.sampler.combinations is not None  # each trial of a grid has its own place
         for _ in range(1 if grid else _ASKED):
             draft = self._drawn(self._sampler, study, trial)
             if self._number_of(draft, known) is None:
@@ -289,14 +299,17 @@ class DistinctSampler(BaseSampler):
         return draft
 
     def _number_of(self, draft: Draft, known: Mapping[AnyTrialConfig, int]) -> int | None:
-        """Which trial has tried a draft's settings; none also where no config can have them, which the trial itself says."""
+        """Return the number of a trial with a draft's settings; None if they are new or not a valid config.
+
+        Settings that are not valid are reported by the trial itself.
+        """
         try:
             return known.get(self._tried.config(draft))
         except ConfigError:
             return None
 
     def _drawn(self, sampler: BaseSampler, study: Study, trial: FrozenTrial) -> Draft:
-        """What a trial would get from a sampler, as Optuna's trials ask it."""
+        """Return the draft of a trial whose values a sampler proposes, as Optuna's own trials would get them."""
         settled = trial.system_attrs.get("fixed_params", {})
         jointly = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
 
@@ -318,5 +331,5 @@ class DistinctSampler(BaseSampler):
 def _only_value(domain: BaseDistribution) -> Any:
     if isinstance(domain, CategoricalDistribution):
         return domain.choices[0]
-    assert isinstance(domain, IntDistribution | FloatDistribution)  # there are no others
+    assert isinstance(domain, IntDistribution | FloatDistribution)  # Optuna has no other domains
     return domain.low

@@ -1,4 +1,4 @@
-"""The journals in which a sweep's study is kept: a file on a local disk, numbered objects elsewhere."""
+"""The journals that store a sweep's study: a file on a local disk, or numbered objects in an object store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainables.storage.object_store import ObjectStore
 
 
 def compacted_journal(store: ObjectStore) -> ObjectJournal:
-    """Open the journal of a storage without files, for its writer: its objects are compacted into one if they are many."""
+    """Open a journal in an object store for its writer, and compact its objects into one if there are many."""
     journal = ObjectJournal(store)
     journal.compact()
     return journal
 
 
 def file_journal(path: Path) -> JournalFileBackend:
-    """Open or begin a journal on a local disk, for its writer."""
+    """Open or create a journal on a local disk for its writer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         _drop_torn_line(path)
@@ -29,7 +29,7 @@ def file_journal(path: Path) -> JournalFileBackend:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line without its end, left by a driver killed while writing: the next entry would run into it."""
+    """Cut off an incomplete last line, left by a driver killed while writing, which would spoil the next entry."""
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
@@ -37,9 +37,9 @@ def _drop_torn_line(path: Path) -> None:
 
 
 class BatchedJournal(BaseJournalBackend):
-    """A journal that is read once and publishes the entries of one transaction together. For one writer at a time.
+    """A journal that reads its backend once and publishes a transaction's entries together. For one writer at a time.
 
-    Asking for a trial makes about ten entries, each of which would wait for the disk, or be an object of its own.
+    Creating a trial makes about ten entries, each of which would otherwise wait for the disk or become an object of its own.
     """
 
     def __init__(self, backend: BaseJournalBackend) -> None:
@@ -49,11 +49,11 @@ class BatchedJournal(BaseJournalBackend):
         self._batched = False
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Entries from that number on."""
+        """Return the entries from a number on."""
         yield from self._entries[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Publish entries, at the end of the transaction if one has begun."""
+        """Publish entries at once or, within a transaction, at its end."""
         self._entries += logs
         self._unpublished += logs
         if not self._batched:
@@ -61,7 +61,7 @@ class BatchedJournal(BaseJournalBackend):
 
     @contextmanager
     def batched(self) -> Iterator[None]:
-        """Publish what is appended within the block at its end."""
+        """Publish all entries appended within the block at the end of the block."""
         self._batched = True
         try:
             yield
@@ -76,10 +76,10 @@ class BatchedJournal(BaseJournalBackend):
 
 
 class WatchedJournal(BaseJournalBackend):
-    """A journal that is only read.
+    """A read-only journal.
 
-    Its writer numbers entries without looking whether another process has written any: one more would be overwritten, or
-    all later ones be read with wrong numbers.
+    The sweep numbers its entries without checking whether another process has written any. So an entry of another process
+    would be overwritten, or shift the numbers of all later entries.
     """
 
     def __init__(self, backend: BaseJournalBackend, sweep_id: str) -> None:
@@ -87,26 +87,26 @@ class WatchedJournal(BaseJournalBackend):
         self._sweep_id = sweep_id
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """Entries from that number on, with those that the writer has published meanwhile."""
+        """Return the entries from a number on, including entries published since the last call."""
         return self._backend.read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Raises: PermissionError: always."""
+        """Raise PermissionError, since only the sweep may write."""
         raise PermissionError(
-            f"the study of {self._sweep_id} is read only here: the sweep alone writes it, and what another process changed "
-            "(a note, a trial's end, a deletion) would damage it"
+            f"the study of {self._sweep_id} is read only here: only the sweep may write to it, and changes by other "
+            "processes (a note, a trial's end, a deletion) would damage it"
         )
 
 
 _COMPACTED_FROM = 100
-"""Objects of a journal from which it is worth compacting them into one."""
+"""Number of objects in a journal from which they are compacted into one."""
 
 
 class ObjectJournal(BaseJournalBackend):
-    """Optuna's journal as numbered objects. For one writer at a time, as a sweep has, and any number of readers.
+    """Optuna's journal as numbered objects, for one writer at a time (the sweep) and any number of readers.
 
-    An object holds the entries of one write and is named after the first entry's number, so that writing it again, after an
-    answer that got lost, changes nothing.
+    An object holds the entries of one write and is named after the number of its first entry, so that repeating the write,
+    after the answer was lost, changes nothing.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -115,10 +115,10 @@ class ObjectJournal(BaseJournalBackend):
         self._seen: dict[str, int] = {}
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Entries from that number on, with those that another process has published meanwhile."""
+        """Return the entries from a number on, including entries that another process has published since."""
         found = self._store.sizes("journal")
         if any(found.get(key) != size for key, size in self._seen.items()):
-            self._entries, self._seen = [], {}  # the writer has compacted them
+            self._entries, self._seen = [], {}  # the writer has compacted the journal
         new = [key for key in found if key not in self._seen]
         for key, data in zip(new, self._store.read_all(new), strict=True):
             first, entries = int(key.rpartition("/")[2].partition(".")[0]), json.loads(data)
@@ -132,9 +132,10 @@ class ObjectJournal(BaseJournalBackend):
         self._entries += logs
 
     def compact(self) -> None:
-        """Make one object of many, as the writer, before it goes on.
+        """Merge the objects into one if there are many. To be called by the writer before it appends entries.
 
-        The new one is complete before the first old one goes; entries that are there twice have the same numbers.
+        The new object is complete before the first old object is deleted. Entries that are stored twice in between have the
+        same numbers.
         """
         entries = list(self.read_logs(0))
         old = list(self._seen)

@@ -1,4 +1,4 @@
-"""Samplers that say their names when they fail: one may be the user's own, or have arguments that it cannot do with."""
+"""Samplers whose errors name them: a sampler may be the user's own, or fail because of its arguments."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from orchestrator.samplers.base import SamplerConfig
 
 
 class NamedSampler(BaseSampler):
-    """Proposes what another sampler does, and says its name when that fails."""
+    """Calls another sampler, and adds that sampler's name to its errors."""
 
     def __init__(self, sampler: BaseSampler, name: str) -> None:
         self._sampler = sampler
         self._part = f"sampler {name}"
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         with naming(self._part):
             self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         with naming(self._part):
             return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         with naming(self._part):
             return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         with naming(self._part):
             return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """As the other sampler does."""
+        """Call the wrapped sampler's method."""
         with naming(self._part):
             self._sampler.after_trial(study, trial, state, values)
 
@@ -55,11 +55,11 @@ def build_sampler(config: SamplerConfig, *, seed: int, trial_number: int) -> Bas
     """Return Optuna's sampler for one trial, as ``SamplerConfig.build`` does.
 
     Raises:
-        ConfigError: its arguments are wrong.
-        PartError: it cannot be built otherwise.
+        ConfigError: the sampler's arguments are wrong.
+        PartError: building the sampler failed for another reason, or its ``build`` returned no sampler.
     """
     with naming(f"sampler {config.name}"):
         built = config.build(seed=seed, trial_number=trial_number)
         if not isinstance(built, BaseSampler):
-            raise TypeError(f"build returned {built!r} where a sampler of Optuna's is expected")
+            raise TypeError(f"build returned {built!r}, expected an Optuna sampler")
         return built

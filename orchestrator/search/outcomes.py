@@ -1,4 +1,4 @@
-"""How a trial ended, in this project's words and in Optuna's."""
+"""Converts a trial's state, objectives and constraints between this project and Optuna."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _UNUSED = "unused_budget"
 
 
 def optuna_state(state: TrialState) -> OptunaState:
-    """Return Optuna's state of a trial that ended so: COMPLETE is only one that used its whole budget."""
+    """Return Optuna's state for a state of an ended trial: COMPLETE only if the trial used its whole budget."""
     if not state.has_result:
         return OptunaState.FAIL
     return OptunaState.COMPLETE if state is TrialState.COMPLETED else OptunaState.PRUNED
 
 
 def ended_state(trial: FrozenTrial) -> TrialState:
-    """Return how a trial ended, as far as the study knows."""
+    """Return the state in which a trial ended, as recorded in the study."""
     if trial.state is OptunaState.FAIL:
         return TrialState.DIVERGED if DIVERGED_ATTRIBUTE in trial.user_attrs else TrialState.FAILED
     return TrialState.COMPLETED if trial.state is OptunaState.COMPLETE else TrialState.STOPPED_EARLY
 
 
 def optuna_values(sweep: SweepConfig, report: Mapping[str, Any]) -> list[float]:
-    """Return the objectives of a completed trial; a sweep of cases compares nothing, but Optuna wants a value."""
+    """Return the objectives of a completed trial; ``[0.0]`` for cases, which have none, since Optuna requires a value."""
     return [float(report[name]) for name in sweep.directions] or [0.0]
 
 
 def optuna_constraints(
     sweep: SweepConfig, state: TrialState, report: Mapping[str, Any], share: float
 ) -> dict[str, float]:
-    """Return the values of a trial's constraints, by name; above 0 is broken."""
+    """Return the values of a trial's constraints by name; a value above 0 means that the constraint is violated."""
     told = optuna_state(state)
     found = {} if told is OptunaState.FAIL else sweep.violations(report)
     if told is OptunaState.PRUNED and sweep.further_objectives:
-        # Optuna cannot rank a trial without values of all objectives. As a broken constraint it can: below all that are
-        # complete, and the lower, the earlier the trial was stopped.
+        # Optuna cannot rank a trial without values of all objectives. A violated constraint ranks the trial below all
+        # completed trials, and the lower, the earlier the trial was stopped.
         found[_UNUSED] = 1 - share
     return found

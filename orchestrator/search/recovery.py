@@ -1,7 +1,7 @@
-"""What was lost of a sweep, made anew from what is left: its study from rows, reports and checkpoints, a row from the study.
+"""Restores lost parts of a sweep: its study from rows, reports and checkpoints, and rows from the study and reports.
 
-The study has a trial's settings and how it ended, the reports what it measured last, and so nothing is lost with one
-truncated object. How often the trial was continued, and what exactly it failed of, stood in the row alone.
+The study stores a trial's settings and final state, and the reports its last measurements, so that a single truncated
+object can be restored. Only the number of the trial's recoveries and the exact cause of a failure are lost with a row.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ _TEACHER = ("teacher_sha256", "teacher_validation_accuracy", "teacher_test_accur
 def rebuild_study(
     study: optuna.Study, sweep_store: SweepStore, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> int:
-    """Fill an empty study with the trials that the sweep is known to have had.
+    """Fill an empty study with the sweep's trials, from rows, reports and checkpoints.
 
-    A trial that had not ended goes on from its checkpoint with the settings in there; one that has none yet is asked for
-    anew.
+    A trial that had not ended will be resumed from its checkpoint, with the settings stored there. A trial without
+    checkpoint gets new settings.
 
     Args:
-        study: The sweep's, without trials.
-        sweep_store: Where the sweep is.
-        sweep: What was run.
-        domains: What a search varies.
+        study: Study of the sweep, without trials.
+        sweep_store: The sweep on its storage.
+        sweep: Config of the sweep.
+        domains: Domains of the fields that a search varies.
 
     Returns:
-        How many trials were found.
+        Number of trials added.
     """
     results, checkpoints = SweepResults(sweep_store), sweep_store.checkpoints
     rows = {row.trial_number: row for row in results.trials()}
@@ -93,7 +93,7 @@ def _ended(
     if state is OptunaState.COMPLETE:
         values = optuna_values(sweep, row.metrics)
     elif state is OptunaState.PRUNED and len(sweep.directions) == 1 and intermediate:
-        values = [intermediate[max(intermediate)]]  # as Optuna keeps it
+        values = [intermediate[max(intermediate)]]  # Optuna does the same for a pruned trial
     return create_trial(
         state=state,
         values=values,
@@ -150,13 +150,13 @@ def _same_but_for_start(one: AnyTrialConfig, other: AnyTrialConfig) -> bool:
 def restore_rows(
     sweep_store: SweepStore, study: optuna.Study, sweep: SweepConfig, *, say: Callable[[str], None]
 ) -> None:
-    """Write a trial's row again where the study knows that it ended and its row cannot be read.
+    """Restore the unreadable rows of trials that have ended according to the study.
 
     Args:
-        sweep_store: Where the sweep is.
-        study: The sweep's.
-        sweep: What was run.
-        say: Is told what could not be read, and of each row that was lost.
+        sweep_store: The sweep on its storage.
+        study: Study of the sweep.
+        sweep: Config of the sweep.
+        say: Function called with a message about the objects that cannot be read, and about each lost row.
     """
     results = SweepResults(sweep_store)
     rows, damaged = results.trials_with_damages()
@@ -194,7 +194,7 @@ def _row(trial: FrozenTrial, report: Row, others: list[TrialRecord], sweep: Swee
         "trial_number": trial.number,
         "case": assignment.case if assignment else None,
         "state": state,
-        "error": "not known: its row was damaged" if state is TrialState.FAILED else "",
+        "error": "unknown: the trial's row was damaged" if state is TrialState.FAILED else "",
         "objective": report.get(sweep.objective) if sweep.objective else None,
         "feasible": sweep.keeps_constraints(report),
         "recoveries": None,

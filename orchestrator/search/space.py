@@ -1,4 +1,4 @@
-"""Tries a search space out before a trial starts: which fields it varies, and whether a config may have what it suggests."""
+"""Tests a search space before any trial starts: finds the fields that it varies, and checks that its values are valid."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from trainables.config.roles import roles_of
 
 
 def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDistribution]]:
-    """Try a sweep's space out, and return it with the domains of the fields that it varies; of cases an empty one.
+    """Test a sweep's space, and return the space and the domains of the fields that it varies.
+
+    A sweep of cases has an empty space.
 
     Raises:
-        ConfigError: the space does not fit the config, or the sampler not the space.
+        ConfigError: the space does not fit the config, or the sampler does not fit the space.
     """
     if sweep.cases:
         return resolve_space({}), {}
@@ -44,14 +46,20 @@ def resolve_domains(sweep: SweepConfig) -> tuple[SearchSpace, dict[str, BaseDist
 def infer_domains(
     space: SearchSpace, sweep: SweepConfig, *, forbidden: tuple[str, ...], samples: int = 50
 ) -> dict[str, BaseDistribution]:
-    """Try a space out before a trial starts, and return the fields that it varies, each with its domain.
+    """Test a space before any trial starts, and return the domains of the fields that it varies.
 
-    Random settings find the fields, those of a condition too; then each field is tried at the ends of its domain, or with
-    each of its choices, beside settings with which it was seen.
+    Random suggestions find the fields, including conditional ones. Then each field is tested at both ends of its domain, or
+    with each of its choices, together with other settings with which the field occurred.
+
+    Args:
+        space: The search space.
+        sweep: Config of the sweep.
+        forbidden: Fields that the space must not set.
+        samples: Number of random suggestions.
 
     Raises:
         ConfigError: a suggestion is not a valid config.
-        ValueError: it sets a field that all trials of a sweep share, or a name differs from the field it sets.
+        ValueError: the space sets a forbidden field, or a parameter is not named after the field that it sets.
     """
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     domains: dict[str, BaseDistribution] = {}
@@ -73,7 +81,7 @@ def infer_domains(
         try_out(study.ask())
     ends = [(field, value) for field, domain in sorted(domains.items()) for value in _ends(domain)]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Fixed parameter")  # of a domain that depends on the field at its end
+        warnings.filterwarnings("ignore", "Fixed parameter")  # if another field's domain depends on this field
         for field, value in ends:
             study.enqueue_trial({**seen_with[field], field: value})
             try_out(study.ask())
@@ -83,13 +91,16 @@ def infer_domains(
 def _ends(domain: BaseDistribution) -> Sequence[Any]:
     if isinstance(domain, CategoricalDistribution):
         return domain.choices
-    assert isinstance(domain, IntDistribution | FloatDistribution)  # there are no others
+    assert isinstance(domain, IntDistribution | FloatDistribution)  # Optuna has no other domains
     return domain.low, domain.high
 
 
 def proposed_configs(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> list[AnyTrialConfig]:
-    """The configs that a sweep is known to have before it starts: each case's, or what all trials of a search share, once
-    more with each precision that it may propose."""
+    """Return the configs that are known before a sweep starts.
+
+    These are the cases' configs or, for a search, the config that all trials share, followed by a copy for each precision
+    that the search may propose.
+    """
     configs = sweep.configs()
     searched = domains.get("precision")
     if isinstance(searched, CategoricalDistribution):
@@ -98,21 +109,21 @@ def proposed_configs(sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 
 
 def values_in(space: SearchSpace, fixed: Mapping[str, Any], domains: Mapping[str, BaseDistribution]) -> set[object]:
-    """Return choices and texts that a search may give its fields, as far as chance finds them.
+    """Return choices and texts that a search may give to its fields, as far as random suggestions find them.
 
     Args:
-        space: What varies.
-        fixed: Fields that have one value for all trials.
-        domains: Of the fields that vary.
+        space: The search space.
+        fixed: Values of the fields that are equal in all trials.
+        domains: Domains of the fields that vary.
     """
     choices = [domain.choices for domain in domains.values() if isinstance(domain, CategoricalDistribution)]
     return {*chain.from_iterable(choices), *suggested_fields(space, fixed).texts}
 
 
 def published_settings(domains: Mapping[str, BaseDistribution], model: type[AnyTrialConfig]) -> dict[str, Any]:
-    """The published value of each searched field, where its domain holds it.
+    """Return the published value of each searched field whose domain contains that value.
 
-    They are the first trial of a sweep, whatever the sampler would say: they are what others compare with.
+    The first trial of a search has these settings, whatever the sampler, since others compare their results with them.
     """
     defaults = {name: model.model_fields[name].default for name in domains}
     return {name: value for name, value in defaults.items() if contains(domains[name], value)}

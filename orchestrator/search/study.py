@@ -1,7 +1,7 @@
-"""Optuna's history of a sweep, kept on the sweep's storage as a journal.
+"""Optuna's study of a sweep, stored as a journal on the sweep's storage.
 
-The study is the truth about the search: which trials were asked for, what they reported, how they ended. It is written
-before anything acts on it, so a driver that dies leaves nothing half known.
+The study is the authoritative record of the search: which trials were created, what they reported, how they ended. Each
+change is stored before anything depends on it, so a driver that dies leaves no inconsistent state.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from orchestrator.search.journal import BatchedJournal, ObjectJournal, WatchedJo
 from orchestrator.storage import SweepStore, layout, local_path
 
 CONFIG_ATTRIBUTE = "config"
-"""Under which the study keeps a trial's settings, as JSON."""
+"""User attribute of a trial that holds the trial's config as JSON."""
 
 ASSIGNMENT_ATTRIBUTE = "assignment"
-"""Under which it keeps what a trial of a sweep of cases is for."""
+"""User attribute of a trial that holds the trial's case and seed in a sweep of cases."""
 
 DIVERGED_ATTRIBUTE = "diverged"
-"""Under which it keeps that a trial has not failed of an error but came to numbers without end, as it would again."""
+"""User attribute of a failed trial that is set if the trial diverged (infinite or NaN values), as it would again."""
 
 
 class SweepStudy(optuna.Study):
-    """The study of one sweep, with its storage and the journal that the storage keeps.
+    """The study of one sweep, with its storage and the journal to which the storage writes.
 
-    Optuna's own ``Study`` cannot go on with a trial of an earlier process, keep one report of a trial with several
-    objectives, or publish several steps as one.
+    Optuna's own ``Study`` cannot resume a trial of an earlier process, store a report in a study with several objectives, or
+    publish several steps together.
     """
 
     def __init__(self, name: str, storage: BaseStorage, journal: BatchedJournal | None = None) -> None:
-        """Open a study that the storage has.
+        """Open an existing study.
 
         Args:
-            name: The study's.
-            storage: Optuna's.
-            journal: What the storage writes to. Defaults to none: each step is published by itself.
+            name: Name of the study.
+            storage: Optuna's storage of the study.
+            journal: Journal to which the storage writes. None means that each step is published by itself.
         """
         super().__init__(name, storage)
         self.storage = storage
@@ -56,12 +56,12 @@ class SweepStudy(optuna.Study):
     def create(
         cls, name: str, storage: BaseStorage, *, modes: Iterable[str], journal: BatchedJournal | None = None
     ) -> SweepStudy:
-        """Create a study, or continue the one of that name.
+        """Create a study, or open the existing study of that name.
 
         Args:
-            name: The study's.
-            storage: Optuna's.
-            modes: ``max`` or ``min`` for each objective; none where nothing is compared.
+            name: Name of the study.
+            storage: Optuna's storage of the study.
+            modes: ``max`` or ``min`` for each objective; empty if nothing is compared.
             journal: See ``__init__``.
         """
         optuna.create_study(
@@ -74,22 +74,22 @@ class SweepStudy(optuna.Study):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Publish together what happens to the study within the block."""
+        """Publish all changes to the study within the block together."""
         with self._journal.batched() if self._journal else nullcontext():
             yield
 
     def frozen(self, number: int) -> FrozenTrial:
-        """Return a trial as it stands."""
+        """Return a trial's current state in the study."""
         return self.storage.get_trial(self._id_of(number))
 
     def resume(self, number: int) -> optuna.Trial:
-        """Return a trial that was asked for and has not ended."""
+        """Return a trial that was created earlier and has not ended, so that it can be resumed."""
         return optuna.Trial(self, self._id_of(number))
 
     def keep_report(self, number: int, done: int, value: float) -> None:
-        """Keep the objective of a trial after so much of its budget; the first that comes counts.
+        """Store a trial's objective after ``done`` of its budget, unless a value for that budget is stored already.
 
-        It is what ``Trial.report`` does, which declines where there are several objectives.
+        ``Trial.report`` does the same but refuses studies with several objectives.
         """
         if done not in self.frozen(number).intermediate_values:
             self.storage.set_trial_intermediate_value(self._id_of(number), done, value)
@@ -99,14 +99,14 @@ class SweepStudy(optuna.Study):
 
 
 def open_study(sweep_store: SweepStore, *, modes: Iterable[str]) -> SweepStudy:
-    """Create or continue the study of a sweep, named after it.
+    """Create or open the study of a sweep, whose name is the sweep's id.
 
-    On a local disk the journal is the one file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
-    other storages each entry is an object, since an object cannot be appended to.
+    On a local disk the journal is the single file ``studies/<sweep_id>/journal.log``, which optuna-dashboard opens. On
+    other storages each write is an object of its own, since an object cannot be appended to.
 
     Args:
         sweep_store: The sweep.
-        modes: ``max`` or ``min`` for each objective; none where nothing is compared.
+        modes: ``max`` or ``min`` for each objective; empty if nothing is compared.
     """
     folder = sweep_store.study
     path = local_path(folder, "journal.log")
@@ -115,15 +115,15 @@ def open_study(sweep_store: SweepStore, *, modes: Iterable[str]) -> SweepStudy:
 
 
 def watched_storage(sweep_store: SweepStore) -> JournalStorage:
-    """The storage of a sweep's study, for another process to look at while the sweep goes on; it writes nothing.
+    """Return a read-only storage of a sweep's study, for other processes that read it while the sweep runs.
 
     Raises:
-        SweepNotFoundError: there is no study of that sweep.
+        SweepNotFoundError: the sweep has no study.
     """
     folder, sweep_id = sweep_store.study, sweep_store.sweep_id
     if not folder.keys(""):
         raise SweepNotFoundError(
-            f"no study of {sweep_id} in this storage: has it begun? zskt results {sweep_id} tells more"
+            f"no study of {sweep_id} in this storage: has the sweep started? zskt results {sweep_id} tells more"
         )
     path = local_path(folder, "journal.log")
     journal = JournalFileBackend(str(path)) if path else ObjectJournal(folder)
@@ -131,53 +131,53 @@ def watched_storage(sweep_store: SweepStore) -> JournalStorage:
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that will not run again, however they ended."""
+    """Return the trials that have ended, in any state."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
 
 
 def running_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that were asked for and have not ended, as far as the study knows."""
+    """Return the trials that were created and have not ended, as far as the study records."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def assignment_of(trial: FrozenTrial | optuna.Trial) -> Assignment | None:
-    """Which case and seed a trial is for; none in a search, or if its driver died before it was settled."""
+    """Return the case and seed of a trial; None in a search, or if the driver died before the trial got a case."""
     kept = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE)
     return Assignment(**kept) if kept else None
 
 
 class WatchedStudy:
-    """A sweep's study as it stands, without writing anything. Kept, it reads each time what has come since."""
+    """Read-only view of a sweep's study. Repeated calls read only what has been added since."""
 
     def __init__(self, sweep_store: SweepStore) -> None:
         self._sweep_store = sweep_store
         self._study: optuna.Study | None = None
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials so far, running or ended; empty where no study is."""
+        """Return all trials so far, running or ended; an empty list if there is no study."""
         try:
             self._study = self._study or optuna.load_study(
                 study_name=self._sweep_store.sweep_id, storage=watched_storage(self._sweep_store)
             )
-        except (SweepNotFoundError, KeyError):  # nobody has asked for a trial yet, or the study was deleted
+        except (SweepNotFoundError, KeyError):  # no trial has been created yet, or the study was deleted
             return []
         return self._study.get_trials(deepcopy=False)
 
 
 def settings_of_trial(trial: FrozenTrial) -> dict[str, Any]:
-    """The config that a trial was given; empty of one that has none yet."""
+    """Return the settings of a trial; empty if the trial has none yet."""
     settings: dict[str, Any] = json.loads(trial.user_attrs.get(CONFIG_ATTRIBUTE, "{}"))
     return settings
 
 
 def case_of_trial(trial: FrozenTrial) -> str | None:
-    """The case that a trial is for; none in a search."""
+    """Return the name of a trial's case; None in a search."""
     case: str | None = trial.user_attrs.get(ASSIGNMENT_ATTRIBUTE, {}).get("case")
     return case
 
 
 def past_reports(study: optuna.Study) -> list[PastReport]:
-    """All that the study's trials have reported."""
+    """Return all reports of the study's trials."""
     return [
         (layout.trial_name(trial.number), done, value)
         for trial in study.get_trials(deepcopy=False)

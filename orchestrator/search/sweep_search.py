@@ -1,8 +1,8 @@
-"""The search of a sweep: which trial is run next with which settings, and what the study learns of its end.
+"""The search of a sweep: chooses the next trial and its settings, and records in the study how each trial ended.
 
-A trial that used its whole budget is COMPLETE to Optuna, one stopped early PRUNED with the values it reached, one that
-failed or diverged FAIL. The study itself is on storage, so that a sweep started again goes on with the trials that were
-running. Who runs the trials and follows them is told nothing here: ``run.callbacks.recorder`` reports and tells.
+For Optuna a trial that used its whole budget is COMPLETE; a trial that was stopped early is PRUNED, with the values that it
+reached; a trial that failed or diverged is FAIL. The study lies on the sweep's storage, so that a restarted sweep resumes
+the trials that were running. This module does not run trials: ``run.callbacks.recorder`` passes on their reports and ends.
 """
 
 from __future__ import annotations
@@ -42,24 +42,25 @@ from trainables.system.own_files import files_in
 
 
 class SessionHealth:
-    """Whether a session can go on; the first error that says no stays.
+    """The first error that makes a session end, if any.
 
-    That is an error of the session and of none of its trials, which stay as they were: the study or a row could not be
-    written, or trials do not measure what the search needs.
+    Such an error concerns the session, not a trial; the trials stay as they are. Examples: the study or a row could not be
+    written, or trials do not measure a metric that the search needs.
     """
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
-        """Why the session cannot go on."""
+        """The error that ends the session; None while the session can continue."""
 
     def fail(self, error: Exception) -> None:
-        """Have the session end."""
+        """Make the session end with an error, unless an earlier error ends it already."""
         self.failure = self.failure or error
 
     @contextmanager
     def capture_errors(self) -> Iterator[None]:
-        """Take an error of storage, sampler, scheduler or space for the session's, before what runs the trials takes it for
-        one of theirs.
+        """Record an error of storage, sampler, scheduler or space in the block as the session's.
+
+        Otherwise the backend would take the error for a trial's.
         """
         try:
             yield
@@ -68,9 +69,9 @@ class SessionHealth:
 
 
 class SweepSearch:
-    """Suggests the trials of a sweep, first those that an earlier session left running.
+    """Suggests the trials of a sweep, first the trials that an earlier session left running.
 
-    There is one study and one writer to it.
+    A sweep has one study, with one writer.
     """
 
     def __init__(
@@ -92,18 +93,21 @@ class SweepSearch:
         """Make the search of one session.
 
         Args:
-            study: What is known so far.
-            sweep: What to run.
-            space: What a search varies.
-            sweep_id: Name of the sweep, under which its students are kept.
-            health: The session's. Defaults to one of its own.
-            first: Parameters of a search's very first trial; those not named are sampled.
-            completed_elsewhere: Assignments that need no trial, since another sweep has one: its ``SWEEP/TRIAL``.
+            study: Study of the sweep.
+            sweep: Config of the sweep.
+            space: The search space.
+            sweep_id: Id of the sweep, under which its students are stored.
+            health: Health of the session. Defaults to a new one.
+            first: Parameters of a search's first trial; fields without a value here are sampled.
+            completed_elsewhere: Assignments that need no trial, each with the ``SWEEP/TRIAL`` of another sweep that has it.
             past: Trials of other sweeps that inform the sampler.
-            failed: Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more.
-            may_start: Whether what may be spent allows another trial beside those that run.
-            files: Files of the user's own that go to the trials; a trial that names another one is refused. None: any may.
-            warn: Is told of a trial whose settings no config can have, and of the first that repeats another.
+            failed: In a sweep of cases, numbers of the trials that failed in earlier sessions; their cases run once more.
+            may_start: Function that returns whether the spending limit allows another trial beside the running ones, given
+                their names.
+            files: The user's own files that are sent to the trials; a trial that names another file is refused. None means
+                that any file is allowed.
+            warn: Function called with a message about a trial without valid settings, and about the first trial that repeats
+                another trial's settings.
         """
         self.health = health or SessionHealth()
         self._study = study
@@ -128,39 +132,39 @@ class SweepSearch:
             may_start=may_start,
         )
         self._sampler: BaseSampler | None = None
-        """The last one that was made."""
+        """The sampler built last, without its wrappers."""
         self._said_repeat = False
         if first and not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(first))
 
     @property
     def running(self) -> Collection[str]:
-        """Names of the trials that were suggested and have not ended. Each may come back: see ``run_again``."""
+        """Names of the trials that were suggested and have not ended. Each may be suggested again: see ``run_again``."""
         return self._trials.keys()
 
     def suggest(self) -> SweepTrial | None:
-        """Return the trial to be run next, or None if none can begin now.
+        """Return the next trial to run, or None if no trial can start now.
 
-        That is so while the next case starts from a student that is being trained, the next generation of a population from
-        one that is, what may be spent is foreseen for those that run, or all that is left is running. While nothing runs,
-        None means that nothing will come any more.
+        None is returned while the next case waits for a student that is being trained, while the next generation of a
+        population waits for the previous one, while the running trials are expected to use up the budget, or when all
+        remaining trials are running. If no trial is running, None means that no further trial will follow.
         """
         if self.health.failure:
-            return None  # asking again would be to wait again
+            return None  # another attempt would wait for storage again
         with self.health.capture_errors(), self._study.transaction():
             return self._suggest()
         return None
 
     def _suggest(self) -> SweepTrial | None:
         while (number := self._queue.next_number(self.running)) is not None:
-            self._seed_sampler(number)  # one to go on may have been left before its settings were chosen
+            self._seed_sampler(number)  # a resumed trial may have no settings yet
             trial = self._study.resume(number) if number < self._queue.started else self._study.ask()
             key = trial_name(trial.number)
             try:
                 settings = self._settings(trial)
                 self._check_files(settings)
             except ConfigError as error:
-                # Left running, it would be asked for again by every session, to the same end.
+                # If the trial were left running, every session would try it again and fail in the same way.
                 self._study.tell(trial, state=OptunaState.FAIL)
                 self._warn(f"{key} failed before it began: {error}")
                 continue
@@ -172,16 +176,23 @@ class SweepSearch:
         return None
 
     def _check_files(self, settings: Mapping[str, Any]) -> None:
-        """Raises: ConfigError: the space names a file of the user's own by rare chance only, which nobody could foresee."""
+        """Check that all files of the user's own that a trial's settings name were found before the start.
+
+        Raises:
+            ConfigError: the space suggests a file so rarely that it was not found.
+        """
         unforeseen = set() if self._files is None else files_in(settings) - {*self._files}
         if unforeseen:
             raise ConfigError(
-                f"{', '.join(sorted(unforeseen))}: the space names it too seldom to be found before the start; let it "
-                "suggest the name as one of several choices"
+                f"{', '.join(sorted(unforeseen))}: the space suggests this file too rarely for it to be found before the "
+                "start; let the space suggest the name as one of several choices"
             )
 
     def _seed_sampler(self, trial_number: int) -> None:
-        """A sampler made anew for each trial, seeded by its number, proposes the same after any interruption."""
+        """Give the study a new sampler for a trial, seeded by the trial's number.
+
+        So the same settings are proposed after any interruption.
+        """
         with self._naming_scheduler():
             successor = self._population and self._population.sampler(trial_number, self._queue.asked_for)
         if successor:
@@ -205,15 +216,17 @@ class SweepSearch:
             self._warn(line)
 
     def report(self, key: str, done: int, value: float) -> None:
-        """Keep the objective of a running trial after so much of its budget. The same report twice is kept once."""
+        """Store the objective of a running trial after ``done`` of its budget. A repeated report is stored once."""
         self._study.keep_report(self._trials[key].number, done, value)
 
     def run_again(self, key: str, *, gpus: float | None = None) -> None:
-        """Suggest a trial once more, with its settings: it ended without having failed, as with a machine that was lost.
+        """Put a trial back to be suggested again with its settings, since it ended without having failed.
+
+        This happens, for example, when a node is lost.
 
         Args:
-            key: The trial.
-            gpus: Another share of a GPU than it had. Defaults to the same.
+            key: Name of the trial.
+            gpus: The trial's new share of a GPU. None means no change.
         """
         trial = self._trials.pop(key)
         if gpus is not None:
@@ -221,13 +234,13 @@ class SweepSearch:
         self._queue.put_back(trial.number)
 
     def tell(self, key: str, state: TrialState, report: Mapping[str, Any], *, share: float = 1.0) -> None:
-        """Tell the study how a trial ended.
+        """Record in the study how a trial ended.
 
         Args:
-            key: The trial.
-            state: How.
-            report: Its last; empty if there was none.
-            share: Of its budget, used by then, in [0, 1].
+            key: Name of the trial.
+            state: State in which the trial ended.
+            report: Last report of the trial; empty if there was none.
+            share: Share of its budget that the trial has used, in [0, 1].
         """
         trial = self._trials.pop(key)
         told = optuna_state(state)
@@ -240,7 +253,7 @@ class SweepSearch:
             self._study.tell(trial, values, state=told)
 
     def _settings(self, trial: optuna.Trial) -> dict[str, Any]:
-        """The trial's settings, kept with it the first time, so that a later session runs the very same."""
+        """Return the trial's settings, chosen and stored by the first call, so that later sessions use the same ones."""
         kept = trial.user_attrs.get(CONFIG_ATTRIBUTE)
         if kept is None:
             chosen = self._chosen_case(trial) if self._sweep.cases else self._chosen_settings(trial)
@@ -250,7 +263,7 @@ class SweepSearch:
         return settings | self._permissions(trial)
 
     def _permissions(self, trial: optuna.Trial) -> dict[str, Any]:
-        """What a trial is allowed now, whatever it was when it began."""
+        """Return the permissions that a trial has in this session, whatever they were when the trial started."""
         assignment = assignment_of(trial)
         now = self._sweep.case_config(assignment) if assignment else self._sweep.configs()[0]
         return {name: getattr(now, name) for name in permission_fields(type(now))}

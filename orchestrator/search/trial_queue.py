@@ -1,4 +1,4 @@
-"""Which trial of a sweep comes next, and whether it may begin now."""
+"""The queue of a sweep's trials: which trial is next, and whether it may start now."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from trainables.trial_result import GPUS, parse_settings, trial_settings
 
 @dataclass(frozen=True, kw_only=True)
 class SweepTrial:
-    """A trial as a sweep hands it to what runs it."""
+    """A trial as the search hands it to the backend that runs it."""
 
     key: str
-    """Its name in the sweep, ``t0001``."""
+    """Id of the trial in the sweep, such as ``t0001``."""
 
     settings: Mapping[str, Any]
-    """The fields of its config."""
+    """Values of the fields of the trial's config."""
 
     case: str | None = None
-    """Of a sweep of cases, the case's name."""
+    """Name of the trial's case; None in a search."""
 
     gpus: float | None = None
-    """Share of a GPU, where it is another than the sweep's other trials have."""
+    """Share of a GPU, if it differs from that of the sweep's other trials; else None."""
 
     @cached_property
     def config(self) -> AnyTrialConfig:
-        """The settings as the config of their method."""
+        """The settings as a config of the trial's method."""
         return parse_settings(self.settings)
 
     @property
     def flat(self) -> dict[str, Any]:
-        """All of it in one dict, as ``TrialRun.start`` and Tune take it."""
+        """All fields of this trial in one dict, as ``TrialRun.start`` and Tune expect it."""
         share = {} if self.gpus is None else {GPUS: self.gpus}
         return {"trial_id": self.key, "case": self.case, **share, **self.settings}
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> SweepTrial:
-        """Read what ``flat`` gave."""
+        """Return the trial from a dict in the form of ``flat``."""
         return cls(key=flat["trial_id"], case=flat.get("case"), gpus=flat.get(GPUS), settings=trial_settings(flat))
 
 
 class TrialQueue:
-    """The trials of one session: those that an earlier session left, then what the sweep still lacks.
+    """The trials of one session: first the trials that an earlier session left unfinished, then new ones.
 
-    It reads the study and writes nothing to it.
+    The queue reads the study and never writes to it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TrialQueue:
         failed: Collection[int],
         may_start: Callable[[Collection[str]], bool],
     ) -> None:
-        """Make the queue of one session; see ``SweepSearch`` for the arguments."""
+        """Make the queue of one session. ``SweepSearch`` describes the arguments."""
         self._study = study
         self._sweep = sweep
         self._tried = tried
@@ -82,13 +82,14 @@ class TrialQueue:
         self._unfinished = [trial for trial in running_trials(study) if self._is_wanted(trial)]
 
     def next_number(self, running: Collection[str]) -> int | None:
-        """Take the next trial, and return its number: that of one to go on, or ``started`` for a new one.
+        """Take the next trial from the queue, and return its number; ``started`` for a new trial.
 
-        None if none can begin now: the next case starts from a student that is being trained, the next generation of a
-        population from one that is, what may be spent is foreseen for those that run, or nothing is left.
+        Returns None if no trial can start now: the next case waits for a student that is being trained, the next generation
+        of a population waits for the previous one, the running trials are expected to use up the budget, or no trial is
+        left.
 
         Args:
-            running: Names of the trials that run.
+            running: Names of the running trials.
         """
         if not self._has_more or not self._may_start(running):
             return None
@@ -103,39 +104,39 @@ class TrialQueue:
         return self.started if ready else None
 
     def put_back(self, number: int) -> None:
-        """Have a trial run once more that this session has begun."""
+        """Put a trial that this session has started back into the queue."""
         self._unfinished.append(self._study.frozen(number))
 
     def take_assignment(self, trial: Trial) -> Assignment:
-        """Which case and seed a trial is for that ``next_number`` gave: the one it has, else the next."""
+        """Return the case and seed for a trial from ``next_number``: the trial's own, else the next in the queue."""
         assignment = assignment_of(trial) or self._next_assignment()
-        assert assignment is not None  # asked before
+        assert assignment is not None  # next_number has checked it
         if assignment in self._assignments:
             self._assignments.remove(assignment)
         return assignment
 
     def start_of(self, assignment: Assignment, sweep_id: str) -> str | None:
-        """Name the student that a trial starts from, as ``SWEEP/TRIAL``: that of the case it names, with the same seed."""
+        """Return the ``SWEEP/TRIAL`` of the student from which a case starts, trained with the same seed; None if none."""
         start = self._start_of(assignment)
         if start is None:
             return None
-        known = self._trial_of(start)  # cases are asked for in order, so it is known by now
+        known = self._trial_of(start)  # cases run in order, so the trial exists by now
         return f"{sweep_id}/{trial_name(known.number)}" if known else self._completed_elsewhere[start]
 
     @property
     def started(self) -> int:
-        """Trials asked for so far, in all sessions."""
+        """Number of trials created so far, in all sessions."""
         return len(self.asked_for)
 
     @property
     def asked_for(self) -> list[FrozenTrial]:
-        """These trials, in order of their numbers."""
+        """Trials created so far in all sessions, in the order of their numbers."""
         trials = self._study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state is not TrialState.WAITING]
 
     @property
     def _has_more(self) -> bool:
-        """Whether there are trials to be run that do not run."""
+        """Whether there are trials left to run that are not running."""
         if self._unfinished or self._assignments:
             return True
         if self._sweep.cases or self.started >= self._sweep.num_trials:
@@ -143,18 +144,21 @@ class TrialQueue:
         return not self._tried.applies or self._tried.left(at_most=1) > 0
 
     def _is_wanted(self, trial: FrozenTrial) -> bool:
-        """Whether a trial that an earlier session left is to go on: not if it is of a case that is not to be run now."""
+        """Return whether to resume a trial of an earlier session: not if its case is no longer part of the sweep."""
         if not self._sweep.cases:
             return True
         assignment = assignment_of(trial)
         return bool(self._assignments) if assignment is None else assignment in self._sweep.assignments()
 
     def _has_nothing_for(self, trial: FrozenTrial) -> bool:
-        """Whether a trial whose driver died before it was given a case has to wait for one that can run."""
+        """Return whether a trial that has no case yet must wait until a case can run.
+
+        A trial is left without a case if its driver died before choosing one.
+        """
         return bool(self._sweep.cases) and assignment_of(trial) is None and self._next_assignment() is None
 
     def _next_assignment(self) -> Assignment | None:
-        """The first that can run now; None while each one starts from a student that is still being trained."""
+        """Return the first assignment that can run now; None while all wait for students that are being trained."""
         for assignment in self._assignments:
             start = self._start_of(assignment)
             if start is None or start in self._completed_elsewhere:
@@ -173,5 +177,5 @@ class TrialQueue:
 
     @property
     def _counted_trials(self) -> list[FrozenTrial]:
-        """All but those whose cases run once more."""
+        """All trials but the failed ones whose cases run once more."""
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.number not in self._failed]

@@ -1,8 +1,8 @@
-"""Begins a search with what other sweeps have found: their completed trials inform the sampler from the first proposal on.
+"""Warm start of a search: completed trials of other sweeps inform the sampler from the first proposal on.
 
-Which trials were taken is kept with the sweep's first session, so that a later one proposes the same even if the other
-sweeps have gone on meanwhile, or the study was lost. They are no trials of this sweep: they have no number, no row and no
-rung.
+The names of these trials are stored with the sweep's first session, so that later sessions propose the same settings even
+if the other sweeps have grown since, or the study was lost. The trials are not part of this sweep: they have no number, no
+row and no rung in it.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ def past_trials(
     *,
     say: Callable[[str], None],
 ) -> dict[str, FrozenTrial]:
-    """Completed trials of the sweeps that ``warm_start`` names, as the sampler takes them, by ``SWEEP/TRIAL``.
+    """Return completed trials of the sweeps in ``warm_start``, in the sampler's form, by ``SWEEP/TRIAL``.
 
-    Only trials count whose values can be compared with this sweep's: of the same data, networks and budget, for a score
-    without data of one teacher, with settings inside of what is searched. Once a session of the sweep has taken some, they
-    stay the same.
+    Only trials whose values are comparable with this sweep's are used: equal data, networks and budget, the same teacher if
+    the objective is a data-free score, and settings inside the search space. Once a session of the sweep has chosen trials,
+    later sessions use the same ones.
 
     Args:
-        sweep_store: The sweep that begins, or goes on; the others are on its storage.
-        sweep: Its config.
-        domains: What it varies.
-        say: Is told what was taken, and what was left out and why.
+        sweep_store: The sweep that starts or is resumed; the other sweeps are on its storage.
+        sweep: Config of the sweep.
+        domains: Domains of the fields that the sweep varies.
+        say: Function called with a message about the trials used, and about those left out and why.
 
     Raises:
-        ConfigError: a sweep has no such trial.
-        SweepNotFoundError: there is no such sweep.
+        ConfigError: another sweep cannot be compared with this one or has no comparable trial, or a trial used by an earlier
+            session is gone.
+        SweepNotFoundError: a sweep does not exist.
     """
     results = SweepResults(sweep_store)
     kept = [session.informed_by for session in results.sessions() if session.informed_by is not None]
@@ -67,8 +68,8 @@ def _taken_before(
     missing = [name for name in names if name not in rows]
     if missing:
         raise ConfigError(
-            f"warm_start: this sweep began with {', '.join(missing)}, which the storage has no longer; bring the rows back, "
-            "or begin anew with --sweep-id"
+            f"warm_start: this sweep began with {', '.join(missing)}, which the storage no longer has; restore these rows, "
+            "or start a new sweep with --sweep-id"
         )
     return {name: _as_trial(rows[name], sweep, domains) for name in names}
 
@@ -91,18 +92,18 @@ def _usable(
     board, sweep_id = read_leaderboard(results), results.sweep_id
     if board.sweep.equal_budget != sweep.equal_budget:
         raise ConfigError(
-            f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; equal ones are "
-            "needed"
+            f"warm_start: {sweep_id} has budget={board.sweep.equal_budget}, this sweep {sweep.equal_budget}; the budgets "
+            "must be equal"
         )
     _check_same_files(results, sweep, domains)
     method = type(sweep.configs()[0])
     may_differ = {*seed_fields(method), *weightless_fields(method)}
     if not sweep.selects_on.isdisjoint(DATA_FREE_METRICS):
-        may_differ -= {*teacher_fields(method)}  # each teacher has images of its own, on which it scores
+        may_differ -= {*teacher_fields(method)}  # scores depend on the teacher's own probe set
         if board.sweep.teacher_recipe != sweep.teacher_recipe:
             raise ConfigError(
-                f"warm_start: the teacher of {sweep_id} was trained by another recipe; scores without data compare students "
-                "of one teacher"
+                f"warm_start: the teacher of {sweep_id} was trained by another recipe; data-free scores are comparable "
+                "between students of one teacher only"
             )
     wanted = sweep.configs()[0].model_dump()
     if sweep.equal_budget:
@@ -120,17 +121,17 @@ def _usable(
     left_out = "; ".join(f"{count} left out: {reason}" for reason, count in reasons.items())
     if not found:
         raise ConfigError(
-            f"warm_start: {sweep_id} has no completed trial to begin with{f' ({left_out})' * bool(left_out)}"
+            f"warm_start: {sweep_id} has no completed trial that can be used{f' ({left_out})' * bool(left_out)}"
         )
-    say(f"begins with what {len(found)} trials of {sweep_id} found" + (f"; {left_out}" if left_out else ""))
+    say(f"warm start from {len(found)} trials of {sweep_id}" + (f"; {left_out}" if left_out else ""))
     return found
 
 
 def _check_same_files(results: SweepResults, sweep: SweepConfig, domains: Mapping[str, BaseDistribution]) -> None:
-    """Refuse trials of a network or the like that has only the name in common with this sweep's.
+    """Check that files of the user's own with equal names, such as a network's, are equal in both sweeps.
 
     Raises:
-        ConfigError: a file of the user's own is another one there.
+        ConfigError: the other sweep ran a different file under the same name.
     """
     sessions = results.sessions()
     then = sessions[-1].code if sessions else {}
@@ -139,20 +140,23 @@ def _check_same_files(results: SweepResults, sweep: SweepConfig, domains: Mappin
         if name in then and then[name].sha256 != sha256:
             raise ConfigError(
                 f"warm_start: {results.sweep_id} ran another {name} (sha256 {then[name].sha256[:12]} there, {sha256[:12]} "
-                "here), so what it found says nothing here"
+                "here), so its trials are not comparable"
             )
 
 
 def _why_not(
     row: TrialRecord, same: Mapping[str, Any], sweep: SweepConfig, domains: Mapping[str, BaseDistribution]
 ) -> str | None:
-    """Why a trial's values say nothing here, none if they do: its fields must be the ``same`` or inside of what varies."""
+    """Return why a trial is not comparable with this sweep's; None if it is.
+
+    A comparable trial's fields are equal to ``same``, its searched fields lie inside ``domains``, and it has all objectives.
+    """
     for field, value in same.items():
         if row.settings[field] != value:
             return f"{field}={row.settings[field]}, here {value}"
     for field, domain in domains.items():
         value = row.settings[field]
         if value is not None and not contains(domain, value):
-            return f"{field} outside of what is searched here"
+            return f"{field} outside of the search space"
     missing = [name for name in sweep.directions if row.metrics[name] is None]
     return f"no {missing[0]}" if missing else None

@@ -1,4 +1,4 @@
-"""Which trials a sweep is to have, and how many of them have ended, go on, or are still to come."""
+"""Counts the trials of a sweep: in all, ended, running, and still to be run."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from search_spaces import SearchSpace
 
 @dataclass(kw_only=True)
 class Workload:
-    """Of one sweep, in all its sessions. It follows the study: what it says changes as trials end."""
+    """The trials of one sweep in all its sessions. Follows the study: its counts change as trials end."""
 
     sweep: SweepConfig
-    """What is run. ``Session`` replaces it once calibration has settled budget and resources, since the settings of trials
-    depend on them."""
+    """Config of the sweep. ``Session`` replaces this config once calibration has chosen budget and resources, since the
+    trials' settings depend on both."""
 
     study: optuna.Study
     completed_elsewhere: Mapping[Assignment, str]
-    """Of a sweep of cases, what need not be run since another sweep has it."""
+    """In a sweep of cases, assignments that need no trial, each with the ``SWEEP/TRIAL`` of another sweep that has it."""
 
     failed: frozenset[int]
-    """Of a sweep of cases, numbers of trials that failed in earlier sessions: their cases run once more."""
+    """In a sweep of cases, numbers of the trials that failed in earlier sessions; their cases run once more."""
 
     space: SearchSpace
-    """What a search varies."""
+    """The search space."""
 
     _last_tried: TriedSettings | None = None
-    """It remembers how far it has looked."""
+    """Settings tried so far, kept because reading all trials from the study again would take long."""
 
     @property
     def total(self) -> int:
-        """Trials that the sweep is to have: of a search no more than its space is good for."""
+        """Number of trials that the sweep will have: for a search, no more than its space has settings."""
         if self.sweep.cases:
             return self.sweep.num_trials - len(self.completed_elsewhere.keys() & set(self.sweep.assignments()))
         return self._tried.in_all(len(ended_trials(self.study)) + len(running_trials(self.study)))
 
     @property
     def used_up(self) -> str:
-        """That a search had fewer settings than it was to have trials, in words; empty if it has not."""
+        """Message that a search has fewer settings than trials asked for; empty if it has enough."""
         if self.sweep.cases or self.total >= self.sweep.num_trials:
             return ""
         where = "space" if self.sweep.sampler.combinations is None else self.sweep.sampler.name
@@ -53,20 +53,20 @@ class Workload:
 
     @property
     def ended(self) -> int:
-        """Those of them that have ended."""
+        """Number of trials that have ended; for cases, the number of assignments with an ended trial."""
         if not self.sweep.cases:
             return len(ended_trials(self.study))
         return len(set(self.sweep.assignments()) - self.completed_elsewhere.keys()) - len(self.unended)
 
     @property
     def unended(self) -> set[Assignment]:
-        """Of a sweep of cases, those of which no trial has ended."""
+        """Assignments of a sweep of cases without an ended trial; failed trials to be repeated do not count as ended."""
         ended = {assignment_of(trial) for trial in ended_trials(self.study) if trial.number not in self.failed}
         return set(self.sweep.assignments()) - self.completed_elsewhere.keys() - ended
 
     @property
     def running(self) -> int:
-        """Those that run, or that an earlier session left before their end."""
+        """Number of trials that are running, or that an earlier session left unfinished."""
         running = running_trials(self.study)
         if not self.sweep.cases:
             return len(running)
@@ -74,24 +74,24 @@ class Workload:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left."""
+        """Whether all trials have ended."""
         return self.ended >= self.total
 
     def sentence(self, *, kept_in: str) -> str:
-        """What a session that begins now will do."""
+        """Return a sentence about the trials that a session starting now will run."""
         ended, running, again = self.ended, self.running, self._again
         line = f"{self.total} trials, kept in {kept_in}"
         if self.used_up:
             line += f"; {self.used_up}"
             if self.finished:
-                return f"{line}. The same anew with --sweep-id NAME"
+                return f"{line}. Run it anew with --sweep-id NAME"
         if self.finished:
             more = "--seeds" if self.sweep.cases else "--num-trials"
-            return f"{line}; all of them have ended. More with {more}, the same anew with --sweep-id NAME"
+            return f"{line}; all of them have ended. Add more with {more}, or run it anew with --sweep-id NAME"
         if not (ended or running or again):
             return line
         new = max(0, self.total - ended - running)
-        line += f"; {ended} ended before, {running} go on from their checkpoints, {new} are new"
+        line += f"; {ended} ended before, {running} resume from their checkpoints, {new} are new"
         return f"{line}, {again} of them because they failed before" if again else line
 
     @property
@@ -102,7 +102,7 @@ class Workload:
 
     @property
     def _again(self) -> int:
-        """Cases to be run of which a trial has failed."""
+        """Number of assignments that run once more because their only trials have failed."""
         trials = self.study.get_trials(deepcopy=False)
         failed = {assignment_of(trial) for trial in trials if trial.number in self.failed}
         others = {assignment_of(trial) for trial in trials if trial.number not in self.failed}
@@ -110,9 +110,9 @@ class Workload:
 
 
 def failed_cases(source: SweepSource) -> frozenset[int]:
-    """Return the numbers of the trials of cases that an error has ended: what was wrong may have been mended since.
+    """Return the numbers of the failed trials of cases, which run once more since the error may have been fixed.
 
-    None of a search, which learns from failures and goes on with other settings.
+    Empty for a search, which learns from failures and tries other settings.
     """
     rows = results_of(source).trials()
     return frozenset(row.trial_number for row in rows if row.case is not None and row.state is TrialState.FAILED)

@@ -1,4 +1,4 @@
-"""Where a sweep lies: addresses, the layout below them, the lock. Costs no boto3: see ``bucket``."""
+"""Storage of a sweep: addresses, the layout of its objects, its lock. Only the module ``bucket`` imports boto3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket of S3 asked, once and in few requests, for all that a sweep does with it. Brings boto3."""
+"""Checks with a few requests that a sweep can use an S3 bucket, and creates buckets. Imports boto3."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ from trainables.storage.filesystems.s3 import S3Filesystem, is_passing, make_cli
 from trainables.storage.object_store import ObjectStore
 
 _PREFLIGHT_ATTEMPTS = 4
-"""Requests for one question of the preflight: enough for a busy server, few enough for a wrong address."""
+"""Largest number of attempts for one preflight request: enough for a busy server, few enough for a wrong address."""
 
 _LARGEST_SKEW_SECONDS = 300.0
-"""S3 refuses requests that are dated 15 minutes off; a clock that is a third as wrong is on its way there."""
+"""Largest accepted difference between this machine's clock and the service's, a third of the 15 minutes beyond which S3
+refuses requests: a clock that is wrong by more is likely to drift past that limit."""
 
 
 def create_bucket(storage: StorageConfig | str) -> bool:
-    """Make the bucket of an S3 address, unless it is there; whether it was made.
+    """Create the bucket of an S3 address unless the bucket exists.
+
+    Returns:
+        Whether the bucket was created.
 
     Raises:
-        StorageError: it is not an S3 address, or the bucket cannot be made.
+        StorageError: the address is not an S3 address, or the bucket cannot be created.
     """
     store = find_storage(storage)
     if not isinstance(store.filesystem, S3Filesystem):
@@ -52,7 +56,9 @@ def create_bucket(storage: StorageConfig | str) -> bool:
         return False
     refused = _ask(shown(storage), lambda: client.create_bucket(Bucket=bucket, **where))
     if refused:
-        raise StorageError(f"storage {shown(storage)}: the bucket cannot be made ({refused}); it needs s3:CreateBucket")
+        raise StorageError(
+            f"storage {shown(storage)}: the bucket cannot be created ({refused}); this needs s3:CreateBucket"
+        )
     return True
 
 
@@ -61,16 +67,16 @@ def _preflight_client(filesystem: S3Filesystem) -> Any:
 
 
 def check_bucket(store: ObjectStore, place: str) -> None:
-    """Do once what a sweep does, and name all that is not allowed in one message.
+    """Try each operation that a sweep needs on a bucket once, and name all refused operations in one message.
 
     Args:
-        store: A folder of a bucket.
-        place: Its address, for messages.
+        store: A folder of an S3 bucket.
+        place: The folder's address, for messages.
 
     Raises:
-        StorageError: the bucket cannot be used; the message says why, and which right is missing.
+        StorageError: the bucket cannot be used; the message says why, and which permission is missing.
     """
-    assert isinstance(store.filesystem, S3Filesystem)  # its address says so
+    assert isinstance(store.filesystem, S3Filesystem)  # the caller has checked the scheme
     bucket, prefix = split(store.root)
     client = _preflight_client(store.filesystem)
     key = "/".join(part for part in (prefix, f"{PROBE}-{uuid.uuid4().hex}") if part)
@@ -82,7 +88,7 @@ def check_bucket(store: ObjectStore, place: str) -> None:
 
     def read() -> None:
         if client.get_object(Bucket=bucket, Key=key)["Body"].read() != b"zskt":
-            raise StorageError(f"storage {place} does not give back what was written")
+            raise StorageError(f"storage {place} returns other bytes than were written")
 
     def begin_parts() -> None:
         upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
@@ -91,13 +97,13 @@ def check_bucket(store: ObjectStore, place: str) -> None:
     listed = _ask(place, look)
     if listed == "NoSuchBucket":
         raise StorageError(
-            f"storage {place}: there is no bucket {bucket} at {client.meta.endpoint_url}; correct the name, or let "
-            "--create-bucket make it"
+            f"storage {place}: there is no bucket {bucket} at {client.meta.endpoint_url}; correct the name, or create "
+            "it with --create-bucket"
         )
     if skew and abs(skew[0]) > _LARGEST_SKEW_SECONDS:
         raise StorageError(
-            f"storage {place}: this machine's clock is {skew[0]:+.0f} s off the service's; requests will be refused. Set "
-            "the clock (NTP)"
+            f"storage {place}: this machine's clock differs from the service's by {skew[0]:+.0f} s; requests will be "
+            "refused. Set the clock (NTP)"
         )
     written = _ask(place, lambda: client.put_object(Bucket=bucket, Key=key, Body=b"zskt"))
     missing = {
@@ -113,8 +119,8 @@ def check_bucket(store: ObjectStore, place: str) -> None:
     if refused:
         codes = ", ".join(sorted(set(refused.values())))
         raise StorageError(
-            f"storage {place}: these credentials may not {'; may not '.join(refused)}. The service says {codes}; the rights "
-            "that a sweep needs are in cluster/iam/storage.json"
+            f"storage {place}: these credentials may not {'; may not '.join(refused)}. The service says {codes}; the "
+            "permissions that a sweep needs are in cluster/iam/storage.json"
         )
 
 
@@ -122,10 +128,13 @@ _DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
 
 
 def _ask(place: str, request: Callable[[], object]) -> str | None:
-    """Make a request; none if it was granted, else the code of its refusal.
+    """Make a request, retrying it while the service is in trouble.
+
+    Returns:
+        None if the request was granted, else the error code of the refusal.
 
     Raises:
-        StorageError: it failed for a reason that concerns every request.
+        StorageError: the request failed for a reason that concerns every request.
     """
     retrying = Retrying(
         retry=retry_if_exception(_is_in_trouble),
@@ -156,11 +165,14 @@ def _ask(place: str, request: Callable[[], object]) -> str | None:
 
 
 def _is_in_trouble(error: BaseException) -> bool:
-    """Whether a service is there that may answer later; an address at which nothing answers is told at once."""
+    """Return whether the service is reachable and may answer later.
+
+    An address at which nothing answers is not retried but reported at once.
+    """
     return isinstance(error, ConnectionClosedError) or (isinstance(error, ClientError) and is_passing(error))
 
 
 def _clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
-    """Seconds by which this machine's clock is ahead of the service's; 0 if it does not say."""
+    """Return the seconds by which this machine's clock is ahead of the service's; 0 if the answer has no date."""
     date = headers.get("date")
     return now() - parsedate_to_datetime(date).timestamp() if date else 0.0

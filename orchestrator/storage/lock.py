@@ -1,4 +1,4 @@
-"""Locks by which a sweep has one driver at a time. ``SweepStore.lock`` says which of them a sweep has."""
+"""Locks that give a sweep one driver at a time. ``SweepStore.lock`` chooses the lock of a sweep."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from orchestrator.errors import SweepBusyError
 from trainables.storage.user_cache import cache_folder
 
 logger = logging.getLogger("zskt.lock")
-"""Says when a sweep cannot be guarded."""
+"""Logger that warns when a sweep cannot be locked."""
 
 
 @contextmanager
 def file_lock(path: Path, sweep_id: str) -> Iterator[None]:
-    """Hold a file for the length of a block, and write this process's id into it.
+    """Lock a file for the length of a block, and write this process's id into the file.
 
     Args:
-        path: The file, made if need be.
-        sweep_id: What is guarded, for messages.
+        path: The file, created if it does not exist.
+        sweep_id: The sweep that the lock guards, for messages.
 
     Raises:
-        SweepBusyError: another process holds it.
+        SweepBusyError: another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -46,20 +46,20 @@ def file_lock(path: Path, sweep_id: str) -> Iterator[None]:
 
 @contextmanager
 def lock_in_cache(identity: str, sweep_id: str) -> Iterator[None]:
-    """Hold a sweep of a storage without files by a file in the user's cache; where none can be written, only warn.
+    """Lock a sweep in an object store by a file in the user's cache; only warn if that file cannot be written.
 
     Args:
-        identity: Tells the sweep from those of all other storages.
-        sweep_id: What is guarded, for messages.
+        identity: Text that distinguishes the sweep from the sweeps of all other storages.
+        sweep_id: The sweep that the lock guards, for messages.
 
     Raises:
-        SweepBusyError: another process of this user on this machine holds it.
+        SweepBusyError: another process of this user on this machine holds the lock.
     """
     path = cache_folder() / "locks" / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    except OSError as error:  # a home that is read-only is no reason not to run
+    except OSError as error:  # the sweep can run although the home directory is read-only
         logger.warning("sweep %s is not guarded against a second driver: %s", sweep_id, error)
         yield
         return

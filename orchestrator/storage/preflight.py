@@ -1,4 +1,4 @@
-"""Whether a storage can be used, found out before anything is computed."""
+"""Checks that a storage can be used before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from trainables.storage.object_store import ObjectStore
 
 
 def open_storage(storage: StorageConfig | str) -> ObjectStore:
-    """Open a folder, ``s3://...`` or ``gs://...``, and find out now whether all that a sweep does is possible there.
+    """Open a folder, ``s3://...`` or ``gs://...``, and check that a sweep can write, read and delete objects there.
 
-    A folder is made if need be. Nothing stays of what is written to find out.
+    A missing folder is created. The object written for the check is removed again.
 
     Raises:
-        StorageError: the place cannot be used; the message says why, and which right or setting is missing.
+        StorageError: the storage cannot be used; the message says why and, on S3, which permission or setting is missing.
     """
     config = checked_config(storage)
     store = find_storage(config)
     if config.address.scheme == "s3":
-        from orchestrator.storage.bucket import check_bucket  # brings boto3: 0.3 s that only an S3 address is worth
+        from orchestrator.storage.bucket import check_bucket  # imports boto3 (0.3 s), needed for S3 only
 
         check_bucket(store, shown(config))
         return store
@@ -36,5 +36,5 @@ def open_storage(storage: StorageConfig | str) -> ObjectStore:
     except OSError as error:
         raise StorageError(f"storage {shown(config)} cannot be written to: {error}") from error
     if not intact:
-        raise StorageError(f"storage {shown(config)} does not give back what was written")
+        raise StorageError(f"storage {shown(config)} returns other bytes than were written")
     return store

@@ -1,6 +1,6 @@
-"""A sweep on a storage: where all that belongs to it lies, and its lock. Brings neither torch nor Optuna nor pyarrow.
+"""A sweep on a storage: the folders of its objects, and its lock. Imports neither torch nor Optuna nor pyarrow.
 
-What lies there is built by the folders above from this pair alone: ``results`` reads and writes its rows, ``search`` opens
+Other packages need only this pair of storage and sweep id: ``results`` reads and writes the sweep's rows, ``search`` opens
 its study, ``trainables.storage`` keeps its checkpoints.
 """
 
@@ -18,10 +18,10 @@ from trainables.storage.object_store import ObjectStore
 
 @dataclass(frozen=True)
 class SweepStore:
-    """A storage and the id of one sweep on it. Making one reads and writes nothing: the sweep need not have begun."""
+    """A storage and the id of one sweep on it. Creating a SweepStore does no I/O, so the sweep need not exist yet."""
 
     storage: ObjectStore
-    """The whole storage, on which other sweeps and what all of them share lie too."""
+    """The whole storage, which also holds other sweeps and the objects that all sweeps share."""
 
     sweep_id: str
 
@@ -34,21 +34,21 @@ class SweepStore:
         return self.sibling(layout.confirming_sweep(self.sweep_id))
 
     def with_patience(self, seconds: float) -> SweepStore:
-        """Return the same sweep on a storage that is asked again for so many seconds."""
+        """Return the same sweep on a storage that retries each request for ``seconds`` seconds."""
         return replace(self, storage=replace(self.storage, patience=seconds))
 
     def table_folder(self, table: layout.Table) -> str:
-        """Return the key of the folder of this sweep's rows of a table."""
+        """Return the folder of this sweep's rows of a table."""
         return layout.sweep_folder(table, self.sweep_id)
 
     @property
     def study(self) -> ObjectStore:
-        """The folder of Optuna's history of the sweep."""
+        """The folder of the sweep's Optuna study."""
         return self.storage.below(layout.study_folder(self.sweep_id))
 
     @property
     def code(self) -> ObjectStore:
-        """The folder of copies of the files of the user's own that the sweep runs."""
+        """The folder of the copies of the user's own files that the sweep runs."""
         return self.storage.below(layout.code_folder(self.sweep_id))
 
     @property
@@ -58,7 +58,7 @@ class SweepStore:
 
     @property
     def students(self) -> ObjectStore:
-        """The folder of the students of all sweeps: a trial may start from that of another sweep."""
+        """The folder of the students of all sweeps, shared because a trial may start from another sweep's student."""
         return self.storage.below(layout.STUDENTS)
 
     @property
@@ -73,24 +73,24 @@ class SweepStore:
 
     @property
     def report_page(self) -> str:
-        """The key of the page about the sweep."""
+        """The key of the sweep's report page."""
         return layout.report_page(self.sweep_id)
 
     @property
     def tensorboard_folder(self) -> Path:
-        """The folder of TensorBoard's files; of a storage elsewhere one below the working folder."""
+        """The folder of TensorBoard's files; below the working folder if the storage is not a local folder."""
         folder = layout.tensorboard_folder(self.sweep_id)
         return local_path(self.storage, folder) or Path(folder)
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the sweep for the length of a block; the system lets go of it however the process ends.
+        """Lock the sweep for the length of a block; the operating system releases the lock however the process ends.
 
-        The lock of a sweep on a local disk lies beside its study. An object cannot be locked, so the lock of one elsewhere
-        lies in the user's cache on this machine: a second ``ray submit`` to the same head is refused, but a driver on
-        another machine, or of another user, is not, and must not be started.
+        The lock file of a sweep on a local disk lies in its study's folder. An object cannot be locked, so the lock of a
+        sweep in an object store lies in the user's cache on this machine: a second ``ray submit`` to the same head is
+        refused, but a driver on another machine, or of another user, is not, and must not be started.
 
         Raises:
-            SweepBusyError: another process holds it.
+            SweepBusyError: another process holds the lock.
         """
         path = local_path(self.study, "driver.lock")
         if path is None:
@@ -99,8 +99,8 @@ class SweepStore:
 
     @property
     def _identity(self) -> str:
-        """The same text for the same sweep, however its storage was named."""
-        from trainables.storage.filesystems.s3 import S3Filesystem  # brings boto3, which a local folder does without
+        """Text that is equal for equal sweeps, however the address of their storage was written."""
+        from trainables.storage.filesystems.s3 import S3Filesystem  # imports boto3, which a local folder does not need
 
         filesystem = self.storage.filesystem
         service = filesystem.endpoint if isinstance(filesystem, S3Filesystem) else None

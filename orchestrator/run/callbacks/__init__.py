@@ -1,3 +1,3 @@
-"""What is done whenever a trial starts, reports or ends."""
+"""Callbacks that are called when a trial starts, reports or ends."""
 
 from __future__ import annotations

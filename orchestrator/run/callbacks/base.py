@@ -1,4 +1,4 @@
-"""What follows the trials of a session, whatever runs them."""
+"""Base class of the callbacks that follow a session's trials on any backend."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from orchestrator.search.trial_queue import SweepTrial
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFailure:
-    """Why a trial does not go on where it ran."""
+    """Why a trial cannot continue in its process."""
 
     cause: str
-    """The reason in a line."""
+    """The reason, in one line."""
 
     without_machine: bool = False
-    """Whether the trial has lost its machine, or left one that is about to go: nothing that the trial has done."""
+    """Whether the trial's machine was lost or is about to be preempted, which is not the trial's fault."""
 
     error: Exception | None = None
-    """The trial's own error, where that is known."""
+    """The exception that the trial raised; None if it is not known."""
 
 
 class TrialCallback:
-    """Follows the trials of one session. Each method does nothing unless a class has one of its own.
+    """Base of the callbacks that follow the trials of one session. All methods do nothing unless overridden.
 
     **Order.** A trial starts, reports, and ends or fails, one event at a time. After ``on_trial_recover`` the same trial
-    starts again; a trial that fails while it is set up recovers or fails without having started. Of several callbacks the
-    recorder comes first.
+    starts again. A trial that fails during its set-up recovers or fails without having started. The recorder is called
+    before all other callbacks.
 
-    **Errors.** What a callback raises ends the session.
+    **Errors.** An exception raised by a callback ends the session.
     """
 
     def on_trial_start(self, trial: SweepTrial) -> None:
-        """A trial has a place to run."""
+        """Handle the start of a trial in a process."""
 
     def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
-        """A trial has reported: what ``TrialRun.step`` returned, which may be that the trial has failed for good."""
+        """Handle a report of a trial: the result of ``TrialRun.step``, which may be a permanent failure of the trial."""
 
     def on_trial_end(self, trial: SweepTrial) -> None:
-        """A trial has made its last report, or was stopped after one."""
+        """Handle the end of a trial that made its last report, or that was stopped after a report."""
 
     def on_trial_recover(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """A trial goes on from its last checkpoint in another process, or in this one once more."""
+        """Handle a failure after which the trial is resumed from its last checkpoint, in a new process or in this one."""
 
     def on_trial_error(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """A trial has failed more often than it is tried again."""
+        """Handle a failure after which the trial is not retried."""
 
     def on_step(self, *, running: int, waiting: int) -> None:
-        """Some time has passed, often less than a second.
+        """Handle the passing of time; called regularly, often several times a second.
 
         Args:
-            running: How many trials run.
-            waiting: How many have been suggested and wait for a place.
+            running: Number of running trials.
+            waiting: Number of suggested trials that wait for resources.
         """

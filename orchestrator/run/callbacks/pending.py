@@ -1,4 +1,4 @@
-"""Notices that no trial can begin, and says why: else a sweep on a cluster that others fill looks as if it hung."""
+"""Warns, with the reason, when no trial can start: otherwise a sweep on a cluster used by others would seem to hang."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from orchestrator.run.callbacks.base import TrialCallback
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 PATIENCE_SECONDS = 60.0
-"""A trial's process takes some seconds to start; one that is not there by then has no room."""
+"""Seconds without a running trial before the warning. A process normally takes only a few seconds to start."""
 
 
 @dataclass(kw_only=True, eq=False)
 class PendingWatchdog(TrialCallback):
-    """Watches whether any trial of one session runs."""
+    """Warns when trials of a session are pending for long while none is running."""
 
     cpus: float
-    """CPU cores that a trial needs."""
+    """Number of CPU cores that a trial needs."""
 
     gpus: float
-    """GPUs that it needs."""
+    """Number of GPUs that a trial needs."""
 
     warn: Callable[[str], None]
     there: Callable[[], Mapping[str, float]]
-    """What the cluster has, by resource, as Ray names them."""
+    """Function that returns the cluster's resources, by Ray's names."""
 
     free: Callable[[], Mapping[str, float]]
-    """What of it is free."""
+    """Function that returns the free resources of the cluster, by Ray's names."""
 
     placed: Callable[[], int]
-    """How many of this session's trials have been given their resources."""
+    """Function that returns the number of this session's trials that have been given their resources."""
 
     clock: Clock = SYSTEM_CLOCK
     _since: float | None = None
-    """Since when trials wait and none runs; none: they do not."""
+    """Time since which trials have been waiting while none is running; None otherwise."""
 
     _said: bool = field(default=False)
 
     def on_step(self, *, running: int, waiting: int) -> None:
-        """Say once why trials have waited for long while none runs."""
+        """Warn once if trials have been waiting for long while none is running."""
         if running or not waiting:
             self._since, self._said = None, False
             return
@@ -54,12 +54,12 @@ class PendingWatchdog(TrialCallback):
     def _why(self) -> str:
         placed = self.placed()
         if placed:
-            # What is in use is then the sweep's own.
+            # The used resources are then this sweep's own.
             whose = "the process of one has" if placed == 1 else f"the processes of {placed} have"
-            return f"{whose} a place and still start, which takes long on a busy machine or a slow disk"
+            return f"{whose} not started yet, though resources are reserved; this takes long on a busy machine or slow disk"
         there, free = self.there(), self.free()
         return (
             f"each needs {self.cpus:g} CPU cores and {self.gpus:g} GPUs; free are {free.get('CPU', 0):g} of "
-            f"{there.get('CPU', 0):g} cores and {free.get('GPU', 0):g} of {there.get('GPU', 0):g} GPUs. Others use the "
-            "cluster, or its machines still start (ray status); --address local runs on this machine alone"
+            f"{there.get('CPU', 0):g} cores and {free.get('GPU', 0):g} of {there.get('GPU', 0):g} GPUs. Others are using "
+            "the cluster, or its machines are still starting (ray status); --address local runs on this machine alone"
         )

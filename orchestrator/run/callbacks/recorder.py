@@ -1,4 +1,4 @@
-"""What the driver does with each report and each end of a trial, in the order that keeps a crash harmless."""
+"""Records each report and each end of a trial, in an order in which a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _METRIC_NAMES = [metric.name for metric in METRICS]
 
 
 class SweepRecorder(TrialCallback):
-    """Report or end of a trial: first its row, then the study, then the display.
+    """Records a report or the end of a trial: first in its row, then in the study, then on the display.
 
-    A row is written before the study is told, because a trial that the study still believes to be running is run again
-    from its last checkpoint and writes the same row, while one told without a row would be lost.
+    The row is written before the study. If the driver dies in between, the study still has the trial as running, so the
+    trial is resumed from its last checkpoint and writes the same row again. In the opposite order the row would be lost.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class SweepRecorder(TrialCallback):
         self._said: set[str] = set()
 
     def on_trial_start(self, trial: SweepTrial) -> None:
-        """Count its costs from now on, and show it."""
+        """Start counting the trial's costs, and show the trial."""
         self._ledger.started(trial.key)
         self._progress.started(trial.key, trial.flat, trial.config)
 
     def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
-        """Keep a report: its row, then the study, then the display."""
+        """Record a report: in its row, then in the study, then on the display."""
         if self._search.health.failure:
             return
         key, config = trial.key, trial.config
@@ -112,7 +112,7 @@ class SweepRecorder(TrialCallback):
                 self._progress.warn(line)
 
     def on_trial_end(self, trial: SweepTrial) -> None:
-        """Say how a trial ended, by its last report."""
+        """Record the state in which a trial ended, which follows from its last report."""
         report = self._last.get(trial.key)
         failure = self._failures.pop(trial.key, None)
         if failure is not None:
@@ -136,15 +136,15 @@ class SweepRecorder(TrialCallback):
                 self._end(trial, TrialState.COMPLETED if used_up else TrialState.STOPPED_EARLY, "")
 
     def on_trial_recover(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """Note why a trial is continued."""
+        """Record the cause of a trial's recovery."""
         self._recover(trial.key, failure.cause)
         self._look_for_outage(failure)
 
     def on_trial_error(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """Say that a trial has failed, or have it run once more where that was not its own doing."""
+        """Record that a trial has failed, or have the trial run again if its machine was lost."""
         self._look_for_outage(failure)
         if failure.without_machine:
-            # Nobody continues a trial whose machine is lost before it has begun there, or that has no retry left.
+            # Tune does not resume a trial whose machine was lost before the trial started, or without a retry left.
             self._recover(trial.key, failure.cause)
             self._search.run_again(trial.key)
         else:
@@ -156,7 +156,11 @@ class SweepRecorder(TrialCallback):
         self._progress.recovering(key, cause)
 
     def _gets_more_memory(self, trial: SweepTrial, failure: str) -> bool:
-        """Once, a trial that had part of a GPU and ran out of its memory goes on with twice as much of one."""
+        """Resume a trial that ran out of GPU memory on a share of a GPU with twice that share, once.
+
+        Returns:
+            Whether the trial is resumed.
+        """
         key = trial.key
         had = self._short_of_memory.get(key, 1.0)
         if had >= 1 or key in self._grown:
@@ -174,13 +178,13 @@ class SweepRecorder(TrialCallback):
         return f"; it had {had:g} of a GPU: lower batch_size, or give every trial more with --gpus"
 
     def _look_for_outage(self, failure: TrialFailure) -> None:
-        """A trial that could not read its checkpoint because storage was away has not failed: the session has."""
+        """End the session if a trial failed because of storage, so that the trial does not count as failed."""
         if isinstance(failure.error, StorageOutageError | StorageRefusedError):
             self._search.health.fail(failure.error)
 
     def _end(self, trial: SweepTrial, state: TrialState, error: str) -> None:
         if self._search.health.failure:
-            return  # still running, as far as the study knows: the next session continues it
+            return  # the study still has the trial as running, so the next session resumes it
         key, config = trial.key, trial.config
         report = self._last.pop(key, {})
         causes = self._recoveries.pop(key, Counter())

@@ -1,4 +1,4 @@
-"""TensorBoard files, for those who want them: a run for each trial, a curve for each metric."""
+"""Optional TensorBoard files, with a run for each trial and a curve for each metric."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoardWriter(TrialCallback):
-    """Writes each report once more. The result store stays what counts: nothing reads these files but TensorBoard."""
+    """Writes each report to TensorBoard files as well. Only TensorBoard reads them, never this program."""
 
     def __init__(self, folder: Path) -> None:
-        """Args: folder: Of this machine; each trial has one below it."""
+        """Make the writer; each trial gets a folder of its own below ``folder``, a folder of this machine."""
         self._folder = folder
         self._writers: dict[str, SummaryWriter] = {}
 
@@ -27,7 +27,7 @@ class TensorBoardWriter(TrialCallback):
         key = trial.key
         writer = self._writers.get(key)
         if writer is None:
-            # It loads boto3 where that is installed.
+            # Imported late, since tensorboardX imports boto3 if that is installed.
             from tensorboardX import SummaryWriter
 
             writer = self._writers[key] = SummaryWriter(str(self._folder / key))

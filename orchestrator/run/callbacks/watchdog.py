@@ -1,8 +1,8 @@
-"""Notices trials that hang, and ends their processes, so that they go on elsewhere from their checkpoints.
+"""Detects trials that hang, and kills their processes, so that the trials are resumed elsewhere from their checkpoints.
 
-A trial that has not reported for several times its usual interval is suspected. Then, and only then, a task on its node
-looks for signs of life (``trainables.system.heartbeat``): slow is not hung, and neither is what waits for storage, compiles
-or measures. To Tune it looks as if the process had died, which uses up one of the trial's ``max_failures``.
+A trial that has not reported for several times its usual interval is suspected. Only then does a task on its node check the
+process's heartbeat (``trainables.system.heartbeat``). A process that is slow, waits for storage, compiles or measures is not
+killed. Tune takes the kill for a crash of the process, which uses up one of the trial's ``max_failures``.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from trainables.system.clock import SYSTEM_CLOCK, Clock
 from trainables.trial_result import ALLOCATION
 
 Answer = Callable[[], float | None]
-"""Waits until a node has judged a process: for how many seconds that was silent, if it was ended; else None."""
+"""Function that waits for a node's answer: the age of the last heartbeat in seconds if the process was killed, else None."""
 
 Ask = Callable[[str, int, str, float], Answer]
-"""Has a node (by id) judge a process (by pid) that runs a trial (by name), silent for so many seconds."""
+"""Function that asks a node (by id) to kill the process (by pid) of a trial (by name) if its last heartbeat is older than
+so many seconds."""
 
 
 @dataclass(kw_only=True)
 class _Process:
-    """One that runs a trial."""
+    """A process that runs a trial."""
 
     heard: float
     intervals: list[float]
-    """Seconds between the trial's reports, by all its processes."""
+    """Seconds between the trial's reports, over all of its processes."""
 
     node_id: str = ""
     pid: int = 0
-    """0 until its first report, before which it is not judged."""
+    """Process id; 0 until the first report, before which the process is not checked."""
 
     asked_at: float | None = None
     answer: Answer | None = None
@@ -44,7 +45,7 @@ class _Process:
 
 @dataclass(eq=False)
 class StallWatchdog(TrialCallback):
-    """Watches the trials of one session."""
+    """Kills hanging processes of one session's trials."""
 
     config: HungConfig
     ask: Ask
@@ -53,12 +54,12 @@ class StallWatchdog(TrialCallback):
     _intervals: dict[str, list[float]] = field(default_factory=dict)
 
     def on_trial_start(self, trial: SweepTrial) -> None:
-        """Follow a process whose first report is still to come."""
+        """Start watching a trial's process."""
         key = trial.key
         self._processes[key] = _Process(heard=self.clock.monotonic(), intervals=self._intervals.setdefault(key, []))
 
     def on_trial_report(self, trial: SweepTrial, result: Mapping[str, Any]) -> None:
-        """Note that a process lives, and how long it took."""
+        """Record the time of a report, and the interval since the one before."""
         process = self._processes.get(trial.key)
         if process is None:
             return
@@ -68,7 +69,7 @@ class StallWatchdog(TrialCallback):
         process.node_id, process.pid = result[ALLOCATION]["node_id"], result["pid"]
 
     def on_step(self, *, running: int, waiting: int) -> None:
-        """Have processes judged that have been silent for too long."""
+        """Have the heartbeats of processes checked that have not reported for too long."""
         if self.config.intervals is None:
             return
         now = self.clock.monotonic()
@@ -82,28 +83,28 @@ class StallWatchdog(TrialCallback):
                 process.answer = self.ask(process.node_id, process.pid, key, allowed)
 
     def on_trial_end(self, trial: SweepTrial) -> None:
-        """Follow it no longer."""
+        """Stop watching the trial's process."""
         self._processes.pop(trial.key, None)
 
     def on_trial_error(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """Follow it no longer."""
+        """Stop watching the trial's process."""
         self._processes.pop(trial.key, None)
 
     def on_trial_recover(self, trial: SweepTrial, failure: TrialFailure) -> None:
-        """Follow it no longer; another process will start."""
+        """Stop watching the trial's process; the trial is resumed in another one."""
         self._processes.pop(trial.key, None)
 
     def explain(self, key: str) -> str | None:
-        """Why a trial's process has died, if it was this watch that ended it."""
+        """Return why a trial's process died if this watchdog had it killed; else None."""
         process = self._processes.get(key)
         if process is None or process.answer is None:
             return None
         silent = process.answer()
         if silent is None:
             return None
-        return f"it hung: no sign of life for {duration(silent)}, so its process was ended"
+        return f"it hung: no heartbeat for {duration(silent)}, so its process was killed"
 
     def _allowed(self, process: _Process) -> float:
-        """Seconds of silence before a process is suspected."""
+        """Return the seconds without a report after which a process is suspected."""
         usual = statistics.median(process.intervals)
         return max(self.config.at_least_seconds, (self.config.intervals or 0.0) * usual)

@@ -70,7 +70,7 @@ def test_sweeps_are_listed_with_size_and_state_and_deleted_without_a_trace(place
     assert runner.invoke(app, ["delete", "sweep-b", "--storage", place, "--yes"]).exit_code == 0
     again = runner.invoke(app, ["delete", "sweep-b", "--storage", place, "--yes"])
     assert again.exit_code == 1
-    assert "there is nothing of a sweep sweep-b; this storage has no sweeps" in again.output
+    assert "there is no sweep sweep-b; this storage has no sweeps" in again.output
     assert store.exists("somebody/elses.file")
 
 

@@ -83,7 +83,7 @@ def test_a_death_that_was_not_its_doing_is_not_explained() -> None:
     assert watched.look(1e6)
     assert watched.watch.explain("t0000") is None, "the node found it alive"
     watched.silent = 700
-    assert watched.watch.explain("t0000") == "it hung: no sign of life for 12 min, so its process was ended"
+    assert watched.watch.explain("t0000") == "it hung: no heartbeat for 12 min, so its process was killed"
 
 
 @pytest.mark.parametrize("value", [0, 0.5])

@@ -180,7 +180,7 @@ def test_an_interrupted_sweep_ends_bit_for_bit_as_an_undisturbed_one(
 def test_more_trials_extend_a_sweep(sweep: Make, tmp_path: Path) -> None:
     run(sweep(num_trials=2))
     before = trials(str(tmp_path))
-    assert "2 ended before, 0 go on from their checkpoints, 1 are new" in run(sweep(num_trials=3))[1]
+    assert "2 ended before, 0 resume from their checkpoints, 1 are new" in run(sweep(num_trials=3))[1]
     assert trials(str(tmp_path))[:2] == before
     assert len(trials(str(tmp_path))) == 3
     assert "all of them have ended" in run(sweep(num_trials=3))[1]
@@ -217,7 +217,7 @@ def test_cases_wait_for_those_that_they_start_from_and_fail_or_diverge_alone(tmp
     (error,) = {row["error"] for row in rows if row["state"] == "failed"}
     assert error.startswith("StudentError: there is no student elsewhere/t0000")
     again = run(cases_of(str(tmp_path)))[1]
-    assert "6 ended before, 0 go on from their checkpoints, 2 are new, 2 of them because they failed before" in again
+    assert "6 ended before, 0 resume from their checkpoints, 2 are new, 2 of them because they failed before" in again
 
 
 def failing_saver(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> None:

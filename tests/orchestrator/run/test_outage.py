@@ -68,13 +68,13 @@ def test_an_hour_without_storage_is_a_line_a_minute_and_then_over(
     wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=said.append, clock=clock)
     assert 3600 <= clock.seconds < 3620
     assert (
-        "Paused: nothing that was written is lost, trials stay as they were, and the sweep goes on by itself" in said[0]
+        "Paused: nothing that was written is lost, trials stay as they were, and the sweep resumes by itself" in said[0]
     )
     assert "SlowDown" in said[0]
     assert "for up to 24.0 h" in said[0]
     assert 55 <= len(said[1:-1]) <= 60
     assert said[1].startswith("paused since 60 s: storage ")
-    assert said[-1].endswith("answers again after a pause of 60 min; the sweep goes on")
+    assert said[-1].endswith("answers again after a pause of 60 min; the sweep resumes")
     assert store.filesystem.sizes(store.root) == {}, "nothing stays of looking"
 
 
@@ -83,7 +83,7 @@ def test_a_pause_is_as_long_as_the_user_says(
 ) -> None:
     back_after["seconds"] = 10**6
     said: list[str] = []
-    with pytest.raises(StorageError, match=r"did not answer for 600 s .* the same command goes on"):
+    with pytest.raises(StorageError, match=r"did not answer for 600 s .* the same command resumes the sweep"):
         wait_for_storage(store, StorageConfig(uri=store.root, pause_seconds=300), AWAY, say=said.append, clock=clock)
     assert 300 <= clock.seconds < 320
     assert "for up to 5 min" in said[0]
@@ -110,7 +110,9 @@ def test_a_pause_ends_like_a_sweep_on_ctrl_c(
 ) -> None:
     back_after["seconds"] = 10**6
     monkeypatch.setattr(clock, "sleep", lambda seconds: os.kill(os.getpid(), how))
-    with pytest.raises(SweepStoppedError, match="stopped while storage .* did not answer; .* the same command goes on"):
+    with pytest.raises(
+        SweepStoppedError, match="stopped while storage .* did not answer; .* the same command resumes this sweep"
+    ):
         wait_for_storage(store, StorageConfig(uri=store.root), AWAY, say=lambda line: None, clock=clock)
 
 
@@ -142,7 +144,7 @@ def test_stopping_a_paused_sweep_has_the_exit_code_of_ctrl_c(
     monkeypatch.setattr(SystemClock, "sleep", lambda self, seconds: signal.raise_signal(signal.SIGINT))
     result = CliRunner().invoke(app, ["sweep", "quickstart", "--storage", store.root])
     assert result.exit_code == 130
-    assert "the same command goes on with this sweep" in result.output
+    assert "the same command resumes this sweep" in result.output
 
 
 @pytest.mark.parametrize("disturbed", [True, False])

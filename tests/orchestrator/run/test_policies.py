@@ -145,7 +145,7 @@ def test_the_same_command_runs_a_case_again_that_failed(storage: str) -> None:
     StudentStore(find_storage(storage).below(layout.STUDENTS)).save(
         "elsewhere/t0000", weights, config.model_dump_json()
     )
-    assert "1 ended before, 0 go on from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
+    assert "1 ended before, 0 resume from their checkpoints, 1 are new, 1 of them because" in run(sweep, "cases")
     assert [row["state"] for row in trials(storage, "cases")] == ["completed", "failed", "completed"]
     board = read_leaderboard(SweepStore(find_storage(storage), "cases"))
     assert (board.states(), ended_of_all(board), board.errors()) == ({"completed": 2, "failed": 1}, "3 of 3", [])
@@ -301,7 +301,7 @@ def test_a_lost_study_is_made_anew_and_the_sweep_goes_on(storage: str) -> None:
     before = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     Path(storage, "studies", "lost", "journal.log").unlink()
     printed = run(sweep.model_copy(update={"num_trials": 3}), "lost")
-    assert "the study of lost was lost; made it anew from the rows of 2 trials" in printed
+    assert "the study of lost was lost; rebuilt it with 2 trials" in printed
     after = open_study(SweepStore(find_storage(storage), "lost"), modes=["max"]).trials
     assert len(after) == 3
     for ours, theirs in zip(after, before, strict=False):

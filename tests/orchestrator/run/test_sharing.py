@@ -90,7 +90,7 @@ def test_the_choice_is_said_in_a_line() -> None:
         "(8 gave 1.02 times the throughput of 4)"
     )
     assert measured({1: 10, 2: 9}).sentence(1) == (
-        "each trial has a GPU to itself, of which it needs 2.0 GB (2 gave 0.90 times the throughput of one)"
+        "each trial has a GPU to itself and needs 2.0 GB of its memory (2 gave 0.90 times the throughput of one)"
     )
     on_a_cpu = measured({1: 10, 2: 18}, needs_bytes=0, most=2)
     assert on_a_cpu.sentence(2) == (
@@ -207,7 +207,7 @@ def test_nothing_is_measured_where_nothing_could_be_shared(
 def test_a_sweep_that_is_over_soon_leaves_it_at_a_look(cluster: Cluster) -> None:
     cluster.seconds_each = 0.005  # 20 trials of 1000 pseudo batches: 100 s
     assert cluster.settle(tiny()) == 1
-    assert "all of them take no longer than measuring" in cluster.said[-1]
+    assert "all trials take no longer than measuring" in cluster.said[-1]
     cluster.seconds_each = 0.007
     assert cluster.settle(tiny()) == 4
     assert cluster.settle(tiny()) == 4
@@ -218,7 +218,7 @@ def test_where_measuring_fails_each_trial_has_a_gpu_and_the_cause_is_said(cluste
     cluster.rates = {}
     assert cluster.settle(tiny()) == 1
     assert cluster.said[-1] == (
-        "warning: each trial has a GPU to itself, as it could not be measured what sharing brings: OutOfMemoryError: CUDA "
+        "warning: each trial has a GPU to itself, since GPU sharing could not be measured: OutOfMemoryError: CUDA "
         "out of memory"
     )
 

@@ -257,6 +257,6 @@ def test_sigterm_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     simulation.clock = Impatient()
     simulation.before_report = lambda number: simulation.storage_is_away(monkeypatch, seconds=10 * HOUR)
-    with pytest.raises(SweepStoppedError, match="the same command goes on with this sweep"):
+    with pytest.raises(SweepStoppedError, match="the same command resumes this sweep"):
         simulation.run(sweep)
     assert simulation.clock.seconds < HOUR + 20

@@ -145,7 +145,7 @@ def test_a_hung_worker_is_ended_and_its_trial_goes_on_with_the_same_numbers(stor
     printed = run(sweep, "hanging")
     stopper.join()
     assert stopped
-    assert "after: it hung: no sign of life for" in printed
+    assert "after: it hung: no heartbeat for" in printed
     rows = trials(storage, "hanging")
     assert [(row["state"], row["recoveries"]) for row in rows] == [("completed", 1)]
     assert differences(rows, trials(storage, "lively")) == []

@@ -70,7 +70,7 @@ def test_a_driver_killed_on_a_bucket_goes_on_and_ends_as_on_a_folder(
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     printed = run(sweep, "sweep-a")
-    assert "go on from their checkpoints" in printed
+    assert "resume from their checkpoints" in printed
     check_same(address, on_a_folder)
 
 
@@ -118,7 +118,7 @@ def test_a_sweep_that_an_outage_has_paused_goes_on_by_itself(
     away.join()
     printed = out.getvalue()
     assert printed.index("did not answer for") < printed.index("Paused: nothing that was written is lost")
-    assert printed.index("answers again after a pause of") < printed.index("go on from their checkpoints")
+    assert printed.index("answers again after a pause of") < printed.index("resume from their checkpoints")
     assert read_sweeps(store, "sweep-a")["session"].to_pylist()[-1] == 1
     assert all(row["state"] == "completed" for row in trials(storage["uri"], "sweep-a"))
     check_same(storage["uri"], on_a_folder)

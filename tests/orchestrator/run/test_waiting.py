@@ -55,7 +55,7 @@ def test_what_the_sweeps_own_starting_processes_hold_is_not_called_others(placed
     for session.clock.seconds in (0.0, PATIENCE_SECONDS):
         step(watch, "PENDING", "PENDING")
     (line,) = session.said
-    assert line.startswith(f"no trial could begin for 60 s: {whose} a place and still start")
+    assert line.startswith(f"no trial could begin for 60 s: {whose} not started yet, though resources are reserved")
     assert "thers" not in line
 
 

@@ -65,7 +65,7 @@ def test_completed_trials_of_the_same_kind_count_and_the_others_are_told(store: 
     found, said = past(store, sweep_of())
     assert [(t.params, t.values) for t in found] == [({"temperature": 2.0}, [0.7]), ({"temperature": 1.5}, [0.6])]
     assert len(said) == 1
-    assert said[0].startswith("begins with what 2 trials of earlier found; 1 left out: ")
+    assert said[0].startswith("warm start from 2 trials of earlier; 1 left out: ")
     for reason in ("temperature outside", "student_steps=7, here 2", "total_pseudo_batches=99, here 4"):
         assert reason in said[0]
 
@@ -91,7 +91,7 @@ def test_what_was_taken_stays_though_the_other_sweep_goes_on(store: ObjectStore)
     assert len(past(store, sweep_of(), "newer")[0]) == 2
     for key in store.keys(layout.sweep_folder("trials", "earlier")):
         store.delete(key)
-    with pytest.raises(ConfigError, match="began with earlier/t0000, which the storage has no longer"):
+    with pytest.raises(ConfigError, match="began with earlier/t0000, which the storage no longer has"):
         past(store, sweep_of())
 
 
@@ -99,9 +99,9 @@ def test_nothing_to_begin_with_is_an_error(store: ObjectStore) -> None:
     with pytest.raises(SweepNotFoundError, match="no sweep earlier"):
         past(store, sweep_of())
     write(store, "earlier", [{"config_temperature": 9.0}])
-    with pytest.raises(ConfigError, match="no completed trial to begin with .1 left out: temperature outside"):
+    with pytest.raises(ConfigError, match="no completed trial that can be used .1 left out: temperature outside"):
         past(store, sweep_of())
-    with pytest.raises(ConfigError, match="equal ones are needed"):
+    with pytest.raises(ConfigError, match="the budgets must be equal"):
         past(store, sweep_of(budget={"unit": "student_updates", "amount": 8}))
 
 

@@ -113,7 +113,7 @@ def test_a_mistyped_bucket_is_known_in_a_second_and_made_on_request(server: str)
     open_storage(make_bucket(server))  # boto3's first client takes its time
     start = time.monotonic()
     with pytest.raises(
-        StorageError, match=r"there is no bucket no-\w+ at http://.*; correct the name, or let --create"
+        StorageError, match=r"there is no bucket no-\w+ at http://.*; correct the name, or create it with --create"
     ):
         open_storage(address)
     assert time.monotonic() - start < 10  # and not the minutes that retries would take
@@ -212,7 +212,7 @@ def test_the_command_line_makes_a_bucket_before_the_sweep(moto: str, monkeypatch
     bucket = f"made-{uuid.uuid4().hex[:8]}"
     command = ["sweep", "quickstart", "--storage", f"s3://{bucket}/p?{query_of(moto)}"]
     without = CliRunner().invoke(app, command)
-    assert "let --create-bucket make it" in without.output
+    assert "create it with --create-bucket" in without.output
     made = CliRunner().invoke(app, [*command, "--create-bucket"])
     assert f"made the bucket of s3://{bucket}/p" in made.output
     assert "the sweep began" in made.output
@@ -274,7 +274,7 @@ def test_a_clock_that_is_off_is_known_before_requests_are_refused(moto: str, mon
     monkeypatch.setattr(
         "orchestrator.storage.bucket._clock_skew", lambda headers: _clock_skew(headers, lambda: time.time() + 600)
     )
-    with pytest.raises(StorageError, match=r"this machine's clock is \+(599|6\d\d) s off the service's"):
+    with pytest.raises(StorageError, match=r"this machine's clock differs from the service's by \+(599|6\d\d) s"):
         open_storage(address)
     assert _clock_skew({}) == 0
 
