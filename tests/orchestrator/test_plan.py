@@ -486,7 +486,7 @@ def test_a_name_that_belongs_to_another_sweep_is_refused(file: Path, tmp_path: P
 def test_doctor_takes_what_changes_a_sweep_and_refuses_it_without_one() -> None:
     code, output = command("doctor", "--set", "temperature=2", "--cpus", "2", "--teacher", "lenet=a.pt")
     assert code == 2
-    assert "--set, --cpus, --teacher: of a sweep, and none is named" in output
+    assert "--set, --cpus, --teacher: only for a sweep, and none is named" in output
     code, output = command("doctor", "quickstart", "--set", "temperature=cold")
     assert (code, "temperature='cold': not allowed" in output) == (2, True)
 

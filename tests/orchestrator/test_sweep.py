@@ -364,7 +364,7 @@ def test_a_budget_stops_a_sweep_in_time_and_a_larger_one_goes_on(tmp_path: Path,
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
     assert "budget reached: " in first.output
-    assert "With a larger one the same command goes on" in first.output
+    assert "With a larger one the same command resumes" in first.output
     (row,) = trials(storage, "frugal")
     assert row["state"] == "completed", "what runs comes to its end"
     assert row["gpu_seconds"] == 0
