@@ -95,7 +95,7 @@ def test_a_file_alone_becomes_a_sweep_once_its_normalisation_is_said(tmp_path: P
     code, output = zskt("inspect", file)
     assert code == 0, output
     assert "wrn-10-1" in output and "weights under model_state_dict." in output
-    assert "# normalisation: half  # must be said" in output and "On this machine the sweep would take" not in output
+    assert "# normalisation: half  # required" in output and "On this machine the sweep would take" not in output
     code, output = zskt("inspect", file, "--normalisation", "half")
     assert code == 0 and "On this machine the sweep would take" in output, output
     written = tmp_path / "mine.yaml"

@@ -325,7 +325,7 @@ def test_a_population_takes_over_from_its_best_and_its_rows_tell_what_was_used(s
     ]
     board = read_leaderboard(SweepStore(find_storage(storage), "population"))
     assert board.best and board.best.trial_number >= 4
-    with pytest.raises(ConfigError, match="went on from the state of"):
+    with pytest.raises(ConfigError, match="started from the state of"):
         rerun(board, "t0005")
     with pytest.raises(ConfigError, match="a sequence of settings"):
         confirm(board, top=1, seeds=2)
