@@ -1,4 +1,4 @@
-"""The command line: ``zskt``, and what ``run_sweep.py`` runs. A module for each command or pair."""
+"""The command line: the program ``zskt`` and the entry point of ``run_sweep.py``. Each command, or pair, has a module."""
 
 from orchestrator.cli.app import app, main, run_sweep_main
 

@@ -1,7 +1,7 @@
-"""The ``zskt`` command, and ``run_sweep.py``, which is ``zskt sweep``.
+"""The ``zskt`` command, and ``run_sweep.py``, which runs ``zskt sweep``.
 
-Only the command that is typed is imported, and its heavy imports wait until the arguments are known to be right: a typing
-error is answered in a fraction of a second.
+Only the requested command is imported, and each command defers its slow imports until its arguments have been checked. A
+typing error is therefore reported in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -16,40 +16,46 @@ from typer.core import TyperGroup
 
 _EXAMPLES = """\b
 Examples:
-  zskt sweep quickstart                    search step ratio and temperature on digits, in minutes
-  zskt inspect teacher.pt --dataset digits what a teacher's file is, and a sweep for it
-  zskt status quickstart-1a2b3c4d --watch  how it stands, from another terminal
-  zskt report quickstart-1a2b3c4d          one page about it that can be sent
-  zskt confirm quickstart-1a2b3c4d         is the best really better? New seeds tell
-  zskt reproduce digits-table-1            a published experiment, and a verdict
-  zskt --install-completion                let the shell complete commands, presets and options
+  zskt sweep quickstart                    search two settings on digits
+  zskt status quickstart-1a2b3c4d --watch  follow it in another terminal
+  zskt report quickstart-1a2b3c4d          make one HTML page to share
+  zskt confirm --help                      show the options of a command
 """
 
-_COMMANDS = {
-    "sweep": "orchestrator.cli.run.sweep:sweep",
-    "reproduce": "orchestrator.cli.run.reproduce:reproduce",
-    "speedrun": "orchestrator.cli.run.speedrun:speedrun",
-    "plan": "orchestrator.cli.look.plan:plan",
-    "confirm": "orchestrator.cli.run.confirm:confirm",
-    "rerun": "orchestrator.cli.run.rerun:rerun",
-    "results": "orchestrator.cli.look.results:results",
-    "dashboard": "orchestrator.cli.look.dashboard:dashboard",
-    "presets": "orchestrator.cli.look.lists:presets",
-    "report": "orchestrator.cli.look.report:report",
-    "status": "orchestrator.cli.look.status:status",
-    "sweeps": "orchestrator.cli.look.lists:sweeps",
-    "delete": "orchestrator.cli.files.delete:delete",
-    "doctor": "orchestrator.cli.look.doctor:doctor",
-    "inspect": "orchestrator.cli.look.inspect:inspect",
-    "init": "orchestrator.cli.look.inspect:init",
-    "evaluate": "orchestrator.cli.look.evaluate:evaluate",
-    "dataset": "orchestrator.cli.files.dataset:dataset",
+_GROUPS = {
+    "Run trials": {
+        "sweep": "orchestrator.cli.run.sweep:sweep",
+        "confirm": "orchestrator.cli.run.confirm:confirm",
+        "rerun": "orchestrator.cli.run.rerun:rerun",
+        "reproduce": "orchestrator.cli.run.reproduce:reproduce",
+        "speedrun": "orchestrator.cli.run.speedrun:speedrun",
+    },
+    "Prepare a sweep": {
+        "presets": "orchestrator.cli.look.lists:presets",
+        "plan": "orchestrator.cli.look.plan:plan",
+        "doctor": "orchestrator.cli.look.doctor:doctor",
+        "inspect": "orchestrator.cli.look.inspect:inspect",
+        "init": "orchestrator.cli.look.inspect:init",
+        "dataset": "orchestrator.cli.files.dataset:dataset",
+    },
+    "See and manage results": {
+        "status": "orchestrator.cli.look.status:status",
+        "results": "orchestrator.cli.look.results:results",
+        "report": "orchestrator.cli.look.report:report",
+        "dashboard": "orchestrator.cli.look.dashboard:dashboard",
+        "evaluate": "orchestrator.cli.look.evaluate:evaluate",
+        "sweeps": "orchestrator.cli.look.lists:sweeps",
+        "delete": "orchestrator.cli.files.delete:delete",
+    },
 }
-"""The commands in the order of the help, as ``MODULE:NAME`` of a function or of a Typer app with commands of its own."""
+"""The commands by the heading that the help shows them under, each as ``MODULE:NAME`` of a function or of a Typer app with
+commands of its own."""
+
+_COMMANDS = {name: place for commands in _GROUPS.values() for name, place in commands.items()}
 
 
 class _Commands(UserDict[str, Any]):
-    """The commands by name. One is imported and built when somebody asks for it: all of them take 40 ms."""
+    """The commands by name. Each is imported and built on first use, since building all of them takes 40 ms."""
 
     def __getitem__(self, name: str) -> Any:
         """Return the command."""
@@ -63,18 +69,32 @@ class _Commands(UserDict[str, Any]):
 
 
 class _Group(TyperGroup):
-    """``zskt`` itself."""
+    """The command ``zskt``, which holds all others and lists them by group in its help."""
 
     def __init__(self, **settings: Any) -> None:
-        """Make the group with the commands of this module; the settings are those of ``app``."""
+        """Create the group with the commands of this module and the settings of ``app``."""
         super().__init__(**settings | {"commands": _Commands(_COMMANDS)})
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one line of help for each command, under the headings of ``_GROUPS``."""
+        width = max(map(len, _COMMANDS))
+        for heading, names in _GROUPS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                        for name, command in commands.items()
+                        if command is not None
+                    ]
+                )
 
 
 app = typer.Typer(
     name="zskt",
     cls=_Group,
     callback=lambda: None,  # makes typer build the group, although no command is registered with ``app``
-    help=f"Zero-shot knowledge transfer: sweeps over a cluster, and their results.\n\n{_EXAMPLES}",
+    help=f"Zero-shot knowledge transfer: train a student from a teacher without data.\n\n{_EXAMPLES}",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text: frames break error messages in logs
     pretty_exceptions_enable=False,
@@ -82,21 +102,21 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Entry point of ``zskt``."""
+    """Run ``zskt``."""
     _collect_garbage_less_often()
     app()
 
 
 def run_sweep_main() -> None:
-    """Entry point of ``run_sweep.py``: ``zskt sweep`` under the name of that file."""
+    """Run ``zskt sweep`` under the name ``run_sweep.py``."""
     _collect_garbage_less_often()
     _Commands(_COMMANDS)["sweep"](prog_name="run_sweep.py")
 
 
 def _collect_garbage_less_often() -> None:
-    """Let Python look for cycles every 20,000 new objects instead of every 700.
+    """Let Python look for reference cycles every 20,000 new objects instead of every 700.
 
-    Importing makes hundreds of thousands that all stay. Looking through them again and again takes a tenth of what a command
-    that only reads costs.
+    Imports create hundreds of thousands of objects that are never freed. With the default threshold, scanning them
+    repeatedly takes a tenth of the time of a command that only reads.
     """
     gc.set_threshold(20_000)

@@ -1,4 +1,4 @@
-"""What all commands share: options, and errors as messages."""
+"""Options that several commands share, and helpers that turn errors into messages."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
     from orchestrator.config.blocks import StorageConfig
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, by the convention of shells."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the stack trace of an error.")]
 Objective = Annotated[
     str | None,
-    typer.Option(metavar="METRIC", help="What the search goes by, such as data_free_score. Default: the preset's."),
+    typer.Option(
+        metavar="METRIC", help="Metric to optimise, such as data_free_score. Default: as in the preset or file."
+    ),
 ]
 Storage = Annotated[
     str | None,
-    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix for everything that is kept."),
+    typer.Option("--storage", metavar="URI", help="Folder or s3://bucket/prefix of results, checkpoints and teachers."),
 ]
 CreateBucket = Annotated[
-    bool, typer.Option("--create-bucket", help="Make the bucket of the storage if it is not there.")
+    bool, typer.Option("--create-bucket", help="Create the bucket of the storage if it does not exist.")
 ]
 
-Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores, and threads, for each trial.")]
+Cpus = Annotated[float | None, typer.Option("--cpus", help="CPU cores per trial; also its number of threads.")]
 
 
 def _parse_gpus(text: str) -> float | str:
@@ -50,48 +52,50 @@ def _parse_gpus(text: str) -> float | str:
 
 
 Gpus = Annotated[
-    float | None,  # or "auto": typer takes no union here, and leaves what it is to the parser
+    float | None,  # or "auto": typer accepts no union here, but takes whatever the parser returns
     typer.Option(
         "--gpus",
         parser=_parse_gpus,
         metavar="GPUS",
-        help="GPUs for each trial; a fraction shares one, auto takes what there is.",
+        help="GPUs per trial: a number, a fraction to share one GPU, or auto to choose by a measurement.",
     ),
 ]
 Prices = Annotated[
     str | None,
     typer.Option(
-        "--prices", metavar="FILE", help="What machines cost, shaped as cluster/prices.yaml, before its prices."
+        "--prices",
+        metavar="FILE",
+        help="Prices of machines, in the format of cluster/prices.yaml, which they override.",
     ),
 ]
 DataRoot = Annotated[
-    str | None, typer.Option("--data-root", metavar="FOLDER", help="Where torchvision's data sets are.")
+    str | None, typer.Option("--data-root", metavar="FOLDER", help="Folder of torchvision's data sets.")
 ]
 Teachers = Annotated[
     list[str] | None,
-    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be given again."),
+    typer.Option("--teacher", metavar="NETWORK=FILE", help="Published weights of a teacher; may be repeated."),
 ]
 TrustCode = Annotated[
     list[str] | None,
     typer.Option(
         "--trust-code",
         metavar="SHA256",
-        help="Let this file of your own run in a sweep begun with another, or its copy on the storage; may be given again.",
+        help="SHA-256 of your own file that may run although edited, or taken from storage; may be repeated.",
     ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: one that is there, else local."),
+    typer.Option("--address", help="Ray cluster: an address, auto, or local. Default: a running cluster, else local."),
 ]
 
 
 def storage_config(storage: str | None) -> StorageConfig:
-    """What ``--storage`` names; without it the default.
+    """Return the storage that ``--storage`` names, or the default storage.
 
     Raises:
-        ConfigError: the address holds what it must not.
+        ConfigError: the address is not allowed, for example because it holds a key.
     """
-    # pydantic and the config take as long to load as all else that --help needs.
+    # Imported here, since --help needs no config and pydantic doubles its time.
     from pydantic import ValidationError
 
     from orchestrator.config.blocks import StorageConfig
@@ -104,12 +108,12 @@ def storage_config(storage: str | None) -> StorageConfig:
 
 
 def make_bucket(storage: StorageConfig, out: Output) -> None:
-    """What ``--create-bucket`` asks for.
+    """Create the storage's bucket if it does not exist, as ``--create-bucket`` asks.
 
     Raises:
-        StorageError: the bucket cannot be made.
+        StorageError: the bucket cannot be created.
     """
-    # What is slow to load waits until the arguments are known to be right.
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.storage import shown
     from orchestrator.storage.bucket import create_bucket
 
@@ -118,10 +122,10 @@ def make_bucket(storage: StorageConfig, out: Output) -> None:
 
 
 def teachers_by_network(assignments: list[str]) -> dict[str, str]:
-    """What ``--teacher`` names.
+    """Return the teachers' files that ``--teacher`` names, by network.
 
     Raises:
-        ConfigError: one of them is not NETWORK=FILE.
+        ConfigError: an assignment is not NETWORK=FILE.
     """
     pairs = [assignment.partition("=") for assignment in assignments]
     for network, _, file in pairs:
@@ -131,19 +135,23 @@ def teachers_by_network(assignments: list[str]) -> dict[str, str]:
 
 
 def fetch_images(address: str) -> Path:
-    """Return where images of the user's own lie on this machine, fetched there from an address elsewhere.
+    """Return the local path of the user's own images, after fetching them if they lie elsewhere.
 
     Raises:
-        DataUnavailableError: there are none.
-        StorageError, StorageRefusedError: their storage cannot be used.
+        DataUnavailableError: the address holds no images.
+        StorageError, StorageRefusedError: the images' storage cannot be used.
     """
-    from orchestrator.inputs.files import fetch_dataset  # brings torch, as reading the images does
+    from orchestrator.inputs.files import fetch_dataset  # imports torch, as reading the images does
 
     return fetch_dataset(address)
 
 
 def check_output(path: Path | None) -> None:
-    """Raises: ConfigError: a file could not be written there. Asked before the work whose result it is to hold."""
+    """Check that an output file can be written, before the work whose result the file is to hold.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     if path is None:
         return
     if not path.resolve().parent.is_dir():
@@ -151,12 +159,12 @@ def check_output(path: Path | None) -> None:
     if path.is_dir():
         raise ConfigError(f"--output {path}: this is a folder; name a file in it")
     if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-        raise ConfigError(f"--output {path}: cannot be written there; name another place")
+        raise ConfigError(f"--output {path}: cannot be written; name another file")
 
 
 @contextmanager
 def errors_as_messages(verbose: bool) -> Iterator[None]:
-    """What a user can mend is a message without a stack trace, and an exit code."""
+    """Turn errors that a user can fix into a message without a stack trace and an exit code; ``verbose`` re-raises them."""
     try:
         yield
     except (ZsktError, TrialError) as error:
@@ -167,21 +175,21 @@ def errors_as_messages(verbose: bool) -> Iterator[None]:
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """For the shell: presets that begin like this."""
-    # pydantic and the config take as long to load as all else that --help needs.
+    """Return the presets whose names begin with ``incomplete``, for completion in the shell."""
+    # Imported here, since --help needs no config and pydantic doubles its time.
     from search_spaces.presets import preset_names
 
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 def with_resources(config: SweepConfig, cpus: float | None, gpus: float | str | None) -> SweepConfig:
-    """The sweep with the resources that options name for each trial, where they do."""
+    """Return the sweep with the resources per trial that the options name; an option that is None changes nothing."""
     changes = {key: value for key, value in {"cpu": cpus, "gpu": gpus}.items() if value is not None}
     return config.with_resources(**changes) if changes else config
 
 
 def program(name: str, *arguments: str) -> str:
-    """How to call a program of this environment from here: by its name if that finds it, else by its path."""
+    """Return the command line that calls a program of this environment: by its name if that finds it, else by its path."""
     ours = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found and Path(found) == ours:
@@ -191,51 +199,51 @@ def program(name: str, *arguments: str) -> str:
 
 
 def this_command() -> str:
-    """How ``sweep`` was called, without its arguments."""
+    """Return how the sweep command was called, without its arguments: ``zskt sweep`` or ``python run_sweep.py``."""
     called = Path(sys.argv[0])
     return program("zskt", "sweep") if called.name == "zskt" else program("python", str(called))
 
 
 def same_command() -> str:
-    """The command that runs, as one would type it again."""
+    """Return the running command as the user would type it again."""
     called = Path(sys.argv[0])
     how = program("zskt") if called.name == "zskt" else program("python", str(called))
     return f"{how} {shlex.join(sys.argv[1:])}"
 
 
 def stop_here(out: Output) -> NoReturn:
-    """End a command that was interrupted, with how to go on."""
-    out.say(f"Stopped. The same command goes on: {same_command()}")
+    """Exit from an interrupted command, after printing the command that resumes it."""
+    out.say(f"Stopped. The same command resumes it: {same_command()}")
     raise typer.Exit(INTERRUPTED)
 
 
 def read_board_to_run(
     sweep_id: str, storage: str | None, trust_code: list[str] | None, *, trial: str | None = None
 ) -> Leaderboard:
-    """A sweep's ended trials, some of which are to be run again.
+    """Return the leaderboard of a sweep some of whose trials are to be run again, after loading the user's own files.
 
     Args:
-        sweep_id: The sweep.
-        storage: What ``--storage`` names.
-        trust_code: What ``--trust-code`` names.
-        trial: The one that runs again; None: any.
+        sweep_id: Id of the sweep.
+        storage: Value of ``--storage``.
+        trust_code: Values of ``--trust-code``.
+        trial: Id of the only trial to run again. None means that any trial may run.
 
     Raises:
-        SweepMismatchError, ConfigError: the user's own files that they need are not those that they ran.
+        SweepMismatchError, ConfigError: the user's own files are not those that the trials ran.
     """
-    # What is slow to load waits until the arguments are known to be right.
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.inputs.own_code import take_code_of
     from orchestrator.storage import SweepStore, find_storage
 
-    # Before the settings are read, which may name a method of such a file.
+    # The user's files are loaded before the settings are read, since the settings may name a method in one of them.
     sweep_store = SweepStore(find_storage(storage_config(storage)), sweep_id)
     take_code_of(sweep_store, trusted_code=trust_code or (), trial_id=trial)
     return read_board(sweep_id, storage)
 
 
 def read_board(sweep_id: str, storage: str | None) -> Leaderboard:
-    """A sweep's ended trials; its storage is where they are now, which may not be where they were written."""
-    # What is slow to load waits until the arguments are known to be right.
+    """Return the leaderboard of a sweep, whose storage is set to where the sweep is now, not where it was written."""
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import SweepStore, find_storage
 

@@ -1,4 +1,4 @@
-"""Options that say what would be run, once for all commands that ask about a sweep: ``sweep``, ``plan``, ``doctor``."""
+"""Options that describe a sweep and its backend, shared by commands such as ``sweep``, ``plan`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -36,37 +36,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What changes a sweep, or where it is."""
+    """Options that change a sweep's settings, and those that say where its storage and data are."""
 
     storage: Storage = None
     sweep_id: Annotated[
         str | None,
-        typer.Option(help="Name of the sweep; the same name goes on with the same sweep. Default: from the settings."),
+        typer.Option(help="Id of the sweep; an id that exists resumes that sweep. Default: made from the settings."),
     ] = None
-    num_trials: Annotated[int | None, typer.Option(help="Trials in all, of a search; more than before extends it.")] = (
-        None
-    )
-    seed: Annotated[int | None, typer.Option(help="Seed of a search's sampler and of every trial.")] = None
+    num_trials: Annotated[int | None, typer.Option(help="Total trials of a search; a larger number extends it.")] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of a search's sampler and of all its trials.")] = None
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Fix a field of the trial, and take it out of the search."),
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Fix a field of all trials instead of searching it; may be repeated."
+        ),
     ] = None
     search: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=DOMAIN", help="Search a field: temperature=1:8:log or student_steps=1,5,10."),
+        typer.Option(
+            metavar="FIELD=DOMAIN",
+            help="Search a field: temperature=1:8:log or student_steps=1,5,10; may be repeated.",
+        ),
     ] = None
     objective: Objective = None
     warm_start: Annotated[
         list[str] | None,
-        typer.Option(metavar="SWEEP", help="Let the sampler begin with what this sweep found; may be given again."),
+        typer.Option(
+            metavar="SWEEP", help="Let the sampler learn from this sweep's completed trials; may be repeated."
+        ),
     ] = None
     cpus: Cpus = None
     gpus: Gpus = None
     budget_usd: Annotated[
-        float | None, typer.Option(metavar="USD", help="What all trials may cost together; more later goes on.")
+        float | None,
+        typer.Option(metavar="USD", help="Most that all trials together may cost; a larger budget resumes the sweep."),
     ] = None
     budget_gpu_hours: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="GPU hours that all trials may take together, likewise.")
+        float | None,
+        typer.Option(
+            metavar="HOURS", help="Most GPU hours for all trials together; a larger budget resumes the sweep."
+        ),
     ] = None
     prices: Prices = None
     data_root: DataRoot = None
@@ -79,17 +88,17 @@ class SweepOptions:
         *,
         say: Callable[[str], None] = lambda line: None,
     ) -> SweepConfig:
-        """The sweep that a command names.
+        """Load the sweep that a command names, with these options applied.
 
         Args:
             preset_or_file: See ``load_sweep``.
-            further: Flags that the command has beside these.
+            further: Flags of the command that are not fields of this class.
             say: See ``load_sweep``.
 
         Raises:
             ConfigError: the sweep or an option is wrong.
         """
-        # pydantic and the config take as long to load as all else that --help needs.
+        # Imported here, since --help needs no config and pydantic doubles its time.
         from orchestrator.config.fields import check_sweep_id
         from orchestrator.config.loading import load_sweep
 
@@ -118,13 +127,12 @@ class SweepOptions:
         return with_resources(sweep, self.cpus, self.gpus)
 
     def _settle(self, sweep_id: str, storage: Any) -> None:
-        """Take the copies that a sweep keeps of files of the user's own where they are trusted, or where one is missing here
-        say so.
+        """Load the sweep's files of the user's own that are missing here, and those that ``--trust-code`` names.
 
         Raises:
-            SweepMismatchError: a file is missing, and its copy is not trusted.
+            SweepMismatchError: a file is missing, and its copy on storage is not trusted.
         """
-        # What is slow to load waits until it is known to be needed.
+        # Imported here, so that a sweep without files of the user's own does without these slow imports.
         from orchestrator.inputs.own_code import take_missing_code
         from orchestrator.storage import SweepStore, find_storage
 
@@ -133,14 +141,14 @@ class SweepOptions:
         )
 
     def checked(self, sweep: SweepConfig) -> tuple[SweepConfig, SweepStore]:
-        """The sweep as it would begin or go on, and where, once all has been looked at that can be before a start.
+        """Return the sweep as it would start or resume, and its store, after all checks that need no start.
 
         Raises:
-            ConfigError, NetworkError: what ``zskt sweep`` would refuse at its beginning, in the same words.
+            ConfigError, NetworkError: ``zskt sweep`` would refuse to start; the message is the same.
         """
-        import optuna  # these bring torch and Ray
+        import optuna  # this import and the following ones load torch and Ray
 
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.inputs.own_code import check_code, read_code
         from orchestrator.run.checks import check_before_start
         from orchestrator.search.space import resolve_domains, values_in
@@ -157,19 +165,23 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseOptions:
-    """What changes a sweep of cases."""
+    """Options that change a sweep of cases."""
 
     scale: Annotated[
         float | None,
-        typer.Option(help="Share of every training that is run, in (0, 1]; below 1 a verdict is by learning curve."),
+        typer.Option(help="Share of each training to run, in (0, 1]; below 1, learning curves decide the verdict."),
     ] = None
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, from 0 on. Default: the preset's.")] = None
-    only: Annotated[list[str] | None, typer.Option(metavar="CASE", help="This case alone; may be given again.")] = None
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of seeds, counted from 0. Default: as in the preset or file.")
+    ] = None
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CASE", help="Run this case only; may be repeated for more cases.")
+    ] = None
     teachers: Teachers = None
 
     @property
     def flags(self) -> dict[str, Any]:
-        """As fields of ``SweepConfig``."""
+        """These options as fields of ``SweepConfig``."""
         return {
             "scale": self.scale,
             "seeds": list(range(self.seeds)) if self.seeds else None,
@@ -180,34 +192,34 @@ class CaseOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendOptions:
-    """What trials run on. It changes no number and no name."""
+    """Options that choose where trials run. They change neither results nor ids."""
 
     backend: Annotated[
         Literal["ray", "inline"],
-        typer.Option(help="ray: in processes of a cluster or this machine. inline: in this process, to debug trials."),
+        typer.Option(help="ray: run trials in worker processes. inline: run them in this process, for debugging."),
     ] = "ray"
     address: Address = None
     concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials at once at most. Default: as many as find room; with --backend inline 1."),
+        typer.Option(min=1, help="Most trials at a time. Default: as many as fit; 1 with --backend inline."),
     ] = None
 
     @property
     def choice(self) -> BackendChoice:
-        """As ``run_sweep`` takes them.
+        """These options as the argument ``backend`` of ``run_sweep``.
 
         Raises:
-            ConfigError: they do not go together.
+            ConfigError: the options exclude each other.
         """
-        from orchestrator.run.sweep import BackendChoice  # brings torch
+        from orchestrator.run.sweep import BackendChoice  # imports torch
 
         if self.backend == "inline" and self.address is not None:
-            raise ConfigError("--address names a Ray cluster, and --backend inline uses none: leave one of them out")
+            raise ConfigError("--address names a Ray cluster, but --backend inline uses none; leave one of them out")
         return BackendChoice(name=self.backend, address=self.address, concurrency=self.concurrency)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of each dataclass among its parameters as parameters, as typer wants them."""
+    """Replace each parameter of a command that is a dataclass by that dataclass's fields, as typer needs them."""
     hints = get_type_hints(command, include_extras=True)
     bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
@@ -229,13 +241,16 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given_options(bundle: Any) -> list[str]:
-    """Those that were given, as one types them."""
+    """Return the names of the options in a bundle that were given, as a user types them."""
     options = {parameter.name: parameter.annotation.__metadata__[0] for parameter in _parameters(type(bundle))}
     return [_typed(name, options[name]) for name in options if getattr(bundle, name)]
 
 
 def _typed(name: str, option: Any) -> str:
-    """How an option is typed; typer has the first of the names that it is given for its default, in an annotation."""
+    """Return the name of an option as a user types it.
+
+    In an annotation, typer stores the first name that an option is given as the option's default.
+    """
     named = [word for word in (option.default, *(option.param_decls or ())) if isinstance(word, str)]
     return named[0] if named else f"--{name.replace('_', '-')}"
 

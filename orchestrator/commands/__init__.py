@@ -1,3 +1,3 @@
-"""What a command does beyond one call: confirm, rerun, reproduce, evaluate, doctor."""
+"""The work of the commands that take more than one call, such as confirm, rerun, reproduce, evaluate and doctor."""
 
 from __future__ import annotations

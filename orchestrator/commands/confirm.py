@@ -1,9 +1,9 @@
-"""After a search: its best settings again, with new seeds, against the published ones.
+"""Confirmation of a search: its best settings run again with new seeds, beside the published settings.
 
-The best of many trials is partly the luckiest. So the best few settings, each once, run again with seeds that the search has
-not seen, at full budget and without early stopping, beside the published settings; and the differences are taken seed by
-seed. Settings whose trial was stopped early are among them where fewer have used their whole budget: nothing but a whole
-run tells how good they are. It is a sweep of cases, so that it is continued, extended and kept like any other.
+The best of many trials is partly the luckiest. The best few distinct settings therefore run again with seeds that the search
+did not use, at full budget and without early stopping, and are compared with the published settings seed by seed. If too
+few trials used their whole budget, settings whose trial was stopped early are included, since only a whole run shows how
+good they are. A confirmation is a sweep of cases, so it is resumed, extended and stored like any other sweep.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from trainables.config import seed_fields, teacher_fields
 
 
 def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str, SweepConfig]:
-    """The sweep that confirms a search, and its id.
+    """Return the id and the config of the sweep that confirms a search.
 
     Args:
-        board: The search's ended trials.
-        top: How many of its best settings run again, in the order of the leaderboard.
-        seeds: With how many seeds, none of them the search's.
+        board: Leaderboard of the search.
+        top: Number of best settings to confirm, in the order of the leaderboard.
+        seeds: Number of new seeds, none of which the search used.
 
     Raises:
         ConfigError: there is nothing to confirm.
     """
     sweep = board.sweep
     if sweep.cases:
-        raise ConfigError(f"{board.sweep_id} is a list of cases, each with its seeds: there is no winner to confirm")
+        raise ConfigError(f"{board.sweep_id} is a sweep of cases, which selects nothing: there is no winner to confirm")
     if sweep.scheduler.is_population:
         raise ConfigError(
-            f"{board.sweep_id} is population-based training: what it finds is a sequence of settings, which cannot be "
-            "confirmed as one setting can; run it again with other seeds (--seed)"
+            f"{board.sweep_id} is population-based training: it finds a sequence of settings, which cannot be confirmed as "
+            "one setting can; run it again with other seeds (--seed)"
         )
     if sweep.equal_budget is not None and not sweep.equal_budget.is_known:
         raise ConfigError(
-            f"{board.sweep_id}: how fast its machines were, by which its budget in seconds is counted, was not kept by the "
-            "version that ran it; write budget: {flops_per_second: ...} and run it with another --sweep-id"
+            f"{board.sweep_id}: the version that ran it did not store its machines' speed, which a budget in seconds needs; "
+            "set budget: {flops_per_second: ...} and run it with another --sweep-id"
         )
     if not board.contenders:
         raise ConfigError(f"{board.sweep_id}: {_nothing_to_confirm(board)}")
@@ -55,7 +55,7 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
     contenders = board.contenders[:top]
     cases |= {row.trial_id: {field: row.settings[field] for field in fields} for row in contenders}
     same = {field: getattr(sweep, field) for field in sweep_fields(SweepConfig, SweepRole.TRIALS, SweepRole.EXECUTION)}
-    # No run keeps a seed of the search, lest all runs of a setting be one; the teacher stays the one that was searched with.
+    # All seeds are new, or all runs of a setting would be the same; the teacher's seed stays, and with it the teacher.
     method = type(defaults)
     drawn_anew = {*seed_fields(method)} - {*teacher_fields(method)}
     first = 1 + max(seed for field in drawn_anew if (seed := getattr(defaults, field)) is not None)
@@ -74,10 +74,10 @@ def confirmation_sweep(board: Leaderboard, *, top: int, seeds: int) -> tuple[str
 
 
 def _nothing_to_confirm(board: Leaderboard) -> str:
-    """Why no settings can be held against the published ones, and what to do."""
+    """Return why no settings can be compared with the published ones, and what to do."""
     why = "no trial with other settings than the published ones has come far enough to be compared"
     if not board.finished:
-        return f"{why} yet; let the sweep go on"
+        return f"{why} yet; resume the sweep"
     ends = board.states_in_words or "no trial"
     bounds = ", or has kept the constraints" if board.sweep.constraints else ""
     return f"{why}{bounds}, and the sweep has finished ({ends}); search another space, or more trials with --num-trials"
@@ -92,18 +92,18 @@ def confirm(
     console: Console | None = None,
     trusted_code: Collection[str] = (),
 ) -> Confirmation:
-    """Run what is missing of a search's confirmation, and compare.
+    """Run the missing trials of a search's confirmation, and compare the settings.
 
     Args:
-        board: The search's ended trials.
+        board: Leaderboard of the search.
         top: See ``confirmation_sweep``.
-        seeds: Likewise.
+        seeds: See ``confirmation_sweep``.
         backend: See ``run_sweep``.
-        console: Likewise.
+        console: See ``run_sweep``.
         trusted_code: See ``run_sweep``.
 
     Raises:
-        ConfigError: there is nothing to confirm; and whatever ``run_sweep`` raises.
+        ConfigError: there is nothing to confirm. ``run_sweep`` lists further errors.
     """
     sweep_id, sweep = confirmation_sweep(board, top=top, seeds=seeds)
     finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console, trusted_code=trusted_code).finished

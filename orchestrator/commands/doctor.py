@@ -1,7 +1,7 @@
-"""``zskt doctor``: whether a cluster, its storage and what a sweep needs are as they must be, before a sweep finds out.
+"""The work of ``zskt doctor``: check a cluster, its storage and a sweep's inputs before the sweep runs.
 
-Facts are gathered in one process on each node; checks look at the facts alone. Each check gives one line, with the remedy
-where something is wrong.
+One process on each node gathers facts, and the checks use these facts only. Each check yields one line, with a remedy if it
+finds a problem.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from trainables.config import AnyTrialConfig
 from trainables.errors import TrialError
 
 START_SECONDS = 900.0
-"""How long a machine may take to come: to boot, to fetch an image of several GB, to install the package."""
+"""Time-out for a new machine: to boot, to fetch an image of several GB, and to install the package."""
 
 
 def examine(
@@ -49,14 +49,14 @@ def examine(
     cluster: Path | None = None,
     worker: bool = False,
 ) -> Iterator[Finding]:
-    """All checks, each as it is made.
+    """Make all checks, and yield the finding of each.
 
     Args:
-        storage: To be tried from every node; none: it is not.
-        sweep: Whose data sets, teachers and resources are looked at; none: nobody's.
+        storage: Storage to test from every node. None means that none is tested.
+        sweep: Sweep whose data sets, teachers and resources are checked. None means that none is.
         address: See ``cluster.session.ray_session``.
-        cluster: Description of the cluster, for its spot quota; none: that of the cluster whose head this is.
-        worker: Whether a machine is started first where none is up yet.
+        cluster: Description of the cluster, for its spot quota. Defaults to that of the cluster whose head this is.
+        worker: Whether to start a machine first if none is up.
 
     Raises:
         ClusterError: there is no Ray at the address.
@@ -91,8 +91,8 @@ def examine(
 
 
 def wants_bfloat16(sweep: SweepConfig) -> bool:
-    """Whether a trial asks for it, or a search may propose it, and none allows that it be slow."""
-    # Optuna takes a second to load, and doctor may have no sweep to look at.
+    """Return whether a trial of the sweep, or one that its search may propose, needs fast bfloat16."""
+    # Imported here: Optuna takes a second to load, and doctor may have no sweep to check.
     from orchestrator.search.space import proposed_configs, resolve_domains
 
     _, domains = resolve_domains(sweep)
@@ -100,19 +100,19 @@ def wants_bfloat16(sweep: SweepConfig) -> bool:
 
 
 def check_packages() -> Finding:
-    """Look whether another distribution has been installed into the folders of this program's packages.
+    """Check that no other distribution has been installed into the folders of this program's packages.
 
-    What hides them whole is told when the program starts, and of other nodes by ``check_nodes``.
+    A distribution that hides a whole package is reported when the program starts, and for other nodes by ``check_nodes``.
     """
     shared = zskt_start.shared_packages()
     return problem("packages", "; ".join(shared)) if shared else ok("packages", "all are this program's own")
 
 
 def check_quota(description: Mapping[str, Any] | None) -> Finding:
-    """Look whether the cloud lets the cluster have the spot machines that its description asks for.
+    """Check that the cloud's quota covers the spot instances that the cluster's description asks for.
 
     Args:
-        description: The cluster's, as ``ray up`` takes it; None where there is none.
+        description: Description of the cluster as ``ray up`` takes it. None if there is none.
     """
     quota = provider_of(description or {}).spot_quota
     if not description or quota is None:
@@ -127,19 +127,19 @@ def check_quota(description: Mapping[str, Any] | None) -> Finding:
     try:
         granted = quota.ask(region)
     except QuotaError as error:
-        return skipped("spot quota", f"may not be asked for in {region} ({error})")
+        return skipped("spot quota", f"cannot be read in {region} ({error})")
     if granted < wanted:
         return problem(
             "spot quota",
-            f"{granted:g} CPU cores of spot machines with GPUs in {region}, and the cluster may want {wanted:g}: ask for "
+            f"{granted:g} CPU cores of spot instances with GPUs in {region}, and the cluster may want {wanted:g}: ask for "
             f"more of {quota.called}, or lower max_workers",
         )
-    return ok("spot quota", f"{granted:g} CPU cores in {region}, {wanted:g} wanted at most")
+    return ok("spot quota", f"{granted:g} CPU cores in {region}, of which at most {wanted:g} are needed")
 
 
 def check_inputs(sweep: SweepConfig) -> list[Finding]:
-    """Whether data sets and teachers of a sweep are there, asked where its driver would run."""
-    from orchestrator.inputs.prepare import SweepImages, find_teacher, in_words  # brings torch and Ray
+    """Check, on this machine, that the data sets and teachers of a sweep can be read."""
+    from orchestrator.inputs.prepare import SweepImages, find_teacher, in_words  # imports torch and Ray
 
     store, images = find_storage(sweep.storage), SweepImages(sweep)
     findings: list[Finding] = []
@@ -169,7 +169,7 @@ def check_inputs(sweep: SweepConfig) -> list[Finding]:
 
 
 def check_trials(sweep: SweepConfig, capacity: Capacity) -> Finding:
-    """Whether the cluster can hold a trial, and how many."""
+    """Check that the cluster can hold a trial of the sweep, and count how many."""
     settled = sweep.on_cluster(gpus=capacity.largest_gpus)
     try:
         trials = capacity.trials(cpus=settled.resources.cpu, gpus=settled.gpus_per_trial)
@@ -184,14 +184,14 @@ def check_trials(sweep: SweepConfig, capacity: Capacity) -> Finding:
 
 
 def start_worker(capacity: Capacity) -> Finding | None:
-    """Have the autoscaler start a machine, one with a GPU where it may, and wait for it; what went wrong.
+    """Let the autoscaler start a machine, with a GPU if it can, wait for the machine, and return the problem if none comes.
 
-    The machine goes when it has been idle for as long as the cluster's description says.
+    The machine is removed after the idle time that the cluster's description sets.
     """
     if start_machine(gpus=min(1.0, capacity.largest_gpus), seconds=START_SECONDS):
         return None
     return problem(
         "worker",
-        f"none has come in {START_SECONDS:g} s: `ray status` and `ray monitor FILE` say why (no capacity? no quota? set-up "
-        "commands that fail?)",
+        f"no machine came up in {START_SECONDS:g} s: `ray status` and `ray monitor FILE` say why (no capacity? no quota? "
+        "set-up commands that fail?)",
     )

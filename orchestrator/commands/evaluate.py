@@ -1,4 +1,4 @@
-"""What ``zskt evaluate`` does: measurements on networks from files or from the storage."""
+"""The work of ``zskt evaluate``: measurements on networks from files or from the storage."""
 
 from __future__ import annotations
 
@@ -50,23 +50,22 @@ COUNTED_IMAGES = 1000
 def named_images(
     dataset: str, data_root: str, image_size: str | None = None, normalisation: str | None = None
 ) -> tuple[str, DatasetSplits]:
-    """The name of a data set, which is given by that, by the address of its Parquet file, or by a folder or file of the
-    user's own images, and its images, none set aside.
+    """Return the name of a data set and its images, without a validation part.
 
     Args:
-        dataset: Name or address.
-        data_root: Folder of data sets as torchvision keeps them.
-        image_size: That images are resized to, such as ``28`` or ``48x40``; None: the data set's own.
-        normalisation: What the networks expect, which images of the user's own do not tell; None: the data set's own.
+        dataset: Name of the data set, or the address of its Parquet file or of the user's own images.
+        data_root: Folder of torchvision's data sets.
+        image_size: Size to which images are resized, such as ``28`` or ``48x40``. Defaults to the data set's.
+        normalisation: Normalisation of the networks; required for the user's own images. Defaults to the data set's.
 
     Raises:
-        ConfigError: no such data set, or nothing said of the normalisation of the user's own images.
-        DataUnavailableError: it is not to be had.
+        ConfigError: no such data set, or no normalisation for the user's own images.
+        DataUnavailableError: the images cannot be read.
     """
     given = {"dataset": dataset, "image_size": image_size, "normalisation": normalisation, "validation_fraction": 0}
     if unread_images(given) and normalisation is None:
         raise ConfigError(
-            f"--dataset {dataset}: images of your own need --normalisation, which the networks expect of them"
+            f"--dataset {dataset}: images of your own need --normalisation, the one with which the networks were trained"
         )
     try:
         config = ZeroShotConfig.model_validate(describe_images(given, origin="--dataset", fetch=fetch_dataset))
@@ -87,20 +86,22 @@ def load_network(
     *,
     trusted_code: Collection[str] = (),
 ) -> Network:
-    """Load a network from ``NETWORK=FILE``, the file by path or address, or from ``SWEEP/TRIAL``, in eval mode.
+    """Load a network in eval mode from ``NETWORK=FILE`` or ``SWEEP/TRIAL``.
 
     Args:
-        reference: The one or the other.
+        reference: ``NETWORK=FILE``, where FILE is a path or an address, or ``SWEEP/TRIAL``.
         dataset: Name of the data set that the network classifies.
         storage: Storage of the sweep.
         splits: Images of that data set.
-        say: Prints a line, on how a file held the weights.
-        normalisation: What the network expects of the images; None: the data set's own.
+        say: Prints a line on how a file holds the weights.
+        normalisation: Normalisation of the network's input. Defaults to the data set's.
         trusted_code: See ``take_code``.
 
     Raises:
-        ConfigError: neither of the two, or a file of the user's own is not the one that the sweep ran.
-        TeacherError, StudentError: what they say.
+        ConfigError: the reference has neither form, the student is of other images, or a file of the user's own is not the
+            one that the sweep ran.
+        TeacherError: the file does not hold the network's weights.
+        StudentError: the student cannot be read.
         StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     name, separator, file = reference.partition("=")
@@ -132,7 +133,7 @@ def load_network(
 def _take_code(
     storage: StorageConfig, reference: str, config: Mapping[str, object], trusted_code: Collection[str]
 ) -> None:
-    """Have the files of the user's own run that a student of ``SWEEP/TRIAL`` needs, and no other: see ``take_code``."""
+    """Load only those of the user's own files that the student of ``SWEEP/TRIAL`` needs; see ``take_code``."""
     sweep_id, _, trial_id = reference.partition("/")
     needed = {field: config.get(field) for field in ("student", "dataset", "normalisation")}
     take_code(
@@ -141,14 +142,14 @@ def _take_code(
 
 
 def _check_same_images(reference: str, config: Mapping[str, object], splits: DatasetSplits) -> None:
-    """Refuse a student of other images of the user's own, which have the same name if their folders have."""
+    """Refuse a student of other images of the user's own under the same name, which is that of their folder."""
     here = {"num_classes": splits.spec.num_classes, "channels": splits.spec.channels, "dataset_sha256": splits.sha256}
     for field, value in here.items():
         of_student = config.get(field)
         if of_student is not None and value is not None and of_student != value:
             raise ConfigError(
-                f"{reference} is a student of other images that are called {config['dataset']} too, with "
-                f"{field}={of_student} and not {value}: measure it on those that its sweep began with"
+                f"{reference} is a student of other images, which are also called {config['dataset']}, with "
+                f"{field}={of_student} and not {value}: measure it on the images with which its sweep began"
             )
 
 
@@ -164,10 +165,10 @@ def transition_page(
     by_label: bool,
     normalisation: str | None = None,
 ) -> tuple[TransitionError, str]:
-    """The mean transition error of two networks and a page with their curves.
+    """Return the mean transition error of two networks and an HTML page with their transition curves.
 
     Raises:
-        ConfigError: a number out of range, or networks that agree on no image.
+        ConfigError: a number is out of range, or the networks agree on no image.
     """
     device = claim_device(cpus=min(torch.get_num_threads(), available_cpus()), gpus=torch.cuda.device_count())
     try:
@@ -188,13 +189,13 @@ def transition_page(
 
 
 def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
-    """A page with the mean curves of each trial of a sweep that has some.
+    """Return an HTML page with the mean transition curves of those trials of a sweep that have some.
 
     Raises:
-        SweepNotFoundError: none has.
+        SweepNotFoundError: no trial has curves.
     """
     results = SweepResults(SweepStore(find_storage(storage), sweep_id))
-    there = results.trials_with_curves()  # of trials that have not ended too: the curves are written before the row
+    there = results.trials_with_curves()  # includes trials without a row, since curves are written before the row
     ended = [trial for trial in results.trials() if trial.trial_id in there]
     tables = {trial.label: results.transition_curves(trial.trial_id) for trial in ended}
     curves = {label: mean_curves(TransitionCurves.from_table(table)) for label, table in tables.items()}
@@ -206,14 +207,14 @@ def kept_curves_page(storage: StorageConfig, sweep_id: str) -> str:
 
 
 def noise_counts(network: Network, normalisation: str, shapes: Shapes, images: int) -> list[int]:
-    """How many images of uniform noise the network takes for each class."""
+    """Return for each class the number of images of uniform noise that the network assigns to it."""
     counts = noise_predictions(network, find_normalisation(normalisation), **shapes, images=images)
     return [int(count) for count in counts]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenImages:
-    """What a student makes of its generator's images."""
+    """A student's predictions on pseudo images of its generator."""
 
     pseudo_batches: int
     confidence: float
@@ -221,16 +222,18 @@ class SeenImages:
 
 
 def pseudo_images(storage: StorageConfig, trial: str, output: Path, trusted_code: Collection[str] = ()) -> SeenImages:
-    """Write a picture of pseudo images of ``SWEEP/TRIAL``, both networks in eval mode, latents of a stream of their own.
+    """Draw pseudo images from the newest checkpoint of ``SWEEP/TRIAL``, and return the student's predictions on them.
+
+    Generator and student are in eval mode. The latents have a random stream of their own.
 
     Args:
         storage: Storage of the sweep.
         trial: The trial, running or ended.
-        output: Where the picture goes.
+        output: File of the picture.
         trusted_code: See ``take_code``.
 
     Raises:
-        ConfigError: no such trial, or not a zero-shot one, or a file of the user's own is not the one that the sweep ran.
+        ConfigError: no such trial, no zero-shot trial, or a file of the user's own is not the one that the sweep ran.
     """
     sweep_id, _, trial_id = trial.partition("/")
     sweep_store = SweepStore(find_storage(storage), sweep_id)

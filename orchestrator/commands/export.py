@@ -1,4 +1,4 @@
-"""What ``zskt dataset export`` does: any data set as one Parquet file."""
+"""The work of ``zskt dataset export``: encode a data set as one Parquet file."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from trainables.storage.addresses import expand_home, parse_address
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedDataset:
-    """A data set as a file, and what is in it."""
+    """A data set encoded as a Parquet file, with the number of images of its two splits."""
 
     data: bytes
     training: int
     test: int
     notes: tuple[str, ...] = ()
-    """What was done to the images."""
+    """Lines about the user's own images and how they were converted; empty for a named data set."""
 
 
 def exported(
     name: str, own: str | None, called: str, *, data_root: str | None, image_size: str | None
 ) -> ExportedDataset:
-    """Read a data set and encode it.
+    """Read a data set and encode it as a Parquet file.
 
     Args:
-        name: The data set's, or the address of images of one's own.
-        own: That address; none: it is a named data set.
-        called: What it is called in the file.
-        data_root: Where named ones are looked for; none: the default.
-        image_size: To which images of one's own are resized; none: theirs.
+        name: Name of the data set, or the address of the user's own images.
+        own: Address of the user's own images. None for a named data set.
+        called: Name of the data set in the file.
+        data_root: Folder of named data sets. Defaults to that of a sweep.
+        image_size: Size to which the user's own images are resized. None keeps their size.
 
     Raises:
-        ConfigError: a size that cannot be had.
-        DataUnavailableError: the images are not there, or cannot be used.
+        ConfigError: the size is not allowed, or given for a named data set.
+        DataUnavailableError: the images do not exist or cannot be used.
     """
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()

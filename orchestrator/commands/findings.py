@@ -1,4 +1,4 @@
-"""What a check of ``zskt doctor`` has found, in a line with the remedy."""
+"""Findings of the checks of ``zskt doctor``: one line each, with a remedy for a problem."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ Outcome = Literal["ok", "problem", "skipped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check has found, in a line."""
+    """The finding of one check, printed as one line."""
 
     outcome: Outcome
     what: str
+    """Name of the check."""
+
     text: str
-    """Of a problem with the remedy."""
+    """What was found; for a problem with the remedy."""
 
     def __str__(self) -> str:
         return f"{self.outcome:8} {self.what}: {self.text}"
@@ -32,5 +34,5 @@ def problem(what: str, text: str) -> Finding:
 
 
 def skipped(what: str, text: str) -> Finding:
-    """Return the finding of a check that could not be made, and why."""
+    """Return the finding of a check that could not be made, with the reason."""
     return Finding(outcome="skipped", what=what, text=text)

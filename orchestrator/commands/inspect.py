@@ -1,4 +1,4 @@
-"""What a file of weights is as a teacher, and the sweep that one would begin with it."""
+"""Inspection of a file of weights as a teacher, and a sweep with this teacher."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from trainables.teachers.weight_layouts import find_weights
 
 _STUDENTS = {"lenet": "lenet", "resnet": "resnet-18"}
 _STUDENT = "wrn-16-1"
-"""Students that a block proposes: of the teacher's family, so that attention has something to compare."""
+"""Students that ``sweep_of`` proposes: of the teacher's family if possible, so that attention transfer applies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +52,15 @@ class Fit:
 
     name: str
     accuracy: float
-    """On the test images of the probe, in [0, 1]."""
+    """Accuracy of the teacher on the test images of the probe, in [0, 1]."""
 
     close: bool
-    """Whether the best one is not noticeably better."""
+    """Whether the best normalisation is not noticeably better than this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherFacts:
-    """All that is known of a teacher's file."""
+    """The facts about a teacher's file."""
 
     file: str
     network: str
@@ -73,33 +73,34 @@ class TeacherFacts:
 
     parameters: int
     batch_norms: int
-    """Layers with running statistics."""
+    """Number of BatchNorm layers, which have running statistics."""
 
     not_finite: str
-    """Which weights are NaN or infinite; empty if none is."""
+    """Description of weights that are NaN or infinite; empty if there are none."""
 
     flops: float
-    """Operations for one image, forward."""
+    """FLOPs of the forward pass for one image."""
 
     attention: tuple[tuple[int, int], ...]
     """Heights and widths of the activations that attention transfer can compare."""
 
     watched: tuple[str, ...]
-    """Modules whose outputs they are; empty of a network that returns them itself."""
+    """Modules whose outputs are these activations; empty for a network that returns its activations itself."""
 
     fits: tuple[Fit, ...] = ()
-    """Normalisations, the best first; empty without images."""
+    """Fits of all normalisations, the best first; empty without images."""
 
     test_accuracy: float | None = None
     calibration_error: float | None = None
-    """Expected, over 15 intervals of confidence, in [0, 1]."""
+    """Expected calibration error over 15 bins of confidence, in [0, 1]."""
 
     normalisation: str | None = None
-    """The one that is taken: what was asked for, else the data set's own unless another is noticeably better."""
+    """Chosen normalisation: the one that was asked for, else the data set's own unless another is noticeably better. None if
+    neither was given nor found."""
 
     @property
     def plausible(self) -> float:
-        """Accuracy from which a network is taken for a teacher."""
+        """Least accuracy at which a network is accepted as a teacher."""
         chance = 1 / self.shapes["num_classes"]
         return chance + PLAUSIBLE_ACCURACY * (1 - chance)
 
@@ -113,19 +114,19 @@ def inspect_teacher(
     images: DatasetSplits | None,
     normalisation: str | None,
 ) -> TeacherFacts:
-    """Look at a file of weights.
+    """Inspect a file of weights.
 
     Args:
         address: Path or address of the file.
-        network: Name of its architecture; None: one of this project's, found by the weights.
-        num_classes: Classes of the network; None: by the weights, or the images.
-        image_size: Height and width of its images; None: by the weights or the images, or 32x32.
-        images: Labelled images for it; None: there are none.
-        normalisation: What it expects of them; None: that is found out.
+        network: Name of the architecture. None means that of this project's networks which the weights fit.
+        num_classes: Number of classes. None means that of the weights, else that of the images.
+        image_size: Height and width of the images. Defaults to those of the images, else of the weights, else 32x32.
+        images: Labelled images. None means that nothing is measured.
+        normalisation: Normalisation of the network's input. None means that it is found by the images.
 
     Raises:
-        ConfigError: no network of this project fits and none is named.
-        TeacherError: the file holds no weights, or they are not the network's.
+        ConfigError: no network is named, and none of this project's fits.
+        TeacherError: the file holds no weights, or weights of another network.
         NetworkError: the network cannot be built.
     """
     path, shown = fetch_weights(address)
@@ -163,7 +164,7 @@ def inspect_teacher(
 
 
 def in_words(facts: TeacherFacts) -> list[tuple[str, str]]:
-    """Return what is known as pairs of a heading and a sentence."""
+    """Return the facts about a teacher's file as pairs of a heading and a text."""
     shapes, sizes = facts.shapes, ", ".join(map(image_size_in_words, facts.attention))
     size = image_size_in_words(shapes["image_size"])
     known = (
@@ -180,7 +181,7 @@ def in_words(facts: TeacherFacts) -> list[tuple[str, str]]:
             "BatchNorm",
             f"{facts.batch_norms} layers with running statistics"
             if facts.batch_norms
-            else "none, so that data-free scores know nothing of its images' statistics",
+            else "none, so that data-free scores have no statistics of its training images",
         ),
         ("attention", f"{watched}{sizes or 'no activations'}"),
     ]
@@ -198,7 +199,7 @@ def _fits_in_words(facts: TeacherFacts) -> str:
     if facts.fits[0].accuracy < facts.plausible:
         return (
             f"none fits: {shown}, where at least {facts.plausible:.0%} is expected. Is it the right network? Are the "
-            "classes numbered in the same order? Or say its own with --normalisation MEAN:STD"
+            "classes numbered in the same order? Or give its own with --normalisation MEAN:STD"
         )
     taken = f"; taken: {facts.normalisation}"
     close = sum(fit.close for fit in facts.fits)
@@ -207,7 +208,10 @@ def _fits_in_words(facts: TeacherFacts) -> str:
 
 
 def sweep_of(facts: TeacherFacts, *, dataset: str | None) -> dict[str, Any]:
-    """Return the fields of a sweep that searches with this teacher: step ratio and temperature, published otherwise."""
+    """Return the fields of a sweep that searches student steps and temperature with this teacher.
+
+    All other settings have their published values, except for a smaller budget.
+    """
     shapes = facts.shapes
     student = next((name for start, name in _STUDENTS.items() if facts.network.startswith(start)), _STUDENT)
     trial: dict[str, Any] = {"dataset": dataset or "none"}
@@ -239,30 +243,32 @@ def sweep_of(facts: TeacherFacts, *, dataset: str | None) -> dict[str, Any]:
 
 
 def as_yaml(facts: TeacherFacts, fields: Mapping[str, Any]) -> str:
-    """Return the sweep as a commented file."""
+    """Return the fields of a sweep as a commented YAML file."""
     notes = {
-        "image_size": "  # the weights fit any: that at which it was trained" if facts.any_size else "",
-        "student": "  # what is trained; see docs/sweeps.md for the networks there are",
-        "total_pseudo_batches": "  # published: 80000; zskt plan says what it costs",
-        "attention_weight": "  # the two networks have no activations of one size",
-        "objective": "  # found without images"
+        "image_size": "  # the weights fit any size: set the size of the teacher's training images"
+        if facts.any_size
+        else "",
+        "student": "  # network to train; docs/sweeps.md lists the networks",
+        "total_pseudo_batches": "  # published: 80000; zskt plan estimates the cost",
+        "attention_weight": "  # the two networks have no activations of equal size",
+        "objective": "  # measured without real images"
         if fields["objective"] == "data_free_score"
-        else "  # on images set aside from training",
+        else "  # measured on images set aside from training",
     }
-    lines = ["# A sweep with this teacher: zskt sweep FILE runs it, zskt plan FILE says what it costs."]
+    lines = ["# A sweep with this teacher: zskt sweep FILE runs it, zskt plan FILE estimates its cost."]
     for line in yaml.safe_dump(dict(fields), sort_keys=False).splitlines():
         field = line.strip().partition(":")[0]
         if field == "teacher" and facts.normalisation is None:
-            lines.append("  # normalisation: half  # must be said: what the teacher was trained with")
+            lines.append("  # normalisation: half  # required: the normalisation with which the teacher was trained")
         lines.append(line + notes.get(field, ""))
     return "\n".join(lines) + "\n"
 
 
 def cost_in_words(text: str) -> str:
-    """Return what a sweep given as YAML would cost here.
+    """Return the cost of a sweep in YAML on this machine, in words.
 
     Raises:
-        ConfigError: it is no sweep.
+        ConfigError: the text is no valid sweep.
     """
     with TemporaryDirectory(prefix="zskt-") as folder:
         file = Path(folder) / "sweep.yaml"
@@ -282,14 +288,22 @@ def _shapes(
     image_size: str | None,
     shown: str,
 ) -> Shapes:
-    """Classes, channels and size: as they are said, else of the weights, else of the images."""
+    """Return the number of classes, the channels and the image size.
+
+    Classes are those given, else of the recognised network, else of the images, else of the tensors. Channels are those of
+    the images, else of the tensors. The size is the one given, else of the images, else of the recognised network, else
+    32 x 32.
+
+    Raises:
+        ConfigError: the number of classes or channels is not known.
+    """
     classes, channels = shapes_of(tensors)
     classes = (
         num_classes or (known["num_classes"] if known else None) or (images and images.spec.num_classes) or classes
     )
     channels = images.spec.channels if images is not None else channels
     if not classes or not channels:
-        raise ConfigError(f"{shown}: its classes are not known by its weights: say --classes")
+        raise ConfigError(f"{shown}: the weights do not tell the number of classes: give it with --classes")
     size = IMAGE_SIZE if known is None else known["image_size"]
     if images is not None:
         size = images.spec.image_size
@@ -299,7 +313,7 @@ def _shapes(
 
 
 def _takes_another_size(name: str, shapes: Shapes) -> bool:
-    """Whether the same weights fit images of twice the size."""
+    """Return whether the weights of a network also fit images of twice the size."""
     height, width = shapes["image_size"]
     other = Shapes(num_classes=shapes["num_classes"], channels=shapes["channels"], image_size=(2 * height, 2 * width))
     try:
@@ -311,7 +325,7 @@ def _takes_another_size(name: str, shapes: Shapes) -> bool:
 
 
 def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> TeacherFacts:
-    """The same with what labelled images tell."""
+    """Return the facts with the fits of all normalisations, and accuracy and calibration error with the best fit."""
     test = images.test
     probe = normalisation_probe(images)
     channels = facts.shapes["channels"]
@@ -328,7 +342,7 @@ def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> T
         ),
         key=lambda fit: -fit.accuracy,
     )
-    # Of those that fit about as well as the best one, the data set's own: it is the likelier one.
+    # Among normalisations that fit about as well as the best, the data set's own is the likeliest.
     good = [fit.name for fit in fits if fit.close and fit.accuracy >= facts.plausible]
     taken = facts.normalisation or next((name for name in own if name in good), next(iter(good), None))
     if taken is None:
@@ -344,7 +358,7 @@ def _measured(facts: TeacherFacts, network: Network, images: DatasetSplits) -> T
 
 
 def _compares_attention(facts: TeacherFacts, student: str) -> bool:
-    """Whether teacher and student have activations of one size."""
+    """Return whether teacher and student have activations of equal size, other than 1 x 1."""
     with seeded(0, "only looked at"):
         network = build_network(student, **facts.shapes)
     ours = activation_sizes(network, (facts.shapes["channels"], *facts.shapes["image_size"]))

@@ -1,4 +1,4 @@
-"""Checks of ``zskt doctor`` that look at the facts of nodes alone."""
+"""Checks of ``zskt doctor`` that use only the facts about the nodes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from orchestrator.config.blocks import StorageConfig
 from orchestrator.storage import shown
 
 LARGEST_SKEW_SECONDS = 5.0
-"""By which a node's clock may differ from the head's. Rows and logs are put in order by time."""
+"""Largest allowed difference between the clocks of a node and the head, since rows and logs are ordered by time."""
 
 
 def check_nodes(nodes: Sequence[NodeFacts]) -> Finding:
-    """Whether all of them answer."""
+    """Check that all nodes answer."""
     silent = [f"{node.name} ({node.failure})" for node in nodes if node.failure]
     if silent:
         return problem(
             "nodes",
-            f"{', '.join(silent)} cannot run our tasks: install the package on every node (setup_commands, or an image from "
-            "cluster/Dockerfile)",
+            f"{', '.join(silent)} cannot run tasks of zskt: install the package on every node (setup_commands, or an image "
+            "from cluster/Dockerfile)",
         )
     return ok("nodes", f"{len(nodes)} answer" if len(nodes) > 1 else "this machine answers")
 
 
 def check_versions(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Whether each piece of software is the same on all of them."""
+    """Check that all nodes have the same version of each piece of software."""
     answered = [node for node in nodes if not node.failure]
     findings = []
     for name in answered[0].versions if answered else ():
-        # A head without GPUs may well have a build for CPUs.
+        # A head without GPUs may have a CPU build of torch.
         asked = [node for node in answered if node.gpus] if name == "CUDA" else answered
         by_version: dict[str, list[str]] = {}
         for node in asked:
@@ -46,16 +46,16 @@ def check_versions(nodes: Sequence[NodeFacts]) -> list[Finding]:
 
 
 def check_gpus(nodes: Sequence[NodeFacts], *, may_come: bool = False) -> Finding:
-    """Whether torch can use the GPUs that Ray counts.
+    """Check that torch can use the GPUs that Ray counts.
 
     Args:
-        nodes: Those that are there.
-        may_come: Whether an autoscaler starts others for a sweep.
+        nodes: The nodes that are up.
+        may_come: Whether an autoscaler would start further nodes for a sweep.
     """
     if may_come and all(node.is_head for node in nodes):
         return skipped(
             "GPUs",
-            "no worker is up, so none was looked at, for its versions and storage neither: a sweep starts them; "
+            "no worker is up, so that none was checked, neither its versions nor its storage: a sweep starts workers; "
             "--start-worker starts one now",
         )
     blind = [
@@ -64,19 +64,19 @@ def check_gpus(nodes: Sequence[NodeFacts], *, may_come: bool = False) -> Finding
     if blind:
         return problem(
             "GPUs",
-            f"torch does not see those of {', '.join(blind)}: check nvidia-smi there, the driver, and that torch is no "
-            "build for CPUs",
+            f"torch does not see the GPUs of {', '.join(blind)}: check nvidia-smi there, the driver, and that torch is no "
+            "CPU build",
         )
     total = sum(node.gpus for node in nodes)
     return ok("GPUs", f"{total:g}" if total else "none: trials run on CPUs")
 
 
 def check_bfloat16(nodes: Sequence[NodeFacts], *, wanted: bool) -> Finding:
-    """What each node has for ``precision=bfloat16``.
+    """Check which nodes have instructions for ``precision=bfloat16``.
 
     Args:
-        nodes: Those that are there.
-        wanted: Whether a trial asks for it, and does not allow that it be slow.
+        nodes: The nodes that are up.
+        wanted: Whether a trial needs fast bfloat16, so that a node without instructions for it is a problem.
     """
     answered = [node for node in nodes if not node.failure]
     by_means: dict[str | None, list[str]] = {}
@@ -94,7 +94,7 @@ def check_bfloat16(nodes: Sequence[NodeFacts], *, wanted: bool) -> Finding:
 
 
 def check_storage(nodes: Sequence[NodeFacts], storage: StorageConfig | None) -> Finding:
-    """Whether every node can write to the storage, and all to the same one."""
+    """Check that every node can write to the storage, and that all nodes see the same storage."""
     if storage is None:
         return skipped("storage", "none named; try one with --storage")
     refused = {node.name: node.storage_error for node in nodes if node.storage_error}
@@ -105,7 +105,7 @@ def check_storage(nodes: Sequence[NodeFacts], storage: StorageConfig | None) -> 
 
 
 def check_clocks(nodes: Sequence[NodeFacts]) -> Finding:
-    """Whether their clocks agree with the head's."""
+    """Check that the nodes' clocks agree with the head's."""
     answered = [node for node in nodes if not node.failure]
     reference = next((node.clock_ahead for node in answered if node.is_head), 0.0)
     skews = {node.name: node.clock_ahead - reference for node in answered}

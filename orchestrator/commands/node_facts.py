@@ -1,4 +1,4 @@
-"""What ``zskt doctor`` finds out about each node of a cluster, from a process there."""
+"""Facts about each node of a cluster for ``zskt doctor``, gathered by a process on the node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.storage import open_storage
 from trainables.storage.addresses import expand_home
 
 ANSWER_SECONDS = 120.0
-"""How long a node may take to answer; importing torch on a cold disk takes a while."""
+"""Time-out for a node's answer, which may include importing torch from a cold disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,40 +30,41 @@ class NodeFacts:
     name: str
     is_head: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of Python, Ray, torch, CUDA (``none`` in a build for CPUs) and this package, with a hash of its code."""
+    """Versions of Python, Ray, torch, CUDA (``none`` in a CPU build) and this package, the last with a hash of its code."""
 
     gpus: float = 0.0
-    """GPUs that Ray counts."""
+    """Number of GPUs that Ray counts on the node."""
 
     gpus_seen: int = 0
-    """GPUs that torch can use."""
+    """Number of GPUs that torch can use on the node."""
 
     bfloat16: str | None = None
-    """By what it computes in bfloat16, on its GPU where it has one; none where it has nothing for that."""
+    """Hardware instructions for bfloat16, of the GPU if the node has one, else of the CPU. None if there are none."""
 
     clock_ahead: float = 0.0
-    """Seconds by which its clock is ahead of the asking process's."""
+    """Seconds by which the node's clock is ahead of the clock of the process that asks."""
 
     storage_error: str | None = None
-    """Why it cannot use the storage; none if it can, or no storage was named."""
+    """Why the node cannot use the storage. None if it can, or if no storage was named."""
 
     failure: str | None = None
-    """Why it could not be asked at all."""
+    """Why the node did not answer. None if it did."""
 
 
 def local_facts(
     storage: StorageConfig | None, marker: str | None, borrow_credentials: Callable[[], None] = no_credentials
 ) -> dict[str, Any]:
-    """What a process finds out about the node that it runs on, by fields of ``NodeFacts``.
+    """Return facts about the node that this process runs on, as fields of ``NodeFacts``.
 
     Args:
-        storage: To be tried; none: nothing is.
-        marker: Object that the asking process has put there; none: it was not checked whether all see one storage.
+        storage: Storage to test. None means that none is tested.
+        marker: Key of an object that the asking process wrote to the storage. None means that the node does not check
+            whether it sees the same storage.
         borrow_credentials: See ``cluster.session.RaySession``.
     """
     borrow_credentials()
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides the GPUs from a task that takes none
-    # Both take seconds, and a driver has no need of them for this.
+    # Imported here: both imports take seconds, and the driver needs neither for this module.
     import ray
     import torch
 
@@ -74,7 +75,7 @@ def local_facts(
         "versions": {
             "Python": platform.python_version(),
             "Ray": ray.__version__,
-            "torch": version("torch").partition("+")[0],  # what follows is the build, which CUDA tells
+            "torch": version("torch").partition("+")[0],  # the build after the "+" is reported as CUDA
             "CUDA": torch.version.cuda or "none",
             "zskt": f"{package_version()}, code {code_hash()}",
         },
@@ -88,37 +89,41 @@ def _storage_error(storage: StorageConfig, marker: str | None) -> str | None:
     try:
         store = open_storage(storage)
         if marker is not None and not store.exists(marker):
-            return "it is another folder there; name one that all machines share, s3://BUCKET/PREFIX for example"
+            return "there it is another folder; name a storage that all machines share, for example s3://BUCKET/PREFIX"
     except (ZsktError, OSError) as error:
         return str(error)
     return None
 
 
 def leave_marker(storage: StorageConfig) -> str | None:
-    """An object that tells this storage from a folder of the same name elsewhere; none if it cannot be written."""
+    """Write an object that tells this storage from a folder of the same name elsewhere, and return its key.
+
+    Returns:
+        The key; None if the object cannot be written.
+    """
     key = f"zskt-doctor-{uuid.uuid4().hex}"
     try:
         open_storage(storage).write(key, b"")
     except (ZsktError, OSError):
-        return None  # the nodes will say why
+        return None  # the nodes report the reason when they try the storage
     return key
 
 
 def gather(
     storage: StorageConfig | None, marker: str | None = None, borrow_credentials: Callable[[], None] = no_credentials
 ) -> list[NodeFacts]:
-    """Ask every node of the cluster that Ray is connected to, all at once.
+    """Gather the facts about all nodes of the connected Ray cluster, asking them concurrently.
 
     Args:
-        storage: To be tried from each; none: nothing is.
-        marker: Object on it that this process has written.
+        storage: Storage to test from each node. None means that none is tested.
+        marker: Key of an object on the storage that this process wrote.
         borrow_credentials: See ``cluster.session.RaySession``.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported here: Ray reads its settings on import, and ray_session makes these settings.
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    if storage is not None and not storage.address.scheme:  # processes elsewhere have other working folders
+    if storage is not None and not storage.address.scheme:  # processes on other nodes have other working folders
         storage = storage.model_copy(update={"uri": str(expand_home(storage.uri).resolve())})
     asked = [run_on_node(node["NodeID"], local_facts, storage, marker, borrow_credentials) for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS)
@@ -142,11 +147,11 @@ def gather(
 
 
 def _hidden_package(node_id: str) -> str:
-    """Return what hides a package of ours on a node that cannot run our tasks; empty if nothing does."""
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    """Return what hides one of this program's packages on a node that cannot run its tasks; empty if nothing does."""
+    # Imported here: Ray reads its settings on import, and ray_session makes these settings.
     import ray
 
-    ray.cloudpickle.register_pickle_by_value(zskt_start)  # by its name it might not be found there either
+    ray.cloudpickle.register_pickle_by_value(zskt_start)  # the node might not find the module by its name
     try:
         answer = run_on_node(node_id, zskt_start.clashes)
         return next(iter(ray.get(answer, timeout=ANSWER_SECONDS)), "")

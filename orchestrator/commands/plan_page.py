@@ -1,4 +1,4 @@
-"""A plan as a table and in sentences."""
+"""The output of ``zskt plan``: a plan as a table and as sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEADINGS = ("what", "trials", "each", "student updates each", "hours each", "ho
 
 
 def plan_table(plan: Plan) -> Table:
-    """A line for each kind of trial, and the sum."""
+    """Return a table with a row for each kind of trial and a row of sums."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in _HEADINGS:
         table.add_column(heading, justify="left" if heading == "what" else "right")
@@ -35,7 +35,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def plan_sentences(plan: Plan) -> list[str]:
-    """What it comes to, and what that rests on."""
+    """Return sentences on the plan's total cost, its sources and its uncertainty."""
     trials = f"{plan.trials} trial{'' if plan.trials == 1 else 's'}"
     lines = [f"{trials}, {_gpu_hours(plan)}, {_price(plan.usd)}."]
     lines += [*_left(plan), *_early_stopping(plan), *_sources(plan), *_machines(plan), *_budget(plan)]
@@ -43,11 +43,11 @@ def plan_sentences(plan: Plan) -> list[str]:
 
 
 def _left(plan: Plan) -> list[str]:
-    """Where fewer trials are planned than were asked for, why."""
+    """Return sentences on why fewer trials are planned than the sweep has."""
     lines = [f"{plan.used_up[0].upper()}{plan.used_up[1:]}."] if plan.used_up else []
     if plan.ended:
         have = "1 trial of this sweep has" if plan.ended == 1 else f"{plan.ended} trials of this sweep have"
-        lines.append(f"{have} ended: the plan is of the rest, with those that are running as if they were new.")
+        lines.append(f"{have} ended: the plan is for the others, and counts running trials as new.")
     return lines
 
 
@@ -57,8 +57,8 @@ def _early_stopping(plan: Plan) -> list[str]:
         return []
     least, most = _amount(plan.if_stopped(least=True), 0), _amount(plan.if_stopped(least=False), 1)
     return [
-        f"Early stopping ({plan.sweep.scheduler.name}) is counted in: of settings drawn at random, trials use about "
-        f"{share.expected:.0%} of their budget. All stopped as soon as they may be: {share.least:.0%}{least}; none stopped: "
+        f"Early stopping ({plan.sweep.scheduler.name}) is included: trials with random settings use about "
+        f"{share.expected:.0%} of their budget. All stopped as early as possible: {share.least:.0%}{least}; none stopped: "
         f"100%{most}."
     ]
 
@@ -74,7 +74,7 @@ def _sources(plan: Plan) -> list[str]:
             f"{_which(plan, 'earlier')}."
         )
         if plan.pricing.own:
-            lines.append("For machines of one's own, trials on every machine count that is known by its host's name.")
+            lines.append("For machines of your own, trials on all machines that are known by host name count.")
     if any(cost.source == "measured" for cost in plan.costs):
         what = "a GPU" if plan.sweep.gpus_per_trial else _threads(plan)
         lines.append(f"Timed on {what} of this machine, a few steps each{_which(plan, 'measured')}.")
@@ -82,14 +82,14 @@ def _sources(plan: Plan) -> list[str]:
         rates = "rough rates of GPUs" if plan.sweep.gpus_per_trial else f"a rough rate of {_threads(plan)}"
         on_one = "on one whole GPU" if 0 < plan.sweep.gpus_per_trial < 1 else "on one machine"
         lines.append(
-            f"Nothing was timed{_which(plan, 'counted')}: hours are foretold from counted operations and {rates}; {on_one} "
-            "the upper end is 3 times the lower. --measure times a few steps here; trials that have ended tell best."
+            f"Nothing was timed{_which(plan, 'counted')}: hours are estimated from counted operations and {rates}; {on_one} "
+            "the upper end is 3 times the lower. --measure times a few steps here; ended trials give the best estimate."
         )
     part = plan.sweep.gpus_per_trial
     if 0 < part < 1 and any(cost.source != "earlier" for cost in plan.costs):
         lines.append(
-            f"With {part:g} of a GPU a trial takes as long as with a whole one, where the others leave it idle enough, or "
-            f"up to {1 / part:g} times as long: hours are from one to the other{_which(plan, 'measured', 'counted')}."
+            f"With {part:g} of a GPU a trial takes as long as with a whole one, if the others leave the GPU idle enough, or "
+            f"up to {1 / part:g} times as long: hours span this range{_which(plan, 'measured', 'counted')}."
         )
     return lines
 
@@ -100,32 +100,38 @@ def _machines(plan: Plan) -> list[str]:
     slow = pricing.without_rate(**size)
     if slow and any(cost.source == "counted" for cost in plan.costs):
         lines.append(
-            f"How fast the GPUs of {', '.join(slow)} are is not known, so they are taken for any that is: name their tflops "
-            "and gb_per_second under machines: in a file for --prices."
+            f"The speed of the GPUs of {', '.join(slow)} is not known, and may be that of any known GPU: give their "
+            "tflops and gb_per_second under machines: in a file for --prices."
         )
     priced = [machine for machine in pricing.fitting(**size) if pricing.prices.hour(machine) is not None]
     if priced and any(cost.usd and not (cost.past and cost.past.usd) for cost in plan.costs):
         if pricing.named:
-            lines.append(f"Prices are of the cluster's {', '.join(sorted(map(str, priced)))}.")
+            lines.append(f"Prices are those of the cluster's {', '.join(sorted(map(str, priced)))}.")
         else:
             names = ", ".join(sorted({machine.name for machine in priced}))
-            lines.append(f"No cluster is named (--cluster FILE): prices are of every machine that has one, {names}.")
+            lines.append(
+                f"No cluster is named (--cluster FILE): prices are those of all machines with a price: {names}."
+            )
     if pricing.unsized:
-        cores = "" if plan.sweep.gpus_per_trial else " Hours are of CPU cores; --gpus 1 is for machines with GPUs."
+        cores = (
+            "" if plan.sweep.gpus_per_trial else " Hours are those of CPU cores; --gpus 1 is for machines with GPUs."
+        )
         lines.append(
-            f"Neither size nor price is known of {', '.join(pricing.unsized)}: name them under machines: in a file for "
+            f"Size and price of {', '.join(pricing.unsized)} are not known: give them under machines: in a file for "
             f"--prices, with cpus, gpus and on_demand.{cores}"
         )
     unpriced = pricing.without_price(**size)
     if unpriced:
-        lines.append(f"No price is known of {', '.join(unpriced)}: name it under machines: in a file for --prices.")
+        lines.append(
+            f"The price of {', '.join(unpriced)} is not known: give it under machines: in a file for --prices."
+        )
     if not pricing.fitting(**size):
-        lines.append("No machine with a price holds such a trial.")
+        lines.append("No machine with a price can hold such a trial.")
     return lines
 
 
 def _budget(plan: Plan) -> list[str]:
-    """Whether the sweep comes to its end within what it may spend."""
+    """Return sentences on spending limits that may end the sweep before all trials have run."""
     budget = plan.sweep.budget
     if budget is None:
         return []
@@ -143,7 +149,7 @@ def _budget(plan: Plan) -> list[str]:
 
 
 def _which(plan: Plan, *sources: str) -> str:
-    """Of which kinds that holds, where it does not of all."""
+    """Return, in brackets, the kinds of trials whose cost has one of these sources; empty if all kinds have."""
     names = [cost.kind.name for cost in plan.costs if cost.source in sources]
     return "" if len(names) == len(plan.costs) else f" ({', '.join(names)})"
 
@@ -164,7 +170,7 @@ def _price(usd: Span | None) -> str:
 
 
 def _amount(plan: Plan, end: int) -> str:
-    """One end of what it comes to: money where that is known, else hours."""
+    """Return the least (``end`` 0) or most (1) of a plan's cost in words: in USD if known, else in hours."""
     word = ("from", "up to")[end]
     if plan.usd:
         return f", {word} {plan.usd[end]:,.2f} USD"
@@ -176,7 +182,7 @@ def _number(hours: float) -> str:
 
 
 def hours_in_words(span: Span | None) -> str:
-    """Return a number of hours, from the least to the most, as a table has it: ``1.2 to 130``; or ``unknown``."""
+    """Return a range of hours for a table, such as ``1.2 to 130``; ``unknown`` for None."""
     return _span(span and (_number(span[0]), _number(span[1])))
 
 

@@ -1,4 +1,4 @@
-"""``zskt reproduce``: run what is missing of a published experiment, and judge what there is."""
+"""The work of ``zskt reproduce``: run the missing trials of a published experiment, and judge the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.storage import SweepStore, open_storage
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """The verdicts on a target; ``finished`` is false if runs are still missing because the session was interrupted."""
+    """The verdicts on a published experiment. ``finished`` is False if the session was interrupted before all trials ran."""
 
     sweep_id: str
     finished: bool
@@ -33,17 +33,17 @@ def reproduce(
     run: bool = True,
     trusted_code: Collection[str] = (),
 ) -> Reproduction:
-    """Run the trials of a target that no sweep on its storage has yet, and judge all of them.
+    """Run the trials of a published experiment that no sweep on its storage has completed, and judge all trials.
 
     Args:
-        sweep: A preset of cases, its scale and seeds as the user wants them.
+        sweep: A preset of cases, with the scale and the seeds that the user chose.
         backend: See ``run_sweep``.
-        console: Where progress is shown.
-        run: False: judge what is there and run nothing.
+        console: Console for progress.
+        run: False runs nothing and judges the existing trials.
         trusted_code: See ``run_sweep``.
 
     Raises:
-        ConfigError: see ``check_target``; and whatever ``run_sweep`` raises.
+        ConfigError: see ``check_target``. ``run_sweep`` lists further errors.
     """
     check_target(sweep)
     sweep_id, finished = sweep.default_sweep_id, True

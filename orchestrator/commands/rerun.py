@@ -1,4 +1,4 @@
-"""One trial of a sweep again, to see whether its numbers come out again, or as a command that a user can give."""
+"""Running one trial of a sweep again, to compare its numbers, and the shell command that runs the best trial again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainables.system.own_files import checksums
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
-    """A trial's row then and now; ``now`` is none if the session was interrupted."""
+    """A trial's result row of the original run (``then``) and of the rerun (``now``; None if it was interrupted)."""
 
     sweep_id: str
     then: TrialRecord
@@ -36,8 +36,10 @@ class Rerun:
 
     @property
     def different(self) -> dict[str, tuple[Any, Any]]:
-        """What came out otherwise, each with what it was then and is now: whether it failed, or else its metrics. Times, and
-        what was not measured then, are left out."""
+        """What differs, with the values then and now: the state if one of the runs failed, else metrics.
+
+        Times, and metrics that were not measured in the original run, are left out.
+        """
         assert self.now is not None
         states = self.then.state, self.now.state
         if TrialState.FAILED in states:
@@ -48,13 +50,13 @@ class Rerun:
 
     @property
     def other_machine(self) -> dict[str, tuple[Any, Any]]:
-        """What bits depend on and was otherwise: device, threads, compiled, and where both ran."""
+        """Columns on which exact numbers depend (``MACHINE_COLUMNS``) and that differ, with their values then and now."""
         assert self.now is not None
         both = {name: (getattr(self.then, name), getattr(self.now, name)) for name in MACHINE_COLUMNS}
         return {name: (then, now) for name, (then, now) in both.items() if then != now}
 
     def conclusion(self) -> str:
-        """A few lines."""
+        """Return a few lines that say whether the rerun gave the same outcome, and what differs."""
         assert self.now is not None
         if TrialState.FAILED in {self.then.state, self.now.state}:
             return self._of_failures(self.now)
@@ -62,11 +64,11 @@ class Rerun:
             stopped = self.then.state is TrialState.STOPPED_EARLY
             unit = self.then.config.unit
             up_to = f", up to where it was stopped ({self.then.done} {unit.replace('_', ' ')})" if stopped else ""
-            return f"All of its numbers came out again, bit for bit{up_to}."
+            return f"All numbers are the same, bit for bit{up_to}."
         lines = [f"{name}: {then} then, {now} now" for name, (then, now) in self.different.items()]
         causes = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.other_machine.items())
-        said = f"\nNumbers of a CPU are equal bit for bit under equal conditions; here {causes}" if causes else ""
-        return "Other numbers:\n  " + "\n  ".join(lines) + said
+        said = f"\nOn a CPU, numbers are equal bit for bit only under equal conditions; here {causes}" if causes else ""
+        return "Different numbers:\n  " + "\n  ".join(lines) + said
 
     def _of_failures(self, now: TrialRecord) -> str:
         if self.then.state is not TrialState.FAILED:
@@ -78,7 +80,7 @@ class Rerun:
 
 
 def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, TrialRecord]:
-    """A sweep of that one trial, its id, and the trial's row.
+    """Return the id and the config of a sweep that runs one trial again, and the trial's result row.
 
     Raises:
         ConfigError: there is no such trial, or it cannot be run again.
@@ -87,10 +89,10 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Tr
     row = next((row for row in board.rows if row.trial_id == trial_id), None)
     if row is None:
         known = ", ".join(sorted(row.trial_id for row in board.rows)[:10])
-        raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; there: {known or 'none'}")
+        raise ConfigError(f"{board.sweep_id} has no ended trial {trial_id}; ended trials: {known or 'none'}")
     parent = row.settings["initial_trial"]
     if parent is not None:
-        raise ConfigError(f"{trial_id} went on from the state of {parent}: it cannot run alone")
+        raise ConfigError(f"{trial_id} started from the state of {parent}, so it cannot run alone")
     if sweep.scale != 1:
         raise ConfigError(
             f"{board.sweep_id} ran at scale {sweep.scale:g}, with teachers of that scale; run the same command with another "
@@ -110,15 +112,15 @@ def rerun_sweep(board: Leaderboard, trial_id: str) -> tuple[str, SweepConfig, Tr
 
 
 def _settings(row: TrialRecord) -> dict[str, Any]:
-    """All that the trial had; fields that came later have their defaults, under which it ran.
+    """Return all settings of a trial. Fields of later versions have their defaults, which match how the trial ran.
 
     Raises:
-        ConfigError: it ran under none of today's.
+        ConfigError: no settings of this version match how the trial ran.
     """
     config = row.config
     if "numerics" in type(config).model_fields and row.settings["numerics"] is None:
         raise ConfigError(
-            f"{row.trial_id} is of an earlier version, which computed as numerics=exact does: run its sweep again with "
+            f"{row.trial_id} ran in an earlier version, which computed as numerics=exact does: run its sweep again with "
             "--set numerics=exact and another --sweep-id instead"
         )
     return config.model_dump()
@@ -132,17 +134,19 @@ def rerun(
     console: Console | None = None,
     trusted_code: Collection[str] = (),
 ) -> Rerun:
-    """Run one trial of a sweep again, and compare: one that was stopped early up to where it was stopped.
+    """Run one trial of a sweep again, and compare it with the original.
+
+    A trial that was stopped early runs up to where it was stopped.
 
     Args:
-        board: The sweep's ended trials.
-        trial_id: The trial.
+        board: Leaderboard of the sweep.
+        trial_id: Id of the trial.
         backend: See ``run_sweep``.
-        console: Likewise.
+        console: See ``run_sweep``.
         trusted_code: See ``run_sweep``.
 
     Raises:
-        ConfigError: see ``rerun_sweep``; and whatever ``run_sweep`` raises.
+        ConfigError: see ``rerun_sweep``. ``run_sweep`` lists further errors.
     """
     sweep_id, sweep, then = rerun_sweep(board, trial_id)
     sweep_id += _other_code(board, then)
@@ -152,13 +156,15 @@ def rerun(
         sweep, sweep_id=sweep_id, backend=backend, console=console, until=until, trusted_code=trusted_code
     ).finished
     rows = SweepResults(SweepStore(open_storage(sweep.storage), sweep_id)).trials()
-    newest = rows[-1] if finished else None  # one that failed runs anew each time
+    newest = rows[-1] if finished else None  # a failed trial runs anew each time, and adds a row
     return Rerun(sweep_id=sweep_id, then=then, now=newest)
 
 
 def _other_code(board: Leaderboard, row: TrialRecord) -> str:
-    """What is added to the id of a trial's rerun by other files of the user's own than the trial ran: results of the two are
-    not to be taken for each other. Empty where they are the same."""
+    """Return a suffix for the id of a rerun with other files of the user's own than the original trial ran.
+
+    The suffix keeps the results of different files apart. It is empty if the files are the same.
+    """
     now = checksums(row.settings)
     then = code_of_trial(SweepStore(open_storage(board.sweep.storage), board.sweep_id), row.trial_id)
     if all(then.get(name, sha256) == sha256 for name, sha256 in now.items()):
@@ -167,16 +173,16 @@ def _other_code(board: Leaderboard, row: TrialRecord) -> str:
 
 
 def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str | None:
-    """Return a shell command that runs the best trial of a search again, alone, with the same numbers.
+    """Return a shell command that runs only the best trial of a search again, with the same numbers.
 
     Args:
-        board: The search.
-        program: What to call, e.g. ``python run_sweep.py``.
-        preset_or_file: Where the sweep came from; only what differs from it is written out.
+        board: Leaderboard of the search.
+        program: Program to call, for example ``python run_sweep.py``.
+        preset_or_file: Preset or file of the sweep; the command sets only fields that differ from it.
 
     Returns:
-        None where there is no best trial, or none that can run alone, or where the file is none without flags that are not
-        known here.
+        The command; None if there is no best trial, if it cannot run alone, or if the file is valid only with flags that
+        are not known here.
     """
     best, sweep = board.best, board.sweep
     if best is None or best.settings["initial_trial"]:
@@ -190,7 +196,7 @@ def rerun_command(board: Leaderboard, program: str, preset_or_file: str) -> str 
         ("--storage", sweep.storage.uri, preset.storage.uri),
         ("--objective", sweep.objective, preset.objective),
         ("--data-root", sweep.data_root, preset.data_root),
-        ("--cpus", sweep.resources.cpu, preset.resources.cpu),  # the number of threads decides bits
+        ("--cpus", sweep.resources.cpu, preset.resources.cpu),  # exact numbers depend on the number of threads
         ("--gpus", sweep.resources.gpu, preset.resources.gpu),
     ):
         if ours != theirs:

@@ -1,4 +1,4 @@
-"""``zskt speedrun``: a row is run, a sweep of one case with the row's seeds on what the track gives."""
+"""The work of ``zskt speedrun``: run a row of a record table as a sweep of one case with the row's seeds."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _CASE = "row"
 
 @dataclass(frozen=True, kw_only=True)
 class RowRun:
-    """What running a row came to."""
+    """The outcome of running a row."""
 
     sweep_id: str
     row: Row | None
-    """None where the session was interrupted, or no seed came to its end."""
+    """The finished row; None if the session was interrupted or no seed completed."""
 
     unsuccessful: str
-    """What became of seeds that diverged or failed, in words."""
+    """Description of the seeds that diverged or failed."""
 
 
 def recipe_of(preset_or_file: str) -> dict[str, Any]:
-    """Return the recipe of a sweep of one case, or of a file with one trial.
+    """Return the one recipe of a sweep: that of its cases, which must agree, or of a search with a single trial.
 
     Raises:
         ConfigError: there is no such sweep, or it has several recipes.
@@ -57,24 +57,24 @@ def row_sweep(
     """Return the sweep that runs a recipe on a track. Each trial is measured once, at its end.
 
     Args:
-        track: Gives images, teacher and student.
+        track: Track, which fixes images, teacher and student.
         recipe: Fields of the trial.
-        seeds: One run each.
-        teacher: The teacher's file.
+        seeds: Seeds, with one run each.
+        teacher: Path or address of the teacher's file.
         changes: Further fields of the sweep.
 
     Raises:
-        ConfigError: the recipe cannot be run there, sets what the track gives, or learns from real images.
+        ConfigError: the recipe cannot run on the track, sets a field that the track fixes, or learns from real images.
     """
     model = trial_model(recipe, f"track {track.name}")
     foreign = sorted(recipe.keys() - set(recipe_names(model)))
     if foreign:
-        raise ConfigError(f"track {track.name}: {', '.join(foreign)} is not a recipe's to set: the track gives it")
+        raise ConfigError(f"track {track.name}: a recipe cannot set {', '.join(foreign)}: the track fixes it")
     trial = {**recipe, **track.trial, "teacher_checkpoint": teacher, "validation_fraction": 0}
     sweep = _one_case(track, trial, seeds, changes)
     config = sweep.configs()[0]
     if config.learns_from_images:
-        raise ConfigError(f"method={config.method} learns from real images, which no row may")
+        raise ConfigError(f"method={config.method} learns from real images, which the rules do not allow")
     return _one_case(track, {**trial, "evaluation_interval": config.budget}, seeds, changes)
 
 
@@ -105,20 +105,20 @@ def run_row(
     backend: BackendChoice | None = None,
     console: Console | None = None,
 ) -> RowRun:
-    """Run what is missing of a row's sweep, and make the row of what is there.
+    """Run the missing seeds of a row's sweep, and make the row from all runs.
 
     Args:
-        sweep: What ``row_sweep`` gave.
+        sweep: The sweep, from ``row_sweep``.
         track: The track.
-        name: What to call the row.
-        by: Whose it is.
+        name: Name of the row.
+        by: Author of the row.
         recipe: Fields of the trial.
-        anew: Whether runs that have ended do not count: a verification is a sweep of its own, which can be gone on with.
+        anew: Whether to ignore runs of the row that have ended: a verification is a sweep of its own, which can be resumed.
         backend: See ``run_sweep``.
-        console: Likewise.
+        console: See ``run_sweep``.
 
     Raises:
-        ConfigError, and whatever ``run_sweep`` raises.
+        ConfigError: see ``run_sweep``, which lists further errors.
     """
     sweep_id = _verification_id(sweep) if anew else sweep.default_sweep_id
     finished = run_sweep(sweep, sweep_id=sweep_id, backend=backend, console=console).finished
@@ -136,7 +136,7 @@ def run_row(
 
 
 def _verification_id(sweep: SweepConfig) -> str:
-    """Return the id of the verification that is under way, or of a new one: the first that has not ended yet."""
+    """Return the id of the verification in progress, or of a new one: the first whose seeds have not all completed."""
     storage = open_storage(sweep.storage)
     for number in itertools.count(1):
         sweep_id = f"{sweep.default_sweep_id}-verified-{number}"

@@ -1,4 +1,4 @@
-"""What a sweep is told, checked before anything starts."""
+"""The configuration of a sweep, checked before any trial starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of a sweep's config: bounds, what a trial may have of the cluster, and where everything is kept."""
+"""Blocks of a sweep's config: constraints, the resources of a trial, hung trials, and storage."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Scalar = str | int | float | bool | None
 
 
 class BoundConfig(Config):
-    """Where a metric must lie at a trial's end."""
+    """Bounds within which a metric must lie at a trial's end."""
 
     at_least: float | None = None
-    """Smallest value allowed; none: any."""
+    """Smallest value allowed. None means no lower bound."""
 
     at_most: float | None = None
-    """Largest value allowed; none: any."""
+    """Largest value allowed. None means no upper bound."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -33,7 +33,7 @@ class BoundConfig(Config):
         return self
 
     def violation(self, value: float | None) -> float:
-        """By how much a value breaks the bound: above 0 if it does, infinite for one that was not measured."""
+        """Return by how much a value violates the bounds: above 0 if it does, infinite if it is None or NaN."""
         if value is None or math.isnan(value):
             return math.inf
         below = -math.inf if self.at_least is None else self.at_least - value
@@ -42,13 +42,13 @@ class BoundConfig(Config):
 
 
 class ResourcesConfig(Config):
-    """What Ray sets aside for one trial."""
+    """Resources that Ray reserves for each trial."""
 
     cpu: Annotated[float, Field(gt=0)] = 1
     """CPU cores; torch uses as many threads."""
 
     gpu: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
-    """GPUs; a fraction lets several trials share one. ``auto``: none where the cluster has none, else one or the part of one
+    """GPUs; a fraction lets several trials share one GPU. ``auto`` means 0 if the cluster has no GPU, else 1 or the fraction
     that a short measurement finds best."""
 
     @field_validator("gpu")
@@ -60,39 +60,40 @@ class ResourcesConfig(Config):
 
 
 class HungConfig(Config):
-    """When a trial counts as hung: its process is ended, and it goes on from its checkpoint."""
+    """When a trial counts as hung. The process of a hung trial is killed, and the trial resumes from its checkpoint."""
 
     intervals: Annotated[float, Field(ge=1)] | None = 5.0
-    """A trial without a report for so many times the median of its intervals is looked at. If it has not finished a single
-    pseudo batch or update in that time, it hangs. None: nothing is looked at."""
+    """A trial is checked when it has not reported for this many times the median of its report intervals. The trial is hung
+    if it has finished no pseudo batch or update in that time. None means that no trial is checked."""
 
     at_least_seconds: Annotated[float, Field(gt=0)] = 300.0
-    """But never before so many seconds without a report."""
+    """Seconds without a report before which a trial is never checked."""
 
 
 class StorageConfig(Config):
-    """Where results, checkpoints, teachers and the study are kept. A plain address stands for its ``uri``.
+    """Where results, checkpoints, teachers and the study are kept. A plain address stands for ``uri``.
 
-    Credentials are never part of it: boto3 and pyarrow find them in the environment, a profile or the instance's role.
+    Credentials are never part of this block: boto3 and pyarrow find them in the environment, a profile or the instance's
+    role.
     """
 
     uri: str = "./runs"
-    """Folder, ``s3://BUCKET/PREFIX`` or ``gs://BUCKET/PREFIX``. An S3-compatible service may be named behind it:
+    """Folder, ``s3://BUCKET/PREFIX`` or ``gs://BUCKET/PREFIX``. A query may name an S3-compatible service:
     ``?endpoint_override=HOST:PORT&scheme=http``."""
 
     endpoint: str | None = None
-    """URL of an S3-compatible service; none: that of the address, else of ``AWS_ENDPOINT_URL``, else AWS."""
+    """URL of an S3-compatible service. Defaults to that of the address, else to ``AWS_ENDPOINT_URL``, else to AWS."""
 
     region: str | None = None
-    """Region of the bucket; none: that of the address, else of the environment or profile."""
+    """Region of the bucket. Defaults to that of the address, else to that of the environment or profile."""
 
     patience_seconds: Annotated[float, Field(ge=0)] = 600.0
-    """How long a request that storage does not answer is made again before the session ends, in seconds. Trials then stay
-    as they were, and the sweep is paused."""
+    """Seconds for which a request that storage does not answer is retried. Then the session ends, its trials stay as they
+    were, and the sweep is paused."""
 
     pause_seconds: Annotated[float, Field(ge=0)] | None = 86400.0
-    """How long a paused sweep waits for storage to answer again, in seconds; it then goes on by itself. 0: it does not wait,
-    and the same command goes on later. None: without end."""
+    """Seconds for which a paused sweep waits for storage to answer again; the sweep then resumes by itself. 0 means that it
+    does not wait; the same command resumes it later. None means no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,7 +120,7 @@ class StorageConfig(Config):
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that cannot be used. Nothing of it is repeated in the message: it would end up in logs."""
+    """Refuse an address that cannot be used. The message does not repeat the address, which may hold a secret."""
     try:
         parse_address(address).check()
     except AddressError as error:
@@ -127,7 +128,7 @@ def check_address(address: str) -> None:
 
 
 def _check_endpoint(endpoint: str) -> None:
-    """Refuse a service's URL that holds more than its place."""
+    """Refuse a service's URL that holds more than scheme, host and port."""
     url = parse_address(endpoint)
     if "@" in url.host or url.query is not None:
         raise PydanticCustomError(

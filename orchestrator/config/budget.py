@@ -1,4 +1,4 @@
-"""What a sweep may use: in all, and each of its trials, whose settings make a pseudo batch cost differently."""
+"""Budgets: what a sweep may spend in total, and what each of its trials may use, since a pseudo batch's cost varies."""
 
 from __future__ import annotations
 
@@ -11,43 +11,47 @@ from orchestrator.errors import ConfigError
 from trainables.config import Config, TrialConfig
 
 _FEWEST = 0.67
-"""Of one unit, that a budget is worth: with less a trial would have more than half as much again."""
+"""Smallest budget accepted, in pseudo batches or updates. A trial has at least one of these, so that a trial with a smaller
+budget would exceed it by more than half."""
 
 Unit = Literal["pseudo_batches", "student_updates", "flops", "seconds"]
 
 
 class BudgetConfig(Config):
-    """What a sweep may spend in all (``usd``, ``gpu_hours``), and what each of its trials may use (``unit`` and ``amount``):
-    then pseudo batches, and with them the cosines, follow."""
+    """Limits on what a sweep may spend (``usd``, ``gpu_hours``), and the budget of each trial (``unit``, ``amount``).
+
+    A trial's pseudo batches, and with them its learning-rate horizon, follow from its budget.
+    """
 
     unit: Unit | None = None
-    """``pseudo_batches``: as in the paper, whatever a pseudo batch costs; ``student_updates``: optimizer updates of the
-    student; ``flops``: floating-point operations of the networks, counted without redundant work; ``seconds``: of training
-    on the machines of the sweep's first session, from their ``flops_per_second``. None: trials have their
-    ``total_pseudo_batches``."""
+    """Unit of a trial's budget. ``pseudo_batches``: as in the paper, whatever a pseudo batch costs. ``student_updates``:
+    optimizer updates of the student. ``flops``: floating-point operations of the networks, without redundant work.
+    ``seconds``: training time on the machines of the sweep's first session, by their ``flops_per_second``. None means that
+    trials have their ``total_pseudo_batches``."""
 
     amount: Annotated[int, Field(ge=1)] | None = None
-    """How many of them; a trial gets as many whole pseudo batches as come closest, at least one."""
+    """Budget of each trial, in ``unit``. A trial gets the nearest number of whole pseudo batches, at least one."""
 
     flops_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """For ``seconds``: how fast these machines train. None: measured once, in a short probe of the published settings, and
-    kept, so that all trials of a sweep have horizons of one measure."""
+    """Training speed of the machines, for ``unit: seconds``. None means that a short probe of the published settings
+    measures it once; the measured speed is kept, so that it converts the budgets of all trials of the sweep."""
 
     reports: Annotated[int, Field(ge=1)] = 20
-    """How often a trial reports, at equal distances, unless ``evaluation_interval`` is given. With ``unit`` only."""
+    """Number of equally spaced reports of a trial, unless ``evaluation_interval`` is given. Only with ``unit``."""
 
     usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """What all trials may cost together, earlier sessions counted in, by the prices of their machines. No trial starts that
-    would exceed it; those that run come to their end."""
+    """Most that all trials together may cost in USD, including earlier sessions, by the prices of their machines. No trial
+    starts that would exceed the limit; running trials finish."""
 
     gpu_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Hours of a GPU that all trials may take together, likewise; half of a GPU for an hour is half of one."""
+    """Most GPU hours that all trials together may use, including earlier sessions; half a GPU for an hour counts half an
+    hour. No trial starts that would exceed the limit; running trials finish."""
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
         if (self.unit is None) != (self.amount is None):
             given, missing = ("unit", "amount") if self.amount is None else ("amount", "unit")
-            raise ValueError(f"{given} without {missing}: what each trial may use needs both")
+            raise ValueError(f"{given} without {missing}: the budget of a trial needs both")
         if self.unit is None and self.usd is None and self.gpu_hours is None:
             raise ValueError("expected unit and amount for each trial, or usd or gpu_hours for all, or both")
         if self.unit is None and self.reports != type(self).model_fields["reports"].default:
@@ -58,12 +62,12 @@ class BudgetConfig(Config):
 
     @property
     def without_limits(self) -> Self | None:
-        """The same for each trial, without what all may spend; none if that is all it says."""
+        """The budget of each trial without the limits on the whole sweep; None if there are only such limits."""
         return None if self.unit is None else self.model_copy(update={"usd": None, "gpu_hours": None})
 
     @property
     def of_trial(self) -> TrialBudget | None:
-        """What each trial may use; none where that is not limited."""
+        """The budget of each trial; None if ``unit`` and ``amount`` are not given."""
         if self.unit is None or self.amount is None:
             return None
         return TrialBudget(
@@ -73,7 +77,7 @@ class BudgetConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialBudget:
-    """What is held equal between the trials of a sweep; fields as in ``BudgetConfig``."""
+    """The budget that is equal for all trials of a sweep; its fields are those of ``BudgetConfig``."""
 
     unit: Unit
     amount: int
@@ -81,16 +85,23 @@ class TrialBudget:
     reports: int
 
     def applied_to(self, config: TrialConfig) -> TrialConfig:
-        """The config with this budget, where it does not name one of its own; its method has a ``budget_field``."""
+        """Return a trial's config with this budget, unless the config sets its own.
+
+        Args:
+            config: Config of a method that has a ``budget_field``.
+
+        Raises:
+            ConfigError: the budget is too small for one pseudo batch or update.
+        """
         field = str(config.budget_field)
         total = config.budget
         if field not in config.model_fields_set and self.is_known:
             units = self.amount / self._cost_of_a_unit(config)
-            if units < _FEWEST and self.unit != "seconds":  # which are a guess at the machine's speed anyway
+            if units < _FEWEST and self.unit != "seconds":  # seconds depend on an estimate of the machine's speed
                 raise ConfigError(
                     f"budget: {self.amount:,} {self.unit.replace('_', ' ')} are {units:.2g} of what one of the "
                     f"{config.unit.replace('_', ' ')} of method={config.method} takes: raise the amount, or make one "
-                    "cheaper, as with fewer student_steps or generator_steps"
+                    "cheaper, for example by fewer student_steps or generator_steps"
                 )
             total = max(1, round(units))
         interval = config.evaluation_interval or max(1, round(total / self.reports))
@@ -98,11 +109,11 @@ class TrialBudget:
 
     @property
     def is_known(self) -> bool:
-        """Whether horizons can be told yet: of seconds only once the speed has been measured."""
+        """Whether the trials' budgets are known: a budget in seconds is known once the machines' speed is."""
         return self.unit != "seconds" or self.flops_per_second is not None
 
     def used(self, config: TrialConfig, done: int) -> int:
-        """How much of the amount a trial has used; all of it at its end, whatever rounding has done."""
+        """Return how much of ``amount`` a trial has used: at its end exactly ``amount``, whatever was rounded before."""
         return round(self.amount * done / config.budget)
 
     def _cost_of_a_unit(self, config: TrialConfig) -> float:
@@ -112,6 +123,6 @@ class TrialBudget:
             case "student_updates":
                 return config.student_updates_per_unit
             case "flops" | "seconds":
-                from trainables.compute.flops import unit_work  # brings torch, which other sweeps can do without here
+                from trainables.compute.flops import unit_work  # imports torch, which sweeps in other units do not need
 
                 return unit_work(config).flops / (self.flops_per_second or 1.0)

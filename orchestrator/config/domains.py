@@ -1,4 +1,4 @@
-"""Domains as one types them: ``--search temperature=1:8:log``, ``--search student_steps=1,5,10``."""
+"""Parsing of domains from the command line: ``--search temperature=1:8:log``, ``--search student_steps=1,5,10``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _EXPECTED = "expected LOW:HIGH, LOW:HIGH:log or VALUE,VALUE,..., for example tem
 
 
 def parse_domains(search: Iterable[str], model: type[TrialConfig]) -> dict[str, Any]:
-    """Return the domains that a user typed, as a space in YAML has them.
+    """Return the domains of ``--search`` in the form of a space in YAML.
 
     Args:
-        search: ``FIELD=LOW:HIGH``, of whole numbers where the field is one; ``FIELD=LOW:HIGH:log``, by orders of magnitude;
-            or ``FIELD=VALUE,VALUE,...``.
-        model: The trial's config, which knows the fields and their types.
+        search: ``FIELD=LOW:HIGH``, with whole numbers for an integer field; ``FIELD=LOW:HIGH:log``, on a logarithmic
+            scale; or ``FIELD=VALUE,VALUE,...``.
+        model: The trial's config class, which has the fields and their types.
 
     Raises:
-        ConfigError: none of these, an unknown field, or a value that its field does not take.
+        ConfigError: a text in another form, an unknown field, or a value that its field does not allow.
     """
     domains: dict[str, Any] = {}
     for text in search:
@@ -50,16 +50,18 @@ def parse_domains(search: Iterable[str], model: type[TrialConfig]) -> dict[str, 
 def _range(text: str, field: str, model: type[TrialConfig], *, low: str, high: str, log: str | None) -> dict[str, Any]:
     kinds = {*_types(model.model_fields[field].annotation)} & {int, float}
     if not kinds:
-        raise ConfigError(f"--search {text}: {field} is no number; name its values: VALUE,VALUE,...")
+        raise ConfigError(f"--search {text}: {field} is no number; list its values: VALUE,VALUE,...")
     kind = "int" if int in kinds else "float"
     try:
-        # As YAML reads them, so that the same space in a file is the same sweep.
+        # Numbers are read as YAML reads them, so that the same space in a file gives the same sweep id.
         ends = {
             name: int(end) if kind == "int" or end.lstrip("+-").isdecimal() else float(end)
             for name, end in (("low", low), ("high", high))
         }
     except ValueError as error:
-        raise ConfigError(f"--search {text}: {field} is a whole number, and so are the ends of its range") from error
+        raise ConfigError(
+            f"--search {text}: {field} is a whole number, so the ends of its range must be too"
+        ) from error
     for end in ends.values():
         _checked(text, field, end, model)
     return {"type": kind, **ends, **({"log": True} if log else {})}
@@ -74,7 +76,11 @@ def _choices(text: str, field: str, domain: str, model: type[TrialConfig]) -> li
 
 
 def _checked(text: str, field: str, value: object, model: type[TrialConfig]) -> Any:
-    """A value in its field's type, checked by itself: how it goes with others is found out when the space is tried."""
+    """Return a value converted to its field's type. Only the value is checked; the space as a whole is tried later.
+
+    Raises:
+        ConfigError: the field does not allow the value.
+    """
     try:
         return getattr(model.model_validate({field: value}), field)
     except ValidationError as error:
@@ -86,7 +92,7 @@ def _checked(text: str, field: str, value: object, model: type[TrialConfig]) -> 
 
 
 def _types(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation allows, without bounds: float and None of ``Rate | None``."""
+    """Yield the types that an annotation allows, without bounds: float and None for ``Rate | None``."""
     parts = get_args(annotation)
     if getattr(annotation, "__metadata__", ()):
         parts = parts[:1]

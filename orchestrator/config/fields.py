@@ -1,4 +1,4 @@
-"""What a sweep can be told, and what follows from what is left out. Free of torch and ray."""
+"""The fields of a sweep's config, with their defaults and the checks of single fields. Free of torch and Ray."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from trainables.config.zero_shot import split_attention_layers
 from trainables.metrics import AUDITS, LOWER_IS_BETTER, METRICS
 
 TEST_ACCURACY = "test_accuracy"
-"""The first of the metrics by which nothing is selected."""
+"""Name of the main audit metric: it is measured, but never selected on unless ``allow_test_selection`` is set."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -49,18 +49,18 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]*")
 def _check_identifier(value: str) -> str:
     # Ids are folder names and Parquet partition values: readers turn ids of digits into numbers.
     if not _IDENTIFIER.fullmatch(value):
-        raise ValueError(f"{value!r}: must begin with a small letter and hold only small letters, digits, - and _")
+        raise ValueError(f"{value!r}: must begin with a small letter and contain only small letters, digits, - and _")
     return value
 
 
 def _check_seeds(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{seeds}: at least one seed, and none of them twice")
+        raise ValueError(f"{seeds}: expected at least one seed, and no seed twice")
     return seeds
 
 
 def _scheduler_of(values: Mapping[str, Any], info: ValidationInfo) -> SchedulerConfig | None:
-    """The scheduler, if one is named; what is wrong with its block, the field itself says."""
+    """Return the scheduler if the values name a valid one, else None: the field's own check reports errors of the block."""
     try:
         return SCHEDULERS.parse(values["scheduler"], stored=info.context == STORED) if "scheduler" in values else None
     except (ValidationError, PydanticCustomError):
@@ -68,7 +68,11 @@ def _scheduler_of(values: Mapping[str, Any], info: ValidationInfo) -> SchedulerC
 
 
 def _count_trials(values: dict[str, Any], scheduler: SchedulerConfig | None) -> dict[str, Any]:
-    """The number of trials that follows from the scheduler, unless it was said otherwise."""
+    """Return the values with the number of trials that the scheduler dictates, if it dictates one.
+
+    Raises:
+        ValueError: ``num_trials`` is given and differs.
+    """
     trials = scheduler.num_trials if scheduler else None
     if trials is None:
         return values
@@ -81,12 +85,16 @@ def _count_trials(values: dict[str, Any], scheduler: SchedulerConfig | None) -> 
 
 
 def _check_metric(name: str, info: ValidationInfo) -> None:
-    """Refuse what cannot be selected on; of a sweep that has run, only what never could."""
+    """Refuse a metric that cannot be selected on. A stored sweep may select on audits and on metrics that are missing.
+
+    Raises:
+        ValueError: the metric is an audit or unknown.
+    """
     may_be_audit = info.data.get("allow_test_selection") or info.context == STORED
     known = [metric.name for metric in METRICS if metric.kind is not bool]
     if name in AUDITS and not may_be_audit:
         raise ValueError(
-            f"{name} is an audit, measured on test images, and selects nothing; use validation_accuracy, or say "
+            f"{name} is an audit, measured on test images, and cannot be selected on; use validation_accuracy, or set "
             "allow_test_selection: true"
         )
     if name in known:
@@ -106,118 +114,118 @@ Mode = Literal["max", "min"]
 
 
 class SweepFields(Config):
-    """What a sweep can be told. Each field is checked by itself; how they go together, ``SweepConfig`` says."""
+    """The fields of a sweep. Each field is checked on its own here; ``SweepConfig`` checks how they fit together."""
 
     name: Annotated[Identifier, SweepRole.NAME]
     """Name of the preset; the sweep's id begins with it."""
 
     description: Annotated[str, SweepRole.OUTPUT] = ""
-    """What the sweep is for, in a sentence."""
+    """Purpose of the sweep, in one sentence."""
 
     trial: Annotated[Fields, SweepRole.TRIALS] = Field(default={})
-    """Fixed fields of ``ZeroShotConfig``, or with ``method: supervised`` of ``SupervisedConfig``; those not named here, in
-    the space or in a case keep their published defaults."""
+    """Fixed fields of ``ZeroShotConfig``, or with ``method: supervised`` of ``SupervisedConfig``. Fields that are named
+    neither here nor in the space or a case keep their published defaults."""
 
     space: Annotated[str | dict[str, Any], SweepRole.SEARCH] = Field(default={})
-    """What varies: the name of a space, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
+    """Search space: the name of one, ``FILE.py:FUNCTION``, or ``{field: domain}``."""
 
     search: Annotated[dict[str, Any], SweepRole.SEARCH] = Field(default={})
-    """Domains as ``{field: domain}`` that replace those of a named ``space``, or vary a field beside it; ``--search`` fills
-    it in."""
+    """Domains as ``{field: domain}`` that replace or extend those of a named ``space``. ``--search`` sets this field."""
 
     cases: Annotated[dict[CaseName, Fields], SweepRole.SEARCH] = Field(default={})
-    """Instead of a space: what is to be compared, each case by name with the fields in which it differs from ``trial``.
-    Nothing is searched or stopped early."""
+    """Cases to compare, instead of a space: by name, the fields in which each case differs from ``trial``. Nothing is
+    searched or stopped early."""
 
     seeds: Annotated[list[Seed], AfterValidator(_check_seeds), SweepRole.EXTENT] = Field(default=[0])
-    """Seeds with which each case is run; more of them later extend the sweep."""
+    """Seeds with which each case runs; adding seeds later extends the sweep."""
 
     only: Annotated[list[str], SweepRole.EXTENT] = Field(default=[])
-    """Cases to run now; none named: all."""
+    """Cases to run now. An empty list means all."""
 
     scale: Annotated[float, Field(gt=0, le=1), SweepRole.TRIALS] = 1.0
-    """Share of every trial's budget that is run. Zero-shot trials keep the learning rates of the whole budget, so that
-    they lie on its learning curve; supervised training, of teachers too, is compressed."""
+    """Share of each trial's budget to run. Zero-shot trials keep the learning rates of the whole budget, so that their
+    results lie on its learning curve; supervised training, including that of teachers, is compressed."""
 
     budget: Annotated[BudgetConfig | None, SweepRole.SEARCH] = None
-    """What the sweep may spend, and what is held equal between the zero-shot trials of a search; none: their
-    ``total_pseudo_batches``. A trial's own ``total_pseudo_batches`` goes before it."""
+    """Limits on what the sweep may spend, and the budget that is equal for all zero-shot trials of a search. None means
+    equal ``total_pseudo_batches``. A ``total_pseudo_batches`` in ``trial`` overrides the budget."""
 
     allow_test_selection: Annotated[bool, SweepRole.PERMISSION] = False
-    """Lets what is measured on test images, ``test_accuracy`` or ``mean_transition_error``, be an objective or a constraint,
-    as papers do that have no validation part; leaderboard, report and confirmation then say so."""
+    """Allow metrics of test images, ``test_accuracy`` and ``mean_transition_error``, as objectives and constraints, as in
+    papers without a validation part. Leaderboard, report and confirmation then say so."""
 
     objective: Annotated[str | None, SweepRole.SEARCH] = "validation_accuracy"
-    """Metric that the search optimises and early stopping compares. What is measured on test images is an audit, and
-    refused unless ``allow_test_selection`` is set. None, where there are cases: nothing is selected."""
+    """Metric that the search optimises and early stopping compares. Metrics of test images are audits, and refused unless
+    ``allow_test_selection`` is set. Always None for a sweep of cases, which selects nothing."""
 
     mode: Annotated[Mode, SweepRole.SEARCH] = "max"
-    """Whether the objective is to be large or small. Nothing said: small for errors, divergences and costs."""
+    """Whether the objective is maximised or minimised. If not given, errors, divergences and costs are minimised."""
 
     further_objectives: Annotated[dict[str, Mode], SweepRole.SEARCH] = Field(default={})
     """Metrics that the search optimises beside the objective, each with its mode, for example ``{training_flops: min}``.
-    What it finds is then a Pareto front; early stopping compares the objective alone."""
+    The search then finds a Pareto front; early stopping compares the objective only."""
 
     constraints: Annotated[dict[str, BoundConfig], SweepRole.SEARCH] = Field(default={})
     """Metrics that must lie within bounds at a trial's end, for example ``{training_flops: {at_most: 1.0e+15}}``. Trials
-    outside come after all others, and the sampler learns from it."""
+    that violate a bound rank after all others, and the sampler learns from violations."""
 
     warm_start: Annotated[list[Identifier], SweepRole.SEARCH] = Field(default=[])
-    """Sweeps on the same storage whose completed trials inform the sampler from the beginning, if it can learn from them."""
+    """Sweeps on the same storage from whose completed trials the sampler learns before its first proposal."""
 
     sampler: Annotated[AnySampler, SweepRole.SEARCH] = Tpe()
-    """How settings are proposed."""
+    """Sampler, which proposes settings."""
 
     scheduler: Annotated[AnyScheduler, SweepRole.SEARCH] = Asha()
-    """Which trials are stopped early."""
+    """Scheduler, which stops trials early."""
 
     num_trials: Annotated[int, Field(ge=1), SweepRole.EXTENT] = 12
-    """Trials in all, earlier sessions of the same sweep counted in. Of cases their number follows; where nothing varies
-    it is 1."""
+    """Total number of trials, including those of earlier sessions. For cases it follows from their number and seeds; if
+    nothing is searched it is 1."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63), SweepRole.SEARCH] = 0
-    """Seeds the sampler, and every trial unless ``trial`` fixes its own: trials differ in settings, not in luck. Cases have
-    their ``seeds`` instead."""
+    """Seed of the sampler, and of every trial unless ``trial`` fixes another: trials then differ in their settings, not in
+    chance. A sweep of cases has ``seeds`` instead."""
 
     teacher_recipe: Annotated[Fields, SweepRole.TRIALS] = Field(default={})
-    """How a teacher is trained that is neither a checkpoint nor in the registry: fields of ``SupervisedConfig`` in which
-    its training differs from the published recipe."""
+    """Fields of ``SupervisedConfig`` in which the training of a teacher differs from the published recipe. Used for teachers
+    that are neither a checkpoint nor in the registry."""
 
     teachers: Annotated[dict[str, str], SweepRole.TRIALS] = Field(default={})
-    """Files with published weights, by architecture: the ``teacher_checkpoint`` of every trial with that teacher."""
+    """Files of published weights by network: the ``teacher_checkpoint`` of every trial with that teacher."""
 
     resources: Annotated[ResourcesConfig, SweepRole.EXECUTION] = ResourcesConfig()
-    """What Ray sets aside for one trial."""
+    """Resources that Ray reserves for each trial."""
 
     max_failures: Annotated[int, Field(ge=0), SweepRole.EXECUTION] = 3
-    """How often a trial whose process died is continued from its last checkpoint before it counts as failed."""
+    """How often a trial is resumed from its last checkpoint after its process died, before the trial counts as failed."""
 
     hung: Annotated[HungConfig, SweepRole.EXECUTION] = HungConfig()
     """When a trial counts as hung, which uses up one of its ``max_failures``."""
 
     checkpoint_seconds: Annotated[float, Field(ge=0), SweepRole.EXECUTION] = 60
-    """Wall time between two checkpoints of a trial, in seconds; 0: one at each report. The last one is always kept."""
+    """Wall time between two checkpoints of a trial, in seconds. 0 means a checkpoint at each report. The last checkpoint is
+    always kept."""
 
     checkpoints_kept: Annotated[int, Field(ge=2), SweepRole.EXECUTION] = 2
-    """Checkpoints of each trial that are kept, the newest ones: at least 2, so that a damaged one has a predecessor."""
+    """How many of the newest checkpoints of each trial are kept: at least 2, so that a damaged one has a predecessor."""
 
     storage: Annotated[StorageConfig, SweepRole.EXECUTION] = StorageConfig()
     """Where results, checkpoints, teachers and the study are kept: a folder, an address, or a block of fields."""
 
     notify: Annotated[SecretStr | None, Field(exclude=True), SweepRole.OUTPUT] = None
-    """Webhook that is told when a session ends or fails, as JSON ``{"text": ...}``, which Slack and its likes take; or
-    ``$NAME`` for a variable of the environment; none: ``$ZSKT_NOTIFY``, if it is set. It is a secret, and not kept with the
-    results."""
+    """Webhook that receives JSON ``{"text": ...}``, as Slack and similar services accept, when a session ends or fails; or
+    ``$NAME`` for an environment variable that holds its address. None means ``$ZSKT_NOTIFY``, if it is set. The address is
+    a secret, and is not stored with the results."""
 
     prices: Annotated[str | None, SweepRole.EXECUTION] = None
-    """File with what machines cost, in the shape of ``cluster/prices.yaml``, whose prices its own go before; none: those."""
+    """File of machines' prices in the format of ``cluster/prices.yaml``, which it overrides. None means that file alone."""
 
     tensorboard: Annotated[bool, SweepRole.OUTPUT] = False
-    """Write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or where that is no local folder, below
-    ``./tensorboard/<id>``."""
+    """Whether to write TensorBoard files too, below ``<storage>/tensorboard/<id>``, or below ``./tensorboard/<id>`` if the
+    storage is no local folder."""
 
     data_root: Annotated[str, SweepRole.EXECUTION] = "./data"
-    """Folder where torchvision keeps or puts its data sets."""
+    """Folder of torchvision's data sets, to which missing ones are downloaded."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -228,7 +236,7 @@ class SweepFields(Config):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_cases(cls, values: Any, info: ValidationInfo) -> Any:
-        """What follows from a list of cases need not be said, and must not be said otherwise."""
+        """Fill in the fields that follow from the cases or the scheduler, and refuse fields that contradict them."""
         if not isinstance(values, dict):
             return values
         scheduler = _scheduler_of(values, info)
@@ -241,7 +249,9 @@ class SweepFields(Config):
         compared_by = scheduler.name if scheduler and scheduler.compares_midway else None
         for field, name in (("objective", values.get("objective")), ("scheduler", compared_by)):
             if name is not None:
-                raise ValueError(f"{field}={name}: a sweep of cases selects nothing and stops nothing; leave it out")
+                raise ValueError(
+                    f"{field}={name}: a sweep of cases has no objective and no early stopping; leave it out"
+                )
         values = {"objective": None, "scheduler": NoEarlyStopping(), **values}
         if values.get("space"):
             raise ValueError("cases and space exclude each other")
@@ -263,15 +273,16 @@ class SweepFields(Config):
     @model_validator(mode="before")
     @classmethod
     def _ask_for_measurements(cls, values: Any) -> Any:
-        """Ask every trial for what the search selects on, where that is only measured if asked for.
+        """Set the trial fields that switch on the metrics that the search selects on, if these are not always measured.
 
-        Such are data-free scores, latencies, and metrics of a user's own. So does whoever runs its trials again.
+        Such metrics are data-free scores, latencies, and metrics of the user's own. The set fields become part of the
+        trials' settings, so that a trial that is run again measures the same metrics.
         """
         if not isinstance(values, dict):
             return values
         trial = values.get("trial") or {}
         if not isinstance(trial, dict):
-            return values  # what is no name or no mapping is refused by its own field
+            return values  # the field's own check refuses a value of a wrong type
         named = [values.get("objective")]
         for field in ("further_objectives", "constraints"):
             named += values[field] if isinstance(values.get(field), dict) else []
@@ -301,13 +312,17 @@ class SweepFields(Config):
     @classmethod
     def _check_notify(cls, notify: SecretStr | None) -> SecretStr | None:
         if notify and not notify.get_secret_value().startswith(("https://", "http://", "$")):
-            # Not repeated in the message: it would end up in logs.
+            # The message does not repeat the secret, since messages end up in logs.
             raise PydanticCustomError("secret", "expected a webhook's address, https://..., or $NAME of a variable")
         return notify
 
 
 def check_sweep_id(sweep_id: str) -> None:
-    """Raises: ConfigError: it could not name a folder or would be read as a number."""
+    """Check the id of a sweep, which becomes the name of a folder and a partition value of Parquet files.
+
+    Raises:
+        ConfigError: the id cannot name a folder, or could be read as a number.
+    """
     try:
         _check_identifier(sweep_id)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a new sweep says of images of the user's own: read from them once, so that its config is complete without them."""
+"""Description of the user's own images, read from them once, so that a sweep's config is complete without the images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from trainables.errors import DataUnavailableError
 from trainables.storage.addresses import expand_home, parse_address
 
 Fetch = Callable[[str], Path]
-"""Finds the file or folder of an address on this machine, to which it may have to be fetched first."""
+"""A function that returns the local file or folder of an address, after fetching it if need be."""
 
 
 def local_file(address: str) -> Path:
-    """Return the file or folder of an address that lies on this machine.
+    """Return the path of an address that lies on this machine.
 
     Raises:
-        ConfigError: it lies elsewhere.
+        ConfigError: the address is that of another place.
     """
     parsed = parse_address(address)
     if not parsed.is_local:
-        raise ConfigError(f"dataset {parsed.shown} lies elsewhere, and whoever reads this sweep does not fetch it")
+        raise ConfigError(
+            f"dataset {parsed.shown} is not on this machine, and this reader of the sweep does not fetch it"
+        )
     return expand_home(parsed.path)
 
 
@@ -36,22 +38,24 @@ def describe_images(
     fetch: Fetch = local_file,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Complete a trial whose ``dataset`` is a folder or file of the user's own images, unless that has been done before.
+    """Add the description of the user's own images to a trial whose ``dataset`` is a folder or file of them.
+
+    A trial that has the description already, or a named data set, is returned unchanged.
 
     Args:
-        trial: Its fields as they were given.
-        origin: Where they come from, for messages.
-        teachers: Names of teachers that come from files beside the trial's own ``teacher_checkpoint``.
-        fetch: Finds the images on this machine.
-        say: Is told what they are, and what is done to them.
+        trial: Fields of the trial as they were given.
+        origin: Where the fields come from, for messages.
+        teachers: Names of teachers whose weights come from files, in addition to the trial's ``teacher_checkpoint``.
+        fetch: Returns the local path of the images.
+        say: Prints a line about the images and how they are converted.
 
     Raises:
-        ConfigError: they cannot be read or used, or are not what the trial says of them; or there is no such method.
+        ConfigError: the images cannot be read or used, or contradict the trial's fields; or the method does not exist.
     """
     address = unread_images(trial)
     if address is None:
         return {**trial}
-    # The images bring torch, for which a sweep of a named data set need not wait.
+    # Imported here, since reading images needs torch, and a sweep of a named data set does not.
     from trainables.images.own import read_own_images
 
     shown = parse_address(address).shown
@@ -78,7 +82,11 @@ def describe_images(
 
 
 def _as_channels(value: object) -> int | None:
-    """The number of channels that images are converted to, which the config checks only after they are read."""
+    """Return the number of channels to convert images to, checked here because the config is checked only after reading.
+
+    Raises:
+        ValueError: the number is not 1 to 4.
+    """
     if value is None or str(value) in {"1", "2", "3", "4"}:
         return None if value is None else int(str(value))
     raise ValueError(

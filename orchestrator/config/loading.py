@@ -1,4 +1,4 @@
-"""Reads a sweep: a preset or a file, then flags, then ``--set``."""
+"""Loading of a sweep from a preset or file, flags, ``--set`` and ``--search``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trainables.metrics import METRICS
 from trainables.system.own_files import files_in, hold, read_file
 
 _KINDS: dict[str, KindRegistry[Any]] = {"sampler": SAMPLERS, "scheduler": SCHEDULERS}
-"""Blocks of a sweep that come in kinds."""
+"""Blocks of a sweep whose fields depend on their ``name``, with the registry of each."""
 
 
 def load_sweep(
@@ -40,19 +40,19 @@ def load_sweep(
     say: Callable[[str], None] = lambda line: None,
     settle: Callable[[Any], None] | None = None,
 ) -> SweepConfig:
-    """Read a sweep.
+    """Load a sweep.
 
     Args:
         preset_or_file: Name of a preset or path of a YAML file.
-        flags: Fields of ``SweepConfig`` that win over the file, a mapping key by key; those that are ``None`` are left out.
+        flags: Fields of ``SweepConfig`` that override the file; a mapping overrides it key by key. None is ignored.
         assignments: ``FIELD=VALUE`` for fields of the trial, in every case; ``sampler.FIELD=VALUE`` and
-            ``scheduler.FIELD=VALUE`` are flags.
-        search: ``FIELD=DOMAIN`` for fields that a search varies, see ``parse_domains``.
-        fetch: Finds images of the user's own on this machine, where ``dataset`` is an address.
-        say: Is told which fields are thereby taken out of the search, what of the file another kind of sampler or
-            scheduler leaves out, and what images of the user's own are.
-        settle: Called where files of the user's own are named, once they have been read and before any of them runs, with
-            what is said of the storage, None if nothing is: it may put others in their place.
+            ``scheduler.FIELD=VALUE`` are treated as flags.
+        search: ``FIELD=DOMAIN`` for fields to search, see ``parse_domains``.
+        fetch: Returns the local path of the user's own images, where ``dataset`` is an address.
+        say: Prints a line: on fields that are no longer searched, on fields of the file that another sampler or scheduler
+            does not have, and on the user's own images.
+        settle: Called if files of the user's own are named, after they are read and before any of them runs, with the
+            ``storage`` as given or None. It may replace the files.
 
     Raises:
         ConfigError: no such preset or file, or a wrong key or value; the message names it and what is allowed.
@@ -91,7 +91,7 @@ def load_sweep(
         raise config_error(error, SweepConfig, str(path)) from error
     if not sweep.cases:
         return _with_something_searched(sweep, trial, assigned, path, given_by, say)
-    # What a session has written down says both as they are, and may be read again, with other --only or --seeds too.
+    # A stored sweep of cases contains seed and num_trials, and may be loaded again, also with other --only or --seeds.
     by_flag = given_by.get("num_trials") == "--num-trials"
     num_trials = sweep.num_trials if by_flag else trials_of_file
     as_it_is = {"seed": SweepConfig.model_fields["seed"].default, "num_trials": num_trials}
@@ -100,30 +100,30 @@ def load_sweep(
 
 
 def _read_files(path: Path, content: Any, assignments: Iterable[str], search: Iterable[str]) -> set[str]:
-    """Read the files of the user's own that settings name as ``FILE.py:NAME``, as they are now, and return their names.
+    """Read the user's own files that settings name as ``FILE.py:NAME``, and return their names.
 
-    A relative name is looked for in the working folder, then beside the sweep's file. One that is nowhere is left to the
-    checks of the fields.
+    A relative name is looked up in the working folder, then beside the sweep's file. The checks of the fields report a file
+    that does not exist.
     """
     assigned = [{field.strip(): value} for field, _, value in (each.partition("=") for each in assignments)]
     searched = [domain.partition("=")[2].split(",") for domain in search]
     named = files_in([content, assigned, searched])
     for file in sorted(named):
         for place in (Path(file), path.parent / file):
-            with suppress(OSError, ValueError):  # a name may hold what no path may
+            with suppress(OSError, ValueError):  # a name may contain characters that no path may
                 hold([read_file(file, place)])
                 break
     return named
 
 
 def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tuple[dict[str, Scalar], dict[str, Any]]:
-    """The assignments to fields of the trial, and the flags with those to fields of a sampler or scheduler."""
+    """Split ``--set`` assignments: return those to fields of the trial, and the flags with those to sampler or scheduler."""
     trial: dict[str, Scalar] = {}
     more = dict(flags)
     for field, value in assigned.items():
         block, _, of_block = field.partition(".")
         if of_block and block in _KINDS:
-            # None is what --set makes of the word, which is a scheduler's name.
+            # _parse_assignments turns the word "none" into None, but here it is the name of a scheduler.
             said = "none" if of_block == "name" and value is None else value
             more[block] = {**(more.get(block) or {}), of_block: said}
         else:
@@ -132,9 +132,9 @@ def _split_kinds(assigned: Mapping[str, Scalar], flags: Mapping[str, Any]) -> tu
 
 
 def _merged(key: str, before: Any, flag: Any, say: Callable[[str], None]) -> Any:
-    """What a file says of a sweep's field, and a flag over it; of a block a flag changes the fields that it names.
+    """Return the value of a sweep's field after a flag has overridden the file; a block is overridden field by field.
 
-    One that names another kind of sampler or scheduler leaves out the fields of the file's.
+    A flag that names another sampler or scheduler drops the fields of the file's block, and ``say`` prints which.
     """
     if not (isinstance(before, dict) and isinstance(flag, dict)):
         return flag
@@ -144,8 +144,8 @@ def _merged(key: str, before: Any, flag: Any, say: Callable[[str], None]) -> Any
     left_out = kinds.changed(before)
     if left_out:
         fields = ", ".join(f"{field}={value}" for field, value in left_out.items())
-        verb = "holds" if len(left_out) == 1 else "hold"
-        say(f"{key}: {flag['name']} takes the place of {kinds.name_of(before)}, whose {fields} no longer {verb}")
+        verb = "applies" if len(left_out) == 1 else "apply"
+        say(f"{key}: {flag['name']} replaces {kinds.name_of(before)}, whose {fields} no longer {verb}")
     return flag
 
 
@@ -157,17 +157,17 @@ def _with_domains(
     path: Path,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Put what ``--search`` varies into a file's content, and return what is still fixed under ``trial``.
+    """Add the domains of ``--search`` to a file's content, and return the fields that stay fixed under ``trial``.
 
     Raises:
-        ConfigError: a domain is not well formed, of no field, of one that ``--set`` fixes too, or of a sweep of cases.
+        ConfigError: a domain is malformed, its field is unknown or also fixed by ``--set``, or the sweep has cases.
     """
     model = trial_model({**trial, **assigned}, str(path))
     domains = parse_domains(search, model)
     if not domains:
         return dict(trial)
     if content.get("cases"):
-        raise ConfigError(f"--search {next(iter(domains))}: {path} is a sweep of cases, which searches nothing")
+        raise ConfigError(f"--search {next(iter(domains))}: {path} is a sweep of cases, in which nothing is searched")
     both = sorted(domains.keys() & assigned.keys())
     if both:
         raise ConfigError(f"{', '.join(both)}: fixed by --set and searched by --search; leave one of them out")
@@ -177,22 +177,22 @@ def _with_domains(
     space = content.get("space") or {}
     if isinstance(space, Mapping):
         content["space"] = {**space, **domains}
-    else:  # a function, to which they are added without knowing what it varies
+    else:  # the fields that a function searches are not known here, so the domains are kept beside it
         content["search"] = {**(content.get("search") or {}), **domains}
     return {field: value for field, value in trial.items() if field not in domains}
 
 
 def _objective_without_images(objective: object, say: Callable[[str], None]) -> object:
-    """The objective of a search that has no images: the data-free score in place of what is measured on images."""
+    """Return the objective of a search without images: the data-free score, if the given one is measured on images."""
     given = SweepConfig.model_fields["objective"].default if objective is None else objective
     if any(metric.name == given and metric.measured_on for metric in METRICS):
-        say(f"dataset=none: {given} needs images; the search goes by data_free_score")
+        say(f"dataset=none: {given} needs images; the search optimises data_free_score instead")
         return "data_free_score"
     return given
 
 
 def _once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, but what has been said is not said again: many cases have one data set."""
+    """Wrap ``say`` so that it prints each line only once, since many cases have the same data set."""
     said: set[str] = set()
 
     def say_once(line: str) -> None:
@@ -204,19 +204,19 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _count_cases(content: Mapping[str, Any]) -> int | None:
-    """Trials that a file's cases come to before flags; none where it lists none, or where that is refused anyway."""
+    """Count the trials of a file's cases before flags apply; None if it has no cases, or malformed ones."""
     wanted, seeds = content.get("only") or content.get("cases"), content.get("seeds", [0])
     return len(wanted) * len(seeds) if isinstance(wanted, list | dict) and isinstance(seeds, list) else None
 
 
 def _refuse_seeds(where: Sequence[str]) -> None:
-    """Each case runs once with each seed: what a search has instead would only give the sweep another id.
+    """Refuse ``seed`` and ``num_trials`` for a sweep of cases, where they would change nothing but the sweep's id.
 
     Args:
-        where: It was said all the same.
+        where: Places where one of them was given.
 
     Raises:
-        ConfigError: somewhere.
+        ConfigError: there is such a place.
     """
     if where:
         raise ConfigError(
@@ -233,18 +233,18 @@ def _with_something_searched(
     given_by: Mapping[str, str],
     say: Callable[[str], None],
 ) -> SweepConfig:
-    """A search whose trials differ, or that has one trial.
+    """Return the search if its trials can differ, else the search with one trial.
 
     Args:
-        sweep: As it was read.
-        trial: What its file fixes.
-        assigned: What ``--set`` fixes.
-        path: The file.
-        given_by: What to call the sweep's fields that were given.
-        say: Is told what is no longer searched.
+        sweep: The search as it was read.
+        trial: Fields that its file fixes.
+        assigned: Fields that ``--set`` fixes.
+        path: The file, for messages.
+        given_by: For each field of the sweep that was given, where, for messages.
+        say: Prints a line on fields that are no longer searched.
 
     Raises:
-        ConfigError: the file fixes what its space varies, or asks for one trial again and again.
+        ConfigError: the file both fixes and searches a field, or asks for several trials without a space.
     """
     try:
         fields = suggested_fields(find_space(sweep.space, sweep.search), sweep.trial)
@@ -277,7 +277,11 @@ def _with_something_searched(
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:
-    """A block of a file, which may be empty."""
+    """Return a block of a file, which may be empty, as a mapping.
+
+    Raises:
+        ConfigError: the block is something else.
+    """
     if value is not None and not isinstance(value, dict):
         raise ConfigError(f"{where}: expected lines of NAME: VALUE, found {value!r}")
     return value or {}
@@ -303,9 +307,13 @@ def _typed(
     say: Callable[[str], None],
     searched: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Scalar]:
-    """The fixed fields, each value in its field's type, so that 2, 2.0 and "2" are one setting.
+    """Return the fixed fields with each value converted to its field's type, so that 2, 2.0 and "2" are one setting.
 
-    Where they do not go together with the defaults of other fields, some of ``searched`` have to fit.
+    Fixed fields that are not compatible with the defaults of other fields must be compatible with some of the settings in
+    ``searched``.
+
+    Raises:
+        ConfigError: a field is unknown or its value not allowed.
     """
     trial = describe_images({**from_file, **assigned}, origin=origin, teachers=teachers, fetch=fetch, say=say)
     model = trial_model(trial, origin)
@@ -316,7 +324,7 @@ def _typed(
             with suppress(ValidationError):
                 config = model.model_validate({**settings, **trial})
                 return {field: getattr(config, field) for field in model.model_fields if field in trial}
-        # Bounds that span two fields have no field of their own; what was said last is then the likelier cause.
+        # An error that spans two fields is attributed to no field; the value that was given last is the likelier cause.
         blamed = {str(finding["loc"][0]) if finding["loc"] else "" for finding in error.errors()}
         by_flag = assigned and not blamed & (from_file.keys() - assigned.keys())
         raise config_error(error, model, "--set" if by_flag else origin) from error

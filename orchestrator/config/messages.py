@@ -1,4 +1,4 @@
-"""What a field accepts, in words, read from its type and bounds, and what was wrong with a value that it refused."""
+"""Error messages about fields: what a field accepts, read from its type and bounds, and why a value was refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.kinds import KindRegistry
 
 
 def allowed_values(model: type[BaseModel], field: str) -> str:
-    """What a field of a model accepts, for error messages and the reference page."""
+    """Return a description of the values that a field of a model accepts, for error messages and the reference page."""
     schema: dict[str, Any] = model.model_json_schema()["properties"][field]
     return " or ".join(_describe(part) for part in schema.get("anyOf", [schema]))
 
@@ -43,16 +43,18 @@ def _plain(bound: float) -> str:
 
 
 def config_error(error: ValidationError, model: type[BaseModel], origin: str) -> ConfigError:
-    """Turn pydantic's findings into one line each: field, value, and what is allowed.
+    """Return an error with one line for each of pydantic's findings: the field, its value, and what is allowed.
 
     Args:
-        origin: Where the values come from, e.g. a preset's file name.
+        error: Pydantic's error.
+        model: The model that refused the values.
+        origin: Where the values come from, for example the name of a preset's file.
     """
     lines = []
     for finding in error.errors():
         path = [str(part) for part in finding["loc"]]
         if len(path) == 2 and finding["type"] in {"string_type", "dict_type"}:
-            path = path[:1]  # of a field that may be one or the other pydantic speaks twice
+            path = path[:1]  # pydantic reports a field of type "text or mapping" twice, once for each type
         owner = _owner(model, path)
         message = finding["msg"].removeprefix("Value error, ")
         if not path:
@@ -71,7 +73,7 @@ def config_error(error: ValidationError, model: type[BaseModel], origin: str) ->
 
 
 def _owner(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
-    """The model that the last part of a path is a field of; none if the path leads into something else."""
+    """Return the model that has the last part of a path as a field; None if the path leads to no field of a model."""
     for part, following in pairwise(path):
         field = model.model_fields.get(part)
         registry = next((it for it in field.metadata if isinstance(it, KindRegistry)), None) if field else None

@@ -1,4 +1,4 @@
-"""What a field of a sweep's config decides, said at the field; for fields of a trial see ``trainables.config.roles``."""
+"""Roles: what each field of a sweep's config decides, annotated at the field. ``trainables.config.roles`` has a trial's."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pydantic import BaseModel
 
 
 class SweepRole(Enum):
-    """What a field of a sweep decides. Each field has exactly one."""
+    """What a field of a sweep decides. Each field has exactly one role."""
 
-    NAME = "what the sweep is called"
-    TRIALS = "what each of its trials is, whatever varies"
-    SEARCH = "which trials it has, and how they are compared"
-    PERMISSION = "whether it may run; no number changes, so it may go on with another value than it began with"
-    EXTENT = "how many of its trials run"
-    EXECUTION = "how and where trials run, and not what they are: a sweep that is made from another keeps it"
-    OUTPUT = "what is told of it, and where"
+    NAME = "the sweep's name"
+    TRIALS = "what all trials of the sweep have in common"
+    SEARCH = "which trials the sweep has, and how they are compared"
+    PERMISSION = "whether the sweep may run; no result changes, so that a resumed sweep may have another value"
+    EXTENT = "how many of the sweep's trials run"
+    EXECUTION = "how and where trials run, but not what they compute; a sweep derived from another keeps the value"
+    OUTPUT = "what is written about the sweep, and where"
 
 
 IDENTITY = (SweepRole.NAME, SweepRole.TRIALS, SweepRole.SEARCH, SweepRole.PERMISSION)
-"""Roles of the fields by which a sweep is another one, with another id."""
+"""Roles of the fields that are part of a sweep's identity and id."""
 
 
 def sweep_roles(model: type[BaseModel]) -> dict[str, SweepRole]:
-    """The role of each field, in the order of the fields.
+    """Return the role of each field, in the order of the fields.
 
     Raises:
-        TypeError: a field has none, or more than one.
+        TypeError: a field has no role, or more than one.
     """
     roles = {}
     for name, field in model.model_fields.items():
@@ -42,5 +42,5 @@ def sweep_roles(model: type[BaseModel]) -> dict[str, SweepRole]:
 
 
 def sweep_fields(model: type[BaseModel], *roles: SweepRole) -> tuple[str, ...]:
-    """The fields that have one of these roles."""
+    """Return the names of the fields that have one of these roles."""
     return tuple(name for name, role in sweep_roles(model).items() if role in roles)

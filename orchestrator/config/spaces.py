@@ -1,4 +1,4 @@
-"""The space of a sweep, whose function may be the user's own."""
+"""The search space of a sweep, which may be a function of the user's own."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from search_spaces.spaces import Suggest
 
 
 def find_space(spec: str | Mapping[str, Any], search: Mapping[str, Any]) -> SearchSpace:
-    """Find a space, as ``resolve_space`` does. One that has a name says it when its function fails.
+    """Find a space as ``resolve_space`` does; errors of a named space's function then name the space.
 
     Args:
-        spec: What a sweep says of its ``space``.
-        search: Domains that its ``search`` puts in place of those of the space.
+        spec: Value of the sweep's field ``space``.
+        search: Value of the sweep's field ``search``, whose domains replace those of the space.
 
     Raises:
-        ValueError: no such space, file or function, or a domain is not well formed.
+        ValueError: no such space, file or function, or a malformed domain.
     """
     space = _named(spec)
     if not search:
         return space
     domains = resolve_space(search)
-    assert isinstance(domains, InlineSpace)  # as of any mapping
+    assert isinstance(domains, InlineSpace)  # resolve_space returns one for any mapping
     return with_domains(space, domains)
 
 
 def settings_within(
     spec: str | Mapping[str, Any], search: Mapping[str, Any], fixed: Mapping[str, Any]
 ) -> Iterator[Mapping[str, object]]:
-    """Yield settings within the domains of a sweep, for what no trial can be without some of them.
+    """Yield random settings from a sweep's domains, for checks that need values of the searched fields.
 
-    Nothing of a function, which may be in a file that is not at hand, and of domains that are not well formed.
+    Yields nothing for a function, whose file may be missing, and nothing more at a malformed domain.
 
     Args:
-        spec: What a sweep says of its ``space``.
-        search: What it says of its ``search``.
-        fixed: What it fixes.
+        spec: Value of the sweep's field ``space``.
+        search: Value of the sweep's field ``search``.
+        fixed: Fixed fields of the trial.
     """
     if isinstance(spec, Mapping) and (spec or search):
-        with suppress(ValueError):  # told where the space itself is looked at
+        with suppress(ValueError):  # the check of the space itself reports malformed domains
             yield from random_settings(find_space(spec, search), fixed)
 
 
@@ -57,7 +57,7 @@ def _named(spec: str | Mapping[str, Any]) -> SearchSpace:
         with naming(f"space {spec}"):
             found = space(trial)
             if not isinstance(found, Mapping):
-                raise TypeError(f"it returns {found!r}, and {{field: value}} is expected")
+                raise TypeError(f"expected a function that returns {{field: value}}, but it returned {found!r}")
             return found
 
     return named

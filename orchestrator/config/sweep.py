@@ -1,7 +1,7 @@
-"""A whole sweep as data: what to run, how to search, where results go. Free of torch and ray.
+"""``SweepConfig``: a whole sweep as data, with what to run, how to search and where results go. Free of torch and Ray.
 
-Values come from three places, later ones winning: the preset or file, the flags, and ``--set`` for fields of the trial.
-A field of the trial that is given is fixed, and thereby taken out of the search.
+Values come from three places: the preset or file, the flags, and ``--set`` for fields of the trial. Later places win. A
+field of the trial that is given is fixed, and therefore not searched.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from trainables.metrics import AUDITS
 from trainables.system.own_files import distrust
 
 BASELINE = "baseline"
-"""Name of the case that the others are compared with."""
+"""Name of the case with which the other cases of a sweep are compared."""
 
 CASE_PREFIX = "case:"
-"""What ``initial_student`` begins with where it names a case of the same sweep."""
+"""Prefix of an ``initial_student`` that names a case of the same sweep."""
 
 SHORTEST_TEACHER_EPOCHS = 10
-"""A scaled sweep trains its teachers no shorter than this: a student of a teacher that knows nothing measures nothing."""
+"""Least epochs for which a scaled sweep trains a teacher, since students of an untrained teacher would measure nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """One trial of a sweep that is a list of cases."""
+    """One trial of a sweep of cases: its case and its seed."""
 
     case: str
     seed: int
@@ -58,10 +58,10 @@ class Assignment:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How a sweep was read. Two sweeps do not differ by it."""
+    """How a sweep was read. It has no part in comparing two sweeps."""
 
     context: object = field(default=None, compare=False)
-    """Context of validating it, and with it its trials."""
+    """Pydantic's validation context of the sweep, with which its trials are validated too."""
 
 
 class SweepConfig(SweepFields):
@@ -76,7 +76,7 @@ class SweepConfig(SweepFields):
         for config in configs:
             for file in (config.dataset_file, config.teacher_checkpoint):
                 check_address(file or "")
-            # How a stored sweep's teacher is trained, and what it selects on, has been looked at; its files may be gone.
+            # The teacher's training and the selection of a stored sweep were checked when it began; its files may be gone.
             if config.teacher is not None and config.teacher_checkpoint is None and info.context != STORED:
                 self.teacher_config(config)
         check_teachers(self, configs)
@@ -90,44 +90,44 @@ class SweepConfig(SweepFields):
 
     @classmethod
     def stored(cls, text: str) -> Self:
-        """The sweep that a session wrote down, as JSON. Files and packages that it names need not be at hand."""
+        """Read a sweep from the JSON that a session stored. Files and packages that the sweep names may be missing."""
         distrust(json.loads(text))
         return cls.model_validate_json(text, context=STORED)
 
     @property
     def directions(self) -> dict[str, Mode]:
-        """All objectives with their modes, the one that early stopping compares first; empty for a sweep of cases."""
+        """All objectives with their modes, first the objective of early stopping; empty for a sweep of cases."""
         return {self.objective: self.mode, **self.further_objectives} if self.objective else {}
 
     @property
     def selects_on(self) -> set[str]:
-        """The metrics by which a search tells good trials from bad ones: all objectives, and what is constrained."""
+        """The metrics by which a search selects trials: those of all objectives and constraints."""
         return {*self.directions, *self.constraints}
 
     @property
     def selects_on_test(self) -> bool:
-        """Whether one of them is measured on test images, which are then no audit."""
+        """Whether a metric of ``selects_on`` is measured on test images, which then no longer serve as an audit."""
         return not self.selects_on.isdisjoint(AUDITS)
 
     def merit(self, value: float) -> float:
-        """A value of the objective such that larger is better."""
+        """Return a value of the objective with its sign set so that larger is better."""
         return value if self.mode == "max" else -value
 
     def violations(self, report: Mapping[str, Any]) -> dict[str, float]:
-        """By how much a trial breaks each constraint, see ``BoundConfig.violation``."""
+        """Return by how much a trial violates each constraint; see ``BoundConfig.violation``."""
         return {name: bound.violation(report.get(name)) for name, bound in self.constraints.items()}
 
     def keeps_constraints(self, report: Mapping[str, Any]) -> bool:
-        """Whether a trial breaks none."""
+        """Return whether a trial satisfies all constraints."""
         return all(violation <= 0 for violation in self.violations(report).values())
 
     def starting_case(self, case: str) -> str | None:
-        """The case from whose student a case starts, or none."""
+        """Return the case from whose student a case starts; None if it starts from no other case."""
         start = str(self.cases[case].get("initial_student") or "")
         return start.removeprefix(CASE_PREFIX) if start.startswith(CASE_PREFIX) else None
 
     def trial_config(self, suggestion: Mapping[str, Any]) -> AnyTrialConfig:
-        """The config of a trial of a search: published defaults, then the suggestion, then what is fixed.
+        """Return the config of a trial of a search: the published defaults, overridden by the suggestion and fixed fields.
 
         Raises:
             ConfigError: a field is unknown or its value not allowed.
@@ -135,7 +135,7 @@ class SweepConfig(SweepFields):
         return self._config({"seed": self.seed, **suggestion, **self.trial}, "trial")
 
     def case_config(self, assignment: Assignment) -> AnyTrialConfig:
-        """The config of a trial of a case, ``initial_student`` as the case has it.
+        """Return the config of a trial of a case, whose ``initial_student`` may still be ``case:NAME``.
 
         Raises:
             ConfigError: a field is unknown or its value not allowed.
@@ -144,23 +144,23 @@ class SweepConfig(SweepFields):
         return self._config(values, f"case {assignment.case}")
 
     def assignments(self) -> list[Assignment]:
-        """The trials of a sweep of cases, seed by seed, so that early results span all cases."""
+        """Return the trials of a sweep of cases, ordered by seed, so that the first results cover all cases."""
         return [Assignment(case=case, seed=seed) for seed in self.seeds for case in self.only or self.cases]
 
     def configs(self) -> list[AnyTrialConfig]:
-        """A config of every trial that a sweep of cases has; of a search one, that stands for what all share."""
+        """Return the configs of all trials of a sweep of cases; for a search, one config that stands for all trials."""
         if not self.cases:
             return [self._common_config()]
         return [self.case_config(assignment) for assignment in self.assignments()]
 
     def _common_config(self) -> AnyTrialConfig:
-        """The config that stands for what all trials of a search share.
+        """Return a config that stands for all trials of a search.
 
-        Published settings of what the space varies; where they do not go together with what is fixed, as a loss of which
-        all weights are searched, the first random ones within the space that do.
+        The searched fields have their published values. Where these are not compatible with the fixed fields (such as a
+        loss whose weights are all searched), they have the first compatible values that are drawn from the space.
 
         Raises:
-            ConfigError: none does; the message is about the published ones.
+            ConfigError: no values are compatible; the message is about the published ones.
         """
         try:
             return self.trial_config({})
@@ -172,13 +172,13 @@ class SweepConfig(SweepFields):
 
     @property
     def permissions(self) -> frozenset[str]:
-        """Fields that let a sweep or its trials run and change no number: it may go on with others than it began with."""
+        """Fields that permit a sweep or its trials to run and change no result, so that they may differ on a resume."""
         trials = [{**self.trial, **fields} for fields in self.cases.values()] or [self.trial]
         methods = {config_class(trial, stored=True) for trial in trials}
         return frozenset((*sweep_fields(SweepConfig, SweepRole.PERMISSION), *permission_fields(*methods)))
 
     def teacher_config(self, config: AnyTrialConfig) -> SupervisedConfig:
-        """How the teacher of such a trial is trained, if need be.
+        """Return the config by which the teacher of a trial is trained if it has to be.
 
         Raises:
             ConfigError: a field of the recipe is unknown or its value not allowed.
@@ -205,7 +205,7 @@ class SweepConfig(SweepFields):
         except ValidationError as error:
             if self._reading.context != STORED or model in config_classes():
                 raise config_error(error, model, origin) from error
-            # A method of the user's own whose file has been changed since the sweep ran.
+            # The file of the user's own method was edited after the sweep ran, and no longer accepts these settings.
             config = AbsentConfig.model_validate(values, context=STORED)
         if config.teacher_checkpoint is None and config.teacher in self.teachers:
             config = config.model_copy(update={"teacher_checkpoint": self.teachers[config.teacher]})
@@ -214,13 +214,13 @@ class SweepConfig(SweepFields):
         try:
             return self._of_its_length(readable(config), origin)
         except (ValueError, TrialError, ConfigError):
-            return config  # what its network costs cannot be told: it is not at hand
+            return config  # a network that is missing has no known cost, by which the budget could be converted
 
     def _of_its_length(self, config: AnyTrialConfig, origin: str) -> AnyTrialConfig:
-        """A trial's config with the budget that the sweep gives to each, and scaled.
+        """Return a trial's config with the sweep's equal budget, if there is one, and with the sweep's scale.
 
         Raises:
-            ConfigError: its method has no field that is the budget.
+            ConfigError: the trial's method has no field for a budget.
         """
         budget = self.equal_budget
         if budget is not None:
@@ -231,49 +231,49 @@ class SweepConfig(SweepFields):
         return config.scaled(self.scale)
 
     def budget_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> int:
-        """How much of its budget a trial has used by a report: what early stopping compares trials at."""
+        """Return how much of its budget a trial has used at a report; early stopping compares trials at equal amounts."""
         done: int = report[config.unit]
         if self.equal_budget is not None and config.budget_field is not None:
             return self.equal_budget.used(config, done)
         return done
 
     def share_used(self, config: AnyTrialConfig, report: Mapping[str, Any]) -> float:
-        """How much of the budget that the sweep gives to a trial it has used, in [0, 1]: 1 makes it a completed one."""
+        """Return the share, in [0, 1], of the sweep's budget for a trial that the trial has used; at 1 it is complete."""
         whole = config.budget if self.cases and self.equal_budget is None else self.trial_budget
         return self.budget_used(config, report) / whole
 
     @cached_property
     def trial_budget(self) -> int:
         """The whole budget of a trial of a search, in the unit of ``budget_used``."""
-        # Kept, since checking a trial's config for each report was a twentieth of what showing results cost.
+        # Cached: validating a trial's config for each report took a twentieth of the time to show results.
         return self.equal_budget.amount if self.equal_budget is not None else self.configs()[0].budget
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the sweep, as pydantic does, without what was kept of it: it may be another one's."""
+        """Copy the sweep as pydantic does, but without the cached ``trial_budget``, which the update may change."""
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("trial_budget", None)
         return copied
 
     @property
     def equal_budget(self) -> TrialBudget | None:
-        """What is held equal between the trials; none: their own budgets."""
+        """The budget that is equal for all trials. None means that each trial has its own."""
         return self.budget.of_trial if self.budget is not None else None
 
     def with_speed(self, flops_per_second: float) -> SweepConfig:
-        """The same sweep, its trials' budget in seconds told in operations."""
-        assert self.budget is not None  # nothing else is in seconds
+        """Return the sweep with the machines' speed, by which its trials' budget in seconds is converted to FLOPs."""
+        assert self.budget is not None  # the speed is needed for a budget in seconds only
         known = self.budget.model_copy(update={"flops_per_second": flops_per_second})
         return self.model_copy(update={"budget": known})
 
     def continuing(self, earlier: SweepConfig) -> SweepConfig:
-        """The same sweep as an earlier session of it ran: what it leaves open is as that one has settled it."""
+        """Return the sweep with the machines' speed that an earlier session measured, if its budget needs one."""
         ours, theirs = self.equal_budget, earlier.equal_budget
         if ours is None or ours.is_known or theirs is None or theirs.flops_per_second is None:
             return self
         return self.with_speed(theirs.flops_per_second)
 
     def with_resources(self, **changes: float | str) -> SweepConfig:
-        """The same sweep with other resources for each trial; keys are those of ``ResourcesConfig``."""
+        """Return the sweep with changed resources per trial; the keys are fields of ``ResourcesConfig``."""
         try:
             resources = ResourcesConfig.model_validate({**self.resources.model_dump(), **changes})
         except ValidationError as error:
@@ -281,37 +281,39 @@ class SweepConfig(SweepFields):
         return self.model_copy(update={"resources": resources})
 
     def on_cluster(self, *, gpus: float) -> SweepConfig:
-        """The same sweep with ``gpu: auto`` settled for a cluster that has so many, as far as it can be before it has
-        been measured how many trials should share one."""
+        """Return the sweep with ``gpu: auto`` replaced by 1 if the cluster has a GPU, else by 0.
+
+        How many trials share one GPU is measured later.
+        """
         return self.with_resources(gpu=1.0 if gpus >= 1 else 0.0) if self.resources.gpu == "auto" else self
 
     @property
     def gpus_per_trial(self) -> float:
-        """GPUs of one trial, once that is settled.
+        """GPUs per trial, once the cluster is known.
 
         Raises:
-            ValueError: it is still ``auto``.
+            ValueError: the number is still ``auto``.
         """
         if self.resources.gpu == "auto":
-            raise ValueError("resources: {gpu: auto} is settled when the cluster is known")
+            raise ValueError("resources: {gpu: auto} has no number before the cluster is known")
         return self.resources.gpu
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The part of the config that decides the sweep's numbers. More trials or another place are the same sweep."""
+        """The fields that decide the sweep's results. More trials, or another storage, leave it the same sweep."""
         return self._without_limits.model_dump(include=set(sweep_fields(type(self), *IDENTITY)))
 
     @property
     def _without_limits(self) -> SweepConfig:
-        """The same without what decides how far the sweep comes and not what its trials are."""
+        """The sweep without its spending limits, which decide how many trials run but not what they compute."""
         budget = self.budget and self.budget.without_limits
         return self.model_copy(update={"budget": budget})
 
     @property
     def default_sweep_id(self) -> str:
-        """``<name>-<hash of the identity>``: the same command means the same sweep.
+        """The id ``<name>-<hash of the identity>``, which makes the same command mean the same sweep.
 
-        What has its default is left out, so that a field which a later version adds gives no other id.
+        Fields that have their default are not hashed, so that a field added by a later version does not change the id.
         """
         given = self._without_limits.model_dump(exclude_defaults=True)
         identity = {key: value for key, value in given.items() if key in self.identity}
@@ -320,14 +322,14 @@ class SweepConfig(SweepFields):
 
 
 RUN_FIELDS = sweep_fields(SweepConfig, SweepRole.EXECUTION)
-"""Fields that say how and where trials run, and not what they are: a sweep that is made from another keeps them."""
+"""Fields that say how and where trials run, but not what they compute. A sweep derived from another keeps them."""
 
 
 def trial_model(values: Mapping[str, Any], origin: str, *, stored: bool = False) -> type[TrialConfig]:
-    """The config class that a trial's ``method`` names; see ``config_class``.
+    """Return the config class that a trial's ``method`` names; see ``config_class``.
 
     Raises:
-        ConfigError: there is no such method; ``origin`` says where it was read.
+        ConfigError: the method does not exist; the message begins with ``origin``, where it was read.
     """
     try:
         return config_class(values, stored=stored)

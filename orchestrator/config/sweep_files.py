@@ -1,4 +1,4 @@
-"""Reads the YAML file of a sweep, and what it extends."""
+"""Reading the YAML file of a sweep, and the preset or file that it extends."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from orchestrator.errors import ConfigError, unknown_name
 from search_spaces.presets import preset_names, preset_path
 
 EXTENDS = "extends"
-"""Key of a file whose value is the preset or file that it changes."""
+"""Key in a sweep's file that names the preset or file which the file extends."""
 
 _OF_THE_FILE_ITSELF = frozenset({"name", "description"})
-"""What a file says of itself, and no other takes over from it."""
+"""Fields that a file does not inherit from the file that it extends."""
 
 _WHOLE = frozenset({"sampler", "scheduler"})
-"""Blocks whose fields depend on their name, so that those of one mean nothing to another."""
+"""Blocks that are inherited or replaced as a whole, since their fields depend on the block's ``name``."""
 
 
 def read_sweep_file(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
-    """Read the file of a sweep, with what it takes over from the one that it extends.
+    """Read the file of a sweep, merged with the file that it extends.
 
     Args:
         preset_or_file: Name of a preset, or path of a file that ends in .yaml or .yml.
 
     Returns:
-        The file, and its fields without ``extends``. Of a block that both files have, such as ``trial``, this one's
-        fields win and the others stay; likewise of a case that both have.
+        The file's path, and its fields without ``extends``. A block that both files have, such as ``trial`` or one case,
+        is merged field by field; where both set a field, the extending file wins.
 
     Raises:
-        ConfigError: no such preset or file, no sweep in it, or files that extend each other.
+        ConfigError: no such preset or file, a file that holds no sweep, or files that extend each other.
     """
     path = _find(preset_or_file)
     return path, _read(path, [path.resolve()])
@@ -47,7 +47,7 @@ def _find(preset_or_file: str) -> Path:
 
 
 def _read(path: Path, seen: list[Path]) -> dict[str, Any]:
-    """Read a file; ``seen`` are it and those that extend it."""
+    """Read a file. ``seen`` holds this file and all files that extend it."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -67,7 +67,7 @@ def _read(path: Path, seen: list[Path]) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of both files. Of a block of fields each may be the base's or the own; so may those of a case."""
+    """Merge a file's own fields over those of the base: blocks field by field, and each case field by field."""
     merged = dict(base)
     for key, value in own.items():
         before = base.get(key)

@@ -125,7 +125,7 @@ def test_one_host_from_up_to_down(moto: str, tmp_path: Path) -> None:
         os.write(keyboard, b"\x03")  # Ctrl-C, which ssh hands on
         assert process.wait(timeout=60) == 1
         os.close(keyboard)
-        assert "Stopped. The same command goes on with this sweep" in printed.read_text()
+        assert "Stopped. The same command resumes this sweep" in printed.read_text()
 
         again = lan.ray("submit", "run_sweep.py", "--", arguments)
         assert again.returncode == 0, again.stdout

@@ -1,3 +1,3 @@
-"""Commands about files: data sets, and what a sweep has left."""
+"""Commands that write data sets as files and delete the files of sweeps."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``zskt dataset``: data sets as files that every node can read."""
+"""``zskt dataset``: write data sets as files that every node can read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from orchestrator.errors import ConfigError, unknown_name
 from orchestrator.output import standard_output
 
 dataset = typer.Typer(
-    help="Data sets as Parquet files.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    help="Write data sets as Parquet files.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -21,24 +24,28 @@ def export(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="A data set that this machine has or can fetch, or a folder or file of your own images.",
+            help="Name of a data set, or a folder or file of your own images.",
         ),
     ],
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to: FOLDER/DATASET.parquet or s3://...")],
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="File to write: FOLDER/DATASET.parquet or s3://...")
+    ],
     image_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Height and width that your own images are resized to. Default: theirs."),
+        typer.Option(metavar="SIZE", help="Resize your own images to this size, 28 or 48x40. Default: their size."),
     ] = None,
     data_root: DataRoot = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a data set as one Parquet file. For `dataset: ADDRESS` in sweeps on nodes that have nothing else.
+    """Write a data set as one Parquet file.
+
+    Sweeps with `dataset: ADDRESS` then read it on every node, which needs no other copy of the images.
 
     Example: zskt dataset export cifar10 s3://bucket/prefix/cifar10.parquet
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # pydantic and the config take as long to load as all else that --help needs.
+        # Imported here, since --help needs no config and pydantic doubles its time.
         from trainables.config.datasets import dataset_names, find_spec
         from trainables.config.own_images import file_of_images, has_name
         from trainables.storage.addresses import parse_address
@@ -57,14 +64,12 @@ def export(
         file, called = parse_address(address), f"{name.rpartition(':')[2]}.parquet"
         stem = file.name.removesuffix(".parquet")
         if own is None and file.name != called:
-            raise ConfigError(f"{file.shown}: the file must be called {called}, after what it holds")
+            raise ConfigError(f"{file.shown}: the file must be named {called}, after its data set")
         if own is not None and stem == file.name:
             raise ConfigError(f"{file.shown}: expected a file ending in .parquet")
         if own is not None and stem in dataset_names():
-            raise ConfigError(
-                f"{file.shown}: {stem} is a named data set, and these are others; give the file another name"
-            )
-        # What is slow to load waits until the arguments are known to be right.
+            raise ConfigError(f"{file.shown}: {stem} is the name of another data set; give the file another name")
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.export import exported
         from orchestrator.formatting import readable
         from orchestrator.storage import find_object

@@ -1,3 +1,3 @@
-"""Commands that show what there is, and change nothing."""
+"""Commands that show sweeps, results and networks, and run no sweep."""
 
 from __future__ import annotations

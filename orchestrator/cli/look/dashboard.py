@@ -1,4 +1,4 @@
-"""``zskt dashboard``: a search in optuna-dashboard."""
+"""``zskt dashboard``: show a search in optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from orchestrator.output import standard_output
 def dashboard(
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
     storage: Storage = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens, on this machine alone.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port to serve the page on, on this machine only.")
+    ] = 8080,
     verbose: Verbose = False,
 ) -> None:
-    """Show a search in optuna-dashboard. While it runs or afterwards; needs: pip install 'zskt[dashboard]'.
+    """Show a search in optuna-dashboard.
+
+    The search may be running or have ended. Needs: pip install 'zskt[dashboard]'.
 
     Example: zskt dashboard quickstart-1a2b3c4d
     """
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.config import SweepConfig
         from orchestrator.monitor.dashboard import serve_dashboard
         from orchestrator.storage import SweepStore, find_storage

@@ -1,4 +1,4 @@
-"""``zskt doctor``: what would go wrong, before it does."""
+"""``zskt doctor``: check the machines, the storage and the inputs before a sweep runs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ def doctor(
     preset_or_file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PRESET_OR_FILE]", help="A sweep, whose data sets, teachers and resources are looked at."
+            metavar="[PRESET_OR_FILE]", help="A sweep whose data sets, teachers and resources are checked too."
         ),
     ] = None,
     address: Address = None,
     cluster: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The cluster's description, for its spot quota. Default: the head's own."),
+        typer.Option(
+            metavar="FILE",
+            help="Cluster description, to check its spot quota. Default: that of the cluster whose head this is.",
+        ),
     ] = None,
     start_worker: Annotated[
         bool,
         typer.Option(
-            "--start-worker", help="Have the autoscaler start a machine to be looked at, where it may start any."
+            "--start-worker", help="Let the autoscaler start a machine to check, if none is up and it may start one."
         ),
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Look for what would go wrong. Versions, GPUs, storage, data, teachers, clocks, quota; exit code 1 if something would.
+    """Check versions, GPUs, storage, data, teachers and quotas.
+
+    Clocks are checked too. The exit code is 1 if there is a problem.
 
     Example: zskt doctor step-ratio-temperature --storage s3://bucket/prefix --address auto
     """
@@ -49,8 +54,10 @@ def doctor(
             sweep, _ = options.checked(options.load(preset_or_file, cases.flags))
             place = sweep.storage
         elif of_a_sweep := [name for name in [*given_options(options), *given_options(cases)] if name != "--storage"]:
-            raise ConfigError(f"{', '.join(of_a_sweep)}: of a sweep, and none is named; give a preset or a file too")
-        # What is slow to load waits until the arguments are known to be right.
+            raise ConfigError(
+                f"{', '.join(of_a_sweep)}: only for a sweep, and none is named; name a preset or a file too"
+            )
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.doctor import examine
 
         problems = 0

@@ -1,4 +1,4 @@
-"""``zskt evaluate``: measurements on trained networks, outside of a sweep."""
+"""``zskt evaluate``: measure trained networks outside of a sweep."""
 
 from __future__ import annotations
 
@@ -21,42 +21,47 @@ from orchestrator.errors import ConfigError
 from orchestrator.output import standard_output
 
 evaluate = typer.Typer(
-    help="Measure trained networks: curves, noise, pseudo images.",
+    help="Measure trained networks: transition curves, noise, images.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-_NETWORK_HELP = "NETWORK=FILE of published weights, a path or s3://..., or SWEEP/TRIAL of a student on the storage."
+_NETWORK_HELP = "NETWORK=FILE with published weights (a path or s3://...), or SWEEP/TRIAL for that trial's student."
 Dataset = Annotated[
-    str, typer.Option(help="Data set of the networks, or the address of its Parquet file, or of your own images.")
+    str, typer.Option(help="Data set of the networks: a name, or the address of a Parquet file or of your own images.")
 ]
 Normalisation = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Normalisation that they expect: a data set's, half, unit, imagenet, MEAN:STD. Default: the data set's.",
+        help="Normalisation of the networks: a data set's, half, unit, imagenet or MEAN:STD. Default: the data set's.",
     ),
 ]
 ImageSize = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help="Height and width of the images, 28 or 48x40. Default: the data set's."),
+    typer.Option(metavar="SIZE", help="Size of the images, 28 or 48x40 (height x width). Default: the data set's."),
 ]
-Output = Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes.")]
+Output = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
 
 
 @evaluate.command()
 def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
-    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The network that is attacked: " + _NETWORK_HELP)],
-    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="The network beside it, likewise.")],
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="Network that is attacked: " + _NETWORK_HELP)],
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="Network that it is compared with, in the same form.")
+    ],
     dataset: Dataset = "cifar10",
     image_size: ImageSize = None,
     normalisation: Normalisation = None,
-    images: Annotated[int, typer.Option(help="Test images on which both agree (N).")] = 1000,
-    steps: Annotated[int, typer.Option(help="Gradient steps of each curve (K).")] = 100,
-    step_size: Annotated[float, typer.Option(help="Length of a step (xi), in normalised pixels.")] = 1.0,
+    images: Annotated[int, typer.Option(help="Number of test images on which both networks agree (N).")] = 1000,
+    steps: Annotated[int, typer.Option(help="Number of gradient steps per curve (K).")] = 100,
+    step_size: Annotated[float, typer.Option(help="Step size (xi), in normalised pixels.")] = 1.0,
     targets: Annotated[
-        str, typer.Option(help="label: all classes but the label, as coded; prediction: all but the prediction.")
+        str,
+        typer.Option(
+            help="Target classes. label: all but the label, as in the published code. prediction: all but the prediction."
+        ),
     ] = "label",
     output: Output = Path("transition-curves.html"),
     storage: Storage = None,
@@ -64,14 +69,15 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
     trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
-    """Measure transition curves between any two networks. Their mean transition error, too, with the published curves
-    (section 4).
+    """Measure the transition curves of any two networks.
+
+    Prints their mean transition error and draws the curves beside the published ones (section 4 of the method).
 
     Example: zskt evaluate transitions wrn-16-1=student.pt wrn-16-2=teacher.pt --images 100
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.evaluate import load_network, named_images, transition_page
 
         check_output(output)
@@ -104,17 +110,19 @@ def transitions(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @evaluate.command()
 def curves(
-    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep whose trials have transition_images.")],
+    sweep_id: Annotated[
+        str, typer.Argument(metavar="SWEEP", help="Id of a sweep whose trials have transition_images.")
+    ],
     output: Output = Path("transition-curves.html"),
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Draw the transition curves that a sweep has kept. The published ones are beside them.
+    """Draw the transition curves of a sweep's trials beside the published ones.
 
     Example: zskt evaluate curves paper-figure-4-1a2b3c4d
     """
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.evaluate import kept_curves_page
 
         check_output(output)
@@ -128,19 +136,19 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
     dataset: Dataset = "cifar10",
     image_size: ImageSize = None,
     normalisation: Normalisation = None,
-    images: Annotated[int, typer.Option(help="Images of uniform noise.")] = 1000,
+    images: Annotated[int, typer.Option(help="Number of images of uniform noise.")] = 1000,
     storage: Storage = None,
     data_root: DataRoot = None,
     trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
-    """Count which classes networks see in uniform noise. It is the paper's second supplement.
+    """Count the classes that networks predict for uniform noise (the paper's second supplement).
 
     Example: zskt evaluate noise wrn-16-1=a.pt wrn-16-2=b.pt
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.evaluate import load_network, named_images, noise_counts
 
         dataset, splits = named_images(dataset, data_root or _default("data_root"), image_size, normalisation)
@@ -165,18 +173,20 @@ def noise(  # noqa: PLR0917 (typer makes the options of the parameters)
 
 @evaluate.command()
 def images(
-    trial: Annotated[str, typer.Argument(metavar="SWEEP/TRIAL", help="A zero-shot trial, running or ended.")],
+    trial: Annotated[str, typer.Argument(metavar="SWEEP/TRIAL", help="A zero-shot trial, which may be running.")],
     output: Output = Path("pseudo-images.png"),
     storage: Storage = None,
     trust_code: TrustCode = None,
     verbose: Verbose = False,
 ) -> None:
-    """Draw pseudo images of a trial's newest checkpoint. Says what its student makes of a thousand of them.
+    """Draw pseudo images of the newest checkpoint of a trial.
+
+    Prints the student's confidence and its predicted classes on a thousand pseudo images.
 
     Example: zskt evaluate images quickstart-1a2b3c4d/t0009
     """
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.evaluate import pseudo_images
 
         check_output(output)
@@ -190,7 +200,7 @@ def images(
 
 
 def _default(field: str) -> str:
-    # pydantic and the config take as long to load as all else that --help needs.
+    # Imported here, since --help needs no config and pydantic doubles its time.
     from orchestrator.config import SweepConfig
 
     return str(SweepConfig.model_fields[field].default)

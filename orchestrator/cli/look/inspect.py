@@ -1,4 +1,4 @@
-"""``zskt inspect`` and ``zskt init``: what a teacher's file is, and the sweep that begins with it."""
+"""``zskt inspect`` and ``zskt init``: describe a teacher's file, and write a sweep that starts from it."""
 
 from __future__ import annotations
 
@@ -17,44 +17,48 @@ from orchestrator.output import standard_output
 if TYPE_CHECKING:
     from orchestrator.commands.inspect import TeacherFacts
 
-_TITLE = "A sweep that begins with it; zskt init writes it to a file:"
-File = Annotated[str, typer.Argument(metavar="FILE", help="Weights of a teacher: a path or s3://...")]
+_TITLE = "A sweep with this teacher, which zskt init writes to a file:"
+File = Annotated[str, typer.Argument(metavar="FILE", help="Teacher's file of weights: a path or s3://...")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherOptions:
-    """What is said of a teacher beside its file."""
+    """Options that describe a teacher where its file does not."""
 
     network: Annotated[
         str | None,
         typer.Option(
-            help="Its architecture: lenet, torchvision:resnet18, FILE.py:NAME ... Default: found by the weights."
+            help="Architecture: lenet, torchvision:resnet18, FILE.py:NAME, ... Default: recognised by the weights."
         ),
     ] = None
     dataset: Annotated[
         str | None,
-        typer.Option(help="Labelled images for it: a data set's name, or a folder or file of your own. Default: none."),
+        typer.Option(help="Labelled images: name of a data set, or a folder or file of your own. Default: none."),
     ] = None
-    classes: Annotated[
-        int | None, typer.Option(min=2, help="Classes that it tells apart. Default: by its weights.")
-    ] = None
+    classes: Annotated[int | None, typer.Option(min=2, help="Number of classes. Default: read from the weights.")] = (
+        None
+    )
     image_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Height and width of its images, 28 or 48x40. Default: as far as known."),
+        typer.Option(
+            metavar="SIZE", help="Size of its images, 28 or 48x40. Default: from images or weights, else 32x32."
+        ),
     ] = None
     normalisation: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What it expects of pixels: a data set's, half, unit, imagenet, MEAN:STD."),
+        typer.Option(
+            metavar="NAME", help="Normalisation: a data set's, half, unit, imagenet or MEAN:STD. Default: by --dataset."
+        ),
     ] = None
     data_root: DataRoot = None
 
     def look_at(self, file: str) -> tuple[TeacherFacts, str]:
-        """Return what is known of a teacher, and a sweep with it as YAML.
+        """Return the facts about a teacher's file, and a sweep with this teacher as YAML.
 
         Raises:
-            ConfigError: an option is wrong; and what ``inspect_teacher`` names.
+            ConfigError: an option is wrong. ``inspect_teacher`` lists further errors.
         """
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.evaluate import named_images
         from orchestrator.commands.inspect import as_yaml, inspect_teacher, sweep_of
         from orchestrator.config import SweepConfig
@@ -68,7 +72,7 @@ class TeacherOptions:
         images = None
         if self.dataset is not None:
             root = self.data_root or str(SweepConfig.model_fields["data_root"].default)
-            # The images are as they are whatever is expected of them.
+            # The images themselves do not depend on the normalisation: "unit" stands for any.
             _, images = named_images(self.dataset, root, self.image_size, self.normalisation or "unit")
         facts = inspect_teacher(
             file,
@@ -83,14 +87,16 @@ class TeacherOptions:
 
 @with_options
 def inspect(file: File, options: TeacherOptions, verbose: Verbose = False) -> None:
-    """Look at a teacher's file: network, layers, finite or not; with images how good it is, and by which normalisation.
+    """Describe a teacher's file: network, layers, finite weights.
+
+    With --dataset, also its accuracy and calibration, and the normalisation that fits. Prints a sweep with this teacher.
 
     Example: zskt inspect teacher.pt --dataset path/to/photos
     """
     out = standard_output()
     with errors_as_messages(verbose):
         facts, text = options.look_at(file)
-        # What is slow to load has been loaded for the look.
+        # options.look_at has loaded this module already.
         from orchestrator.commands.inspect import cost_in_words, in_words
 
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -101,14 +107,14 @@ def inspect(file: File, options: TeacherOptions, verbose: Verbose = False) -> No
         out.say(_TITLE)
         out.say(text)
         if not facts.not_finite and facts.normalisation is not None:
-            out.say(f"Here it would take {cost_in_words(text)}")
+            out.say(f"On this machine the sweep would take {cost_in_words(text)}")
 
 
 @with_options
 def init(
     file: File,
     options: TeacherOptions,
-    output: Annotated[Path, typer.Option(metavar="YAML", help="The sweep's file; it must not be there yet.")] = Path(
+    output: Annotated[Path, typer.Option(metavar="YAML", help="File to write; it must not exist yet.")] = Path(
         "my-teacher.yaml"
     ),
     verbose: Verbose = False,
@@ -121,7 +127,7 @@ def init(
     with errors_as_messages(verbose):
         check_output(output)
         if output.exists():
-            raise ConfigError(f"{output} is there already: name another file with --output")
+            raise ConfigError(f"{output} exists already: name another file with --output")
         _, text = options.look_at(file)
         output.write_text(text, encoding="utf-8")
-        out.say(f"{output}: zskt sweep {output} runs it, zskt plan {output} says what it costs")
+        out.say(f"{output}: zskt sweep {output} runs it, zskt plan {output} estimates its cost")

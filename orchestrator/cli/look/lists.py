@@ -1,4 +1,4 @@
-"""``zskt presets`` and ``zskt sweeps``: what can be run, and what has been."""
+"""``zskt presets`` and ``zskt sweeps``: list the presets, and the sweeps on a storage."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from orchestrator.output import standard_output
 
 
 def presets() -> None:
-    """List the presets.
+    """List the presets: sweeps that come with the program.
 
     Example: zskt presets
     """
-    # pydantic and the config take as long to load as all else that --help needs.
+    # Imported here, since --help needs no config and pydantic doubles its time.
     from orchestrator.config.loading import load_sweep
     from search_spaces.presets import preset_names
 
@@ -21,11 +21,11 @@ def presets() -> None:
 
 
 def sweeps(storage: Storage = None, verbose: Verbose = False) -> None:
-    """List the sweeps of a storage, with state and size.
+    """List the sweeps on a storage, with state and size.
 
     Example: zskt sweeps --storage s3://bucket/prefix
     """
-    # What is slow to load waits until the arguments are known to be right.
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.formatting import readable
     from orchestrator.results.inventory import take_inventory
     from orchestrator.storage import find_storage, shown

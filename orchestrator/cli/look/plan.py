@@ -1,4 +1,4 @@
-"""``zskt plan``: what a sweep would cost."""
+"""``zskt plan``: estimate the cost of a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plan(
     preset_or_file: Annotated[
         str,
         typer.Argument(
-            metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
+            metavar="PRESET_OR_FILE", help="Name of a preset, or a YAML file.", autocompletion=complete_preset
         ),
     ],
     options: SweepOptions,
@@ -27,22 +27,24 @@ def plan(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The cluster's description, such as cluster.yaml: its machines set the price. Default: the cluster whose "
-            "head this is, else every machine with a price.",
+            help="Cluster description, such as cluster.yaml, whose machines set the price. Default: the cluster whose head "
+            "this is, else all machines with a price.",
         ),
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time a few steps of each kind of trial on this machine, in minutes.")
+        bool, typer.Option("--measure", help="Time a few steps of each kind of trial on this machine; takes minutes.")
     ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what a sweep would cost: trials, updates, GPU hours, USD. From earlier sweeps, or counted operations.
+    """Estimate the cost of a sweep: trials, GPU hours and USD.
+
+    The estimate comes from earlier sweeps on the same storage, else from counted operations.
 
     Example: zskt plan paper-table-1 --scale 0.01 --cluster cluster.yaml
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.plan_page import plan_sentences, plan_table
         from orchestrator.costs.estimate import make_plan
         from orchestrator.costs.pricing import find_pricing

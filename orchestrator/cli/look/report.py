@@ -1,4 +1,4 @@
-"""``zskt report``: one page about sweeps, from their storage."""
+"""``zskt report``: make one page about sweeps from their storage."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 def report(
     sweep_ids: Annotated[
-        list[str], typer.Argument(metavar="SWEEP...", help="Ids of sweeps; several are compared with each other.")
+        list[str],
+        typer.Argument(metavar="SWEEP...", help="Ids of sweeps; several sweeps are compared with each other."),
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Where the page goes; default: onto the storage, or for several ./report.html."
-        ),
+        typer.Option(metavar="FILE", help="File to write. Default: on the storage; for several sweeps ./report.html."),
     ] = None,
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Make one HTML page about sweeps. They may be running; the page opens anywhere, without a network.
+    """Make one HTML page about one or several sweeps.
+
+    The sweeps may be running. The page needs no network to open.
 
     Example: zskt report quickstart-1a2b3c4d --output report.html
     """
@@ -45,27 +46,28 @@ def report(
             from orchestrator.storage import SweepStore, find_storage
 
             page = output or Path("report.html")
-            first = SweepResults(SweepStore(find_storage(place), sweep_ids[0]))  # what it reads, the others need not
+            # The other sweeps reuse what the first one reads.
+            first = SweepResults(SweepStore(find_storage(place), sweep_ids[0]))
             page.write_text(make_report([first.sibling(sweep_id) for sweep_id in sweep_ids]), encoding="utf-8")
             where = str(page)
         out.say(f"Report: {where}")
 
 
 def leave_report(out: Output, storage: StorageConfig, sweep_id: str) -> None:
-    """Put the page about a sweep on its storage at the end of a session. Without it the sweep is as good as with it."""
+    """Write a sweep's report to its storage at the end of a session. A failure is only a warning: the results are safe."""
     try:
         out.say(f"Report: {_write(storage, sweep_id)}")
-    except Exception as error:  # whatever a figure runs into: the sweep has ended well, and its results are safe
+    except Exception as error:  # any error of a figure: the sweep itself has ended well
         command = shlex.join(["zskt", "report", sweep_id, "--storage", storage.uri, "--verbose"])
         out.warn(f"warning: no report was written: {error or type(error).__name__}. Again, with the cause: {command}")
 
 
 def _write(storage: StorageConfig, sweep_id: str) -> str:
-    """Put the page about a sweep on its storage, and return its address.
+    """Write the report of a sweep to its storage, and return its address.
 
     Raises:
         StorageError: the storage cannot be used.
-        SweepNotFoundError: it has no such sweep.
+        SweepNotFoundError: the storage has no such sweep.
     """
     # Plotly and pandas take a second, which a typing error should not wait for.
     from orchestrator.report import write_report

@@ -1,4 +1,4 @@
-"""``zskt results``: the leaderboard of a sweep."""
+"""``zskt results``: show the leaderboard of a sweep."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def results(
 
     Example: zskt results quickstart-1a2b3c4d --storage ./runs
     """
-    # What is slow to load waits until the arguments are known to be right.
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.storage import SweepStore, find_storage
 
@@ -38,10 +38,10 @@ def results(
 
 
 def results_table(board: Leaderboard, sweep_store: SweepStore) -> Table:
-    """Trials in order of merit, or where nothing is searched, cases in the order of their file."""
+    """Return the table of a search's trials, best first, or of a sweep's cases, in the order of their file."""
     if not board.sweep.cases:
         return board.table()
-    # What is slow to load waits until the arguments are known to be right.
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.analysis.cases import read_cases
 
     return read_cases(sweep_store, board.sweep).table(board.sweep_id)

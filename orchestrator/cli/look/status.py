@@ -1,4 +1,4 @@
-"""``zskt status``: how a sweep stands, from its storage."""
+"""``zskt status``: show the state of a sweep, from its storage."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from orchestrator.output import standard_output
 
 def status(
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of the sweep.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until it is over or Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 5,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the table up to date until the session ends or Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two updates.")] = 5,
     storage: Storage = None,
     verbose: Verbose = False,
 ) -> None:
-    """Show how a sweep stands. Read from its storage alone: it may run elsewhere, or have ended long ago.
+    """Show the state of a sweep and its running trials.
+
+    Reads the storage only: the sweep may run on another machine, or have ended.
 
     Example: zskt status quickstart-1a2b3c4d --watch
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.monitor.status import SweepWatch
         from orchestrator.storage import SweepStore, find_storage
 

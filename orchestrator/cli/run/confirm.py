@@ -1,4 +1,4 @@
-"""``zskt confirm``: the best settings of a search with new seeds."""
+"""``zskt confirm``: run the best settings of a search with new seeds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from orchestrator.output import standard_output
 def confirm(
     *,
     sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a search.")],
-    top: Annotated[int, typer.Option(min=1, help="How many of its best settings run again.")] = 3,
-    seeds: Annotated[int, typer.Option(min=2, help="With how many seeds; more later go on from there.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of best settings to confirm.")] = 3,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of new seeds; a larger number later adds seeds.")] = 5,
     storage: Storage = None,
     cpus: Cpus = None,
     gpus: Gpus = None,
@@ -36,13 +36,15 @@ def confirm(
     backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
-    """Run the best settings of a search with new seeds. Says how surely they beat the published ones.
+    """Run the best settings of a search again with new seeds.
+
+    Prints how confident one can be that they are better than the published settings.
 
     Example: zskt confirm quickstart-1a2b3c4d --top 3 --seeds 5
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.confirm import confirm as run_and_compare
 
         board = read_board_to_run(sweep_id, storage, trust_code)

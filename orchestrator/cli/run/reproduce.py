@@ -1,4 +1,4 @@
-"""``zskt reproduce``: a published experiment, and a verdict."""
+"""``zskt reproduce``: run a published experiment and print a verdict."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reproduce(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TARGET", help="A preset of cases, such as paper-table-1.", autocompletion=complete_preset
+            metavar="TARGET", help="A preset with cases, such as paper-table-1.", autocompletion=complete_preset
         ),
     ],
     cases: CaseOptions,
@@ -46,21 +46,23 @@ def reproduce(
     trust_code: TrustCode = None,
     backend: BackendOptions,
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run what is missing, or judge only what is there.")
+        bool, typer.Option("--run/--no-run", help="Run missing trials first, or judge only the existing ones.")
     ] = True,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table, with this command, to a Markdown file too.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the table and this command to a Markdown file.")
     ] = None,
     create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run a published experiment and judge it by its numbers. Only what is missing is run.
+    """Run a published experiment and compare the numbers.
+
+    Only missing trials are run. Each case gets a verdict.
 
     Example: zskt reproduce paper-table-1 --scale 0.01 --teacher wrn-16-2=wrn-16-2.pt --only wrn-16-2-to-wrn-16-1
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.reproduce import reproduce as run_and_judge
         from orchestrator.config.loading import load_sweep
         from orchestrator.reproduction import rules, verdict_markdown, verdict_table
@@ -76,8 +78,8 @@ def reproduce(
         )
         if any(NOT_COMPARABLE in judgement.note for judgement in result.judgements):
             out.warn(
-                "Not comparable: verdicts below are about students of other teachers than the published ones (see notes). "
-                "Give those with --teacher NETWORK=FILE, or run at --scale 1, which trains teachers by the whole recipe."
+                "Not comparable: some students below have other teachers than the published ones (see the notes). Name the "
+                "published teachers with --teacher NETWORK=FILE, or run at --scale 1, which trains them by the whole recipe."
             )
         out.table(verdict_table(result.judgements))
         for rule in rules(result.judgements):

@@ -1,4 +1,4 @@
-"""``zskt rerun``: one trial of a sweep again, with the same seed."""
+"""``zskt rerun``: run one trial of a sweep again with the same seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def rerun(
     backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
-    """Run one trial again, and compare its numbers, or whether it fails. Exit code 1 if it came out otherwise.
+    """Run one trial again and compare its numbers.
+
+    For a failed trial, compare whether it fails again. The exit code is 1 if the outcome differs.
 
     Example: zskt rerun quickstart-1a2b3c4d t0009
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.commands.rerun import rerun as run_and_compare
 
         found = run_and_compare(

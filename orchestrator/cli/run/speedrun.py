@@ -1,4 +1,4 @@
-"""``zskt speedrun``: a record table, and rows for it."""
+"""``zskt speedrun``: show the record tables, and make or verify rows for them."""
 
 from __future__ import annotations
 
@@ -30,27 +30,25 @@ def speedrun(
     *,
     track: Annotated[
         str | None,
-        typer.Argument(metavar="[TRACK]", help="A track, such as digits, or verify. Default: show all tables."),
+        typer.Argument(metavar="[TRACK]", help="Name of a track, such as digits, or verify. Default: show all tables."),
     ] = None,
     row_file: Annotated[
-        Path | None, typer.Argument(metavar="[ROW]", help="With verify: the file of a row, to be run again.")
+        Path | None, typer.Argument(metavar="[ROW]", help="With verify: the file of the row to run again.")
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="PRESET_OR_FILE", help="A sweep whose one recipe is run. Default: the track's record."),
+        typer.Option(metavar="PRESET_OR_FILE", help="A sweep with one recipe, to run. Default: the track's record."),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Number of seeds of a recipe; at least 5 for a row that counts.")
-    ] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; a row needs at least 5 to count.")] = 5,
     first_seed: Annotated[
-        int | None, typer.Option(min=0, help="The first of them, also to verify a row with other seeds. Default: 0.")
+        int | None, typer.Option(min=0, help="First seed. Default: 0; with verify the row's own seeds.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The track's teacher, where this program does not bring it.")
+        str | None, typer.Option(metavar="FILE", help="The track's teacher, if it does not come with the program.")
     ] = None,
-    name: Annotated[str, typer.Option(help="What to call the row.")] = "unnamed",
-    by: Annotated[str, typer.Option(help="Whose the row is.")] = "unknown",
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the row to this file.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the row.")] = "unnamed",
+    by: Annotated[str, typer.Option(help="Author of the row.")] = "unknown",
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the row to.")] = None,
     storage: Storage = None,
     data_root: DataRoot = None,
     cpus: Cpus = None,
@@ -58,13 +56,15 @@ def speedrun(
     backend: BackendOptions,
     verbose: Verbose = False,
 ) -> None:
-    """Show the records, run a recipe for a track, or verify a row. Exit code 1 if the row does not count.
+    """Show the records, run a recipe for a track, or verify a row.
+
+    The exit code is 1 if the row does not count.
 
     Example: zskt speedrun digits
     """
     out = standard_output()
     with errors_as_messages(verbose):
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.errors import ConfigError
         from orchestrator.speedrun.rows import read_row, records
         from orchestrator.speedrun.tables import Verification, tables_of, track_table
@@ -79,7 +79,7 @@ def speedrun(
             return
         verifying = track == _VERIFY
         if verifying != (row_file is not None):
-            raise ConfigError("zskt speedrun verify ROW runs the row of a file again; a track takes no file of a row")
+            raise ConfigError("expected zskt speedrun verify ROW with the file of a row, or a track without one")
         check_output(output)
         then = read_row(row_file) if row_file else None
         chosen = find_track(then.track if then else track)
@@ -89,7 +89,7 @@ def speedrun(
                 raise ConfigError(f"track {chosen.name} has no record yet; give a recipe with --recipe PRESET_OR_FILE")
             then = known[0]
 
-        # Brings torch and Optuna, which tables do without.
+        # Imports torch and Optuna, which showing the tables does not need.
         from orchestrator.commands.speedrun import recipe_of, row_sweep, run_row
 
         fields = then.recipe if then else recipe_of(str(recipe))
@@ -117,7 +117,7 @@ def speedrun(
             if then:
                 out.say(Verification(row=then, again=row).conclusion())
         elif done.unsuccessful:
-            raise ConfigError(f"no seed of the recipe came to its end: {done.unsuccessful}")
+            raise ConfigError(f"no seed of the recipe completed: {done.unsuccessful}")
     if row is None:
         stop_here(out)
     counts = Verification(row=then, again=row).verified if then else row.judgement.counts

@@ -1,4 +1,4 @@
-"""``zskt sweep``: run a sweep, or go on with one."""
+"""``zskt sweep``: run or resume a sweep."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sweep(
     preset_or_file: Annotated[
         str,
         typer.Argument(
-            metavar="PRESET_OR_FILE", help="A preset's name or a YAML file.", autocompletion=complete_preset
+            metavar="PRESET_OR_FILE", help="Name of a preset, or a YAML file.", autocompletion=complete_preset
         ),
     ],
     options: SweepOptions,
@@ -41,7 +41,7 @@ def sweep(
     create_bucket: CreateBucket = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run a sweep, or what is left of it.
+    """Run a sweep, or resume one that was interrupted.
 
     Example: zskt sweep quickstart --num-trials 24 --set temperature=2
     """
@@ -50,7 +50,7 @@ def sweep(
         config = options.load(preset_or_file, say=out.say)
         if create_bucket:
             make_bucket(config.storage, out)
-        # What is slow to load waits until the arguments are known to be right.
+        # Imported here, so that a wrong argument is reported before these slow imports.
         from orchestrator.run.sweep import run_sweep
 
         outcome = run_sweep(
@@ -64,18 +64,18 @@ def sweep(
         leave_report(out, config.storage, outcome.sweep_id)
     if outcome.out_of_budget:
         out.say(
-            f"Budget reached: {outcome.out_of_budget}. With a larger one the same command goes on: {same_command()}"
+            f"Budget reached: {outcome.out_of_budget}. With a larger one the same command resumes: {same_command()}"
         )
     elif not outcome.finished:
-        out.say(f"Stopped. The same command goes on with this sweep: {same_command()}")
+        out.say(f"Stopped. The same command resumes this sweep: {same_command()}")
         raise typer.Exit(INTERRUPTED)
     if not came_to_something:
         raise typer.Exit(1)
 
 
 def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_file: str) -> bool:
-    """Print what a session left; whether any of its trials came to a result."""
-    # What is slow to load waits until the arguments are known to be right.
+    """Print the results of a session. Return False if trials ended and none of them has a result."""
+    # Imported here, so that a wrong argument is reported before these slow imports.
     from orchestrator.analysis.leaderboard import read_leaderboard
     from orchestrator.commands.rerun import rerun_command
     from orchestrator.search.distinct import ended_of_all
@@ -104,8 +104,8 @@ def _show_results(out: Output, config: SweepConfig, sweep_id: str, preset_or_fil
 
 
 def _storage_option(config: SweepConfig) -> str:
-    """The option that a command needs to find the storage; empty where it is the default."""
-    # pydantic and the config take as long to load as all else that --help needs.
+    """Return the option by which a command finds the sweep's storage; empty for the default storage."""
+    # Imported here, since --help needs no config and pydantic doubles its time.
     from orchestrator.config.blocks import StorageConfig
 
     uri = config.storage.uri

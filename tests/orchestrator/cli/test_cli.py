@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from orchestrator import cli
@@ -98,7 +99,18 @@ def test_presets_are_listed_with_what_they_are_for() -> None:
 
 def test_help_shows_what_one_would_do_first() -> None:
     shown = CliRunner().invoke(cli.app, ["--help"]).output
-    assert re.search(r"^ *zskt report quickstart-1a2b3c4d  +one page about it", shown, flags=re.MULTILINE), shown
+    assert re.search(r"^ *zskt report quickstart-1a2b3c4d  +make one HTML page", shown, flags=re.MULTILINE), shown
+
+
+def test_help_fits_one_screen_with_each_command_in_a_named_group() -> None:
+    lines = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "80"}).output.splitlines()
+    assert 24 <= len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    headings = [line for line in lines if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert headings == ["Options:", "Run trials:", "Prepare a sweep:", "See and manage results:"]
+    listed = [line for line in lines[lines.index("Run trials:") :] if line.startswith("  ")]
+    assert {line.split()[0] for line in listed} == set(typer.main.get_group(cli.app).commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), "a whole sentence for each command"
 
 
 def test_the_shell_completes_presets() -> None:

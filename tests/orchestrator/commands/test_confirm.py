@@ -69,7 +69,7 @@ def test_trials_of_a_budget_in_seconds_get_their_share_by_the_speed_that_the_sea
     published, best = sweep.configs()[:2]
     work = [c.budget * step_flops(c) for c in (published, best) if isinstance(c, ZeroShotConfig)]
     assert work == pytest.approx([100e12, 100e12], rel=0.01)
-    with pytest.raises(ConfigError, match="how fast its machines were"):
+    with pytest.raises(ConfigError, match="did not store its machines' speed"):
         confirmation_sweep(replace(board, sweep=unknown), top=1, seeds=2)
 
 
@@ -86,7 +86,7 @@ NOTHING: dict[str, list[TrialRecord]] = {
 @pytest.mark.parametrize("rows", NOTHING.values(), ids=NOTHING)
 def test_nothing_to_confirm_is_said_with_what_can_be_done(rows: list[TrialRecord]) -> None:
     board = Leaderboard(sweep_id="a", sweep=SEARCH, searched=SEARCHED, rows=rows)
-    with pytest.raises(ConfigError, match="^a: no trial with other settings.* yet; let the sweep go on"):
+    with pytest.raises(ConfigError, match="^a: no trial with other settings.* yet; resume the sweep"):
         confirmation_sweep(board, top=1, seeds=2)
     with pytest.raises(ConfigError, match="and the sweep has finished.*--num-trials") as caught:
         confirmation_sweep(replace(board, finished=True), top=1, seeds=2)

@@ -86,7 +86,7 @@ def test_instructions_for_bfloat16_are_told_and_missed_where_a_sweep_needs_them(
 def test_a_gpu_that_torch_does_not_see_is_one() -> None:
     (finding,) = problems(check_gpus([HEAD, replace(WORKER, gpus_seen=0)]))
     assert finding.startswith(
-        "problem  GPUs: torch does not see those of worker (1 counted, 0 seen): check nvidia-smi there"
+        "problem  GPUs: torch does not see the GPUs of worker (1 counted, 0 seen): check nvidia-smi there"
     )
     assert check_gpus([HEAD]).text == "none: trials run on CPUs"
 
@@ -94,7 +94,7 @@ def test_a_gpu_that_torch_does_not_see_is_one() -> None:
 def test_workers_that_are_not_up_yet_are_not_called_sound() -> None:
     finding = check_gpus([HEAD], may_come=True)
     assert finding.outcome == "skipped"
-    assert "no worker is up, so none was looked at" in finding.text
+    assert "no worker is up, so that none was checked" in finding.text
     assert "--start-worker" in finding.text
     assert check_gpus([HEAD, WORKER], may_come=True).text == "1"
 
@@ -116,7 +116,7 @@ def test_a_worker_is_started_to_be_looked_at(comes: bool, gpus: int, monkeypatch
     assert asked == [{"num_cpus": 1, "num_gpus": gpus, "max_retries": 0}]
     assert (trouble is None) == comes
     if trouble:
-        assert "none has come in 900 s: `ray status`" in problems(trouble)[0]
+        assert "no machine came up in 900 s: `ray status`" in problems(trouble)[0]
         assert cancelled == ["waiting"]
 
 
@@ -152,7 +152,7 @@ def test_a_node_without_the_package_is_named_and_the_others_are_still_compared()
     bare = NodeFacts(name="bare", failure="ModuleNotFoundError: No module named 'orchestrator'")
     (finding,) = problems(check_nodes([HEAD, bare]), *check_versions([HEAD, bare]), check_clocks([HEAD, bare]))
     assert (
-        "bare (ModuleNotFoundError: No module named 'orchestrator') cannot run our tasks: install the package"
+        "bare (ModuleNotFoundError: No module named 'orchestrator') cannot run tasks of zskt: install the package"
         in finding
     )
 
@@ -181,9 +181,9 @@ def test_the_spot_quota_is_held_against_what_the_cluster_may_want(monkeypatch: p
     assert check_quota(description).outcome == "ok"
     answer(8)
     (finding,) = problems(check_quota(description))
-    assert "8 CPU cores of spot machines with GPUs in us-west-2, and the cluster may want 32: ask for more" in finding
+    assert "8 CPU cores of spot instances with GPUs in us-west-2, and the cluster may want 32: ask for more" in finding
     answer(None)
-    assert "may not be asked for in us-west-2 (AccessDeniedException)" in check_quota(description).text
+    assert "cannot be read in us-west-2 (AccessDeniedException)" in check_quota(description).text
     assert asked == ["us-west-2"] * 3
     elsewhere = [check_quota(None), check_quota({"provider": {"type": "gcp"}})]
     assert {(finding.outcome, finding.text) for finding in elsewhere} == {

@@ -123,11 +123,11 @@ def test_a_student_of_other_images_of_the_same_name_is_refused(tmp_path: Path) -
         load_network("sweep-a/t0000", name, storage, splits, normalisation="half")
 
     measured_on(folder)
-    with pytest.raises(ConfigError, match="other images that are called pets too, with num_classes=3 and not 2"):
+    with pytest.raises(ConfigError, match="other images, which are also called pets, with num_classes=3 and not 2"):
         measured_on(folder_of(tmp_path / "fewer" / "pets", classes=("cat", "dog")))
     with pytest.raises(ConfigError, match="with channels=1 and not 3"):
         measured_on(folder_of(tmp_path / "coloured" / "pets", mode="RGB"))
-    with pytest.raises(ConfigError, match="with dataset_sha256=.* and not .*: measure it on those"):
+    with pytest.raises(ConfigError, match="with dataset_sha256=.* and not .*: measure it on the images"):
         measured_on(folder_of(tmp_path / "more" / "pets", each=6))
 
 

@@ -95,9 +95,9 @@ def test_a_file_alone_becomes_a_sweep_once_its_normalisation_is_said(tmp_path: P
     code, output = zskt("inspect", file)
     assert code == 0, output
     assert "wrn-10-1" in output and "weights under model_state_dict." in output
-    assert "# normalisation: half  # must be said" in output and "Here it would take" not in output
+    assert "# normalisation: half  # required" in output and "On this machine the sweep would take" not in output
     code, output = zskt("inspect", file, "--normalisation", "half")
-    assert code == 0 and "Here it would take" in output, output
+    assert code == 0 and "On this machine the sweep would take" in output, output
     written = tmp_path / "mine.yaml"
     code, output = zskt("init", file, "--normalisation", "half", "--output", str(written))
     assert code == 0, output
@@ -106,7 +106,7 @@ def test_a_file_alone_becomes_a_sweep_once_its_normalisation_is_said(tmp_path: P
     assert (config.dataset, config.teacher, config.normalisation) == ("none", "wrn-10-1", "half")
     assert sweep.objective == "data_free_score" and config.teacher_checkpoint == file
     code, output = zskt("init", file, "--output", str(written))
-    assert code == 2 and "is there already" in output
+    assert code == 2 and "exists already" in output
 
 
 def test_a_network_by_others_needs_a_name(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_network_by_others_needs_a_name(tmp_path: Path) -> None:
     assert code == 2 and "name the network with --network" in output and "6 classes and 3 channels" in output
     code, output = zskt("inspect", file, "--network", f"{tmp_path}/nets.py:make", "--normalisation", "unit")
     assert code == 0, output
-    block = yaml.safe_load(output[output.index("# A sweep") : output.index("Here it would take")])
+    block = yaml.safe_load(output[output.index("# A sweep") : output.index("On this machine the sweep would take")])
     assert block["trial"]["num_classes"] == 6 and block["trial"]["attention_weight"] == 0
 
 

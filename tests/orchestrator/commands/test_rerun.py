@@ -40,7 +40,7 @@ def test_fields_that_came_after_the_trial_have_their_defaults() -> None:
     assert isinstance(config, ZeroShotConfig)
     assert (config.data_free_scores, config.audited, config.initial_trial) == (False, True, None)
     rows = [_without(row, "numerics") for row in BOARD.rows]
-    with pytest.raises(ConfigError, match="t0003 is of an earlier version, which computed as numerics=exact does"):
+    with pytest.raises(ConfigError, match="t0003 ran in an earlier version, which computed as numerics=exact does"):
         rerun_sweep(replace(board(), rows=rows), "t0003")
 
 
@@ -54,7 +54,7 @@ def test_a_trial_of_a_case_runs_again_too() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(ConfigError, match="has no ended trial t0099; there: t0000, t0003"):
+    with pytest.raises(ConfigError, match="has no ended trial t0099; ended trials: t0000, t0003"):
         rerun_sweep(board(), "t0099")
     with pytest.raises(ConfigError, match=r"ran at scale 0\.5"):
         rerun_sweep(BOARD, "t0003")

@@ -86,7 +86,7 @@ def test_a_flag_that_names_another_kind_leaves_out_what_the_file_says_of_its_own
     said: list[str] = []
     sweep = load_sweep("quickstart", **given, say=said.append)
     assert sweep.scheduler == SCHEDULERS.parse({"name": "median", "minimum_trials": 2})
-    assert said == ["scheduler: median takes the place of asha, whose grace=0.34 no longer holds"]
+    assert said == ["scheduler: median replaces asha, whose grace=0.34 no longer applies"]
 
 
 def test_a_flag_of_the_same_kind_changes_only_what_it_names(write: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_flag_of_the_same_kind_changes_only_what_it_names(write: Any) -> None:
     assert said == []
     file = write(sampler={"startup_trials": 4, "name": "tpe"})
     assert load_sweep(file, assignments=["sampler.name=random"], say=said.append).sampler.name == "random"
-    assert said == ["sampler: random takes the place of tpe, whose startup_trials=4 no longer holds"]
+    assert said == ["sampler: random replaces tpe, whose startup_trials=4 no longer applies"]
 
 
 @pytest.mark.parametrize(

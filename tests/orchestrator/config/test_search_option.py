@@ -115,7 +115,7 @@ def test_what_the_file_fixes_is_searched_and_that_is_said(tmp_path: Path) -> Non
         ("gradient_clip_norm=0:10", "gradient_clip_norm=0: not allowed"),
         ("learning_rate_horizon=many,2000", "learning_rate_horizon='?many'?: "),
         ("student_steps=1.5:3", "student_steps is a whole number"),
-        ("latents=1:2", "latents is no number; name its values"),
+        ("latents=1:2", "latents is no number; list its values"),
         ("student=lenet,lenett", "unknown network 'lenett'"),
         ("attention_weight=0:250:log", "log: true needs low > 0"),
         ("seed=1,2", "seed cannot vary within a sweep"),
@@ -131,5 +131,5 @@ def test_it_does_not_go_with_set_twice_or_with_cases(tmp_path: Path) -> None:
         load_sweep("quickstart", search=["temperature=1:8"], assignments=["temperature=2"])
     with pytest.raises(ConfigError, match="temperature is searched twice"):
         load_sweep("quickstart", search=["temperature=1:8", "temperature=1,2"])
-    with pytest.raises(ConfigError, match="is a sweep of cases, which searches nothing"):
+    with pytest.raises(ConfigError, match="is a sweep of cases, in which nothing is searched"):
         load_sweep("digits-table-1", search=["temperature=1:8"])

@@ -101,7 +101,7 @@ def test_of_a_sweep_that_has_begun_the_rest_is_priced(store: ObjectStore) -> Non
     run(search, trials=1)
     plan = make_plan(sweep, past=SweepStore(store, "a"))
     assert (plan.costs[-1].kind.trials, plan.ended) == (1, 1)
-    assert "1 trial of this sweep has ended: the plan is of the rest" in text(plan)
+    assert "1 trial of this sweep has ended: the plan is for the others" in text(plan)
     assert make_plan(sweep, past=SweepStore(store, "b")).costs[-1].kind.trials == 2
     assert make_plan(sweep, past=SweepStore(store, sweep.default_sweep_id)).ended == 0
     run(search)
@@ -208,7 +208,7 @@ def test_what_is_timed_on_a_whole_gpu_is_a_span_for_a_part_of_one(monkeypatch: p
         if gpus <= 1:
             assert trial.usd == pytest.approx(trial.gpu_hours), "a dollar an hour"
     quarter = make_plan(tiny().with_resources(gpu=0.25), pricing=pricing, measure=print)
-    assert "or up to 4 times as long: hours are from one to the other." in text(quarter)
+    assert "or up to 4 times as long: hours span this range." in text(quarter)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_a_gpu_whose_speed_nobody_says_is_taken_for_any() -> None:
     plan = make_plan(load_sweep("cifar10-published"), pricing=Pricing(machines=(unknown,), prices=PRICES))
     known = make_plan(load_sweep("cifar10-published"), pricing=Pricing(machines=(GPU,), prices=PRICES))
     assert (plan.gpu_hours, plan.usd) == (known.gpu_hours, None)
-    assert "How fast the GPUs of pods are is not known" in text(plan)
-    assert "No price is known of pods (spot): name it under machines:" in text(plan)
+    assert "The speed of the GPUs of pods is not known" in text(plan)
+    assert "The price of pods (spot) is not known: give it under machines:" in text(plan)
 
 
 def test_machines_of_ones_own_have_no_price_unless_they_are_given_one(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_machines_of_ones_own_have_no_price_unless_they_are_given_one(tmp_path: 
     own = ROOT / "cluster" / "local.yaml"
     plan = make_plan(sweep, pricing=find_pricing(sweep, own))
     assert plan.usd is None
-    assert "Neither size nor price is known of 192.0.2.10, 192.0.2.11, 192.0.2.12: name them" in text(plan)
+    assert "Size and price of 192.0.2.10, 192.0.2.11, 192.0.2.12 are not known: give them" in text(plan)
     mine = tmp_path / "mine.yaml"
     machine = "{cpus: 8, gpus: 1, on_demand: 0.25, tflops: 20, gb_per_second: 200}"
     mine.write_text(f"machines: {{{', '.join(f'192.0.2.{number}: {machine}' for number in (10, 11, 12))}}}")
@@ -278,7 +278,7 @@ def test_early_stopping_is_counted_in_and_said() -> None:
     assert 0.4 < share.expected < 0.6
     teacher = none.costs[0].usd or (0, 0)
     assert stopping.usd[1] - teacher[1] == pytest.approx(share.expected * (none.usd[1] - teacher[1]))
-    line = next(line for line in plan_sentences(stopping) if line.startswith("Early stopping (asha) is counted in"))
+    line = next(line for line in plan_sentences(stopping) if line.startswith("Early stopping (asha) is included"))
     assert f"none stopped: 100%, up to {none.usd[1]:,.2f} USD." in line
     assert "Early stopping" not in text(none)
 
@@ -373,7 +373,7 @@ def test_trials_on_machines_of_ones_own_tell_of_them(store: ObjectStore) -> None
     )
     assert plan.costs[-1].seconds == pytest.approx((3600, 3600))
     assert "Measured by 1 trial of earlier sweeps on lab7." in text(plan)
-    assert "For machines of one's own, trials on every machine count that is known by its host's name." in text(plan)
+    assert "For machines of your own, trials on all machines that are known by host name count." in text(plan)
     elsewhere = make_plan(
         planned, past=SweepStore(store, planned.default_sweep_id), pricing=find_pricing(planned, ROOT / "cluster.yaml")
     )
@@ -413,7 +413,7 @@ def test_the_command_says_trials_hours_and_money(file: Path) -> None:
     code, output = command("plan", str(file), "--cluster", str(ROOT / "cluster.yaml"))
     assert code == 0, output
     assert "5 trials, no GPU hours, 0.0" in output
-    assert "Nothing was timed: hours are foretold from counted operations and a rough rate of 1 CPU thread" in output
+    assert "Nothing was timed: hours are estimated from counted operations and a rough rate of 1 CPU thread" in output
     assert "No cluster is named" in command("plan", str(file))[1]
 
 
@@ -474,7 +474,7 @@ def test_a_name_that_belongs_to_another_sweep_is_refused(file: Path, tmp_path: P
 def test_doctor_takes_what_changes_a_sweep_and_refuses_it_without_one() -> None:
     code, output = command("doctor", "--set", "temperature=2", "--cpus", "2", "--teacher", "lenet=a.pt")
     assert code == 2
-    assert "--set, --cpus, --teacher: of a sweep, and none is named" in output
+    assert "--set, --cpus, --teacher: only for a sweep, and none is named" in output
     code, output = command("doctor", "quickstart", "--set", "temperature=cold")
     assert (code, "temperature='cold': not allowed" in output) == (2, True)
 

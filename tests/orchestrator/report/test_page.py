@@ -256,4 +256,4 @@ def test_where_a_page_cannot_go_is_said_before_the_work(tmp_path: Path, monkeypa
     assert "there is no folder" in refused(tmp_path / "nowhere" / "page.html")
     assert "this is a folder; name a file in it" in refused(tmp_path)
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert "cannot be written there; name another place" in refused(tmp_path / "page.html")
+    assert "cannot be written; name another file" in refused(tmp_path / "page.html")

@@ -58,7 +58,7 @@ def test_whoever_selects_on_a_score_need_not_ask_for_it(selection: dict[str, Any
     assert not config_of(load_sweep("quickstart")).data_free_scores
     sweep = load_sweep("quickstart", flags=selection)
     assert config_of(sweep).data_free_scores
-    with pytest.raises(ValidationError, match=r"needs trial: \{data_free_scores: true\}, or nothing said of it"):
+    with pytest.raises(ValidationError, match=r"needs trial: \{data_free_scores: true\}; set it so, or leave it out"):
         SweepConfig.model_validate({**sweep.model_dump(), "trial": {**sweep.trial, "data_free_scores": False}})
 
 

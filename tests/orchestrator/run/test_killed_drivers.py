@@ -97,7 +97,7 @@ def test_ten_kills_at_random_moments_and_two_requests_to_stop_change_nothing(tmp
         printed, _ = process.communicate(timeout=60)
         if stop is not signal.SIGKILL:
             assert process.returncode == 130, printed
-            again = printed.partition("The same command goes on with this sweep: ")[2]
+            again = printed.partition("The same command resumes this sweep: ")[2]
             assert f"{ROOT / 'run_sweep.py'} {file} --sweep-id killed" in again
         now = ended(sweep_folder)
         assert now.items() >= rows.items(), "an ended trial was run again"

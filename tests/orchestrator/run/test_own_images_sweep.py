@@ -118,7 +118,7 @@ def test_own_images_are_exported_as_one_file(tmp_path: Path) -> None:
     assert torch.equal(ours.test.images, theirs.test.images) and torch.equal(ours.test.labels, theirs.test.labels)
     for arguments, reason in (
         ([str(folder), str(tmp_path / "pets.zip")], "expected a file ending in .parquet"),
-        ([str(folder), str(tmp_path / "digits.parquet")], "digits is a named data set, and these are others"),
+        ([str(folder), str(tmp_path / "digits.parquet")], "digits is the name of another data set"),
         ([str(tmp_path / "nowhere"), to], "there is no such file or folder"),
     ):
         result = CliRunner().invoke(app, ["dataset", "export", *arguments])

@@ -235,7 +235,7 @@ def test_a_population_takes_over_from_its_best_and_its_rows_tell_what_was_used(s
     ]
     board = read_leaderboard(SweepStore(find_storage(storage), "population"))
     assert board.best and board.best.trial_number >= 4
-    with pytest.raises(ConfigError, match="went on from the state of"):
+    with pytest.raises(ConfigError, match="started from the state of"):
         rerun(board, "t0005", backend=INLINE)
     with pytest.raises(ConfigError, match="a sequence of settings"):
         confirm(board, top=1, seeds=2, backend=INLINE)
@@ -272,7 +272,7 @@ def test_a_budget_stops_a_sweep_in_time_and_a_larger_one_goes_on(tmp_path: Path,
     first = CliRunner().invoke(app, command)
     assert first.exit_code == 0, first.output
     assert "budget reached: " in first.output
-    assert "With a larger one the same command goes on" in first.output
+    assert "With a larger one the same command resumes" in first.output
     (row,) = trials(storage, "frugal")
     assert row["state"] == "completed", "what runs comes to its end"
     assert row["gpu_seconds"] == 0

@@ -74,18 +74,18 @@ def test_cases_select_nothing_and_their_number_follows() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": "validation_accuracy"}, "selects nothing"),
-        ({"scheduler": {"name": "asha"}}, "stops nothing"),
+        ({"objective": "validation_accuracy"}, "has no objective and no early stopping"),
+        ({"scheduler": {"name": "asha"}}, "has no objective and no early stopping"),
         ({"space": {"temperature": {}}}, "cases and space exclude each other"),
         ({"only": ["scratsch"]}, "unknown case 'scratsch'; did you mean scratch"),
         ({"only": ["fine-tuned"]}, "starts from case zero-shot, which must be among the cases to run"),
-        ({"seeds": [0, 0]}, "none of them twice"),
+        ({"seeds": [0, 0]}, "no seed twice"),
         ({"seeds": []}, "at least one seed"),
         ({"cases": {"Bad Name": {}}}, "must begin with a small letter"),
         ({"cases": {"a": {"initial_student": "case:b", "method": "supervised"}}}, "starts from case b"),
         (
             {"cases": {a: {"initial_student": f"case:{b}", "method": "supervised"} for a, b in ("ab", "bc", "cb")}},
-            "no case can begin of those that start from each other: a, b, c",
+            "cases start from each other, so that none can be the first: a, b, c",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_what_a_session_wrote_down_of_cases_is_a_file_of_cases(tmp_path: Path) -
 
 
 def test_a_file_for_a_teacher_that_nobody_has_is_refused() -> None:
-    with pytest.raises(ConfigError, match="wrn16-2 teaches nobody here; teachers are wrn-16-2, wrn-40-1, wrn-40-2"):
+    with pytest.raises(ConfigError, match="no trial has teacher wrn16-2; allowed: wrn-16-2, wrn-40-1, wrn-40-2"):
         load_sweep("paper-table-1", flags={"teachers": {"wrn16-2": "a.pt"}})
 
 

@@ -47,7 +47,7 @@ def test_a_sweep_that_selects_on_it_times_its_students(selected: dict[str, Any])
     sweep = {"name": "a", "trial": tiny_settings(), "space": {"student_steps": {"type": "int", "low": 1, "high": 2}}}
     config = SweepConfig.model_validate({**sweep, **selected}).configs()[0]
     assert config.student_timed
-    with pytest.raises(ValueError, match=r"needs trial: \{student_timed: true\}, or nothing said of it"):
+    with pytest.raises(ValueError, match=r"needs trial: \{student_timed: true\}; set it so, or leave it out"):
         SweepConfig.model_validate({**sweep, "trial": {**tiny_settings(), "student_timed": False}, **selected})
 
 

@@ -522,7 +522,7 @@ def test_a_sweep_says_what_its_images_are_and_what_was_done(tmp_path: Path) -> N
         load_sweep("quickstart", assignments=[*assignments, "channels=5"])
     with pytest.raises(ConfigError, match="nowhere/pets.zip: there is no such folder or file"):
         load_sweep("quickstart", assignments=["dataset=nowhere/pets.zip"])
-    with pytest.raises(ConfigError, match="dataset s3://bucket/pets.zip lies elsewhere"):
+    with pytest.raises(ConfigError, match="dataset s3://bucket/pets.zip is not on this machine"):
         load_sweep("quickstart", assignments=["dataset=s3://bucket/pets.zip"])
 
 
@@ -552,7 +552,7 @@ def test_without_images_the_search_goes_by_the_score_and_nothing_is_audited() ->
     said: list[str] = []
     sweep = load_sweep("quickstart", assignments=[*NO_IMAGES, "teacher_checkpoint=lenet.pt"], say=said.append)
     assert sweep.objective == "data_free_score"
-    assert "dataset=none: validation_accuracy needs images; the search goes by data_free_score" in said
+    assert "dataset=none: validation_accuracy needs images; the search optimises data_free_score instead" in said
     config = sweep.configs()[0]
     assert not config.reads_images and config.is_scored
     assert config.spec.image_shape == (1, *SIZE)
