@@ -121,8 +121,8 @@ class ZeroShotDistiller(PseudoImageTraining):
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
-        # The global random states are seeded from the seed and ``pseudo_batches`` at each step, so these streams are the only
-        # random state to save.
+        # The global random states are seeded from the seed and ``pseudo_batches`` at each step, so these streams are all
+        # of the random state.
         return self.common_state() | {
             "student": self.student.state_dict(),
             "generator": self.generator.state_dict(),
