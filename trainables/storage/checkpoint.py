@@ -255,7 +255,7 @@ class CheckpointSaver:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is still being written. Training may skip a checkpoint instead of waiting for slow storage."""
+        """Whether a checkpoint is still being written. Training need not wait for slow storage but may skip a checkpoint."""
         return self._writing is not None and not self._writing.done()
 
     def wait(self) -> None:
