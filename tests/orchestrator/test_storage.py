@@ -74,7 +74,7 @@ def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
     with pytest.raises(ConfigError, match="the address holds a key") as caught:
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?secret_key=secret"})
     assert "=secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"the address has regio; known after the \? are endpoint_override, "):
+    with pytest.raises(ConfigError, match=r"the address has regio; allowed after the \? are endpoint_override, "):
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?regio=x"})
 
 

@@ -14,11 +14,11 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 
 
 class BatchNormStatistics(Term):
-    """Distance between the images' statistics and the running statistics of the teacher's BatchNorm layers.
+    """Distance of the images' statistics from the teacher's BatchNorm running statistics (Yin et al. 2020, equation 4).
 
-    The sum over layers of the L2 norms of the differences of means and of variances (Yin et al. 2020, equation 4).
-    Variances are biased, over batch and positions. With ``batch_norm_momentum`` m, from the second call on, the statistics
-    compared are m times those of earlier calls plus (1 - m) times those of the current call (Fang et al. 2022).
+    The sum over layers of the L2 norms of the differences of means and of variances. Variances are biased, over batch and
+    positions. With ``batch_norm_momentum`` m, from the second call on, the statistics compared are m times those of earlier
+    calls plus (1 - m) times those of the current call (Fang et al. 2022).
     """
 
     watches_teacher = True

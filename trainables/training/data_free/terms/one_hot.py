@@ -9,10 +9,10 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 
 
 class OneHot(Term):
-    """Cross-entropy of the teacher's prediction with a wanted class, mean over the batch, in nats.
+    """Cross-entropy of the teacher with a wanted class, mean over the batch, in nats (Chen et al. 2019, equation 3).
 
-    As ``wanted_class`` says, the wanted class is the teacher's own prediction (Chen et al. 2019, equation 3) or a class
-    drawn for each image.
+    As ``wanted_class`` says, the wanted class is the teacher's own prediction, as in that paper, or a class drawn for each
+    image.
     """
 
     def __init__(self, setup: TermSetup) -> None:

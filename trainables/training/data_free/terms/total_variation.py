@@ -8,9 +8,9 @@ from trainables.training.data_free.terms.base import Look, Term
 
 
 class TotalVariation(Term):
-    """Mean absolute difference between neighbouring normalised pixels, summed over four directions.
+    """Mean absolute difference of neighbouring normalised pixels, summed over four directions (Yin et al. 2020).
 
-    Vertically, horizontally and along both diagonals, as in the CIFAR-10 code of Yin et al. (2020).
+    The directions are vertical, horizontal and both diagonals, as in the authors' code for CIFAR-10.
     """
 
     def __call__(self, look: Look) -> Tensor:
