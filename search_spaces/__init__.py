@@ -1,4 +1,4 @@
-"""What may vary in a sweep, and the presets that the README names."""
+"""Search spaces of sweeps, and the presets that the README names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which fields a space suggests, found out by calling it. Free of Optuna, so that a file can be checked at once."""
+"""Fields that a search space suggests, found by calling the space, without importing Optuna, so that checks are fast."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from search_spaces.spaces import Suggest
 _Number = TypeVar("_Number", int, float)
 
 _CALLS = 50
-"""Random settings with which a space is called; those of a condition are found by chance."""
+"""Number of calls of a space with random answers. Fields that are suggested only conditionally are found by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuggestedFields:
-    """Fields that a space asks for."""
+    """Fields that a search space suggests."""
 
     searched: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
-    """Those whose values it is told, whatever it would suggest."""
+    """Fields that the space suggests but that have a fixed value."""
 
     texts: set[str] = field(default_factory=set)
-    """Values that it gives fields and that are text, whether it asked for them or not."""
+    """Text values that the space has returned for any field, suggested or not."""
 
 
 class PinnedTrial:
-    """An Optuna trial that answers for fixed fields by itself, so that a space need not know what was fixed."""
+    """Optuna trial that returns the fixed value of fixed fields, so that a space need not know which fields are fixed."""
 
     def __init__(self, trial: Suggest, fixed: Mapping[str, Any], asked: SuggestedFields | None = None) -> None:
         self._trial = trial
@@ -54,7 +54,7 @@ class PinnedTrial:
         return self._trial.suggest_categorical(name, choices)
 
     def _told(self, name: str, kind: type[_Number]) -> _Number:
-        """A fixed value as the number that was asked for; none as it is, for fields that may have none."""
+        """Return a fixed value converted to the suggested type of number; None stays None, for fields that allow None."""
         told: _Number = self._fixed[name] if self._fixed[name] is None else kind(self._fixed[name])
         return told
 
@@ -65,7 +65,7 @@ class PinnedTrial:
 
 
 class _RandomTrial:
-    """Answers at random, without a study. What is wrong with a domain is left to Optuna to say."""
+    """Trial that answers at random, without a study. Invalid domains are left for Optuna to report."""
 
     def __init__(self, draws: random.Random) -> None:
         self._draws = draws
@@ -83,10 +83,10 @@ class _RandomTrial:
 
 
 def random_settings(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
-    """Yield what a space suggests, called a few dozen times with random answers, the same ones each time.
+    """Yield the settings that a space returns in ``_CALLS`` calls with random answers from a fixed seed.
 
     Args:
-        space: What varies.
+        space: Search space.
         fixed: Fields that have one value for all trials.
     """
     draws = random.Random(0)
@@ -95,10 +95,10 @@ def random_settings(space: SearchSpace, fixed: Mapping[str, Any]) -> Iterator[Ma
 
 
 def suggested_fields(space: SearchSpace, fixed: Mapping[str, Any]) -> SuggestedFields:
-    """Call a space until it has asked for all its fields, as far as chance finds them.
+    """Return the fields that a space suggests in ``_CALLS`` calls with random answers.
 
     Args:
-        space: What varies.
+        space: Search space.
         fixed: Fields that have one value for all trials.
     """
     asked, draws = SuggestedFields(), random.Random(0)

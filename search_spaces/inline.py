@@ -19,7 +19,7 @@ def _check_range(low: float, high: float, log: bool) -> None:
 
 
 class IntDomain(Config):
-    """Whole numbers from ``low`` to ``high``, both included."""
+    """Domain of the whole numbers from ``low`` to ``high``, both included."""
 
     type: Literal["int"]
     low: int
@@ -33,7 +33,7 @@ class IntDomain(Config):
 
 
 class FloatDomain(Config):
-    """Numbers from ``low`` to ``high``."""
+    """Domain of the numbers from ``low`` to ``high``, both included."""
 
     type: Literal["float"]
     low: float
@@ -47,7 +47,7 @@ class FloatDomain(Config):
 
 
 class CategoricalDomain(Config):
-    """One of a list of values."""
+    """Domain of a list of values."""
 
     type: Literal["categorical"]
     choices: Annotated[list[str | int | float | bool | None], Field(min_length=1)]
@@ -57,7 +57,7 @@ Domain = Annotated[IntDomain | FloatDomain | CategoricalDomain, Field(discrimina
 
 
 class InlineSpace(RootModel[dict[str, Domain]]):
-    """A search space as data. Called like a space function."""
+    """Search space given as data, which can be called like a space function."""
 
     def __call__(self, trial: Suggest) -> dict[str, object]:
         """Suggest a value for each field."""
@@ -65,15 +65,15 @@ class InlineSpace(RootModel[dict[str, Domain]]):
 
     @property
     def values(self) -> dict[str, Sequence[object]] | None:
-        """All values of each field; none where a field has no end of them."""
+        """All values of each field. None if a field has infinitely many values."""
         found = {name: _values(domain) for name, domain in self.root.items()}
         return {name: values for name, values in found.items() if values} if all(found.values()) else None
 
 
 def suggest(trial: Suggest, name: str, domain: Domain) -> object:
-    """Ask a trial for a value of a field.
+    """Return the value that a trial suggests for a field.
 
-    A field that is asked for again keeps its value within a trial, as Optuna has it.
+    If a field is suggested again within a trial, Optuna returns the same value.
     """
     match domain:
         case IntDomain():

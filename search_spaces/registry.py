@@ -1,4 +1,4 @@
-"""From what a preset says of its space to a function of an Optuna trial."""
+"""Resolution of a sweep's ``space:`` to a function of an Optuna trial."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from trainables.config.plugins import load_from_file
 from trainables.system.own_files import file_of
 
 SearchSpace = Callable[[Suggest], Mapping[str, object]]
-"""Takes an Optuna trial, returns ``{field of the trial: value}``; parameters are named after their fields."""
+"""Function of an Optuna trial that returns ``{field of the trial: value}``; parameters are named after their fields."""
 
 
 def space_names() -> list[str]:
-    """Names of the spaces in ``spaces.py``."""
+    """Return the names of the spaces in ``spaces.py``, sorted."""
     return sorted(SPACES)
 
 
 def resolve_space(spec: str | Mapping[str, Any]) -> SearchSpace:
-    """Find a space.
+    """Return the search space that a sweep's ``space:`` describes.
 
     Args:
-        spec: A name from ``space_names()``; ``file.py:function`` of the user's own; or ``{field: domain}``.
+        spec: A name from ``space_names()``, a user's own ``file.py:function``, or ``{field: domain}``.
 
     Raises:
-        ValueError: no such space, file or function, the file fails, or a domain is not well formed.
+        ValueError: there is no such space, file or function, the file fails, or a domain is invalid.
     """
     if isinstance(spec, Mapping):
         try:

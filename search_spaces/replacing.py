@@ -1,4 +1,4 @@
-"""A space with other domains for some of its fields."""
+"""Replacement of some domains of a search space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.spaces import Suggest
 
 
 class _ReplacingTrial:
-    """An Optuna trial that suggests some fields from domains of their own, whatever a space asks for."""
+    """Optuna trial that suggests some fields from given domains instead of those that the space names."""
 
     def __init__(self, trial: Suggest, domains: Mapping[str, Domain]) -> None:
         self._trial = trial
@@ -36,11 +36,11 @@ class _ReplacingTrial:
 
 
 def with_domains(space: SearchSpace, domains: InlineSpace) -> SearchSpace:
-    """Return a space that suggests some fields from other domains, and those that it did not vary beside its own.
+    """Return a space in which some fields have other domains; fields that the space does not suggest are added.
 
     Args:
-        space: A function of an Optuna trial; what it makes of the suggestions, such as conditions, stays.
-        domains: By field.
+        space: Search space to change. Its conditions stay.
+        domains: New domains by field.
     """
 
     def replaced(trial: Suggest) -> Mapping[str, object]:

@@ -1,6 +1,6 @@
 """Named search spaces: functions of an Optuna trial that return ``{field of the trial: value}``.
 
-Each parameter is named after the field it sets, so that Optuna's plots and the results speak the same words.
+Each parameter is named after the field that it sets, so that Optuna's plots and the results have the same names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Suggest(Protocol):
-    """The part of ``optuna.Trial`` that a space uses; suggestions of pinned fields are answered without Optuna."""
+    """Part of ``optuna.Trial`` that a search space uses. Fixed fields are answered without Optuna."""
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
@@ -21,7 +21,7 @@ class Suggest(Protocol):
 
 
 def step_ratio_temperature(trial: Suggest) -> dict[str, object]:
-    """The study this project is for: generator steps 1-10, student steps 1-20, temperature 0.5-8 (log)."""
+    """Vary generator steps 1-10, student steps 1-20 and temperature 0.5-8 (log): the study that this project is for."""
     return {
         "generator_steps": trial.suggest_int("generator_steps", 1, 10),
         "student_steps": trial.suggest_int("student_steps", 1, 20),
@@ -30,7 +30,7 @@ def step_ratio_temperature(trial: Suggest) -> dict[str, object]:
 
 
 def optimisation(trial: Suggest) -> dict[str, object]:
-    """Learning rates within a factor of 10 of the published ones, and the batch size."""
+    """Vary the learning rates within a factor of 10 of the published ones, and the batch size."""
     return {
         "student_lr": trial.suggest_float("student_lr", 2e-4, 2e-2, log=True),
         "generator_lr": trial.suggest_float("generator_lr", 1e-4, 1e-2, log=True),
@@ -39,8 +39,11 @@ def optimisation(trial: Suggest) -> dict[str, object]:
 
 
 def regularisation(trial: Suggest) -> dict[str, object]:
-    """What acts beside the divergence: attention weight within a factor of 10 of the published one, clipping, and the
-    generator's extra terms from off to a weight of one half."""
+    """Vary attention weight, gradient clipping and the weights of the generator's extra terms.
+
+    The attention weight is within a factor of 10 of the published one. The terms' weights are at most one half; only that of
+    the student's entropy may be negative.
+    """
     return {
         "attention_weight": trial.suggest_float("attention_weight", 25.0, 2500.0, log=True),
         "gradient_clip_norm": trial.suggest_categorical("gradient_clip_norm", [1.0, 5.0, 25.0, None]),
@@ -51,7 +54,7 @@ def regularisation(trial: Suggest) -> dict[str, object]:
 
 
 def losses(trial: Suggest) -> dict[str, object]:
-    """What student and generator play for: either one's divergence, and a temperature where the divergence has one."""
+    """Vary the divergences of student and generator and, unless both are L1, the temperature and its factor."""
     found: dict[str, object] = {
         "student_divergence": trial.suggest_categorical("student_divergence", list(_DIVERGENCES)),
         "generator_divergence": trial.suggest_categorical("generator_divergence", list(_DIVERGENCES)),
@@ -63,7 +66,7 @@ def losses(trial: Suggest) -> dict[str, object]:
 
 
 def ablations(trial: Suggest) -> dict[str, object]:
-    """The loop's choices that the published text leaves open, each as published or otherwise."""
+    """Vary choices of the loop that the paper's text leaves open, and whether attention transfer is used."""
     latents = trial.suggest_categorical("latents", ["shared", "fresh"])
     found: dict[str, object] = {
         "latents": latents,
@@ -79,8 +82,10 @@ def ablations(trial: Suggest) -> dict[str, object]:
 
 
 def everything(trial: Suggest) -> dict[str, object]:
-    """All that students differ by, in wide ranges and at sizes that a CPU trains in seconds: what a score is tried on, which
-    is to rank students whatever their settings."""
+    """Vary all settings in wide ranges, at sizes that a CPU trains in seconds.
+
+    For testing data-free scores, which should rank students whatever their settings.
+    """
     return {
         "generator_steps": trial.suggest_int("generator_steps", 1, 3),
         "student_steps": trial.suggest_int("student_steps", 2, 16),

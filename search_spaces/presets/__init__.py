@@ -1,4 +1,4 @@
-"""Whole sweeps as YAML files in this folder."""
+"""Presets: complete sweeps as YAML files in this folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _FOLDER = Path(__file__).parent
 
 
 def preset_names() -> list[str]:
-    """Names of all presets, sorted."""
+    """Return the names of all presets, sorted."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def preset_path(name: str) -> Path:
-    """Where a preset lies; it need not exist."""
+    """Return the path of a preset's file, which need not exist."""
     return _FOLDER / f"{name}.yaml"

@@ -1,3 +1,3 @@
-"""Devices, precision, compilation, CUDA graphs, operations counted."""
+"""Devices, precision, compilation, CUDA graphs, and counts of operations."""
 
 from __future__ import annotations

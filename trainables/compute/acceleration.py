@@ -1,4 +1,4 @@
-"""What ``numerics=fast`` does to the networks, and ``compilation`` to the loop."""
+"""Faster networks for ``numerics=fast``, and compilation of the training loop for ``compilation``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ R = TypeVar("R")
 
 
 def use_fast_numerics(*, teacher: Network, student: Network, generator: Generator | None = None) -> None:
-    """Prepare the networks of ``numerics=fast``: less work and better use of memory, equal up to rounding."""
-    if not teacher.watched:  # else a folded module could be one of those
+    """Prepare the networks for ``numerics=fast``: less work and better use of memory, equal up to rounding."""
+    if not teacher.watched:  # a watched module could be folded into another
         teacher.fold_batch_norms()
     if generator is not None:
         generator.fused_upsampling = True
@@ -28,9 +28,9 @@ def use_fast_numerics(*, teacher: Network, student: Network, generator: Generato
 
 
 def capturable_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Return Adam for a GPU with ``numerics=fast``.
+    """Return Adam for a GPU with ``numerics=fast``, equal to the usual Adam up to rounding.
 
-    One kernel for all parameters, and step and rate where a CUDA graph sees them. Equal to the usual one up to rounding.
+    One kernel updates all parameters, and step and learning rate are tensors on the GPU, which a CUDA graph can read.
     """
     kept = list(parameters)
     rate = torch.tensor(lr, device=kept[0].device)
@@ -39,35 +39,35 @@ def capturable_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.opti
 
 @cache
 def compile_error(device: torch.device) -> str | None:
-    """Return why torch cannot compile for a device, in a line; None if it can. Takes a few seconds the first time.
+    """Return why torch cannot compile for a device, in one line; None if torch can. Takes a few seconds the first time.
 
-    Tried with a small function, because what is missing (a C++ compiler, Python's headers, a writable cache) shows only
-    then, and is better said before a trial than in the middle of it.
+    A small function is compiled, since a missing C++ compiler, missing Python headers or an unwritable cache show only then,
+    and the user should know before a trial begins.
     """
     try:
         torch.compile(_small, dynamic=False)(torch.ones(2, device=device))
-    except Exception as error:  # whatever it is, trials run without
+    except Exception as error:  # whatever the error, trials run without compilation
         return _reason(error)
     return None
 
 
 def forget_compiled() -> None:
-    """Drop what this process has compiled; the cache on disk stays.
+    """Drop all code that this process has compiled; the cache on disk stays.
 
-    Left in place, the loops of many trials in one process would count as variants of one function, of which torch
-    generalises the second and gives up on the ninth: other bits, then no speed.
+    Otherwise torch would take the loops of several trials in one process for variants of one function. Torch generalises
+    the second variant, which changes rounding, and no longer compiles the ninth, which costs speed.
     """
     torch.compiler.reset()
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, compiled at its first call for exactly the shapes that it sees there."""
+    """Return the function, to be compiled at its first call for exactly the shapes of that call."""
     result: Callable[P, R] = torch.compile(function, dynamic=False)
     return result
 
 
 def _reason(error: Exception) -> str:
-    """The error in a line; of one that torch has wrapped, what was wrapped."""
+    """Return an error in one line; if torch has wrapped another error, the inner error."""
     if "InvalidCxxCompiler" in repr(error) or "No working C++ compiler" in str(error):
         return "there is no C++ compiler: install g++"
     inner = getattr(error, "inner_exception", None) or error.__cause__ or error

@@ -1,4 +1,4 @@
-"""Where torch keeps compiled code on this machine: where nobody else can write."""
+"""Folder in which torch keeps compiled code on this machine, where no other user can write."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from trainables.storage.user_cache import cache_folder
 
 
 def keep_compiled_code_private() -> None:
-    """Have torch keep compiled code in the cache folder, unless the user has named another.
+    """Make torch keep compiled code in the cache folder, unless ``TORCHINDUCTOR_CACHE_DIR`` names another folder.
 
-    By itself torch takes a folder in the shared temporary folder, whose name everybody can foresee, and runs what it finds
-    there. Where the cache folder cannot be written, code is kept in a folder of this process alone. To be called before
-    torch is used.
+    By default torch uses a folder with a predictable name in the shared temporary folder and runs any code in that folder.
+    If the cache folder cannot be written, a temporary folder of this process is used. To be called before torch is used.
     """
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
@@ -24,7 +23,7 @@ def keep_compiled_code_private() -> None:
         folder = cache_folder() / "torchinductor"
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
-    except (OSError, RuntimeError):  # no home, or one that belongs to somebody else
+    except (OSError, RuntimeError):  # no home, or the home of another user
         writable = False
     if not writable:
         folder = Path(tempfile.mkdtemp(prefix="zskt-compiled-"))

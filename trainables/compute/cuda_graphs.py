@@ -1,6 +1,6 @@
-"""CUDA graphs (``cuda_graphs``): the thousands of kernels of a pseudo batch recorded once, and launched as one.
+"""CUDA graphs (``cuda_graphs``): the thousands of kernels of a pseudo batch are recorded once and launched in one call.
 
-The host needs longer to launch the loop's small kernels than a GPU to run them; a recording is launched in one call.
+Launching the loop's small kernels one by one takes the CPU longer than running them takes the GPU.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from trainables.errors import RecordingError
 from trainables.seeding import host_states
 
 WARM_UPS = 3
-"""Calls before the recording. They make what must not be made in it: Adam's moments, workspaces, compiled code."""
+"""Calls before the recording. They create what must exist before it: Adam's moments, workspaces, compiled code."""
 
 
 class Recorded:
-    """A function, from its fourth call on launched as a recording of what it did on the GPU.
+    """Function that is replayed as a CUDA graph from its fourth call on.
 
-    What it did in Python happens in the first calls only. So it may depend on nothing but tensors that stay where they are
-    and its inputs, changes such tensors in place and returns nothing.
+    A replay runs the function's kernels, but none of its Python code. The function may therefore depend only on its inputs
+    and on tensors that keep their memory, must change such tensors in place, and must return nothing.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        """Nothing is called yet.
+        """Wrap a function, without calling it.
 
         Args:
-            function: Takes tensors, of the same shapes, types and device at each call.
+            function: Function of tensors, which have the same shapes, types and device at each call.
         """
         self._function = function
         self._calls = 0
@@ -39,10 +39,10 @@ class Recorded:
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, *inputs: Tensor) -> None:
-        """Do what the function does.
+        """Call the function, or replay its recording.
 
         Raises:
-            RecordingError: it does what cannot be recorded.
+            RecordingError: the function cannot be recorded.
         """
         if self._replay is None and self._calls < WARM_UPS:
             self._calls += 1
@@ -57,7 +57,7 @@ class Recorded:
 
 
 def warm_up(work: Callable[[], None]) -> None:
-    """Do the work on the stream of later recordings, as torch asks for, so that workspaces and memory are made for it."""
+    """Do the work on the stream of later recordings, as torch requires, so that the stream has its workspaces and memory."""
     stream = _stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -66,14 +66,13 @@ def warm_up(work: Callable[[], None]) -> None:
 
 
 def record(work: Callable[[], object]) -> Callable[[], None]:
-    """Record the kernels that the work launches, without running them; the result runs them.
+    """Record the kernels that the work launches, without running them, and return a function that runs them.
 
     Raises:
-        RecordingError: the work waits for the GPU, draws random numbers elsewhere than there, or does what else cannot be
-            recorded.
-        torch.OutOfMemoryError: there is no room for it.
+        RecordingError: the work cannot be recorded: for example, it waits for the GPU or draws random numbers on the CPU.
+        torch.OutOfMemoryError: the GPU has too little memory for the recording.
     """
-    torch.cuda.synchronize()  # what went wrong before is no fault of the recording
+    torch.cuda.synchronize()  # so that errors of earlier work are not taken for errors of the recording
     before = torch.cuda.current_stream()
     graph = torch.cuda.CUDAGraph()
     try:
@@ -86,26 +85,26 @@ def record(work: Callable[[], object]) -> Callable[[], None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        # The end of a recording that has failed fails as well, and says less.
+        # Ending a failed recording fails as well, with a less helpful error.
         cause = error.__context__ or error
         first_line = str(cause).partition("\n")[0]
         raise RecordingError(
             f"cuda_graphs=true: the loop cannot be recorded here ({first_line}); allowed: false"
         ) from error
     finally:
-        torch.cuda.set_stream(before)  # which torch leaves undone where a recording fails
+        torch.cuda.set_stream(before)  # torch does not restore the stream if a recording fails
     replay: Callable[[], None] = graph.replay
     return replay
 
 
 @contextmanager
 def without_draws_on_the_host() -> Iterator[None]:
-    """Refuse a block that draws random numbers on the CPU: a recording would use the same ones again and again.
+    """Refuse a block that draws random numbers on the CPU, since every replay of a recording would use the same numbers.
 
-    What is drawn on the GPU is drawn anew by each launch, from the state in which torch's generator is then.
+    Random numbers on the GPU are drawn anew at each replay, from the current state of torch's generator.
 
     Raises:
-        RecordingError: it does.
+        RecordingError: the block has drawn random numbers on the CPU.
     """
     before = host_states()
     yield
@@ -118,13 +117,13 @@ def without_draws_on_the_host() -> Iterator[None]:
 
 @cache
 def _stream() -> torch.cuda.Stream:
-    """One for the process: memory and workspaces are kept for each stream."""
+    """Return the stream of all recordings of this process; one, since each stream has memory and workspaces of its own."""
     return torch.cuda.Stream()
 
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """No garbage is collected in the block: an older recording that is freed during a new one spoils it."""
+    """Disable garbage collection in the block: freeing an older recording during a new one makes the new one fail."""
     gc.collect()
     was_enabled = gc.isenabled()
     gc.disable()

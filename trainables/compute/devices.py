@@ -1,4 +1,4 @@
-"""What a trial's process does with the share of a machine that was set aside for it."""
+"""Setup of a trial's process for its share of a machine: threads, GPU memory, TF32, and the CPU's allocator."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ import torch
 
 
 def claim_device(*, cpus: float, gpus: float) -> torch.device:
-    """Set torch up for so many CPU cores and GPUs, and say where to compute.
+    """Set torch up for a share of a machine, and return the device to compute on.
 
-    Bits depend on the number of threads, so it follows from the share and not from the machine. TF32 is off, but
-    in a ``tf32`` block. Of a GPU's memory torch may take as large a part as of the GPU, so that a trial which grows runs
-    out of its own and not of its neighbours'; what CUDA itself takes in each process comes on top.
+    The number of threads follows from ``cpus`` and not from the machine, since results depend on the number of threads.
+    TF32 is off outside a ``tf32`` block. Torch may use the share ``gpus`` of the GPU's memory, so that a trial that needs
+    too much runs out of memory without affecting other trials on the GPU. The memory that CUDA itself needs in each process
+    comes on top.
+
+    Args:
+        cpus: CPU cores of the trial.
+        gpus: GPUs of the trial, perhaps a fraction of one.
     """
     torch.set_num_threads(max(1, int(cpus)))
     keep_freed_memory()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if gpus <= 0 or not torch.cuda.is_available():
         return torch.device("cpu")
-    # For a whole GPU too: the process may have served a trial with a part of one.
+    # For a whole GPU too, since the process may have run a trial with a part of a GPU before.
     torch.cuda.set_per_process_memory_fraction(min(1.0, gpus))
     return torch.device("cuda")
 
 
 def is_asynchronous(device: torch.device) -> bool:
-    """Return whether Python only queues work for the device, as for a GPU, and does not wait for it."""
+    """Return whether Python only queues work for the device without waiting for the result, as for a GPU."""
     return device.type == "cuda"
 
 
 def send(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Numbers made on the CPU, where they are needed; a GPU fetches them without anybody waiting."""
+    """Return a CPU tensor's copy on the device; the copy to a GPU does not make the CPU wait."""
     if device.type == "cuda":
         return numbers.pin_memory().to(device, non_blocking=True)
     return numbers.to(device)
@@ -44,10 +49,10 @@ def send(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @cache
 def device_name(device: torch.device) -> str:
-    """What the maker calls the GPU, or the machine's CPU."""
+    """Return the maker's name of the GPU or of the machine's CPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    with suppress(OSError):  # there is no such file but on Linux
+    with suppress(OSError):  # only Linux has this file
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):  # x86; ARM has none
                 return line.partition(":")[2].strip()
@@ -55,9 +60,9 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes of a GPU that this process has needed at most, with what CUDA takes beside torch's allocator; 0 on a CPU.
+    """Return this process's peak of GPU memory in bytes, including CUDA's own memory beside torch's allocator; 0 on a CPU.
 
-    What others have taken of the GPU by now counts as if it were ours.
+    The memory that other processes use at the moment of the call is included too.
     """
     if device.type != "cuda":
         return 0
@@ -68,9 +73,10 @@ def peak_memory(device: torch.device) -> int:
 
 @contextmanager
 def tf32(*, allowed: bool) -> Iterator[None]:
-    """Within the block, whether a GPU may round the factors of float32 convolutions and matrix products to 10 bits.
+    """Allow or forbid TF32 within the block.
 
-    The published runs on PyTorch 1.0 did not; today's default would, in convolutions.
+    With TF32 a GPU may round the factors of float32 convolutions and matrix products to 10 bits. The published runs on
+    PyTorch 1.0 did not use TF32; today's default would use TF32 in convolutions.
     """
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
@@ -81,10 +87,10 @@ def tf32(*, allowed: bool) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's allocator to keep large blocks instead of returning each to the system, once for the process.
+    """Make glibc's allocator keep large freed blocks, instead of returning them to the system, in this process.
 
-    Activations are freed and asked for again at every step, and the page faults of that cost a twentieth of a trial's
-    time on a CPU. Elsewhere than on Linux with glibc nothing happens.
+    Activations are freed and allocated again at every step, and the page faults cost a twentieth of a trial's time on a CPU.
+    Without Linux and glibc this function does nothing.
     """
     if sys.platform != "linux":
         return
@@ -94,6 +100,6 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-# Numbers of these settings in glibc's malloc.h.
+# Numbers of mallopt's parameters in glibc's malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3

@@ -1,4 +1,4 @@
-"""What training and measuring are worth in operations, whatever machine and arithmetic they run on."""
+"""Work of training and evaluation in operations, independent of machine and precision."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from trainables.config.base import Passes
 from trainables.evaluation.data_free import PROBE_IMAGES, PROBE_KINDS
 
 CURVE_STEPS = 100
-"""Steps of a trial's transition curves: the default of ``transition_curves``."""
+"""Recorded points of a trial's transition curves: the default of ``transition_curves``."""
 
 _UPDATE = Work(calls=200)
-"""Of each optimizer update beside the networks' passes: loss, clipping and optimizer, about."""
+"""Approximate work of each optimizer update beside the networks' passes: loss, clipping and optimizer."""
 
 _LOOKED_AT_TOGETHER = 2048
-"""Images in a forward pass that only measures, on a GPU; on a CPU fewer, where calls weigh little."""
+"""Images in a forward pass of an evaluation on a GPU. A CPU has fewer, but there the number of calls hardly matters."""
 
 
 def step_flops(config: AnyTrialConfig) -> int:
-    """Return the operations of convolutions and matrix products in one step; a multiplication and an addition are two."""
+    """Return the FLOPs of convolutions and matrix products in one step; a multiplication and an addition are two FLOPs."""
     return int(step_work(config).flops)
 
 
 def step_work(config: AnyTrialConfig) -> Work:
-    """Return the work of one step: a pseudo batch, or an update."""
+    """Return the work of one step: a pseudo batch, or a supervised update."""
     return passes_work(config, config.passes_per_step)
 
 
@@ -46,13 +46,13 @@ def passes_work(config: AnyTrialConfig, passes: Passes) -> Work:
 
 
 def look_flops(config: AnyTrialConfig) -> int:
-    """Return the operations of student and teacher, if any, for one look at a batch, by which all trials compare."""
+    """Return the FLOPs of one forward pass of student and teacher (if any) over a batch of ``batch_size`` images."""
     networks = [name for name in (config.student, config.teacher) if name]
     return config.batch_size * int(sum(_forward(name, config).flops for name in networks))
 
 
 def training_steps(config: AnyTrialConfig) -> int:
-    """Return the steps of a whole trial: pseudo batches, or updates."""
+    """Return the number of steps of a whole trial: pseudo batches, or supervised updates."""
     return config.budget * config.steps_per_unit
 
 
@@ -62,7 +62,7 @@ def unit_work(config: AnyTrialConfig) -> Work:
 
 
 def report_work(config: AnyTrialConfig) -> Work:
-    """Measuring the student once: on the test split and the validation part, and on the probe images where it is scored."""
+    """Return the work of measuring the student once: on test split, validation part and, if scored, the probe set."""
     spec = config.spec
     images = spec.test_images + round(spec.training_images * config.validation_fraction) if config.reads_images else 0
     if config.is_scored:
@@ -71,7 +71,10 @@ def report_work(config: AnyTrialConfig) -> Work:
 
 
 def curves_work(config: AnyTrialConfig) -> Work:
-    """The transition curves at a trial's end: the student's passes there and back, and the teacher's, at each step."""
+    """Return the work of the transition curves at a trial's end; none for a trial without a teacher.
+
+    At each step the student's forward and backward pass, and the teacher's forward pass.
+    """
     spec = config.spec
     if not config.teacher:
         return Work()
@@ -80,16 +83,16 @@ def curves_work(config: AnyTrialConfig) -> Work:
 
 
 def trial_work(config: AnyTrialConfig) -> Work:
-    """A whole trial, measuring counted in."""
+    """Return the work of a whole trial, including evaluation."""
     return config.budget * unit_work(config) + config.reports * report_work(config) + curves_work(config)
 
 
 def _forward(network: str, config: AnyTrialConfig) -> Work:
-    """One image of the config's data set through a network, forward."""
+    """Return the work of a network's forward pass on one image of the config's data set."""
     return network_work(network, **config.spec.shapes)
 
 
 def _looks(forward: Work, images: int) -> Work:
-    """So many images through a network that takes many at once."""
+    """Return the work of forward passes over ``images`` images in large batches."""
     batches = math.ceil(images / _LOOKED_AT_TOGETHER)
     return batches * forward.of_batch(images / batches) if images else Work()

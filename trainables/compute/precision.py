@@ -1,4 +1,4 @@
-"""Whether a machine computes in ``bfloat16``, or only imitates it, which is slow."""
+"""Check that a machine computes in ``bfloat16`` natively: emulation is slow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trainables.config import AnyTrialConfig
 from trainables.errors import PrecisionError
 
 _INSTRUCTIONS = {"amx_bf16": "AMX_BF16", "avx512_bf16": "AVX512_BF16", "sve_bf16": "SVE_BF16", "bf16": "Arm's BF16"}
-"""What torch calls a CPU's instructions for bfloat16, and what their makers call them; the fastest first."""
+"""Torch's names of CPU instructions for bfloat16, and the makers' names of them, the fastest first."""
 
 
 def bfloat16_instructions(device: torch.device) -> str | None:
-    """By what a device computes in bfloat16; none where it has nothing for that."""
+    """Return the name of the instructions by which a device computes in bfloat16; None if the device has none."""
     if device.type == "cuda":
         return "the GPU's own" if torch.cuda.is_bf16_supported(including_emulation=False) else None
     capabilities = torch.cpu.get_capabilities()
@@ -21,9 +21,10 @@ def bfloat16_instructions(device: torch.device) -> str | None:
 
 
 def why_slow(config: AnyTrialConfig, device: torch.device) -> str | None:
-    """What a trial's precision costs on a device that only imitates it; none where it does not, or where that is meant.
+    """Return a message about what a trial's precision costs on a device that emulates it.
 
-    The figures are of a small pseudo batch on CPUs (``docs/performance.md``). Of GPUs none has been measured.
+    None if the device computes in that precision natively, or if the config allows slow precision. The figures were measured
+    on CPUs with a small pseudo batch (``docs/performance.md``); no GPU has been measured.
     """
     if not config.needs_bfloat16 or bfloat16_instructions(device):
         return None
@@ -33,15 +34,15 @@ def why_slow(config: AnyTrialConfig, device: torch.device) -> str | None:
     times = "longer than" if device.type == "cuda" else "2 to 18 times as long as"
     return (
         f"precision=bfloat16: {device_name(device)} has no instructions for it and takes {times} for float32{figure}; "
-        "allowed: precision=float32, or allow_slow_precision=true with it where this is meant"
+        "allowed: precision=float32, or allow_slow_precision=true beside it to accept that"
     )
 
 
 def check_precision(config: AnyTrialConfig, device: torch.device) -> None:
-    """Refuse a precision that a device only imitates, unless the config says that this is meant.
+    """Refuse a precision that the device emulates, unless the config allows slow precision.
 
     Raises:
-        PrecisionError: with what it would cost.
+        PrecisionError: the device emulates the precision. The message says what that costs.
     """
     reason = why_slow(config, device)
     if reason:

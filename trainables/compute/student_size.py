@@ -1,4 +1,4 @@
-"""How large and how fast a student is: what a search over architectures weighs accuracy against."""
+"""Size and speed of a student, for searches that trade accuracy against them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trainables.networks import Network, frozen_copy
 
 _CALLS = 20
 _SECONDS = 0.5
-"""A batch is timed as often as fits into so many seconds, 2 to 20 times, after 2 times that do not count."""
+"""A batch is timed as often as fits into ``_SECONDS``, 2 to ``_CALLS`` times, after 2 calls that do not count."""
 
 _timed: WeakKeyDictionary[Network, dict[int, float]] = WeakKeyDictionary()
-"""What has been found, by student: once for all reports, since its weights do not change its speed."""
+"""Measured seconds by student and number of images; measured once, since a student's weights do not change its speed."""
 
 
 class HasStudent(Protocol):
-    """What is read of a training."""
+    """Part of a training that these functions read."""
 
     @property
     def config(self) -> TrialConfig: ...
@@ -32,15 +32,14 @@ class HasStudent(Protocol):
 
 
 def student_parameters(training: HasStudent) -> int:
-    """Count the numbers that the student learns: weights and biases, without BatchNorm's running statistics and what its
-    builder froze."""
+    """Count the student's trained parameters, without BatchNorm's running statistics and parameters its builder froze."""
     return sum(weight.numel() for weight in training.student.parameters() if weight.requires_grad)
 
 
 def student_flops(training: HasStudent) -> float:
-    """Count the operations of convolutions and matrix products for one image, forward.
+    """Return the FLOPs of convolutions and matrix products in the student's forward pass on one image.
 
-    A multiplication and an addition are two operations.
+    A multiplication and an addition are two FLOPs.
     """
     return float(network_work(training.config.student, **training.config.spec.shapes).flops)
 
@@ -56,7 +55,7 @@ def student_latency_128(training: HasStudent) -> float | None:
 
 
 def _seconds(training: HasStudent, images: int) -> float | None:
-    """Median time of a look at so many images, in eval mode, BatchNorm folded where that is possible."""
+    """Return the median time of a forward pass on ``images`` images, in eval mode, with BatchNorm folded where possible."""
     if not training.config.student_timed:
         return None
     found = _timed.setdefault(training.student, {})

@@ -1,6 +1,7 @@
-"""What computing takes, counted without doing it: the same on every machine.
+"""Count of the work of networks, which is the same on every machine, and its conversion into seconds.
 
-Networks run once on torch's meta device, which has shapes and no numbers. ``Rate`` turns what was counted into seconds.
+To count, a network runs once on torch's meta device, where tensors have shapes but no values. ``Rate`` converts counted work
+into seconds.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from trainables.seeding import seeded
 from trainables.system.own_files import content_of
 
 _CALL_SECONDS = 1e-5
-"""Of one operation, for PyTorch in Python, whatever it computes: about 10 microseconds."""
+"""Overhead of one operation of PyTorch called from Python: about 10 microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """So much to compute; sums and multiples of it are work again."""
+    """Amount of computation. Amounts can be added and multiplied by a number."""
 
     flops: float = 0
-    """Operations of convolutions and matrix products; a multiplication and an addition are two."""
+    """FLOPs of convolutions and matrix products; a multiplication and an addition are two FLOPs."""
 
     bytes: float = 0
-    """That all operations write, element-wise ones too, in float32: what goes through memory, about."""
+    """Bytes that all operations write in float32, including element-wise ones: approximates the memory traffic."""
 
     calls: float = 0
-    """Operations of torch, whatever they compute."""
+    """Number of calls of torch operations."""
 
     def __add__(self, other: Work) -> Work:
         return Work(flops=self.flops + other.flops, bytes=self.bytes + other.bytes, calls=self.calls + other.calls)
@@ -44,34 +45,34 @@ class Work:
         return Work(flops=times * self.flops, bytes=times * self.bytes, calls=times * self.calls)
 
     def of_batch(self, images: float) -> Work:
-        """For so many images together, if this is for one: no more calls than for one."""
+        """Return the work for a batch of images, if this is the work for one image; the number of calls stays the same."""
         return Work(flops=images * self.flops, bytes=images * self.bytes, calls=self.calls)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How fast a GPU, or so many CPU cores, get work done, about."""
+    """Approximate speed of a GPU or of a number of CPU cores."""
 
     flops: float
-    """A second."""
+    """FLOPs per second."""
 
     bytes: float
-    """A second."""
+    """Bytes per second."""
 
     def seconds(self, work: Work) -> float:
-        """What the work takes: computing, writing, and asking for it."""
+        """Return the seconds of the work: computing, writing to memory, and the overhead of calls."""
         return work.flops / self.flops + work.bytes / self.bytes + work.calls * _CALL_SECONDS
 
     def times(self, factor: float) -> Rate:
-        """So many of them together."""
+        """Return the speed of ``factor`` such devices together."""
         return Rate(flops=factor * self.flops, bytes=factor * self.bytes)
 
 
 def network_work(name: str, *, num_classes: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
-    """One forward pass of one image through a network.
+    """Return the work of a network's forward pass on one image.
 
     Raises:
-        NetworkError: another package's network cannot be built.
+        NetworkError: a network from outside this project cannot be built.
     """
     return _network_work(name, content_of(name), num_classes=num_classes, channels=channels, image_size=image_size)
 
@@ -83,14 +84,14 @@ def _network_work(name: str, content: str, *, num_classes: int, channels: int, i
         with torch.device("meta"):
             return _counted(build_network(name, **shapes), torch.empty(1, channels, *image_size))
     except Exception:  # whatever somebody else's code raises
-        # Other people's networks may read numbers of their weights or images, of which the meta device has none.
+        # Networks from outside this project may read values of weights or images, which the meta device does not have.
         with seeded(0, "only counted"):
             return _counted(build_network(name, **shapes), torch.zeros(1, channels, *image_size))
 
 
 @cache
 def generator_work(*, latent_dim: int, width: int, channels: int, image_size: ImageSize = IMAGE_SIZE) -> Work:
-    """One forward pass of the generator that makes one image."""
+    """Return the work of the generator's forward pass for one image."""
     with torch.device("meta"):
         network = Generator(latent_dim=latent_dim, width=width, channels=channels, image_size=image_size)
         return _counted(network, torch.empty(1, latent_dim))
@@ -103,7 +104,7 @@ def _counted(network: nn.Module, example: Tensor) -> Work:
 
 
 class _Writing(TorchDispatchMode):
-    """Counts operations that write, and what they write."""
+    """Counts the operations that write to memory, and the bytes that they write."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
@@ -114,7 +115,7 @@ class _Writing(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         first = func._schema.returns[0].alias_info if func._schema.returns else None
-        if first is None or first.is_write:  # else it is a view, which writes nothing
+        if first is None or first.is_write:  # otherwise the result is a view, which writes nothing
             self.calls += 1
             outputs = result if isinstance(result, tuple | list) else (result,)
             self.bytes += sum(t.numel() * t.element_size() for t in outputs if isinstance(t, Tensor))

@@ -1,4 +1,4 @@
-"""Measurements on a trained network. None of them leaves a trace in it."""
+"""Measurements of trained networks, which leave the networks unchanged."""
 
 from __future__ import annotations
 

@@ -13,25 +13,25 @@ from trainables.images.splits import DatasetSplits, ImageSet, normalise
 from trainables.networks import Network, in_eval_mode
 
 _BATCH_SIZE = {"cpu": 64, "cuda": 2048}
-"""Images per forward pass: small batches stay in a CPU's cache, a GPU wants large ones. The result is the same."""
+"""Images per forward pass: small batches stay in a CPU's cache, a GPU is fastest with large ones. Accuracies are equal."""
 
 
 def of_each_batch(
     network: Network, data: ImageSet, normalisation: Normalisation, found: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Ask something of a network's logits in eval mode (running statistics), batch by batch, without gradients.
+    """Apply a function to a network's logits in eval mode (running statistics), batch by batch, without gradients.
 
     Args:
-        network: Any network; on the same device as ``data``.
+        network: Network on the same device as ``data``.
         data: At least one image.
-        normalisation: What the network expects.
-        found: Takes logits (batch, classes) and labels (batch,), returns (batch, ...).
+        normalisation: Normalisation that the network expects.
+        found: Function of logits (batch, classes) and labels (batch,) that returns (batch, ...).
 
     Returns:
-        What was found of all images, (images, ...), on their device.
+        The function's results for all images, (images, ...), on the images' device.
 
     Raises:
-        ValueError: there is no image.
+        ValueError: ``data`` has no images.
     """
     if len(data) == 0:
         raise ValueError("accuracy of no images; allowed: at least one")
@@ -47,37 +47,37 @@ def of_each_batch(
 
 
 def right_images(network: Network, data: ImageSet, normalisation: Normalisation) -> Tensor:
-    """Whether the highest logit of each image is its label, in eval mode (running statistics), on the images' device.
+    """Return whether each image is classified correctly, (images,) of bool, in eval mode (running statistics).
 
     Args:
-        network: Any network; on the same device as ``data``.
+        network: Network on the same device as ``data``.
         data: At least one image.
-        normalisation: What the network expects.
+        normalisation: Normalisation that the network expects.
     """
     return of_each_batch(network, data, normalisation, lambda logits, labels: logits.argmax(1) == labels)
 
 
 def accuracy(network: Network, data: ImageSet, normalisation: Normalisation) -> float:
-    """Share of images, in [0, 1], whose highest logit is their label, in eval mode (running statistics).
+    """Return the top-1 accuracy, in [0, 1], in eval mode (running statistics).
 
     Args:
-        network: Any network; on the same device as ``data``.
+        network: Network on the same device as ``data``.
         data: At least one image.
-        normalisation: What the network expects.
+        normalisation: Normalisation that the network expects.
     """
     return int(right_images(network, data, normalisation).sum()) / len(data)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracies:
-    """Top-1 shares in [0, 1]; none where there is no image: where none was set aside, or none is read."""
+    """Top-1 accuracies in [0, 1]. None if the part has no images: no validation part, or a trial that reads no images."""
 
     validation: float | None
     test: float | None
 
 
 def measure(network: Network, splits: DatasetSplits, normalisation: Normalisation) -> Accuracies:
-    """The network's accuracies on the validation part and on the test split."""
+    """Measure a network's accuracies on the validation part and on the test split."""
     return Accuracies(
         validation=accuracy(network, splits.validation, normalisation) if len(splits.validation) else None,
         test=accuracy(network, splits.test, normalisation) if len(splits.test) else None,

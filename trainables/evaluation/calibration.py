@@ -1,4 +1,4 @@
-"""How far a network's confidence is from its accuracy."""
+"""Calibration error: the gap between a network's confidence and its accuracy."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from trainables.images.splits import ImageSet
 from trainables.networks import Network
 
 BINS = 15
-"""Equally wide intervals of confidence, as in Guo et al., ICML 2017."""
+"""Number of equally wide intervals of confidence, as in Guo et al., ICML 2017."""
 
 
 def calibration_error(network: Network, data: ImageSet, normalisation: Normalisation) -> float:
     """Return the expected calibration error, in [0, 1].
 
-    Images are sorted into intervals by the network's highest probability; it is the mean over them of the absolute
-    difference between that and the share that is right, weighted by their numbers of images (Guo et al., ICML 2017).
+    Images are sorted into ``BINS`` intervals by their confidence, the network's highest probability. The error is the mean
+    over intervals, weighted by their numbers of images, of the absolute difference between mean confidence and accuracy
+    (Guo et al., ICML 2017).
 
     Args:
-        network: Any network; on the same device as ``data``.
+        network: Network on the same device as ``data``.
         data: At least one image.
-        normalisation: What the network expects.
+        normalisation: Normalisation that the network expects.
     """
 
     def confidence_and_hit(logits: Tensor, labels: Tensor) -> Tensor:

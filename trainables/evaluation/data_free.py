@@ -1,8 +1,8 @@
-"""Scores of a student on images that were made from its teacher alone, the same for all students of that teacher.
+"""Data-free scores of a student, on a probe set that is made from its teacher alone.
 
-The divergence that training minimises cannot rank students, since each is measured on images of its own generator, which
-are found where that student is weak. Here all look at one set, and what is asked is whether they decide as the teacher
-does. ``docs/data-free-selection.md`` has what each score is worth.
+The divergence that training minimises cannot rank students: each student's divergence is measured on images of its own
+generator, which makes images on which that student is weak. Data-free scores use one probe set for all students of a teacher
+and measure whether student and teacher predict the same. ``docs/data-free-selection.md`` tells how well each score ranks.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from trainables.evaluation.class_entropy import class_balance
 from trainables.networks import Network
 
 ProbeKind = Literal["confident", "mixed", "noisy", "noise", "path"]
-"""``confident``: images that the teacher is sure of, each class as often; ``mixed``: two of them blended; ``noisy``: with
-noise on them; ``noise``: smooth noise alone; ``path``: on the way from confident images to another class of the teacher."""
+"""Kind of probe images. ``confident``: images that the teacher classifies with confidence, equally many of each class;
+``mixed``: blends of two confident images; ``noisy``: confident images with added noise; ``noise``: smooth noise only;
+``path``: images on the way from a confident image to another class of the teacher."""
 
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
 
 PROBE_IMAGES = 400
-"""Of each kind. Three kinds make the score, so that a step of it is 1/1,200."""
+"""Number of probe images of each kind. The score is the mean over three kinds, so its resolution is 1/1,200."""
 
 SCORED_KINDS: tuple[ProbeKind, ...] = ("confident", "mixed", "noisy")
-"""Those that ``data_free_score`` is the mean agreement over."""
+"""Kinds over which ``data_free_score`` is the mean agreement."""
 
 _ASKED_KINDS: tuple[ProbeKind, ...] = (*SCORED_KINDS, "noise")
 
 _BATCH_SIZE = 64
-"""The same on every device, since the distance of a batch's statistics depends on it, and scores are compared."""
+"""Images per forward pass; equal on every device, since the statistics distance depends on it and scores are compared."""
 
 _TOP = 3
 
@@ -43,24 +44,27 @@ Score = dict[str, int | float | bool | None]
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSet:
-    """Images made from one teacher alone, normalised as it expects. Plain tensors, so that it travels between processes."""
+    """Probe set: images made from one teacher alone, normalised as that teacher expects.
+
+    Plain tensors, so that a probe set can be sent between processes.
+    """
 
     images: Mapping[ProbeKind, Tensor]
-    """Of each kind float16 (count, channels, 32, 32)."""
+    """Images of each kind, float16 (count, channels, height, width)."""
 
     targets: Tensor
-    """Class that each image of the kind ``path`` is on the way to: int64 (count,)."""
+    """Class towards which each image of the kind ``path`` was moved, int64 (count,)."""
 
 
 class DataFreeScorer:
-    """Scores students on one probe set. What the teacher makes of it is computed once."""
+    """Scores students on one probe set. The teacher's outputs are computed once."""
 
     def __init__(self, probe: ProbeSet, teacher: Network) -> None:
-        """Ask the teacher.
+        """Compute the teacher's outputs on the probe set.
 
         Args:
-            probe: Made from this teacher.
-            teacher: In eval mode; where it is, and in its precision, students are scored.
+            probe: Probe set made from this teacher.
+            teacher: Teacher in eval mode. Students are scored on the teacher's device and in its precision.
         """
         parameter = next(teacher.parameters())
         self._counts = [len(probe.images[kind]) for kind in PROBE_KINDS]
@@ -69,8 +73,8 @@ class DataFreeScorer:
         self._teacher = self._log_probabilities(teacher)
 
     def score(self, student: Network) -> Score:
-        """Every data-free metric of ``trainables.metrics``. Leaves no trace in the student."""
-        # A copy, so that neither its mode nor what watches its layers needs putting back.
+        """Return all data-free metrics of ``trainables.metrics``; the student stays unchanged."""
+        # A copy, so that neither the student's mode nor its hooks need to be restored.
         copied = copy.deepcopy(student).eval()
         with BatchNormDistance(copied) as distance:
             log_probabilities = self._log_probabilities(copied)
@@ -90,7 +94,7 @@ class DataFreeScorer:
         }
 
     def _log_probabilities(self, network: Network) -> dict[ProbeKind, Tensor]:
-        """Of each kind (count, classes)."""
+        """Return a network's log-probabilities on the images of each kind, (count, classes)."""
         with torch.no_grad():
             logits = torch.cat([network(batch)[0] for batch in self._images.split(_BATCH_SIZE)])
         return dict(zip(PROBE_KINDS, logits.log_softmax(1).split(self._counts), strict=True))
@@ -100,17 +104,17 @@ class DataFreeScorer:
         return class_balance(log_probabilities.argmax(1).bincount(minlength=classes))
 
     def _transition_error(self, log_probabilities: Tensor) -> float:
-        """Mean gap of the probabilities of the class that the path leads to."""
+        """Return the mean absolute difference between student and teacher in the probability of the path's target class."""
         wanted = self._targets.unsqueeze(1)
         gaps = log_probabilities.gather(1, wanted).exp() - self._teacher["path"].gather(1, wanted).exp()
         return _number(gaps.abs().mean())
 
 
 class BatchNormDistance:
-    """Within the block, watches how far the batches that a network sees lie from its BatchNorms' running statistics.
+    """Context manager that measures how far batches are from the running statistics of a network's BatchNorm layers.
 
-    The distance of a layer is the mean over channels of the squared differences of the means and of the standard
-    deviations, both over the running standard deviation. It has a gradient where the batches have one.
+    The distance of a layer is the mean over channels of the squared differences of the means and of the standard deviations,
+    both divided by the running standard deviation. Distances have gradients if the batches have.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -126,12 +130,12 @@ class BatchNormDistance:
             hook.remove()
 
     def take(self) -> Tensor | None:
-        """Mean over layers and batches since it was last taken, a scalar; none of a network without BatchNorm."""
+        """Return the mean over layers and batches since the last call, a scalar; None for a network without BatchNorm."""
         found, self._found = self._found, []
         return torch.stack(found).mean() if found else None
 
     def mean(self) -> float | None:
-        """The same as a number."""
+        """Return the result of ``take`` as a Python number."""
         found = self.take()
         return None if found is None else _number(found)
 
@@ -140,7 +144,7 @@ class BatchNormDistance:
         assert layer.running_mean is not None
         assert layer.running_var is not None
         variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
-        # Under the roots too, for a gradient of the root of 0 is infinite.
+        # eps is under both roots, since the gradient of a root at 0 is infinite.
         spread = (layer.running_var + layer.eps).sqrt()
         of_means = (mean - layer.running_mean) / spread
         of_spreads = (variance + layer.eps).sqrt() / spread - 1
@@ -148,12 +152,12 @@ class BatchNormDistance:
 
 
 def _agreement(one: Tensor, other: Tensor) -> float:
-    """Share of rows whose largest entries are in the same place."""
+    """Return the share of rows whose largest entries are in the same column."""
     return _number((one.argmax(1) == other.argmax(1)).double().mean())
 
 
 def _overlap(one: Tensor, other: Tensor) -> float:
-    """Mean share of the three largest entries of a row that both have among them."""
+    """Return the share of a row's three largest entries that are in the same columns in both, mean over the rows."""
     top = min(_TOP, one.shape[1])
     first, second = (rows.topk(top).indices for rows in (one, other))
     return _number((first.unsqueeze(2) == second.unsqueeze(1)).sum((1, 2)).double().mean() / top)

@@ -1,4 +1,4 @@
-"""What a network takes noise for (section 7, item 6): a trained one prefers a few classes, not each as often."""
+"""Predictions of a network on noise images (section 7, item 6): a trained network predicts a few classes most often."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.networks import Network, in_eval_mode
 from trainables.seeding import stream
 
 _BATCH_SIZE = 64
-"""Images per forward pass; a thousand are little work on any device. The counts are the same."""
+"""Images per forward pass; a thousand images are little work on any device, and the counts do not depend on it."""
 
 
 def noise_predictions(
@@ -24,22 +24,22 @@ def noise_predictions(
     images: int = 1000,
     seed: int = 0,
 ) -> Tensor:
-    """How often each class has the highest logit, on images whose pixels are each drawn from 0 to 255 alike.
+    """Count a network's predictions on noise images, whose pixels are drawn uniformly from 0 to 255.
 
     Args:
-        network: Any network; it runs in eval mode, and its mode is put back.
-        normalisation: What the network expects.
+        network: Network to measure. It runs in eval mode, and its mode is restored.
+        normalisation: Normalisation that the network expects.
         channels: Channels of the images.
-        image_size: Their height and width.
-        num_classes: Length of the network's logits.
-        images: 1000 as published.
-        seed: Chooses the images; they are the same on every device.
+        image_size: Height and width of the images.
+        num_classes: Number of the network's classes.
+        images: Number of images; 1000 as published.
+        seed: Seed of the images, which are equal on every device.
 
     Returns:
-        Counts int64 (num_classes,) on the CPU that add up to ``images``.
+        Number of images for which each class is predicted: int64 (num_classes,) on the CPU, with the sum ``images``.
 
     Raises:
-        ValueError: an argument below 1, or a network with another number of classes.
+        ValueError: an argument is below 1, or the network has another number of classes.
     """
     for name, value in (("channels", channels), ("num_classes", num_classes), ("images", images)):
         if value < 1:

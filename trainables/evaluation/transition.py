@@ -1,8 +1,9 @@
-"""Transition curves and the mean transition error: do two networks change their mind along the same path? (section 4)
+"""Transition curves and the mean transition error, which compare the decision boundaries of two networks (section 4).
 
-An image is pushed from class to class down the gradient of one network, and both are asked at each step for the
-probability of the target. The published code does this for one image and one target at a time; here many are pushed at
-once. In eval mode they do not see each other, and cross entropy is summed over them, so that each gradient is its own.
+An image is pushed to another class, its target, down the gradient of one network, and at each step the target's
+probability is recorded under both networks. The published code pushes one image to one target at a time; here many are
+pushed in a batch. In eval mode the images of a batch do not influence each other, and the cross-entropy is summed over the
+batch, so that each image has its own gradient.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from trainables.networks import Network, frozen_copy
 from trainables.seeding import stream
 
 _BATCH_SIZE = {"cpu": 72, "cuda": 2048}
-"""Curves at once: 8 images with 9 targets each. On a CPU 54 to 108 are equally fast within the noise, on one thread and on
-two, 36 and 144 slower by a tenth (``benchmarks/speed/transition_curves.py``). A GPU wants many."""
+"""Curves per batch: 72 are 8 images with 9 targets each. On a CPU, with one or two threads, 54 to 108 are equally fast
+within the noise, 36 and 144 slower by a tenth (``benchmarks/speed/transition_curves.py``). A GPU is fastest with many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransitionError:
-    """The mean transition error in [0, 1], with a 95 % interval over images; nan bounds for a single image."""
+    """Mean transition error in [0, 1] with a 95 % interval over images. The bounds are nan for a single image."""
 
     mean: float
     low: float
@@ -39,7 +40,7 @@ class TransitionError:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanCurves:
-    """Mean probability of the target at each step, with its standard error over images; each float64 (steps,)."""
+    """Mean probability of the target at each step with its standard error over images, each float64 (steps,)."""
 
     attacked: Tensor
     attacked_error: Tensor
@@ -61,26 +62,27 @@ def transition_curves(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> TransitionCurves:
-    """Push images to every other class by gradient steps on ``attacked`` and record both networks on the way.
+    """Push images to all other classes by gradient steps on ``attacked``, and record the transition curves.
 
     Each step is ``x <- x - step_size * dCE(attacked(x), target)/dx`` on normalised pixels, which are not clipped. Copies
-    of both networks run, in eval mode; the networks themselves are not touched.
+    of both networks run in eval mode; the networks themselves stay unchanged.
 
     Args:
-        attacked: The network whose gradient moves the images; the student, as published.
-        other: The network that only looks at them; the teacher, as published. On the same device.
-        data: Images to choose from, as published the test split; on any device.
-        normalisation: What both networks expect.
-        images: The first so many, in a random order, for which both networks have the same highest logit; right or
-            wrong does not matter. Where there are fewer, all of them.
-        steps: Recorded points, the clean image among them. The published code records 200 and uses the first 100.
+        attacked: Network whose gradient moves the images; the student, as published.
+        other: Network whose probabilities are only recorded; the teacher, as published. On the device of ``attacked``.
+        data: Images to choose from, on any device; as published, the test split.
+        normalisation: Normalisation that both networks expect.
+        images: Number of images: the first ones, in a random order, for which both networks predict the same class,
+            whether right or wrong. All of them if there are fewer.
+        steps: Recorded points, including the clean image. The published code records 200 and uses the first 100.
         step_size: Factor of the gradient; 1 as published.
-        targets: Which class is left out; see ``TargetRule``.
-        seed: Chooses the order of the images.
-        batch_size: Curves at once. Changes time and memory, and the result by rounding only; none: what suits the device.
+        targets: Rule for the class that is left out; see ``TargetRule``.
+        seed: Seed of the order of the images.
+        batch_size: Curves per batch, which changes time and memory, but results by rounding only. Defaults to a size that
+            suits the device.
 
     Raises:
-        ValueError: an argument out of range, networks that differ in classes or device, or no image on which they agree.
+        ValueError: an argument is out of range, the networks differ in classes or device, or agree on no image.
     """
     _check_arguments(images, steps, step_size, targets, batch_size)
     device, dtype = _home(attacked)
@@ -95,7 +97,7 @@ def transition_curves(
 
     order = torch.randperm(len(data), generator=stream(seed, "transition images"))
     attacked, other = frozen_copy(attacked), frozen_copy(other)
-    # No images at all would split into one part of none.
+    # Without images ``split`` gives one empty part.
     batches = ((indices, load(indices)) for indices in order.split(batch_size) if len(indices))
     chosen, predictions, classes = _agreeing(attacked, other, batches, images)
     labels = data.labels.cpu()[chosen]
@@ -121,17 +123,17 @@ def transition_curves(
 
 
 def mean_transition_error(curves: TransitionCurves, points: int = 100) -> TransitionError:
-    """Mean of |attacked - other| over images, targets and the first ``points`` recorded points (section 4.1).
+    """Return the mean of |attacked - other| over images, targets and the first ``points`` recorded points (section 4).
 
-    The curves of one image share its pixels and are no independent observations. The interval is therefore Student's
-    t over the images' own means, and speaks of other images, not of other students.
+    The curves of one image share its pixels, so they are not independent observations. The interval is therefore Student's
+    t over the means of the images. It covers the choice of images, not of students.
 
     Args:
-        curves: What ``transition_curves`` gave.
-        points: 100 as published. Errors over different numbers of points do not compare.
+        curves: Transition curves from ``transition_curves``.
+        points: Number of points; 100 as published. Errors over different numbers of points cannot be compared.
 
     Raises:
-        ValueError: fewer points were recorded.
+        ValueError: ``points`` is below 1 or above the number of recorded points.
     """
     from scipy import stats  # takes a second to import, and every trial imports this package
 
@@ -144,10 +146,10 @@ def mean_transition_error(curves: TransitionCurves, points: int = 100) -> Transi
 
 
 def mean_curves(curves: TransitionCurves) -> MeanCurves:
-    """Average over images and targets at each step.
+    """Average transition curves over images and targets at each step.
 
-    The standard errors are those over images, each with its mean over targets. The published band divides by the
-    root of the number of curves as if those of one image were independent; it is not given here.
+    Standard errors are over images, each with its mean over targets. The published band divides by the root of the number
+    of curves instead, as if the curves of one image were independent.
     """
     attacked, attacked_error = _over_images(curves.attacked.double().mean(1))
     other, other_error = _over_images(curves.other.double().mean(1))
@@ -163,7 +165,10 @@ def mean_curves(curves: TransitionCurves) -> MeanCurves:
 def _agreeing(
     attacked: Network, other: Network, batches: Iterable[tuple[Tensor, Tensor]], images: int
 ) -> tuple[Tensor, Tensor, int]:
-    """Indices of the first images on which both agree, what they say, each int64 (n,), and the number of classes."""
+    """Return the indices of the first images on which both agree, the predictions, and the number of classes.
+
+    Indices and predictions are int64 (n,) on the CPU.
+    """
     chosen, predictions, found, classes = [], [], 0, 0
     for indices, batch in batches:
         first, second = _logits(attacked, batch), _logits(other, batch)
@@ -183,20 +188,20 @@ def _agreeing(
 
 
 def _push(attacked: Network, other: Network, images: Tensor, targets: Tensor, steps: int, step_size: float) -> Tensor:
-    """Probabilities of ``targets`` (batch,) in both networks along the way: float32 (batch, 2, steps), on the CPU."""
+    """Push images and return the probabilities of ``targets`` (batch,) in both networks: float32 (batch, 2, steps), CPU."""
     recorded = torch.empty(steps, 2, len(targets), dtype=torch.float32, device=images.device)
     for step in range(steps - 1):
         recorded[step, 1] = _probabilities(_logits(other, images), targets)
         recorded[step, 0], gradient = _probabilities_and_gradient(attacked, images, targets)
         images = images - step_size * gradient
-    # Nothing looks at what a step after the last recording would give.
+    # No step after the last recorded point.
     recorded[-1, 0] = _probabilities(_logits(attacked, images), targets)
     recorded[-1, 1] = _probabilities(_logits(other, images), targets)
     return recorded.permute(2, 1, 0).cpu()
 
 
 def _probabilities_and_gradient(network: Network, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities of the targets, and each image's own gradient of its cross entropy, shaped as the images."""
+    """Return the probabilities of the targets, and the gradient of each image's cross-entropy, shaped as the images."""
     with torch.enable_grad():
         moved = images.detach().requires_grad_()
         logits, _ = network(moved)
@@ -212,7 +217,7 @@ def _logits(network: Network, images: Tensor) -> Tensor:
 
 
 def _probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-    """(batch, classes) to (batch,)."""
+    """Return the probability of each target, (batch,), from logits (batch, classes)."""
     return logits.softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
@@ -232,7 +237,7 @@ def _check_arguments(images: int, steps: int, step_size: float, targets: str, ba
 
 
 def _over_images(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the first dimension and its standard error, nan for a single image."""
+    """Return the mean over the first dimension and its standard error, nan for a single image."""
     count = len(values)
     error = values.std(0) / math.sqrt(count) if count > 1 else torch.full_like(values[0], math.nan)
     return values.mean(0), error

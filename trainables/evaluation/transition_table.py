@@ -1,4 +1,4 @@
-"""Transition curves as values and as a table: what ``trainables.evaluation.transition`` measures."""
+"""Transition curves as tensors and as a table; ``trainables.evaluation.transition`` measures them."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ import torch
 from torch import Tensor
 
 TargetRule = Literal["label", "prediction"]
-"""Which class an image is not pushed to: its true label, as in the published code, or what both networks take it for, as
-in the paper's Algorithm 2. They differ for images that both misclassify."""
+"""Class to which an image is not pushed: its true label, as in the published code, or the class that both networks predict,
+as in the paper's Algorithm 2. The two rules differ for images that both networks misclassify."""
 
 _SCHEMA_VERSION = "1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransitionCurves:
-    """Probabilities of target classes along the way there, for ``n`` images and ``classes - 1`` targets each, on the CPU.
+    """Transition curves of ``n`` images with ``classes - 1`` targets each, on the CPU.
 
-    ``[:, :, 0]`` belongs to the clean image, ``[:, :, k]`` to the image after ``k`` steps.
+    The point ``[:, :, 0]`` of a curve belongs to the clean image, ``[:, :, k]`` to the image after ``k`` steps.
     """
 
     image_indices: Tensor
-    """Which images of the data these are: int64 (n,), in the order in which they were found."""
+    """Indices of the images in the data, int64 (n,), in the order in which they were chosen."""
 
     labels: Tensor
-    """Their true labels: int64 (n,)."""
+    """True labels of the images, int64 (n,)."""
 
     targets: Tensor
-    """Classes that they were pushed to: int64 (n, classes - 1), ascending from the excluded class, modulo classes."""
+    """Classes to which the images were pushed, int64 (n, classes - 1), ascending from the excluded class, modulo classes."""
 
     attacked: Tensor
     """Probability of the target in the network whose gradient was used: float32 (n, classes - 1, steps)."""
 
     other: Tensor
-    """Probability of the target in the network that only looked on: float32 (n, classes - 1, steps)."""
+    """Probability of the target in the other network: float32 (n, classes - 1, steps)."""
 
     step_size: float
     """Factor of the gradient, in normalised pixels."""
 
     target_rule: TargetRule
-    """Which class was excluded."""
+    """Rule by which one class of each image was excluded."""
 
     seed: int
-    """Chose the order in which images were tried."""
+    """Seed of the order in which images were tried."""
 
     @property
     def steps(self) -> int:
-        """Number of recorded points; the last one is ``steps - 1`` steps from the clean image."""
+        """Number of recorded points. The last point is ``steps - 1`` steps from the clean image."""
         return self.attacked.shape[2]
 
     def to_table(self) -> pa.Table:
-        """One row for each image and target, with the settings in the schema's metadata."""
+        """Return a table with one row for each image and target, and the settings in the schema's metadata."""
         targets_each = self.targets.shape[1]
         columns = {
             "image_index": self.image_indices.repeat_interleave(targets_each).numpy(),
@@ -75,10 +75,10 @@ class TransitionCurves:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> TransitionCurves:
-        """The curves that ``to_table`` wrote.
+        """Return the transition curves of a table that ``to_table`` made.
 
         Raises:
-            ValueError: other columns or types, no settings, or rows that are not in the order in which they were written.
+            ValueError: the table has other columns or types, lacks settings, or its rows are in another order.
         """
         names = [field.name for field in _FIELDS]
         if table.column_names != names:
@@ -111,9 +111,9 @@ class TransitionCurves:
 _FIELDS = [
     pa.field(name, kind, metadata={"description": description, "unit": unit} if unit else {"description": description})
     for name, kind, description, unit in (
-        ("image_index", pa.int64(), "Which image of the data.", ""),
-        ("label", pa.int64(), "Its true label.", ""),
-        ("target", pa.int64(), "Class that it was pushed to.", ""),
+        ("image_index", pa.int64(), "Index of the image in the data.", ""),
+        ("label", pa.int64(), "True label of the image.", ""),
+        ("target", pa.int64(), "Class to which the image was pushed.", ""),
         (
             "attacked",
             pa.list_(pa.float32()),
@@ -123,7 +123,7 @@ _FIELDS = [
         (
             "other",
             pa.list_(pa.float32()),
-            "Probability of the target, from the clean image on, in the network that only looked on.",
+            "Probability of the target, from the clean image on, in the other network.",
             "share in [0, 1]",
         ),
     )
@@ -131,7 +131,7 @@ _FIELDS = [
 
 
 def _lists(curves: Tensor) -> pa.Array:
-    """(n, targets, steps) to n * targets lists."""
+    """Return curves (n, targets, steps) as n * targets lists."""
     images, targets, steps = curves.shape
     ends = np.arange(images * targets + 1, dtype=np.int32) * steps
     return pa.ListArray.from_arrays(ends, curves.flatten().numpy())

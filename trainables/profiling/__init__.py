@@ -1,3 +1,3 @@
-"""What a trial takes, measured on dummies."""
+"""Measurements of a trial's time and memory, with dummy teachers and images."""
 
 from __future__ import annotations

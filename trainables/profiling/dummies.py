@@ -1,6 +1,6 @@
-"""Dummies of teachers and images: the right shapes, and no knowledge. For measuring what a trial costs.
+"""Dummy teachers and images with the shapes of real ones, for measuring what a trial costs.
 
-What a trial takes in time does not depend on what its networks know, so neither a teacher nor a data set is needed.
+A trial's time and memory do not depend on what its networks have learnt, so no trained teacher and no data set is needed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 
 def dummy_teacher(config: AnyTrialConfig) -> Teacher:
-    """A teacher of the config's architecture with its first random weights, BatchNorm fitted to noise.
+    """Return an untrained teacher of the config's architecture, with BatchNorm statistics fitted to noise.
 
-    Without that a deep network's activations grow from block to block until its probabilities are 0, 1 and denormal numbers
-    between them, in which a CPU computes many times slower than with any teacher that has been trained.
+    Without fitted statistics the activations of a deep network grow from block to block, until its probabilities are 0, 1 or
+    denormal numbers, with which a CPU computes many times slower than with the numbers of a trained teacher.
     """
     spec = config.spec
     with seeded(0, "stand-in"):
@@ -49,7 +49,7 @@ def dummy_teacher(config: AnyTrialConfig) -> Teacher:
 
 
 def dummy_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSplits:
-    """So many black images in the training and test splits, labels in turn; none for validation."""
+    """Return ``train`` and ``test`` black images as training and test splits, with labels in turn; none for validation."""
     return DatasetSplits(
         spec=config.spec,
         train=_blank(train, config),
@@ -59,7 +59,7 @@ def dummy_splits(config: AnyTrialConfig, *, train: int, test: int) -> DatasetSpl
 
 
 def dummy_probe(config: AnyTrialConfig) -> ProbeSet:
-    """As many grey images of each kind as a probe set has."""
+    """Return a probe set of the real size, in which all images are zeros."""
     shape = (PROBE_IMAGES, *config.spec.image_shape)
     return ProbeSet(
         images={kind: torch.zeros(shape, dtype=torch.float16) for kind in PROBE_KINDS},
@@ -68,23 +68,23 @@ def dummy_probe(config: AnyTrialConfig) -> ProbeSet:
 
 
 class ConstantPrediction(Network):
-    """Predict one constant class with a network, at the network's normal cost.
+    """Wrapper of a network that always predicts class 0, at the network's normal cost.
 
-    Transition curves are of images on which two networks agree, so two of these always have some.
+    Transition curves use only images on which two networks agree, and two wrapped networks agree on all images.
     """
 
     def __init__(self, network: Network) -> None:
-        """Args: network: Whose work it does."""
+        """Wrap ``network``, whose computation a forward pass does."""
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits that say the same of every image, and the network's activations."""
+        """Return logits that are equal for all images, and the network's activations."""
         logits, activations = self.network(images)
         return 0 * logits - torch.arange(logits.shape[1], device=logits.device), activations
 
     def fold_batch_norms(self) -> None:
-        """The network's."""
+        """Fold the wrapped network's BatchNorms."""
         self.network.fold_batch_norms()
 
 

@@ -1,6 +1,6 @@
-"""One process of the GPU-sharing benchmark: it trains a dummy trial while the combined throughput is measured.
+"""One process of the GPU-sharing benchmark, which trains a dummy trial while the combined throughput is measured.
 
-Its dummies are as large as the real teacher and images: neither time nor memory depends on what they show.
+The dummy teacher and images are as large as the real ones, and time and memory do not depend on their contents.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from trainables.system.own_files import OwnFile, hold
 from trainables.training.protocol import Training, TrainingInputs, training_class
 
 _CURVE_IMAGES = 256
-"""Images on which transition curves are tried: more than a GPU takes at once, so that memory is at its highest."""
+"""Images whose transition curves are computed: more than a GPU takes in one batch, so that memory reaches its peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What a process knows once it has begun to train."""
+    """Facts that a benchmark process reports after its first steps."""
 
     device_name: str
     gpu_bytes: int
-    """Memory of the GPU; 0 where it computes on a CPU."""
+    """Total memory of the GPU in bytes. 0 on a CPU."""
 
     seconds_each: float
-    """For one pseudo batch, or update, with nobody beside it that trains."""
+    """Seconds of one step while no other process trains on the GPU."""
 
 
 class ColocatedTrial:
-    """A trial that shares its GPU with others. Nothing is built before ``begin``."""
+    """Trial that shares its GPU with others. Nothing is built before ``begin``."""
 
     def __init__(self, config: AnyTrialConfig, *, cpus: float, code: Sequence[OwnFile] = ()) -> None:
         """Prepare a process.
 
         Args:
             config: The trial's settings.
-            cpus: Its CPU cores.
-            code: Files of the user's own that the settings may name.
+            cpus: The trial's CPU cores.
+            code: The user's own files that the settings may name.
         """
         hold(code)
         self._config = config
         self._cpus = cpus
 
     def begin(self) -> Beginning:
-        """Build the training, and do the first pseudo batches or updates, which are slow, and one more."""
-        # A whole GPU, as far as it knows: what it needs is found out, and not what it would be allowed.
+        """Build the training, do the first steps, which are slow, and time one more step."""
+        # A whole GPU without a memory limit: the benchmark measures what the trial needs.
         device = claim_device(cpus=self._cpus, gpus=1)
         self._training = dummy_training(self._config, device)
         self._device = device
-        for _ in range(WARM_UPS + 1):  # behind them a loop with ``cuda_graphs`` is recorded
+        for _ in range(WARM_UPS + 1):  # after these steps a loop with ``cuda_graphs`` is recorded
             self.throughput(0)
         total = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
         return Beginning(device_name=device_name(device), gpu_bytes=total, seconds_each=1 / self.throughput(0))
 
     def peak_memory(self) -> int:
-        """Return the bytes of the GPU that a trial takes at most, measuring its student counted in; 0 on a CPU.
+        """Return the trial's peak of GPU memory in bytes, including its evaluation; 0 on a CPU.
 
-        Only right while this is the only process there.
+        The number is correct only while no other process uses the GPU.
         """
         training = self._training
         training.report()
@@ -77,10 +77,10 @@ class ColocatedTrial:
         return peak_memory_of(self._device)
 
     def throughput(self, seconds: float) -> float:
-        """Return how many pseudo batches, or updates, this process does a second.
+        """Train for a while and return the steps per second.
 
         Args:
-            seconds: For how long it trains; at least for one of them.
+            seconds: Seconds to train for; at least one step is done.
         """
         training = self._training
         done, start = 0, time.perf_counter()
@@ -88,7 +88,7 @@ class ColocatedTrial:
         while done == 0 or time.perf_counter() - start < seconds:
             training.step()
             done += 1
-            # One of them stays queued while the next is prepared, as in a trial; more would outlast the time.
+            # One step stays queued while the next is prepared, as in a trial; a longer queue would run past ``seconds``.
             wait()
             wait = _end_of_the_queue(self._device)
         wait()
@@ -96,7 +96,7 @@ class ColocatedTrial:
 
 
 def dummy_training(config: AnyTrialConfig, device: torch.device) -> Training:
-    """Build a trial with a dummy teacher and black images, of each as much as the real trial has."""
+    """Build a training with a dummy teacher and black images, as many as the real trial has."""
     spec = config.spec
     config = config.from_scratch()
     splits = dummy_splits(
@@ -114,7 +114,7 @@ def dummy_training(config: AnyTrialConfig, device: torch.device) -> Training:
 
 
 def _end_of_the_queue(device: torch.device) -> Callable[[], None]:
-    """Waits for what the device has been given by now; a CPU has done it."""
+    """Return a function that waits until the device has finished all work queued so far; on a CPU nothing is queued."""
     if device.type != "cuda":
         return lambda: None
     event = torch.cuda.Event()

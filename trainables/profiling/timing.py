@@ -1,7 +1,7 @@
-"""What a step of a trial takes on this machine, timed: for ``zskt plan --measure``, and for budgets in seconds.
+"""Timing of a trial's steps on this machine, for ``zskt plan --measure`` and for budgets in seconds.
 
-A few pseudo batches, or updates, are run with untrained networks of the right shapes: what they cost does not depend on
-what the networks know. Teachers and data sets are not needed.
+A few steps are run with untrained networks of the right shapes, since time does not depend on what the networks have learnt.
+Teachers and data sets are not needed.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from trainables.profiling.dummies import ConstantPrediction, dummy_probe, dummy_
 from trainables.training.protocol import Training, TrainingInputs, training_class
 
 _TIMED_IMAGES = 256
-"""Images on which it is timed what evaluating costs."""
+"""Images on which evaluation is timed."""
 
 _PROBE_CURVES = 8
-"""Images, and so many steps, on which the probe measures what curves cost."""
+"""Number of images, and of steps, with which transition curves are timed."""
 
 
 def flops_per_second(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
-    """Return the operations a second with which this process trains such a trial, from a short probe."""
+    """Return the FLOPs per second with which this process trains such a trial, measured in a few steps."""
     unit, _, _ = _probe(config, claim_device(cpus=cpus, gpus=gpus))
     return unit_work(config).flops / unit
 
 
 def timed_seconds(config: AnyTrialConfig, *, cpus: float, gpus: float) -> float:
-    """For a whole trial with so much of this machine, from a few steps of it; measuring the student counted in."""
+    """Return the seconds of a whole trial, including evaluation, with this share of the machine, from a few timed steps."""
     device = claim_device(cpus=cpus, gpus=gpus)
     unit, report, training = _probe(config, device)
     return config.budget * unit + config.reports * report + _transition_seconds(training, device)
 
 
 def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, Training]:
-    """Return the seconds of a unit, and of measuring the student once; and the training that was probed."""
+    """Return the seconds of one unit of the budget, the seconds of measuring the student once, and the timed training."""
     spec = config.spec
     train = max(config.batch_size, spec.num_classes * (config.batch_size // spec.num_classes + 1))
     inputs = TrainingInputs(
@@ -68,7 +68,7 @@ def _probe(config: AnyTrialConfig, device: torch.device) -> tuple[float, float, 
 
 
 def _timed(training: Training, probe: TimingProbe) -> Callable[[], None]:
-    """Return what of a training is timed: a step, or all those of a unit."""
+    """Return the part of a training to time: one step, or all steps of a unit."""
 
     def unit() -> None:
         for _ in range(training.config.steps_per_unit):
@@ -78,7 +78,7 @@ def _timed(training: Training, probe: TimingProbe) -> Callable[[], None]:
 
 
 def _transition_seconds(training: Training, device: torch.device) -> float:
-    """Of the transition curves at a trial's end; 0 where it has none."""
+    """Return the seconds of the transition curves at a trial's end; 0 if the trial has none."""
     images = min(training.config.transition_images, training.splits.spec.test_images)
     if not images or training.teacher is None:
         return 0.0
@@ -89,7 +89,7 @@ def _transition_seconds(training: Training, device: torch.device) -> float:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median time of a call, after one that warms up; as many as fit into a second, 1 to 9."""
+    """Return the median seconds of a call: after one warm-up call, as many as fit into a second, 1 to 9."""
     times: list[float] = []
     while len(times) < 2 or (sum(times[1:]) < 1 and len(times) < 10):
         start = time.perf_counter()

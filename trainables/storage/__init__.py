@@ -1,3 +1,3 @@
-"""Objects, checkpoints and students on any filesystem."""
+"""Object store, checkpoints and students on local disks and in buckets."""
 
 from __future__ import annotations

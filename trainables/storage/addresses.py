@@ -1,12 +1,12 @@
-"""Addresses of storages, teachers and data sets: the one place where they are taken apart.
+"""Parsing and checking of the addresses of storages, teachers and data sets.
 
     FOLDER, FOLDER/NAME                    a path on this machine, perhaps relative; ``~`` is the user's home
     file:///FOLDER                         an absolute path that every machine has
     s3://BUCKET/KEY, s3://BUCKET/KEY?OPTION=VALUE&...
     gs://BUCKET/KEY, gcs://BUCKET/KEY
 
-Paths and keys are meant as they are written, unlike those of a URL: ``#``, ``%20``, ``+``, ``=`` and spaces stand for
-themselves. Only in the address of a bucket does ``?`` have a meaning; in a path it is a character like the others.
+Unlike in a URL, all characters of paths and keys stand for themselves, also ``#``, ``%20``, ``+``, ``=`` and spaces. Only in
+the address of a bucket ``?`` begins the options; in a path ``?`` is an ordinary character.
 """
 
 from __future__ import annotations
@@ -20,77 +20,79 @@ GOOGLE = ("gs", "gcs")
 """Schemes of Google Cloud Storage."""
 
 OPTIONS = ("endpoint_override", "region", "scheme")
-"""What may follow the ``?`` of an S3 address."""
+"""Options that may follow the ``?`` of an S3 address."""
 
 _EXPECTED = "expected a folder, file:///FOLDER, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 
 
 class AddressError(ValueError):
-    """An address that cannot be used. The message repeats nothing that could be a secret: it would end up in logs."""
+    """An address cannot be used. The message repeats no part that could be a secret, since messages end up in logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """The parts of an address; ``text`` puts them together again."""
+    """Parts of an address. ``text`` joins them again."""
 
     scheme: str
-    """In small letters; empty for a path."""
+    """Scheme in small letters. Empty for a path."""
 
     host: str
-    """The bucket; empty for a path."""
+    """Name of the bucket. Empty for a path."""
 
     path: str
-    """A path as it was written, or what follows the host, with its leading ``/``."""
+    """The path as written, or the part after the bucket, with its leading ``/``."""
 
     query: str | None = None
-    """What follows the ``?`` of a bucket's address; none where there is no ``?``."""
+    """Part after the ``?`` of a bucket's address. None if there is no ``?``."""
 
     @property
     def text(self) -> str:
-        """The whole address, for whoever opens it."""
+        """The whole address, with options, as needed to open it."""
         return self.shown if self.query is None else f"{self.shown}?{self.query}"
 
     @property
     def shown(self) -> str:
-        """The address as it may be printed: without options, which can hold more than the user wants to see."""
+        """The address for printing, without options, which may contain what should not be shown."""
         return f"{self.scheme}://{self.host}{self.path}" if self.scheme else self.path
 
     @property
     def is_local(self) -> bool:
-        """Whether it leads to a disk of this machine."""
+        """Whether the address is a path on this machine."""
         return self.scheme in {"", "file"}
 
     @property
     def options(self) -> dict[str, str]:
-        """What the address says of the service, by name; of a name that is given twice the last value."""
+        """Options of the service by name. If a name is given twice, the last value counts."""
         return dict(parse_qsl(self.query or "", keep_blank_values=True))
 
     @property
     def name(self) -> str:
-        """The last part of the path: a file's name; empty if the address ends in ``/`` or is a mere bucket."""
+        """Last part of the path, a file's name. Empty if the address ends in ``/`` or names only a bucket."""
         return self.path.rpartition("/")[2]
 
     @property
     def parent(self) -> Address:
-        """The address of the folder that holds the file."""
+        """Address of the folder that contains the file."""
         folder, slash, _ = self.path.rpartition("/")
         return replace(self, path=folder or slash or ("" if self.scheme else "."))
 
     def check(self) -> None:
-        """Refuse an address with a key in it, and one of which a part would be ignored.
+        """Refuse an address that contains credentials, cannot be opened, or has a part that would be ignored.
 
         Raises:
-            AddressError: with what is allowed.
+            AddressError: the address is refused. The message says what is expected.
         """
         if "\0" in self.text:
             raise AddressError("the address holds a null character, which no file's name may have")
         if self.scheme == "file" and (self.host or not self.path):
-            raise AddressError("expected file:///FOLDER: behind file:// a path begins with /, and no machine is named")
+            raise AddressError(
+                "expected file:///FOLDER: after file:// comes a path that begins with /, without a machine"
+            )
         if self.is_local:
             return
         if self.scheme not in {"s3", *GOOGLE}:
             raise AddressError(f"{self.scheme}:// is not an address that can be opened; {_EXPECTED}")
-        # A secret key may hold a slash, behind which the rest of it and the @ are; no bucket's name has a colon.
+        # A secret key may contain a slash, so that the @ is not in the host; but no bucket's name has a colon.
         if "@" in self.host or ":" in self.host or any("key" in name or "token" in name for name in self.options):
             raise AddressError(
                 "the address holds a key; keys are taken from the environment, a profile or the instance's role"
@@ -100,17 +102,19 @@ class Address:
 
     def _check_options(self) -> None:
         if self.scheme != "s3":
-            raise AddressError(f"the address has a ?, behind which {self.scheme}:// has no options")
+            raise AddressError(
+                f"the address has a ?, but {self.scheme}:// has no options; leave out the ? and what follows"
+            )
         unknown = sorted(self.options.keys() - set(OPTIONS))
         if unknown or not self.options:
-            seen = unknown[0] if unknown else "nothing behind its ?"
-            raise AddressError(f"the address has {seen}; known after the ? are {', '.join(OPTIONS)}")
+            seen = unknown[0] if unknown else "nothing after its ?"
+            raise AddressError(f"the address has {seen}; allowed after the ? are {', '.join(OPTIONS)}")
         if self.options.get("scheme", "https") not in {"http", "https"}:
-            raise AddressError("the address has another scheme than http or https behind its ?")
+            raise AddressError("the address has an unknown scheme= after its ?; allowed: http, https")
 
 
 def parse_address(text: str) -> Address:
-    """Take an address apart. Every text has parts; ``Address.check`` says whether they can be used."""
+    """Split an address into its parts, whatever the text; ``Address.check`` refuses addresses that cannot be used."""
     scheme, _, rest = text.partition("://") if "://" in text else ("", "", "")
     scheme, query = scheme.strip().lower(), None
     if not scheme:
@@ -123,9 +127,9 @@ def parse_address(text: str) -> Address:
 
 
 def expand_home(path: str) -> Path:
-    """Return a path with the user's home for a leading ``~``, and another user's for ``~NAME`` where there is such a user.
+    """Return a path in which a leading ``~``, or ``~NAME`` if there is such a user, is replaced by that user's home.
 
-    ``./~`` stays a folder of that name, which ``Path.expanduser`` takes for the home, as it drops the ``./`` first.
+    ``./~`` stays a folder named ``~``; ``Path`` alone drops the ``./``, so ``Path.expanduser`` would return the home.
     """
     if path.startswith("~"):
         with suppress(RuntimeError):  # no such user

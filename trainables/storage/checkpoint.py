@@ -1,11 +1,11 @@
-"""Checkpoints: one safetensors file each, complete or absent, verified when read, and free of code.
+"""Checkpoints: one safetensors file each, complete or absent, verified when loaded, and without executable code.
 
-Tensors are stored as they are; everything else (counters, optimizer settings, the config) is JSON in the file's
-header, beside a format version and a SHA-256 over all of it. One file rather than a folder, because one object is
-published whole by every storage.
+Tensors are stored as they are; everything else (counters, the config, the log) is JSON in the file's header, beside a
+format version and a SHA-256 checksum of tensors and JSON. A checkpoint is one file rather than a folder, since every storage
+publishes a single object completely or not at all.
 
-What grows and never changes, such as the images of a pool, is left out of that file as ``Piece``: it is written once, before
-the first checkpoint that names it, and removed after the last one that does.
+Data that grows but never changes, such as the images of a pool, is stored apart as ``Piece``. A piece is written once,
+before the first checkpoint that names it, and deleted when no kept checkpoint names it any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEPARATOR = "/"
 _HEADER_KEY = "zskt"
 
 _PIECES = "pieces"
-"""Folder beside those of the trials, with a folder of pieces for each trial."""
+"""Folder beside the trials' folders, with a folder of pieces for each trial."""
 
 State = Mapping[str, Any]
 """Nested mappings whose leaves are tensors, pieces or JSON values; keys are strings without ``/``, or integers."""
@@ -39,66 +39,66 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a state that never changes once it is there."""
+    """Part of a state that never changes after it was created."""
 
     name: str
-    """Names it among the pieces of its trial: another name for other tensors."""
+    """Unique name among the pieces of a trial. Different tensors must have different names."""
     tensors: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class StateCopy:
-    """Copy of a training's state at one moment, in memory of its own."""
+    """Copy of a training's state at one moment, in memory of its own on the CPU."""
 
     tensors: dict[str, torch.Tensor]
     values: str
     pieces: dict[str, Piece] = field(default_factory=dict)
-    """By name. Not copied, since they never change."""
+    """Pieces by name. Not copied, since pieces never change."""
 
     def to_bytes(self) -> bytes:
-        """Serialise it. The same state gives the same bytes, except for tensors on different devices."""
+        """Return the contents of the checkpoint file; equal states give equal bytes."""
         header = {
             "format_version": FORMAT_VERSION,
             "sha256": digest_of(self.tensors, self.values),
             "state": self.values,
         }
-        # One entry, since safetensors writes several in any order and equal states are to give equal bytes.
+        # One entry, since safetensors writes several entries in any order, and equal states must give equal bytes.
         return save_tensors(self.tensors, metadata={_HEADER_KEY: json.dumps(header)})
 
 
 def copy_state(state: State, *, whole: bool = False) -> StateCopy:
-    """Copy a state to the CPU, which is all that training has to wait for.
+    """Copy a state to the CPU; training must wait for the copy, but not for writing.
 
     Args:
-        state: What ``state_dict`` gave.
-        whole: Whether pieces become plain mappings in it, so that nothing is kept apart.
+        state: State that ``state_dict`` returned.
+        whole: Whether to include pieces as plain mappings, instead of keeping them apart.
     """
     tensors: dict[str, torch.Tensor] = {}
     pieces: dict[str, Piece] | None = None if whole else {}
     values = _split(state, "", tensors, pieces)
-    # safetensors refuses tensors that share memory; a checkpoint must not change with training either.
+    # Copies, since safetensors refuses tensors that share memory, and a checkpoint must not change while training runs.
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     return StateCopy(copies, json.dumps(values), pieces or {})
 
 
 def dump(state: State) -> bytes:
-    """Copy a state and serialise it, all in one: its pieces come back as plain mappings."""
+    """Return a state as the contents of one file, in which pieces are plain mappings."""
     return copy_state(state, whole=True).to_bytes()
 
 
 def parse(
     data: bytes, *, origin: str, piece: Callable[[str], Mapping[str, torch.Tensor]] | None = None
 ) -> dict[str, Any]:
-    """Read what ``dump`` wrote; tensors come back on the CPU.
+    """Return the state in a checkpoint file, with tensors on the CPU.
 
     Args:
-        data: The file's bytes.
+        data: Contents of the file.
         origin: Name of the checkpoint, for messages.
-        piece: Gives the tensors of a piece by its name. None: pieces come back as ``Piece`` without tensors.
+        piece: Function that returns the tensors of a piece by its name. None means that a ``Piece`` has no tensors.
 
     Raises:
-        DamagedCheckpointError: truncated, or its checksum is wrong.
-        CheckpointError: written by another version.
+        DamagedCheckpointError: the file is truncated or its checksum is wrong.
+        CheckpointError: another format version wrote the file.
     """
     try:
         tensors = load_tensors(data)
@@ -122,16 +122,23 @@ def parse(
 
 
 class CheckpointStore:
-    """The checkpoints of one sweep: ``<trial_id>/<pseudo_batches>.safetensors``; their pieces: ``pieces/<trial_id>/``."""
+    """Checkpoints of one sweep, ``<trial_id>/<done>.safetensors``, and their pieces, in ``pieces/<trial_id>/``."""
 
     def __init__(self, store: ObjectStore, *, keep: int = 2) -> None:
-        """Args: keep: How many checkpoints of a trial are kept, at least 2, so that a damaged one has a predecessor."""
+        """Open the checkpoints in a store.
+
+        Args:
+            store: The sweep's folder of checkpoints.
+            keep: Number of checkpoints to keep of each trial; at least 2, so that a damaged checkpoint has a predecessor.
+        """
         self._store = store
         self._keep = keep
 
     def save(self, trial_id: str, done: int, state: StateCopy) -> None:
-        """Publish a checkpoint and those of its pieces that are not there yet, then remove all but the newest few of this
-        trial, and the pieces that none of them names."""
+        """Write a checkpoint and its missing pieces, then delete older ones.
+
+        The newest ``keep`` checkpoints of the trial and the pieces that these checkpoints name are kept.
+        """
         folder = f"{_PIECES}/{trial_id}"
         there = {_named(key): key for key in self._store.keys(folder)} if state.pieces else {}
         for name, piece in state.pieces.items():
@@ -148,22 +155,27 @@ class CheckpointStore:
             self._store.delete_all(there[name] for name in there.keys() - named)
 
     def trial_ids(self) -> set[str]:
-        """Return the trials of which there are checkpoints."""
+        """Return the ids of the trials that have checkpoints."""
         return {key.partition("/")[0] for key in self._store.keys("") if "/" in key} - {_PIECES}
 
     def drop_pieces(self, trial_id: str, *, but: Collection[str]) -> None:
-        """Remove the pieces of a trial that has ended, but those that its last checkpoint names.
+        """Delete the pieces of an ended trial, except those that its last checkpoint names.
 
-        The checkpoint before that one can then no longer be gone on from.
+        Earlier checkpoints may then miss pieces, so that no trial can resume from them.
+
+        Args:
+            trial_id: Trial that has ended.
+            but: Names of the pieces to keep.
         """
         keys = self._store.keys(f"{_PIECES}/{trial_id}")
         self._store.delete_all(key for key in keys if _named(key) not in but)
 
     def load_newest(self, trial_id: str, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest checkpoint of a trial that can be read, or none.
+        """Load the newest checkpoint of a trial that can be read; None if there is none.
 
-        A damaged one is removed with a warning, since it would pass for newer than those that the trial saves next. One that
-        is gone was removed by a process that is lost but does not know it yet, and which has saved newer ones.
+        A damaged checkpoint is deleted with a warning, since its file would count as newer than the checkpoints that the
+        trial saves next. If a listed checkpoint no longer exists, another process of this trial, which is taken for lost but
+        still runs, has saved newer checkpoints and deleted the listed one; the list is then read again.
         """
         seen: set[str] = set()
         while left := [key for key in self._store.keys(trial_id) if key not in seen]:
@@ -179,7 +191,7 @@ class CheckpointStore:
         return None
 
     def _reader(self, trial_id: str) -> Callable[[str], Mapping[str, torch.Tensor]]:
-        """What reads the pieces of a trial. A damaged one is removed, so that it is written again when it comes again."""
+        """Return a function that loads a piece of a trial; a damaged piece is deleted, so that it can be written again."""
 
         def read(name: str) -> Mapping[str, torch.Tensor]:
             key = f"{_PIECES}/{trial_id}/{name}.safetensors"
@@ -194,7 +206,7 @@ class CheckpointStore:
         return read
 
     def _pieces_of(self, key: str) -> set[str]:
-        """Names of the pieces that a checkpoint on storage names; of one that cannot be read, none."""
+        """Return the names of the pieces that a stored checkpoint names; empty if the checkpoint cannot be read."""
         found: set[str] = set()
 
         def note(name: str) -> Mapping[str, torch.Tensor]:
@@ -209,30 +221,30 @@ class CheckpointStore:
 
 
 def _named(key: str) -> str:
-    """Name of a piece, from its key."""
+    """Return the name of a piece from its key."""
     return key.rpartition("/")[2].removesuffix(".safetensors")
 
 
 class CheckpointSaver:
-    """Saves the checkpoints of one trial while it goes on training, one at a time."""
+    """Saves the checkpoints of one trial in a thread while training continues, one at a time."""
 
     def __init__(self, store: CheckpointStore, trial_id: str) -> None:
         self._store = store
         self._trial_id = trial_id
         self._named: Collection[str] = ()
-        """Pieces that the last checkpoint names."""
+        """Names of the pieces in the last checkpoint."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
     def save(self, done: int, state: State) -> None:
-        """Copy the state and begin to write it, once the one before is written.
+        """Wait for the previous checkpoint, copy the state, and start to write the copy.
 
         Args:
-            done: Pseudo batches or epochs; orders the checkpoints of a trial.
-            state: What ``state_dict`` gave.
+            done: Pseudo batches or epochs that are done, by which the checkpoints of a trial are ordered.
+            state: State that ``state_dict`` returned.
 
         Raises:
-            OSError, pyarrow.ArrowException: from writing the one before; this one is begun all the same.
+            OSError, pyarrow.ArrowException: writing the previous checkpoint failed. This one is written all the same.
         """
         try:
             self.wait()
@@ -243,31 +255,33 @@ class CheckpointSaver:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is still being written: while storage is slow, training need not wait for it."""
+        """Whether a checkpoint is still being written. Training need not wait for slow storage but may skip a checkpoint."""
         return self._writing is not None and not self._writing.done()
 
     def wait(self) -> None:
-        """Until the last checkpoint is written.
+        """Wait until the last checkpoint is written.
 
         Raises:
-            OSError, pyarrow.ArrowException: it could not be.
+            OSError, pyarrow.ArrowException: writing the checkpoint failed.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def drop_pieces(self) -> None:
-        """Remove the pieces of the trial that its last checkpoint does not name."""
+        """Delete the pieces of the trial that its last checkpoint does not name."""
         self._store.drop_pieces(self._trial_id, but=self._named)
 
     def close(self) -> None:
-        """Let the thread end when it has written what it was given."""
+        """Let the thread end after the write in progress, without waiting."""
         self._thread.shutdown(wait=False)
 
 
 def _split(value: Any, path: str, tensors: dict[str, torch.Tensor], pieces: dict[str, Piece] | None) -> Any:
-    """Move the tensors below ``value`` into ``tensors`` and pieces, unless there is no place for them, into ``pieces``,
-    leaving their keys in what is returned."""
+    """Return ``value`` as JSON values, with tensors moved into ``tensors`` and pieces into ``pieces``.
+
+    Tensors and pieces are replaced by their keys. If ``pieces`` is None, a piece becomes a mapping of its tensors.
+    """
     if isinstance(value, torch.Tensor):
         tensors[path] = value
         return {"tensor": path}

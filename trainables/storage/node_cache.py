@@ -1,4 +1,4 @@
-"""Copies of objects on this machine's disk, fetched once and used by all its processes."""
+"""Cache of objects on this node's disk, which all processes of the node share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from trainables.storage.user_cache import cache_folder
 
 
 class NodeCache:
-    """A folder of copies, by default ``cache_folder()``. It may be deleted at any time.
+    """Folder with copies of objects, by default ``cache_folder()``. The folder may be deleted at any time.
 
-    An object that changes gets another copy. Of several processes that ask at once one downloads and the others wait.
+    A changed object gets a new copy. If several processes fetch an object at once, one downloads and the others wait.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_folder()
 
     def fetch(self, store: ObjectStore, key: str) -> Path:
-        """A file with the object's bytes: the object itself where it lies on this machine anyway.
+        """Return the path of a file with the object's bytes, downloading it if needed.
+
+        For a local store, the object's own file; its existence is not checked.
 
         Raises:
-            FileNotFoundError: there is no such object.
+            FileNotFoundError: the object does not exist in a store that is not local.
         """
         if isinstance(store.filesystem, LocalFilesystem):
             return Path(store.path(key))

@@ -1,9 +1,8 @@
-"""Named bytes on any filesystem, each object published whole or not at all, with patience where the place is remote.
+"""Object store on any filesystem: named bytes, each object written completely or not at all, with retries in outages.
 
-Everything the project keeps (teachers, checkpoints, results, studies) goes through these few methods, in the driver and
-in every worker. So a local folder and a bucket have the same layout and the same promises, and what happens when storage
-does not answer is decided here alone: a request that may succeed later is made again, at random moments that lie further
-and further apart, until it succeeds or ``patience`` is used up.
+The driver and all workers store everything through this class: teachers, checkpoints, results, studies. Local folders and
+buckets therefore have the same layout and the same guarantees. A request that may succeed later is retried with growing
+random pauses, until it succeeds or ``patience`` is used up.
 """
 
 from __future__ import annotations
@@ -22,69 +21,69 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 PATIENCE_SECONDS = 600.0
-"""How long a request is made again by default. A trial of hours is worth ten minutes."""
+"""Default of the seconds for which a request is retried. Ten minutes are short beside a trial of hours."""
 
 _FIRST_WORD_SECONDS = 5.0
-"""Shorter waits are not worth a line."""
+"""Seconds of waiting before the first warning."""
 _NEXT_WORD_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _READERS = 16
 
 logger = logging.getLogger("zskt.storage")
-"""Says when storage keeps us waiting, and when it is back."""
+"""Logs the beginning and the end of outages."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStore:
-    """A folder of a filesystem. Keys are paths below it, with ``/`` between parts and no leading ``/``.
+    """Objects below a folder of a filesystem. Keys are paths below the folder, with ``/`` between parts, not at the start.
 
-    Can be pickled, so a worker writes to the same place as the driver.
+    A store can be pickled, so that a worker writes to the same place as the driver.
 
-    **Errors.** ``FileNotFoundError`` for an object that is not there; ``StorageOutageError`` when patience is used up; any
-    other ``OSError`` at once, where waiting would not help (no right, no bucket, no space).
+    **Errors.** ``FileNotFoundError`` if an object does not exist; ``StorageOutageError`` when patience is used up; other
+    kinds of ``OSError`` at once, if a retry cannot help (no permission, no bucket, no space).
     """
 
     filesystem: Filesystem
     root: str
     patience: float = PATIENCE_SECONDS
-    """Seconds for which one request is made again before it fails."""
+    """Seconds for which one request is retried before it fails."""
 
     clock: Clock = SYSTEM_CLOCK
-    """By which these seconds pass."""
+    """Clock by which patience is measured."""
 
     def below(self, prefix: str) -> ObjectStore:
-        """The store whose root is ``prefix`` in this one."""
+        """Return the store whose root is the folder ``prefix`` of this store."""
         return replace(self, root=f"{self.root}/{prefix}")
 
     def path(self, key: str) -> str:
-        """Where an object lies, for the filesystem."""
+        """Return the path of an object, as the filesystem takes it."""
         return f"{self.root}/{key}"
 
     def shown(self, key: str) -> str:
-        """Where an object lies, for a person."""
+        """Return the address of an object, for messages."""
         return self.filesystem.shown(self.path(key))
 
     def write(self, key: str, data: bytes) -> None:
-        """Publish an object, replacing an older one under the same key.
+        """Write an object, replacing an older object under the same key.
 
-        A reader sees the old object, the new one or none, never a part. Writing again after an answer that got lost
-        changes nothing, since the same key gets the same bytes.
+        Readers see the old object, the new object or none, never a part of one. A retry after a lost answer does no harm,
+        since the retry writes the same bytes.
         """
         self._patiently(lambda: self.filesystem.write(self.path(key), data))
 
     def read(self, key: str) -> bytes:
-        """The object's bytes."""
+        """Return the bytes of an object."""
         return self._patiently(lambda: self.filesystem.read(self.path(key)))
 
     def read_all(self, keys: Iterable[str]) -> list[bytes]:
-        """The bytes of several objects, in their order; several at once, since from a bucket each takes a while."""
+        """Return the bytes of several objects in the order of ``keys``, read in parallel, since buckets answer slowly."""
         with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="read") as readers:
             return list(readers.map(self.read, keys))
 
     def read_found(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The same without those that are gone by now."""
+        """Return the bytes of several objects by key, read in parallel; objects that do not exist are left out."""
 
         def read(key: str) -> tuple[str, bytes | None]:
             try:
@@ -96,33 +95,33 @@ class ObjectStore:
             return {key: data for key, data in readers.map(read, keys) if data is not None}
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether an object exists."""
         return self._patiently(lambda: self.filesystem.exists(self.path(key)))
 
     def version(self, key: str) -> str:
-        """Another text whenever the object has other bytes."""
+        """Return a text that changes whenever the object's bytes change."""
         return self._patiently(lambda: self.filesystem.version(self.path(key)))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of each object below ``prefix``, by key, sorted; empty where there is nothing."""
+        """Return the size in bytes of each object below ``prefix``, sorted by key; empty if there is none."""
         found = self._patiently(lambda: self.filesystem.sizes(self.path(prefix).rstrip("/")))
         start = len(self.root) + 1
         return {
             path[start:]: size
             for path, size in sorted(found.items())
-            if not path.rpartition("/")[2].startswith(".")  # written halfway, or not ours
+            if not path.rpartition("/")[2].startswith(".")  # partly written, or of another program
         }
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of all objects below ``prefix``, sorted; empty where there is nothing."""
+        """Return the keys of all objects below ``prefix``, sorted; empty if there is none."""
         return list(self.sizes(prefix))
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Delete an object; no error if the object does not exist."""
         self._patiently(lambda: self.filesystem.delete(self.path(key)))
 
     def delete_all(self, keys: Iterable[str]) -> None:
-        """Remove several objects; from a bucket several at once."""
+        """Delete several objects in parallel."""
         with ThreadPoolExecutor(max_workers=_READERS, thread_name_prefix="delete") as workers:
             list(workers.map(self.delete, keys))
 
@@ -134,8 +133,8 @@ class ObjectStore:
             return self._again(request, error, wait)
 
     def _again(self, request: Callable[[], T], first: PassingError, wait: _Wait) -> T:
-        """Make a request that has failed once again and again, until it succeeds or patience is used up."""
-        # Brings asyncio and ssl, 0.05 CPU seconds that no storage is worth which answers.
+        """Retry a request that has failed once, until the request succeeds or patience is used up."""
+        # Imported here: tenacity imports asyncio and ssl, 0.05 CPU seconds, and is needed in an outage only.
         from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
         failed = [first]
@@ -164,7 +163,7 @@ class ObjectStore:
 
 
 class _Wait:
-    """One request's waiting, told in a few lines."""
+    """Log of the waiting time of one request, in a few warnings."""
 
     def __init__(self, place: str, clock: Clock) -> None:
         self._place = place
@@ -177,7 +176,7 @@ class _Wait:
         return self._clock.monotonic() - self._start
 
     def told_of(self, state: RetryCallState) -> None:
-        """An attempt has failed and another will be made."""
+        """Log that an attempt has failed and will be retried, unless the last warning is recent."""
         if self.seconds < self._next_word:
             return
         self._next_word = self.seconds + _NEXT_WORD_SECONDS
@@ -187,6 +186,6 @@ class _Wait:
         )
 
     def over(self) -> None:
-        """The request has succeeded."""
+        """Log that storage answers again, if an outage was logged."""
         if self._next_word > _FIRST_WORD_SECONDS:
             logger.warning("storage %s answers again, after %.0f s", self._place, self.seconds)

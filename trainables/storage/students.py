@@ -1,4 +1,4 @@
-"""Students that came out of completed trials, kept by their trial's name."""
+"""Storage of the students of completed trials."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from trainables.system.own_files import distrust
 
 
 class StudentStore:
-    """Students that came out of completed trials, each named ``SWEEP/TRIAL``; the config is in the file's header."""
+    """Students of completed trials, named ``SWEEP/TRIAL``. The trial's config is in the file's header."""
 
     def __init__(self, store: ObjectStore) -> None:
-        """Args: store: The storage's folder of students."""
+        """Open the students in ``store``, the storage's folder of students."""
         self._store = store
 
     def save(self, student: str, weights: Mapping[str, Tensor], config_json: str) -> None:
-        """Keep a student under its name.
+        """Save a student under its name.
 
         Args:
-            student: Its name.
-            weights: Its state dict.
-            config_json: Its trial's config.
+            student: Name of the student, ``SWEEP/TRIAL``.
+            weights: State dict of the student.
+            config_json: Config of the trial as JSON.
         """
         plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         header = {"config": config_json}
         self._store.write(_student_key(student), save_tensors(plain, metadata=header))
 
     def load(self, student: str) -> dict[str, Tensor]:
-        """The weights of ``SWEEP/TRIAL``.
+        """Load the weights of the student ``SWEEP/TRIAL``.
 
         Raises:
-            StudentError: there is none, or it is damaged.
+            StudentError: there is no such student, or its file is damaged.
         """
         data = self._read(student)
         try:
@@ -47,7 +47,7 @@ class StudentStore:
             raise StudentError(f"student {student} is damaged ({error}); run its trial again") from error
 
     def load_config(self, student: str) -> dict[str, object]:
-        """The config of the trial that ``SWEEP/TRIAL`` came from.
+        """Load the config of the trial ``SWEEP/TRIAL`` that trained the student.
 
         Raises:
             StudentError: there is no such student.

@@ -1,4 +1,4 @@
-"""Where this user's copies and compiled code lie on this machine."""
+"""Folder of this user's cached objects and compiled code on this machine."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return ``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``; it need not be there."""
+    """Return ``$XDG_CACHE_HOME/zskt`` or ``~/.cache/zskt``; the folder need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "zskt"

@@ -1,3 +1,3 @@
-"""The two loops, their losses and what they report."""
+"""Training loops for data-free and supervised trials, with their losses and reports."""
 
 from __future__ import annotations

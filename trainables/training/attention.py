@@ -1,4 +1,4 @@
-"""Which activations of a student and its teacher attention transfer compares, for one trial."""
+"""Selection of the student's and the teacher's activations that attention transfer compares in one trial."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from trainables.networks.activations import activation_sizes, attention_pairs
 
 
 def watch_layers(network: Network, layers: str | None, image_shape: tuple[int, int, int], *, name: str) -> None:
-    """Let a network return the activations that a config names.
+    """Make a network return the activations that a config names.
 
     Args:
         network: Student or teacher.
-        layers: Names of modules with commas between; None: the network's own choice.
-        image_shape: Channels, height and width of the images; it looks at a blank one.
-        name: The network's, for messages.
+        layers: Names of modules, separated by commas. None means the network's own choice.
+        image_shape: Channels, height and width of the images. The modules are checked on one blank image.
+        name: The network's name, for messages.
 
     Raises:
-        ValueError: it has no such module, or one that returns no activation.
+        ValueError: the network has no such module, or the module returns no activation.
     """
     if layers is None:
         return
@@ -44,19 +44,21 @@ def compared_layers(
     names: tuple[str, str],
     layers: tuple[str | None, str | None] = (None, None),
 ) -> list[tuple[int, int]]:
-    """Return which activations are compared, as (index in the student's, index in the teacher's); none at weight 0.
+    """Return the pairs of activations to compare, as (index in the student's list, index in the teacher's list).
+
+    The list is empty if ``weight`` is 0.
 
     Args:
-        student: Looks at one blank image, as the teacher does.
-        teacher: See ``student``.
+        student: The student. The sizes of its activations are measured on one blank image.
+        teacher: The teacher. The sizes of its activations are measured likewise.
         image_shape: Channels, height and width of the images.
         weight: The trial's ``attention_weight``.
-        names: The networks' names, for messages: student, teacher.
-        layers: Those that a config names, of student and teacher. Where it names both they must fit each other one by
-            one; where it names one's, each of them must be compared.
+        names: Names of student and teacher, for messages.
+        layers: Layers of student and teacher that the config names. If both networks' layers are named, their sizes must
+            match one by one; if one network's layers are named, each of them must have a counterpart.
 
     Raises:
-        ValueError: there are none, or layers that a config names have other sizes than those of the other network.
+        ValueError: no activations can be compared, or named layers have no counterpart of the same size.
     """
     if weight == 0:
         return []

@@ -1,4 +1,4 @@
-"""The losses of adversarial belief matching (section 2): the student's, and the generator's on its own images."""
+"""Student and generator losses of adversarial belief matching (section 2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.training.matching import StudentMatching
 
 
 class BeliefMatching(StudentMatching):
-    """The losses of one trial, and the images that they are of."""
+    """Student and generator losses of one trial, and the pseudo images on which they are computed."""
 
     def __init__(
         self,
@@ -31,17 +31,17 @@ class BeliefMatching(StudentMatching):
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Make ready what the losses need beside the networks.
+        """Prepare the losses.
 
         Args:
             config: The trial's settings.
-            teacher: Frozen, in eval mode.
-            student: The network that is trained.
-            generator: What makes the images.
-            attention_pairs: Activations that attention transfer compares, by index in the student's and the teacher's.
-            noise_stream: Where the noise of generator terms comes from.
-            device: Where all networks are.
-            dtype: Of weights, images and losses.
+            teacher: Frozen teacher in eval mode.
+            student: Student that is trained.
+            generator: Generator of the pseudo images.
+            attention_pairs: Pairs of activations to compare: index in the student's list, index in the teacher's list.
+            noise_stream: Random stream for the noise of generator terms.
+            device: Device of all networks.
+            dtype: Type of weights, images and losses.
         """
         super().__init__(
             config, teacher=teacher, student=student, attention_pairs=attention_pairs, device=device, dtype=dtype
@@ -50,10 +50,10 @@ class BeliefMatching(StudentMatching):
         self._of_generator = find_divergence(config.generator_divergence)
         self.terms = GeneratorTerms(config, teacher, self.forward, noise_stream)
         self.generator_loss = self._generator_loss
-        """From latents (batch, latent_dim) and noise, if a term adds some, to the loss and the images."""
+        """Function of latents (batch, latent_dim) and noise (None if no term adds noise) that returns loss and images."""
 
     def updated_images(self, latents: Tensor) -> Tensor:
-        """Return what the generator, after its update, makes of the latents."""
+        """Return the pseudo images that the updated generator makes from the latents, without gradients."""
         # Shared latents: the published loop makes the same images once more in each student step.
         times = self._config.student_steps if self._config.latents == "shared" else 1
         with torch.no_grad(), self.generator.counted_as(times):
@@ -64,7 +64,7 @@ class BeliefMatching(StudentMatching):
         self.generator_loss = compiled(self._generator_loss)
 
     def _generator_loss(self, latents: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The loss, and the images on which it was found."""
+        """Return the generator's loss and the pseudo images on which it was computed."""
         images = self._images(latents)
         student_logits, _ = self.forward(self.student, images)
         teacher_logits, _ = self.forward(self.teacher, images)

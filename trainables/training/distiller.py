@@ -4,14 +4,14 @@ One pseudo batch, with the latents drawn once and kept for all of it:
 
 1. ``generator_steps`` times: images = generator(latents); the generator moves to *increase* the KL divergence between
    teacher and student on them. The student is in train mode, so its BatchNorm statistics see these images too.
-2. The images are generated anew by the updated generator. The teacher looks at them once.
+2. The updated generator makes the images again. The teacher has one forward pass on them.
 3. ``student_steps`` times: the student moves to decrease KL divergence plus attention transfer on those images.
 4. Both learning rates follow a cosine over the trial's pseudo batches.
 
 The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
-and generator. Leaving that out gives the same networks bit for bit (``tests/trainables/training/test_distiller.py``
-compares with a plain transcription): the student's updates never used those gradients, and within a student phase the
-images are equal. That is ``numerics=exact``; ``fast`` also computes in another order, see ``use_fast_numerics``.
+and generator. ``numerics=exact`` leaves both out and gives the same networks bit for bit: the student's updates never use
+those gradients, and the images are equal in all student steps of a pseudo batch (``tests/trainables/training/test_distiller.py``
+compares with a plain transcription). ``numerics=fast`` also changes the order of operations, see ``use_fast_numerics``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from trainables.training.schedules import cosine
 
 
 class ZeroShotDistiller(PseudoImageTraining):
-    """One zero-shot trial."""
+    """Training of one zero-shot trial: generator and student against a frozen teacher."""
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class ZeroShotDistiller(PseudoImageTraining):
         """Build the trial's initial state; see ``PseudoImageTraining`` for the arguments.
 
         Raises:
-            ValueError: attention transfer is asked for between networks whose activations do not match, or scores without
-                a probe.
+            ValueError: attention transfer between networks without matching activations, or data-free scores without a
+                probe set.
         """
         super().__init__(config, teacher=teacher, splits=splits, probe=probe, device=device, dtype=dtype, clock=clock)
         spec = config.spec
@@ -87,13 +87,13 @@ class ZeroShotDistiller(PseudoImageTraining):
             device=self.device,
             dtype=dtype,
         )
-        # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
+        # Always on the CPU: the same numbers on every device, and a checkpoint from which any device can resume.
         self._latent_stream = stream(self.generator_seed, "latents")
         self._image_shape = (config.batch_size, *spec.image_shape)
         self._launch = self._recorded()
         self.compile(self.losses)
         if config.cuda_graphs and not is_asynchronous(self.device):
-            self.notes.append("cuda_graphs=true is of GPUs; on a CPU it changes nothing")
+            self.notes.append("cuda_graphs=true has no effect on a CPU; CUDA graphs need a GPU")
 
     def step(self) -> None:
         with (
@@ -104,14 +104,14 @@ class ZeroShotDistiller(PseudoImageTraining):
             self._pseudo_batch()
 
     def train(self, pseudo_batches: int, after_each: Callable[[], None] | None = None) -> None:
-        """Do that many pseudo batches, whatever the budget."""
+        """Train for ``pseudo_batches`` pseudo batches, whatever the budget."""
         for _ in range(pseudo_batches):
             self.step()
             if after_each:
                 after_each()
 
     def report(self) -> Report:
-        # First, for it waits for the device.
+        # First, because the log waits for the device to finish.
         entry = self.log.report(self, self.student, self.generator, further=lambda: self.scores(self.student))
         step = max(0, self.pseudo_batches - 1)
         generator_lr, student_lr = (
@@ -121,8 +121,8 @@ class ZeroShotDistiller(PseudoImageTraining):
         return self.last_report
 
     def state_dict(self) -> dict[str, Any]:
-        # What networks draw from global random states follows from the seed and ``pseudo_batches``, so these streams are the
-        # only random state.
+        # The global random states are seeded from the seed and ``pseudo_batches`` at each step, so these streams are all
+        # of the random state.
         return self.common_state() | {
             "student": self.student.state_dict(),
             "generator": self.generator.state_dict(),
@@ -137,7 +137,7 @@ class ZeroShotDistiller(PseudoImageTraining):
         self.generator.load_state_dict(state["generator"])
         load_optimizer(self.student_optimizer, state["student_optimizer"])
         load_optimizer(self.generator_optimizer, state["generator_optimizer"])
-        self._launch = self._recorded()  # the moments are elsewhere now
+        self._launch = self._recorded()  # the optimizers' moments are now other tensors than those recorded
         self._latent_stream.set_state(state["latent_stream"])
         self.losses.terms.load_state_dict(state["extra_terms"])
         self.restore_common(state)
@@ -162,21 +162,22 @@ class ZeroShotDistiller(PseudoImageTraining):
         self.training_flops += step_flops(config)
 
     def _draw(self) -> list[Tensor]:
-        """A pseudo batch's random numbers, as ``_learn`` takes them."""
+        """Draw the random numbers of one pseudo batch, in the order of the parameters of ``_learn``."""
         config = self.config
         further = config.student_steps if config.latents == "fresh" else 0
         shape = (config.batch_size, config.latent_dim)
-        # One draw after the other: a single larger one gives other numbers.
+        # One draw after the other: a single larger draw gives other numbers.
         latents = [torch.randn(shape, generator=self._latent_stream, dtype=self.dtype) for _ in range(1 + further)]
         noise = [self.losses.terms.draw(self._image_shape, self.dtype) for _ in range(config.generator_steps)]
         return [send(numbers, self.device) for numbers in (torch.stack(latents), *noise) if numbers is not None]
 
     def _learn(self, latents: Tensor, *noise: Tensor) -> None:
-        """The device's part of a pseudo batch. All that it changes are tensors that stay where they are.
+        """Run the device's part of a pseudo batch. Tensors are changed in place only, so that a CUDA graph can replay it.
 
         Args:
-            latents: (draws, batch, latent_dim): of the generator's steps, then of each student step that has its own.
-            noise: For each generator step where an extra term adds noise to images, in their shape.
+            latents: (draws, batch, latent_dim): one draw for the generator steps, then one for each student step if
+                ``latents=fresh``.
+            noise: One tensor in the shape of the images for each generator step; none if no term adds noise.
         """
         config = self.config
         with self.looking_only(self.student):
@@ -208,13 +209,13 @@ class ZeroShotDistiller(PseudoImageTraining):
         self.classes.add(targets.logits, step.logits)
 
     def _generator_step(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """One update that increases the disagreement; returns loss, gradient norm and images, detached."""
+        """Take one generator step, which increases the disagreement; return loss, gradient norm and images, detached."""
         loss, images = self.losses.generator_loss(latents, noise)
         norm = self._update(self.generator, self.generator_optimizer, loss)
         return loss.detach(), norm, images.detach()
 
     def _student_step(self, images: Tensor, targets: TeacherTargets) -> tuple[StudentLoss, Tensor]:
-        """One update towards the teacher; returns what it came to, detached, and the gradient's norm."""
+        """Take one student step towards the teacher; return its losses and logits, detached, and its gradient norm."""
         found = self.losses.student_loss(images, targets)
         norm = self._update(self.student, self.student_optimizer, found.loss)
         return StudentLoss(*(value.detach() for value in found)), norm
@@ -230,5 +231,5 @@ class ZeroShotDistiller(PseudoImageTraining):
         return cosine(initial, pseudo_batch, self.config.horizon)
 
     def _recorded(self) -> Callable[..., None]:
-        """The device's part of a pseudo batch, as a CUDA graph where that is asked for."""
+        """Return the device's part of a pseudo batch, as a CUDA graph if the config asks for one on a GPU."""
         return Recorded(self._learn) if self.config.cuda_graphs and is_asynchronous(self.device) else self._learn

@@ -1,8 +1,8 @@
-"""Extra terms of the generator's loss: those of the paper's first supplement, where all of them are said to hurt.
+"""Extra terms of the generator's loss, from the paper's first supplement, which says that all of them hurt.
 
-The supplement names the terms; that each is added with the sign given in ``ZeroShotConfig`` is this project's choice. A
-further term of this project is a function, a name in ``trainables.config.divergences``, and a field ``NAME_weight`` of the
-config. A user's is a function of ``Seen`` that ``generator_term`` names.
+The supplement names the terms; their signs, given in ``ZeroShotConfig``, are this project's choice. To add a term to this
+project, write a function here, enter its name in ``trainables.config.divergences``, and add a field ``NAME_weight`` to the
+config. A user's own term is a function of ``Seen`` that the field ``generator_term`` names.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from trainables.networks import Network
 from trainables.training.losses import FORWARD_KL, entropy, mean_distance
 
 _NOISE = 0.1
-"""Standard deviation, in normalised pixels, of the noise that a consistent teacher should overlook."""
+"""Standard deviation, in normalised pixels, of the noise that the consistency term adds to images."""
 
 
 @dataclass
 class Seen:
-    """What the networks make of pseudo images in one generator step."""
+    """Pseudo images of one generator step, with the networks' outputs on them."""
 
     images: Tensor
     student_logits: Tensor
     teacher_logits: Tensor
     teacher_features: Tensor | None
-    """What the teacher's last linear layer is given, (batch, width); None where only terms of this project are on that do
-    without it."""
+    """Input of the teacher's last linear layer, (batch, width). None if the teacher has no linear layer; may also be None
+    if no term that is switched on needs the features."""
 
     disturbed: Callable[[Tensor], Tensor]
-    """From images to disturbed ones."""
+    """Function that returns images with noise added, or blurred, as ``consistency_disturbance`` says."""
 
     ask_teacher: Callable[[Tensor], Tensor]
-    """From images to the teacher's logits."""
+    """Function that returns the teacher's logits for images."""
 
 
 def teacher_entropy(seen: Seen) -> Tensor:
-    """Return the teacher's entropy on the images."""
+    """Return the entropy of the teacher's prediction, mean over the images, in nats."""
     return entropy(seen.teacher_logits)
 
 
 def student_entropy(seen: Seen) -> Tensor:
-    """Return the student's entropy on the images."""
+    """Return the entropy of the student's prediction, mean over the images, in nats."""
     return entropy(seen.student_logits)
 
 
 def diversity(seen: Seen) -> Tensor:
-    """Return minus the mean distance between the images' features in the teacher's last hidden layer."""
+    """Return minus the mean distance between the inputs of the teacher's last linear layer, over pairs of images."""
     assert seen.teacher_features is not None
     return -mean_distance(seen.teacher_features.to(seen.images.dtype))
 
@@ -65,7 +65,7 @@ def consistency(seen: Seen) -> Tensor:
 
 
 class GeneratorTerms:
-    """Those terms of a config that are switched on, each times its factor."""
+    """Extra generator terms that a config switches on, each multiplied by its factor."""
 
     def __init__(
         self,
@@ -76,21 +76,25 @@ class GeneratorTerms:
         *,
         watch: bool = True,
     ) -> None:
-        """Make ready what a config switches on.
+        """Prepare the terms that a config switches on.
 
         Args:
             config: The trial's settings.
-            teacher: Whose opinion the terms are about.
-            forward: How the trial gets logits and activations of a network, in its precision.
-            noise_stream: Where the noise comes from; on the CPU like the latents, so the same on every device.
-            watch: Whether the teacher's last features are to be watched for here; else ``terms`` is given them.
+            teacher: Teacher whose outputs the terms use.
+            forward: Function that returns logits and activations of a network in the trial's precision.
+            noise_stream: Random stream for the noise; on the CPU like that of the latents, so equal on every device.
+            watch: Whether to capture the input of the teacher's last linear layer with a hook. False means that the caller
+                passes it to ``terms`` as ``features``.
+
+        Raises:
+            ValueError: ``diversity_weight`` is not 0 and the teacher has no linear layer.
         """
         self._teacher = teacher
         self._forward = forward
         self._noise_stream = noise_stream
         self._features: Tensor | None = None
         line = torch.tensor([0.25, 0.5, 0.25])
-        # Made here, since making it in the loop would wait for a GPU.
+        # Made here, since making this tensor in the loop would wait for the GPU.
         self._blur = torch.outer(line, line).to(next(teacher.parameters()))
         weights = _weights(config)
         self._terms = [(weight, _term(name)) for name, weight in weights.items()]
@@ -106,7 +110,7 @@ class GeneratorTerms:
                 )
 
     def draw(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
-        """The noise that one call of ``terms`` will add to images, if it does: made on the CPU."""
+        """Draw the noise for one call of ``terms``, on the CPU; None if no term adds noise."""
         if not self._adds_noise:
             return None
         return torch.randn(shape, generator=self._noise_stream, dtype=dtype)
@@ -120,7 +124,10 @@ class GeneratorTerms:
         *,
         features: Tensor | None = None,
     ) -> list[Tensor]:
-        """The terms on images that the teacher has just looked at; a scalar each, to be added to the loss."""
+        """Return the weighted terms, each a scalar to be added to the loss.
+
+        To be called after the teacher's forward pass on ``images``, whose captured features replace ``features=None``.
+        """
         seen = Seen(
             images=images,
             student_logits=student_logits,
@@ -132,11 +139,11 @@ class GeneratorTerms:
         return [weight * term(seen) for weight, term in self._terms]
 
     def state_dict(self) -> dict[str, Any]:
-        """The random state."""
+        """Return the state of the noise stream."""
         return {"noise_stream": self._noise_stream.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Restore the state that ``state_dict`` returned."""
         self._noise_stream.set_state(state["noise_stream"])
 
     def _disturbed(self, images: Tensor, noise: Tensor | None) -> Tensor:
@@ -151,7 +158,7 @@ class GeneratorTerms:
 
 
 def _term(name: str) -> Callable[[Seen], Tensor]:
-    """Return the term of a name: one that is not this project's is held to what it must return."""
+    """Return the term of that name; a term from outside this project is checked to return a scalar."""
     term: Callable[[Seen], Tensor] = GENERATOR_TERMS.load(name)
     if name in GENERATOR_TERMS.own:
         return term

@@ -1,8 +1,8 @@
-"""What a generator shows at a few points of its training: some images, and what teacher and student take many more for.
+"""Image snapshots: a few pseudo images of a generator, and the classes that teacher and student predict for many more.
 
-A snapshot follows from the networks and the trial's seed alone: taken again after an interruption it is the same. Its
-latents come from a stream of their own and stay the same through a trial, so that its pictures can be compared. It leaves
-no trace: the trial's bits are those that it would have without it.
+A snapshot depends only on the networks and the trial's seed, so a snapshot taken again after an interruption is the same.
+Its latents come from a random stream of their own and stay the same throughout a trial, so that the pictures can be
+compared. Taking a snapshot changes nothing in the trial, whose numbers are bit for bit those without snapshots.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from trainables.networks.generator import Generator
 from trainables.seeding import seeded, stream
 
 SNAPSHOTS = 5
-"""How many a trial takes, at equal shares of its budget."""
+"""Number of snapshots in a trial, at equal shares of its budget."""
 
 _SHOWN = 8
 _COUNTED = 512
-"""Images whose classes are counted: a class of ten that a tenth of them show is seen by 51 of them, give or take 7."""
+"""Images whose classes are counted. A class that a tenth of the images belong to is counted 51 times, give or take 7."""
 
 _RANGE = 2.5
-"""Standard deviations of a pixel between black and white; the generator's last BatchNorm gives it one, around 0."""
+"""Standard deviations from grey to black or white; the generator's last BatchNorm gives a pixel mean 0 and deviation 1."""
 
 _FIELDS = pa.schema(
     [
         pa.field("trial_id", pa.string()),
-        pa.field("pseudo_batches", pa.int64(), metadata={"description": "When it was taken."}),
-        pa.field("share", pa.float64(), metadata={"description": "The same as a share of the trial's budget."}),
+        pa.field("pseudo_batches", pa.int64(), metadata={"description": "Pseudo batches done at the snapshot."}),
+        pa.field("share", pa.float64(), metadata={"description": "Share of the trial's budget done at the snapshot."}),
         pa.field("png", pa.binary(), metadata={"description": "Eight pseudo images in two rows."}),
-        pa.field("teacher_classes", pa.list_(pa.int64()), metadata={"description": "Of 512 images, by class."}),
-        pa.field("student_classes", pa.list_(pa.int64()), metadata={"description": "The same of the student."}),
+        pa.field("teacher_classes", pa.list_(pa.int64()), metadata={"description": "Teacher's predictions, by class."}),
+        pa.field("student_classes", pa.list_(pa.int64()), metadata={"description": "Student's predictions, by class."}),
     ],
     metadata={"schema_version": "1"},
 )
@@ -49,23 +49,23 @@ _FIELDS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSnapshot:
-    """What a generator showed at one moment of its training."""
+    """Pseudo images at one moment of a trial, and how often teacher and student predict each class."""
 
     pseudo_batches: int
     share: float
-    """Of the trial's budget, in (0, 1]."""
+    """Share of the trial's budget that is done, in (0, 1]."""
 
     png: bytes
-    """Eight images in two rows, the first ones of those whose classes are counted."""
+    """The first eight of the images whose classes are counted, in two rows."""
 
     teacher_classes: list[int]
-    """How many images the teacher takes for each class, in eval mode."""
+    """Number of images for which the teacher predicts each class, in eval mode."""
 
     student_classes: list[int]
-    """The same of the student."""
+    """Number of images for which the student predicts each class, in eval mode."""
 
     def to_parquet(self, trial_id: str) -> bytes:
-        """A table of one row."""
+        """Return the snapshot as a Parquet file of one row."""
         row = {name: [getattr(self, name)] for name in _FIELDS.names if name != "trial_id"}
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"trial_id": [trial_id], **row}, schema=_FIELDS), sink)
@@ -74,19 +74,19 @@ class ImageSnapshot:
 
     @classmethod
     def from_parquet(cls, data: bytes) -> ImageSnapshot:
-        """What ``to_parquet`` wrote."""
+        """Read the Parquet file that ``to_parquet`` wrote."""
         row = pq.read_table(pa.BufferReader(data)).to_pylist()[0]
         del row["trial_id"]
         return cls(**row)
 
 
 def generated_images(generator: Generator) -> Callable[[int, torch.Generator], Tensor]:
-    """Return what makes images with a generator, which stays as it is, for ``take_image_snapshot``."""
+    """Return a source of images for ``take_image_snapshot`` that leaves the generator unchanged."""
 
     def images(count: int, draws: torch.Generator) -> Tensor:
         weights = generator.linear.weight  # (features, latent_dim)
         latents = torch.randn(count, weights.shape[1], generator=draws, dtype=weights.dtype).to(weights.device)
-        # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
+        # A copy, since a forward pass in train mode updates the running statistics.
         made: Tensor = copy.deepcopy(generator)(latents)
         return made
 
@@ -94,7 +94,7 @@ def generated_images(generator: Generator) -> Callable[[int, torch.Generator], T
 
 
 def is_due(config: AnyTrialConfig, done: int) -> bool:
-    """Whether the report after ``done`` is the first one at or behind a fifth of the budget."""
+    """Return whether the report at ``done`` is the first report at or after a multiple of a fifth of the budget."""
     before = (done - 1) // config.report_interval * config.report_interval
     return SNAPSHOTS * done // config.budget > SNAPSHOTS * before // config.budget
 
@@ -107,15 +107,15 @@ def take_image_snapshot(
     student: Network,
     done: int,
 ) -> ImageSnapshot:
-    """Return what a source of images shows now.
+    """Take a snapshot of the images that a source makes now.
 
     Args:
         config: The trial's settings.
-        images: Makes at most so many images from random numbers of a stream, normalised: (count, channels, height, width).
-            It must leave no trace.
-        teacher: Counts the classes of the images.
-        student: Counts them likewise.
-        done: How much of the budget is used, in the config's ``unit``.
+        images: Function of a count and a random stream that returns at most ``count`` normalised images (count, channels,
+            height, width). The function must change nothing in the trial.
+        teacher: Teacher whose predictions are counted.
+        student: Student whose predictions are counted.
+        done: Part of the budget that is used, in the config's ``unit``.
     """
     device = next(student.parameters()).device
     with seeded(config.seed, "snapshot", device), torch.no_grad(), in_eval_mode(teacher, student):
@@ -131,8 +131,8 @@ def take_image_snapshot(
 
 
 def _picture(images: torch.Tensor) -> bytes:
-    """A PNG of images (count, channels, height, width) in two rows, grey where they have one channel."""
-    # By hand: torchvision, which could do it, would cost each process of a sweep more than a second at its start.
+    """Return a PNG of images (count, channels, height, width) in two rows, in greyscale if there is one channel."""
+    # Without torchvision, whose import would cost each process of a sweep more than a second.
     pixels = ((images / _RANGE + 1) / 2).clamp(0, 1).mul(255).byte()
     framed = F.pad(pixels, (0, 1, 0, 1)).unflatten(0, (2, -1))
     grid = framed.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows x height, columns x width, channels)

@@ -1,7 +1,8 @@
-"""The losses (sections 2.2 and 3.2). Conventions matter here, so each function names its own.
+"""Losses of training (sections 2.2 and 3.2). Each function states its own reduction and factors.
 
-KL divergence and attention weight belong together: the published code divides the KL by batch *and* classes and weighs
-attention transfer by 250. Dividing by the batch alone, the usual choice elsewhere, would weaken attention tenfold.
+The reduction of the KL divergence and the attention weight belong together: the published code divides the KL by batch
+*and* classes and multiplies attention transfer by 250. Dividing the KL by the batch alone, the usual choice elsewhere,
+would make attention transfer weigh a tenth as much with 10 classes.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ Reduction = Literal["mean", "batchmean"]
 
 
 def log_probabilities(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """Log-softmax of ``logits / temperature`` over the classes; shapes (batch, classes) in and out."""
+    """Return the log-softmax of ``logits / temperature`` over the classes; shapes (batch, classes) in and out."""
     return F.log_softmax(logits / temperature, dim=1)
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far a student's outputs are from a teacher's."""
+    """Divergence between a student's and a teacher's outputs."""
 
     terms: Callable[[Tensor, Tensor], Tensor]
-    """From the outputs of student and teacher, both (batch, classes), to what each contributes, likewise. Outputs are
-    log-probabilities, because the forms with probabilities have a NaN gradient where one of them underflows to 0."""
+    """Function of the outputs of student and teacher, both (batch, classes), that returns the contribution of each output,
+    (batch, classes). Outputs are log-probabilities, since the gradient of formulas with probabilities is NaN where a
+    probability underflows to 0."""
 
     of_logits: bool = False
-    """Whether it compares logits as they are instead of log-probabilities."""
+    """Whether the divergence compares logits, without temperature, instead of log-probabilities."""
 
     def outputs(self, logits: Tensor, temperature: float | Tensor) -> Tensor:
-        """Return what it compares, (batch, classes): log-probabilities at the temperature, or the logits."""
+        """Return the outputs to compare, (batch, classes): log-probabilities at the temperature, or the logits."""
         return logits if self.of_logits else log_probabilities(logits, temperature)
 
     def masked(self, mask: Tensor) -> Divergence:
-        """Return the divergence to which images outside a mask (batch,) of 0 and 1 contribute 0."""
+        """Return a divergence in which images outside a mask (batch,) of 0 and 1 contribute 0."""
         return Divergence(lambda student, teacher: self.terms(student, teacher) * mask[:, None], self.of_logits)
 
     def __call__(self, student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -51,19 +53,19 @@ class Divergence:
 
         Args:
             student: ``outputs`` of the student, (batch, classes).
-            teacher: Those of the teacher.
-            reduction: ``mean`` over batch and classes, ``batchmean`` summed over the classes. The mean is spelled out:
-                torch has announced to redefine its own.
+            teacher: ``outputs`` of the teacher, (batch, classes).
+            reduction: ``mean`` is the mean over batch and classes, ``batchmean`` the sum over classes and mean over the
+                batch. Both are written out here, since torch has announced that its ``mean`` will change.
         """
         terms = self.terms(student, teacher)
         return terms.mean() if reduction == "mean" else terms.sum() / len(terms)
 
 
 def find_divergence(name: str) -> Divergence:
-    """Return the divergence that a config names: one of this project, of a package, or a function of a file.
+    """Return the divergence of that name, from this project, an installed package or a user's file.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no divergence of that name.
     """
     part = DIVERGENCES.load(name)
     return part if isinstance(part, Divergence) else Divergence(part)
@@ -73,15 +75,16 @@ _TRIED_IMAGES = 3
 
 
 def check_divergence(name: str, *, num_classes: int, role: Literal["student", "generator"]) -> None:
-    """Try out a divergence that is not this project's, before trials are started that would fail or learn nothing.
+    """Try out a divergence from outside this project, before trials start that would fail or learn nothing.
 
     Args:
-        name: As a config has it.
-        num_classes: Width of the outputs that it will compare.
-        role: Who learns by it: the student by its own outputs, the generator by both networks' through the images.
+        name: Name of the divergence in a config.
+        num_classes: Number of classes of the outputs.
+        role: Network that is trained with the divergence. The student's gradient comes through its own outputs, the
+            generator's through both networks' outputs.
 
     Raises:
-        DivergenceError: it fails, or its terms have another shape, are not finite, or give whoever learns no gradient.
+        DivergenceError: the divergence fails, or its terms have a wrong shape, are not finite or give no gradient.
     """
     if name in DIVERGENCES.own:
         return
@@ -93,7 +96,7 @@ def check_divergence(name: str, *, num_classes: int, role: Literal["student", "g
     try:
         with seeded(0, "only looked at"), torch.enable_grad():
             divergence = find_divergence(name)
-            # A product, since the gradients of a mere shift of both would cancel out.
+            # A product, since adding the same images to both networks' logits could give gradients that cancel out.
             outputs = (divergence.outputs(logits * images, 1.0) for logits in (student, teacher))
             terms = divergence.terms(*outputs)
             wrong = _wrong_terms(terms, student if role == "student" else images, shape)
@@ -106,13 +109,13 @@ def check_divergence(name: str, *, num_classes: int, role: Literal["student", "g
 
 
 def _wrong_terms(terms: object, learns: Tensor, shape: tuple[int, int]) -> str:
-    """What is wrong with the terms of a divergence; empty if nothing is."""
+    """Return a description of what is wrong with the terms of a divergence; empty if they are right."""
     if not isinstance(terms, Tensor):
         return f"returns a {type(terms).__name__}; expected is a tensor of shape {shape} for outputs of that shape"
     if terms.shape != shape:
         return (
-            f"returns shape {tuple(terms.shape)} for outputs of shape {shape}; expected is what each output contributes, in "
-            "the same shape, of which the loop takes the mean"
+            f"returns shape {tuple(terms.shape)} for outputs of shape {shape}; expected is the contribution of each output, "
+            "in the same shape; the loop takes the mean"
         )
     if not terms.isfinite().all():
         return "returns values that are NaN or infinite for ordinary outputs"
@@ -120,12 +123,14 @@ def _wrong_terms(terms: object, learns: Tensor, shape: tuple[int, int]) -> str:
     if terms.requires_grad:
         (gradient,) = torch.autograd.grad(terms.sum(), learns, allow_unused=True)
     if gradient is None or not gradient.any():
-        return "gives no gradient, so nobody would learn by it: it must be computed from its arguments, undetached"
+        return (
+            "gives no gradient, so no network would learn: compute the terms from the arguments without detaching them"
+        )
     return "" if gradient.isfinite().all() else "has a gradient that is NaN or infinite for ordinary outputs"
 
 
 def kl_divergence(student_log_probabilities: Tensor, teacher_log_probabilities: Tensor) -> Tensor:
-    """Forward KL(teacher || student), mean over batch and classes, no T^2 factor; a scalar >= 0."""
+    """Return the forward KL(teacher || student), mean over batch and classes, no T^2 factor; a scalar >= 0."""
     return _kl(teacher_log_probabilities, student_log_probabilities).mean()
 
 
@@ -145,39 +150,40 @@ REVERSE_KL = Divergence(_kl)
 """KL(student || teacher)."""
 
 JENSEN_SHANNON = Divergence(_jensen_shannon)
-"""Mean of both networks' KL divergence to their mixture."""
+"""Mean of the KL divergences of teacher and student to the mean of their probabilities."""
 
 L1 = Divergence(lambda student, teacher: (student - teacher).abs(), of_logits=True)
 """Absolute difference of the logits."""
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of softmax(logits), mean over the batch, in nats; a scalar in [0, log classes]."""
+    """Return the entropy of softmax(logits), mean over the batch, in nats; a scalar in [0, log classes]."""
     log_p = F.log_softmax(logits, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
 
 
 def mean_distance(features: Tensor) -> Tensor:
-    """Mean Euclidean distance between the rows of (batch, width), each pair counted once; a scalar >= 0."""
+    """Return the mean Euclidean distance between the rows of (batch, width), each pair counted once; a scalar >= 0."""
     return F.pdist(features).mean()
 
 
 def attention_map(activation: Tensor) -> Tensor:
-    """Channel mean of the squared activation, flattened and L2-normalised per sample.
+    """Return the channel mean of the squared activation, flattened and L2-normalised for each image.
 
-    (batch, channels, height, width) to (batch, height * width), each row of norm 1 (eps 1e-12), blind to the
+    From (batch, channels, height, width) to (batch, height * width); each row has norm 1 (eps 1e-12), whatever the
     activation's scale (Zagoruyko & Komodakis, 2017).
     """
     return F.normalize(activation.pow(2).mean(1).flatten(1))
 
 
 def attention_transfer(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
-    """Sum over layers of the mean, over batch and positions, of the squared difference of attention maps.
+    """Return the attention transfer loss of student and teacher maps, each (batch, positions); a scalar >= 0.
 
-    The published code does this; equation 1 of the paper writes the norm of the difference instead.
+    The sum over layers of the mean, over batch and positions, of the squared difference of the maps, as in the published
+    code. Equation 1 of the paper has the norm of the difference instead.
 
     Raises:
-        ValueError: the two networks have different numbers of layers (the message counts both).
+        ValueError: student and teacher have different numbers of maps.
     """
     if len(student_maps) != len(teacher_maps):
         raise ValueError(f"attention transfer between {len(student_maps)} student and {len(teacher_maps)} teacher maps")

@@ -1,6 +1,6 @@
-"""How a student is matched to its teacher on images that are given (section 2.2): the teacher's targets and the loss.
+"""Matching of a student to its teacher on given images (section 2.2): the teacher's targets and the student's loss.
 
-They belong to one trial, in its precision, and are compiled where its config asks for that.
+Both are computed in the precision of one trial, and compiled if the trial's config asks for compilation.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from trainables.training.losses import Divergence, attention_map, attention_tran
 
 
 class TeacherTargets(NamedTuple):
-    """What a student step learns from: what the teacher makes of the images."""
+    """Outputs of the teacher on the images of a student step."""
 
     logits: Tensor
     outputs: Tensor
-    """What the student's divergence compares with the student's own."""
+    """Outputs that the student's divergence compares with the student's: ``Divergence.outputs``, (batch, classes)."""
 
     maps: list[Tensor]
 
 
 class StudentLoss(NamedTuple):
-    """What a student step comes to, all scalars but the logits."""
+    """Loss of a student step with its parts, all scalars, and the student's logits (batch, classes)."""
 
     loss: Tensor
     divergence: Tensor
@@ -37,7 +37,7 @@ class StudentLoss(NamedTuple):
 
 
 class StudentMatching:
-    """The student's loss of one trial, and what the teacher gives for it."""
+    """Student loss of one trial, and the teacher's targets for it."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class StudentMatching:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Make ready what the loss needs beside the networks.
+        """Prepare the loss.
 
         Args:
             config: The trial's settings.
-            teacher: Frozen, in eval mode.
-            student: The network that is trained.
-            attention_pairs: Activations that attention transfer compares, by index in the student's and the teacher's.
-            device: Where all networks are.
-            dtype: Of weights, images and losses.
+            teacher: Frozen teacher in eval mode.
+            student: Student that is trained.
+            attention_pairs: Pairs of activations to compare: index in the student's list, index in the teacher's list.
+            device: Device of all networks.
+            dtype: Type of weights, images and losses.
         """
         self._config = config
         self.teacher = teacher
@@ -67,19 +67,19 @@ class StudentMatching:
         self._device = device
         self._dtype = dtype
         self._of_student = find_divergence(config.student_divergence)
-        # Tensors, for a number would be compiled into the code and that be compiled anew for each.
+        # Tensors, since a number would be compiled into the code, and each other number would need another compilation.
         self._temperature = torch.tensor(config.temperature, device=device, dtype=dtype)
         self._attention_weight = torch.tensor(config.attention_weight, device=device, dtype=dtype)
         self.student_loss = self._student_loss
-        """From images and the teacher's targets to the loss."""
+        """Function of images and the teacher's targets that returns the loss."""
         self.teacher_targets = self._teacher_targets
-        """From images to the teacher's targets, without gradients."""
+        """Function of images that returns the teacher's targets, without gradients."""
 
     def compile(self) -> str | None:
         """Compile the parts with most of the work.
 
         Returns:
-            Why torch cannot, in a line; None if it can.
+            Why torch cannot compile here, in one line. None if torch can.
         """
         reason = compile_error(self._device)
         if reason is None:
@@ -88,22 +88,25 @@ class StudentMatching:
         return reason
 
     def forward(self, network: Network, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return what a network makes of images, in the config's precision; logits as precise as the weights."""
+        """Return a network's logits and activations for images, computed in the config's precision.
+
+        Logits are converted to the type of the weights.
+        """
         with self.autocast():
             logits, activations = network(images)
         return logits.to(self._dtype), activations
 
     def autocast(self) -> torch.autocast:
-        """Return a block in which networks compute in the config's precision."""
+        """Return a context manager in which networks compute in the config's precision."""
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bfloat16")
 
     def targets_of(self, logits: Tensor, maps: list[Tensor]) -> TeacherTargets:
-        """Return the targets that follow from the teacher's logits (batch, classes) and attention maps."""
+        """Return the targets made of the teacher's logits (batch, classes) and attention maps."""
         return TeacherTargets(logits, self._of_student.outputs(logits, self._temperature), maps)
 
     @property
     def number_of_maps(self) -> int:
-        """How many attention maps are compared."""
+        """Number of attention maps that are compared."""
         return len(self._teacher_layers)
 
     def teacher_maps(self, activations: list[Tensor]) -> list[Tensor]:
@@ -116,10 +119,10 @@ class StudentMatching:
         """Return a divergence with the config's reduction and temperature factor; a scalar.
 
         Args:
-            kind: Which one.
+            kind: Divergence to compute.
             student_logits: (batch, classes).
             teacher_outputs: ``kind.outputs`` of the teacher, (batch, classes).
-            temperature: Divides the student's logits; none: the config's.
+            temperature: Divides the student's logits. Defaults to the config's.
         """
         config = self._config
         temperature = self._temperature if temperature is None else temperature

@@ -1,7 +1,7 @@
-"""What every method of training has in common: the interface by which trials, tests and scripts drive it.
+"""Interface of all methods of training, by which trials, tests and scripts run a training.
 
-A training advances from report to report, can be saved between
-any two optimizer updates or pseudo batches, and continues from there bit for bit on a CPU.
+A training advances from report to report. Its state can be saved after each step (a pseudo batch, a part of one, or an
+update), and a training that resumes from that state gives the same numbers, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from trainables.training.reports import TrainingLog
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingInputs:
-    """What a training is given beside its config."""
+    """Inputs of a training beside its config."""
 
     splits: DatasetSplits
-    """Images to be measured on, and to learn from where the method does."""
+    """Images for evaluation, and for training if the method learns from images."""
 
     teacher: Teacher | None = None
-    """Weights for ``config.teacher``; None where it names none."""
+    """Weights for ``config.teacher``. None if the config names no teacher."""
 
     probe: ProbeSet | None = None
-    """Images made from the teacher, on which data-free scores are found."""
+    """Probe set of the teacher, for data-free scores. None if the student is not scored."""
 
     initial_weights: Mapping[str, Tensor] | None = None
     """Weights of ``config.student`` to start from. Defaults to fresh ones."""
 
     clock: Clock = SYSTEM_CLOCK
-    """By which training and evaluation are timed."""
+    """Clock by which training and evaluation are timed."""
 
 
 class Training(ABC):
-    """One trial's networks, optimizers and random streams, and how they advance.
+    """One trial's networks, optimizers and random streams, and the steps that advance them.
 
-    A method of training is a subclass with a line in ``trainables.config.methods``.
+    A method of training is a subclass with an entry in ``trainables.config.methods``.
     """
 
     device: torch.device
@@ -64,36 +64,39 @@ class Training(ABC):
     log: TrainingLog
     last_report: Report | None
     compiled: bool
-    """Whether torch has compiled it; bits depend on that."""
+    """Whether torch has compiled the training's losses, by which numbers differ by rounding."""
     notes: list[str]
-    """What the user should know about how it runs on this machine, in sentences."""
+    """Sentences for the user about how the training runs on this machine."""
 
     @classmethod
     @abstractmethod
     def build(cls, config: Any, inputs: TrainingInputs, device: torch.device) -> Self:
-        """Build a training at its beginning.
+        """Build a training in its initial state.
 
         Args:
             config: Settings of this method.
-            inputs: What it is given.
-            device: Where everything lives.
+            inputs: Images, teacher and weights for the training.
+            device: Device of networks and images.
 
         Raises:
-            ValueError: the config does not fit the data or the networks each other.
+            ValueError: the config does not fit the data, or the networks do not fit each other.
         """
 
     @property
     @abstractmethod
     def done(self) -> int:
-        """How many of the config's ``unit`` are done."""
+        """Number of the config's ``unit`` (pseudo batches or epochs) that are done."""
 
     @abstractmethod
     def step(self) -> None:
-        """Do the smallest part of the training after which ``state_dict`` may be taken: a pseudo batch, or an update."""
+        """Do the smallest part of the training after which ``state_dict`` may be called.
+
+        A pseudo batch, a part of a pseudo batch, or an optimizer update.
+        """
 
     @abstractmethod
     def report(self) -> Report:
-        """Measure the student and take the means since the last report. Leaves the networks as they were."""
+        """Return the student's measurements and the means since the last report; the networks stay unchanged."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -101,7 +104,7 @@ class Training(ABC):
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what ``state_dict`` returned, whatever its config was."""
+        """Restore the state that ``state_dict`` returned, without comparing its config with this training's."""
 
     @property
     def finished(self) -> bool:
@@ -110,10 +113,12 @@ class Training(ABC):
         return (last is not None and bool(last["diverged"])) or self.done >= self.config.budget
 
     def advance(self, after_each: Callable[[], None] | None = None) -> Report:
-        """Train up to the next report and make it. Reports fall on the same places in every run.
+        """Train up to the next report and return the report.
+
+        Reports come after the same units of the budget in every run.
 
         Args:
-            after_each: Called wherever ``state_dict`` may be taken.
+            after_each: Called after each step, when ``state_dict`` may be called.
         """
         goal = next_report(self)
         while self.done < goal:
@@ -123,19 +128,19 @@ class Training(ABC):
         return self.report()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()`` of a training with the same config.
+        """Restore the state that ``state_dict`` of a training with the same config returned.
 
         Raises:
-            CheckpointError: the state belongs to another config; the message names the fields.
+            CheckpointError: the state belongs to another config. The message names the fields that differ.
         """
         check_same_config(self.config, state)
         self.restore(state)
 
     def inherit(self, state: Mapping[str, Any]) -> None:
-        """Go on where a trial with other settings has ended; seconds are counted from here.
+        """Restore the state of a trial with other settings; seconds are counted from 0.
 
         Raises:
-            CheckpointError: the two differ in a field whose role says that it is inherited; the message names it.
+            CheckpointError: the configs differ in a field whose role is ``inherited``. The message names the field.
         """
         inherited = [field for field, role in roles_of(type(self.config)).items() if role.inherited]
         check_same_config(self.config, state, inherited)
@@ -143,21 +148,21 @@ class Training(ABC):
         self.log.forget_seconds()
 
     def image_snapshot(self) -> ImageSnapshot | None:
-        """Return what the method's generator shows now; None of a method without one."""
+        """Return a snapshot of the pseudo images that the trial makes now. None if the method makes none."""
         return None
 
 
 def training_class(config: AnyTrialConfig) -> type[Training]:
-    """Return the training of a config's method."""
+    """Return the class that trains by the method of the config."""
     training: type[Training] = find_method(config.method).training_class
     return training
 
 
 def next_report(training: Training) -> int:
-    """Where the next report falls, counted in the config's ``unit``.
+    """Return after how many of the config's ``unit`` the next report is due.
 
-    After the last report and not after what is done: a checkpoint may have been taken behind the last update before a
-    report, and that report is then still owed.
+    Counted from the last report, not from ``done``: a checkpoint may have been taken between the last update before a
+    report and the report, which is then still due.
     """
     config, last = training.config, training.last_report
     reported = int(last[config.unit] or 0) if last else 0
@@ -165,15 +170,15 @@ def next_report(training: Training) -> int:
 
 
 def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any], fields: Collection[str] | None = None) -> None:
-    """Refuse a state of another config. Fields that it does not know are let pass.
+    """Check that a state belongs to the config; fields that the state does not contain are not compared.
 
     Args:
-        config: The trial's.
-        state: What ``state_dict`` gave.
-        fields: Those that must agree; none: all.
+        config: The trial's settings.
+        state: State that ``state_dict`` returned.
+        fields: Names of the fields that must be equal. None means all.
 
     Raises:
-        CheckpointError: they do not; the message names them.
+        CheckpointError: some fields differ. The message names them.
     """
     ours = config.model_dump(include=None if fields is None else set(fields))
     different = [field for field in ours if state["config"].get(field, ours[field]) != ours[field]]
@@ -183,16 +188,18 @@ def check_same_config(config: AnyTrialConfig, state: Mapping[str, Any], fields: 
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put back an optimizer's moments. Its settings are not part of the state: they follow from the config."""
+    """Restore an optimizer's moments; its settings are not part of the state, since they follow from the config."""
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
-            if moment.shape == parameter.shape:  # laid out as the parameter is; a checkpoint has one layout
+            if (
+                moment.shape == parameter.shape
+            ):  # a checkpoint is contiguous; the parameter may have another memory format
                 moments[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameters; in place where it is a tensor, which a recording may have looked at."""
+    """Set the learning rate of all parameters, in place if the rate is a tensor, which a CUDA graph may read."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)

@@ -1,4 +1,4 @@
-"""What trainings have in common whose student sees pseudo images alone: networks, counts, and what their logs note."""
+"""Common base of trainings whose student sees pseudo images only: networks, counters, logged means and their state."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ MEANS = (
     "student_gradient_norm",
     "image_diversity",
 )
-"""Metrics that reports give as means, in the order in which ``TrainingLog.means`` takes them."""
+"""Metrics that reports give as means, in the order of the arguments of ``TrainingLog.means.add``."""
 
 
 class PredictedClasses:
-    """How often teacher and student have taken pseudo images for each class since the last report."""
+    """Number of pseudo images for which teacher and student predicted each class since the last report."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.counts = torch.zeros(2, num_classes, dtype=torch.int64, device=device)
         """(teacher and student, classes)."""
 
     def add(self, teacher_logits: Tensor, student_logits: Tensor) -> None:
-        """Count images by the highest class of logits (batch, classes)."""
+        """Count images by the class with the highest logit; both logits are (batch, classes)."""
         predicted = torch.stack([teacher_logits.argmax(1), student_logits.argmax(1)])
         classes = torch.arange(self.counts.shape[1], device=self.counts.device)
         self.counts += (predicted.unsqueeze(2) == classes).sum(1)
 
     def take(self) -> Report:
-        """Return what a report says of them, and begin anew."""
+        """Return the metrics of the counts for a report, and set the counts to 0."""
         teacher_entropy, student_entropy = map(class_balance, self.counts)
         coverage = class_coverage(*self.counts)
         self.counts.zero_()
@@ -64,7 +64,7 @@ class PredictedClasses:
 
 
 class PseudoImageTraining(Training, ABC):
-    """A training of a student on pseudo images: belief matching, or another data-free method."""
+    """Training of a student on pseudo images: belief matching, or another data-free method."""
 
     config: ZeroShotConfig
     teacher: Network
@@ -80,19 +80,19 @@ class PseudoImageTraining(Training, ABC):
         dtype: torch.dtype = torch.float32,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Build student and teacher, and begin to count.
+        """Build student and teacher, and set all counters to 0.
 
         Args:
             config: The trial's settings.
             teacher: Weights for ``config.teacher`` on ``config.dataset``.
-            splits: Images to measure accuracies on. The training part is not touched.
-            probe: Images made from the teacher, on which ``data_free_scores`` are found.
-            device: Where everything lives.
-            dtype: Of weights and images; float64 serves comparisons between implementations.
-            clock: Times training and evaluation.
+            splits: Images on which accuracies are measured. The training part is not used.
+            probe: Probe set of the teacher, for ``data_free_scores``.
+            device: Device of networks and images.
+            dtype: Type of weights and images. float64 is for comparisons between implementations.
+            clock: Clock by which training and evaluation are timed.
 
         Raises:
-            ValueError: scores are asked for without a probe, or layers that a network has not.
+            ValueError: data-free scores without a probe set, or attention layers that a network does not have.
         """
         spec = config.spec
         self.config = config
@@ -101,7 +101,7 @@ class PseudoImageTraining(Training, ABC):
         self.normalisation = find_normalisation(config.normalisation or config.dataset)
         self.splits = splits.measured_on(self.device)
         self.generator_seed = config.seed if config.generator_seed is None else config.generator_seed
-        """Of what makes the images, and of all that is drawn for them."""
+        """Seed of the source of the pseudo images, and of all random numbers drawn for the images."""
         self.student_seed = config.seed if config.student_seed is None else config.student_seed
         teacher_network = teacher.build()
         with seeded(self.student_seed, "student"):
@@ -111,9 +111,9 @@ class PseudoImageTraining(Training, ABC):
         self.student = student.to(self.device, dtype).train()
         self.teacher = teacher_network.to(self.device, dtype).requires_grad_(False).eval()
         self.learning = [weight for weight in self.student.parameters() if weight.requires_grad]
-        """Weights that learn; what the student's builder froze stays as it is."""
+        """Weights of the student that are trained: all but those that the student's builder froze."""
         self.scores = _data_free_scores(config, probe, self.teacher)
-        """Scores a student on images made from the teacher: null where that is not asked for."""
+        """Function that returns a student's data-free scores. All scores are None unless ``data_free_scores`` is set."""
         self.pseudo_batches = 0
         self.generator_updates = 0
         self.student_updates = 0
@@ -124,11 +124,11 @@ class PseudoImageTraining(Training, ABC):
         self.compiled = False
         self.notes = []
         if config.precision == "tf32" and self.device.type != "cuda":
-            self.notes.append("precision=tf32 is of GPUs; on a CPU it is float32")
+            self.notes.append("precision=tf32 has no effect on a CPU, which computes in float32; TF32 needs a GPU")
 
     @classmethod
     def build(cls, config: ZeroShotConfig, inputs: TrainingInputs, device: torch.device) -> Self:
-        assert inputs.teacher is not None  # its config always names one
+        assert inputs.teacher is not None  # configs of data-free methods always name a teacher
         return cls(
             config,
             teacher=inputs.teacher,
@@ -143,7 +143,7 @@ class PseudoImageTraining(Training, ABC):
         return self.pseudo_batches
 
     def attention_pairs(self) -> list[tuple[int, int]]:
-        """Return which activations are compared, by index in the student's and the teacher's; see ``compared_layers``."""
+        """Return the pairs of activations that attention transfer compares; see ``compared_layers``."""
         config = self.config
         return compared_layers(
             self.student,
@@ -155,7 +155,7 @@ class PseudoImageTraining(Training, ABC):
         )
 
     def compile(self, losses: StudentMatching) -> None:
-        """Compile losses where the config asks for that, if torch can; else a note says why not."""
+        """Compile the losses if the config asks for compilation; if torch cannot, add a note with the reason."""
         if not self.config.compiles_on(self.device.type):
             return
         reason = losses.compile()
@@ -168,8 +168,10 @@ class PseudoImageTraining(Training, ABC):
 
     @contextmanager
     def looking_only(self, student: Network) -> Iterator[None]:
-        """Look through the student within the block: in the mode that the config says, and without gradients of its weights,
-        which were never used there."""
+        """Freeze the student's weights within the block, in the mode that ``student_mode_in_generator_step`` names.
+
+        Only gradients with respect to the images are needed there. Afterwards the student is in train mode.
+        """
         student.requires_grad_(False)
         student.train(self.config.student_mode_in_generator_step == "train")
         try:
@@ -180,7 +182,7 @@ class PseudoImageTraining(Training, ABC):
                 weight.requires_grad_(True)
 
     def counted(self, entry: Report, **rates: float) -> Report:
-        """Return the whole report: the counts so far, what the log has measured, and the rates of the last pseudo batch."""
+        """Return the complete report: counters, rates of the last pseudo batch, class counts and the log's measurements."""
         return {
             "pseudo_batches": self.pseudo_batches,
             "generator_updates": self.generator_updates,
@@ -192,7 +194,7 @@ class PseudoImageTraining(Training, ABC):
         }
 
     def common_state(self) -> dict[str, Any]:
-        """Return the part of ``state_dict`` that all have."""
+        """Return the part of ``state_dict`` that all trainings on pseudo images share."""
         return {
             "config": self.config.model_dump(),
             "compiled": self.compiled,
@@ -208,10 +210,10 @@ class PseudoImageTraining(Training, ABC):
         }
 
     def restore_common(self, state: Mapping[str, Any]) -> None:
-        """Put back what ``common_state`` returned."""
+        """Restore the state that ``common_state`` returned, and add a note if compilation differs from then."""
         if state["compiled"] != self.compiled:
             before, now = ("compiled", "not compiled") if state["compiled"] else ("not compiled", "compiled")
-            self.notes.append(f"what was {before} before is {now} on this machine: numbers differ by rounding")
+            self.notes.append(f"the trial was {before} before and is {now} on this machine: numbers differ by rounding")
         self.classes.counts.copy_(state["class_counts"])
         self.log.load_state_dict(state["logbook"])
         counters = state["counters"]
@@ -223,12 +225,16 @@ class PseudoImageTraining(Training, ABC):
 
 
 def clipped_norm(network: nn.Module, limit: float | None) -> Tensor:
-    """Clip a network's gradients to an L2 norm, if there is a limit, and return the norm that they had, a scalar."""
+    """Clip a network's gradients to an L2 norm and return their norm before clipping, a scalar; None means no limit."""
     return nn.utils.clip_grad_norm_(network.parameters(), float("inf") if limit is None else limit)
 
 
 def diversity(images: Tensor) -> Tensor:
-    """Return how much of the images' variation lies between them, in [0, 1]: 0 where all are alike."""
+    """Return the diversity of images, about 0 to 1; 0 if all images are alike.
+
+    The standard deviation between images, mean over pixels, divided by the standard deviation over images and positions,
+    mean over channels.
+    """
     return images.std(0).mean() / images.std((0, 2, 3)).mean().clamp_min(1e-12)
 
 

@@ -1,4 +1,4 @@
-"""What every training notes between two reports, and the part of a report that all methods have."""
+"""Log of a training between two reports, and the part of a report that all methods share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
 class Measured(Protocol):
-    """What the log of a training reads of it."""
+    """Part of a training that its log reads."""
 
     @property
     def config(self) -> AnyTrialConfig: ...
@@ -45,8 +45,11 @@ class Measured(Protocol):
 
 
 class RunningMeans:
-    """Means of scalars since they were last taken, summed and counted on the device, so that no step waits for it and a
-    recording of it does all that it should (``trainables.compute.cuda_graphs``)."""
+    """Means of scalars since the last ``take``.
+
+    Sums and counts stay on the device, so that no step waits for the device and a CUDA graph includes the additions
+    (``trainables.compute.cuda_graphs``).
+    """
 
     def __init__(self, names: tuple[str, ...], *, device: torch.device, dtype: torch.dtype) -> None:
         self._names = names
@@ -54,37 +57,37 @@ class RunningMeans:
         self._count = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, *values: Tensor) -> None:
-        """One scalar for each name."""
+        """Add one scalar for each name."""
         self._sums += torch.stack(values)
         self._count += 1
 
     def take(self) -> dict[str, float]:
-        """The means, 0 where nothing was added; begins anew."""
+        """Return the means by name, 0 if nothing was added, and set sums and count to 0."""
         means = (self._sums / self._count.clamp_min(1)).tolist()
         self._sums.zero_()
         self._count.zero_()
         return dict(zip(self._names, means, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums and count."""
+        """Return sums and count."""
         return {"sums": self._sums, "count": self._count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Restore the state that ``state_dict`` returned."""
         self._sums.copy_(state["sums"])
         self._count.fill_(state["count"])
 
 
 class TrainingLog:
-    """Log of one training between its reports: times, means and signs of health."""
+    """Log of one training between its reports: times, means, and values by which the training's health is checked."""
 
     def __init__(self, means: tuple[str, ...], student: Network, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Open it at a training's beginning.
+        """Open the log at the beginning of a training.
 
         Args:
-            means: Metrics that reports give as means, in the order in which ``means.add`` takes them.
-            student: Decides where the means are summed, and is where its running statistics start from.
-            clock: Times training and evaluation.
+            means: Metrics that reports give as means, in the order of the arguments of ``means.add``.
+            student: Student, on whose device sums are kept, and whose running statistics the first report compares with.
+            clock: Clock by which training and evaluation are timed.
         """
         parameter = next(student.parameters())
         self._device = parameter.device
@@ -99,25 +102,25 @@ class TrainingLog:
 
     @contextmanager
     def training(self, student: Network) -> Iterator[None]:
-        """Count the block as training, and look at the mode in which it leaves the student."""
+        """Count the block's time as training, and note whether the student is in train mode at its end."""
         start = self._clock.monotonic()
         yield
         self._student_in_train_mode = all(module.training for module in student.modules())
         self._training_seconds += self._clock.monotonic() - start
 
     def report(self, training: Measured, *trained: nn.Module, further: Callable[[], Report] = dict) -> Report:
-        """Measure the student and take what was noted since the last report. Leaves the networks as they were.
+        """Return the student's measurements and the log since the last report; the networks stay unchanged.
 
-        The teacher is measured once, at the first report, to see that it is the one that was recorded.
+        The teacher's accuracy is measured once, at the first report, to check that it is the recorded teacher.
 
         Args:
-            training: Whose log this is.
-            trained: The networks whose numbers must be finite.
-            further: What else is measured, counted as evaluation.
+            training: Training to which this log belongs.
+            trained: Networks whose weights and statistics must be finite.
+            further: Function that returns more measurements; its time counts as evaluation.
         """
         start = self._clock.monotonic()
         if self._device.type == "cuda":
-            # The training that is still queued. Waited for here only: at each batch the device would run dry.
+            # Wait for the queued training here only: waiting at each batch would leave the device idle.
             torch.cuda.synchronize(self._device)
         measuring = self._clock.monotonic()
         self._training_seconds += measuring - start
@@ -148,11 +151,11 @@ class TrainingLog:
         }
 
     def forget_seconds(self) -> None:
-        """Count time from here, in a trial that goes on from another one's state."""
+        """Set the counted seconds to 0, in a trial that starts from another trial's state."""
         self._training_seconds = self._evaluation_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """All that later reports depend on."""
+        """Return everything that later reports depend on."""
         return {
             "means": self.means.state_dict(),
             "statistics": self._statistics,
@@ -164,7 +167,7 @@ class TrainingLog:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Restore the state that ``state_dict`` returned."""
         self.means.load_state_dict(state["means"])
         self._statistics = state["statistics"].to(self._device)
         self._student_in_train_mode = state["student_in_train_mode"]
@@ -175,7 +178,7 @@ class TrainingLog:
 
 
 def _measured(training: Measured) -> Report:
-    """Return the metrics of a training that are found by a function."""
+    """Return the metrics of a training that functions measure: those of ``METRICS`` and the user's own."""
     methods = training.config.method_names()
     functions = {metric.name: metric.measured_by for metric in METRICS if metric.is_reported_by(methods)}
     found = {name: load(function)(training) for name, function in functions.items() if function is not None}
@@ -183,27 +186,27 @@ def _measured(training: Measured) -> Report:
 
 
 def _own(name: str, training: Measured) -> float:
-    """Return a metric of the user's own.
+    """Return the value of a user's own metric.
 
     Raises:
-        ValueError: it fails, or is no number.
+        ValueError: the metric's function fails or returns no number.
     """
     try:
         return float(OTHER_METRICS.load(name)(training))
     except (torch.OutOfMemoryError, torch.AcceleratorError):
-        raise  # which may pass: the trial is tried again
+        raise  # may be temporary: the trial is retried
     except Exception as error:  # whatever somebody else's code raises
         raise ValueError(f"metric {OTHER_METRICS.origin(name)} fails: {type(error).__name__}: {error}") from error
 
 
 def _running_statistics(network: nn.Module) -> Tensor:
-    """All running means and variances of BatchNorm, in one vector; empty where there are none."""
+    """Return all running means and variances of BatchNorm layers in one vector; empty if there are none."""
     statistics = [buffer.flatten() for name, buffer in network.named_buffers() if "running_" in name]
     return torch.cat(statistics).clone() if statistics else torch.zeros(0)
 
 
 def _relative_change(before: Tensor, now: Tensor) -> float | None:
-    """In L2; none of an empty vector."""
+    """Return the L2 norm of the change over that of ``before``; None for empty vectors."""
     if len(now) == 0:
         return None
     return float((now - before).norm() / before.norm().clamp_min(1e-12))

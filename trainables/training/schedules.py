@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of the step, so that a rate is never state to be saved."""
+"""Learning-rate schedules as functions of the step, so that no schedule has a state to save."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def cosine(initial: float, step: int, total: int) -> float:
-    """Cosine annealing from ``initial`` at step 0 to 0 at step ``total`` (section 2.3).
+    """Anneal by a cosine from ``initial`` at step 0 to 0 at step ``total`` (section 2.3).
 
     The authors' runs on PyTorch 1.0 lag one step behind (their first scheduler step was a no-op); with 80,000 steps
     the two differ by at most 2e-5 of the initial rate.
@@ -16,7 +16,7 @@ def cosine(initial: float, step: int, total: int) -> float:
 
 
 def step_decay(initial: float, epoch: int, milestones: Sequence[int]) -> float:
-    """Multiply by 0.2 at each milestone (section 3.1); ``epoch`` counts from 0.
+    """Multiply ``initial`` by 0.2 at each milestone (section 3.1); ``epoch`` counts from 0.
 
     As published, a decay acts one epoch after its milestone: with 200 epochs from epochs 61, 121 and 161 on.
     """
@@ -28,9 +28,9 @@ _RISE = 0.2
 
 
 def one_cycle(initial: float, step: int, total: int) -> float:
-    """Rise in a straight line over the first fifth of ``total`` steps, then fall to 0 by a cosine (Smith & Topin, 2019).
+    """Rise linearly over the first fifth of ``total`` steps, then fall to 0 by a cosine (Smith & Topin, 2019).
 
-    ``initial`` is the peak. The first step is not at 0: it is as far on its way as it is at its end.
+    ``initial`` is the peak. Each step has the rate at its end, so the first step's rate is above 0.
     """
     top = max(1.0, _RISE * total)
     if step + 1 <= top:
@@ -39,7 +39,7 @@ def one_cycle(initial: float, step: int, total: int) -> float:
 
 
 def milestones(initial: float, step: int, total: int) -> float:
-    """Return ``initial``, a tenth of it from 60 % of ``total`` steps on, a hundredth from 80 %, a thousandth from 90 %."""
+    """Return ``initial``, times 0.1 from 60 %, times 0.01 from 80 % and times 0.001 from 90 % of ``total`` steps on."""
     return float(initial * 0.1 ** sum(10 * step >= tenths * total for tenths in (6, 8, 9)))
 
 

@@ -5,8 +5,8 @@ loss is the published one of the few-shot baseline,
 
     (1 - a) cross-entropy + 2 a T^2 KL + sum over layers of b 3/layers (attention transfer of that layer),
 
-its KL divided by batch *and* classes, so that with 10 classes the distillation term is a fifth of the customary
-a T^2 KL. The last epoch is used; nothing is selected on the way.
+with the KL divided by batch *and* classes, so that with 10 classes the distillation term is a fifth of the customary
+a T^2 KL. The result is the student after the last epoch; no earlier epoch is selected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MEANS = ("student_loss", "cross_entropy", "divergence", "attention_transfer")
 
 
 class SupervisedTrainer(Training):
-    """One training on labelled images."""
+    """Training of one network on labelled images, with or without a teacher."""
 
     config: SupervisedConfig
 
@@ -55,16 +55,17 @@ class SupervisedTrainer(Training):
         """Build the initial state.
 
         Args:
-            config: The settings.
-            splits: Images to learn from and to be measured on.
-            teacher: Weights for ``config.teacher``; none where it names none.
-            initial_weights: Weights of ``config.student`` to start from; none: fresh ones.
-            device: Where everything lives.
-            dtype: Of weights and images.
-            clock: Times training and evaluation.
+            config: The trial's settings.
+            splits: Images for training and evaluation.
+            teacher: Weights for ``config.teacher``. None if the config names no teacher.
+            initial_weights: Weights of ``config.student`` to start from. Defaults to fresh ones.
+            device: Device of networks and images.
+            dtype: Type of weights and images.
+            clock: Clock by which training and evaluation are timed.
 
         Raises:
-            ValueError: a class has fewer images than ``config.images_per_class``.
+            ValueError: a class has fewer images than ``config.images_per_class``, or attention transfer between networks
+                without matching activations.
         """
         self.config = config
         self.device = torch.device(device)
@@ -97,7 +98,7 @@ class SupervisedTrainer(Training):
         self._order_stream = stream(config.seed, "order")
         self._augmentation_stream = stream(config.seed, "augmentation")
         self._order = torch.arange(0)
-        """What is left of the current epoch: indices of training images."""
+        """Indices of the training images that are left in the current epoch."""
         self.epochs = 0
         self.student_updates = 0
         self.log = TrainingLog(_MEANS, self.student, clock=clock)
@@ -165,12 +166,14 @@ class SupervisedTrainer(Training):
         self.last_report = state["last_report"]
 
     def update(self) -> None:
-        """One optimizer update; the last of an epoch counts that epoch."""
+        """Do one optimizer update; the last update of an epoch increments ``epochs``."""
         if len(self._order) == 0:
             self._order = torch.randperm(len(self._train), generator=self._order_stream)
         size = self.config.batch_size
         if len(self._order) == size + 1:
-            size += 1  # one image alone has no statistics, by which BatchNorm fails where a map is one pixel
+            size += (
+                1  # no batch of one image is left over: BatchNorm fails on one image where an activation is one pixel
+            )
         batch, self._order = self._order.tensor_split([size])
         indices = batch.to(self.device)
         images = self._train.images[indices]
@@ -212,10 +215,10 @@ class SupervisedTrainer(Training):
 
 
 def subsample_per_class(data: ImageSet, images_per_class: int | None, seed: int) -> ImageSet:
-    """The first M images of each class in a seeded shuffle, another choice for each seed; all of them for M = none.
+    """Return the first M images of each class in a seeded shuffle, which differ from seed to seed; None means all images.
 
     Raises:
-        ValueError: a class has fewer than M.
+        ValueError: a class has fewer than M images.
     """
     if images_per_class is None:
         return data
@@ -233,7 +236,7 @@ def subsample_per_class(data: ImageSet, images_per_class: int | None, seed: int)
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crop of the old size after padding by 4, and a horizontal flip of half of the images.
+    """Return random crops of the old size after padding by 4, half of them flipped horizontally.
 
     ``images`` are raw pixels (batch, channels, height, width), so that the padding is black, as in the published recipe.
     """

@@ -74,7 +74,7 @@ def test_keys_in_an_address_are_refused_and_queries_not_shown() -> None:
     with pytest.raises(ConfigError, match="the address holds a key") as caught:
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?secret_key=secret"})
     assert "=secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"the address has regio; known after the \? are endpoint_override, "):
+    with pytest.raises(ConfigError, match=r"the address has regio; allowed after the \? are endpoint_override, "):
         load_sweep("quickstart", flags={"storage": "s3://bucket/prefix?regio=x"})
 
 
@@ -196,10 +196,10 @@ def test_a_wrong_region_is_said_with_the_right_one(
     with pytest.raises(StorageError) as caught:
         open_storage("s3://bucket/p")
     if told["Code"] == "IllegalLocationConstraintException":
-        assert "the bucket is in another region than is asked" in str(caught.value)
+        assert "the bucket is in another region than the request" in str(caught.value)
         assert "aws s3api get-bucket-location" in str(caught.value)
     else:
-        assert "the bucket is in another region, eu-west-1, than is asked" in str(caught.value)
+        assert "the bucket is in another region, eu-west-1, than the request" in str(caught.value)
         assert "set AWS_DEFAULT_REGION=eu-west-1, or add ?region=eu-west-1 to the address" in str(caught.value)
 
 

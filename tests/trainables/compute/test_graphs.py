@@ -107,7 +107,7 @@ def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu_and_back(gpu_like: list[Tape], m
     with monkeypatch.context() as patch:
         patch.setattr(distiller, "is_asynchronous", lambda device: False)
         on_cpu = make_distiller(**settings)
-        assert on_cpu.notes == ["cuda_graphs=true is of GPUs; on a CPU it changes nothing"]
+        assert on_cpu.notes == ["cuda_graphs=true has no effect on a CPU; CUDA graphs need a GPU"]
         on_cpu.load_state_dict(state)
         on_cpu.train(2)
     on_gpu.load_state_dict(checkpoint.parse(checkpoint.dump(on_cpu.state_dict()), origin="test"))

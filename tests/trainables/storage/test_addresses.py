@@ -71,14 +71,14 @@ def test_options_are_decoded_and_not_shown() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("s3://bucket/p?", "has nothing behind its \\?; known after the \\? are endpoint_override, region, scheme"),
-        ("s3://bucket/what?/more", "the address has /more; known after the \\?"),
-        ("s3://bucket/p?regio=SECRET", "the address has regio; known after the \\?"),
-        ("s3://bucket/p?scheme=http#SECRET", "another scheme than http or https"),
+        ("s3://bucket/p?", "has nothing after its \\?; allowed after the \\? are endpoint_override, region, scheme"),
+        ("s3://bucket/what?/more", "the address has /more; allowed after the \\?"),
+        ("s3://bucket/p?regio=SECRET", "the address has regio; allowed after the \\?"),
+        ("s3://bucket/p?scheme=http#SECRET", "unknown scheme= after its \\?; allowed: http, https"),
         ("s3://bucket/p?secret_key=SECRET", "the address holds a key"),
         ("gs://me:SECRET@bucket/p", "the address holds a key"),
         ("s3://AKIAX:SEC/RET@bucket/p", "the address holds a key"),
-        ("gs://bucket/p?region=x", "behind which gs:// has no options"),
+        ("gs://bucket/p?region=x", "but gs:// has no options"),
         (
             "https://me:SECRET@host/p?token=SECRET",
             "^https:// is not an address that can be opened; expected a folder, ",

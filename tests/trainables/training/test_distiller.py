@@ -196,7 +196,7 @@ def test_going_on_otherwise_compiled_is_said() -> None:
     same.load_state_dict(state)
     assert not same.notes
     other.load_state_dict({**state, "compiled": True})
-    assert "what was compiled before is not compiled on this machine" in other.notes[0]
+    assert "the trial was compiled before and is not compiled on this machine" in other.notes[0]
 
 
 def test_a_generator_step_moves_the_generator_and_only_the_students_statistics() -> None:

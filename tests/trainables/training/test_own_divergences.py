@@ -100,7 +100,7 @@ NUMBER = Divergence(3)
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scalar", r"returns shape \(\) for outputs of shape \(3, 10\); expected is what each output contributes"),
+        ("scalar", r"returns shape \(\) for outputs of shape \(3, 10\); expected is the contribution of each output"),
         ("rows", r"returns shape \(3,\) for outputs"),
         ("number", "returns a float; expected is a tensor"),
         ("logarithm", "returns values that are NaN or infinite"),
@@ -123,7 +123,7 @@ def test_what_the_loop_cannot_learn_by_is_refused_with_the_reason(
 def test_the_generator_may_learn_by_one_network_alone_and_the_student_not_by_the_teacher(file: Path) -> None:
     file.write_text(BROKEN)
     check_divergence(f"{file}:detached", num_classes=10, role="generator")
-    with pytest.raises(DivergenceError, match="gives no gradient, so nobody would learn by it"):
+    with pytest.raises(DivergenceError, match="gives no gradient, so no network would learn"):
         check_divergence(f"{file}:detached", num_classes=10, role="student")
 
 

@@ -1,6 +1,6 @@
-"""Where bytes can lie: this machine's disk, a bucket that speaks S3, and what else pyarrow opens.
+"""Filesystems of the object store: local disks, S3-compatible buckets, and other filesystems of pyarrow.
 
-A bucket's filesystem is imported from its own module, where one is met: ``s3`` brings boto3, ``arrow`` pyarrow.
+The filesystems of buckets are imported from their own modules when needed, since ``s3`` imports boto3 and ``arrow`` pyarrow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What pyarrow opens by URI and has no place of its own here: Google Cloud Storage, above all."""
+"""Filesystems that pyarrow opens by URI and that have no module of their own, such as Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LASTING = re.compile(
     r"PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ARGUMENT|FAILED_PRECONDITION|NOT_FOUND|ALREADY_EXISTS|OUT_OF_RANGE|"
     r"Permission denied|credentials",
 )
-"""Words of google-cloud-cpp's statuses that time does not mend; pyarrow gives them no type of their own."""
+"""Statuses of google-cloud-cpp that a retry cannot help, found in messages, since pyarrow has no error types for them."""
 
 
 @dataclass(frozen=True)

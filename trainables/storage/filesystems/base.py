@@ -1,4 +1,4 @@
-"""What a place for bytes must be able to do, and the two ways in which it can fail."""
+"""Interface of the object store's filesystems, and their errors."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from typing import Protocol
 
 
 class PassingError(OSError):
-    """The other side is busy, slow or gone for now: the same request may succeed later."""
+    """Temporary failure: the storage is busy, slow or unreachable, and a retry of the request may succeed."""
 
 
 class Filesystem(Protocol):
-    """Bytes by path. Each call makes one attempt; waiting and trying again is ``ObjectStore``'s.
+    """Storage of bytes by path. Each call makes one attempt; ``ObjectStore`` retries.
 
-    Paths have ``/`` between their parts. Implementations can be pickled and hold no secret when they are, so that a
-    worker opens the same place with credentials of its own.
+    Paths have ``/`` between their parts. Implementations can be pickled without credentials, so that a worker opens the same
+    storage with credentials of its own.
 
-    **Errors.** ``PassingError`` where trying again can help, ``FileNotFoundError`` for an object that is not there, any
-    other ``OSError`` where only a person can help: no right, no bucket, no space.
+    **Errors.** ``PassingError`` if a retry can help, ``FileNotFoundError`` if an object does not exist, and other kinds of
+    ``OSError`` if only the user can help: no permission, no bucket, no space.
     """
 
     def write(self, path: str, data: bytes) -> None:
-        """Publish an object whole, replacing an older one: readers see the old one or the new one, never a part."""
+        """Write an object, replacing an older one; readers see the old or the new object, never a part of one."""
 
     def read(self, path: str) -> bytes:
-        """The object's bytes, all of them or an error."""
+        """Return all bytes of an object."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such an object."""
+        """Return whether an object exists."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each object below ``folder``, by its path; empty where there is nothing."""
+        """Return the size in bytes of each object below ``folder``, by path; empty if there is none."""
 
     def version(self, path: str) -> str:
-        """Another text whenever the object has other bytes."""
+        """Return a text that changes whenever the object's bytes change."""
 
     def delete(self, path: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Delete an object; no error if the object does not exist."""
 
     def shown(self, path: str) -> str:
-        """The path as a person would write it."""
+        """Return the address of a path as a user would write it."""

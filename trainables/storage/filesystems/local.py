@@ -1,4 +1,4 @@
-"""Folders of this machine, with files that survive a power cut."""
+"""Local filesystem, whose written files survive a power cut."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LocalFilesystem:
-    """Files by their absolute path. A full or failing disk is an error at once: waiting mends neither."""
+    """Files by their absolute path. A full or failing disk is an error at once, since a retry cannot help."""
 
     def write(self, path: str, data: bytes) -> None:
-        """Written under another name, brought to the disk, and renamed.
+        """Write a file under another name, flush it to the disk, and rename it.
 
-        Without the first ``fsync`` a machine that loses power may keep the name and lose the bytes; without the second
-        it may lose the name.
+        If the machine loses power, without the first ``fsync`` the name may be kept and the bytes lost; without the second
+        the name may be lost.
         """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class LocalFilesystem:
         for parent, _, names in os.walk(folder):
             for name in names:
                 path = Path(parent, name)
-                with contextlib.suppress(FileNotFoundError):  # one that goes while we look
+                with contextlib.suppress(FileNotFoundError):  # deleted since the folder was listed
                     found[str(path)] = path.stat().st_size
         return found
 

@@ -1,8 +1,8 @@
-"""S3 and services that speak it, through boto3.
+"""Filesystem of S3 and S3-compatible services, through boto3.
 
-pyarrow's own S3 was measured and left: on Linux it ignores its time-outs (a server that accepts and is silent blocks a
-write for 99 s), it uploads ten bytes in three requests, lists a bucket that does not exist as empty, and leaves empty
-objects named after folders. botocore has time-outs, one request for a small object, and errors with codes.
+Why not pyarrow's S3 filesystem: measured on Linux, it ignores its time-outs (a server that accepts a connection but does not
+answer blocks a write for 99 s), uploads ten bytes in three requests, lists a missing bucket as empty, and leaves empty
+objects named after folders. botocore has time-outs, needs one request for a small object, and has errors with codes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from trainables.storage.filesystems.base import PassingError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
-"""How long one request may be silent before it counts as lost."""
+"""Time-out in seconds for the answer to one request."""
 
 PART_BYTES = 64 * 2**20
-"""Objects above this size go in parts of this size."""
+"""Larger objects are uploaded in parts of this size."""
 
 _PASSING_STATUS = {408, 425, 429}
 _PASSING_CODES = {"RequestTimeout", "RequestTimeoutException", "SlowDown", "Throttling", "ThrottlingException"}
@@ -42,7 +42,7 @@ _LASTING = (
     exceptions.InvalidRegionError,
     exceptions.InvalidEndpointConfigurationError,
 )
-"""What botocore itself finds wrong, and time does not mend. All else that it raises without an answer is the network."""
+"""Errors of botocore itself that a retry cannot help. Its other errors without an answer are failures of the network."""
 
 _client_lock = Lock()
 
@@ -51,8 +51,8 @@ _client_lock = Lock()
 class S3Filesystem:
     """Objects by ``bucket/key``.
 
-    ``endpoint`` is the URL of an S3-compatible service, none for AWS; ``region`` may be left to boto3's own chain, as
-    credentials always are.
+    ``endpoint`` is the URL of an S3-compatible service; None means AWS. ``region`` None means the region that boto3 finds.
+    Credentials are always found by boto3.
     """
 
     endpoint: str | None = None
@@ -60,12 +60,15 @@ class S3Filesystem:
 
     @property
     def client(self) -> Any:
-        """boto3's client, one for each process and place."""
-        with _client_lock:  # making one is not thread-safe, using it is
+        """boto3's client, one for each process, endpoint and region."""
+        with _client_lock:  # making a client is not thread-safe, using it is
             return _client(self.endpoint, self.region)
 
     def write(self, path: str, data: bytes) -> None:
-        """In one request, or in parts that become visible together. MD5 lets the service refuse damaged bytes."""
+        """Write in one request, or in parts that become visible together.
+
+        An MD5 checksum lets the service refuse damaged bytes.
+        """
         bucket, key = split(path)
         with _translated(self.shown(path)):
             if len(data) <= PART_BYTES:
@@ -88,7 +91,7 @@ class S3Filesystem:
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
             client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
-            # What cannot be taken back now is for the bucket's lifecycle rule (cluster/s3-lifecycle.json).
+            # If the abort fails, the bucket's lifecycle rule deletes the parts (cluster/s3-lifecycle.json).
             with suppress(exceptions.BotoCoreError, exceptions.ClientError):
                 client.abort_multipart_upload(**upload)
             raise
@@ -116,7 +119,7 @@ class S3Filesystem:
                 f"{bucket}/{entry['Key']}": entry["Size"]
                 for page in pages
                 for entry in page.get("Contents", ())
-                if not entry["Key"].endswith("/")  # what consoles and pyarrow leave as folders
+                if not entry["Key"].endswith("/")  # empty objects that consoles and pyarrow create as folders
             }
 
     def version(self, path: str) -> str:
@@ -134,24 +137,24 @@ class S3Filesystem:
 
 
 def split(path: str) -> tuple[str, str]:
-    """Bucket and key of a path."""
+    """Return bucket and key of a path."""
     bucket, _, key = path.partition("/")
     return bucket, key
 
 
 def make_client(endpoint: str | None, region: str | None, *, attempts: int = 1) -> Any:
-    """A client for S3 with credentials from boto3's chain: environment, profile, instance role.
+    """Return a client for S3 with credentials that boto3 finds: environment, profile, instance role.
 
     Args:
-        endpoint: URL of an S3-compatible service; none: AWS, or what ``AWS_ENDPOINT_URL`` names.
-        region: Region; none: boto3's chain, else that of the bucket.
-        attempts: Requests in all for one call. One where ``ObjectStore`` does the waiting.
+        endpoint: URL of an S3-compatible service. None means AWS, or the service that ``AWS_ENDPOINT_URL`` names.
+        region: Region of the bucket. None means the region that boto3 finds, else us-east-1.
+        attempts: Largest number of requests for one call; 1 if ``ObjectStore`` retries.
     """
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=ANSWER_SECONDS,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        # Many services do not know the newer checksums; we send MD5 with each body, which all of them check.
+        # Many services do not know the newer checksums; all check the MD5 that is sent with each body.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path" if endpoint else "auto"},
@@ -174,7 +177,7 @@ def _md5(data: bytes) -> str:
 
 @contextmanager
 def _translated(shown: str) -> Iterator[None]:
-    """botocore's errors to those that ``Filesystem`` promises."""
+    """Translate botocore's errors into the errors that ``Filesystem`` documents."""
     try:
         yield
     except exceptions.ClientError as error:
@@ -191,20 +194,20 @@ def _translated(shown: str) -> Iterator[None]:
     except _LASTING as error:
         raise StorageRefusedError(f"{shown}: {error}") from error
     except exceptions.BotoCoreError as error:
-        # Without the endpoint's URL, which repeats the path behind a host that the user knows.
+        # Without the endpoint's URL, which only repeats the path.
         reason = re.split(r"(?: (?:on|from|to))?(?: the)? endpoint URL", str(error))[0]
         raise PassingError(f"{shown}: {reason}") from error
 
 
 def is_passing(error: exceptions.ClientError) -> bool:
-    """Whether the same request may succeed later: the service is busy or in trouble."""
+    """Return whether a retry may succeed: the service is busy or has an internal error."""
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = str(error.response.get("Error", {}).get("Code", ""))
     return status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
 
 
 def refusal(error: exceptions.ClientError) -> str:
-    """What a lasting refusal means, with the remedy where there is one."""
+    """Return the meaning of a lasting refusal, with the remedy if there is one."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     operation = error.operation_name
     meanings = {
@@ -223,7 +226,7 @@ def refusal(error: exceptions.ClientError) -> str:
         remedy = f"set AWS_DEFAULT_REGION={region}, or add ?region={region} to the address"
         if region is None:
             remedy = "find out which (aws s3api get-bucket-location), and set AWS_DEFAULT_REGION"
-        return f"the bucket is in another region{f', {region},' if region else ''} than is asked ({code}): {remedy}"
+        return f"the bucket is in another region{f', {region},' if region else ''} than the request ({code}): {remedy}"
     return meanings.get(code, f"{operation} was refused: {error}")
 
 
@@ -231,7 +234,7 @@ _WRONG_REGION = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "Il
 
 
 def _right_region(error: exceptions.ClientError) -> str | None:
-    """The bucket's region, where the refusal tells it: in its body, or in a header where it has none."""
+    """Return the bucket's region if the refusal names it, in its body or in a header."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     region = error.response["Error"].get("Region") or headers.get("x-amz-bucket-region")
     return str(region) if region else None

@@ -1,1 +1,1 @@
-"""The engine of data-free distillation: a source of images, its loss, a pool, and the student's optimization."""
+"""Engine of data-free distillation: a source of pseudo images, its loss, a pool, and the student's training."""

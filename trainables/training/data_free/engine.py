@@ -1,13 +1,15 @@
-"""The engine of data-free distillation: a call of the source, then steps of the student, until the budget is used up.
+"""Engine of data-free distillation: the training loop that all data-free methods share.
 
-One pseudo batch, after which the next begins:
+One pseudo batch is one call of the source, followed by student steps:
 
-1. ``generator_steps`` times the source's images are scored by the sum of its loss's terms, and it takes a step down.
-2. The images are handed over: a gate may drop some, and they go to the pool with the teacher's answers, or stay at hand.
-3. ``student_steps`` times the student takes a step towards the teacher on images of the pool, or on those at hand.
+1. ``generator_steps`` times: the source's loss, a sum of terms, is computed on its images, and the source takes a step down
+   the gradient.
+2. The images are handed over: a gate may drop some of them; the rest go to the pool with the teacher's outputs, or, without
+   a pool, directly to the student steps of this pseudo batch.
+3. ``student_steps`` times: the student takes a step towards the teacher, on images from the pool or on those handed over.
 
-Each of these parts is a step of the training, between any two of which a checkpoint may be taken. In the warm-up the third
-part and the adversarial term are left out.
+Each update, handover and student step is a step of the training, after which a checkpoint may be saved. During the warm-up
+part 3 and the adversarial term are left out.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from trainables.training.pseudo_images import PseudoImageTraining, clipped_norm,
 
 
 class DataFreeDistiller(PseudoImageTraining):
-    """One data-free trial."""
+    """Training of one data-free trial: a source of pseudo images and a student against a frozen teacher."""
 
     config: DataFreeConfig
 
@@ -62,12 +64,12 @@ class DataFreeDistiller(PseudoImageTraining):
         """Build the trial's initial state; see ``PseudoImageTraining`` for the arguments.
 
         Raises:
-            ValueError: a piece cannot work with these networks, attention transfer is asked for between networks whose
-                activations do not match, or scores without a probe.
+            ValueError: a source or term cannot work with these networks, attention transfer between networks without
+                matching activations, or data-free scores without a probe set.
         """
         super().__init__(config, teacher=teacher, splits=splits, probe=probe, device=device, dtype=dtype, clock=clock)
         self.learner = self.student
-        """The network that the student's steps move; ``student`` is what is measured and kept."""
+        """Network that student steps update. ``student``, which is measured and kept, may be an average of its weights."""
         self.student_optimizer = make_optimizer(config, self.learning, self.device)
         targets_by = self._prepared_teacher()
         self._average = StudentAverage(self.learner, config.student_average) if config.student_average else None
@@ -81,7 +83,7 @@ class DataFreeDistiller(PseudoImageTraining):
             device=self.device,
             dtype=dtype,
         )
-        # Always on the CPU: the same numbers on every device, and a checkpoint that any device can continue.
+        # Always on the CPU: the same numbers on every device, and a checkpoint from which any device can resume.
         streams = {
             name: stream(self.generator_seed, name) for name in ("latents", "noise", "wanted classes", "views", "pool")
         }
@@ -102,14 +104,14 @@ class DataFreeDistiller(PseudoImageTraining):
         self._flops = {part: int(passes_work(config, passes).flops) for part, passes in part_passes(config).items()}
         self._part = 0
         self._call = torch.zeros(2, dtype=dtype, device=self.device)
-        """Sums over this call's updates of the source: loss, and gradient norm."""
+        """Sums of loss and gradient norm over the source's updates in this pseudo batch."""
         self.compile(matching)
         if config.cuda_graphs:
-            self.notes.append("cuda_graphs=true is of method=zero_shot; with data_free it changes nothing")
+            self.notes.append("cuda_graphs=true has no effect with method=data_free, only with method=zero_shot")
 
     @property
     def warming_up(self) -> bool:
-        """Whether the source alone learns."""
+        """Whether the trial is in its warm-up, in which only the source is trained."""
         return self.pseudo_batches < self.config.warmup
 
     def step(self) -> None:
@@ -121,7 +123,7 @@ class DataFreeDistiller(PseudoImageTraining):
             self._next_part()
 
     def report(self) -> Report:
-        # First, for it waits for the device.
+        # First, because the log waits for the device to finish.
         entry = self.log.report(self, self.student, *self.source.trained(), further=lambda: self.scores(self.student))
         step = max(0, self.pseudo_batches - 1)
         own: Report = {"teacher_looks": self.parts.teacher.looks, "pool_images": len(self.handover.pool)}
@@ -163,7 +165,7 @@ class DataFreeDistiller(PseudoImageTraining):
         )
 
     def _next_part(self) -> None:
-        """Do the next part of this pseudo batch; the last one counts it."""
+        """Do the next part of this pseudo batch; after the last part the pseudo batch is counted."""
         config, part = self.config, self._part
         student_steps = 0 if self.warming_up else config.student_steps
         if part < config.generator_steps:
@@ -201,7 +203,7 @@ class DataFreeDistiller(PseudoImageTraining):
 
     def _student_step(self, *, last: bool) -> None:
         batch = self.handover.student_batch()
-        if batch is None:  # the gate has let none pass
+        if batch is None:  # too few images have passed the gate
             return
         images, targets = batch
         found = self.parts.matching.student_loss(images, targets)
@@ -231,9 +233,9 @@ class DataFreeDistiller(PseudoImageTraining):
             self.classes.add(targets.logits, found.logits)
 
     def _prepared_teacher(self) -> Network:
-        """Make the networks fast where the config asks for that, and return the one that gives targets.
+        """Prepare the networks for ``numerics``, and return the teacher that gives targets.
 
-        Where terms watch the teacher's BatchNorm, that stays, and a copy without gives the targets.
+        If terms read the teacher's BatchNorm layers, the teacher keeps them, and a copy with folded BatchNorm is returned.
         """
         if self.config.numerics != "fast":
             return self.teacher
@@ -246,10 +248,10 @@ class DataFreeDistiller(PseudoImageTraining):
 
 
 def _make_source(parts: Parts) -> Source:
-    """Return the source that a trial's config names, at its beginning.
+    """Return the source that a trial's config names, in its initial state.
 
     Raises:
-        ValueError: what it names is none, or has no latents where fresh ones are asked for.
+        ValueError: ``source`` does not name a source, or ``latents=fresh`` with a source that has no latents.
     """
     config = parts.config
     kind = source_class(config)

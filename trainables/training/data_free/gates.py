@@ -1,4 +1,4 @@
-"""Gates: which of the images that a source hands over the student learns from."""
+"""Gates, which select the handed-over images from which the student learns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What a gate may go by."""
+    """Input of a gate: images, and the networks' outputs on them."""
 
     images: Tensor
     """Normalised, (batch, channels, height, width)."""
@@ -26,14 +26,14 @@ class Judged:
 
 
 Gate = Callable[[Judged], Tensor]
-"""Returns (batch,) of bool: the images that pass."""
+"""Function that returns which images pass: (batch,) of bool."""
 
 
 def confident(judged: Judged) -> Tensor:
-    """Return the images whose highest class has, for the teacher, at least the threshold's probability."""
+    """Return a mask (batch,) of the images whose highest probability under the teacher is at least the threshold."""
     return judged.teacher_logits.softmax(1).amax(1) >= judged.threshold
 
 
 def disagreeing(judged: Judged) -> Tensor:
-    """Return the images for which student and teacher have different highest classes."""
+    """Return a mask (batch,) of the images for which student and teacher predict different classes."""
     return judged.teacher_logits.argmax(1) != judged.student_logits.argmax(1)

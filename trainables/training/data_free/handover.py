@@ -1,4 +1,4 @@
-"""From the source to the student: which images a call hands over, where they go, and what each student step is given."""
+"""Handover of pseudo images from the source to the student: selection, the pool, and the batches of student steps."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from trainables.training.data_free.work import looks_again, policy_class
 from trainables.training.matching import TeacherTargets
 
 _FEWEST = 2
-"""Images that a student step needs, since BatchNorm is trained on them."""
+"""Smallest number of images in a student step: BatchNorm in train mode cannot do with one image."""
 
 
 class Handover:
-    """The images of one trial on their way from its source to its student."""
+    """Passes pseudo images of one trial from its source to its student, through gate and pool."""
 
     def __init__(self, parts: Parts, source: Source) -> None:
-        """Make ready what the images go through.
+        """Load the gate and make an empty pool.
 
         Args:
-            parts: What the trial's parts share.
-            source: What makes the images.
+            parts: Networks, settings and random streams that the trial's parts share.
+            source: Source of the images.
         """
         config = parts.config
         self._config = config
         self._parts = parts
         self._source = source
         self._varied = config.view != "none" and config.pool_views != 1
-        """Whether the student sees views of a pool's images, and not the images as they are there."""
+        """Whether the student sees random views of the images in the pool, instead of the images themselves."""
         self.pool_policy = policy_class(config)()
         self.pool = Pool(
             self.pool_policy,
@@ -49,21 +49,25 @@ class Handover:
         )
         self._gate: Gate | None = GATES.load(config.gate) if config.gate else None
         self._best: Tensor | None = None
-        """The lowest loss of this call so far; None before the first."""
+        """Loss of the images in ``_kept``: the lowest or the last of this call. None before the first update."""
         self._kept: dict[str, Tensor] = {}
-        """What has been kept of this call's updates, and then what its student steps learn from where there is no pool."""
+        """Images of an update of this call with the teacher's outputs; after the handover, without a pool, the images and
+        targets of the call's student steps."""
 
     @property
     def draws_batches(self) -> bool:
-        """Whether each student step has ``batch_size`` images, and not those of the call."""
+        """Whether each student step has a batch of ``batch_size`` images of its own, instead of the images of the call."""
         return self.pool_policy.keeps or self._config.latents == "fresh"
 
     def forget(self) -> None:
-        """Forget a call's images."""
+        """Forget the images of the current call."""
         self._best, self._kept = None, {}
 
     def note(self, look: Look, loss: Tensor) -> None:
-        """Keep an update's images where they may be handed over: those of the last one, or of the lowest loss."""
+        """Keep an update's images if they may be handed over: the last or, if ``student_batch=best``, those of lowest loss.
+
+        With ``student_batch=updated`` nothing is kept: the images are made after the last update.
+        """
         choice = self._config.student_batch
         if choice == "updated" or (choice == "best" and self._best is not None and not bool(loss < self._best)):
             return
@@ -71,9 +75,9 @@ class Handover:
         self._kept = {"images": look.images.detach(), "seen": look.seen.detach(), **_of_targets(look)}
 
     def hand_over(self) -> None:
-        """Hand the call's images over, to the pool or to the next student steps."""
+        """Hand over the call's images: to the pool or, without one, to the student steps of this call."""
         config = self._config
-        if config.latents == "fresh":  # each student step has images of its own
+        if config.latents == "fresh":  # each student step makes images of its own
             return
         kept = self._kept
         images = self._source.updated_images() if config.student_batch == "updated" else kept["images"]
@@ -82,7 +86,7 @@ class Handover:
             self._kept = self._passed(kept, kept["images"], kept["logits"])
             return
         if not looks_again(config):
-            # The teacher has looked at these views already, when they were scored.
+            # The teacher's outputs on these views are known from the source's update.
             found = {name: kept[name] for name in kept if name not in {"images", "seen"}}
             self._add(kept["seen"], [plain_views(len(images))], [found])
         elif config.pool_views is None:
@@ -93,7 +97,7 @@ class Handover:
         self._kept = {}
 
     def student_batch(self) -> tuple[Tensor, TeacherTargets] | None:
-        """Return images for a student step with the teacher's targets; None where too few have passed the gate."""
+        """Return images for a student step and the teacher's targets; None if fewer than two images have passed the gate."""
         config = self._config
         if config.latents == "fresh":
             images = self._source.further_images(self._parts.wanted_classes(config.batch_size), config.batch_size)
@@ -112,28 +116,28 @@ class Handover:
         return images, self._parts.matching.targets_of(drawn.logits, drawn.maps)
 
     def state_dict(self, *, needed: bool) -> dict[str, Any]:
-        """Return what later student steps depend on.
+        """Return everything that later student steps depend on.
 
         Args:
-            needed: Whether there may be any; else the pool is left out.
+            needed: Whether student steps may follow. If not, the pool is left out.
         """
         best = {} if self._best is None else {"loss": self._best}
         return {"best": best, "kept": self._kept, "pool": self.pool.state_dict() if needed else {}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``."""
+        """Restore the state that ``state_dict`` returned."""
         self._best = state["best"]["loss"].to(self._parts.device) if state["best"] else None
         self._kept = {name: values.to(self._parts.device) for name, values in state["kept"].items()}
         if state["pool"]:
             self.pool.load_state_dict(state["pool"], self._parts.device)
 
     def _add(self, images: Tensor, views: list[Tensor], found: list[dict[str, Tensor]]) -> None:
-        """Add images to the pool.
+        """Add the images that pass the gate to the pool.
 
         Args:
             images: (images, channels, height, width).
-            views: Each (images, 3).
-            found: The teacher's answers to each view, as ``_targets`` gives them.
+            views: Views of the images, each (images, 3).
+            found: The teacher's outputs on each of ``views``, as ``_targets`` returns them.
         """
         config = self._config
         logits = found[0]["logits"] if found else None
@@ -161,7 +165,7 @@ class Handover:
             )
 
     def _passed(self, held: dict[str, Tensor], images: Tensor, teacher_logits: Tensor) -> dict[str, Tensor]:
-        """Return of each tensor the rows of those images that pass the gate."""
+        """Return each tensor's rows of the images that pass the gate; all rows without a gate."""
         if self._gate is None:
             return held
         matching = self._parts.matching
@@ -183,7 +187,7 @@ class Handover:
         return {name: values[passing] for name, values in held.items()}
 
     def _targets(self, images: Tensor) -> dict[str, Tensor]:
-        """Have the teacher look at images, and return its logits and attention maps by name."""
+        """Return the teacher's logits and attention maps of images by name, and count the images."""
         self._parts.teacher.looks += len(images)
         targets = self._parts.matching.teacher_targets(images)
         return {"logits": targets.logits, **{f"map {number}": values for number, values in enumerate(targets.maps)}}
@@ -193,11 +197,11 @@ class Handover:
         return self._parts.matching.targets_of(found["logits"], maps)
 
     def _drawn(self, count: int) -> Tensor:
-        """Draw views for images, (count, 3)."""
+        """Draw a view for each image, (count, 3); plain views if the student sees no random views."""
         return draw_views(count, self._parts.streams["views"]) if self._varied else plain_views(count)
 
     def _seen(self, images: Tensor, views: Tensor) -> Tensor:
-        """Return images in their views; as they are where there is but that one."""
+        """Return images in their views; unchanged if the student sees no random views."""
         return self._parts.viewer(images, views) if self._varied else images
 
 

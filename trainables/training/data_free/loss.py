@@ -1,4 +1,4 @@
-"""The loss of a source: the sum of the terms that a trial switches on, on what the networks make of its images."""
+"""Loss of a source: the weighted sum of the terms that a trial switches on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from trainables.training.losses import find_divergence
 
 
 class SourceLoss:
-    """The loss of one trial's source."""
+    """Loss of one trial's source, with its terms and their state."""
 
     def __init__(self, parts: Parts) -> None:
-        """Make the terms ready.
+        """Build the terms.
 
         Raises:
             ValueError: a term cannot work with this teacher.
@@ -35,7 +35,7 @@ class SourceLoss:
         temperature = config.adversarial_temperature or config.temperature
         self._temperature = torch.tensor(temperature, device=parts.device, dtype=parts.dtype)
         self._asks_student = {early: needs_student(config, early=early) for early in (False, True)}
-        """Whether the student looks at the images, in the warm-up and later."""
+        """Whether a term needs the student's logits: in the warm-up (True) and afterwards (False)."""
         self.terms: dict[str, Term] = {
             name: term(
                 TermSetup(
@@ -53,22 +53,22 @@ class SourceLoss:
             if term.needs_features and not teacher.has_features:
                 raise ValueError(
                     f"{name}_weight={config.term_weights[name]:g}: {config.teacher} has no linear layer whose inputs "
-                    "could be looked at; allowed: 0"
+                    "the term could use; allowed: 0"
                 )
         self._further = GeneratorTerms(config, teacher.network, self._asked, parts.streams["noise"], watch=False)
         self._wanted = torch.empty(0, dtype=torch.int64, device=parts.device)
 
     def begin(self, source: Source) -> None:
-        """Begin a call: draw the classes that are wanted, and let the source begin."""
+        """Begin a call of the source: draw a wanted class for each image, and begin the source's call."""
         self._wanted = self._parts.wanted_classes(self._config.source_images)
         source.begin(self._wanted)
 
     def __call__(self, images: Tensor, *, early: bool) -> tuple[Tensor, Look]:
-        """Return the loss, a scalar, and what it is of.
+        """Return the loss, a scalar, and the networks' outputs on which it was computed.
 
         Args:
-            images: The source's, normalised, with gradients.
-            early: Whether terms that need the student are left out.
+            images: Normalised images of the source, with gradients.
+            early: Whether the update is in the warm-up, in which terms with ``needs_student`` are left out.
         """
         parts = self._parts
         seen = images
@@ -89,19 +89,19 @@ class SourceLoss:
         )
         weights = self._config.term_weights
         values = [weights[name] * term(look) for name, term in self.terms.items() if not (early and term.needs_student)]
-        # The student has not looked only where no term that is on reads its logits; the teacher's then stand in for them.
+        # Without the student's logits no term that is switched on reads them, so the teacher's may take their place.
         shown = teacher_logits.detach() if student_logits is None else student_logits
         noise = self._further.draw(tuple(seen.shape), parts.dtype)
         disturbing = None if noise is None else noise.to(parts.device)
         values += self._further.terms(seen, shown, teacher_logits, disturbing, features=features)
-        # With the adversarial term alone, a warm-up has no loss: its gradient is 0.
+        # With the adversarial term alone, the warm-up has no term: a loss of 0 has the gradient 0.
         return torch.stack(values).sum() if values else 0.0 * teacher_logits.sum(), look
 
     def updated(self, *, last: bool) -> None:
-        """Let terms learn along with the source, whose gradients are there.
+        """Update the terms that learn, after the backward pass and before the source's step.
 
         Args:
-            last: Whether this was the call's last look, of which terms take note.
+            last: Whether this is the call's last update, after which terms keep what they need in later calls.
         """
         for term in self.terms.values():
             term.updated()
@@ -109,7 +109,7 @@ class SourceLoss:
                 term.call_ended()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that later losses depend on."""
+        """Return everything that later losses depend on."""
         terms = {
             name: {"stream": term.setup.stream.get_state(), "term": term.state_dict()}
             for name, term in self.terms.items()
@@ -117,7 +117,7 @@ class SourceLoss:
         return {"wanted": self._wanted, "terms": terms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``; a term that was off begins as at a trial's beginning."""
+        """Restore the state that ``state_dict`` returned; a term that was off then keeps its initial state."""
         self._wanted = state["wanted"].to(self._parts.device)
         for name, term in self.terms.items():
             if name in state["terms"]:
@@ -125,7 +125,7 @@ class SourceLoss:
                 term.load_state_dict(state["terms"][name]["term"])
 
     def _divergence(self, student_logits: Tensor, teacher_logits: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the divergence that the source maximises; images outside a mask (batch,) of 0 and 1 count 0."""
+        """Return the divergence that the source maximises; images outside a mask (batch,) of 0 and 1 contribute 0."""
         kind = self._of_source
         teacher_outputs = kind.outputs(teacher_logits, self._temperature)
         if mask is not None:

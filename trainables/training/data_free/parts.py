@@ -1,4 +1,4 @@
-"""What the parts of one data-free trial share: its networks, how they compute, and what is drawn at random."""
+"""Networks, settings and random streams that the parts of one data-free trial share."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from trainables.training.matching import StudentMatching
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What source, loss and handing over of one trial share."""
+    """Objects that source, loss and handover of one trial share."""
 
     config: DataFreeConfig
     teacher: CountedTeacher
-    """Looks at images while terms watch, and counts all looks."""
+    """Teacher whose layers terms can watch, and which counts the images of its forward passes."""
     matching: StudentMatching
-    """The student, its loss, the network that gives targets, and the trial's precision."""
+    """The student, its loss, the teacher that gives targets, and the trial's precision."""
     viewer: Viewer
-    """Makes views of images, and pixels of normalised images."""
+    """Makes views of normalised images, and converts normalised images into pixels and back."""
     streams: Mapping[str, torch.Generator]
-    """Random numbers of ``latents``, ``noise``, ``wanted classes``, ``views`` and ``pool``, on the CPU."""
+    """Random streams named ``latents``, ``noise``, ``wanted classes``, ``views`` and ``pool``, on the CPU."""
     seed: int
-    """Of what makes the images, and of streams that a part has for itself."""
+    """Seed of the source's weights, and of random streams that one part has for itself."""
     device: torch.device
     dtype: torch.dtype
-    """Of weights, images and losses."""
+    """Type of weights, images and losses."""
 
     def wanted_classes(self, count: int) -> Tensor:
-        """Draw the classes that are wanted of images, (count,)."""
+        """Draw the wanted class of each image, (count,)."""
         draws = self.streams["wanted classes"]
         return torch.randint(self.config.spec.num_classes, (count,), generator=draws).to(self.device)

@@ -1,4 +1,4 @@
-"""How a data-free trial's student is trained: its optimizer, its rate, and the average that is measured in its place."""
+"""Training of a data-free trial's student: optimizer, learning rates, and the average of its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.config.data_free.pieces import SCHEDULES
 from trainables.networks import Network
 
 Schedule = Callable[[float, int, int], float]
-"""From an initial rate, a step and the number of steps to the step's rate."""
+"""Function of an initial rate, a step and the number of steps that returns the step's learning rate."""
 
 
 def make_optimizer(
@@ -25,8 +25,8 @@ def make_optimizer(
 
     Args:
         config: The trial's settings.
-        weights: Those of the student that learn.
-        device: Where they are.
+        weights: Weights of the student that are trained.
+        device: Device of the weights.
     """
     decay = config.student_weight_decay
     if config.student_optimizer == "sgd":
@@ -43,7 +43,7 @@ def make_optimizer(
 
 
 class Rates:
-    """Learning rates of source and student in each pseudo batch, by the schedules that a config names."""
+    """Learning rates of source and student in each pseudo batch, by the schedules that the config names."""
 
     def __init__(self, config: DataFreeConfig) -> None:
         self._config = config
@@ -51,17 +51,17 @@ class Rates:
         self._of_student: Schedule = SCHEDULES.load(config.student_schedule)
 
     def source(self, pseudo_batch: int) -> float:
-        """Return the source's rate, by its schedule over the horizon."""
+        """Return the source's learning rate, by its schedule over the learning-rate horizon."""
         return self._of_source(self._config.generator_lr, pseudo_batch, self._config.horizon)
 
     def student(self, pseudo_batch: int) -> float:
-        """Return the student's rate, by its schedule over the pseudo batches after the warm-up."""
+        """Return the student's learning rate, by its schedule over the learning-rate horizon after the warm-up."""
         warmup = self._config.warmup
         return self._of_student(self._config.student_lr, max(0, pseudo_batch - warmup), self._config.horizon - warmup)
 
 
 class StudentAverage:
-    """An exponential moving average of a student's weights and BatchNorm statistics, which begins as the student is."""
+    """Exponential moving average of a student's weights and BatchNorm statistics, which starts as a copy of the student."""
 
     def __init__(self, student: Network, decay: float) -> None:
         self.network: Network = copy.deepcopy(student).requires_grad_(False)
@@ -70,7 +70,7 @@ class StudentAverage:
 
     @torch.no_grad()
     def updated(self) -> None:
-        """Take one step towards the student."""
+        """Move the average one step towards the student, after an update of the student."""
         mine, theirs = self.network.state_dict(), self._student.state_dict()
         for name, value in mine.items():
             if value.is_floating_point():

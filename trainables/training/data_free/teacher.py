@@ -1,4 +1,4 @@
-"""The teacher as the engine asks it: each image that it looks at is counted."""
+"""Teacher of the data-free engine, which counts the images of its forward passes."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from trainables.networks import Network
 
 Watcher = Callable[[Tensor], None]
-"""Is shown what a layer is given."""
+"""Function that is called with a layer's input."""
 
 
 class Observation(NamedTuple):
-    """What a teacher makes of images."""
+    """Outputs of a teacher on images."""
 
     logits: Tensor
     """(batch, classes)."""
     activations: list[Tensor]
     features: Tensor | None
-    """What the last linear layer was given, (batch, width); None of a teacher without one."""
+    """Input of the last linear layer, (batch, width). None if the teacher has no linear layer."""
 
 
 class CountedTeacher:
-    """A frozen teacher that counts its looks: one for each image of a forward pass, whoever asks.
+    """Frozen teacher that counts the images of its forward passes in ``looks``.
 
-    While ``observed`` the terms of a source's loss watch its modules. What looks on its behalf, such as a copy that is
-    faster, adds to ``looks`` itself.
+    Terms of a source's loss can watch the inputs of its layers during ``observed``. Code that runs another copy of the
+    teacher, such as a faster one, must add to ``looks`` itself.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class CountedTeacher:
         *,
         forward: Callable[[Network, Tensor], tuple[Tensor, list[Tensor]]],
     ) -> None:
-        """Take over a teacher.
+        """Wrap a teacher.
 
         Args:
             network: The teacher, in eval mode and without gradients of its weights.
-            forward: How the trial gets logits and activations of a network, in its precision.
+            forward: Function that returns logits and activations of a network in the trial's precision.
         """
         self.network = network
         self.looks = 0
-        """Images looked at so far."""
+        """Images of all forward passes so far."""
         self._forward = forward
         self._watchers: list[tuple[nn.Module, Watcher]] = []
         linear = self.layers(nn.Linear)
@@ -53,29 +53,29 @@ class CountedTeacher:
 
     @property
     def has_features(self) -> bool:
-        """Whether there is a linear layer to take last features from."""
+        """Whether the teacher has a linear layer, whose input the features are."""
         return self._last_linear is not None
 
     def watch(self, layer: nn.Module, watcher: Watcher) -> None:
-        """Have a term see what a layer is given, whenever a source is scored and only then."""
+        """Call ``watcher`` with the input of a layer during each ``observed``."""
         self._watchers.append((layer, watcher))
 
     def observed(self, images: Tensor) -> Observation:
-        """Look at images while terms watch; gradients flow back to the images."""
+        """Return the outputs on images while terms watch the layers; gradients flow back to the images."""
         return self._look(images, self._watchers)
 
     def asked(self, images: Tensor) -> Tensor:
-        """Return the logits of images that no term watches; gradients flow back to the images."""
+        """Return the logits of images without calling watchers; gradients flow back to the images."""
         return self._look(images, []).logits
 
     def features_of(self, images: Tensor) -> Tensor:
-        """Return the last features of images that no term watches, (batch, width); gradients flow back to the images."""
+        """Return the input of the last linear layer, (batch, width), without calling watchers; gradients flow back."""
         features = self._look(images, []).features
         assert features is not None  # terms that need them are refused with other teachers
         return features
 
     def layers(self, kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> list[nn.Module]:
-        """Return its modules of a kind, in their order."""
+        """Return the teacher's modules of a kind, in their order."""
         return [module for module in self.network.modules() if isinstance(module, kind)]
 
     def _look(self, images: Tensor, watchers: Sequence[tuple[nn.Module, Watcher]]) -> Observation:
@@ -84,7 +84,7 @@ class CountedTeacher:
         watched = list(watchers)
         if self._last_linear is not None:
             watched.append((self._last_linear, seen.append))
-        # For this look alone: whoever copies the network at other times copies nothing of it.
+        # Hooks exist during this forward pass only, so that copies of the network made at other times have none.
         hooks = [layer.register_forward_pre_hook(partial(_tell, watcher)) for layer, watcher in watched]
         try:
             logits, activations = self._forward(self.network, images)

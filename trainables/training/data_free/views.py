@@ -1,6 +1,6 @@
-"""Views of normalised images: a random crop after padding by 4 and a mirror image of half of them, differentiable.
+"""Views of normalised images: random crops after padding by 4, half of them mirrored, differentiable.
 
-Which view is drawn is three numbers for each image, so that a pool can keep views as numbers.
+A view is given by three numbers for each image, so that a pool can keep views as numbers.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from trainables.config.datasets import Normalisation
 from trainables.images.crops import MARGIN, crop
 
 PLAIN = (MARGIN, MARGIN, 0)
-"""The view that is the image itself."""
+"""View that leaves the image unchanged."""
 
 
 def draw_views(count: int, stream: torch.Generator) -> Tensor:
-    """Draw views: (count, 3) whole numbers, top and left of the crop in 0 to 8, and whether it is mirrored."""
+    """Draw views, (count, 3) whole numbers: top and left of the crop in 0 to 8, and 1 if the crop is mirrored, else 0."""
     corners = torch.randint(2 * MARGIN + 1, (count, 2), generator=stream)
     return torch.cat([corners, torch.randint(2, (count, 1), generator=stream)], 1)
 
 
 def plain_views(count: int) -> Tensor:
-    """Return so many views that are the images themselves."""
+    """Return ``count`` views that leave the images unchanged, (count, 3)."""
     return torch.tensor(PLAIN).expand(count, 3)
 
 
 class Viewer:
-    """Makes views of images that are normalised as the teacher expects; what lies beside an image is black."""
+    """Makes views of images that are normalised as the teacher expects; the padding around an image is black."""
 
     def __init__(
         self, normalisation: Normalisation, channels: int, *, device: torch.device, dtype: torch.dtype
@@ -37,25 +37,25 @@ class Viewer:
             for values in (normalisation.mean, normalisation.std)
         )
         self.mean = mean.view(-1, 1, 1)
-        """Of each channel, as (channels, 1, 1)."""
+        """Mean of each channel, (channels, 1, 1)."""
         self.std = std.view(-1, 1, 1)
-        """Likewise."""
+        """Standard deviation of each channel, (channels, 1, 1)."""
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Return pixels in [0, 1] as the teacher expects them."""
+        """Return pixels in [0, 1], normalised as the teacher expects."""
         return (pixels - self.mean) / self.std
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Return normalised images as pixels, in [0, 1] if they have bounds."""
+        """Return the pixels of normalised images; in [0, 1] unless a generator without bounds made the images."""
         return images * self.std + self.mean
 
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
         """Return (batch, channels, height, width), each image in its view.
 
         Args:
-            images: Normalised, of the same shape.
+            images: Normalised images, (batch, channels, height, width).
             views: (batch, 3), see ``draw_views``.
         """
         top, left, mirrored = views.to(images.device).unbind(1)
-        # Black is a number of its own in each channel, and zero only before the mean is taken off.
+        # Padding adds zeros, which are black in pixels only, not in normalised images.
         return self.normalised(crop(self.pixels(images), top, left, mirrored > 0))

@@ -1,4 +1,4 @@
-"""What a data-free trial computes, in forward passes: the parts of a pseudo batch, and a whole one in the mean."""
+"""Work of a data-free trial in forward passes: of each part of a pseudo batch, and of a whole one on average."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NONE = Passes(student=0, teacher=0, generator=0, updates=0)
 
 
 def source_class(config: DataFreeConfig) -> type[Source]:
-    """Return the source that a config names.
+    """Return the class of the source that a config names.
 
     Raises:
-        ValueError: what it names is none.
+        ValueError: ``source`` does not name a subclass of ``Source``.
     """
     found = SOURCES.load(config.source)
     if not (isinstance(found, type) and issubclass(found, Source)):
@@ -26,10 +26,10 @@ def source_class(config: DataFreeConfig) -> type[Source]:
 
 
 def policy_class(config: DataFreeConfig) -> type[PoolPolicy]:
-    """Return the pool policy that a config names.
+    """Return the class of the pool policy that a config names.
 
     Raises:
-        ValueError: what it names is none.
+        ValueError: ``pool`` does not name a subclass of ``PoolPolicy``.
     """
     found = POOLS.load(config.pool)
     if not (isinstance(found, type) and issubclass(found, PoolPolicy)):
@@ -40,16 +40,16 @@ def policy_class(config: DataFreeConfig) -> type[PoolPolicy]:
 
 
 def term_classes(config: DataFreeConfig) -> dict[str, type[Term]]:
-    """Return the terms that a config switches on, by name, in the order in which they are added."""
+    """Return the classes of the terms that a config switches on, by name, in the order in which terms are added."""
     return {name: load(TERMS[name]) for name, weight in config.term_weights.items() if weight}
 
 
 def needs_student(config: DataFreeConfig, *, early: bool) -> bool:
-    """Return whether the student looks at the images of a source's update.
+    """Return whether an update of the source needs the student's logits.
 
     Args:
         config: The trial's settings.
-        early: Whether the update is one of the warm-up.
+        early: Whether the update is in the warm-up.
     """
     if config.generator_term or config.student_entropy_weight:
         return True
@@ -57,10 +57,13 @@ def needs_student(config: DataFreeConfig, *, early: bool) -> bool:
 
 
 def part_passes(config: DataFreeConfig) -> dict[str, Passes]:
-    """Return what each part of a pseudo batch computes: ``update`` and ``early update`` of the source, the latter in the
-    warm-up, ``handing over`` of the images, and a ``student step``."""
+    """Return the passes of each part of a pseudo batch, over batches of ``batch_size`` images.
+
+    The parts are an ``update`` of the source, an ``early update`` (in the warm-up), the ``handing over`` of the images, and
+    a ``student step``.
+    """
     source, policy = source_class(config), policy_class(config)
-    made = config.source_images / config.batch_size  # batches that one call makes
+    made = config.source_images / config.batch_size  # batches of images in one call of the source
     further = sum(term.further_looks for term in term_classes(config).values())
     if config.consistency_weight:
         further += 1
@@ -75,7 +78,7 @@ def part_passes(config: DataFreeConfig) -> dict[str, Passes]:
 
     fresh = config.latents == "fresh"
     handing_over = _NONE
-    if not fresh:  # else each student step has images of its own
+    if not fresh:  # with fresh latents each student step makes images of its own
         handing_over = Passes(
             student=made if config.gate else 0,
             teacher=made * _looks_at_handing_over(config, policy),
@@ -98,13 +101,15 @@ def part_passes(config: DataFreeConfig) -> dict[str, Passes]:
 
 
 def looks_again(config: DataFreeConfig) -> bool:
-    """Return whether the teacher looks at images that are handed over to a pool: not where those that were scored go there
-    in the one view in which they were."""
+    """Return whether images handed over to a pool need another forward pass of the teacher.
+
+    No pass is needed if the pool keeps one view of each image and this view was scored in an update of the source.
+    """
     return config.student_batch == "updated" or config.pool_views != 1
 
 
 def _looks_at_handing_over(config: DataFreeConfig, policy: type[PoolPolicy]) -> int:
-    """How often the teacher looks at each image that is handed over."""
+    """Return the number of the teacher's forward passes for each image that is handed over."""
     if not policy.keeps:
         return 1
     if config.pool_views is None:
@@ -113,7 +118,7 @@ def _looks_at_handing_over(config: DataFreeConfig, policy: type[PoolPolicy]) -> 
 
 
 def unit_passes(config: DataFreeConfig) -> Passes:
-    """Return what a pseudo batch computes, in the mean over the trial with its warm-up."""
+    """Return the passes of a pseudo batch, mean over the trial including its warm-up."""
     parts = part_passes(config)
     early = config.units_before_learning / config.budget
     handed = 1.0 if policy_class(config).keeps else 1 - early

@@ -1,1 +1,1 @@
-"""Pools of pseudo images: what is kept, and how it is drawn from."""
+"""Pools of pseudo images, and the policies that decide which images a pool keeps."""

@@ -1,4 +1,4 @@
-"""Pool policies: which of the images made so far a student can be given."""
+"""Pool policies, which decide which pseudo images a pool keeps."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 
 
 class PoolPolicy(ABC):
-    """Decides, whenever images are added, which ones a pool goes on holding."""
+    """Decides which images a pool keeps whenever images are added."""
 
     keeps: ClassVar[bool] = True
-    """Whether there is a pool at all; without one the student learns from each pseudo batch alone."""
+    """Whether there is a pool. Without a pool the student learns only from the images of the current pseudo batch."""
 
     @abstractmethod
     def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
-        """Return which images are held from now on.
+        """Return the indices of the images to keep.
 
         Args:
-            held: How many were held so far.
-            added: How many have come.
-            seen: How many have come in all, these counted in.
+            held: Number of images in the pool before the addition.
+            added: Number of images that are added.
+            seen: Number of images that were ever added, including these.
             size: The trial's ``pool_size``.
-            stream: To draw from, on the CPU.
+            stream: Random stream to draw from, on the CPU.
 
         Returns:
-            Whole numbers below ``held + added``, ascending, (images,): those that were held come before those that have
-            come.
+            Ascending whole numbers (images,): from 0 for the images in the pool, from ``held`` to ``held + added - 1`` for
+            the added images.
         """
 
 
 class NoPool(PoolPolicy):
-    """Keep what has come last alone: the student learns from each pseudo batch by itself."""
+    """Keep only the images added last: the student learns from each pseudo batch separately."""
 
     keeps = False
 
@@ -49,7 +49,7 @@ class KeepAll(PoolPolicy):
 
 
 class KeepNewest(PoolPolicy):
-    """Keep the newest ``pool_size`` images: those made for a student that is no more are forgotten."""
+    """Keep the newest ``pool_size`` images, and drop those made with earlier states of the student."""
 
     def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         return torch.arange(max(0, held + added - size), held + added)

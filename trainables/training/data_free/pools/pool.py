@@ -1,6 +1,7 @@
-"""The pool itself: pseudo images on the device, with what the teacher said of each of their views.
+"""Pool of pseudo images on the device, with the teacher's outputs on each view of the images.
 
-Images come in pieces, one for each pseudo batch, that never change: a checkpoint names them, and each is written once.
+The images of one pseudo batch form a piece, which never changes: a checkpoint names its pieces, and each piece is written
+to storage once.
 """
 
 from __future__ import annotations
@@ -17,77 +18,77 @@ from trainables.storage.checkpoint import Piece, digest_of
 from trainables.training.data_free.pools.policies import PoolPolicy
 
 PRECISIONS = {"uint8": torch.uint8, "float16": torch.float16, "float32": None}
-"""How pixels are kept, by ``pool_precision``; None: as the trial computes."""
+"""Type in which pixels are kept, by ``pool_precision``. None means the type of the trial's weights and images."""
 
 _STEPS = 255
 
 
 class Drawn(NamedTuple):
-    """What a pool gives for a student step."""
+    """Images for a student step, drawn from a pool."""
 
     pixels: Tensor
-    """(batch, channels, height, width), in [0, 1] if images have bounds."""
+    """(batch, channels, height, width), in [0, 1] unless a generator without bounds made the images."""
 
     views: Tensor | None
-    """(batch, 3); None where a view has yet to be drawn."""
+    """View of each image, (batch, 3). None if the pool keeps no views, so that the student step must draw them."""
 
     logits: Tensor | None
-    """The teacher's of these views, (batch, classes)."""
+    """The teacher's logits on these views, (batch, classes). None if the pool keeps no views."""
 
     maps: list[Tensor]
-    """Its attention maps of these views, each (batch, positions)."""
+    """The teacher's attention maps of these views, each (batch, positions)."""
 
 
 @dataclass
 class PoolPiece:
-    """What one pseudo batch has brought."""
+    """Images that one pseudo batch has added to a pool, with the teacher's outputs on their views."""
 
     name: str
-    """Its number among the trial's, and a checksum, since another processor would round otherwise."""
+    """Number of the piece in the trial, and a checksum, since a retry on another processor may round otherwise."""
     pixels: Tensor
     views: Tensor
-    """(images, views, 3); no views where they are drawn at each student step."""
+    """(images, views, 3), with 0 views if a view is drawn at each student step."""
     logits: Tensor
-    """(images, views, classes)."""
+    """The teacher's logits, (images, views, classes)."""
     maps: list[Tensor]
-    """Each (images, views, positions), in half precision."""
+    """The teacher's attention maps, each (images, views, positions), in half precision."""
 
     def become_part_of(self, whole: PoolPiece, start: int) -> None:
-        """Share the memory of a row of pieces that has the same from ``start`` on."""
+        """Replace the tensors by views of the joined pieces, whose rows from ``start`` on are equal, to share memory."""
         here = slice(start, start + len(self.pixels))
         self.pixels, self.views, self.logits = whole.pixels[here], whole.views[here], whole.logits[here]
         if len(self.maps) == len(whole.maps):
             self.maps = [values[here] for values in whole.maps]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all of it by name."""
+        """Return all tensors of the piece by name."""
         maps = {f"map {number}": values for number, values in enumerate(self.maps)}
         return {"pixels": self.pixels, "views": self.views, "logits": self.logits, **maps}
 
     def checksum(self) -> str:
-        """Return sixteen hexadecimal digits that other contents do not have."""
+        """Return the first sixteen hexadecimal digits of the SHA-256 of the piece's tensors."""
         return digest_of({name: values.cpu() for name, values in self.tensors().items()})[:16]
 
     @classmethod
     def of(cls, name: str, tensors: Mapping[str, Tensor], device: torch.device) -> PoolPiece:
-        """Return what ``tensors`` gave."""
+        """Return a piece made of what ``tensors`` returned."""
         held = {key: values.to(device) for key, values in tensors.items()}
         maps = [held[f"map {number}"] for number in range(len(held) - 3)]
         return cls(name=name, pixels=held["pixels"], views=held["views"], logits=held["logits"], maps=maps)
 
 
 class Pool:
-    """Pseudo images of one trial, drawn with replacement, each image and each of its views with the same probability."""
+    """Pseudo images of one trial, drawn with replacement, all images and all views of an image with equal probability."""
 
     def __init__(self, policy: PoolPolicy, *, size: int, precision: str, dtype: torch.dtype, maps: int = 0) -> None:
         """Make an empty pool.
 
         Args:
-            policy: Decides what is kept.
+            policy: Policy that decides which images are kept.
             size: The trial's ``pool_size``.
             precision: The trial's ``pool_precision``.
-            dtype: In which images are given back.
-            maps: Attention maps that student steps need of each view.
+            dtype: Type of the drawn images, logits and maps.
+            maps: Number of attention maps that student steps need for each view.
         """
         self._maps = maps
         self._policy = policy
@@ -96,26 +97,26 @@ class Pool:
         self._dtype = dtype
         self._pieces: dict[int, PoolPiece] = {}
         self._rows = torch.empty(0, 2, dtype=torch.int64)
-        """(images, 2): of each image that is held its piece and its place there."""
+        """Piece number of each image in the pool, and the image's index in that piece, (images, 2)."""
         self._seen = 0
         self._next_piece = 0
         self._whole: PoolPiece | None = None
-        """All pieces in a row, for drawing; None: to be put together anew."""
+        """All pieces joined into one, for drawing. None if images were added or loaded since."""
         self._starts = torch.empty(0, dtype=torch.int64)
-        """Where in that row each piece begins, by its number."""
+        """Index in ``_whole`` at which each piece begins, by piece number."""
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def add(self, pixels: Tensor, views: Tensor, logits: Tensor, maps: list[Tensor], stream: torch.Generator) -> None:
-        """Add what a pseudo batch has brought.
+        """Add the images of a pseudo batch.
 
         Args:
             pixels: (images, channels, height, width).
             views: (images, views, 3).
-            logits: The teacher's, (images, views, classes).
-            maps: Its attention maps, each (images, views, positions).
-            stream: For the policy to draw from.
+            logits: The teacher's logits, (images, views, classes).
+            maps: The teacher's attention maps, each (images, views, positions).
+            stream: Random stream for the policy, on the CPU.
         """
         number, added = self._next_piece, len(pixels)
         self._next_piece += 1
@@ -136,8 +137,8 @@ class Pool:
         """Draw images, each in one of its views.
 
         Args:
-            count: How many.
-            stream: To draw from, on the CPU.
+            count: Number of images to draw.
+            stream: Random stream to draw from, on the CPU.
         """
         whole = self._together()
         rows = self._rows[torch.randint(len(self._rows), (count,), generator=stream)]
@@ -152,7 +153,7 @@ class Pool:
         return Drawn(pixels, whole.views[places, view], whole.logits[places, view].to(self._dtype), maps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is held; the pieces by their names, so that each is written once."""
+        """Return the pool's contents, the pieces as ``Piece`` with a name, so that each is written once."""
         return {
             "rows": self._rows,
             "seen": self._seen,
@@ -165,10 +166,10 @@ class Pool:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue from ``state_dict()``.
+        """Restore the state that ``state_dict`` returned.
 
         Raises:
-            CheckpointError: attention maps are needed of a pool that has none.
+            CheckpointError: attention maps are needed, and the saved pool has none.
         """
         self._rows = state["rows"]
         self._seen = state["seen"]
@@ -183,7 +184,8 @@ class Pool:
         with_answers = [piece for piece in self._pieces.values() if piece.views.shape[1]]
         if any(len(piece.maps) < self._maps for piece in with_answers):
             raise CheckpointError(
-                "attention_weight is above 0 and was 0 where this pool was made, which has no attention maps; allowed: 0"
+                "attention_weight is above 0, but the pool was made with attention_weight=0 and has no attention maps; "
+                "allowed: 0"
             )
 
     def _together(self) -> PoolPiece:
@@ -193,7 +195,7 @@ class Pool:
             lengths = torch.tensor([len(piece.pixels) for piece in pieces])
             self._starts = torch.zeros(self._next_piece, dtype=torch.int64)
             self._starts[numbers] = lengths.cumsum(0) - lengths
-            maps = min(self._maps, *(len(piece.maps) for piece in pieces))  # none where no views are kept
+            maps = min(self._maps, *(len(piece.maps) for piece in pieces))  # 0 if no views are kept
             self._whole = PoolPiece(
                 "",
                 torch.cat([piece.pixels for piece in pieces]),

@@ -1,4 +1,4 @@
-"""Reservoir sampling: a pool of fixed size that stands for all images ever made."""
+"""Reservoir sampling: a pool of fixed size that is a uniform sample of all images ever made."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainables.training.data_free.pools.policies import PoolPolicy
 
 
 class Reservoir(PoolPolicy):
-    """Keep ``pool_size`` images, each of all those made so far with the same probability (Vitter, 1985, algorithm R)."""
+    """Keep ``pool_size`` images, every image made so far with equal probability (Vitter, 1985, algorithm R)."""
 
     def kept(self, *, held: int, added: int, seen: int, size: int, stream: torch.Generator) -> Tensor:
         slots = list(range(held))
-        if held > size:  # a trial that took over from one with a larger pool
+        if held > size:  # the trial inherited a larger pool from another trial
             slots = sorted(torch.randperm(held, generator=stream)[:size].tolist())
         before = seen - added
         for number in range(added):
-            come = before + number + 1  # the image is the so-manieth of all
+            come = before + number + 1  # images made so far, including this one
             if len(slots) < size:
                 slots.append(held + number)
                 continue

@@ -1,1 +1,1 @@
-"""Sources of pseudo images: what makes them, and how it learns."""
+"""Sources of pseudo images: generators, or pixels that are learnt directly."""

@@ -1,4 +1,4 @@
-"""A generator that lives and learns all the time."""
+"""Source with one generator that is trained throughout the trial."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from trainables.training.protocol import load_optimizer, set_rate
 
 
 class StandingGenerator(Source):
-    """One generator for the whole trial (belief matching, DAFL, DFAD, DFQ): each call has latents of its own, which stay the
-    same through its updates."""
+    """One generator for the whole trial (belief matching, DAFL, DFAD, DFQ).
+
+    Each call draws new latents, which stay the same for all updates of the call.
+    """
 
     def __init__(self, setup: SourceSetup) -> None:
         super().__init__(setup)
@@ -41,7 +43,7 @@ class StandingGenerator(Source):
 
     def updated_images(self) -> Tensor:
         config = self.setup.config
-        # Without a pool the published loop makes these images once more in each student step.
+        # Without a pool the published loop makes these images again in each student step.
         times = config.student_steps if config.pool == "none" else 1
         with torch.no_grad(), self.generator.counted_as(times):
             return self.images()
@@ -72,10 +74,13 @@ class StandingGenerator(Source):
 
 
 def shown_by(setup: SourceSetup, generator: Generator, count: int, stream: torch.Generator) -> Tensor:
-    """Return what a generator makes of latents and classes from a stream; the generator stays as it is."""
+    """Return a generator's images for a snapshot; the generator stays unchanged.
+
+    Latents are drawn from the stream; the wanted classes are 0, 1, ... in turn.
+    """
     config = setup.config
     latents = torch.randn(count, config.latent_dim, generator=stream, dtype=setup.dtype).to(setup.device)
     wanted = torch.arange(count, device=setup.device) % config.spec.num_classes
-    # A copy: with the statistics of its batch, as in training, it would otherwise move those that it keeps.
+    # A copy, since a forward pass in train mode updates the running statistics.
     with torch.no_grad():
         return generated(setup, copy.deepcopy(generator), latents, wanted)

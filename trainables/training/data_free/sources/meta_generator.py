@@ -1,4 +1,4 @@
-"""A generator that learns to be a good start: its copy is trained anew for each call."""
+"""Source with a generator that meta-learns initial weights, from which a copy is trained in each call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from trainables.training.protocol import load_optimizer
 
 
 class MetaGenerator(Source):
-    """A copy of a standing generator, and with ``latent_lr`` the latents too, take all updates of a call and are dropped;
-    the standing one then takes one step of Adam at ``meta_lr`` along the sum of the copy's gradients (first-order
-    meta-learning; Fang et al. 2022, algorithm 1).
+    """Generator that provides the initial weights of a copy, which is trained in one call and then discarded.
 
-    The copy's Adam is new in each call. Its step at the end follows the standing generator's, as in the authors' code, which
-    makes no difference to either.
+    The copy and, with ``latent_lr``, the latents take all updates of a call, by an Adam that is new in each call. At the
+    last update the standing generator takes one step of Adam at ``meta_lr`` along the sum of the copy's gradients
+    (first-order meta-learning; Fang et al. 2022, algorithm 1). As in the authors' code, this step comes before the copy's
+    last step, which makes no difference to either.
     """
 
     def __init__(self, setup: SourceSetup) -> None:
@@ -111,7 +111,7 @@ class MetaGenerator(Source):
             weight.grad = None if kept is None else torch.empty_like(weight).copy_(kept)
 
     def _start(self, latents: Tensor, wanted: Tensor) -> None:
-        """Make the copy and what trains it."""
+        """Make the copy, the latents and their optimizer."""
         config = self.setup.config
         self._updates = 0
         self._wanted = wanted

@@ -1,4 +1,4 @@
-"""Images that are learnt themselves, without a generator."""
+"""Source of images whose pixels are learnt directly, without a generator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from trainables.training.protocol import load_optimizer, set_rate
 
 
 class Pixels(Source):
-    """The pixels of a call are drawn anew and learnt by an Adam of their own (Yin et al. 2020). They begin as standard
-    normal numbers in the teacher's normalised space and are clipped to [0, 1] before normalisation after each step."""
+    """Pixels that are drawn anew in each call and learnt by an Adam of their own (Yin et al. 2020).
+
+    Images start as standard normal numbers in the teacher's normalised pixel space. After each step the pixels, without the
+    normalisation, are clipped to [0, 1].
+    """
 
     has_latents = False
     passes_of_update = 0
@@ -29,7 +32,7 @@ class Pixels(Source):
         self._start(self.draw(len(wanted), *self.setup.config.spec.image_shape))
 
     def images(self) -> Tensor:
-        return self._learnt.clone()  # what is kept of them must not be learnt along
+        return self._learnt.clone()  # later updates must not change images that are kept
 
     def update(self, rate: float) -> Tensor:
         set_rate(self._optimizer, rate)

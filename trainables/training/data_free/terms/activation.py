@@ -1,4 +1,4 @@
-"""Images that mean something to the teacher."""
+"""Loss term for images with large features in the teacher."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from trainables.training.data_free.terms.base import Look, Term
 
 
 class Activation(Term):
-    """Minus the mean absolute value of what the teacher's last linear layer is given, which real images make large (Chen et
-    al. 2019, equation 4)."""
+    """Minus the mean absolute value of the input of the teacher's last linear layer (Chen et al. 2019, equation 4).
+
+    Real images make this input large.
+    """
 
     needs_features = True
 

@@ -1,4 +1,4 @@
-"""Disagreement of student and teacher: what belief matching is about."""
+"""Adversarial loss term for images on which student and teacher disagree, as in belief matching."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 class Adversarial(Term):
     """Minus the divergence between teacher and student (``generator_divergence``), at ``adversarial_temperature``.
 
-    With ``adversarial_mask=agreeing`` it is the sum over those images on which both have the same highest class, divided by
-    the number of all images (Fang et al. 2022, equation 4): where they differ already, there is nothing to be looked for.
+    With ``adversarial_mask=agreeing`` only images for which both networks predict the same class contribute; the number of
+    images by which the sum is divided stays that of all images (Fang et al. 2022, equation 4).
     """
 
     needs_student = True

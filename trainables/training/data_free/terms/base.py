@@ -1,4 +1,4 @@
-"""What a term of a source's loss is, and what it is shown."""
+"""Interface of the terms of a source's loss, and their inputs."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from trainables.training.data_free.teacher import CountedTeacher
 
 @dataclass(frozen=True, kw_only=True)
 class TermSetup:
-    """What a term is made with."""
+    """Arguments of a term."""
 
     config: DataFreeConfig
     teacher: CountedTeacher
     adversarial_loss: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    """From logits of student and teacher and perhaps a mask (batch,) of 0 and 1 to the divergence that the source maximises,
-    a scalar; images outside the mask count 0."""
+    """Function of the logits of student and teacher and a mask (batch,) of 0 and 1, or None, that returns the divergence
+    which the source maximises, a scalar. Images outside the mask contribute 0."""
     stream: torch.Generator
-    """Of the term's own random numbers, on the CPU."""
+    """Random stream of the term, on the CPU."""
     device: torch.device
     dtype: torch.dtype
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What the networks make of a source's images in one of its updates."""
+    """Images in one update of the source, with the networks' outputs on them."""
 
     images: Tensor
-    """Normalised, as the source made them: (batch, channels, height, width)."""
+    """Normalised images as the source made them, (batch, channels, height, width)."""
     seen: Tensor
-    """The views of them that the networks saw, of the same shape."""
+    """Views of the images on which the networks ran, of the same shape."""
     teacher_logits: Tensor
     """(batch, classes)."""
     teacher_features: Tensor | None
-    """What the teacher's last linear layer was given, (batch, width); None of a teacher without one."""
+    """Input of the teacher's last linear layer, (batch, width). None if the teacher has no linear layer."""
     teacher_maps: list[Tensor]
-    """The teacher's attention maps of them, each (batch, positions); none where no attention is compared."""
+    """The teacher's attention maps, each (batch, positions). Empty if attention transfer is off."""
     student_logits: Tensor | None
-    """(batch, classes); None where no term needs them."""
+    """(batch, classes). None if no term needs the student's logits."""
     wanted: Tensor
     """Class drawn for each image, (batch,)."""
 
 
 class Term(ABC):
-    """One term of a source's loss: a scalar to be made small, before its factor."""
+    """One term of a source's loss: a scalar that the source minimises, before its factor."""
 
     needs_student: ClassVar[bool] = False
-    """Whether the student must look at the images. Such a term is left out in the warm-up."""
+    """Whether the term needs the student's logits. Such a term is left out in the warm-up."""
 
     watches_teacher: ClassVar[bool] = False
-    """Whether it watches the teacher's BatchNorm layers, which must then not be folded."""
+    """Whether the term watches the teacher's BatchNorm layers, which must then not be folded."""
 
     needs_features: ClassVar[bool] = False
-    """Whether it is of the teacher's last features."""
+    """Whether the term needs ``Look.teacher_features``."""
 
     further_looks: ClassVar[int] = 0
-    """How often the teacher looks at each image beside the look that all terms share."""
+    """Number of the teacher's forward passes on each image beside the pass that all terms share."""
 
     def __init__(self, setup: TermSetup) -> None:
-        """Make it ready.
+        """Build the term.
 
         Raises:
-            ValueError: it cannot work with this teacher; the message says what it needs.
+            ValueError: the term cannot work with this teacher. The message says what the term needs.
         """
         self.setup = setup
 
@@ -77,14 +77,14 @@ class Term(ABC):
         """Return the term's value, a scalar with gradients with respect to the images."""
 
     def updated(self) -> None:  # noqa: B027  # most terms learn nothing
-        """Learn along: the source is about to take the step whose gradients are there."""
+        """Update the term's own weights, after a backward pass and before the source's step."""
 
-    def call_ended(self) -> None:  # noqa: B027  # most terms remember nothing
-        """Take note of the last look of a call."""
+    def call_ended(self) -> None:  # noqa: B027  # most terms keep nothing
+        """Keep what later calls need of the last update of this call."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that later values depend on."""
+        """Return everything that later values depend on."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027  # as above
-        """Continue from ``state_dict()``."""
+        """Restore the state that ``state_dict`` returned."""

@@ -1,4 +1,4 @@
-"""Statistics of real images that a teacher with BatchNorm has kept."""
+"""Loss term for images with the statistics of real images, which a teacher's BatchNorm layers have kept."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 
 
 class BatchNormStatistics(Term):
-    """Distance of the images' statistics from those that the teacher's BatchNorm layers have kept: for each layer the L2
-    norms of the differences of means and of variances, summed (Yin et al. 2020, equation 4).
+    """Distance of the images' statistics from the teacher's BatchNorm running statistics (Yin et al. 2020, equation 4).
 
-    Variances are biased, over batch and positions. With ``batch_norm_momentum`` m the statistics that are compared are m
-    times those of earlier calls plus (1 - m) times those of this one, from the second call on (Fang et al. 2022).
+    The sum over layers of the L2 norms of the differences of means and of variances. Variances are biased, over batch and
+    positions. With ``batch_norm_momentum`` m, from the second call on, the statistics compared are m times those of earlier
+    calls plus (1 - m) times those of the current call (Fang et al. 2022).
     """
 
     watches_teacher = True
@@ -34,7 +34,7 @@ class BatchNormStatistics(Term):
         if not self._layers:
             raise ValueError(
                 f"batch_norm_weight={setup.config.term_weights['batch_norm']:g}: {setup.config.teacher} has no BatchNorm "
-                "that kept statistics; allowed: 0"
+                "layer with running statistics; allowed: 0"
             )
         self._now: dict[int, tuple[Tensor, Tensor]] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
@@ -77,6 +77,6 @@ class BatchNormStatistics(Term):
         return self._momentum * old + (1 - self._momentum) * new
 
     def _note(self, number: int, given: Tensor) -> None:
-        activation = given.to(self.setup.dtype)  # statistics of a network that computes in 16 bits have more of them
+        activation = given.to(self.setup.dtype)  # statistics need more precision than the 16 bits of bfloat16
         over = [axis for axis in range(activation.dim()) if axis != 1]
         self._now[number] = (activation.mean(over), activation.var(over, unbiased=False))

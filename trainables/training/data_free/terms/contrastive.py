@@ -1,4 +1,4 @@
-"""Images that differ from each other and from those of earlier calls."""
+"""Loss term for images that differ from each other and from the images of earlier calls."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 from trainables.training.protocol import load_optimizer
 
 TEMPERATURE = 0.1
-"""Of the similarities (Fang et al. 2021, section 4.1)."""
+"""Divisor of the cosine similarities (Fang et al. 2021, section 4.1)."""
 
 _WIDTH = 256
-"""Of the head's output."""
+"""Width of the head's output."""
 
 _BANK = 4096
-"""Features of earlier images that are kept."""
+"""Number of earlier images whose features are kept."""
 
 _SMALLEST_CROP = 0.25
-"""Share of an image's area that the second look has at least."""
+"""Smallest share of an image's area in a close-up."""
 
 
 class Contrastive(Term):
-    """Cross-entropy of telling each image, in a random close-up, apart from all others and from those of earlier calls, by
-    the cosine of what a small head makes of the teacher's last features, at temperature 0.1 (Fang et al. 2021, equation 6).
+    """Contrastive loss, by which each image's close-up must be most similar to that image (Fang et al. 2021, equation 6).
 
-    The head, two layers, learns along with the source, by Adam at ``generator_lr``. Features are what the teacher's last
-    linear layer is given; the authors take means of every BatchNorm layer's input. The bank holds 4,096 features, not
-    40,960, takes those of a call's last update and not of its best, and only rows of this call's images are averaged. What
-    the head computes is not counted among operations: next to nothing beside a WideResNet, and as much as all else beside a
-    LeNet.
+    The cross-entropy of recognising the image, from a random close-up, among all images of the call and of earlier calls.
+    The similarity is the cosine between outputs of a small head, divided by a temperature of 0.1. The head has two layers,
+    takes the inputs of the teacher's last linear layer as features, and is trained beside the source by Adam at
+    ``generator_lr``.
+
+    Differences from the authors' code: their features are means of the inputs of all BatchNorm layers; their bank holds
+    40,960 features instead of 4,096, and takes those of a call's best update instead of its last one; here the mean is taken
+    over the current call's images only. The head's operations are not counted: they are negligible beside a WideResNet, but
+    as many as all others together beside a LeNet.
     """
 
     needs_features = True
@@ -83,7 +86,7 @@ class Contrastive(Term):
             load_optimizer(self._optimizer, state["optimizer"])
 
     def _made(self, width: int) -> nn.Sequential:
-        """Return the head, which is made when it is known how wide the teacher's features are."""
+        """Return the head, which is built at the first call, when the width of the teacher's features is known."""
         if self._head is None:
             setup = self.setup
             seed = setup.config.seed if setup.config.generator_seed is None else setup.config.generator_seed
@@ -94,7 +97,7 @@ class Contrastive(Term):
         return self._head
 
     def _close_up(self, images: Tensor) -> Tensor:
-        """Return each image's random part, of a quarter to all of its area, as large as the image, half of them mirrored."""
+        """Return a random part of each image (a quarter to all of the area), enlarged to the image's size, half mirrored."""
         draws = torch.rand(4, len(images), generator=self.setup.stream, dtype=torch.float64).to(images)
         side = (_SMALLEST_CROP + (1 - _SMALLEST_CROP) * draws[0]).sqrt()
         shift = (2 * draws[1:3] - 1) * (1 - side)

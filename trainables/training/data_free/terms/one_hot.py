@@ -1,4 +1,4 @@
-"""Images of which the teacher is sure."""
+"""Loss term for images whose class the teacher predicts with confidence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 
 
 class OneHot(Term):
-    """Cross-entropy of the teacher with a wanted class, mean over the batch, in nats: with its own highest class (Chen et
-    al. 2019, equation 3), or with one drawn for each image, as ``wanted_class`` says."""
+    """Cross-entropy of the teacher with a wanted class, mean over the batch, in nats (Chen et al. 2019, equation 3).
+
+    As ``wanted_class`` says, the wanted class is the teacher's own prediction, as in that paper, or a class drawn for each
+    image.
+    """
 
     def __init__(self, setup: TermSetup) -> None:
         super().__init__(setup)

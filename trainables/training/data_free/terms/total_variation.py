@@ -1,4 +1,4 @@
-"""Smooth images."""
+"""Loss term for smooth images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from trainables.training.data_free.terms.base import Look, Term
 
 
 class TotalVariation(Term):
-    """Sum of the mean absolute differences of normalised pixels to their neighbours below, beside and on both diagonals (Yin
-    et al. 2020, as their code has it for CIFAR-10)."""
+    """Mean absolute difference of neighbouring normalised pixels, summed over four directions (Yin et al. 2020).
+
+    The directions are vertical, horizontal and both diagonals, as in the authors' code for CIFAR-10.
+    """
 
     def __call__(self, look: Look) -> Tensor:
         images = look.images
