@@ -10,8 +10,9 @@ One pseudo batch, with the latents drawn once and kept for all of it:
 
 The published code regenerates the images in each inner step and lets the student's backward pass run through teacher
 and generator. ``numerics=exact`` leaves both out and gives the same networks bit for bit: the student's updates never use
-those gradients, and the images are equal in all student steps of a pseudo batch (``tests/trainables/training/test_distiller.py``
-compares with a plain transcription). ``numerics=fast`` also changes the order of operations, see ``use_fast_numerics``.
+those gradients, and the images are equal in all student steps of a pseudo batch
+(``tests/trainables/training/test_distiller.py`` compares with a plain transcription). ``numerics=fast`` also changes the
+order of operations, see ``use_fast_numerics``.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def test_a_space_that_is_used_up_ends_the_sweep_as_finished(tmp_path: Path, stor
     events = read_sweeps(find_storage(storage), "dups")["event"].to_pylist()
     assert events[-1] == "finished"
     again = CliRunner().invoke(app, command)
-    assert again.exit_code == 0
+    assert again.exit_code == 0, again.output
     assert used_up in again.output.splitlines()[0]
     assert read_sweeps(find_storage(storage), "dups")["event"].to_pylist() == events, "no session was needed"
     assert sorted(row["config_student_steps"] for row in trials(storage, "dups")) == [10, 20]
