@@ -83,7 +83,7 @@ def _network_work(name: str, content: str, *, num_classes: int, channels: int, i
     try:
         with torch.device("meta"):
             return _counted(build_network(name, **shapes), torch.empty(1, channels, *image_size))
-    except Exception:  # whatever somebody else's code raises
+    except Exception:  # code from outside this project may raise anything
         # Networks from outside this project may read values of weights or images, which the meta device does not have.
         with seeded(0, "only counted"):
             return _counted(build_network(name, **shapes), torch.zeros(1, channels, *image_size))

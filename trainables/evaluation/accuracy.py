@@ -34,7 +34,7 @@ def of_each_batch(
         ValueError: ``data`` has no images.
     """
     if len(data) == 0:
-        raise ValueError("accuracy of no images; allowed: at least one")
+        raise ValueError("no images to evaluate a network on; allowed: at least one")
     parameter = next(network.parameters())
     batch_size = _BATCH_SIZE.get(parameter.device.type, _BATCH_SIZE["cpu"])
     with in_eval_mode(network), torch.no_grad():

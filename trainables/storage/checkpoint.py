@@ -198,7 +198,7 @@ class CheckpointStore:
             try:
                 return parse(self._store.read(key), origin=self._store.path(key))
             except FileNotFoundError as error:
-                raise DamagedCheckpointError(f"checkpoint of {trial_id} names {key}, which is gone") from error
+                raise DamagedCheckpointError(f"checkpoint of {trial_id} names {key}, which does not exist") from error
             except DamagedCheckpointError:
                 self._store.delete(key)
                 raise

@@ -82,7 +82,7 @@ def compared_layers(
             watched = (student, teacher)[side].watched
             found = ", ".join(f"{watched[index]} {sizes[side][index]}" for index in sorted(unused))
             raise ValueError(
-                f"attention_layers: {found} of {names[side]} would be compared with nothing of {names[1 - side]} "
+                f"attention_layers: {found} of {names[side]} has no counterpart in {names[1 - side]} "
                 f"{sizes[1 - side]}; leave it out, or name the layers of both networks"
             )
     return pairs

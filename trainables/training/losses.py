@@ -100,7 +100,7 @@ def check_divergence(name: str, *, num_classes: int, role: Literal["student", "g
             outputs = (divergence.outputs(logits * images, 1.0) for logits in (student, teacher))
             terms = divergence.terms(*outputs)
             wrong = _wrong_terms(terms, student if role == "student" else images, shape)
-    except (Exception, SystemExit) as error:  # whatever somebody else's code raises
+    except (Exception, SystemExit) as error:  # code from outside this project may raise anything
         raise DivergenceError(
             f"{role}_divergence: {name} fails on the outputs of {_TRIED_IMAGES} images: {error!r}"
         ) from error

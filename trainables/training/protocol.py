@@ -64,7 +64,7 @@ class Training(ABC):
     log: TrainingLog
     last_report: Report | None
     compiled: bool
-    """Whether torch has compiled the training's losses, by which numbers differ by rounding."""
+    """Whether torch has compiled the training's losses. Compilation changes numbers by rounding."""
     notes: list[str]
     """Sentences for the user about how the training runs on this machine."""
 

@@ -195,7 +195,7 @@ def _own(name: str, training: Measured) -> float:
         return float(OTHER_METRICS.load(name)(training))
     except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise  # may be temporary: the trial is retried
-    except Exception as error:  # whatever somebody else's code raises
+    except Exception as error:  # code from outside this project may raise anything
         raise ValueError(f"metric {OTHER_METRICS.origin(name)} fails: {type(error).__name__}: {error}") from error
 
 

@@ -311,7 +311,7 @@ def test_layers_are_named_in_the_networks_own_words(file: str) -> None:
         ({"teacher": ["fc"]}, r"of wrn-10-1: module fc returns \(1, 10\) for one image of 1x32x32; expected"),
         (
             {"student": ["conv1", "block1"]},
-            r"conv1 \(32, 32\) of wrn-10-1 would be compared with nothing of wrn-10-1 \[\(32, 32\), .*leave it out",
+            r"conv1 \(32, 32\) of wrn-10-1 has no counterpart in wrn-10-1 \[\(32, 32\), .*leave it out",
         ),
     ],
 )

@@ -10,8 +10,8 @@ from trainables.training.data_free.terms.base import Look, Term, TermSetup
 class Adversarial(Term):
     """Minus the divergence between teacher and student (``generator_divergence``), at ``adversarial_temperature``.
 
-    With ``adversarial_mask=agreeing`` only images for which both networks predict the same class contribute; the number of
-    images by which the sum is divided stays that of all images (Fang et al. 2022, equation 4).
+    With ``adversarial_mask=agreeing`` only images for which both networks predict the same class contribute; their sum is
+    still divided by the number of all images (Fang et al. 2022, equation 4).
     """
 
     needs_student = True
