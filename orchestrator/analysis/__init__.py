@@ -1,3 +1,3 @@
-"""What a sweep has found: leaderboard, cases, confirmation, statistics."""
+"""Analysis of a sweep's results: leaderboard, cases, confirmation and statistics."""
 
 from __future__ import annotations

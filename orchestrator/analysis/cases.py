@@ -1,4 +1,4 @@
-"""What a sweep of cases came to: the results of each case over its seeds, wherever on the storage they are."""
+"""Results of a sweep of cases: those of each case over its seeds, from any sweep on the storage."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from trainables.config.roles import Decides, Role, roles_of
 from trainables.system.own_files import files_in
 
 CASE_HEADINGS = {"data_free_score": "data-free score", "validation_accuracy": "validation", "test_accuracy": "test"}
-"""What a table of cases may show, with its heading."""
+"""Metrics that a table of cases shows if they were measured, with their headings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResults:
-    """Completed trials of a sweep of cases, one for each case and seed that has one."""
+    """The completed trials of a sweep of cases, at most one for each case and seed."""
 
     sweep: SweepConfig
     sweep_id: str
     rows: dict[Assignment, TrialRecord]
     others: list[TrialRecord]
-    """Trials of the sweep itself that ended otherwise."""
+    """Trials of the sweep itself that diverged or failed."""
 
     def unsuccessful(self, case: str) -> str:
-        """How many trials of a case diverged or failed, and of what; empty if none."""
+        """Return how many trials of a case diverged or failed, with the first error, in words; empty if none did."""
         rows = [row for row in self.others if row.case == case]
         diverged = sum(row.state is TrialState.DIVERGED for row in rows)
         errors = [row.error for row in rows if row.state is TrialState.FAILED]
@@ -41,11 +41,11 @@ class CaseResults:
         return ", ".join(words)
 
     def values(self, case: str, metric: str) -> list[float]:
-        """A metric of a case, one value a seed, in the order of the seeds."""
+        """Return the values of a metric of a case, in the order of the seeds; seeds without a value are left out."""
         return list(self.by_seed(case, metric).values())
 
     def by_seed(self, case: str, metric: str) -> dict[int, float]:
-        """A metric of a case by seed; seeds without it are left out."""
+        """Return the values of a metric of a case by seed; seeds without a value are left out."""
         rows = {a.seed: self.rows.get(a) for a in self.sweep.assignments() if a.case == case}
         return {
             seed: row.metrics[metric]
@@ -55,7 +55,7 @@ class CaseResults:
 
     @property
     def completed_elsewhere(self) -> dict[Assignment, str]:
-        """Those of the results that other sweeps have, as ``SWEEP/TRIAL``."""
+        """Results that come from other sweeps on the storage, as ``SWEEP/TRIAL``."""
         return {
             assignment: f"{row.sweep_id}/{row.trial_id}"
             for assignment, row in self.rows.items()
@@ -64,12 +64,12 @@ class CaseResults:
 
     @property
     def metrics(self) -> list[str]:
-        """What tables show of a case, all of them shares: accuracies, and the score that needs no images where it is."""
+        """Metrics that tables show of each case: those of ``CASE_HEADINGS`` that were measured, which are all shares."""
         found = [name for name in CASE_HEADINGS if any(row.metrics[name] is not None for row in self.rows.values())]
         return found or ["validation_accuracy", "test_accuracy"]
 
     def table(self, title: str) -> Table:
-        """Each case with its accuracies over seeds, for a terminal."""
+        """Return a table for a terminal, with the metrics of each case over its seeds."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         measured = [CASE_HEADINGS[metric] for metric in self.metrics]
         measured[-1] += ", mean ± std (population)"
@@ -90,10 +90,10 @@ class CaseResults:
 
 
 def read_cases(source: SweepSource, sweep: SweepConfig) -> CaseResults:
-    """Read the completed trials of any sweep on the storage whose settings are those of a case.
+    """Read the completed trials, of any sweep on the storage, whose settings are those of a case.
 
-    Where several are, the sweep's own comes first, then the newest. All runs of a case have one teacher: that of the
-    sweep's own runs, or of the newest.
+    If several trials match, a trial of the sweep itself is preferred, then the newest. All trials of a case must have the
+    same teacher: that of the preferred trial.
     """
     results = results_of(source)
     sweep_id = results.sweep_id
@@ -101,7 +101,7 @@ def read_cases(source: SweepSource, sweep: SweepConfig) -> CaseResults:
     configs = {assignment: sweep.case_config(assignment) for assignment in sweep.assignments()}
     found: dict[Assignment, TrialRecord] = {}
     teachers: dict[str, str | None] = {}
-    for row in rows:  # the later one wins
+    for row in rows:  # later rows override earlier ones
         if row.state is TrialState.COMPLETED:
             for assignment, config in configs.items():
                 if _is_of(row, config, assignment, sweep_id):
@@ -114,7 +114,7 @@ def read_cases(source: SweepSource, sweep: SweepConfig) -> CaseResults:
 
 
 def last_attempts(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Trials of one sweep without those that failed and whose case was run once more."""
+    """Return the trials of one sweep without failed trials of cases that ran once more."""
     last = {
         (row.case, row.settings["seed"]): row.trial_number for row in sorted(rows, key=lambda row: row.trial_number)
     }
@@ -128,25 +128,29 @@ def last_attempts(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _is_of(row: TrialRecord, config: AnyTrialConfig, assignment: Assignment, sweep_id: str) -> bool:
-    """Whether a row's trial is the one that a config describes."""
+    """Return whether the trial of a result row has the settings of a config."""
     roles = roles_of(type(config))
     if row.sweep_id != sweep_id and files_in(
         {f: getattr(config, f) for f, role in roles.items() if not role.weightless}
     ):
-        return False  # a file of the same name may be another one there, and another network
+        return False  # in another sweep, a file of the same name may have had other content
     in_case = row.sweep_id == sweep_id and row.case == assignment.case
     return all(_agrees(row, field, role, getattr(config, field), in_case=in_case) for field, role in roles.items())
 
 
 def _agrees(row: TrialRecord, field: str, role: Role, wanted: Any, *, in_case: bool) -> bool:
-    """Whether a row's trial has what is wanted of a field.
+    """Return whether the trial of a result row has the wanted value of a field.
 
     Args:
-        in_case: Whether it is a trial of the very case.
+        row: The result row.
+        field: Name of the field.
+        role: Role of the field.
+        wanted: Value of the field in the config.
+        in_case: Whether the trial belongs to the same case of the same sweep.
     """
     there = row.settings[field]
     if role.decides is Decides.START and wanted is not None and there is not None:
-        return in_case  # what a trial of another sweep started from cannot be told from its row
+        return in_case  # the row of another sweep's trial does not tell from which student it started
     if not role.weightless:
         return bool(there == wanted)
     if not wanted or role.told_by is None:

@@ -1,4 +1,4 @@
-"""What confirming a search came to: its best settings and the published ones, compared seed by seed."""
+"""Results of confirming a search: its best settings compared with the published ones, seed by seed."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from trainables.metrics import is_share
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What confirming came to; ``finished`` is false if runs are missing because the session was interrupted."""
+    """The results of confirming a search. ``finished`` is False if trials are missing because a session was interrupted."""
 
     sweep: SweepConfig
     sweep_id: str
     finished: bool
     results: CaseResults
     search: SweepConfig
-    """What is confirmed."""
+    """The search that is confirmed."""
 
     @property
     def objective(self) -> str:
-        """The search's."""
+        """Objective of the search."""
         assert self.search.objective is not None  # a search has one
         return self.search.objective
 
     def difference(self, case: str) -> PairedDifference:
-        """How much a case is better than the published settings, in the objective; above 0 is better.
+        """Return by how much a case is better than the published settings in the objective; above 0 is better.
 
-        The winner is judged on the seeds that it is chosen by, so interval and confidence are for all cases at once.
+        The best case is chosen and judged on the same seeds, so that interval and confidence hold for all cases at once.
         """
         ours, theirs = (
             {seed: self.search.merit(value) for seed, value in self.results.by_seed(name, self.objective).items()}
@@ -50,22 +50,22 @@ class Confirmation:
 
     @property
     def comparisons(self) -> int:
-        """How many settings are held against the published ones."""
+        """Number of settings that are compared with the published ones, at least 1."""
         return max(1, len(self.sweep.cases) - 1)
 
     @property
     def confidence(self) -> str:
-        """That of the intervals, for headings and sentences."""
+        """Confidence level of the intervals, for headings and sentences."""
         return "95 %" if self.comparisons == 1 else f"95 % for all {self.comparisons} at once"
 
     @property
     def sureness(self) -> str:
-        """Heading of how sure it is that a setting is better, which like the intervals allows for the choice among all."""
+        """Heading of the column with the confidence that a setting is better, corrected for the number of settings."""
         return "sure it is better" + ("" if self.comparisons == 1 else f" ({self.comparisons} at once)")
 
     @property
     def best(self) -> str:
-        """The case with the best mean; of the published settings alone if nothing else has run."""
+        """The case with the best mean objective; that of the published settings if no trial has a value."""
         means = {
             case: self.search.merit(statistics.fmean(values))
             for case in self.sweep.cases
@@ -74,7 +74,7 @@ class Confirmation:
         return max(means, key=lambda case: means[case], default=BASELINE)
 
     def table(self) -> Table:
-        """A line for each setting, for a terminal."""
+        """Return a table for a terminal, with a row for each setting."""
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for heading in (
             "setting",
@@ -100,7 +100,7 @@ class Confirmation:
         return table
 
     def conclusion(self) -> str:
-        """A sentence on whether the search has found something, and one more where it was chosen on test data."""
+        """Return a sentence on whether the search found better settings, and one more if it selected on test data."""
         chosen = " The search chose on test data, so none of these numbers is an audit."
         return self._finding() + (chosen if self.search.selects_on_test else "")
 
@@ -114,15 +114,17 @@ class Confirmation:
             return f"{name} is best so far; more seeds are needed to say how surely."
         if found.low > 0:
             return f"{name} is better than the published settings: the whole interval lies above 0."
-        return f"{name} is best on average, but the interval holds 0: it may be no better than the published settings."
+        return (
+            f"{name} is best on average, but the interval contains 0: it may be no better than the published settings."
+        )
 
 
 def read_confirmation(source: SweepSource, board: Leaderboard) -> Confirmation | None:
-    """Read what confirming a search has come to so far; None if nobody has tried. Runs nothing.
+    """Read the results of confirming a search so far, without running trials; None if there is no confirmation.
 
     Args:
         source: The search.
-        board: Its leaderboard.
+        board: Leaderboard of the search.
     """
     results = results_of(source).confirming()
     sessions = results.sessions()
@@ -140,13 +142,13 @@ def read_confirmation(source: SweepSource, board: Leaderboard) -> Confirmation |
 
 
 def _numbers(values: Sequence[float], metric: str) -> str:
-    """Mean and population standard deviation: of shares in percent, of other metrics as they are."""
+    """Return mean and population standard deviation in words, in percent for shares, else as plain numbers."""
     number, deviation = (".2%", ".2%") if is_share(metric) else (".4g", ".2g")
     return mean_and_deviation(values, number, deviation)
 
 
 def _interval(difference: PairedDifference, metric: str) -> str:
-    """Of shares in percentage points."""
+    """Return a difference with its interval in words, in percentage points for shares; empty if it is NaN."""
     if math.isnan(difference.mean):
         return ""
     factor, digits = (100, "+.2f") if is_share(metric) else (1, "+.3g")

@@ -1,4 +1,4 @@
-"""Trials of a sweep in order of merit."""
+"""The leaderboard: the ended trials of a sweep, best first."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from orchestrator.results.records import ENDED
 from trainables.metrics import finite, is_share
 
 _ACCURACIES = {"validation_accuracy": "validation", "test_accuracy": "test"}
-"""Columns of the table where students were measured on real images, with their headings."""
+"""Metrics on real images that the table shows if they were measured, with their headings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """A sweep's ended trials, best first, in the order of ``ranking``."""
+    """The ended trials of a sweep, best first, in the order of ``orchestrator.analysis.ranking``."""
 
     sweep_id: str
     sweep: SweepConfig
@@ -33,28 +33,30 @@ class Leaderboard:
     """Fields that the space varies; each must be fixed to run one of the trials again."""
 
     finished: bool = False
-    """Whether its last session left nothing to be done."""
+    """Whether the sweep's last session left no trial to run."""
 
     @property
     def unknown(self) -> str:
-        """What nobody can know of a sweep whose trials read no real image, in two sentences; empty where some read one."""
+        """Two sentences on what is not known of a sweep whose trials read no real image; empty if a trial reads one."""
         if any(config.reads_images for config in self.sweep.configs()):
             return ""
         return (
-            "No image with a label was read: how often students, and the teacher itself, are right on real images is not "
-            "known. Scores say how often student and teacher decide alike on images made from the teacher."
+            "No labelled image was read: the accuracy of students and teacher on real images is not known. Scores say how "
+            "often student and teacher predict the same class on images made from the teacher."
         )
 
     @property
     def candidates(self) -> list[TrialRecord]:
-        """Trials that used their whole budget and keep the constraints, best first."""
+        """Trials that used their whole budget and satisfy the constraints, best first."""
         return [row for row in self.rows if may_be_best(row.state, feasible=row.keeps_constraints)]
 
     @property
     def contenders(self) -> list[TrialRecord]:
-        """Trials whose settings can be held against the published ones, best first and equal settings once: the candidates,
-        and behind them what was stopped early within the constraints. None of cases, nor of a population, whose settings
-        change in mid-training."""
+        """Trials with distinct settings, other than the published ones, that can be compared with these, best first.
+
+        These are the candidates, followed by trials that were stopped early and satisfy the constraints. The list is empty
+        for a sweep of cases, and for a population, whose settings change during training.
+        """
         if self.sweep.cases or self.sweep.scheduler.is_population:
             return []
         published = self.sweep.trial_config({})
@@ -70,12 +72,15 @@ class Leaderboard:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best of the candidates, or none."""
+        """The best candidate; None if there is no candidate."""
         return next(iter(self.candidates), None)
 
     @property
     def published(self) -> TrialRecord | None:
-        """The trial with the published value of each searched field: a search's first, where its space holds them all."""
+        """The trial with the published values of all searched fields: the first trial of a search, if its space has them.
+
+        None if it has not ended, or for a sweep of cases.
+        """
         ours = self.sweep.trial_config({})
         for row in self.rows:
             if row.trial_number == 0 and not self.sweep.cases:
@@ -85,7 +90,7 @@ class Leaderboard:
 
     @cached_property
     def front(self) -> list[TrialRecord]:
-        """The Pareto front: candidates that no other one equals in all objectives and beats in one."""
+        """The Pareto front: candidates to which no other is at least equal in all objectives and better in one."""
         rows = self.candidates
         signs = [1 if mode == "max" else -1 for mode in self.sweep.directions.values()]
         merits = (
@@ -96,12 +101,12 @@ class Leaderboard:
         return [row for row, beaten in zip(rows, dominated, strict=True) if not beaten]
 
     def errors(self) -> list[str]:
-        """What the failed trials died of, each once."""
+        """Return the distinct errors of failed trials."""
         return list(dict.fromkeys(row.error for row in last_attempts(self.rows) if row.error))
 
     @property
     def without_best(self) -> str:
-        """Why there is no best trial, in a sentence without its full stop."""
+        """Why there is no best trial, as a sentence without a full stop."""
         completed = sum(row.state is TrialState.COMPLETED for row in self.rows)
         if not self.finished:
             kept = " and kept the constraints" if completed else ""
@@ -114,17 +119,17 @@ class Leaderboard:
         return f"it has finished, but none of its trials used its whole budget{kept} ({counts})"
 
     def states(self) -> dict[TrialState, int]:
-        """How many trials ended in each state."""
+        """Return the number of trials that ended in each state, without states in which none ended."""
         found = [row.state for row in self.rows]
         return {state: found.count(state) for state in ENDED if state in found}
 
     @property
     def states_in_words(self) -> str:
-        """``4 completed, 8 stopped early``; empty without an ended trial."""
+        """Number of ended trials by state, such as ``4 completed, 8 stopped early``; empty if no trial has ended."""
         return ", ".join(f"{count} {state.word}" for state, count in self.states().items())
 
     def table(self) -> Table:
-        """The leaderboard for a terminal."""
+        """Return the leaderboard as a table for a terminal."""
         selected = ": selected on test data" if self.sweep.selects_on_test else ""
         further = list(self.sweep.further_objectives)
         front = {row.trial_id for row in self.front} if further else set()
@@ -139,7 +144,7 @@ class Leaderboard:
         beside = [name for name in self.sweep.directions if name not in _ACCURACIES]
         for column in ("#", "trial", *self.searched, *beside, *measured.values(), "state", "cost"):
             justify: Literal["left", "right"] = "left" if column in {"trial", "state"} else "right"
-            # Field names are broken at their underscores, so that the quick start's table fits into 80 columns.
+            # Headings are broken at the underscores of field names, so that the quick start's table fits into 80 columns.
             table.add_column(column.replace("_", "\n"), justify=justify, no_wrap=True)
         for rank, row in enumerate(self.rows, start=1):
             table.add_row(
@@ -154,7 +159,7 @@ class Leaderboard:
         return table
 
     def ending(self, row: TrialRecord) -> str:
-        """``completed``, or where in its budget a trial ended."""
+        """Return how a trial ended, such as ``completed``, ``out of bounds`` or ``stopped at 25%`` of its budget."""
         if row.state is TrialState.COMPLETED:
             return "completed" if row.keeps_constraints else "out of bounds"
         if row.done is None:
@@ -164,10 +169,10 @@ class Leaderboard:
 
 
 def read_leaderboard(source: SweepSource) -> Leaderboard:
-    """Read a sweep from the result store.
+    """Read the leaderboard of a sweep from the result store.
 
     Raises:
-        SweepNotFoundError: there is no such sweep; the message names those that are there.
+        SweepNotFoundError: there is no such sweep; the message names the sweeps that exist.
     """
     results = results_of(source)
     sessions = results.sessions()

@@ -1,4 +1,4 @@
-"""Two settings compared seed by seed. Pure functions."""
+"""Comparison of two settings seed by seed. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from dataclasses import dataclass
 from functools import cache
 
 CONFIDENCE = 0.95
-"""Probability with which an interval covers what it is an interval of."""
+"""Probability with which an interval covers the true value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """By how much one setting is above another, over the seeds that both have."""
+    """The difference of a metric between two settings, over the seeds that both have."""
 
     n: int
+    """Number of seeds that both settings have."""
+
     mean: float
-    """nan without a seed."""
+    """Mean difference; NaN without a common seed."""
 
     low: float
     high: float
-    """The interval of the mean, two-sided, Student's t over the seeds' differences; nan with fewer than two."""
+    """Two-sided interval of the mean, by Student's t over the seeds' differences; NaN with fewer than two seeds."""
 
     confidence_above: float
-    """Confidence that the true difference is above 0, in [0, 1]: 1 less the one-sided p-value of the paired t-test times the
-    number of comparisons (Bonferroni). Above 97.5 % just where the whole interval lies above 0; nan with fewer than two
-    seeds."""
+    """Confidence that the true difference is above 0, in [0, 1]: 1 minus the one-sided p-value of the paired t-test times
+    the number of comparisons (Bonferroni). It exceeds 97.5 % exactly if the whole interval lies above 0. NaN with fewer than
+    two seeds."""
 
 
 def paired_difference(
     ours: Mapping[int, float], theirs: Mapping[int, float], *, comparisons: int = 1
 ) -> PairedDifference:
-    """The difference ``ours - theirs``.
+    """Return the difference ``ours - theirs``.
 
-    Runs with equal seeds start from the same networks and latents where their settings allow it, which takes a part of the
-    luck out of the comparison; where it does not, the interval is merely wider.
+    Runs with equal seeds start from the same networks and latents if their settings allow it, so that pairing removes a part
+    of the variance between seeds. If it does not, the interval is only wider.
 
     Args:
-        ours: A metric by seed.
-        theirs: The same metric of what it is compared with.
-        comparisons: How many such differences are looked at together, the best of which is told. The intervals are so wide
-            that all of them hold the truth with at least 95 % (Bonferroni), and the confidence allows for as many chances
-            to look good by luck.
+        ours: Values of a metric by seed.
+        theirs: Values of the same metric by seed, of the setting to compare with.
+        comparisons: Number of such differences of which the best is reported. The intervals are widened so that all of them
+            cover the true values at once with at least 95 % (Bonferroni), and the confidence is corrected likewise.
     """
     seeds = sorted(ours.keys() & theirs.keys())
     differences = [ours[seed] - theirs[seed] for seed in seeds]
@@ -59,7 +60,7 @@ def paired_difference(
 
 
 def _p_value(mean: float, error: float, freedom: int) -> float:
-    """How likely luck alone gives a mean so far above 0, in [0, 1]."""
+    """Return the probability, in [0, 1], that chance alone gives a mean at least so far above 0."""
     from scipy.special import stdtr  # slow to import
 
     if error == 0:
@@ -69,8 +70,8 @@ def _p_value(mean: float, error: float, freedom: int) -> float:
 
 @cache
 def t_quantile(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
-    """Return the half width of an interval by Student's t, in standard errors."""
-    # scipy takes longer to import than everything else in this package, and tables are often only shown.
+    """Return the half width, in standard errors, of a two-sided interval by Student's t."""
+    # Imported here: scipy takes longer to import than all else in this package, and showing tables often needs none of it.
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))

@@ -1,8 +1,8 @@
-"""Which trial of a search is better: one order for leaderboard, live view, status, report and confirmation.
+"""Ranking of a search's trials: one order for leaderboard, live view, status, report and confirmation.
 
-Trials that used their whole budget come first, by the objective. Then come those that early stopping has ended, which were
-never seen at a whole budget: the further one came, the more comparisons at equal budgets it has passed, and of those that
-came equally far the objective decides, at what is then an equal budget. Values at different budgets are not compared.
+Trials that used their whole budget come first, ordered by the objective. Trials that were stopped early follow, ordered by
+the share of the budget that they used, since a trial that came further has passed more comparisons at equal budgets. Among
+trials that came equally far the objective decides. Values at different budgets are never compared.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from trainables.metrics import finite
 
 
 def may_be_best(state: TrialState, *, feasible: bool) -> bool:
-    """Whether a trial is in question as the best one: it used its whole budget and keeps the constraints."""
+    """Return whether a trial can be the best one: it must have used its whole budget and satisfy the constraints."""
     return state is TrialState.COMPLETED and feasible
 
 
 def place(
     sweep: SweepConfig, *, state: TrialState, feasible: bool, share: float, objective: float | None, number: int
 ) -> tuple[int, bool, float, float, int]:
-    """A trial's place: the smaller, the better.
+    """Return the sort key of a trial: a smaller key ranks higher.
 
     Args:
         sweep: The search.
         state: How the trial ended.
-        feasible: Whether it keeps the constraints, as far as it came.
-        share: Of its budget, used by then.
-        objective: Its last value; none, infinite or NaN come last.
-        number: The trial's, which decides where all else is equal.
+        feasible: Whether the trial satisfies the constraints at its last report.
+        share: Share of its budget that the trial used.
+        objective: Last value of the objective; None, infinite and NaN rank last.
+        number: Number of the trial, which decides between otherwise equal trials.
     """
     value = finite(objective)
     merit = -math.inf if value is None else sweep.merit(value)

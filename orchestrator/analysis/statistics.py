@@ -1,6 +1,6 @@
-"""What a report computes from trials: rank correlations, importances, and what order is worth. Pure and seeded.
+"""Statistics of a report: rank correlations, importances, regret, and the best of random orders. Pure and seeded.
 
-Intervals are of 95 %, from trials drawn again with replacement (the percentile bootstrap), unless it is said otherwise.
+Intervals are 95 % percentile bootstrap intervals (trials drawn with replacement), unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 _ENDS = (0.025, 0.975)
 _DRAWS = 500
-"""Bootstrap samples of a rank correlation."""
+"""Number of bootstrap samples for a rank correlation or regret."""
 
 _FORESTS = 12
-"""Bootstrap samples of importances, each with a forest of its own."""
+"""Number of bootstrap samples for importances, each with a forest of its own."""
 
 _TREES = 16
 _MOST_TRIALS = 120
-"""Trials from which a forest is grown: more cost time and move the importances less than another forest does."""
+"""Most trials for one forest: more trials cost time, and change the importances less than another forest does."""
 
 ENOUGH_FOR_IMPORTANCE = 8
-"""Trials below which a forest has nothing to split."""
+"""Fewest trials for importances: with fewer, a forest has nothing to split."""
 
 ENOUGH_FOR_RANKS = 5
-"""Trials below which an interval of a rank correlation spans everything."""
+"""Fewest trials for a rank correlation: with fewer, its interval spans nearly the whole range."""
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomOrder:
-    """The best so far when the same trials come in random order: for 1, 2, ... trials, each (n,)."""
+    """Best value so far if the n trials came in random order: mean and 95 % range after 1, 2, ... trials, shape (n,)."""
 
     mean: Array
     low: Array
@@ -53,13 +53,13 @@ class RandomOrder:
 def rank_correlation(
     scores: Sequence[float], values: Sequence[float], *, by_pairs: bool = False, seed: int = 0
 ) -> Estimate | None:
-    """Spearman's correlation, in [-1, 1]; none for too few trials, or where one side is constant.
+    """Return Spearman's rank correlation, in [-1, 1]; None if there are too few trials or one side is constant.
 
     Args:
-        scores: What is to rank the trials.
-        values: What they should be ranked by.
-        by_pairs: Kendall's tau-b instead: pairs in the same order less those in the other, as a share.
-        seed: Of the bootstrap.
+        scores: Scores that rank the trials.
+        values: Values by which the trials should be ranked.
+        by_pairs: Whether to return Kendall's tau-b instead: the share of pairs in equal order minus that in opposite order.
+        seed: Seed of the bootstrap.
     """
     a, b = _ranks(scores), _ranks(values)
     if len(a) < ENOUGH_FOR_RANKS or not (np.ptp(a) and np.ptp(b)):
@@ -74,17 +74,17 @@ def rank_correlation(
 def regret(
     scores: Sequence[float], labels: Sequence[float], audit: Sequence[float], *, among: int = 1, seed: int = 0
 ) -> Estimate:
-    """What choosing by a score costs against choosing by labels, in units of the audit; below 0 where it was luckier.
+    """Return the audit value lost by choosing a trial by a score instead of by labels; below 0 if the score chose better.
 
-    Of trials with equal values the first counts as the better. The interval is rough: of the best of a sample a bootstrap
-    promises less than of a mean. A trial drawn twice takes one place, or the best few would be fewer.
+    Among trials with equal values the first is chosen. The interval is rough, since the bootstrap is less reliable for the
+    best of a sample than for a mean. A trial that is drawn twice counts once, so that the best few are distinct trials.
 
     Args:
-        scores: What one trial is chosen by, the larger the better.
-        labels: What it would be chosen by if there were labels, likewise.
-        audit: What the choices are compared in. Not the labels, for the best of many is partly the luckiest.
-        among: The score chooses so many, of which labels choose one.
-        seed: Of the bootstrap.
+        scores: Score by which a trial is chosen; larger is better.
+        labels: Metric on labelled images by which a trial would be chosen instead; larger is better.
+        audit: Metric in which the choices are compared. It is not ``labels``, since the best of many is partly the luckiest.
+        among: How many trials the score chooses, among which ``labels`` then chooses one.
+        seed: Seed of the bootstrap.
     """
     a, b, c = (np.asarray(side, dtype=float) for side in (scores, labels, audit))
     drawn = np.random.default_rng(seed).integers(len(a), size=(_DRAWS, len(a)))
@@ -93,12 +93,12 @@ def regret(
 
 
 def best_in_random_order(values: Sequence[float], *, maximise: bool) -> RandomOrder:
-    """Exactly: of k trials drawn from all without replacement, the mean and the 2.5 % and 97.5 % quantiles of the best."""
+    """Return mean, 2.5 % and 97.5 % quantile of the best of k trials drawn without replacement, computed exactly."""
     sign = 1 if maximise else -1
     ranked = np.sort(sign * np.asarray(values, dtype=float))
     n = len(ranked)
     below = np.ones(n)
-    """Probability that all of k drawn trials are at most the one of this rank: C(rank, k) / C(n, k), from k - 1."""
+    """Probability that all k drawn trials have at most this rank: C(rank, k) / C(n, k), updated from k - 1."""
     means, lows, highs = [], [], []
     ranks = np.arange(1, n + 1, dtype=float)
     for k in range(1, n + 1):
@@ -115,18 +115,18 @@ def best_in_random_order(values: Sequence[float], *, maximise: bool) -> RandomOr
 def importances(
     settings: Sequence[Mapping[str, Any]], values: Sequence[float], *, seed: int = 0
 ) -> dict[str, Estimate] | None:
-    """Share of the objective's variance that each setting explains by itself and with others (fANOVA), largest first.
+    """Return the share of the objective's variance that each setting explains, alone and with others (fANOVA).
 
-    Optuna's evaluator grows a forest on each bootstrap sample; the value is the mean over forests. Domains are what the
-    trials span, so a setting that was hardly varied explains little.
+    Optuna's evaluator grows a forest on each bootstrap sample; the value is the mean over the forests. Each domain is the
+    range that the trials span, so that a setting which hardly varied explains little.
 
     Args:
-        settings: The same keys for each trial; values of one key are all numbers, or else are taken as categories.
+        settings: Settings of each trial, all with the same keys. Values of a key that are not all numbers are categories.
         values: The objective of each trial.
-        seed: Of bootstrap and forests.
+        seed: Seed of the bootstrap and the forests.
 
     Returns:
-        By setting; none for too few trials, or where nothing varies.
+        Estimates by setting, largest first; None if there are too few trials or nothing varies.
     """
     varied = [name for name in settings[0] if len({row[name] for row in settings}) > 1] if settings else []
     if len(values) < ENOUGH_FOR_IMPORTANCE or not varied or np.ptp(values) == 0:
@@ -152,7 +152,10 @@ def importances(
 
 
 def _ranks(values: Sequence[float]) -> Array:
-    """From 1, the mean of their places for equal ones: rank correlations stay what they are, and values may be infinite."""
+    """Return the ranks of values, counted from 1, with the mean rank for equal values.
+
+    Ranks leave a rank correlation unchanged, and allow infinite values.
+    """
     from scipy.stats import rankdata  # slow to import
 
     found: Array = rankdata(np.asarray(values, dtype=float))
@@ -160,7 +163,7 @@ def _ranks(values: Sequence[float]) -> Array:
 
 
 def _spearman(a: Array, b: Array) -> Array:
-    """Of each row, shape (rows, trials); nan where one side is constant."""
+    """Return Spearman's correlation of each row, of shape (rows, trials); NaN where one side is constant."""
     from scipy.stats import rankdata  # slow to import
 
     a, b = (rankdata(side, axis=1) - (side.shape[1] + 1) / 2 for side in (a, b))
@@ -170,7 +173,7 @@ def _spearman(a: Array, b: Array) -> Array:
 
 
 def _kendall(a: Array, b: Array) -> Array:
-    """Tau-b of each row, shape (rows, trials); nan where one side is constant."""
+    """Return Kendall's tau-b of each row, of shape (rows, trials); NaN where one side is constant."""
     first, second = np.triu_indices(a.shape[1], k=1)
     orders = [np.sign(side[:, first] - side[:, second]) for side in (a, b)]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,7 +188,7 @@ def _regret(scores: Array, labels: Array, audit: Array, among: int) -> float:
 
 
 def _domains(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    # Optuna takes a second to load, and most statistics do without it.
+    # Imported here: Optuna takes a second to load, and most statistics do not need it.
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     domains: dict[str, Any] = {}
@@ -203,15 +206,15 @@ def _domains(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
 def _fanova(
     sample: Sequence[tuple[Mapping[str, Any], float]], domains: Mapping[str, Any], *, seed: int
 ) -> dict[str, float] | None:
-    """The importances by one sample; none if it happens to be constant."""
-    # Optuna takes a second to load, and most statistics do without it.
+    """Return the importances of one bootstrap sample; None if all its values are equal."""
+    # Imported here: Optuna takes a second to load, and most statistics do not need it.
     import optuna
     from optuna.importance import FanovaImportanceEvaluator
 
     if len({value for _, value in sample}) < 2:
         return None
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs each new study otherwise
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     optuna.logging.set_verbosity(verbosity)
     study.add_trials(

@@ -1,3 +1,3 @@
-"""What a person sees of a sweep, live or from its storage."""
+"""Display of a sweep for people: live, from its storage, in a dashboard, or by a webhook."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shows a sweep's study in optuna-dashboard, whose buttons that would change it answer with an error."""
+"""Read-only view of a sweep's study in optuna-dashboard, whose actions that would change the study give an error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from orchestrator.storage import SweepStore
 
 
 def serve_dashboard(sweep_store: SweepStore, *, port: int, out: Output) -> None:
-    """Serve until Ctrl-C.
+    """Serve the dashboard of a sweep until Ctrl-C.
 
     Raises:
         ConfigError: optuna-dashboard is not installed, or the port is taken.
-        SweepNotFoundError: there is no study of that sweep.
+        SweepNotFoundError: the sweep has no study.
     """
     try:
-        # An extra of the installation, which may be missing.
+        # Imported here: optuna-dashboard is an optional dependency.
         from optuna_dashboard import run_server
     except ImportError as error:
         raise ConfigError("optuna-dashboard is not installed; pip install 'zskt[dashboard]' brings it") from error

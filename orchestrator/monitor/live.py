@@ -1,4 +1,4 @@
-"""What a user sees while a sweep runs: a live table in a terminal, plain lines elsewhere."""
+"""Display of a running sweep: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
 class Progress:
-    """Follows the trials of one session. A context manager; the display is gone at its end."""
+    """Display of one session's trials, a context manager that removes the live table at its end."""
 
     def __init__(
         self,
@@ -31,9 +31,15 @@ class Progress:
         draws_table: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Time runs from here; see ``SweepView`` for the arguments. ``num_trials`` is asked again when a trial has ended.
+        """Create the display; the session's time starts now.
 
-        With ``draws_table`` there is a table in a terminal, which nothing else may write to.
+        Args:
+            console: Console to print to.
+            sweep: See ``SweepView``.
+            searched: See ``SweepView``.
+            num_trials: Returns the number of trials of the sweep; called again whenever a trial ends.
+            draws_table: Whether to draw a live table if the console is a terminal, to which nothing else may then write.
+            clock: Measures the session's time.
         """
         self.console = console
         self.view = SweepView(sweep=sweep, searched=searched, num_trials=num_trials())
@@ -56,13 +62,13 @@ class Progress:
     def recall(
         self, trial_id: str, settings: Mapping[str, Any], objective: float | None, *, state: TrialState, feasible: bool
     ) -> None:
-        """A trial ended in an earlier session; it counts as done and may be the best."""
+        """Add a trial that ended in an earlier session, which counts as done and may be the best."""
         self.view.trials[trial_id] = TrialView(
             settings=settings, state=state, earlier=True, objective=objective, feasible=feasible
         )
 
     def started(self, trial_id: str, settings: Mapping[str, Any], config: AnyTrialConfig) -> None:
-        """A trial has a place to run."""
+        """Add a trial that has started to run, unless it is shown already."""
         if trial_id in self.view.trials:
             return
         self.view.trials[trial_id] = TrialView(settings=settings, unit=config.unit, budget=config.budget)
@@ -70,7 +76,7 @@ class Progress:
         self._say(f"{trial_id} started" + (f": {about}" if about else ""))
 
     def reported(self, trial_id: str, report: Mapping[str, Any]) -> None:
-        """A trial has reported."""
+        """Update a trial with its newest report."""
         trial, metric = self.view.trials[trial_id], self.view.shown_metric
         trial.report(report[trial.unit], report[metric], feasible=self.view.sweep.keeps_constraints(report))
         unit = trial.unit.replace("_", " ")
@@ -78,18 +84,18 @@ class Progress:
         self._say(f"{trial_id} {trial.done}/{trial.budget} {unit}{value}")
 
     def recovering(self, trial_id: str, cause: str) -> None:
-        """A trial's process died or raised; it will be continued."""
+        """Count and print that a trial resumes from its last checkpoint because its process died or raised an error."""
         self.view.losses[cause] += 1
-        # Comes before `started` where a trial fails while it is set up.
+        # This may be called before `started`, for a trial that fails during its set-up.
         self.warn(f"{trial_id} is tried again from its last checkpoint, after: {cause}")
 
     def warn(self, line: str) -> None:
-        """Something the user should know; it stays on the screen above the table."""
+        """Print a warning, which stays on the screen above the live table."""
         self.view.last_warning = line
         Output(self.console).warn(f"warning: {line}")
 
     def ended(self, trial_id: str, state: TrialState, error: str) -> None:
-        """A trial has ended."""
+        """Update a trial that has ended; a trial without a result gives a warning."""
         self.view.trials.setdefault(trial_id, TrialView(settings={})).state = state
         self.view.num_trials = self._num_trials()
         line = f"{trial_id} {state.word}" + (f": {error}" if error else "")
@@ -99,15 +105,15 @@ class Progress:
             self._say(line)
 
     def render(self) -> Group:
-        """The table as it stands."""
+        """Return the current table and the lines below it, with as many trials as fit the terminal."""
         return self.view.render(self._elapsed, rows=max(4, self.console.size.height - 9))
 
     def summary(self) -> str:
-        """Trials done, best so far, time left."""
+        """Return one line on the trials done, the best trial so far, the cost and the time left."""
         return self.view.summary(self._elapsed)
 
     def seconds_left(self) -> float | None:
-        """See ``SweepView``."""
+        """Return an estimate of the seconds left; see ``SweepView``."""
         return self.view.seconds_left(self._elapsed)
 
     @property
@@ -120,7 +126,7 @@ class Progress:
 
 
 class _Shown(logging.Handler):
-    """Gives messages to a function that prints them."""
+    """A logging handler that passes each message to a function that prints it."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
@@ -132,9 +138,9 @@ class _Shown(logging.Handler):
 
 @contextmanager
 def warnings_shown(console: Console) -> Iterator[None]:
-    """Print what the package warns of (storage that keeps it waiting, results that cannot be read) above the display.
+    """Print the package's log messages (such as slow storage or unreadable results) above the live table, in a block.
 
-    Without this, as in programs of others, Python's logging prints it to standard error.
+    Outside of such a block, as in programs that use the package, Python's logging prints the messages to standard error.
     """
     logger = logging.getLogger("zskt")
     handler = _Shown(Output(console).warn)

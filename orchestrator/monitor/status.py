@@ -1,4 +1,4 @@
-"""``zskt status``: a sweep as it stands, from its storage alone; whoever runs it, and wherever, is not asked."""
+"""The state of a sweep for ``zskt status``, read from its storage only, without contact to the process that runs it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from trainables.health import findings
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 _SILENT = 600.0
-"""Seconds without a word from a sweep that has not ended, beside which its longest pause so far is short."""
+"""Fewest seconds without a new report or event after which a sweep that has not ended counts as silent."""
 
 
 class SweepState(StrEnum):
-    """Whether a sweep runs, or how its last session has ended."""
+    """Whether a sweep runs, or how its last session ended."""
 
     RUNNING = "running"
     SILENT = "silent"
-    """No end was written, and nothing else for long."""
+    """The last session has not ended, but has written nothing for a long time."""
 
     FINISHED = SessionEvent.FINISHED.value
     INTERRUPTED = SessionEvent.INTERRUPTED.value
@@ -44,29 +44,29 @@ class SweepState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A sweep at one moment."""
+    """The state of a sweep at one moment."""
 
     sweep_id: str
     state: SweepState
     sentence: str
-    """The state, with what it rests on."""
+    """Description of the state, with the time of the last event."""
 
     view: SweepView
     elapsed: float
-    """Seconds of the session that runs, or was the last."""
+    """Seconds that the current or last session has run."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the last session has ended, so that the state will not change."""
         return self.state not in {SweepState.RUNNING, SweepState.SILENT}
 
     def render(self, *, rows: int = 20) -> Group:
-        """For a terminal."""
+        """Return the state for a terminal, with at most ``rows`` trials."""
         return Group(Text(f"{self.sweep_id}: {self.sentence}"), self.view.render(self.elapsed, rows=rows))
 
 
 class SweepWatch:
-    """Looks at a sweep, once or again and again; each look reads what has come since the last."""
+    """Reads the state of a sweep repeatedly; each read fetches only what is new since the last one."""
 
     def __init__(self, sweep_store: SweepStore, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
@@ -74,10 +74,10 @@ class SweepWatch:
         self._study = WatchedStudy(sweep_store)
 
     def look(self) -> Status:
-        """How the sweep stands.
+        """Return the current state of the sweep.
 
         Raises:
-            SweepNotFoundError: there is none; the message names those that are there.
+            SweepNotFoundError: there is no such sweep; the message names the sweeps that exist.
         """
         now = self._clock.now()
         board = read_leaderboard(self._results)
@@ -98,31 +98,29 @@ class SweepWatch:
 
 
 def _state(event: SessionEvent, *, started: datetime, heard: datetime, now: datetime) -> tuple[SweepState, str]:
-    """Return a sweep's state by its last event, and a sentence with what it rests on.
+    """Return a sweep's state, and a sentence that describes it.
 
     Args:
-        event: What was written last of its sessions.
-        started: When its last session began.
-        heard: When anything was written last.
-        now: The time.
+        event: Last event of the sweep's sessions.
+        started: When the last session began.
+        heard: Time of the last event or report.
+        now: Current time.
     """
     ago = duration((now - heard).total_seconds())
     match event:
         case SessionEvent.STARTED:
             if (now - heard).total_seconds() > max(_SILENT, (heard - started).total_seconds() / 2):
-                sentence = (
-                    f"no word for {ago}: the process that ran it may be gone, and the same command goes on with it"
-                )
+                sentence = f"silent for {ago}: the process that ran it may be gone; the same command resumes the sweep"
                 return SweepState.SILENT, sentence
-            return SweepState.RUNNING, f"running, last word {ago} ago"
+            return SweepState.RUNNING, f"running, last report {ago} ago"
         case SessionEvent.FINISHED:
             sentence = f"finished {ago} ago"
         case SessionEvent.INTERRUPTED:
-            sentence = f"interrupted {ago} ago; the command that began it goes on with it"
+            sentence = f"interrupted {ago} ago; the command that started it resumes it"
         case SessionEvent.OUT_OF_BUDGET:
-            sentence = f"stopped {ago} ago with its budget used up; with a larger one the command that began it goes on"
+            sentence = f"stopped {ago} ago with its budget used up; with a larger one the same command resumes it"
         case SessionEvent.FAILED:
-            sentence = f"its last session failed {ago} ago; once the cause is mended, the same command goes on with it"
+            sentence = f"its last session failed {ago} ago; once the cause is fixed, the same command resumes it"
     return SweepState(event), sentence
 
 
@@ -148,7 +146,7 @@ def _view(known: Sequence[FrozenTrial], board: Leaderboard, reports: list[Row], 
     for report in sorted(reports, key=lambda report: report["reported_at"]):
         key = report["trial_id"]
         if key not in configs:
-            continue  # its settings are not on this storage
+            continue  # the storage has no settings of this trial
         view.trials[key].report(
             report[configs[key].unit], report[view.shown_metric], feasible=sweep.keeps_constraints(report)
         )

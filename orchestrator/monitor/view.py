@@ -1,4 +1,4 @@
-"""A sweep at one moment, for a terminal: told by events (``progress``) or by its storage (``status``)."""
+"""View of a sweep at one moment, for a terminal: filled from events (``live``) or from its storage (``status``)."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ _COLOURS = {
     TrialState.FAILED: "red",
     TrialState.RUNNING: "cyan",
 }
-"""What the terminal writes the states in, in the order in which it counts them."""
+"""Colours of the states in a terminal, in the order in which the states are counted."""
 
 
 @dataclass(kw_only=True)
 class TrialView:
-    """One trial."""
+    """One trial of a sweep, as it is shown."""
 
     settings: Mapping[str, Any]
     state: TrialState = TrialState.RUNNING
 
     earlier: bool = False
-    """Whether it ended in an earlier session."""
+    """Whether the trial ended in an earlier session."""
 
     unit: str = ""
     done: int = 0
     budget: int = 1
     objective: float | None = None
     feasible: bool = True
-    """Whether it keeps the sweep's constraints."""
+    """Whether the trial satisfies the sweep's constraints."""
 
     history: list[float] = field(default_factory=list)
-    """What it has reported of the shown metric."""
+    """Values of the shown metric that the trial has reported."""
 
     @property
     def share(self) -> float:
-        """How much of its budget is used, in [0, 1]."""
+        """Share of its budget that the trial has used, in [0, 1]."""
         return self.done / self.budget
 
     def report(self, done: int, value: float | None, *, feasible: bool) -> None:
-        """Take in what it has reported; the same report twice counts once, and what is no number is none."""
+        """Add a report of the trial; a repeated report counts once, and infinite or NaN values count as None."""
         value = finite(value)
         if value is not None and done != self.done:
             self.history.append(value)
@@ -66,41 +66,41 @@ class TrialView:
 
 @dataclass(kw_only=True)
 class SweepView:
-    """All trials of a sweep, and what one wants to know of them."""
+    """All trials of a sweep, with counts, the best trial and the time left."""
 
     sweep: SweepConfig
-    """What is run. Where it compares nothing, the accuracy on test images is shown and none is best."""
+    """The sweep. If it has no objective, test accuracy is shown and no trial is the best."""
     searched: Sequence[str]
-    """Settings that tell a trial from the others."""
+    """Fields in which the trials differ."""
     num_trials: int
     trials: dict[str, TrialView] = field(default_factory=dict)
     last_warning: str = ""
     losses: Counter[str] = field(default_factory=Counter)
-    """Of what trials had to be continued, and how often; of trials that run only those of this process are known."""
+    """How often trials were resumed, by cause. For running trials, only causes that this process has seen are known."""
 
     spent: str = ""
-    """What the trials have cost, in words."""
+    """Cost of the trials so far, in words."""
 
     @property
     def shown_metric(self) -> str:
-        """What the table shows of each trial."""
+        """Metric that the table shows of each trial."""
         return self.sweep.objective or TEST_ACCURACY
 
     @property
     def ended_count(self) -> int:
-        """Trials that have ended, earlier sessions counted in."""
+        """Number of trials that have ended, including those of earlier sessions."""
         return sum(trial.state.ended for trial in self.trials.values())
 
     @property
     def best(self) -> str | None:
-        """Id of the best trial, as the leaderboard has it; none as long as none may be that."""
+        """Id of the best trial, as on the leaderboard; None if no trial can be the best yet."""
         return self._first(
             {key: trial for key, trial in self.trials.items() if may_be_best(trial.state, feasible=trial.feasible)}
         )
 
     @property
     def leading(self) -> str | None:
-        """Id of the running trial with the best value so far; none if there is none."""
+        """Id of the running trial with the best value so far; None if no running trial has a value."""
         return self._first({key: t for key, t in self.trials.items() if not t.state.ended and t.feasible})
 
     def _first(self, trials: Mapping[str, TrialView]) -> str | None:
@@ -116,10 +116,13 @@ class SweepView:
         return min(places, key=lambda key: places[key], default=None)
 
     def seconds_left(self, elapsed: float) -> float | None:
-        """Wall seconds to the end, if the trials to come take as long as those of this session; none before there is one.
+        """Return the wall time left in seconds, if the remaining trials take as long as those of this session.
 
         Args:
             elapsed: Wall seconds since the session began.
+
+        Returns:
+            The seconds; None before any work of this session is done.
         """
         work = self._work_done()
         if work <= 0:
@@ -128,12 +131,12 @@ class SweepView:
         return max(0.0, (self.num_trials - self.ended_count - running) * elapsed / work)
 
     def settings_of(self, trial_id: str) -> str:
-        """What tells a trial from the others, in a line."""
+        """Return the searched settings of a trial in one line."""
         settings = self.trials[trial_id].settings
         return ", ".join(f"{name}={short(settings[name])}" for name in self.searched if name in settings)
 
     def summary(self, elapsed: float) -> str:
-        """Trials done, best so far, time left."""
+        """Return one line on the trials done, the best trial so far, the cost and the time left."""
         parts = [f"{self.ended_count} of {self.num_trials} trials done"]
         shown = self.best or self.leading
         if shown:
@@ -149,11 +152,11 @@ class SweepView:
         return "; ".join(parts)
 
     def render(self, elapsed: float, *, rows: int) -> Group:
-        """The table as it stands, running trials first, and what there is to say below it.
+        """Return the table of this session's trials, running trials first, with counts, warnings and a summary below.
 
         Args:
             elapsed: See ``seconds_left``.
-            rows: Trials that there is room for.
+            rows: Most trials to show.
         """
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "state", "progress", self.shown_metric, *self.searched):
@@ -171,14 +174,14 @@ class SweepView:
             lines.append(f"and {len(shown) - rows} more")
         lines += [Text(line) for line in (self._counts(elapsed), self._best_curve()) if line]
         if self.losses:
-            lines.append(Text(f"trials were continued after: {in_words(self.losses)}"))
+            lines.append(Text(f"trials were resumed after: {in_words(self.losses)}"))
         if self.last_warning:
             lines.append(Text(f"last warning: {self.last_warning}", style="yellow"))
         lines.append(Text(self.summary(elapsed), style="bold"))
         return Group(*lines)
 
     def _counts(self, elapsed: float) -> str:
-        """How many are in each state, and how fast they end."""
+        """Return the number of trials in each state, and the speed in trials per hour."""
         words = [_EARLIER if trial.earlier else trial.state.word for trial in self.trials.values()]
         order = [_EARLIER, *(state.word for state in _COLOURS)]
         counts = [f"{words.count(word)} {word}" for word in order if word in words]
@@ -195,7 +198,7 @@ class SweepView:
         return f"{best} {sparkline(history)} {history[0]:.4f} to {history[-1]:.4f}"
 
     def _work_done(self) -> float:
-        """In this session, in trials."""
+        """Return the work done in this session, in trials; a running trial counts with its share."""
         earlier = sum(trial.earlier for trial in self.trials.values())
         running = sum(trial.share for trial in self.trials.values() if not trial.state.ended)
         return self.ended_count - earlier + running

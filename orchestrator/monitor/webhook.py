@@ -1,4 +1,4 @@
-"""Tells a webhook how a session of a sweep ended. What goes wrong here is a warning, and never the sweep's end."""
+"""Notification of a webhook when a session of a sweep ends. Errors here are only warnings and never stop the sweep."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from orchestrator.storage import SweepStore
 from trainables.errors import TrialError
 
 ENVIRONMENT = "ZSKT_NOTIFY"
-"""Environment variable with the webhook of sweeps that name none."""
+"""Environment variable with the webhook for sweeps whose config names none."""
 
 _PATIENCE = 10.0
-"""Seconds for the webhook's answer."""
+"""Time-out of a request to the webhook, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notifier:
-    """For one session. Its address is a secret: who has it can write into the channel."""
+    """Sends messages about one session to a webhook, whose address is a secret: whoever knows it can write there."""
 
     url: str | None
     sweep_store: SweepStore
@@ -35,7 +35,7 @@ class Notifier:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Tell of an exception that ends the block, and let it go on."""
+        """Send a message if an exception ends the block, and re-raise the exception."""
         try:
             yield
         except Exception as error:
@@ -44,15 +44,15 @@ class Notifier:
             raise
 
     def paused(self, place: str) -> None:
-        """Tell that storage is away, which nobody sees who is not watching."""
-        self._send(f"paused: storage {place} does not answer; it goes on by itself when storage does")
+        """Send a message that the sweep is paused because of a storage outage."""
+        self._send(f"paused: storage {place} does not answer; the sweep resumes by itself when storage does")
 
     def ended(self, *, finished: bool, out_of_budget: str = "") -> None:
-        """Tell how far the sweep has come, with its answer.
+        """Send a message that the session has ended, with the sweep's results so far.
 
         Args:
-            finished: Whether no trial is left.
-            out_of_budget: What has been spent, where that is why some are; else empty.
+            finished: Whether no trial is left to run.
+            out_of_budget: What has been spent, in words, if trials are left because the budget is used up; else empty.
         """
         if self.url is None:
             return
@@ -60,9 +60,9 @@ class Notifier:
             told = _result(self.sweep_store)
         except (OSError, pa.ArrowException, ZsktError) as error:
             told = f"its results cannot be read: {error}"
-        how = "finished" if finished else "stopped before its end; the same command goes on with it"
+        how = "finished" if finished else "stopped before its end; the same command resumes it"
         if out_of_budget:
-            how = f"budget reached: {out_of_budget}; with a larger one the same command goes on with it"
+            how = f"budget reached: {out_of_budget}; with a larger one the same command resumes it"
         self._send(f"{how}. {told}")
 
     def _send(self, text: str) -> None:
@@ -76,26 +76,32 @@ class Notifier:
         except urllib.error.HTTPError as error:
             self.warn(f"warning: the webhook of notify refused the message: HTTP {error.code}; check its address")
         except (OSError, ValueError) as error:
-            # Not the error's text, which can hold the address.
+            # The error's text is not printed, since it can contain the secret address.
             self.warn(
-                f"warning: the webhook of notify cannot be reached ({type(error).__name__}); the sweep is not touched"
+                f"warning: the webhook of notify cannot be reached ({type(error).__name__}); the sweep is not affected"
             )
 
 
 def webhook(configured: SecretStr | None) -> str | None:
-    """The address: what the config says, ``$NAME`` for a variable of the environment, else ``ZSKT_NOTIFY``."""
+    """Return the webhook's address from the config, where ``$NAME`` is an environment variable, else from ``ZSKT_NOTIFY``.
+
+    Returns:
+        The address; None if neither is set.
+    """
     value = configured.get_secret_value() if configured else f"${ENVIRONMENT}"
     return (os.environ.get(value[1:]) or None) if value.startswith("$") else value
 
 
 def _result(sweep_store: SweepStore) -> str:
-    # Plotly takes a second to load, and only a sweep that notifies somebody needs it, at its end.
+    # Imported here: Plotly takes a second to load, and only a sweep with a webhook needs it, at its end.
     from orchestrator.report.chapter import answer_of
     from orchestrator.report.data import read_sweep
     from orchestrator.report.extras import read_extras
 
     results = SweepResults(sweep_store)
     data = read_sweep(results)
-    report = sweep_store.storage.shown(sweep_store.report_page)  # the command writes it next
+    report = sweep_store.storage.shown(
+        sweep_store.report_page
+    )  # the command writes the report right after this message
     found = answer_of(data, read_extras(results, data))
     return f"{data.ended_of_all} trials ended ({data.board.states_in_words or 'none'}). {found} Report: {report}"

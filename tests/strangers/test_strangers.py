@@ -130,7 +130,7 @@ def test_a_teacher_without_any_image(home: Path, plain_teacher: Path) -> None:
     assert [row.metrics["test_accuracy"] for row in rows] == [None, None]
     best = max(rows, key=lambda row: row.metrics["data_free_score"])
     told = zskt("report", "mine", "--storage", "runs") + Path("runs/reports/mine/index.html").read_text()
-    assert "No image with a label was read" in told
+    assert "No labelled image was read" in told
     # For this test's eyes only.
     student = load_from_file("network", f"{home}/nets.py:Student")(num_classes=10, channels=1)
     weights = StudentStore(find_storage("runs").below("students")).load(f"mine/{best.trial_id}")

@@ -96,7 +96,7 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(store: ObjectStor
         finished=True
     )  # nobody listens any more
     assert said[0] == "warning: the webhook of notify refused the message: HTTP 404; check its address"
-    assert said[1] == "warning: the webhook of notify cannot be reached (URLError); the sweep is not touched"
+    assert said[1] == "warning: the webhook of notify cannot be reached (URLError); the sweep is not affected"
     assert SECRET not in " ".join(said)
 
 

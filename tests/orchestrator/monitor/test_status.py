@@ -107,7 +107,7 @@ def test_a_running_sweep_is_known_by_its_study_and_its_reports(store: ObjectStor
     # Half a trial in 100 s; eleven and a half are left.
     assert view.seconds_left(status.elapsed) == pytest.approx(2300)
     text = text_of(status)
-    assert "running, last word 30 s ago" in text
+    assert "running, last report 30 s ago" in text
     assert "t0000 ▁▂█ 0.1000 to 0.7000" in text
     assert "leading, at 50% of its budget: validation_accuracy 0.7000 (t0000: " in text
     assert "last warning: t0000: the generator has collapsed" in text
@@ -230,7 +230,7 @@ def test_a_sweep_of_which_nothing_is_heard_is_not_called_running(store: ObjectSt
     running_sweep(store)
     status = SweepWatch(SweepStore(store, "search-b"), clock=SimulatedClock(NOW + timedelta(hours=2))).look()
     assert status.state == "silent"
-    assert "no word for 2.0 h: the process that ran it may be gone" in text_of(status)
+    assert "silent for 2.0 h: the process that ran it may be gone" in text_of(status)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_stopped_sweep_says_how_to_go_on(store: ObjectStore, event: SessionEve
     assert status.state == event.value
     assert status.over and status.elapsed == 300
     assert words in text_of(status) and "10 min ago" in text_of(status)
-    assert "goes on" in text_of(status)
+    assert "resumes" in text_of(status)
 
 
 def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:
@@ -258,7 +258,7 @@ def test_what_trials_were_continued_after_is_told(store: ObjectStore) -> None:
         row = trial(f"t000{number}", recoveries=sum(lost.values()), recovery_causes_json=json.dumps(lost))
         ResultWriter(SweepStore(store, "search-a")).write_trial(row)
     text = text_of(SweepWatch(SweepStore(store, "search-a"), clock=SimulatedClock(NOW + timedelta(hours=3))).look())
-    assert "trials were continued after: machine gone (3 times); process died" in text
+    assert "trials were resumed after: machine gone (3 times); process died" in text
 
 
 def test_the_command_prints_once_where_there_is_no_terminal(store: ObjectStore) -> None:

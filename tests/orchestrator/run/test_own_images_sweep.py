@@ -98,10 +98,10 @@ def test_a_folder_of_grey_images_and_then_its_teacher_without_any(
         assert row["state"] == "completed" and row["data_free_score"] is not None
         assert row["test_accuracy"] is row["validation_accuracy"] is row["teacher_test_accuracy"] is None
     page = make_report([SweepStore(store, "blind")])
-    assert "No image with a label was read" in page
+    assert "No labelled image was read" in page
     assert "lenet taught by lenet, without images" in page
     shown = CliRunner().invoke(app, ["results", "blind", "--storage", storage])
-    assert "No image with a label was read" in shown.output.replace("\n", " ")
+    assert "No labelled image was read" in shown.output.replace("\n", " ")
 
 
 def test_own_images_are_exported_as_one_file(tmp_path: Path) -> None:
