@@ -544,7 +544,7 @@ def test_a_sweep_says_what_its_images_are_and_what_was_done(tmp_path: Path) -> N
     assert sweep.default_sweep_id != load_sweep("quickstart", assignments=assignments).default_sweep_id
     with pytest.raises(ConfigError, match="num_classes=10: the images of .* have 3; leave it out"):
         load_sweep("quickstart", assignments=[*assignments, "num_classes=10"])
-    with pytest.raises(ConfigError, match="normalisation must be said where pets are images of your own"):
+    with pytest.raises(ConfigError, match="normalisation must be given where pets are images of your own"):
         load_sweep("quickstart", assignments=[*assignments, "teacher_checkpoint=lenet.pt"])
     with pytest.raises(ConfigError, match="channels=5: allowed are 1 .grey."):
         load_sweep("quickstart", assignments=[*assignments, "channels=5"])
@@ -590,12 +590,12 @@ def test_without_images_the_search_goes_by_the_score_and_nothing_is_audited() ->
 @pytest.mark.parametrize(
     ("assignments", "reason"),
     [
-        (["dataset=none"], "must be said; missing: num_classes, channels, image_size, normalisation"),
+        (["dataset=none"], "must be given; missing: num_classes, channels, image_size, normalisation"),
         (NO_IMAGES[:4], "missing: normalisation"),
         (NO_IMAGES, "dataset=none has no images to train lenet on: name the teacher's file with teacher_checkpoint"),
         ([*NO_IMAGES, "audited=true"], "audited=true: dataset=none has no images to be measured on"),
         ([*NO_IMAGES, "test_images=3"], "test_images=3: dataset=none has no images; leave it out"),
-        (["num_classes=3"], "num_classes=3: digits is a named data set, of which that is known; leave it out"),
+        (["num_classes=3"], "num_classes=3: digits is a named data set, which determines it; leave it out"),
         (["channels=5"], "channels.*<= 4"),
     ],
 )
