@@ -51,8 +51,7 @@ class ResNet(Network):
                     block.downsample = nn.Sequential(*_folded(*block.downsample))
 
     def our_key(self, key: str) -> str:
-        """Return torchvision's name of a weight; the implementation of most published CIFAR-10 weights has two other
-        names."""
+        """Return torchvision's name of a weight, given that in the implementation of most published CIFAR-10 weights."""
         return key.replace(".shortcut.", ".downsample.").replace("linear.", "fc.")
 
 
