@@ -33,8 +33,7 @@ class Metric:
     lower_is_better: bool = False
     """Whether a search minimises the metric by default: true for errors, divergences and costs."""
     asked_by: str | None = None
-    """Field of a trial that turns the metric on; a search that selects on the metric sets the field. None means that the
-    metric is always reported."""
+    """Field of a trial that turns the metric on, set by a search that selects on it. None means always on."""
     measured_on: HeldOut | None = None
     """Split of held-out real images that the metric is measured on; a metric on ``test`` is an audit. None means that no
     held-out image is read."""
@@ -166,21 +165,9 @@ METRICS: tuple[Metric, ...] = (
         "Share of the confident probe images on which student and teacher predict the same class. The teacher is sure of "
         "these images, which are made by gradient descent, equally many for each class.",
     ),
-    _data_free(
-        "mixed_agreement",
-        "share in [0, 1]",
-        "Share of mixed probe images, blends of two confident ones, on which student and teacher predict the same class.",
-    ),
-    _data_free(
-        "noisy_agreement",
-        "share in [0, 1]",
-        "Share of noisy probe images, confident ones with noise added, on which student and teacher predict the same class.",
-    ),
-    _data_free(
-        "noise_agreement",
-        "share in [0, 1]",
-        "Share of probe images of smooth noise alone on which student and teacher predict the same class.",
-    ),
+    _data_free("mixed_agreement", "share in [0, 1]", "Like confident_agreement, on blends of two confident images."),
+    _data_free("noisy_agreement", "share in [0, 1]", "Like confident_agreement, on confident images with noise added."),
+    _data_free("noise_agreement", "share in [0, 1]", "Like confident_agreement, on images of smooth noise alone."),
     _data_free(
         "probe_divergence",
         "nats",
@@ -190,8 +177,7 @@ METRICS: tuple[Metric, ...] = (
     _data_free(
         "probe_overlap",
         "share in [0, 1]",
-        "Share of the teacher's three most probable classes that are among the student's three, mean over the probe images "
-        "of data_free_score.",
+        "Share of the teacher's three most probable classes among the student's three, on the images of data_free_score.",
     ),
     _data_free(
         "probe_calibration_error",
@@ -261,13 +247,7 @@ METRICS: tuple[Metric, ...] = (
         "student_timed; else null. Other load on the machine increases the time.",
         asked_by="student_timed",
     ),
-    _of_student(
-        "student_latency_128",
-        float,
-        "s",
-        "Median time of the student's forward pass over a batch of 128 images, measured like student_latency.",
-        asked_by="student_timed",
-    ),
+    _of_student("student_latency_128", float, "s", "Like student_latency, for 128 images.", asked_by="student_timed"),
     _of_loop(
         "generator_loss",
         "nats per class",
@@ -321,10 +301,7 @@ METRICS: tuple[Metric, ...] = (
         "is uniform, 0 a single class.",
     ),
     _of_loop(
-        "student_class_entropy",
-        "share in [0, 1]",
-        "Entropy of the student's class histogram on pseudo images at the last student step, since the last report, divided "
-        "by the maximum entropy.",
+        "student_class_entropy", "share in [0, 1]", "Like teacher_class_entropy, of the student in its last step."
     ),
     _of_loop(
         "class_coverage",

@@ -284,8 +284,7 @@ class RunningTrial:
         """Store the results of the trial, then the last checkpoint, whose existence shows that all results are stored.
 
         Raises:
-            StorageOutageError, StorageRefusedError: a result could not be stored. The trial has then not ended, and is
-                resumed from the preceding checkpoint.
+            StorageOutageError, StorageRefusedError: a result could not be stored, so the trial has not ended.
         """
         training, storage = self.training, self.storage
         if not report["diverged"]:

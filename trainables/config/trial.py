@@ -204,10 +204,7 @@ class TrialConfig(Config):
 
     @classmethod
     def method_names(cls) -> tuple[str, ...]:
-        """Return the names of this project's methods among the method itself and the methods that its config extends.
-
-        A trial reports the metrics of all of these methods.
-        """
+        """Return the names of this project's methods whose metrics a trial reports: its own and those that it extends."""
         kinds = (base for base in cls.__mro__ if issubclass(base, TrialConfig))
         return tuple(
             kind.model_fields["method"].default for kind in kinds if not kind.model_fields["method"].is_required()
@@ -339,10 +336,7 @@ class TrialConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, values: Any) -> Any:
-        """Replace an address in ``dataset`` by the data set's name, and put the address into ``dataset_file``.
-
-        Images of the user's own are named after their folder or file.
-        """
+        """Replace an address in ``dataset`` by a name (own images: that of the folder or file) and ``dataset_file``."""
         return {**values, **split_address(values)} if isinstance(values, Mapping) else values
 
     @property

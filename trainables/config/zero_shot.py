@@ -49,14 +49,11 @@ _MEASURING = 0.05
 """Share of a trial's work that measuring accuracy may take unless ``evaluation_interval`` is set."""
 
 COMPILED_FROM = 500
-"""Number of pseudo batches from which compiling saves time on a CPU: it takes about a minute and saves 0.4 s per pseudo
-batch from WRN-16-2 to WRN-16-1."""
+"""Pseudo batches from which compiling saves time on a CPU: about a minute against 0.4 s each, WRN-16-2 to WRN-16-1."""
 
 
 def split_attention_layers(values: Any) -> Any:
-    """Return a trial's fields with the short form ``attention_layers: {student: [...], teacher: [...]}`` replaced.
-
-    The two fields ``student_attention_layers`` and ``teacher_attention_layers`` take its place.
+    """Replace ``attention_layers: {student: [...], teacher: [...]}`` in a trial's fields by the two fields it stands for.
 
     Raises:
         ValueError: ``attention_layers`` has another form.
@@ -88,8 +85,7 @@ class ZeroShotConfig(TrialConfig):
     """Seed of the generator's weights, the latents and the noise. None means the value of ``seed``."""
 
     student_seed: Annotated[Seed | None, random_seed(names=Names.NOTHING, inherited=False)] = None
-    """Seed of the student's initial weights, and of random layers in training such as Dropout. None means the value of
-    ``seed``."""
+    """Seed of the student's initial weights and of random layers such as Dropout. None means the value of ``seed``."""
 
     generator_steps: Annotated[Count, setting(cost=Cost.AMOUNT, inherited=False)] = 1
     """Optimizer updates of the generator per pseudo batch (n_G in the paper)."""
@@ -98,8 +94,7 @@ class ZeroShotConfig(TrialConfig):
     """Optimizer updates of the student per pseudo batch (n_S in the paper)."""
 
     temperature: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 1.0
-    """Divisor of the logits of teacher and student before the softmax of a divergence. Has no effect on ``l1``, which
-    compares the logits as they are."""
+    """Divisor of both networks' logits before the softmax of every divergence; ``l1`` compares the logits as they are."""
 
     attention_weight: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = 250.0
     """Factor of the attention transfer in the student's loss (beta in the paper). The default belongs to a divergence that
@@ -115,9 +110,8 @@ class ZeroShotConfig(TrialConfig):
     teacher_attention_layers: Annotated[
         LayerNames | None, given(cost=Cost.NONE, names=Names.NOTHING, inherited=False)
     ] = None
-    """Names of the teacher's modules whose outputs attention transfer compares, as many as in
-    ``student_attention_layers``; the outputs of each pair must have equal height and width. None means the same default as
-    for the student."""
+    """Names of the teacher's modules to compare with ``student_attention_layers``, equally many; the outputs of each pair
+    must have equal height and width. None means the same default as for the student."""
 
     student_lr: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 2e-3
     """Initial Adam learning rate of the student, annealed to 0 by a cosine over the learning-rate horizon."""
@@ -134,8 +128,7 @@ class ZeroShotConfig(TrialConfig):
     """Length of a latent, the generator's standard normal input."""
 
     generator_width: Annotated[int, Field(ge=2, multiple_of=2), setting(cost=Cost.EQUAL, inherited=True)] = 128
-    """Number of channels of the generator's first two stages, an even number; the third stage has half as many. Published:
-    128."""
+    """Channels of the generator's first two stages, an even number; the third has half as many. Published: 128."""
 
     total_pseudo_batches: Annotated[Count, length(cost=Cost.AMOUNT)] = 80_000
     """Budget of the trial: number of pseudo batches. Published: 80,000 (CIFAR-10), 50,000 (SVHN)."""
@@ -157,9 +150,8 @@ class ZeroShotConfig(TrialConfig):
     statistics of the student's BatchNorm."""
 
     student_divergence: Annotated[DivergenceName, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
-    """Divergence that the student minimises: ``forward_kl`` is KL(teacher || student), as published; ``reverse_kl`` is
-    KL(student || teacher); ``jensen_shannon``; ``l1``, the absolute difference of the logits; or a divergence of your
-    own."""
+    """Divergence that the student minimises: ``forward_kl``, KL(teacher || student), as published; ``reverse_kl``,
+    KL(student || teacher); ``jensen_shannon``; ``l1``, the absolute difference of the logits; or one of your own."""
 
     generator_divergence: Annotated[DivergenceName, setting(cost=Cost.EQUAL, inherited=False)] = "forward_kl"
     """Divergence that the generator maximises; same choices as for ``student_divergence``."""
@@ -172,21 +164,18 @@ class ZeroShotConfig(TrialConfig):
     """Factor of the divergences. ``none``: 1, as published; ``squared``: temperature^2, as is usual in distillation."""
 
     teacher_entropy_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
-    """Factor of the teacher's entropy on pseudo images (mean over the batch, in nats) in the generator's loss. A value above
-    0 favours images that the teacher is sure of. The four extra terms come from the paper's supplement; the sign conventions
-    are this project's."""
+    """Factor of the teacher's entropy on pseudo images (batch mean, nats) in the generator's loss; above 0 favours images
+    that the teacher is sure of. The four extra terms come from the paper's supplement, their signs from this project."""
 
     student_entropy_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
-    """Factor of the student's entropy on pseudo images (mean over the batch, in nats) in the generator's loss. A value above
-    0 favours images that the student is sure of."""
+    """Factor of the student's entropy on pseudo images (batch mean, nats) in the generator's loss; above 0 favours images
+    that the student is sure of."""
 
     consistency_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
-    """Factor of the consistency term in the generator's loss: KL(teacher on images || teacher on disturbed images), mean
-    over the batch."""
+    """Factor of the consistency term in the generator's loss: batch mean of KL(teacher on images || on disturbed images)."""
 
     consistency_disturbance: Annotated[Literal["noise", "blur"], setting(cost=Cost.EQUAL, inherited=False)] = "noise"
-    """Disturbance of the images for the consistency term. ``noise``: Gaussian noise of standard deviation 0.1; ``blur``: a
-    3x3 binomial blur."""
+    """Disturbance in the consistency term: Gaussian ``noise`` of standard deviation 0.1, or a 3x3 binomial ``blur``."""
 
     diversity_weight: Annotated[Weight, setting(cost=Cost.SWITCH, inherited=False)] = 0.0
     """Factor of the diversity term in the generator's loss: minus the mean distance between the images' features in the
@@ -203,9 +192,8 @@ class ZeroShotConfig(TrialConfig):
     """Factor of ``generator_term``. Defaults to 1."""
 
     audited: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="test_accuracy")] = True
-    """Whether the student is measured on real images at each report. If false, no real image or label is read once the
-    teacher is available, accuracies are null, and the accuracy of published teacher weights is not checked. Defaults to
-    false with ``dataset: none``."""
+    """Whether the student is measured on real images at each report. If false, no real image or label is read once there is
+    a teacher, accuracies are null, and published weights are not checked. Defaults to false with ``dataset: none``."""
 
     data_free_scores: Annotated[bool, measurement(cost=Cost.EQUAL, told_by="data_free_score")] = False
     """Whether the student is scored at each report on a probe set, images made from the teacher alone. Turned on
@@ -332,11 +320,7 @@ class ZeroShotConfig(TrialConfig):
 
     @property
     def wants_compilation(self) -> bool:
-        """Whether torch is to compile the loop.
-
-        If torch cannot compile, or with ``auto`` on a GPU, the trial runs uncompiled; the column ``compiled`` of the trial's
-        rows records what was done.
-        """
+        """Whether torch is to compile the loop. If torch cannot, or with ``auto`` on a GPU, the trial runs uncompiled."""
         if self.compilation == "auto":
             long = self.total_pseudo_batches >= COMPILED_FROM
             return self.numerics == "fast" and long and self.student.startswith("wrn")
