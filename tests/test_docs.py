@@ -29,6 +29,7 @@ import trainables
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
+from orchestrator.config.sweep_files import EXTENDS
 from orchestrator.search.space import infer_domains
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
@@ -136,7 +137,7 @@ def test_commands_that_read_do_what_the_docs_say(tmp_path: Path, monkeypatch: py
 
 
 def test_the_sweeps_shown_in_the_docs_are_some(tmp_path: Path) -> None:
-    examples = fenced(ROOT / "docs" / "sweeps.md", "yaml")
+    examples = [example for example in fenced(ROOT / "docs" / "sweeps.md", "yaml") if EXTENDS not in example]
     front = SweepConfig.model_validate({"name": "part", **yaml.safe_load(examples[1])})
     loaded = []
     for example in (examples[0], examples[2]):
@@ -149,11 +150,15 @@ def test_the_sweeps_shown_in_the_docs_are_some(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_parts_of_sweeps_and_clusters_shown_in_the_docs_are_valid(page: Path) -> None:
+def test_parts_of_sweeps_and_clusters_shown_in_the_docs_are_valid(page: Path, tmp_path: Path) -> None:
     for example in fenced(page, "yaml"):
         part = yaml.safe_load(example)
         if "file_mounts" in part:
             validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text()) | part))
+            continue
+        if EXTENDS in part:
+            (tmp_path / "mine.yaml").write_text(example)
+            assert load_sweep(str(tmp_path / "mine.yaml")).name == part["name"]
             continue
         assert "name" not in part or part.get("space") or part.get("cases"), "a whole sweep of nothing"
         sweep = SweepConfig.model_validate({"name": "part", **part})

@@ -1,6 +1,6 @@
-"""One trial of zero-shot knowledge transfer, in plain torch but for the Ray wrapper.
+"""Trials of data-free and supervised distillation, in plain torch; only ``ray_trainables`` needs Ray.
 
-Public names are imported on first use, so that reading a config costs neither torch nor ray.
+Public names are imported on first use, so that reading a config imports neither torch nor ray.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""What can go wrong in a trial that a user can mend.
+"""Errors of a trial that the user can correct.
 
     TrialError
-      |- DataUnavailableError    a data set is neither there nor to be had
-      |- DatasetError            a data set that another package brings is not what the loop needs
+      |- DataUnavailableError    a data set is missing or cannot be read
+      |- DatasetError            a data set from another package or a file does not meet the requirements
       |- TeacherError            a teacher cannot be used: wrong file, architecture or normalisation
-      |- NetworkError            a network that another package brings is not what the loop needs
-      |- DivergenceError         a divergence that another package or a file brings is not what the loop needs
-      |- StudentError            a student to start from is not there, or damaged
-      |- PrecisionError          the machine only imitates the precision that is asked for, slowly
+      |- NetworkError            a network from another package or a file does not meet the requirements
+      |- DivergenceError         a divergence from another package or a file does not meet the requirements
+      |- StudentError            a student to start from is missing or damaged
+      |- PrecisionError          the machine has no instructions for the precision and would emulate it slowly
       |- RecordingError          the loop cannot be recorded as a CUDA graph
-      |- StorageRefusedError     storage does not let us: no right, no bucket, wrong key; an OSError too
-      |- StorageOutageError      storage did not answer for longer than we wait; an OSError too
-      `- CheckpointError         a checkpoint cannot be read
-           `- DamagedCheckpointError   it is truncated or its checksum is wrong
+      |- StorageRefusedError     storage refuses access: no permission, no bucket, wrong credentials; also an OSError
+      |- StorageOutageError      storage did not answer before the time-out; also an OSError
+      `- CheckpointError         a checkpoint cannot be used
+           `- DamagedCheckpointError   the checkpoint is truncated or its checksum is wrong
 
 Each message says what is wrong, with which value, and what to do.
 """
@@ -21,57 +21,57 @@ from __future__ import annotations
 
 
 class TrialError(Exception):
-    """Root of the tree above."""
+    """Base class of the errors that a user can correct."""
 
 
 class DataUnavailableError(TrialError):
-    """A data set is neither in its folder nor can it be downloaded."""
+    """A data set is missing and cannot be downloaded, or its images cannot be read."""
 
 
 class DatasetError(TrialError):
-    """A data set that another package brings cannot be used."""
+    """A data set from another package or a file cannot be used."""
 
 
 class TeacherError(TrialError):
-    """A teacher's weights do not fit what the config says of them."""
+    """A teacher's weights cannot be used, or do not agree with the config."""
 
 
 class NetworkError(TrialError):
-    """A network that another package brings cannot be used."""
+    """A network from another package or a file cannot be used."""
 
 
 class DivergenceError(TrialError):
-    """A divergence that another package or a file brings cannot be used."""
+    """A divergence from another package or a file cannot be used."""
 
 
 class StudentError(TrialError):
-    """A student that was kept cannot be used."""
+    """A stored student to start from cannot be used."""
 
 
 class PrecisionError(TrialError):
-    """A machine would compute in a precision that it has no instructions for."""
+    """A machine has no instructions for the precision of a trial."""
 
 
 class RecordingError(TrialError):
-    """The loop does something that a CUDA graph cannot hold."""
+    """The loop contains an operation that a CUDA graph cannot record."""
 
 
 class StorageRefusedError(TrialError, OSError):
-    """Storage refuses what is asked of it, and would again."""
+    """Storage refuses a request, and a retry would not help."""
 
 
 class StorageOutageError(TrialError, OSError):
-    """Storage did not answer for as long as patience lasted. Nothing that was kept is lost."""
+    """Storage did not answer before the time-out. Everything that was stored before is safe."""
 
 
 class CheckpointError(TrialError):
-    """A checkpoint cannot be used here."""
+    """A checkpoint cannot be used for this trial."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint's bytes are not what was written."""
+    """A checkpoint's bytes differ from those that were written."""
 
 
 def in_a_line(error: BaseException) -> str:
-    """Return what an error is and says, in one line."""
+    """Return the class and message of an error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,6 +1,6 @@
-"""Signs that a trial goes wrong in a way that accuracy shows too late, or never; each with a remedy.
+"""Guards: checks of each report for problems that accuracy shows too late or never, each with a remedy.
 
-A guard reads a report and nothing else, so whatever warned during a run can be found again in its rows.
+A guard reads only a report, so that every warning of a run can be found again in the rows of the result store.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from trainables.config import AnyTrialConfig
 from trainables.metrics import TEACHER_CHECK_IMAGES, Report
 
 ALIKE = 0.05
-"""``image_diversity`` below this: the images of a batch are all but equal. Healthy generators stay above 0.5."""
+"""Limit of ``image_diversity`` below which the images of a batch are nearly equal. Healthy generators stay above 0.5."""
 
 ONE_SIDED = 0.25
-"""``teacher_class_entropy`` below this: with 10 classes, fewer than two are in use."""
+"""Limit of ``teacher_class_entropy`` below which, with 10 classes, the teacher predicts fewer than two classes."""
 
 
 NOT_LEARNT = 0.4
-"""``class_coverage`` below this at a trial's end: of 17 LeNets on digits all six with less than 84 % test accuracy lay
-below, and two of the others."""
+"""Limit of ``class_coverage`` at a trial's end below which a class counts as not learnt. Of 17 LeNets on digits, all six
+with less than 84 % test accuracy were below, and two of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """``sees`` tells from a report whether something is wrong; ``says`` is one line with the remedy."""
+    """Check of a report: ``sees`` returns whether something is wrong, ``says`` is a line of warning with the remedy."""
 
     name: str
     column: str
     sees: Callable[[Report], bool]
     says: str
     at_end: bool = False
-    """Whether only the report counts that uses up the budget."""
+    """Whether the guard checks only the last report, at the end of the budget."""
 
 
 GUARDS: tuple[Guard, ...] = (
@@ -75,8 +75,8 @@ GUARDS: tuple[Guard, ...] = (
         name="running statistics at rest",
         column="running_statistics_shift",
         sees=lambda report: report["running_statistics_shift"] == 0,
-        says="the student's BatchNorm statistics do not move, so its accuracy is that of the first ones: check that its "
-        "BatchNorm layers are in train mode and have a momentum",
+        says="the student's BatchNorm statistics do not change, so its accuracy is measured with outdated statistics: check "
+        "that its BatchNorm layers are in train mode and have a momentum",
     ),
     Guard(
         name="class not learnt",
@@ -90,12 +90,13 @@ GUARDS: tuple[Guard, ...] = (
 
 
 def findings(config: AnyTrialConfig, report: Report, *, recorded_teacher_accuracy: float | None) -> dict[str, str]:
-    """Return what is wrong by a report: the name of each guard that sees something, with its line.
+    """Return the warnings that a report causes, by name of the guard.
 
     Args:
-        config: The trial's settings.
-        report: Its newest report.
-        recorded_teacher_accuracy: The teacher's test accuracy as recorded with its weights; none where there is none.
+        config: Settings of the trial.
+        report: Newest report of the trial.
+        recorded_teacher_accuracy: Test accuracy that is recorded with the teacher's weights. None if there is no teacher or
+            no recorded accuracy.
     """
     ended = (report[config.unit] or 0) >= config.budget
     found = {guard.name: guard.says for guard in GUARDS if (ended or not guard.at_end) and guard.sees(report)}
@@ -119,6 +120,6 @@ def _below(report: Report, column: str, limit: float) -> bool:
 
 
 def _plausible(measured: float, recorded: float) -> bool:
-    """Whether a share of 1,000 images may be a sample of the recorded one: within 5 standard errors and a point."""
+    """Return whether an accuracy on 1,000 images agrees with the recorded one: within 5 standard errors plus 0.01."""
     error = math.sqrt(recorded * (1 - recorded) / TEACHER_CHECK_IMAGES)
     return abs(measured - recorded) <= 5 * error + 0.01

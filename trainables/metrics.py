@@ -1,6 +1,6 @@
-"""Every metric that a trial reports, in one table: the results schema and the reference page are made from it.
+"""Table of all metrics that trials report, from which the results schema and the reference page are made.
 
-Free of torch, so that a reader of results need not install it. A metric that a trial's method does not have is null.
+Imports no torch, so that results can be read without torch. Metrics that a trial's method does not have are null.
 """
 
 from __future__ import annotations
@@ -12,40 +12,40 @@ from typing import Literal
 
 HeldOut = Literal["validation", "test"]
 Report = dict[str, int | float | bool | None]
-"""One value for each of ``METRICS`` that the trial's method has."""
+"""Report of a trial: a value for each of ``METRICS`` that the trial's method has, by name."""
 
 TEACHER_CHECK_IMAGES = 1000
-"""Test images on which each trial measures its teacher, to see that it is the one that was recorded."""
+"""Number of test images on which each trial measures its teacher, to check the teacher's recorded accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """``kind`` is the column's type; ``unit`` is in words, with the range where there is one."""
+    """Metric of a trial. ``kind`` is the column's type; ``unit`` is the unit in words, with the range if it is bounded."""
 
     name: str
     kind: type[int] | type[float] | type[bool]
     unit: str
     description: str
     methods: tuple[str, ...] = ()
-    """Methods whose trials report it, with those that extend them; none named: all."""
+    """Methods whose trials report the metric, as do methods that extend them. Empty means all methods."""
     at_end: bool = False
-    """Whether only a trial's last report has it, and that only with ``transition_images``."""
+    """Whether only the last report of a trial with ``transition_images`` has the metric."""
     lower_is_better: bool = False
-    """Whether a search on it looks for the smallest value where nothing is said: of errors, divergences and costs."""
+    """Whether a search minimises the metric by default: true for errors, divergences and costs."""
     asked_by: str | None = None
-    """Field of a trial that must be on for it; None: it is always reported. A search that selects on it turns that on."""
+    """Field of a trial that turns the metric on, set by a search that selects on it. None means always on."""
     measured_on: HeldOut | None = None
-    """The real images, of those that no student is trained on, that it is measured on; none: it reads none of them. What
-    is measured on ``test`` is an audit."""
+    """Split of held-out real images that the metric is measured on; a metric on ``test`` is an audit. None means that no
+    held-out image is read."""
     measured_by: str | None = None
-    """``MODULE:NAME`` of what finds it at each report, a function of the training that leaves no trace in it; None: the
-    method's training finds it."""
+    """``MODULE:NAME`` of a function that measures the metric at each report and leaves the training unchanged. None means
+    that the method's training measures the metric."""
 
     def is_reported_by(self, methods: Collection[str]) -> bool:
-        """Return whether trials of a method report it.
+        """Return whether trials of a method report the metric.
 
         Args:
-            methods: The method's name and those that it extends, see ``TrialConfig.method_names``.
+            methods: Names of the method and of the methods that it extends, see ``TrialConfig.method_names``.
         """
         return not self.methods or not set(methods).isdisjoint(self.methods)
 
@@ -97,7 +97,7 @@ METRICS: tuple[Metric, ...] = (
         name="teacher_looks",
         kind=int,
         unit="count",
-        description="Images that the teacher has looked at in training so far, each as often as it did.",
+        description="Forward passes of the teacher in training so far, counted per image.",
         methods=_DATA_FREE,
         lower_is_better=True,
     ),
@@ -105,7 +105,7 @@ METRICS: tuple[Metric, ...] = (
         name="pool_images",
         kind=int,
         unit="count",
-        description="Pseudo images that the pool holds; 0 where there is none.",
+        description="Number of pseudo images in the pool; 0 without a pool.",
         methods=_DATA_FREE,
     ),
     Metric(
@@ -127,8 +127,8 @@ METRICS: tuple[Metric, ...] = (
         name="training_flops",
         kind=float,
         unit="FLOP",
-        description="Floating-point operations of the networks in training so far, counted without redundant work: what a "
-        "trial costs, whatever machine it runs on.",
+        description="Floating-point operations of the networks in training so far, counted without redundant work: the "
+        "machine-independent cost of a trial.",
         methods=_ZERO_SHOT,
         lower_is_better=True,
     ),
@@ -136,38 +136,38 @@ METRICS: tuple[Metric, ...] = (
         name="validation_accuracy",
         kind=float,
         unit="share in [0, 1]",
-        description="Student's top-1 accuracy on the validation part of the training split; what a study may select on. "
-        "Null where validation_fraction is 0 or audited is false.",
+        description="Student's top-1 accuracy on the validation part of the training split, which a sweep may select on. "
+        "Null if validation_fraction is 0 or audited is false.",
         measured_on="validation",
     ),
     Metric(
         name="test_accuracy",
         kind=float,
         unit="share in [0, 1]",
-        description="Student's top-1 accuracy on the test split: an audit that no search, early stopping or choice reads. "
-        "Null where audited is false.",
+        description="Student's top-1 accuracy on the test split: an audit, not read by samplers, early stopping or "
+        "selection unless the sweep allows test selection. Null if audited is false.",
         measured_on="test",
     ),
     Metric(
         name="test_evaluations",
         kind=int,
         unit="count",
-        description="How often the student has been measured on the test split so far.",
+        description="Number of times that the student has been measured on the test split so far.",
     ),
     _data_free(
         "data_free_score",
         "share in [0, 1]",
-        "Mean of confident_agreement, mixed_agreement and noisy_agreement: what a study without data may select on.",
+        "Mean of confident_agreement, mixed_agreement and noisy_agreement, which a sweep without real images may select on.",
     ),
     _data_free(
         "confident_agreement",
         "share in [0, 1]",
-        "Share of probe images on which student and teacher name the same class, of images that the teacher is sure of, "
-        "made by gradient descent, each class as often.",
+        "Share of the confident probe images on which student and teacher predict the same class. The teacher is sure of "
+        "these images, which are made by gradient descent, equally many for each class.",
     ),
-    _data_free("mixed_agreement", "share in [0, 1]", "The same of two such images blended."),
-    _data_free("noisy_agreement", "share in [0, 1]", "The same of such images with noise on them."),
-    _data_free("noise_agreement", "share in [0, 1]", "The same of smooth noise alone."),
+    _data_free("mixed_agreement", "share in [0, 1]", "Like confident_agreement, on blends of two confident images."),
+    _data_free("noisy_agreement", "share in [0, 1]", "Like confident_agreement, on confident images with noise added."),
+    _data_free("noise_agreement", "share in [0, 1]", "Like confident_agreement, on images of smooth noise alone."),
     _data_free(
         "probe_divergence",
         "nats",
@@ -177,25 +177,25 @@ METRICS: tuple[Metric, ...] = (
     _data_free(
         "probe_overlap",
         "share in [0, 1]",
-        "Share of the teacher's three likeliest classes that are among the student's three, mean over the same images.",
+        "Share of the teacher's three most probable classes among the student's three, on the images of data_free_score.",
     ),
     _data_free(
         "probe_calibration_error",
         "share in [0, 1]",
-        "Absolute difference between the student's mean confidence on the same images and data_free_score.",
+        "Absolute difference between the student's mean confidence on the probe images of data_free_score and that score.",
         lower_is_better=True,
     ),
     _data_free(
         "probe_class_entropy",
         "share in [0, 1]",
-        "Entropy of the student's class histogram on the images that the teacher is sure of, over its largest possible "
-        "value; the teacher's is 1.",
+        "Entropy of the student's class histogram on the confident probe images, divided by the maximum entropy; the "
+        "teacher's value is 1.",
     ),
     _data_free(
         "probe_transition_error",
         "share in [0, 1]",
-        "Mean gap of student's and teacher's probability of the class that an image is pushed to, on paths down the "
-        "teacher's gradient that start from images it is sure of.",
+        "Mean absolute difference of student's and teacher's probability of the target class, on paths along which "
+        "confident probe images are pushed to another class by the teacher's gradient.",
         lower_is_better=True,
     ),
     _data_free(
@@ -209,8 +209,8 @@ METRICS: tuple[Metric, ...] = (
         name="mean_transition_error",
         kind=float,
         unit="share in [0, 1]",
-        description="Mean gap of student's and teacher's transition curves (section 4), student attacked, at the end of a "
-        "trial with transition_images; else null.",
+        description="Mean absolute difference of student's and teacher's transition curves (section 4), with the student "
+        "attacked, at the end of a trial with transition_images; else null.",
         at_end=True,
         lower_is_better=True,
         measured_on="test",
@@ -219,7 +219,7 @@ METRICS: tuple[Metric, ...] = (
         name="mean_transition_error_low",
         kind=float,
         unit="share in [0, 1]",
-        description="Lower end of its 95 % interval over images.",
+        description="Lower end of the 95 % interval of mean_transition_error over images.",
         at_end=True,
         measured_on="test",
     ),
@@ -227,38 +227,38 @@ METRICS: tuple[Metric, ...] = (
         name="mean_transition_error_high",
         kind=float,
         unit="share in [0, 1]",
-        description="Upper end of its 95 % interval over images.",
+        description="Upper end of the 95 % interval of mean_transition_error over images.",
         at_end=True,
         measured_on="test",
     ),
-    _of_student("student_parameters", int, "count", "Numbers that the student learns: its weights and biases."),
+    _of_student("student_parameters", int, "count", "Number of trainable weights and biases of the student."),
     _of_student(
         "student_flops",
         float,
         "FLOP",
-        "Operations of the student's convolutions and matrix products for one image, forward; a multiplication and an "
-        "addition are two.",
+        "Operations of the student's convolutions and matrix products in a forward pass over one image; a multiplication "
+        "and an addition count as two.",
     ),
     _of_student(
         "student_latency",
         float,
         "s",
-        "Median time of the student for one image on the trial's cores or GPU, in eval mode, with student_timed; else null. "
-        "What else the machine does adds to it.",
+        "Median time of the student's forward pass over one image on the trial's cores or GPU, in eval mode, with "
+        "student_timed; else null. Other load on the machine increases the time.",
         asked_by="student_timed",
     ),
-    _of_student("student_latency_128", float, "s", "The same for a batch of 128 images.", asked_by="student_timed"),
+    _of_student("student_latency_128", float, "s", "Like student_latency, for 128 images.", asked_by="student_timed"),
     _of_loop(
         "generator_loss",
         "nats per class",
-        "Loss of the generator steps, as published the negative KL divergence; mean since the last report.",
+        "Loss of the generator steps, mean since the last report; with published settings the negative KL divergence.",
     ),
     Metric(
         name="student_loss",
         kind=float,
         unit="nats per class",
-        description="The student's whole loss, mean since the last report; of zero-shot trials that of each pseudo batch's "
-        "last student step.",
+        description="The student's total loss, mean since the last report; in zero-shot trials only the last student step "
+        "of each pseudo batch counts.",
         lower_is_better=True,
     ),
     Metric(
@@ -273,15 +273,15 @@ METRICS: tuple[Metric, ...] = (
         name="divergence",
         kind=float,
         unit="nats per class",
-        description="The divergence in student_loss before its weight, as published KL(teacher || student). Of zero-shot "
-        "trials it cannot rank settings: each measures it on its own images.",
+        description="The divergence in student_loss, without its weight; with published settings KL(teacher || student). "
+        "Cannot rank the settings of zero-shot trials, since each trial measures it on images of its own.",
         lower_is_better=True,
     ),
     Metric(
         name="attention_transfer",
         kind=float,
         unit="squared distance",
-        description="The attention part of student_loss before its weight; 0 where attention_weight is 0.",
+        description="The attention transfer in student_loss, without its weight; 0 if attention_weight is 0.",
         lower_is_better=True,
     ),
     _of_loop(
@@ -297,27 +297,29 @@ METRICS: tuple[Metric, ...] = (
     _of_loop(
         "teacher_class_entropy",
         "share in [0, 1]",
-        "Entropy of the teacher's class histogram on pseudo images since the last report, over its largest possible "
-        "value: 1 is uniform, 0 a single class.",
+        "Entropy of the teacher's class histogram on pseudo images since the last report, divided by the maximum entropy: 1 "
+        "is uniform, 0 a single class.",
     ),
-    _of_loop("student_class_entropy", "share in [0, 1]", "The same of the student's classes at the last student step."),
+    _of_loop(
+        "student_class_entropy", "share in [0, 1]", "Like teacher_class_entropy, of the student in its last step."
+    ),
     _of_loop(
         "class_coverage",
         "share in [0, 1]",
-        "How often the student sees a class in pseudo images since the last report, over how often the teacher does: the "
-        "smallest ratio among the classes that the teacher sees in at least 1 % of them, at most 1. 0: one of them is "
-        "never seen by the student.",
+        "Number of pseudo images since the last report in which the student predicts a class, divided by the number in "
+        "which the teacher does: the smallest ratio among the classes that the teacher predicts for at least 1 % of the "
+        "images, at most 1. 0 means that the student never predicts one of these classes.",
     ),
     _of_loop(
         "image_diversity",
         "share, about 1",
-        "Standard deviation of pseudo images between the images of a batch, over that within the batch: 0 where all "
-        "images are alike; mean since the last report.",
+        "Standard deviation of pixels between the pseudo images of a batch, divided by that over the whole batch: 0 if all "
+        "images are equal; mean since the last report.",
     ),
     _of_loop(
         "generator_gradient_norm",
         "L2 norm",
-        "Generator's gradient norm before clipping, mean since the last report; 0 means nothing to learn from.",
+        "Generator's gradient norm before clipping, mean since the last report; 0 means that the generator cannot learn.",
     ),
     _of_loop(
         "student_gradient_norm",
@@ -361,7 +363,7 @@ METRICS: tuple[Metric, ...] = (
         name="training_seconds",
         kind=float,
         unit="s",
-        description="Wall time in optimizer updates so far, summed over interruptions.",
+        description="Wall time in optimizer updates so far, summed over all processes that have run the trial.",
         lower_is_better=True,
     ),
     Metric(
@@ -375,24 +377,24 @@ METRICS: tuple[Metric, ...] = (
 
 
 DATA_FREE_METRICS = tuple(metric.name for metric in METRICS if metric.asked_by == "data_free_scores")
-"""Found on images made from the teacher alone; null in trials without ``data_free_scores``."""
+"""Names of the metrics measured on the probe set; null in trials without ``data_free_scores``."""
 
 AUDITS = frozenset(metric.name for metric in METRICS if metric.measured_on == "test")
-"""Measured on test images, by which nothing is to be chosen."""
+"""Names of the metrics measured on test images, which nothing should be selected on."""
 
 LOWER_IS_BETTER = frozenset(metric.name for metric in METRICS if metric.lower_is_better)
-"""Errors, divergences and costs."""
+"""Names of the metrics that a search minimises by default: errors, divergences and costs."""
 
 
 TIMES = frozenset(metric.name for metric in METRICS if metric.unit == "s")
-"""What differs between two runs of equal numbers."""
+"""Names of the metrics that may differ between two runs with otherwise equal numbers."""
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is a share, which tables show in percent."""
+    """Return whether a metric is a share, which tables show in percent."""
     return any(metric.name == name and metric.unit.startswith("share") for metric in METRICS)
 
 
 def finite(value: object) -> float | None:
-    """A metric's value, if it is a number and neither infinite nor NaN."""
+    """Return a metric's value as a float if it is a finite number; else None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

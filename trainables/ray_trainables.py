@@ -1,8 +1,8 @@
-"""A trial as Ray Tune's trainable. Thin: what a trial does is in ``trainables.trial_run``.
+"""Thin wrapper that makes a trial a Ray Tune trainable; the trial itself is in ``trainables.trial_run``.
 
-Trials are continued from checkpoints of the project's own instead of through Tune. Tune's are tied to one ``Tuner``, and a
-restored Tuner can neither be extended nor trusted with the state of searcher and scheduler. ``save_checkpoint`` and
-``load_checkpoint`` are there for whoever uses the class with Tune alone.
+Trials are resumed from checkpoints of this project, not from Tune's. Tune's checkpoints are tied to one ``Tuner``, and a
+restored Tuner cannot be extended and does not reliably restore the state of searcher and scheduler. ``save_checkpoint`` and
+``load_checkpoint`` serve users of the class who use Tune without this project's driver.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ _FILE = "trial.safetensors"
 
 
 class TrialTrainable(Trainable):
-    """A trial of any method that Tune can start, step, stop and whose process it can use for the next one.
+    """Trainable for a trial of any method, whose process Tune can reuse for the next trial.
 
-    ``config`` is a flat dict: ``trial_id``, perhaps ``case`` and ``gpus``, and the fields of the config that its ``method``
-    names.
-    Each ``step`` trains up to the next report and returns it.
+    ``config`` is a flat dict with ``trial_id``, optionally ``case`` and ``gpus``, and the config fields of the trial's
+    ``method``. Each ``step`` trains up to the next report and returns it.
     """
 
     trial_run: TrialRun | None = None
-    """None until ``setup`` has returned."""
+    """Trial in this process; None until ``setup`` has returned."""
 
     def setup(
         self,
@@ -47,22 +46,23 @@ class TrialTrainable(Trainable):
         code: Sequence[OwnFile] = (),
         borrow_credentials: Callable[[], None] = lambda: None,
     ) -> None:
-        """Build the trial, or continue it from its newest checkpoint.
+        """Build the trial, or resume it from its newest checkpoint.
 
-        What is wrong with it for good is not raised, or Tune would try it again, but said by the first ``step``.
+        A permanent error is not raised, since Tune would then retry, but returned by the first ``step``.
 
         Args:
             config: See the class.
-            inputs: Teachers and images, through ``tune.with_parameters``.
-            storage: Where the sweep's checkpoints, students and curves are. Defaults to keeping none.
-            checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
-            leaving: Whether this machine is about to be taken away.
-            draining: Whether Ray would place the trial elsewhere if it left.
-            code: Files of the user's own that the trial may name: on another machine than the driver's they are not there.
-            borrow_credentials: Called first: takes over the driver's keys to storage where this process has none.
+            inputs: Teachers and images, passed by ``tune.with_parameters``.
+            storage: Storage of the sweep's checkpoints, students and curves. Defaults to storing nothing.
+            checkpoint_seconds: Wall time between two checkpoints, in seconds. 0 means a checkpoint at each report.
+            leaving: Returns whether this machine is about to be preempted.
+            draining: Returns whether Ray would place the trial on another node if its process ended.
+            code: Files of the user's own that the trial may name, which other machines than the driver's do not have.
+            borrow_credentials: Called first, to take over the driver's storage credentials if this process has none.
 
         Raises:
-            OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
+            ValueError: ``inputs`` is missing.
+            OSError, pyarrow.ArrowException, torch.AcceleratorError: a transient error, worth a retry.
         """
         if inputs is None:
             raise ValueError("TrialTrainable needs its inputs: tune.with_parameters(TrialTrainable, inputs=...)")
@@ -82,12 +82,12 @@ class TrialTrainable(Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report and return it: ``TrialRun.step``."""
-        assert self.trial_run is not None  # setup ran
+        """Train up to the next report and return it, see ``TrialRun.step``."""
+        assert self.trial_run is not None  # Tune has called setup
         return self.trial_run.step()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Start the next trial in this process, as a new process would: nothing of the last one remains."""
+        """Start the next trial in this process as a new process would, without any state of the last trial."""
         unread = self._close()
         self.config = new_config
         self.setup(new_config)
@@ -96,24 +96,24 @@ class TrialTrainable(Trainable):
         return True
 
     def cleanup(self) -> None:
-        """Let go of the networks and their GPU memory, once the last checkpoint is written."""
+        """Wait for the last checkpoint, then release the networks and their GPU memory."""
         self._close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the trial's state into a folder of Tune's; nothing of one that has failed before it began."""
+        """Write the trial's state into a folder of Tune; write nothing for a trial that could not begin."""
         trial = self._running
         if trial is not None:
             Path(checkpoint_dir, _FILE).write_bytes(checkpoint.dump(trial.state()))
 
     def load_checkpoint(self, checkpoint_dir: str | Mapping[str, Any] | None) -> None:
-        """Continue from a folder that ``save_checkpoint`` wrote."""
+        """Restore the trial's state from a folder written by ``save_checkpoint``."""
         path = Path(str(checkpoint_dir), _FILE)
-        assert self.training is not None  # what could not begin was not saved
+        assert self.training is not None  # a trial that could not begin was not saved
         self.training.load_state_dict(checkpoint.parse(path.read_bytes(), origin=str(path)))
 
     @property
     def training(self) -> Training | None:
-        """The networks and what trains them; None where the trial has failed or is over."""
+        """Training of the running trial; None if the trial has failed or has been closed."""
         trial = self._running
         return trial.training if trial else None
 
@@ -123,6 +123,6 @@ class TrialTrainable(Trainable):
         return trial if isinstance(trial, RunningTrial) else None
 
     def _close(self) -> list[str]:
-        """End the last trial; return what it has not said yet."""
+        """End the last trial, and return its notes that no report has contained."""
         run, self.trial_run = self.trial_run, None
         return [f"{note} (said by {run.trial_id})" for note in run.close()] if run else []

@@ -1,8 +1,8 @@
-"""One random stream for each purpose, so that drawing more in one place changes nothing in another.
+"""Random streams, one for each purpose, so that drawing more numbers in one place changes nothing in another.
 
-What this package draws comes from generators of its own (``stream``). Networks draw from the global random states of the
-process, as torch's layers do: initial weights, Dropout, stochastic depth. For them those states are seeded for a block and
-put back after it (``seeded``).
+This package itself draws from generators of its own (``stream``). Networks draw from the global random states of the
+process, as torch's layers do: initial weights, Dropout, stochastic depth. For networks the global states are seeded for a
+block of code and restored after the block (``seeded``).
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ _NUMPY_SEEDS = 2**32
 
 
 def stream(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random generator of its own for ``purpose``, on ``device``."""
+    """Return a new random generator on ``device``, seeded by the seed and the purpose."""
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
 
 
 @contextmanager
 def seeded(seed: int, purpose: str, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Within the block, whatever draws from the process's global random states finds them seeded for ``purpose``.
+    """Seed the process's global random states by the seed and ``purpose`` for the duration of the block, then restore them.
 
-    They are those of torch on the CPU and on ``device``, of NumPy and of Python; after the block each is as it was before.
-    Nothing outlives the block, so trials that take turns in a process do not meet, and one that numbers its blocks can go on
-    at any of them.
+    The states are those of torch on the CPU and on ``device``, of NumPy and of Python. Since no state outlives the block,
+    trials that take turns in a process do not influence each other, and a trial that numbers its blocks can be resumed at
+    any of them.
     """
     derived = derive_seed(seed, purpose)
     gpu = torch.device(device) if torch.device(device).type == "cuda" else None
     before_torch, before_numpy, before_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    before_gpu = None if gpu is None else torch.cuda.get_rng_state(gpu)  # the seed and a count: nothing is waited for
+    before_gpu = (
+        None if gpu is None else torch.cuda.get_rng_state(gpu)
+    )  # seed and offset only: does not wait for the GPU
     try:
         torch.default_generator.manual_seed(derived)  # torch.manual_seed would seed the GPUs as well
         np.random.seed(derived % _NUMPY_SEEDS)
@@ -53,11 +55,11 @@ def seeded(seed: int, purpose: str, device: torch.device | str = "cpu") -> Itera
 
 
 def host_states() -> tuple[object, ...]:
-    """The global random states on the CPU, to be compared: equal to those of before where nothing was drawn in between."""
+    """Return the global random states on the CPU in comparable form: equal to earlier ones if nothing was drawn since."""
     of_numpy = np.random.get_state(legacy=False)
     numbers, position = of_numpy["state"]["key"].tobytes(), of_numpy["state"]["pos"]
     return random.getstate(), numbers, position, of_numpy["gauss"], torch.get_rng_state().numpy().tobytes()
 
 
 seeded_initialisation = seeded
-"""Its earlier name, which docs/toy_example.py once showed."""
+"""Earlier name of ``seeded``, kept since docs/toy_example.py once used it."""

@@ -1,4 +1,4 @@
-"""A trial that has begun: made from its config and what the trials of its sweep share, trained, and kept."""
+"""Running trials: built from a config and the shared inputs of the sweep, trained up to each report, and stored."""
 
 from __future__ import annotations
 
@@ -34,50 +34,50 @@ from trainables.trial_result import DEVICE_NAME, DONE, MACHINE_NOTES, NOTES, Pla
 
 @dataclass(frozen=True, kw_only=True)
 class TrialInputs:
-    """What the trials of a sweep share: images and teachers, each under the key that the config gives it."""
+    """Shared inputs of a sweep's trials: images, teachers and probe sets, by the keys of the trials' configs."""
 
     splits: Mapping[SplitsKey, DatasetSplits]
     teachers: Mapping[TeacherKey, Teacher]
     probes: Mapping[TeacherKey, ProbeSet] = field(default_factory=dict)
-    """Images made from the teachers of those trials that want data-free scores."""
+    """Probe sets of the teachers of trials with ``data_free_scores``."""
 
     def splits_of(self, config: AnyTrialConfig) -> DatasetSplits:
-        """The images of a trial: none for one that reads none, whatever others of its sweep have."""
+        """Return the images of a trial; for a trial that must not read images, the placeholder without images."""
         return self.splits[config.splits_key] if config.reads_images else DatasetSplits.without_images(config.spec)
 
     def teacher_of(self, config: AnyTrialConfig) -> Teacher | None:
-        """The teacher of a trial, or none."""
+        """Return the teacher of a trial; None if it has no teacher."""
         key = config.teacher_key
         return self.teachers[key] if key else None
 
     def probe_of(self, config: AnyTrialConfig) -> ProbeSet | None:
-        """The probe set of a trial's teacher; none where no trial of it wants one."""
+        """Return the probe set of a trial's teacher; None if no trial with that teacher needs one."""
         return self.probes.get(config.teacher_key) if config.teacher_key else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStorage:
-    """Where the trials of one sweep keep what is not a row."""
+    """Storage for everything that the trials of a sweep keep besides result rows."""
 
     sweep_id: str
     checkpoints: CheckpointStore
     students: StudentStore
     curves: ObjectStore
     snapshots: ObjectStore | None = None
-    """Where pictures of the generators go; none: none are taken."""
+    """Object store for pictures of the generators' images. None means that no pictures are taken."""
 
     def keep_student(self, trial_id: str, training: Training) -> None:
-        """Keep what has come out of a trial."""
+        """Store the trained student of a trial with the trial's config."""
         name, config = f"{self.sweep_id}/{trial_id}", training.config.model_dump_json()
         self.students.save(name, training.student.state_dict(), config)
 
     def write_snapshot(self, trial_id: str, snapshot: ImageSnapshot) -> None:
-        """Keep a look at a trial's generator; the same one again changes nothing."""
-        assert self.snapshots is not None  # whoever took it asked
+        """Store pictures of a trial's generator; storing the same ones again changes nothing."""
+        assert self.snapshots is not None  # the caller has checked this before taking the pictures
         self.snapshots.write(f"{trial_id}-{snapshot.pseudo_batches:010d}.parquet", snapshot.to_parquet(trial_id))
 
     def write_curves(self, trial_id: str, curves: TransitionCurves) -> None:
-        """Keep a trial's transition curves, one row for each image and target class."""
+        """Store a trial's transition curves, one row for each image and target class."""
         table = curves.to_table()
         named = table.add_column(0, pa.field("trial_id", pa.string()), pa.array([trial_id] * len(table)))
         sink = pa.BufferOutputStream()
@@ -93,11 +93,11 @@ def build_training(
     *,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Training:
-    """A training at its beginning.
+    """Build the training of a trial, in its initial state.
 
     Raises:
-        StudentError: the student to start from is not there.
-        ValueError: the config does not fit the data or the networks each other.
+        StudentError: the student to start from is missing.
+        ValueError: the config does not fit the data, or the networks do not fit each other.
     """
     return training_class(config).build(
         config,
@@ -116,12 +116,12 @@ def _initial_weights(config: AnyTrialConfig, storage: TrialStorage | None) -> di
     if config.starts_from is None:
         return None
     if storage is None:
-        raise StudentError(f"initial_student={config.starts_from}: needs the storage that has it")
+        raise StudentError(f"initial_student={config.starts_from}: needs the storage that has this student")
     return storage.students.load(config.starts_from)
 
 
 def transition_metrics(training: Training) -> tuple[TransitionCurves, Report]:
-    """Transition curves of a training that has a teacher, its student attacked, and the metrics made from them."""
+    """Compute the transition curves of a training with a teacher, with the student attacked, and their metrics."""
     assert training.teacher is not None
     with seeded(training.config.seed, "transition curves", training.device):
         curves = transition_curves(
@@ -140,12 +140,12 @@ def transition_metrics(training: Training) -> tuple[TransitionCurves, Report]:
 
 
 SECONDS_WHEN_LEAVING = 5.0
-"""Between two checkpoints on a machine that is about to be taken away."""
+"""Seconds between two checkpoints on a machine that is about to be preempted."""
 
 
 @dataclass(kw_only=True)
 class RunningTrial:
-    """A trial that has begun, with all that it needs to go on."""
+    """Trial that has begun, with everything that its training needs."""
 
     trial_id: str
     config: AnyTrialConfig
@@ -157,22 +157,22 @@ class RunningTrial:
     saver: CheckpointSaver | None
     heartbeat: Heartbeat
     notes: list[str]
-    """What the user should know, to be said with the next report."""
+    """Notes to the user for the next report."""
 
     machine_notes: list[str]
-    """The same about the machine."""
+    """Notes to the user about the machine, for the next report."""
 
     continued: bool
-    """Whether the next report is the last one of an earlier process, of which nobody knows whether the driver kept it."""
+    """Whether to repeat the last report of an earlier process next, since the driver may not have stored it."""
 
     saved_at: float
-    """By the place's clock, when the last checkpoint was begun."""
+    """Time by the place's clock at which the last checkpoint was begun."""
 
     warned: set[str] = field(default_factory=set)
-    """Findings that the user knows already."""
+    """Names of the guards whose warnings the user has already received."""
 
     def report(self) -> dict[str, Any]:
-        """Train up to the next report and return it, with what made it."""
+        """Train up to the next report and return it, with notes, device and software settings."""
         training = self.training
         if self.continued and training.last_report is not None:
             report = training.last_report
@@ -188,7 +188,7 @@ class RunningTrial:
                 self.save()
                 self.wait_for_checkpoint()
         self.continued = False
-        # A checkpoint taken right before the last report is finished, but that report is still owed.
+        # A checkpoint taken right before the last report is of a finished training, but the last report is still to come.
         finished = training.finished and (bool(report["diverged"]) or report[self.config.unit] == training.done)
         self._look_for_trouble(report)
         return {
@@ -203,24 +203,24 @@ class RunningTrial:
         }
 
     def after_each(self) -> None:
-        """Do what is due between two updates."""
+        """Beat the heartbeat and save a checkpoint if one is due; called between updates."""
         self.heartbeat.beat()
         self.save_if_due()
 
     def save_if_due(self) -> None:
-        """Begin a checkpoint when it is time for one, and leave a machine that is drained."""
+        """Begin a checkpoint if one is due, and then leave a machine that is draining."""
         seconds, leaving = self.checkpoint_seconds, self.place.leaving()
         if leaving:
             seconds = min(seconds or math.inf, SECONDS_WHEN_LEAVING)
         due = seconds and self.place.clock.monotonic() - self.saved_at >= seconds
-        # Where the last one still waits for storage, training goes on and the next one holds a later moment.
+        # While the last checkpoint still waits for storage, training goes on, and the next checkpoint is simply later.
         if due and not (self.saver and self.saver.busy):
             self.save()
             if leaving and self.place.draining():
                 self._leave()
 
     def save(self) -> None:
-        """Begin to write a checkpoint of this moment."""
+        """Begin to write a checkpoint of the current state, in the background."""
         saver = self.saver
         if saver:
             self._keep("a checkpoint", lambda: saver.save(self.training.done, self.state()))
@@ -232,20 +232,20 @@ class RunningTrial:
             self._keep("a checkpoint", self.saver.wait)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
+        """Return the content of a checkpoint."""
         return self.training.state_dict() | {DEVICE_NAME: device_name(self.training.device)}
 
     def restore(self) -> None:
-        """Go on from the trial's newest checkpoint; without one, from the last state of the trial that it takes over from.
+        """Restore the trial's newest checkpoint; if there is none, the last state of the trial that it takes over from.
 
         Raises:
-            CheckpointError: there is none of that trial, or it does not fit.
+            CheckpointError: the other trial has no checkpoint, or a checkpoint does not fit.
         """
         state = self._newest_state(self.trial_id)
         if state is not None:
             self.training.load_state_dict(state)
             self._compare_devices(state)
-            # The driver may have died before it kept the report that came with this checkpoint, so it is made again.
+            # The driver may have died before it stored the report that came with this checkpoint, so the report is repeated.
             self.continued = True
         elif self.config.takes_over_from:
             self._inherit(self.config.takes_over_from)
@@ -257,23 +257,23 @@ class RunningTrial:
         state = self._newest_state(trial_id)
         if state is None:
             raise CheckpointError(
-                f"initial_trial={trial_id}: this sweep has no checkpoint of it; only the sweep in which it ran can go on "
-                "from there"
+                f"initial_trial={trial_id}: this sweep has no checkpoint of it; a trial can only start from a trial of the "
+                "same sweep"
             )
         self.training.inherit(state)
 
     def _compare_devices(self, state: Mapping[str, Any]) -> None:
-        """Say where another model of processor goes on than the one that came to the checkpoint; older ones name none."""
+        """Add a note if the processor model differs from that of the checkpoint; older checkpoints name no model."""
         here = device_name(self.training.device)
         before = state.get(DEVICE_NAME, here)
         if before != here and not self.training.finished:
             self.machine_notes.append(
-                f"trials begun on {before} go on on {here}, which rounds otherwise: their numbers are not those of an "
-                "undisturbed run"
+                f"trials begun on {before} are resumed on {here}, which rounds differently: their numbers differ from those "
+                "of an uninterrupted run"
             )
 
     def _keep_images(self, report: Report) -> None:
-        """Keep a few pictures of the generator, once every fifth of the budget."""
+        """Store a few pictures of the generator's images after every fifth of the budget."""
         training, storage = self.training, self.storage
         if storage is None or storage.snapshots is None or report["diverged"]:
             return
@@ -281,11 +281,10 @@ class RunningTrial:
             self._keep("pictures", lambda: storage.write_snapshot(self.trial_id, snapshot))
 
     def _finish(self, report: Report) -> None:
-        """Keep what has come out of the trial, then the last checkpoint, which says that all of it is kept.
+        """Store the results of the trial, then the last checkpoint, whose existence shows that all results are stored.
 
         Raises:
-            StorageOutageError, StorageRefusedError: something could not be kept. The trial has then not ended, and goes on
-                from the checkpoint before.
+            StorageOutageError, StorageRefusedError: a result could not be stored, so the trial has not ended.
         """
         training, storage = self.training, self.storage
         if not report["diverged"]:
@@ -293,7 +292,7 @@ class RunningTrial:
                 self._must_keep("the student", lambda: storage.keep_student(self.trial_id, training))
             if self.config.transition_images and training.teacher:
                 self._measure_transitions(report)
-        self.wait_for_checkpoint()  # the one before may be missing
+        self.wait_for_checkpoint()  # the preceding checkpoint may fail: the last one replaces it
         saver = self.saver
         if saver:
             saver.save(training.done, self.state())
@@ -301,11 +300,11 @@ class RunningTrial:
             self._keep("its storage tidy", saver.drop_pieces)
 
     def _measure_transitions(self, report: Report) -> None:
-        """Add the metrics of the transition curves to the report, which is what the last checkpoint will hold."""
+        """Add the metrics of the transition curves to the report, which is part of the last checkpoint."""
         storage = self.storage
         try:
             curves, metrics = transition_metrics(self.training)
-        except ValueError as error:  # a student that never agrees with its teacher; it is a result all the same
+        except ValueError as error:  # the student never agrees with its teacher, which is a valid result
             self.notes.append(f"no transition curves: {error}")
             return
         report |= metrics
@@ -320,16 +319,18 @@ class RunningTrial:
         self.warned |= signs.keys()
 
     def _leave(self) -> None:
-        """End this process once its checkpoint is written: the driver has the trial go on where it is placed then.
+        """End this process once its checkpoint is written; the driver then resumes the trial on another node.
 
-        Were it to end the trial instead, Tune would keep the process and give it the next one.
+        If only the trial ended, Tune would reuse the process on this node for the next trial.
         """
         if self.saver is None:
             return
         try:
             self.saver.wait()
         except (OSError, pa.ArrowException) as error:
-            self.notes.append(f"stays on a machine that is taken away, as nothing can be kept: {error}")
+            self.notes.append(
+                f"stays on a machine that is about to be preempted, as no checkpoint can be saved: {error}"
+            )
         else:
             self.place.leave()
 
@@ -337,14 +338,14 @@ class RunningTrial:
         try:
             write()
         except (OSError, pa.ArrowException) as error:
-            # Without it the trial is still right. The driver ends a sweep that cannot keep its results.
+            # The trial is valid without it. If results cannot be stored, the driver ends the sweep.
             self.notes.append(f"could not keep {what} by {self.training.done} {self.config.unit}: {error}")
 
     def _must_keep(self, what: str, write: Callable[[], None]) -> None:
-        """Keep a thing without which the trial has not ended.
+        """Store a result without which the trial does not count as ended.
 
         Raises:
-            StorageOutageError, StorageRefusedError: storage does not take it, which ends the session and not the trial.
+            StorageOutageError, StorageRefusedError: storage does not accept it, which ends the session but not the trial.
         """
         try:
             write()
@@ -362,9 +363,9 @@ def begin_trial(
     place: Place,
     notes: list[str],
 ) -> RunningTrial:
-    """Build a trial, or continue it from its newest checkpoint; see ``trainables.trial_run.TrialRun.start``.
+    """Build a trial, or resume it from its newest checkpoint; see ``trainables.trial_run.TrialRun.start``.
 
-    ``notes`` is where the trial says what the user should know.
+    The trial appends its notes to the user to ``notes``.
     """
     device = claim_device(cpus=place.cpus, gpus=place.gpus)
     machine_notes: list[str] = []
@@ -393,7 +394,7 @@ def begin_trial(
 
 
 def _taken(notes: list[str]) -> list[str]:
-    """Return the notes and leave none."""
+    """Return the notes and empty the list."""
     taken = notes.copy()
     notes.clear()
     return taken

@@ -1,16 +1,16 @@
-"""One trial in this process: from its settings to its last report. Needs no Ray, so that any backend can drive it.
+"""Run of one trial in this process, from its settings to its last report. Needs no Ray, so that any backend can drive it.
 
     run = TrialRun.start({"trial_id": "t0001", **settings}, inputs=inputs, storage=storage)
     while not run.step()[DONE]:
         ...
     run.close()
 
-Checkpoints go to a store of the project's own (``checkpoint.CheckpointStore``), found again by the trial's id. So a trial
-continues in the same way after a lost worker, a lost driver, or when the sweep is started again next week: ``start`` looks
-for its newest checkpoint.
+Checkpoints go to a store of this project (``checkpoint.CheckpointStore``), where they are found by the trial's id. A trial
+is therefore resumed in the same way after the loss of a worker or driver, and when the sweep is started again a week later:
+``start`` loads the newest checkpoint.
 
-What is wrong with a trial for good is no exception but its result, under ``FAILURE``. What may pass (errors of storage and
-devices) is raised, to be tried again from the last checkpoint.
+A permanent error is not raised but returned as the trial's result, under ``FAILURE``. Transient errors (of storage and
+devices) are raised, so that the caller retries from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from trainables.trial_result import (
 )
 
 MAY_PASS = (OSError, pa.ArrowException, torch.AcceleratorError)
-"""Errors of storage and devices: tried again from the last checkpoint. All others would come again; but too little memory
-may be enough with a larger share of the GPU, of which the driver decides."""
+"""Transient errors, of storage and devices, after which a trial is retried from the last checkpoint. All other errors are
+taken to be permanent; if a trial lacks GPU memory, the driver decides whether to retry it with a larger share of the GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a trial has failed for good."""
+    """Reason for which a trial has failed permanently."""
 
     message: str
-    """``Kind: message``."""
+    """Message of the form ``Kind: message``."""
 
     out_of_memory: bool = False
-    """Whether its share of a GPU has too little memory."""
+    """Whether the trial's share of a GPU has too little memory."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure | None:
-        """Put an error into words; None of one that may pass, or that is not the trial's.
+        """Return an error as a failure; None for a transient error and for SystemExit from outside the user's code.
 
-        What code of the user's own raises would come again, whatever its kind, and is told with the part's name.
+        Any error of the user's own code is taken to be permanent, and its message names the part.
         """
         if isinstance(error, torch.OutOfMemoryError):
             return cls(message=f"OutOfMemoryError: {str(error).partition('. ')[0]}", out_of_memory=True)
@@ -70,19 +70,19 @@ class Failure:
 
 
 class TrialRun:
-    """What becomes of one trial in this process. ``start`` makes it."""
+    """Run of one trial in this process, created by ``start``."""
 
     def __init__(
         self, trial_id: str, place: Place, trial: RunningTrial | Failure, *, notes: list[str], began_at: float
     ) -> None:
-        """Take over a trial that has begun, or that could not begin.
+        """Wrap a trial that has begun, or that could not begin.
 
         Args:
-            trial_id: Names the trial in its sweep.
-            place: Where it runs.
-            trial: The trial, or why it has failed for good.
-            notes: What the user should know, to be said with the next report; the trial adds to it.
-            began_at: By the place's clock, when its share of the machine was taken.
+            trial_id: Id of the trial in its sweep.
+            place: Place where the trial runs.
+            trial: The running trial, or the reason of its permanent failure.
+            notes: Notes to the user for the next report; the trial appends to this list.
+            began_at: Time by the place's clock at which the trial's share of the machine was reserved.
         """
         self.trial_id = trial_id
         self.place = place
@@ -100,19 +100,20 @@ class TrialRun:
         checkpoint_seconds: float = 60.0,
         place: Place | None = None,
     ) -> TrialRun:
-        """Build a trial, or continue it from its newest checkpoint.
+        """Build a trial, or resume it from its newest checkpoint.
 
-        What is wrong with it for good is not raised, but said by ``step``.
+        A permanent error is not raised, but returned by ``step``.
 
         Args:
-            config: ``trial_id``, perhaps ``case`` and ``gpus``, and the fields of the config that ``method`` names.
-            inputs: Teachers and images of its sweep.
-            storage: Where the sweep's checkpoints, students and curves are. Defaults to keeping none.
-            checkpoint_seconds: Wall time between two checkpoints, in seconds; 0: one at each report.
-            place: Where it runs. Defaults to one CPU core of a machine that stays.
+            config: Dict with ``trial_id``, optionally ``case`` and ``gpus``, and the config fields of the trial's
+                ``method``.
+            inputs: Teachers and images of the sweep.
+            storage: Storage of the sweep's checkpoints, students and curves. Defaults to storing nothing.
+            checkpoint_seconds: Wall time between two checkpoints, in seconds. 0 means a checkpoint at each report.
+            place: Place where the trial runs. Defaults to one CPU core of a machine that is not preempted.
 
         Raises:
-            OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
+            OSError, pyarrow.ArrowException, torch.AcceleratorError: a transient error, worth a retry.
         """
         place = place or Place()
         began_at = place.clock.monotonic()
@@ -128,15 +129,15 @@ class TrialRun:
         return cls(config["trial_id"], place, trial, notes=notes, began_at=began_at)
 
     def step(self) -> dict[str, Any]:
-        """Train up to the next report, saving on the way when it is time, and return it.
+        """Train up to the next report and return it, saving checkpoints when they are due.
 
-        A trial that has failed for good says so under ``FAILURE`` and is done.
+        The result of a trial that has failed permanently has the reason under ``FAILURE``, and is the last one.
 
         Returns:
-            The metrics of the report, what made it, and the keys of ``trainables.trial_result``.
+            The metrics of the report, device and software settings, and the keys of ``trainables.trial_result``.
 
         Raises:
-            OSError, pyarrow.ArrowException, torch.AcceleratorError: what may pass.
+            OSError, pyarrow.ArrowException, torch.AcceleratorError: a transient error, worth a retry.
         """
         if isinstance(self.trial, RunningTrial):
             try:
@@ -147,15 +148,15 @@ class TrialRun:
                     raise
                 failure = found
             if failure.out_of_memory:
-                self.close()  # others on this GPU need what it held, and this process may wait for its next trial
+                self.close()  # free the GPU memory for other trials, since this process may be idle until its next trial
             self.trial = failure
         return {FAILURE: self.trial.message, OUT_OF_MEMORY: self.trial.out_of_memory, DONE: True} | self._said_by_all()
 
     def close(self) -> list[str]:
-        """Let go of the networks and their GPU memory, once the last checkpoint is written.
+        """Wait for the last checkpoint, then release the networks and their GPU memory.
 
         Returns:
-            What the user should know and no report has said.
+            Notes to the user that no report has contained.
         """
         trial = self.trial
         if isinstance(trial, RunningTrial):

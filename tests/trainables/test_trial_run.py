@@ -137,7 +137,8 @@ def test_a_trial_that_cannot_save_does_not_leave(storage: TrialStorage, monkeypa
     monkeypatch.setattr(running(run).saver, "wait", fail)
     notes = run.step()["notes"]
     assert any(
-        note.startswith("stays on a machine that is taken away, as nothing can be kept: no space") for note in notes
+        note.startswith("stays on a machine that is about to be preempted, as no checkpoint can be saved: no space")
+        for note in notes
     )
 
 
@@ -211,7 +212,7 @@ def test_a_trial_that_goes_on_on_another_processor_says_so(
     running(second).wait_for_checkpoint()
     third = on("Model A")
     (note,) = third.step()["machine_notes"]
-    assert note.startswith("trials begun on Model B go on on Model A, which rounds otherwise")
+    assert note.startswith("trials begun on Model B are resumed on Model A, which rounds differently")
     assert third.step()["machine_notes"] == []
     assert on("Model B").step()["machine_notes"] == [], "it is finished: nothing is computed here"
 

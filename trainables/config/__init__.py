@@ -1,4 +1,4 @@
-"""Every field of a trial, and what it decides. Free of torch."""
+"""Configs of trials: every field of every method, with its role. Imports no torch."""
 
 from __future__ import annotations
 

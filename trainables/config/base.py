@@ -1,5 +1,8 @@
-"""What all settings are made of, and what is told of them: a frozen model, numbers with bounds, seeds from seeds, keys by
-which trials share inputs, and what a step computes. Free of torch."""
+"""Building blocks of all configs. Imports no torch.
+
+They are the frozen base model, bounded number types, derived seeds, the keys by which trials share images and teachers, and
+the work of a training step.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def derive_seed(seed: int, purpose: str) -> int:
 
 
 class SplitsKey(NamedTuple):
-    """Names the images of a trial: trials with equal keys share them."""
+    """Identifies the images of a trial: trials with equal keys share one copy of the images."""
 
     dataset: str
     dataset_file: str | None
@@ -44,7 +47,7 @@ class SplitsKey(NamedTuple):
 
 
 class TeacherKey(NamedTuple):
-    """Names the teacher of a trial: trials with equal keys share it."""
+    """Identifies the teacher of a trial: trials with equal keys share one teacher."""
 
     splits: SplitsKey
     teacher: str
@@ -54,29 +57,29 @@ class TeacherKey(NamedTuple):
 
 
 class Passes(NamedTuple):
-    """What a step of training computes, in forward passes of each network over a batch of ``batch_size`` images.
+    """Work of one training step, in forward passes of each network over a batch of ``batch_size`` images.
 
-    A backward pass to a network's inputs counts one more, and one to its weights as well two. Fractions are of a batch of
-    another size, or means over steps that differ.
+    A backward pass to a network's inputs counts as one further forward pass, a backward pass to inputs and weights as two.
+    Fractions stand for batches of another size, or for means over unequal steps.
     """
 
     student: float
     teacher: float
     generator: float
     updates: float
-    """Of an optimizer."""
+    """Optimizer updates, of all networks together."""
 
 
 class Scale(Enum):
-    """Says on which axis a field's values are drawn; stands in its annotation. Defaults to a linear one."""
+    """Axis on which a field's values are plotted, given in the field's annotation. Defaults to a linear axis."""
 
-    LOGARITHMIC = "by their factor: from 0.1 to 1 is as far as from 1 to 10"
+    LOGARITHMIC = "logarithmic: the distance from 0.1 to 1 equals the distance from 1 to 10"
 
 
 class Config(BaseModel):
-    """Base of all settings: cannot be changed, refuses unknown fields, is described by the docstrings below its fields.
+    """Base class of all configs: immutable, refuses unknown fields; the docstring below a field describes the field.
 
-    What pydantic checks values with is built at the first one, since many a command meets a few of the classes only.
+    Each class builds its pydantic validator at its first validation, since most commands use only a few of the classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -85,8 +88,8 @@ class Config(BaseModel):
     def descriptions(cls) -> dict[str, str]:
         """Return the docstring of each field that has one.
 
-        It is read from the source when somebody asks. pydantic's ``use_attribute_docstrings`` reads it whenever a class is
-        made, which is a third of what ``zskt --help`` would cost.
+        The docstrings are read from the source code on call. pydantic's ``use_attribute_docstrings`` would read them
+        whenever a class is created, which would take a third of the time of ``zskt --help``.
         """
         found = {field: text for owner in reversed(cls.mro()) for field, text in _docstrings(owner)}
         return {field: text for field in cls.model_fields if (text := found.get(field))}
@@ -94,9 +97,9 @@ class Config(BaseModel):
 
 @cache
 def _docstrings(owner: type) -> list[tuple[str, str]]:
-    """Return the fields that a class itself declares, each with the text that follows it, or an empty one.
+    """Return the fields that a class itself declares, each with the docstring below it, or an empty string.
 
-    Of a class whose source cannot be found, none are known.
+    The list is empty for a class whose source cannot be found.
     """
     if not issubclass(owner, Config):
         return []
@@ -113,6 +116,6 @@ def _docstrings(owner: type) -> list[tuple[str, str]]:
 
 
 def _text(statement: ast.stmt) -> str:
-    """Return the text that a statement consists of, as docstrings do; empty for any other."""
+    """Return the text of a statement that is a bare string, as docstrings are; an empty string for any other statement."""
     value = statement.value if isinstance(statement, ast.Expr) else None
     return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""

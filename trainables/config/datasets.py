@@ -1,8 +1,8 @@
-"""What is known of each data set without reading it: shapes, classes, normalisation. Free of torch.
+"""Descriptions of data sets: shapes, classes, normalisation. Imports no torch and reads no images.
 
-The constants of CIFAR-10 and SVHN are those of the published code; CIFAR-100's are those of the authors' few-shot
-repository. The two MNISTs use their customary training-set moments, measured on 28x28 images before padding. Other data
-sets are those of entry points that installed packages have in the group ``zskt.datasets``, or ``FILE.py:NAME``.
+The constants of CIFAR-10 and SVHN come from the published code, those of CIFAR-100 from the authors' few-shot repository.
+The two MNISTs use the customary mean and standard deviation of their training sets, measured on 28x28 images before padding.
+Other data sets are entry points of installed packages in the group ``zskt.datasets``, or ``FILE.py:NAME``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DATASETS = Registry(what="data set", group="zskt.datasets", own={})
-"""Data sets that a module, a package or a file brings, each a ``DatasetSpec`` with ``read``; those of torchvision, and the
-digits, are listed below."""
+"""Data sets from modules, packages and files, each a ``DatasetSpec`` with ``read``. torchvision's data sets and the digits
+are listed below."""
 
 _EXPECTED = "FOLDER, FILE.zip, FILE.tar or FILE.parquet with images of your own, or none"
 
 
 if TYPE_CHECKING:
     Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-    """Images and labels (count,): as they are read, (count, h, w), (count, h, w, 3) or (count, 3, h, w)."""
+    """Images as they are read, (count, h, w), (count, h, w, 3) or (count, 3, h, w), and labels (count,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """``(pixel / 255 - mean) / std`` per channel; a single value serves every channel."""
+    """Normalisation of pixels: ``(pixel / 255 - mean) / std`` for each channel; a single value holds for all channels."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -46,11 +46,11 @@ ImageSize = tuple[int, int]
 """Height and width of images, in pixels."""
 
 IMAGE_SIZE: ImageSize = (32, 32)
-"""Of the named data sets unless a config asks for another; the 28x28 sets are padded with their background (0)."""
+"""Image size of the named data sets unless a config sets another; the 28x28 sets are padded with their background (0)."""
 
 
 class Shapes(TypedDict):
-    """What networks must fit that work on the same images: the arguments of ``build_network`` beside a name."""
+    """Shapes of a network's input and output: the arguments of ``build_network`` other than the name."""
 
     num_classes: int
     channels: int
@@ -59,17 +59,17 @@ class Shapes(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A data set as the networks see it: ``channels`` x height x width pixels, labels from 0 to ``num_classes - 1``.
+    """Description of a data set as networks see it: ``channels`` x height x width pixels, labels 0 to ``num_classes - 1``.
 
-    ``padding`` pixels of background, 0, surround each image at the data set's own ``image_size``, as is customary for the
-    28x28 sets; images of another size are made without them. ``training_images`` is the size of the official training
-    split, by which few-shot training is made as long as training on all data; ``test_images`` that of the test split.
-    ``augment`` says whether the teacher recipe crops and flips its images (section 3.1: CIFAR yes, SVHN no; digits would
-    not survive a flip).
+    ``image_size`` includes a margin of ``padding`` pixels of background (0) on each side, as is customary for the 28x28
+    sets; images that are resized have no margin. ``training_images`` is the size of the official training split, from which
+    the number of epochs of few-shot training follows; ``test_images`` is the size of the test split. ``augment`` says
+    whether the teacher recipe crops and flips the images (section 3.1: CIFAR yes, SVHN no; digits are not the same
+    mirrored).
 
-    ``read``, of a data set that is none of torchvision's, is given the data root and returns the training and the test
+    ``read`` is for data sets from modules, packages and files: it takes the data root and returns the training and the test
     split, each as uint8 images (count, h, w), (count, 3, h, w) or (count, h, w, 3) of ``image_size`` and labels (count,).
-    A set of which nobody has the images has none: its teachers come as files, and its trials are not audited.
+    None means that the images are not available: teachers then come from files, and trials are not audited.
     """
 
     channels: int
@@ -89,7 +89,7 @@ class DatasetSpec:
 
     @property
     def shapes(self) -> Shapes:
-        """What networks for this data set must fit."""
+        """Shapes of networks for this data set."""
         return Shapes(num_classes=self.num_classes, channels=self.channels, image_size=self.image_size)
 
 
@@ -141,55 +141,55 @@ _OTHER_NORMALISATIONS: dict[str, Normalisation] = {
 
 
 def dataset_names() -> tuple[str, ...]:
-    """The data sets of this project and those that installed packages bring."""
+    """Return the names of this project's data sets and of those from installed packages."""
     named = (*_SPECS, *DATASETS.own)
     return (*named, *sorted(set(installed(DATASETS.group)) - set(named)))
 
 
 def normalisation_names() -> tuple[str, ...]:
-    """The data sets, each with its own normalisation, and those of no data set."""
+    """Return the names of all normalisations: those of data sets, then those that belong to no data set."""
     return (*dataset_names(), *_OTHER_NORMALISATIONS)
 
 
 def is_own(name: str) -> bool:
-    """Whether a module, another package, or a file, brings the data set with its ``read``."""
+    """Return whether the data set comes from a module, another package or a file."""
     return name not in _SPECS
 
 
 def find_spec(name: str) -> DatasetSpec:
-    """What is known of a data set.
+    """Return the description of a data set.
 
     Raises:
-        ValueError: unknown name; the message gives those that are known.
-        DatasetError: the package or file that brings the data set fails, or brings something else.
+        ValueError: the name is unknown; the message lists the known names.
+        DatasetError: the package or file of the data set fails, or does not contain a valid ``DatasetSpec``.
     """
     return _SPECS.get(name) or _own_spec(name, content_of(name))
 
 
 def named_shapes(name: str) -> Shapes | None:
-    """What networks for a named data set must fit; None of images of one's own, whatever they are called."""
+    """Return the shapes of networks for a named data set; None for the user's own images, whatever their name."""
     return find_spec(name).shapes if name in dataset_names() else None
 
 
 def find_normalisation(name: str) -> Normalisation:
-    """A data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` ([0, 1]), ``imagenet``, or of ``MEAN:STD``.
+    """Return a data set's own normalisation, ``half`` (pixels in [-1, 1]), ``unit`` ([0, 1]), ``imagenet``, or ``MEAN:STD``.
 
     Raises:
-        ValueError, DatasetError: as ``find_spec``.
+        ValueError, DatasetError: see ``find_spec``; also ValueError for an invalid ``MEAN:STD``.
     """
     return _OTHER_NORMALISATIONS.get(name) or _normalisation_of(name) or find_spec(name).normalisation
 
 
 def normalisation_in_words(mean: Sequence[float], std: Sequence[float]) -> str:
-    """Return numbers for each channel as a config has them: ``0.49,0.48,0.45:0.2,0.2,0.2``."""
+    """Return mean and standard deviation of each channel as a config has them: ``0.49,0.48,0.45:0.2,0.2,0.2``."""
     return ":".join(",".join(f"{value:g}" for value in values) for values in (mean, std))
 
 
 def _normalisation_of(text: str) -> Normalisation | None:
-    """The normalisation that is written in numbers; none if the text is a name.
+    """Return the normalisation given in numbers as MEAN:STD; None if the text is a name.
 
     Raises:
-        ValueError: there are not as many of one kind as of the other, or a standard deviation is not above 0.
+        ValueError: the two lists differ in length, a number is not finite, or a standard deviation is not above 0.
     """
     parts = text.split(":")
     try:
@@ -198,14 +198,14 @@ def _normalisation_of(text: str) -> Normalisation | None:
         return None
     if len(mean) != len(std) or not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
         raise ValueError(
-            f"normalisation {text!r}: expected MEAN:STD, as many numbers of the one as of the other, STD above 0"
+            f"normalisation {text!r}: expected MEAN:STD, with equally many finite numbers for both, STD above 0"
         )
     return Normalisation(mean=mean, std=std)
 
 
 SMALLEST_SIDE = 16
 LARGEST_SIDE = 224
-"""Of images, in pixels: below the first nothing is left of them in the networks' last layers."""
+"""Smallest and largest side of images, in pixels. Smaller images would vanish in the networks' last layers."""
 
 
 def image_size_in_words(size: ImageSize) -> str:
@@ -214,10 +214,10 @@ def image_size_in_words(size: ImageSize) -> str:
 
 
 def parse_image_size(text: str) -> ImageSize:
-    """Return height and width in pixels of ``48x40``, or of ``28``, which is short for ``28x28``.
+    """Parse an image size, ``48x40`` or ``28`` (short for ``28x28``), into height and width in pixels.
 
     Raises:
-        ValueError: the text is neither, or a side is not within 16 to 224.
+        ValueError: the text has another form, or a side is not within 16 to 224.
     """
     sides = text.split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
@@ -229,7 +229,11 @@ def parse_image_size(text: str) -> ImageSize:
 
 
 def check_normalisation_name(name: str) -> str:
-    """Return the name unchanged if it is that of a normalisation, raise ``ValueError`` otherwise."""
+    """Return the name unchanged if it is that of a normalisation.
+
+    Raises:
+        ValueError: no normalisation has that name; the message lists the known names.
+    """
     if file_of(name):
         find_spec(name)
     elif name not in _OTHER_NORMALISATIONS and _normalisation_of(name) is None and name not in dataset_names():
@@ -242,7 +246,15 @@ def check_normalisation_name(name: str) -> str:
 
 @cache  # looking through all installed packages takes milliseconds
 def _own_spec(name: str, content: str) -> DatasetSpec:
-    """The spec that a module, a package or a file brings; ``content`` is that of ``content_of``."""
+    """Return the checked spec from a module, a package or a file.
+
+    Args:
+        name: The data set's name.
+        content: Result of ``content_of(name)``, so that a changed file is not served from the cache.
+
+    Raises:
+        ValueError, DatasetError: see ``find_spec``.
+    """
     others = installed(DATASETS.group)
     if name not in others and name not in DATASETS.own and not file_of(name):
         ours = ", ".join((*_SPECS, *DATASETS.own))
@@ -254,7 +266,7 @@ def _own_spec(name: str, content: str) -> DatasetSpec:
     DATASETS.check(name)
     try:
         spec = DATASETS.load(name)
-    except Exception as error:  # whatever somebody else's code raises
+    except Exception as error:  # code of others may raise anything
         raise DatasetError(f"{what} cannot be loaded: {error!r}") from error
     if not isinstance(spec, DatasetSpec):
         raise DatasetError(f"{what} is a {type(spec).__name__}; it must be a trainables.config.datasets.DatasetSpec")

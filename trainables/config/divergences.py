@@ -1,6 +1,6 @@
-"""The parts of losses that a config may name: divergences between student and teacher, and further terms of the generator.
+"""Names of the parts of losses that a config may contain: divergences, and extra terms of the generator's loss.
 
-They are defined in ``trainables.training.losses`` and ``trainables.training.generator_terms``.
+The parts are defined in ``trainables.training.losses`` and ``trainables.training.generator_terms``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ GENERATOR_TERMS = Registry(
         for name in ("teacher_entropy", "student_entropy", "diversity", "consistency")
     },
 )
-"""Functions of ``trainables.training.generator_terms.Seen`` that return scalars, in the order in which they are added. A
-zero-shot config has the factor of each of this project's as ``NAME_weight``, and may name one more."""
+"""Extra terms of the generator's loss: functions that take a ``trainables.training.generator_terms.Seen`` and return a
+scalar, in the order in which they are added. The config field ``NAME_weight`` is the factor of one of this project's terms;
+the field ``generator_term`` names one further term."""
 
 GeneratorTermName = Annotated[
     str,

@@ -1,7 +1,7 @@
-"""The methods by which a student can be trained, each with its config and its training.
+"""Methods by which a student can be trained, each a pair of a config class and a training class.
 
-A further method is a module with both, or with one of them and the other beside it, and a line of ``METHODS``. A user's is a
-``Method`` in a file, ``method: FILE.py:NAME``, or of an installed package, by an entry point in the group ``zskt.methods``.
+A new method of this project needs these two classes and a line in ``METHODS``. A user's method is a ``Method`` object in a
+file, ``method: FILE.py:NAME``, or in an installed package, by an entry point in the group ``zskt.methods``.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Method:
-    """A config and a training: each a class, or ``MODULE:NAME``, which is imported on use.
+    """Config class and training class of a method: each a class, or ``MODULE:NAME``, which is imported on use.
 
-    A training brings torch, which whoever only reads configs and results can do without.
+    The training imports torch, which code that only reads configs and results does not need.
     """
 
     config: str | type[TrialConfig]
-    """A ``TrialConfig``. In a module of its own it costs no torch either."""
+    """Subclass of ``TrialConfig``. In a module of its own it can be read without importing torch."""
 
     training: str | type[Any]
-    """A ``trainables.training.protocol.Training``."""
+    """Subclass of ``trainables.training.protocol.Training``."""
 
     @property
     def config_class(self) -> type[TrialConfig]:
-        """The config."""
+        """The config class, imported if necessary."""
         model: type[TrialConfig] = load(self.config) if isinstance(self.config, str) else self.config
         return model
 
     @property
     def training_class(self) -> type[Any]:
-        """The training."""
+        """The training class, imported if necessary."""
         training: type[Any] = load(self.training) if isinstance(self.training, str) else self.training
         return training
 
@@ -65,13 +65,13 @@ METHODS: dict[str, Method] = {
 """This project's methods, by the value of a config's field ``method``."""
 
 OTHER_METHODS = Registry(what="method", group="zskt.methods", own={})
-"""Methods that are not this project's, each a ``Method``."""
+"""Methods from files and installed packages, each a ``Method``."""
 
 
 class AbsentConfig(TrialConfig):
-    """Stands for the config of a trial that has run, where its method, or the data set that its length hangs on, is gone.
+    """Stand-in for the config of a stored trial whose method, or whose data set, is no longer available.
 
-    It has the trial's settings, whatever they are, a budget of 1, and None for a setting that was left out.
+    A stand-in has all settings of the trial, a budget of 1, and None for every setting that was left out.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -84,12 +84,12 @@ class AbsentConfig(TrialConfig):
 
     @property
     def passes_per_step(self) -> Passes:
-        raise ValueError(f"method={self.method}: it is not at hand, and what a step costs is not known")
+        raise ValueError(f"method={self.method} is not available here, so the cost of a training step is not known")
 
     def scaled(self, fraction: float) -> Self:
         return self
 
-    if not TYPE_CHECKING:  # or no misspelt name would be found
+    if not TYPE_CHECKING:  # hidden from mypy, which would otherwise accept misspelt names
 
         def __getattr__(self, name: str) -> Any:
             try:
@@ -101,20 +101,20 @@ class AbsentConfig(TrialConfig):
 
 
 def config_classes() -> list[type[TrialConfig]]:
-    """Return the config of each of this project's methods."""
+    """Return the config class of each of this project's methods."""
     return [method.config_class for method in METHODS.values()]
 
 
 def methods_with(able: Callable[[type[TrialConfig]], bool]) -> str:
-    """Return the names of the methods whose config class says yes, for a sentence: ``zero_shot or supervised``."""
+    """Return the names of this project's methods whose config class meets a condition: ``zero_shot or supervised``."""
     return " or ".join(name for name, method in METHODS.items() if able(method.config_class))
 
 
 def find_method(name: object) -> Method:
-    """Return the method of a name.
+    """Return the method with a name.
 
     Raises:
-        ValueError: there is none, or what a file or package has is none.
+        ValueError: no method has that name, or the object in the file or package is not a ``Method``.
     """
     if not isinstance(name, str):
         raise ValueError(f"method={name}: unknown; allowed: {', '.join(METHODS)}, or FILE.py:NAME")
@@ -132,11 +132,11 @@ def find_method(name: object) -> Method:
 
 
 def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[TrialConfig]:
-    """Return the config that ``values["method"]`` names; zero-shot if it is not there.
+    """Return the config class of the method ``values["method"]``, by default ``zero_shot``.
 
     Args:
         values: Fields of a trial.
-        stored: Whether the trial has run: then a method that is not at hand has a stand-in, ``AbsentConfig``.
+        stored: Whether the trial has already run: then ``AbsentConfig`` stands for a method that is not available.
 
     Raises:
         ValueError: there is no such method.
@@ -151,7 +151,7 @@ def config_class(values: Mapping[str, Any], *, stored: bool = False) -> type[Tri
 
 
 def readable(config: TrialConfig) -> TrialConfig:
-    """Return the config of a trial that has run, or a stand-in where its length hangs on a data set that is gone."""
+    """Return a stored trial's config, or a stand-in if its budget depends on a data set that is no longer available."""
     try:
         _ = config.budget
     except (ValueError, DatasetError):

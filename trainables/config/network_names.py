@@ -1,9 +1,9 @@
-"""The networks that a config may name, free of torch so that a name is checked in milliseconds.
+"""Names of networks that a config may contain. Imports no torch, so that a name is checked in milliseconds.
 
 ``wrn-D-K`` is a WideResNet of depth D and width factor K (Zagoruyko & Komodakis, 2016); ``lenet`` is the LeNet-32 of
-the published code, ``lenet-bn`` the same with BatchNorm; ``resnet-18`` and ``resnet-34`` are those of He et al., 2016,
-with a stem for small images. Other names are those of entry points that installed packages have in the group
-``zskt.networks``, or ``FILE.py:NAME``.
+the published code, ``lenet-bn`` that network with BatchNorm; ``resnet-18`` and ``resnet-34`` are the ResNets of He et al.,
+2016, with a stem for small images. Other networks are entry points of installed packages in the group ``zskt.networks``,
+or ``FILE.py:NAME``.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from trainables.config.plugins import Registry, installed
 from trainables.system.own_files import file_of
 
 OTHER_NETWORKS = Registry(what="network", group="zskt.networks", own={})
-"""Networks that are not this project's: functions of any of ``num_classes``, ``channels`` and ``image_size``."""
+"""Networks from files and installed packages: functions that take any of ``num_classes``, ``channels`` and
+``image_size``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Networks of one kind, told apart by whole numbers in their names."""
+    """Family of networks whose names differ in whole numbers only, such as depth and width."""
 
     pattern: str
-    """Regular expression of their names, with a named group for each number."""
+    """Regular expression of the names, with a named group for each number."""
 
     names: str
-    """What they are called, in words."""
+    """Description of the names for messages."""
 
     builder: str
-    """``MODULE:NAME`` of what builds one: a function of those numbers, ``num_classes`` and ``channels``. Imported on use."""
+    """``MODULE:NAME`` of the function that builds a network from those numbers, ``num_classes`` and ``channels``. Imported
+    on use."""
 
     exists: Callable[..., bool] = lambda **numbers: True
-    """Whether there is a network with such numbers."""
+    """Predicate: whether the family has a network with the given numbers."""
 
 
 FAMILIES = (
     Family(pattern=r"lenet", names="lenet", builder="trainables.networks.lenet:LeNet"),
     Family(pattern=r"lenet-bn", names="lenet-bn", builder="trainables.networks.lenet:lenet_with_batch_norm"),
-    # It brings torchvision, more than a second for each process.
+    # Imports torchvision, which takes each process more than a second.
     Family(
         pattern=r"resnet-(?P<depth>18|34)",
         names="resnet-18, resnet-34",
@@ -58,11 +60,12 @@ LIBRARIES = {
     "torchvision": "trainables.networks.libraries:torchvision_network",
     "timm": "trainables.networks.libraries:timm_network",
 }
-"""What builds ``LIBRARY:NAME``: a function of the name, ``num_classes``, ``channels`` and ``image_size``."""
+"""Builder of the networks ``LIBRARY:NAME``, by library: a function of the name, ``num_classes``, ``channels`` and
+``image_size``."""
 
 
 def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
-    """Return the family of one of this project's networks and the numbers in its name; None of any other name."""
+    """Return the family of one of this project's networks and the numbers in the name; None for any other name."""
     for family in FAMILIES:
         match = re.fullmatch(family.pattern, name)
         numbers = {key: int(number) for key, number in match.groupdict().items()} if match else {}
@@ -72,16 +75,16 @@ def find_family(name: str) -> tuple[Family, dict[str, int]] | None:
 
 
 def library_of(name: str) -> tuple[str, str] | None:
-    """Return the builder and the name within the library of ``LIBRARY:NAME``; None of any other name."""
+    """Return the builder and the name within the library for ``LIBRARY:NAME``; None for any other name."""
     library, separator, inner = name.partition(":")
     return (LIBRARIES[library], inner) if separator and inner and library in LIBRARIES else None
 
 
 def check_network_name(name: str) -> str:
-    """Return the name unchanged if it is that of a network.
+    """Return the name unchanged if a network has that name.
 
     Raises:
-        ValueError: it is not; the message gives what is known.
+        ValueError: no network has that name; the message lists the known names.
     """
     if find_family(name) is not None or library_of(name) is not None:
         return name

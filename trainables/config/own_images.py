@@ -1,7 +1,7 @@
-"""Images that belong to no named data set: a folder or a file of one's own, or none at all. Free of torch.
+"""Images that belong to no named data set: a folder or file of the user's own, or no images at all. Imports no torch.
 
-A config says itself what is known of such images, so that it is complete wherever it is read, without them. Whoever begins a
-sweep reads that from the images (``trainables.images.own``).
+A config itself describes such images, so that it can be used where the images are not available. The description is read
+from the images when a sweep begins (``trainables.images.own``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from trainables.system.own_files import file_of
 
 
 def as_image_size(value: Any) -> Any:
-    """One spelling for each size: ``28`` becomes ``28x28``."""
+    """Return an image size in its one spelling: ``28`` becomes ``28x28``."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return value  # pydantic says what is allowed
     return image_size_in_words(parse_image_size(str(value)))
 
 
 def _as_normalisation(value: Any) -> Any:
-    """One spelling for numbers: ``{mean: [0.5], std: [0.25]}`` becomes ``0.5:0.25``."""
+    """Return a normalisation in numbers in its one spelling: ``{mean: [0.5], std: [0.25]}`` becomes ``0.5:0.25``."""
     if not isinstance(value, Mapping) or value.keys() != {"mean", "std"}:
         return value  # pydantic says what is allowed
     parts = [part if isinstance(part, list | tuple) else [part] for part in (value["mean"], value["std"])]
@@ -43,23 +43,23 @@ ImageSizeText = Annotated[str, BeforeValidator(as_image_size)]
 NormalisationName = Annotated[str, BeforeValidator(_as_normalisation), checked(check_normalisation_name)]
 
 NO_DATASET = "none"
-"""What ``dataset`` is where there are no images at all."""
+"""Value of the field ``dataset`` if there are no images at all."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-"""Endings of files that hold folders of images."""
+"""File name endings of archives with folders of images."""
 
 _FILES = (*ARCHIVES, ".parquet")
 _SHAPES = ("num_classes", "channels", "image_size")
 _READ = ("training_images", "test_images", "dataset_sha256")
 IMAGE_FIELDS = {"dataset", "dataset_file", "normalisation", *_SHAPES, *_READ}
-"""Fields of a trial that say which images it is about, and what is known of them."""
+"""Fields of a trial that identify and describe its images."""
 
 
 def file_of_images(dataset: str) -> str | None:
-    """Return the address of images of one's own if that is what ``dataset`` is, without a slash at its end.
+    """Return the value of ``dataset`` if it is the address of images, without a trailing slash; else None.
 
-    It is a folder, or a file that ends like an archive or a Parquet file, also of a named data set. What is a name, and what
-    could only be a folder of a bucket, has none.
+    An address is a local folder, or a file with the ending of an archive or a Parquet file, also the Parquet file of a named
+    data set. Names are no addresses, nor are folders in a bucket.
     """
     if file_of(dataset):
         return None
@@ -71,12 +71,12 @@ def file_of_images(dataset: str) -> str | None:
 
 
 def has_name(dataset: object) -> bool:
-    """Whether a data set is known by its name: this project's own, that of an installed package, or of a file of code."""
+    """Return whether a data set is a named one: this project's, an installed package's, or ``FILE.py:NAME``."""
     return isinstance(dataset, str) and (file_of(dataset) is not None or dataset in dataset_names())
 
 
 def name_of_images(address: str) -> str:
-    """Return what a data set of images of one's own is called: after its folder or file, and like no named data set."""
+    """Return the name for a data set of the user's own images: that of its folder or file, unlike any named data set."""
     file = parse_address(address).name
     stem = next((file.removesuffix(end) for end in _FILES if file.endswith(end)), file)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "images"
@@ -84,7 +84,7 @@ def name_of_images(address: str) -> str:
 
 
 def split_address(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``dataset`` and ``dataset_file`` of a trial whose ``dataset`` is an address, or null; else nothing."""
+    """Return the replaced fields ``dataset`` and ``dataset_file`` if ``dataset`` is an address or null; else no fields."""
     if "dataset" not in values:
         return {}
     dataset = values["dataset"]
@@ -100,7 +100,7 @@ def split_address(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unread_images(values: Mapping[str, Any]) -> str | None:
-    """Return the address of images of one's own of which a trial does not yet say what they are."""
+    """Return the address of a trial's own images if the trial does not describe these images yet; else None."""
     values = {**values, **split_address(values)}
     address = values.get("dataset_file")
     if not isinstance(address, str) or has_name(values.get("dataset")) or values.get("dataset") == NO_DATASET:
@@ -109,14 +109,14 @@ def unread_images(values: Mapping[str, Any]) -> str | None:
 
 
 def check_images(fields: Mapping[str, Any]) -> None:
-    """Refuse an unknown data set, and what a trial says of its images and cannot, or does not say and must.
+    """Check that the data set is known, and that exactly the image fields are set that this kind of data set needs.
 
     Args:
         fields: The trial's ``IMAGE_FIELDS``.
 
     Raises:
-        ValueError: the message says what is missing, or has to be left out.
-        DatasetError: the package that brings the data set fails.
+        ValueError: the data set is unknown, or the message says which field is missing or must be left out.
+        DatasetError: the package or file of the data set fails.
     """
     dataset, file = fields["dataset"], fields["dataset_file"]
     if dataset == NO_DATASET:
@@ -124,24 +124,24 @@ def check_images(fields: Mapping[str, Any]) -> None:
         missing = _missing(fields, (*_SHAPES, "normalisation"))
         if missing:
             raise ValueError(
-                "dataset=none: without images num_classes, channels, image_size and normalisation of the teacher must be "
-                f"said; missing: {missing}"
+                "dataset=none: without images, num_classes, channels, image_size and normalisation of the teacher must be "
+                f"given; missing: {missing}"
             )
     elif file is not None and not has_name(dataset):
         missing = _missing(fields, (*_SHAPES, *_READ))
         if missing:
             raise ValueError(
-                f"dataset_file={parse_address(file).shown}: nobody has looked at these images, so that {missing} of "
-                f"{dataset} are not known; orchestrator.config.loading.load_sweep looks"
+                f"dataset_file={parse_address(file).shown}: these images have not been read, so {missing} of "
+                f"{dataset} are not known; orchestrator.config.loading.load_sweep reads them"
             )
         if fields["normalisation"] is None:
             raise ValueError(
-                f"normalisation must be said where {dataset} are images of your own and a teacher comes from a file: half, "
+                f"normalisation must be given where {dataset} are images of your own and a teacher comes from a file: half, "
                 "unit, the name of a data set, or MEAN:STD such as 0.49,0.48,0.45:0.2,0.2,0.2"
             )
     else:
         find_spec(dataset)
-        _refuse(fields, ("num_classes", "channels", *_READ), f"{dataset} is a named data set, of which that is known")
+        _refuse(fields, ("num_classes", "channels", *_READ), f"{dataset} is a named data set, which determines it")
 
 
 def _missing(fields: Mapping[str, Any], wanted: tuple[str, ...]) -> str:

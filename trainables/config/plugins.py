@@ -1,7 +1,7 @@
-"""Parts that are named in a config: this project's own, and what others bring by a package or a file. Free of torch.
+"""Parts that a config names: this project's own, and those from installed packages and files. Imports no torch.
 
-A registry tells which names there are, and loads what a name stands for on use: a config is checked in milliseconds, while
-what its names stand for brings torch.
+A registry lists the names of parts of one kind, and loads a part on use: a config is checked in milliseconds, while most
+parts import torch.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from trainables.errors import in_a_line
 from trainables.system.own_files import file_of, is_held, own_file, run_file
 
 STORED = "stored"
-"""Context of validating what a session has written down: rules that came later are not held against it, and what it names
-may be gone, or lie elsewhere."""
+"""Validation context for a stored config: rules that were added later do not apply to it, and the parts and files that it
+names may have been removed or moved."""
 
 _parts: dict[str, dict[str, str]] = {}
-"""What this process has loaded from files: by file and name in it, how it is called in messages."""
+"""Parts that this process has loaded from files: their names for messages, by path of the file and name in the file."""
 
 _LONGEST_FOLDER = 100
-"""Characters of a part's name in a key on storage."""
+"""Maximum number of characters of a part's name in a key on storage."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # becomes a folder of the storage
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # the name of a part also names a folder on storage
 
 
 def folder_of(name: str) -> str:
-    """Return the name of a part as part of a key on storage: that of a file may have folders before it, and be longer than
-    what file systems take."""
+    """Return a part's name in a form that can be one component of a key on storage.
+
+    A ``FILE.py:NAME`` may contain folders and be longer than file systems allow.
+    """
     flat = name.replace("/", "_")
     if len(flat) <= _LONGEST_FOLDER:
         return flat
@@ -51,10 +53,10 @@ def installed(group: str) -> dict[str, EntryPoint]:
 
 
 def checked(check: Callable[[str], str]) -> AfterValidator:
-    """Make the check of a field's type that holds new input to what is there, and reads as it is what was stored.
+    """Make a pydantic validator that checks names in new input, and accepts names in stored configs unchecked.
 
     Args:
-        check: Returns a name unchanged, or raises ``ValueError``.
+        check: Function that returns a valid name unchanged and raises ``ValueError`` for any other.
     """
 
     def validate(name: str, info: ValidationInfo) -> str:
@@ -64,39 +66,39 @@ def checked(check: Callable[[str], str]) -> AfterValidator:
 
 
 def load(path: str) -> Any:
-    """Return what ``MODULE:NAME`` names."""
+    """Import and return the object that ``MODULE:NAME`` names."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 
 def is_foreign(group: str, name: str) -> bool:
-    """Whether a name is one of a file, or of an entry point in a group: of a part that is not this project's."""
+    """Return whether a name refers to a file or to an entry point in a group, so to a part that is not this project's."""
     return file_of(name) is not None or name in installed(group)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """The parts of one kind that a config may name."""
+    """Parts of one kind that a config may name."""
 
     what: str
-    """What they are, for messages: ``divergence``."""
+    """Word for a part of this kind in messages, such as ``divergence``."""
 
     group: str
-    """Group of the entry points by which installed packages bring others."""
+    """Group of the entry points under which installed packages register parts of this kind."""
 
     own: Mapping[str, str]
-    """This project's own: ``MODULE:NAME`` by name, imported on use."""
+    """This project's own parts: ``MODULE:NAME`` by name, imported on use."""
 
     @property
     def choices(self) -> list[str]:
-        """What a field of this kind accepts, in words."""
+        """Values that a field of this kind accepts, for help texts."""
         return [*self.own, "FILE.py:NAME"]
 
     def check(self, name: str) -> str:
-        """Return the name unchanged if something has it.
+        """Return the name unchanged if a part has that name.
 
         Raises:
-            ValueError: nothing has; the message gives what is known.
+            ValueError: no part has that name; the message lists the known names.
         """
         if name in self.own or name in installed(self.group):
             return name
@@ -107,15 +109,15 @@ class Registry:
         return name
 
     def origin(self, name: str) -> str:
-        """Return a name with what an entry point says of it, for messages."""
+        """Return a name for messages, followed by the object reference of the entry point if the name has one."""
         entry = installed(self.group).get(name)
         return f"{name} ({entry.value})" if entry else name
 
     def load(self, name: str) -> Any:
-        """Return what a name stands for.
+        """Import and return the part with a name.
 
         Raises:
-            ValueError: nothing has that name.
+            ValueError: no part has that name, or importing it fails.
         """
         self.check(name)
         if name in self.own:
@@ -132,14 +134,14 @@ class Registry:
 
 
 def check_in_file(what: str, name: str) -> None:
-    """Refuse a ``FILE.py:NAME`` that nothing has, without running the file.
+    """Check that a ``FILE.py:NAME`` exists, without running the file.
 
     Args:
-        what: What is named, for messages.
-        name: The file's path and the name in it.
+        what: Word for the kind of part, for messages.
+        name: The file's path and the name in the file.
 
     Raises:
-        ValueError: there is no such file, or it defines no such name.
+        ValueError: there is no such file, it cannot be read or parsed, or it does not define the name.
     """
     file, _, defined = name.rpartition(":")
     if not is_held(file) and not Path(file).is_file():
@@ -154,10 +156,10 @@ def check_in_file(what: str, name: str) -> None:
 
 
 def load_from_file(what: str, name: str) -> Any:
-    """Return what ``FILE.py:NAME`` names; the file is run once in a process.
+    """Return the object that ``FILE.py:NAME`` names; each process runs the file once.
 
     Raises:
-        ValueError: nothing has that name, see ``check_in_file``, or the file fails; the message says of what.
+        ValueError: the name does not exist (see ``check_in_file``), or the file fails; the message has the reason.
     """
     check_in_file(what, name)
     file, _, defined = name.rpartition(":")
@@ -170,17 +172,17 @@ def load_from_file(what: str, name: str) -> Any:
 
 
 def why_it_fails(error: BaseException, file: str) -> str:
-    """Return in one line why a file of the user's own fails, and what to do where it is known."""
+    """Return in one line why a file of the user's own fails, with a remedy if a module is missing."""
     told = in_a_line(error)
     if isinstance(error, ModuleNotFoundError):
-        return f"{told}; {file} goes to the trials alone, so what it imports must be installed where they run"
+        return f"{told}; only {file} itself is sent to the trials, so its imports must be installed where trials run"
     return told
 
 
 def failing_part(error: BaseException) -> str | None:
-    """Return which part of a file an error comes from, as ``network mine.py:Small``; None where it comes from elsewhere.
+    """Return the part from a user's file that raised an error, as ``network mine.py:Small``; None if no part raised it.
 
-    Several parts may share a file, and a function of it that is none of them: then all of them are named.
+    If the error comes from a helper function in a file with several parts, all parts of the file are named.
     """
     for frame, _ in walk_tb(error.__traceback__):
         parts = _parts.get(frame.f_code.co_filename)
@@ -191,7 +193,7 @@ def failing_part(error: BaseException) -> str | None:
 
 @cache
 def _definitions(file: str, content: bytes) -> frozenset[str]:
-    """Return what a file defines at its top level, without running it."""
+    """Return the names that a file defines at its top level, without running the file."""
     try:
         module = ast.parse(content)
     except (SyntaxError, ValueError) as error:
@@ -201,7 +203,7 @@ def _definitions(file: str, content: bytes) -> frozenset[str]:
     while waiting:
         match waiting.pop():
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                names.add(name)  # what it holds is its own
+                names.add(name)  # names defined inside are not at the top level
             case ast.Name(id=name, ctx=ast.Store()):
                 names.add(name)
             case ast.Import(names=imported) | ast.ImportFrom(names=imported):

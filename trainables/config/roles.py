@@ -1,9 +1,9 @@
-"""What a field of a trial decides, said at the field.
+"""Roles of a trial's fields: each field's annotation declares what the field decides.
 
-Whoever adds a field says what kind of field it is, by calling one of the functions below in its annotation, and answers what
-that function asks. No answer has a default, and a field without a role is refused when its config is imported: what other
-places do with a field (whether a search may vary it, whether trials that differ in it can be compared, whether it belongs to
-a teacher's name) follows from its role alone.
+Whoever adds a field picks one of the functions below, calls it in the field's annotation and gives all its arguments. No
+argument has a default, and importing a config with a field without a role fails. The role alone determines how the rest of
+the program treats a field: whether a search may vary it, whether trials that differ in it are comparable, and whether it
+identifies the teacher.
 
     student_lr: Annotated[Rate, setting(cost=Cost.NONE, inherited=False)] = 2e-3
 """
@@ -17,116 +17,123 @@ from pydantic import BaseModel
 
 
 class Decides(Enum):
-    """What a field decides."""
+    """Aspect of a trial that a field decides."""
 
-    INPUT = "method, images or teacher: what a trial is given"
-    LOCATION = "where an input is read that other fields name"
-    START = "which other trial's weights a trial begins with"
-    LENGTH = "how long a trial trains"
-    SETTING = "how a trial trains, and with it the student's weights"
-    SEED = "what is drawn at random, and with it the student's weights"
-    MEASUREMENT = "what is measured of a trial, and how often"
+    INPUT = "the trial's inputs: method, images or teacher"
+    LOCATION = "where an input is read whose content other fields identify"
+    START = "which other trial's weights the trial starts from"
+    LENGTH = "how long the trial trains"
+    SETTING = "how the trial trains, and so the student's weights"
+    SEED = "the random numbers, and so the student's weights"
+    MEASUREMENT = "what is measured of the trial, and how often"
     EXECUTION = "how the same numbers are computed"
-    PERMISSION = "whether a trial may run"
+    PERMISSION = "whether the trial may run"
 
 
 class Cost(Enum):
-    """What a field does to the seconds that a trial takes: whether an earlier trial tells what a planned one will take."""
+    """Effect of a field on a trial's run time: decides which earlier trials predict the run time of a planned trial."""
 
-    EQUAL = "changes the work: only trials with an equal value are comparable"
-    SWITCH = "changes the work where it is on, neither 0 nor none, and not by how much"
-    AMOUNT = "changes how much of the same work there is, which is in proportion"
-    COLUMN = "leaves open what a trial does; a column of its row tells"
-    NONE = "changes nothing"
+    EQUAL = "changes the kind of work: only trials with an equal value are comparable"
+    SWITCH = "adds work if the value is neither 0 nor none; the size of the value has no effect"
+    AMOUNT = "changes the amount of work: run time grows in proportion"
+    COLUMN = "does not determine the work; a column of the result row records it"
+    NONE = "has no effect on the run time"
 
 
 class Names(Enum):
-    """What a field is part of the name of: trials that agree in all of these fields share it."""
+    """Shared input that a field helps to identify: trials with equal values in all its fields share that input."""
 
     IMAGES = "the images, see ``SplitsKey``"
     TEACHER = "the teacher, see ``TeacherKey``"
-    NOTHING = "nothing that trials share"
+    NOTHING = "no shared input"
 
 
 class Column(Enum):
-    """When rows have a column of a field. Of one that says nothing they always do."""
+    """Marker for fields that only some result rows have a column for. Fields without this marker always have a column."""
 
-    WHERE_GIVEN = "only where the field is given; it is none by default"
+    WHERE_GIVEN = "only rows whose trial sets the field; it is none by default"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """All that is known of a field; made by the functions below."""
+    """Everything that a field's annotation declares about the field; created by the functions below."""
 
     decides: Decides
     cost: Cost
     names: Names
     shared: bool
-    """Whether all trials of a search have the same value, so that no space may vary it. Cases may differ."""
+    """Whether all trials of a search have the same value, so that no search space may vary the field. Cases may differ."""
 
     inherited: bool
-    """Whether a trial must agree with the one that it takes over from (``initial_trial``): shapes, and what was learnt."""
+    """Whether a trial must have the same value as the trial whose state it takes over (``initial_trial``): true for fields
+    that decide the shapes of the weights, or what has been learnt."""
 
     told_by: str | None
-    """Column that tells whether a trial was measured as wanted: a metric, null if not, or the field itself, by its value.
-    None: every trial is measured well enough."""
+    """Column that shows whether the measurement was made: a metric, which is null if not, or the field itself, whose value
+    must be equal. None: the field's value does not matter when trials are compared."""
 
     @property
     def weightless(self) -> bool:
-        """Whether the student's weights are the same bits whatever the value is."""
+        """Whether the student's weights are bit for bit the same whatever the field's value."""
         return self.decides in {Decides.MEASUREMENT, Decides.EXECUTION, Decides.PERMISSION}
 
 
 def setting(*, cost: Cost, inherited: bool) -> Role:
-    """How a trial trains: what a search is for."""
+    """Return the role of a field that decides how a trial trains, which a search may vary."""
     return _role(Decides.SETTING, cost=cost, inherited=inherited, shared=False)
 
 
 def execution(*, cost: Cost) -> Role:
-    """How the same numbers are computed; a search may vary it."""
+    """Return the role of a field that decides how the same numbers are computed, which a search may vary."""
     return _role(Decides.EXECUTION, cost=cost, shared=False)
 
 
 def given(*, cost: Cost, names: Names, inherited: bool) -> Role:
-    """The method, the images or the teacher, by which trials of a search are comparable."""
+    """Return the role of a field of method, images or teacher, which is equal in all trials of a search."""
     return _role(Decides.INPUT, cost=cost, names=names, inherited=inherited)
 
 
 def location(*, names: Names) -> Role:
-    """Where an input is read that other fields name: elsewhere it is the same."""
+    """Return the role of a field that decides where an input is read; other fields identify its content."""
     return _role(Decides.LOCATION, cost=Cost.NONE, names=names)
 
 
 def start(*, cost: Cost) -> Role:
-    """Another trial whose weights this one begins with."""
+    """Return the role of a field that names another trial whose weights the trial starts from."""
     return _role(Decides.START, cost=cost)
 
 
 def length(*, cost: Cost) -> Role:
-    """How long a trial trains: the budget by which early stopping compares trials."""
+    """Return the role of a field that decides how long a trial trains.
+
+    Early stopping compares trials by shares of this budget.
+    """
     return _role(Decides.LENGTH, cost=cost)
 
 
 def random_seed(*, names: Names, inherited: bool) -> Role:
-    """A source of randomness, which no search varies: a lucky one is no finding."""
+    """Return the role of a seed, which no search varies: a lucky seed is no finding."""
     return _role(Decides.SEED, cost=Cost.NONE, names=names, inherited=inherited)
 
 
 def measurement(*, cost: Cost, told_by: str | None) -> Role:
-    """What is measured of a trial, or how often, see ``Role.told_by``."""
+    """Return the role of a field that decides what is measured of a trial, or how often; see ``Role.told_by``."""
     return _role(Decides.MEASUREMENT, cost=cost, told_by=told_by)
 
 
 def permission(*, cost: Cost) -> Role:
-    """Lets a trial run and changes no number: a sweep may go on with another value than it began with."""
+    """Return the role of a field that decides whether a trial may run and changes no number.
+
+    A sweep may be resumed with another value than it began with.
+    """
     return _role(Decides.PERMISSION, cost=cost)
 
 
 def roles_of(model: type[BaseModel]) -> dict[str, Role]:
-    """The role of each field of a trial's config, in the order of its fields.
+    """Return the role of each field of a trial's config, in the order of the fields.
 
     Raises:
-        TypeError: a field has none, or more than one.
+        TypeError: a field has no role, or more than one.
     """
     roles = {}
     for name, field in model.model_fields.items():
@@ -149,5 +156,5 @@ def _role(
     inherited: bool = False,
     told_by: str | None = None,
 ) -> Role:
-    """A role, of which what its kind settles need not be said."""
+    """Return a role; the defaults are what most kinds of field have in common."""
     return Role(decides=decides, cost=cost, names=names, shared=shared, inherited=inherited, told_by=told_by)

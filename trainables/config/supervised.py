@@ -1,4 +1,4 @@
-"""Fields of a training on labelled images."""
+"""Fields of a supervised trial, which trains on labelled images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from trainables.config.trial import TimingProbe, TrialConfig
 
 
 class SupervisedConfig(TrialConfig):
-    """Training on labelled images, with or without a teacher's help: teachers, students from scratch, knowledge
-    distillation with attention transfer (KD+AT), and fine-tuning of a zero-shot student (section 3)."""
+    """Training on labelled images, with or without a teacher (section 3).
+
+    Covers the training of teachers and of students from scratch, knowledge distillation with attention transfer (KD+AT), and
+    fine-tuning of a zero-shot student.
+    """
 
     unit: ClassVar[str] = "epochs"
 
@@ -22,27 +25,30 @@ class SupervisedConfig(TrialConfig):
     """Training on labelled images (section 3)."""
 
     initial_student: Annotated[str | None, start(cost=Cost.NONE)] = None
-    """Where training starts: ``SWEEP/TRIAL`` of a student on the same storage, or ``case:NAME`` for the trial of that
-    case with the same seed; none: fresh weights."""
+    """Student whose weights training starts from: ``SWEEP/TRIAL`` of a trial on the same storage, or ``case:NAME`` for the
+    trial of that case with the same seed. None means fresh weights."""
 
     images_per_class: Annotated[Count | None, length(cost=Cost.AMOUNT)] = None
-    """Training images of each class, another choice for each seed (M in the paper); none: all of them."""
+    """Number of training images of each class (M in the paper), chosen at random by ``seed``. None means all images."""
 
     full_data_epochs: Annotated[Count, length(cost=Cost.AMOUNT)] = 200
-    """Passes over the data if all of it is used. Published: 200 (CIFAR-10), 100 (SVHN). With fewer images per class there
-    are as many more epochs, so that the number of updates stays about the same."""
+    """Number of epochs if all training images are used. Published: 200 (CIFAR-10), 100 (SVHN). With fewer images per class
+    the number of epochs grows in inverse proportion, so that the number of updates stays about the same."""
 
     iteration_scale: Annotated[Rate, length(cost=Cost.AMOUNT)] = 1.0
-    """Multiplies the number of epochs. Published: 1, but images_per_class / 100 for few-shot training on SVHN."""
+    """Factor of the number of epochs. Published: 1; for few-shot training on SVHN images_per_class / 100."""
 
     distillation_weight: Annotated[float, Field(ge=0, le=1), setting(cost=Cost.NONE, inherited=False)] = 0.9
-    """Share of the distillation term against the labels' cross-entropy (alpha), where there is a teacher."""
+    """Weight alpha of the distillation term; the cross-entropy with the labels has the weight 1 - alpha. Has no effect
+    without a teacher."""
 
     temperature: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 4.0
-    """Divides both logits before the softmax of the distillation term, which is multiplied by 2 temperature^2."""
+    """Divisor of the logits of teacher and student before the softmax of the distillation term, which is multiplied by
+    2 temperature^2."""
 
     attention_weight: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = 1000.0
-    """Factor of the attention transfer, where there is a teacher, times 3 / number of attention layers. 0: none."""
+    """Factor of the attention transfer, multiplied by 3 / number of attention layers. 0 leaves the term out. Has no effect
+    without a teacher."""
 
     learning_rate: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 0.1
     """Initial SGD learning rate, multiplied by 0.2 at 30, 60 and 80 % of the epochs."""
@@ -51,7 +57,7 @@ class SupervisedConfig(TrialConfig):
     """SGD momentum, without Nesterov."""
 
     weight_decay: Annotated[NonNegative, setting(cost=Cost.NONE, inherited=False)] = 5e-4
-    """L2 penalty on every parameter, as SGD applies it."""
+    """L2 penalty on every parameter, as torch's SGD applies it."""
 
     @model_validator(mode="after")
     def _check_training_images(self) -> Self:
@@ -68,13 +74,13 @@ class SupervisedConfig(TrialConfig):
 
     @property
     def milestones(self) -> tuple[int, int, int]:
-        """Epochs at which the learning rate falls: 30, 60 and 80 % of the epochs before they were rounded down."""
+        """Epochs at which the learning rate falls: 30, 60 and 80 % of the number of epochs before it is rounded down."""
         first, second, third = (int(self._exact_epochs * tenths / 10) for tenths in (3, 6, 8))
         return first, second, third
 
     @property
     def _exact_epochs(self) -> Fraction:
-        # A fraction, because the milestones of 13,333 1/3 epochs are 4,000, 8,000 and 10,666 and must not hang on a bit.
+        # A fraction, so that rounding does not shift milestones: those of 13,333 1/3 epochs are 4,000, 8,000 and 10,666.
         epochs = self.full_data_epochs * Fraction(str(self.iteration_scale))
         if self.images_per_class is None:
             return epochs
@@ -98,7 +104,9 @@ class SupervisedConfig(TrialConfig):
         few = self.images_per_class and self.images_per_class * spec.num_classes
         images = few or round(spec.training_images * (1 - self.validation_fraction))
         batches = -(-images // self.batch_size)
-        return batches - (batches > 1 and images % self.batch_size == 1)  # the last image joins the batch before
+        return batches - (
+            batches > 1 and images % self.batch_size == 1
+        )  # a single last image joins the preceding batch
 
     @property
     def passes_per_step(self) -> Passes:

@@ -1,7 +1,7 @@
 """Fields that every trial has, whatever its method.
 
-"Section N" in this package means that part of the method as the page ``docs/method.md`` tells it. Configs are flat and
-scalar, so that a config is a row of the results table.
+"Section N" in this package refers to a section of the page ``docs/method.md``. Configs are flat and their values scalar, so
+that a config fits into one row of the results table.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from trainables.metrics import METRICS
 
 NetworkName = Annotated[str, checked(check_network_name)]
 MethodName = Annotated[str, given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)]
-"""Type of the field ``method`` in a config of a user's own, which is called what the file or entry point is."""
+"""Type of the field ``method`` in a user's own config: the value is the ``FILE.py:NAME`` or the name of the entry point."""
 
 OTHER_METRICS = Registry(what="metric", group="zskt.metrics", own={})
-"""Metrics that are not this project's: functions of ``trainables.training.reports.Measured`` that return a number and leave
-no trace in it."""
+"""Metrics from files and installed packages: functions that take a ``trainables.training.reports.Measured``, return a number
+and leave the training unchanged."""
 
 _METRIC_NAMES = {metric.name for metric in METRICS}
-"""Those that this project measures anyway."""
+"""Names of this project's metrics, which need not be requested."""
 
 
 def is_own_metric(name: str) -> bool:
-    """Whether a metric is one of a file or package; a name of this project's means its own."""
+    """Return whether a metric comes from a file or package; this project's names take precedence."""
     return name not in _METRIC_NAMES and is_foreign(OTHER_METRICS.group, name)
 
 
 def _check_metrics(names: str) -> str:
-    """Return names of metrics, with commas between them, as they are kept.
+    """Return a comma-separated list of metrics as it is stored: without spaces and duplicates.
 
     Raises:
-        ValueError: nothing has one of them, or it is measured anyway.
+        ValueError: a metric is unknown, or is one of this project's, which are measured anyway.
     """
     each = [name.strip() for name in names.split(",")]
     if not _METRIC_NAMES.isdisjoint(each):
@@ -64,130 +64,136 @@ PUBLISHED_BATCH_SIZE = 128
 
 
 class TimingProbe(NamedTuple):
-    """How a step of a trial is timed where a whole one takes too long."""
+    """Shortened trials from which the time of a trial's step is estimated, where a whole step takes too long to be timed."""
 
     short: TrialConfig
-    """A trial whose steps are short."""
+    """Version of the trial with the fewest repetitions in a step."""
 
     longer: TrialConfig
-    """The same with one more of what a step repeats."""
+    """Version of the trial with one repetition more in a step than ``short``."""
 
     repeats: int
-    """How many more of them a step of the trial itself has than one of ``short``."""
+    """Number of repetitions that a step of the trial itself has beyond those of ``short``."""
 
     whole_units: bool = False
-    """Whether steps differ from each other, so that all those of one ``unit`` of ``short`` are timed together; a unit of the
-    trial then takes as much longer as it has more operations."""
+    """Whether steps are unequal, so that all steps of one ``unit`` of ``short`` are timed together; the time of a unit of
+    the trial itself is then estimated in proportion to its number of operations."""
 
 
 class TrialConfig(Config):
-    """What every trial has, whatever its method: images to be measured on, a student, perhaps a teacher, seeds."""
+    """Settings that every trial has, whatever its method: images to measure on, a student, an optional teacher, seeds."""
 
     unit: ClassVar[str]
-    """What the budget of a trial is counted in, and the metric that counts it."""
+    """Unit of the trial's budget; also the name of the metric that counts how much of the budget is used."""
 
     budget_field: ClassVar[str | None] = None
-    """The field that is the budget, so that a sweep can give each trial another; None: it follows from other fields."""
+    """Name of the field that holds the budget, so that a sweep can give each trial a budget of its own. None if the budget
+    follows from other fields."""
 
     divisible: ClassVar[bool] = False
-    """Whether a trial can be trained in parts, each a trial with settings of its own (``part``)."""
+    """Whether a trial can be trained in parts, each a trial with settings of its own (see ``part``)."""
 
     dataset: Annotated[str, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = "cifar10"
-    """Data set the teacher was trained on: ``cifar10``, ``cifar100``, ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or
-    that of an installed package; the student's accuracy is measured on it. The address of a Parquet file with its name,
-    ``s3://.../cifar10.parquet``, says at once where it is. A folder, archive or Parquet file of any other name holds images
-    of your own, and ``none`` means that there are none."""
+    """Data set on which the teacher was trained and on which the student's accuracy is measured: ``cifar10``, ``cifar100``,
+    ``svhn``, ``mnist``, ``fashion_mnist``, ``digits``, or one from an installed package. Also the address of a Parquet file
+    that has the data set's name, such as ``s3://.../cifar10.parquet``. A folder, archive or Parquet file with any other name
+    holds images of your own. ``none`` means that there are no images."""
 
     dataset_file: Annotated[str | None, location(names=Names.IMAGES)] = None
-    """Path or address of a Parquet file with the data set, as ``zskt dataset export`` writes it, or of images of your own;
-    none: what torchvision keeps in ``data_root``."""
+    """Path or address of a Parquet file with the data set, as written by ``zskt dataset export``, or of images of your own.
+    None means torchvision's files in ``data_root``."""
 
     image_size: Annotated[ImageSizeText | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = None
-    """Height and width of all images in pixels, 16 to 224: ``28``, or ``48x40``; none: the data set's own, which is 32x32
-    for the named ones. Images of another size are resized; pseudo images are as large."""
+    """Height and width of all images in pixels, each 16 to 224: ``28``, or ``48x40``. Real images of another size are
+    resized; pseudo images are generated in this size. None means the data set's own size, 32x32 for the named data sets."""
 
     channels: Annotated[
         Annotated[int, Field(ge=1, le=4)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
     ] = None
-    """Channels of images of your own: 1 is grey, 2 grey and alpha, 3 colour, 4 colour and alpha. Read from the images;
-    said, 1 or 3 makes grey ones or coloured ones of them. None: of a named data set."""
+    """Channels of images of your own: 1 is grey, 2 grey and alpha, 3 colour, 4 colour and alpha. A value converts all images
+    to that number of channels; without one the number is read from the images. None for a named data set."""
 
     num_classes: Annotated[
         Annotated[int, Field(ge=2)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
     ] = None
-    """Classes of images of your own, read from them; with ``dataset: none`` those of the teacher. None: of a named data
-    set."""
+    """Number of classes of images of your own, read from the images; with ``dataset: none`` the teacher's number of classes.
+    None for a named data set."""
 
     training_images: Annotated[
         Annotated[int, Field(ge=0)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
     ] = None
-    """Training images among those of your own, the validation part counted in; read from them."""
+    """Number of training images among images of your own, including the validation part; read from the images. None for a
+    named data set."""
 
     test_images: Annotated[
         Annotated[int, Field(ge=1)] | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)
     ] = None
-    """Test images among those of your own; read from them."""
+    """Number of test images among images of your own; read from the images. None for a named data set."""
 
     dataset_sha256: Annotated[str | None, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=True)] = None
-    """Checksum of images of your own, by which others under the same name are another data set; read from them."""
+    """SHA-256 checksum of images of your own, read from the images: other images under the same name count as another data
+    set. None for a named data set."""
 
     student: Annotated[NetworkName, setting(cost=Cost.EQUAL, inherited=True)] = "wrn-16-1"
-    """Architecture of the network that is trained: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or
-    your own."""
+    """Architecture of the student, the network that is trained: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``,
+    ``wrn-D-K``, ``torchvision:NAME``, ``timm:NAME``, or your own."""
 
     teacher: Annotated[NetworkName | None, given(cost=Cost.EQUAL, names=Names.TEACHER, inherited=True)] = None
-    """Architecture of the frozen teacher: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``, or your own;
-    none: there is none."""
+    """Architecture of the frozen teacher: ``lenet``, ``lenet-bn``, ``resnet-18``, ``resnet-34``, ``wrn-D-K``,
+    ``torchvision:NAME``, ``timm:NAME``, or your own. None means no teacher."""
 
     teacher_checkpoint: Annotated[str | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = None
-    """File with published teacher weights, by ``torch.save`` or safetensors, in any layout in which names and shapes
-    decide; none: the registry's, trained here if need be."""
+    """File with published teacher weights, saved by ``torch.save`` or as safetensors, in any layout whose names and shapes
+    fit the architecture in one way only. None means a teacher that this program trains, once for each recipe, and keeps."""
 
     normalisation: Annotated[NormalisationName | None, given(cost=Cost.NONE, names=Names.TEACHER, inherited=True)] = (
         None
     )
-    """Normalisation that the teacher expects of real images: a data set's name, ``half`` for (0.5, 0.5), ``unit``, which
-    leaves pixels in [0, 1], ``imagenet`` for that data set's, or numbers, MEAN:STD such as ``0.49,0.48,0.45:0.2,0.2,0.2``;
-    none: the data set's own. Of images of your own: mean and standard deviation of the training images, unless the teacher
-    comes from a file; then it must be said."""
+    """Normalisation of real images that the teacher expects: the name of a data set, ``half`` for mean and standard
+    deviation 0.5, ``unit`` for pixels in [0, 1], ``imagenet``, or numbers as MEAN:STD such as
+    ``0.49,0.48,0.45:0.2,0.2,0.2``. Defaults to the data set's own; for images of your own to mean and standard deviation of
+    the training images, but with ``teacher_checkpoint`` the field is then required."""
 
     teacher_seed: Annotated[Seed | None, random_seed(names=Names.TEACHER, inherited=True)] = None
-    """Seeds the training of a teacher that is trained here; none: as the recipe has it."""
+    """Seed of the training of a teacher that this program trains. None means the seed of ``teacher_recipe``."""
 
     seed: Annotated[Seed, random_seed(names=Names.NOTHING, inherited=False)] = 0
-    """Seeds everything that is random in the trial, each purpose through a stream of its own."""
+    """Seed of everything random in the trial; each purpose has a random stream of its own derived from it."""
 
     batch_size: Annotated[int, Field(ge=2), setting(cost=Cost.EQUAL, inherited=False)] = PUBLISHED_BATCH_SIZE
-    """Images per optimizer update; at least 2, since BatchNorm is trained on them."""
+    """Images per optimizer update; at least 2, since BatchNorm in train mode needs as many."""
 
     evaluation_interval: Annotated[Count | None, measurement(cost=Cost.AMOUNT, told_by=None)] = None
-    """Pseudo batches, or epochs, between reports; none: a hundredth of the budget, as published; in short zero-shot
-    trials more, so that measuring stays a twentieth of the work, but at most a tenth of the budget."""
+    """Pseudo batches between two reports; epochs with ``method: supervised``. Defaults to a hundredth of the budget, as
+    published. In short zero-shot trials the default is longer, so that measuring takes no more than a twentieth of the work,
+    but never longer than a tenth of the budget."""
 
     validation_fraction: Annotated[Share, given(cost=Cost.EQUAL, names=Names.IMAGES, inherited=False)] = 0.1
-    """Share of the training split set aside, stratified by class, to select on. No network trained here sees it. 0, as
-    published: nothing is set aside, and there is no validation accuracy."""
+    """Share of the training split that is set aside as validation part, stratified by class, to select trials on. No network
+    trained by this program sees these images. 0, as published, sets nothing aside; there is then no validation accuracy."""
 
     split_seed: Annotated[Seed, given(cost=Cost.NONE, names=Names.IMAGES, inherited=False)] = 0
-    """Chooses which training images form the validation part."""
+    """Seed of the random choice of the training images that form the validation part."""
 
     transition_images: Annotated[int, Field(ge=0), measurement(cost=Cost.EQUAL, told_by="transition_images")] = 0
-    """Test images from which transition curves are taken when the trial is complete (section 4; the paper takes 1,000);
-    0: none."""
+    """Number of test images from which transition curves are computed when the trial is complete (section 4; 1,000 in the
+    paper). 0 means no transition curves."""
 
     metrics: Annotated[
         Annotated[str, checked(_check_metrics)] | None,
         measurement(cost=Cost.EQUAL, told_by="metrics"),
         Column.WHERE_GIVEN,
     ] = None
-    """Metrics of your own, ``FILE.py:NAME`` or those of an installed package, with commas between them, that are measured at
-    each report beside the others; none: none. An objective or constraint of your own says so by itself."""
+    """Metrics of your own that are measured at each report in addition to this project's: ``FILE.py:NAME``, or names from an
+    installed package, separated by commas. None means no such metrics. An objective or constraint of your own is added
+    automatically."""
 
     student_timed: Annotated[bool, measurement(cost=Cost.NONE, told_by="student_latency")] = False
-    """Whether it is timed on the trial's machine how long the student takes for one image and for 128: the metrics
-    ``student_latency`` and ``student_latency_128``. A sweep that selects on one of them says so by itself."""
+    """Whether the student's forward pass over one image and over 128 images is timed on the trial's machine: the metrics
+    ``student_latency`` and ``student_latency_128``. A sweep that selects on one of these metrics turns this field on
+    automatically."""
 
-    # Each of this project's methods narrows it to its own name.
+    # Each of this project's methods narrows the type to the method's own name.
     method: MethodName
 
     @classmethod
@@ -198,8 +204,7 @@ class TrialConfig(Config):
 
     @classmethod
     def method_names(cls) -> tuple[str, ...]:
-        """Return the method's name, unless it is a user's own, and those of the methods that it extends, whose metrics it
-        reports too."""
+        """Return the names of this project's methods whose metrics a trial reports: its own and those that it extends."""
         kinds = (base for base in cls.__mro__ if issubclass(base, TrialConfig))
         return tuple(
             kind.model_fields["method"].default for kind in kinds if not kind.model_fields["method"].is_required()
@@ -208,40 +213,43 @@ class TrialConfig(Config):
     @property
     @abstractmethod
     def budget(self) -> int:
-        """After how many of ``unit`` the trial is complete."""
+        """The budget of the trial, in ``unit``."""
 
     @property
     def report_interval(self) -> int:
-        """How many of ``unit`` lie between two reports, at least 1."""
+        """Interval between two reports in ``unit``, at least 1."""
         return self.evaluation_interval or max(1, self.budget // 100)
 
     @property
     def units_before_learning(self) -> int:
-        """After how many of ``unit`` the student begins to learn; no report is made before."""
+        """Length of the initial phase in which the student does not learn and no report is made, in ``unit``."""
         return 0
 
     @property
     def reports(self) -> int:
-        """Reports of a whole trial, the last one at its end."""
+        """Number of reports of a whole trial, including the last one at the end of the budget."""
         before = self.units_before_learning // self.report_interval
         return max(1, math.ceil(self.budget / self.report_interval) - before)
 
     def next_report(self, reported: int) -> int:
-        """Return after how many of ``unit`` the next report falls.
+        """Return the point of the next report, in ``unit`` from the beginning of the trial.
 
         Args:
-            reported: After how many the last one fell; 0: there was none.
+            reported: Point of the last report in ``unit``; 0 if there has been none.
         """
         before = max(reported, self.units_before_learning)
         return min((before // self.report_interval + 1) * self.report_interval, self.budget)
 
     @abstractmethod
     def scaled(self, fraction: float) -> Self:
-        """The same trial with a fraction of its budget, in (0, 1], and ten reports unless an interval is given."""
+        """Return this trial with a fraction, in (0, 1], of its budget.
+
+        A shortened trial makes about ten reports, unless ``evaluation_interval`` is set.
+        """
 
     @property
     def reads_images(self) -> bool:
-        """Whether real images or labels have any part in the trial, be it that the student is measured on them."""
+        """Whether the trial uses real images or labels at all, for training or for measuring."""
         return True
 
     @property
@@ -251,17 +259,17 @@ class TrialConfig(Config):
 
     @property
     def is_scored(self) -> bool:
-        """Whether the student is scored on images made from the teacher alone."""
+        """Whether the student is scored on a probe set, which is made from the teacher alone."""
         return False
 
     @property
     def needs_bfloat16(self) -> bool:
-        """Whether the trial is to run only where a machine has instructions for bfloat16."""
+        """Whether the trial requires a machine with instructions for bfloat16."""
         return False
 
     @property
     def attention_layers(self) -> tuple[str | None, str | None]:
-        """Modules of student and teacher that attention transfer is told to compare; None: the networks' own choice."""
+        """Names of the modules of student and teacher that attention transfer compares; None means the network's default."""
         return None, None
 
     def compiles_on(self, device: str) -> bool:
@@ -270,73 +278,75 @@ class TrialConfig(Config):
 
     @property
     def starts_from(self) -> str | None:
-        """``SWEEP/TRIAL`` of the student whose weights the student begins with; None: fresh ones."""
+        """``SWEEP/TRIAL`` of the student from whose weights this trial's student starts; None means fresh weights."""
         return None
 
     @property
     def takes_over_from(self) -> str | None:
-        """The trial of the same sweep in whose last state this one begins; None: in none."""
+        """Trial of the same sweep from whose last state this trial starts; None means a fresh start."""
         return None
 
     def from_scratch(self) -> Self:
-        """Return the same trial with a fresh student."""
+        """Return this trial with a fresh student."""
         return self
 
     def part(self, until: int, *, takes_over_from: str | None = None) -> Self:
-        """Return a trial that is part of this one, where the method is ``divisible``: at this one's rates and intervals.
+        """Return a trial that is one part of this trial, with the learning rates and report interval of the whole.
 
         Args:
-            until: The part's end, in ``unit``.
-            takes_over_from: The trial that had the part before.
+            until: End of the part, in ``unit``.
+            takes_over_from: Trial that trained the preceding part. Defaults to none.
+
+        Raises:
+            TypeError: the method is not ``divisible``.
         """
         raise TypeError(f"method={self.method}: a trial cannot be trained in parts")
 
     @property
     def own_metrics(self) -> tuple[str, ...]:
-        """Names of the metrics that are not this project's; they are those of their columns too."""
+        """Names of the metrics from files and packages; their columns have the same names."""
         return tuple(self.metrics.split(",")) if self.metrics else ()
 
     @property
     def steps_per_unit(self) -> int:
-        """How often ``Training.step`` is called for one ``unit`` of the budget."""
+        """Number of calls of ``Training.step`` per ``unit`` of the budget."""
         return 1
 
     @property
     def student_updates_per_unit(self) -> float:
-        """Optimizer updates of the student in one ``unit`` of the budget, in the mean over all of it."""
+        """Mean number of optimizer updates of the student per ``unit``, over the whole budget."""
         return self.steps_per_unit
 
     @property
     @abstractmethod
     def passes_per_step(self) -> Passes:
-        """What one step computes, as if nothing were done twice."""
+        """Work of one step, without anything that an implementation may compute twice."""
 
     @property
     def generator_size(self) -> tuple[int, int] | None:
-        """Latent dimension and width of the generator; None of a method without one."""
+        """Input length and width of the generator; None for a method without a generator."""
         return None
 
     @property
     def timing_probe(self) -> TimingProbe:
-        """How a step is timed."""
+        """Shortened trials from which the time of a step is estimated."""
         config = self.from_scratch()
         return TimingProbe(short=config, longer=config, repeats=0)
 
     @model_validator(mode="before")
     @classmethod
     def _split_address(cls, values: Any) -> Any:
-        """``dataset: FOLDER/NAME.parquet`` is short for ``dataset: NAME`` and ``dataset_file``, and so are images of one's
-        own, which take the name of their folder or file."""
+        """Replace an address in ``dataset`` by a name (own images: that of the folder or file) and ``dataset_file``."""
         return {**values, **split_address(values)} if isinstance(values, Mapping) else values
 
     @property
     def has_own_images(self) -> bool:
-        """Whether the images are none of a named data set, so that the config itself says what is known of them."""
+        """Whether the images belong to no named data set, so that the config itself describes the images."""
         return self.num_classes is not None
 
     @property
     def spec(self) -> DatasetSpec:
-        """What is known of the images, of the size that is asked for."""
+        """Description of the images, with the image size of this trial."""
         size = parse_image_size(self.image_size) if self.image_size else None
         if self.num_classes is not None and self.channels and size and self.normalisation:
             return DatasetSpec(
@@ -352,12 +362,12 @@ class TrialConfig(Config):
 
     @property
     def splits_key(self) -> SplitsKey:
-        """Names the images: trials with equal keys share them."""
+        """Key of the images: trials with equal keys share one copy of the images."""
         return SplitsKey(**{field: getattr(self, field) for field in SplitsKey._fields})
 
     @property
     def teacher_key(self) -> TeacherKey | None:
-        """Names the teacher: trials with equal keys share it; none where there is no teacher."""
+        """Key of the teacher: trials with equal keys share one teacher. None if there is no teacher."""
         if self.teacher is None:
             return None
         return TeacherKey(self.splits_key, self.teacher, self.teacher_checkpoint, self.normalisation, self.teacher_seed)

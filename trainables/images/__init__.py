@@ -1,3 +1,3 @@
-"""Images with their splits."""
+"""Real images: reading, converting and splitting data sets."""
 
 from __future__ import annotations

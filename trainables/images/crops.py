@@ -1,4 +1,4 @@
-"""Random crops with mirroring: the augmentation of published trainings, and the views of pseudo images."""
+"""Crops with mirroring, for the augmentation of published trainings and for the views of pseudo images."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MARGIN = 4
-"""Pixels of zero padding around an image, and how far a crop may lie from its middle (section 3.1)."""
+"""Width of the zero padding around an image, and maximum offset of a crop from the middle, in pixels (section 3.1)."""
 
 
 def crop(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
-    """Return crops of the old size after zero padding by ``MARGIN``; gradients flow back to the images.
+    """Return crops of the images' own size after zero padding by ``MARGIN``; gradients flow back to the images.
 
     Args:
-        images: (batch, channels, height, width), of any type.
-        top: Row of the padded image at which each crop begins, (batch,), in 0 to 2 ``MARGIN``, on the images' device.
-        left: Its column, likewise.
-        mirrored: Whether each is mirrored from left to right, (batch,) of bool.
+        images: Images (batch, channels, height, width), of any type.
+        top: First row of each crop in the padded image, (batch,), in 0 to 2 ``MARGIN``, on the images' device.
+        left: First column of each crop in the padded image, of the same form as ``top``.
+        mirrored: Whether each crop is mirrored from left to right, bool (batch,).
 
     Returns:
-        (batch, channels, height, width).
+        Crops (batch, channels, height, width).
     """
     padded = F.pad(images, (MARGIN,) * 4)
     device = images.device

@@ -1,4 +1,4 @@
-"""Images with one folder a class, on disk or in an archive, with or without folders of splits above."""
+"""Find images in folders, one per class, on disk or in an archive, with or without folders of splits above."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from trainables.errors import DataUnavailableError
 from trainables.images.labelled import SPLITS, LabelledImage, LabelledImages
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
-_EXPECTED = "expected is one folder a class, with or without train, test and validation above"
+_EXPECTED = "expected is one folder per class, with or without train, test and validation above"
 
 _LARGEST = 256 * 1024 * 1024
-"""Bytes of the largest image of an archive: one that declares more would fill the memory that it is unpacked to."""
+"""Maximum size of an image in an archive, in bytes, so that a malicious archive cannot fill the memory."""
 
 _NAMED_FOLDERS = 5
-"""Folders without images that are named at most."""
+"""Maximum number of folders without images that a note names."""
 
 Reader = Callable[[], bytes]
 
 
 def read_folders(path: Path, *, origin: str) -> LabelledImages:
-    """Find the images of a folder or an archive, in the order of splits, classes and paths.
+    """Find the images of a folder or an archive, ordered by split, class and path.
 
-    A class is numbered by its name's place among the sorted names, as torchvision's ``ImageFolder`` does. Hidden files, and
-    files whose names are not those of images, are left out; folders without images are, too, and are named.
+    Classes are numbered in the order of their sorted names, as by torchvision's ``ImageFolder``. Hidden files and files
+    without the ending of an image file are left out. So are folders without images, which a note names.
 
     Args:
-        path: The folder or archive on this machine.
-        origin: Where it comes from, for messages.
+        path: Folder or archive on this machine.
+        origin: Address that the data set comes from, for messages.
 
     Raises:
-        DataUnavailableError: it holds no images, or not in such folders; or the archive is damaged, or has a link that leads
-            out of it.
+        DataUnavailableError: there are no images, or not in such folders, or the archive is damaged or has a link to a file
+            outside the archive.
     """
     files = list(_files(path, origin))
     found = {name: read for name, read in files if _is_image(name)}
     if not found:
         raise DataUnavailableError(f"dataset {origin} has no images; {_EXPECTED}, and files such as .png or .jpg in it")
     others = len(files) - len(found)
-    notes = [f"left out, as no images by their names: {others} of {len(files)} files"] if others else []
+    notes = [f"left out, no images by their names: {others} of {len(files)} files"] if others else []
     empty = _folders_without_images(path, found) if path.is_dir() else []
     if empty:
         further = ", ..." if len(empty) > _NAMED_FOLDERS else ""
-        notes.append(f"left out, as folders without images: {', '.join(empty[:_NAMED_FOLDERS])}{further}")
+        notes.append(f"left out, folders without images: {', '.join(empty[:_NAMED_FOLDERS])}{further}")
     above_all = _count_folders_above([PurePosixPath(name).parts for name in found])
     parts = {name: PurePosixPath(name).parts[above_all:] for name in found}
     first = {above[0] for above in parts.values() if len(above) > 1}
@@ -59,13 +59,13 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
     if splits and splits != first:
         other = min(first - splits)
         raise DataUnavailableError(
-            f"dataset {origin} has {min(splits)} and {other} side by side, one a split and the other a class; {_EXPECTED}"
+            f"dataset {origin} has {min(splits)}, a split, and {other}, a class, in one folder; {_EXPECTED}"
         )
     depth = 2 if splits else 1
     images = []
     for name, above in parts.items():
         if len(above) <= depth:
-            raise DataUnavailableError(f"dataset {origin}: {name} lies in no folder of a class; {_EXPECTED}")
+            raise DataUnavailableError(f"dataset {origin}: {name} is not in the folder of a class; {_EXPECTED}")
         below = [folder for folder in above[depth:-1] if folder.lower() in SPLITS]
         if below:
             raise DataUnavailableError(
@@ -80,19 +80,19 @@ def read_folders(path: Path, *, origin: str) -> LabelledImages:
 
 
 def _folders_without_images(path: Path, images: Collection[str]) -> list[str]:
-    """Folders within a folder that hold no image, in no folder of theirs either: a class that is numbered elsewhere."""
+    """Return the folders below a folder that contain no image at any depth, such as those of classes without images."""
     holding = {parent for name in images for parent in PurePosixPath(name).parents}
     folders = (PurePosixPath(file.relative_to(path).as_posix()) for file in path.rglob("*") if file.is_dir())
     return sorted(str(folder) for folder in folders if folder not in holding and not _is_hidden(str(folder)))
 
 
 def is_folders(path: Path) -> bool:
-    """Whether a path is that of a folder, or of an archive of folders."""
+    """Return whether a path is that of a folder or of an archive."""
     return path.is_dir() or path.name.endswith(ARCHIVES) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
 def _count_folders_above(parts: Sequence[tuple[str, ...]]) -> int:
-    """How many folders all images lie in that are neither a split nor the class."""
+    """Return the number of leading folders that all images have in common and that name neither a split nor a class."""
     depth, shortest = 0, min(map(len, parts))
     while shortest - depth > 2 and len({each[depth] for each in parts}) == 1 and parts[0][depth].lower() not in SPLITS:
         depth += 1
@@ -108,7 +108,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _files(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
-    """All files that are not hidden, by path within the folder or archive."""
+    """Yield all files that are not hidden: the path within the folder or archive, and a function that reads the file."""
     try:
         if path.is_dir():
             yield from [(file.relative_to(path).as_posix(), file.read_bytes) for file in _in_folder(path)]
@@ -120,11 +120,13 @@ def _files(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
 
 
 def _in_folder(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files of a folder and those in it. Links are followed, as torchvision does: people sort images into classes by them.
+    """Yield the files of a folder and of all folders below it.
+
+    Links are followed, as by torchvision, since people use links to sort images into classes.
 
     Args:
-        folder: It.
-        above: Real paths of the folders that it was reached by; a link back to one of them has nothing new.
+        folder: Folder to search.
+        above: Real paths of the folders on the way to ``folder``; links back to these folders are not followed.
     """
     above = (*above, folder.resolve())
     for file in sorted(folder.iterdir()):
@@ -156,7 +158,7 @@ def _in_zip(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
 
 
 def _in_tar(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
-    # Whole, since going back and forth in a compressed archive unpacks it from its beginning each time.
+    # Read in one pass, since a step back in a compressed archive unpacks it again from its beginning.
     contents: dict[str, bytes] = {}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -164,7 +166,7 @@ def _in_tar(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
             if _is_hidden(name) or not (member.isfile() or is_link):
                 continue
             if member.isfile() and not _is_image(name):
-                yield name, bytes  # which nobody reads
+                yield name, bytes  # content that is never read
                 continue
             _check_length(name, member.size, origin)
             content = contents.get(member.linkname) if member.islnk() else None
@@ -185,11 +187,11 @@ def _in_tar(path: Path, origin: str) -> Iterator[tuple[str, Reader]]:
 def _check_length(name: str, length: int, origin: str) -> None:
     if length > _LARGEST:
         raise DataUnavailableError(
-            f"dataset {origin}: {name} has more than {_LARGEST // 1024**2} MB in the archive; that is no image"
+            f"dataset {origin}: {name} has more than {_LARGEST // 1024**2} MB in the archive, too much for an image"
         )
 
 
 def _lost_link(name: str, origin: str) -> DataUnavailableError:
     return DataUnavailableError(
-        f"dataset {origin}: {name} is a link to no file of the archive; pack the files themselves (tar --dereference)"
+        f"dataset {origin}: {name} is a link to a file outside the archive; pack the files themselves (tar --dereference)"
     )

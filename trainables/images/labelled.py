@@ -1,4 +1,4 @@
-"""Labelled image files, wherever they lie: the one form in which folders, archives and tables hand them on."""
+"""Labelled images that are not decoded yet: the common result of reading folders, archives and tables."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What people call splits, in small letters, and what this project calls them."""
+"""This project's names of splits, by the common names in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """One image that has not been decoded yet."""
+    """Image with its label and split, not decoded yet."""
 
     where: str
-    """The image's path within its folder or archive, or its row."""
+    """Path of the image within its folder or archive, or its row in a table."""
 
     split: str | None
-    """``train``, ``validation`` or ``test``; none where nothing is said of splits."""
+    """Split of the image: ``train``, ``validation`` or ``test``. None if the data set names no splits."""
 
     label: int | str
-    """Number of its class, or the class's name."""
+    """Number or name of the image's class."""
 
     read: Callable[[], bytes | npt.NDArray[np.uint8]]
-    """Returns the image as a file of any kind, or as pixels: (height, width) or (height, width, channels)."""
+    """Function that returns the content of an image file, or pixels (height, width) or (height, width, channels)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """Images that belong together."""
+    """All images of a data set, with the names of the classes."""
 
     images: list[LabelledImage]
     classes: tuple[str, ...] | None = None
-    """Names of the classes in their order, where they are known; labels are then numbers, or these names."""
+    """Names of the classes in the order of their numbers; labels are then numbers, or these names. None if unknown."""
 
     notes: tuple[str, ...] = ()
-    """What the user should know of how they were found, a line each."""
+    """Notes to the user on how the images were found, one line each."""

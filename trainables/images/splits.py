@@ -1,7 +1,7 @@
-"""Data sets as uint8 tensors, with their splits. Students never see any of it in training; they are only measured on it.
+"""Data sets as uint8 tensors, with their splits. Students of data-free methods are only measured on these images.
 
-The training split gives two disjoint parts: ``train``, which teachers learn from, and ``validation``, which a study
-selects on. The official test split is ``test``, an audit.
+The official training split has two disjoint parts: ``train``, on which teachers are trained, and ``validation``, on which
+sweeps select trials. The official test split is ``test``, an audit: never selected on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainables.config.datasets import DatasetSpec, Normalisation
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Labelled images: uint8 (count, channels, height, width) and int64 (count,)."""
+    """Labelled images: ``images`` uint8 (count, channels, height, width), ``labels`` int64 (count,)."""
 
     images: Tensor
     labels: Tensor
@@ -25,22 +25,22 @@ class ImageSet:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> ImageSet:
-        """The same images on ``device``."""
+        """Return these images and labels on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, indices: Tensor) -> ImageSet:
-        """The images at ``indices``, in that order."""
+        """Return the images and labels at the given indices, in the order of the indices."""
         return ImageSet(images=self.images[indices], labels=self.labels[indices])
 
 
 class UnreadImages(ImageSet):
-    """The images of a trial that does without: there are none, and asking for one is an error of this program."""
+    """Placeholder for trials that must not read images: its length is 0, and any access raises AssertionError."""
 
     def __init__(self) -> None:
         pass
 
     def __len__(self) -> int:
-        return 0  # by which whoever measures students knows that there is nothing to measure them on
+        return 0  # tells callers that there are no images to measure a student on
 
     def to(self, device: torch.device | str) -> UnreadImages:
         return self
@@ -59,32 +59,32 @@ class UnreadImages(ImageSet):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSplits:
-    """One data set, split."""
+    """Data set with its three splits."""
 
     spec: DatasetSpec
     train: ImageSet
     validation: ImageSet
     test: ImageSet
     sha256: str | None = None
-    """Checksum of the user's own images, where these are some and whoever read them says it."""
+    """SHA-256 checksum of the user's own images. None for other data sets, or if the checksum was not recorded."""
 
     def measured_on(self, device: torch.device | str) -> DatasetSplits:
-        """The same splits with the images that students are measured on moved to ``device``."""
+        """Return the splits with the images that students are measured on, validation and test, moved to a device."""
         return replace(self, validation=self.validation.to(device), test=self.test.to(device))
 
     @classmethod
     def without_images(cls, spec: DatasetSpec) -> DatasetSplits:
-        """What a trial is given that reads no real image: reading one all the same is an error."""
+        """Return splits for a trial that must not read real images: accessing an image raises AssertionError."""
         none = UnreadImages()
         return cls(spec=spec, train=none, validation=none, test=none)
 
     def without_training_images(self) -> DatasetSplits:
-        """What a zero-shot trial is given: images to be measured on."""
+        """Return the splits without training images, for zero-shot trials, which are only measured on real images."""
         return replace(self, train=self.train.subset(torch.arange(0)))
 
 
 def normalise(images: Tensor, normalisation: Normalisation, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``(pixel / 255 - mean) / std`` of uint8 images (batch, channels, height, width), on their device."""
+    """Return ``(pixel / 255 - mean) / std`` of uint8 images (batch, channels, height, width), on the images' device."""
     mean = torch.tensor(normalisation.mean, dtype=dtype, device=images.device).view(-1, 1, 1)
     std = torch.tensor(normalisation.std, dtype=dtype, device=images.device).view(-1, 1, 1)
     return (images.to(dtype) / 255 - mean) / std

@@ -1,4 +1,4 @@
-"""A part of some images that has as large a share of each class."""
+"""Stratified split of images: the held-out part has an equal share of each class."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainables.seeding import stream
 
 
 def stratified(labels: Tensor, fraction: float, *, seed: int, purpose: str) -> tuple[Tensor, Tensor]:
-    """Indices of the held-out and of the kept images, each in ascending order.
+    """Return the indices of the held-out and of the kept images, each in ascending order.
 
-    Each side gets at least one image of each class that has two, unless the fraction is 0.
+    Each part gets at least one image of each class that has two or more, unless the fraction is 0.
 
     Args:
         labels: Classes of all images, int64 (count,).
         fraction: Share of each class that is held out, in [0, 1).
-        seed: Chooses which images those are.
-        purpose: Names the random stream, so that two splits of equal seed do not follow each other.
+        seed: Seed of the random choice of images.
+        purpose: Name of the random stream, so that two splits with equal seeds are independent.
     """
     if fraction == 0 or not len(labels):
         return torch.arange(0), torch.arange(len(labels))

@@ -1,4 +1,4 @@
-"""Teachers and students. Each returns ``(logits, activations)``: see ``Network``."""
+"""Architectures of teachers and students. Each network returns ``(logits, activations)``: see ``Network``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which activations of two networks attention transfer compares, found by their resolutions."""
+"""Choose the activations of two networks that attention transfer compares, by their resolutions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainables.networks.base import Network, in_eval_mode
 
 
 def activation_sizes(network: Network, image_shape: tuple[int, int, int]) -> list[ImageSize]:
-    """Return height and width of each activation that a network returns, in their order.
+    """Return height and width of each activation that a network returns, in the network's order.
 
     Args:
-        network: It looks at one blank image in eval mode, where no statistic moves.
+        network: Takes one forward pass over a blank image, in eval mode, so that no statistics change.
         image_shape: Channels, height and width of the images.
 
     Raises:
-        ValueError: a module that it watches is not called, or returns no activation.
+        ValueError: a watched module is not called, or its output is no activation.
     """
     with in_eval_mode(network), torch.no_grad():
         _, activations = network(_blank(network, image_shape))
@@ -35,15 +35,15 @@ def activation_sizes(network: Network, image_shape: tuple[int, int, int]) -> lis
 
 
 def attention_pairs(student: Sequence[ImageSize], teacher: Sequence[ImageSize]) -> list[tuple[int, int]]:
-    """Return which activations attention transfer compares, as (index in the student's, index in the teacher's).
+    """Return the pairs of activations that attention transfer compares, as (index of student's, index of teacher's).
 
-    Networks of one family have activations of the same sizes, which are compared in their order (equation 2 of section 2).
-    Of others the last activations of each resolution that both have are compared. A map of one pixel says nothing, since
-    maps are normalised.
+    Networks of one family have activations of the same sizes, which are compared in order (equation 2 of section 2).
+    Otherwise the last activations of each resolution that both networks have are compared. Attention maps of one pixel are
+    left out: they carry no information, since maps are normalised.
 
     Args:
         student: Height and width of each activation of the student.
-        teacher: Likewise.
+        teacher: Height and width of each activation of the teacher.
     """
     if list(student) == list(teacher):
         return [(index, index) for index in range(len(student))]
@@ -55,12 +55,12 @@ def attention_pairs(student: Sequence[ImageSize], teacher: Sequence[ImageSize]) 
 def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
     """Return the names of the modules with the last activations of each resolution, in order of depth.
 
-    A module counts by what it returns last, a container after its parts; outputs with the channels last do not count. One
-    that is called at several resolutions, such as a ReLU that serves all blocks, or of vectors too, has no activation of its
-    own and is left out.
+    Modules are ordered by when they return, so a container comes after its parts. Outputs with channels last do not count. A
+    module that is called at several resolutions, such as a ReLU shared by all blocks, or that also returns vectors, is left
+    out.
 
     Args:
-        body: Any module; it looks at one blank image in eval mode.
+        body: Any module; takes one forward pass over a blank image, in eval mode.
         image_shape: Channels, height and width of the images.
     """
     sizes: dict[str, set[ImageSize]] = {}
@@ -76,7 +76,7 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
         for name, module in body.named_modules()
-        if name and "parametrizations" not in name.split(".")  # the whole has the logits, those have weights
+        if name and "parametrizations" not in name.split(".")  # the whole returns logits, parametrizations weights
     ]
     training = body.training
     try:
@@ -96,10 +96,11 @@ def last_of_each_resolution(body: nn.Module, image_shape: tuple[int, int, int]) 
 
 
 def _is_activation(output: object, image_shape: tuple[int, int, int]) -> TypeGuard[Tensor]:
-    """Whether an output for one image is (1, channels, height, width), not (1, height, width, channels).
+    """Return whether an output for one image is (1, channels, height, width), not (1, height, width, channels).
 
-    Layers of stride s in all make of a side n a side of (n + c) // s, with one c for both sides; so the sides' difference
-    shrinks as they do, up to a pixel. As many channels as columns of square images could not be told apart.
+    Layers with total stride s map a side n to (n + c) // s, with the same c for both sides. The difference of the sides
+    therefore shrinks in the same proportion, up to a pixel. For square images the two forms cannot be told apart if there
+    are as many channels as columns.
     """
     if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != 1:
         return False
@@ -115,6 +116,6 @@ def _is_activation(output: object, image_shape: tuple[int, int, int]) -> TypeGua
 
 
 def _blank(network: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
-    """One image of zeros, where and of what type the network's weights are."""
+    """Return one image of zeros, on the device and of the type of the network's weights."""
     weight = next(network.parameters(), torch.empty(0))
     return torch.zeros(1, *image_shape, device=weight.device, dtype=weight.dtype)

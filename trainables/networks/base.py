@@ -1,4 +1,4 @@
-"""What the loop needs of a teacher or student."""
+"""Base class of teachers and students, and helpers for networks that are only evaluated."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """An image classifier that also shows the activations that attention transfer compares.
+    """Image classifier that also returns the activations that attention transfer compares.
 
     ``forward`` takes normalised images (batch, channels, height, width) and returns logits (batch, classes) and a list of
     activations (batch, width_l, height_l, width_l), one for each attention layer, in order of depth.
     """
 
     watched: tuple[str, ...] = ()
-    """Names of the modules whose outputs are the activations; none: those that ``forward`` returns."""
+    """Names of the modules whose outputs are the activations. If empty, the activations are those that ``forward``
+    returns."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         raise NotImplementedError
 
     def fold_batch_norms(self) -> None:
-        """Fold BatchNorms in eval mode into the convolutions before them, where there are such: equal up to rounding.
+        """Fold BatchNorms in eval mode into the preceding convolutions where possible; outputs are equal up to rounding.
 
-        For networks that are never trained again.
+        Only for networks that are never trained again. Does nothing by default.
         """
 
     def our_key(self, key: str) -> str:
-        """The name here of a weight that others have published under another."""
+        """Return this network's name of a weight, given the name under which others publish it."""
         return key
 
     @property
     def outermost_layers(self) -> list[str]:
-        """Names of the outermost modules, as ``watch`` takes them."""
+        """Names of the outermost modules, in the form that ``watch`` takes."""
         return [name for name, _ in self.named_children()]
 
     def layer(self, name: str) -> nn.Module:
-        """Return the module of that name.
+        """Return the module with a name.
 
         Raises:
-            AttributeError: there is none.
+            AttributeError: there is no such module.
         """
         return self.get_submodule(name)
 
     def watch(self, layers: Iterable[str]) -> None:
-        """Return the outputs of these modules as activations from now on.
+        """Select the modules whose outputs are returned as activations from now on.
 
         Args:
             layers: Names of modules, in order of depth.
 
         Raises:
             AttributeError: there is no such module.
-            ValueError: a name is there twice.
+            ValueError: a name is given twice.
         """
         names = tuple(layers)
         doubled = sorted({name for name in names if names.count(name) > 1})
@@ -74,7 +75,7 @@ class Network(nn.Module):
         if not self.watched:
             result: tuple[Tensor, list[Tensor]] = super().__call__(images)
             return result
-        self._outputs.clear()  # of a call that failed
+        self._outputs.clear()  # a failed call may have left some
         result = super().__call__(images)
         missing = [name for name in self.watched if name not in self._outputs]
         if missing:
@@ -84,10 +85,10 @@ class Network(nn.Module):
 
 @contextmanager
 def in_eval_mode(*networks: Network) -> Iterator[None]:
-    """Within the block the networks are in eval mode; afterwards each of their modules is in the mode it was in.
+    """Put networks into eval mode for the duration of the block, then restore the mode of each of their modules.
 
-    A student that went on training in eval mode would stop updating its statistics, which costs points of accuracy and is
-    the known fault of one re-implementation.
+    A student that was left in eval mode would no longer update its BatchNorm statistics in training. This costs points of
+    accuracy, and is a known fault of one re-implementation.
     """
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
@@ -100,8 +101,11 @@ def in_eval_mode(*networks: Network) -> Iterator[None]:
 
 
 def frozen_copy(network: Network) -> Network:
-    """A copy that is only looked through: eval mode, no gradients of weights, and fast, which changes it by rounding."""
+    """Return a copy for evaluation only: in eval mode, without gradients of weights, and laid out for speed.
+
+    Its outputs differ from the network's by rounding.
+    """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    if not copied.watched:  # else a folded module could be one of those
+    if not copied.watched:  # folding could change the outputs of watched modules
         copied.fold_batch_norms()
     return copied.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""From a name such as ``wrn-16-2`` to a network."""
+"""Build networks by name, such as ``wrn-16-2``, and check networks that are not this project's."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
     """Build a network with fresh weights, drawn from torch's global random state.
 
     Args:
-        name: ``lenet``, ``lenet-bn``, ``resnet-D``, ``wrn-D-K``, or that of an entry point in the group
-            ``zskt.networks``, or ``torchvision:NAME``, ``timm:NAME``, ``FILE.py:NAME``: a function of any of the
-            arguments below that returns a ``Network``, or a module that returns logits.
+        name: ``lenet``, ``lenet-bn``, ``resnet-D``, ``wrn-D-K``, ``torchvision:NAME``, ``timm:NAME``, an entry point in the
+            group ``zskt.networks``, or ``FILE.py:NAME``. The latter two name a function that takes any of the arguments
+            below and returns a ``Network``, or a module that returns logits.
         num_classes: Length of the logits.
         channels: Channels of the images; 3 as published, 1 for grey digits.
-        image_size: Height and width of the images, for networks whose weights depend on them.
+        image_size: Height and width of the images, for networks whose weights depend on the image size.
 
     Raises:
-        ValueError: unknown name.
-        NetworkError: what brings the network fails, or brings something else.
+        ValueError: the name is unknown.
+        NetworkError: the code of the network fails, or returns something other than a module.
     """
     check_network_name(name)
     shapes = Shapes(num_classes=num_classes, channels=channels, image_size=image_size)
@@ -49,7 +49,7 @@ def build_network(name: str, *, num_classes: int, channels: int = 3, image_size:
         )
     except NetworkError:
         raise
-    except (Exception, SystemExit) as error:  # whatever somebody else's code raises
+    except (Exception, SystemExit) as error:  # code of others may raise anything
         raise NetworkError(f"network {origin} cannot be built: {in_a_line(error)}") from error
     if isinstance(network, Network):
         return network
@@ -73,23 +73,23 @@ def check_network(
     has_generator: bool = True,
     learns: bool = False,
 ) -> None:
-    """Try out a network that is not this project's, before trials are started that would fail one after the other.
+    """Check a network that is not this project's, before a sweep starts trials that would all fail.
 
-    Two images are looked at as a trial does it, in eval mode and in train mode with gradients; then a copy is made for
-    measuring, as trials do.
+    The network takes a forward pass over two images in eval mode, and a forward and a backward pass in train mode, as in a
+    trial. Then it is copied, as trials do for measuring. This project's networks are not checked.
 
     Args:
-        name: See ``build_network``, as for the others.
-        num_classes: Of the logits.
-        channels: Of the images.
-        image_size: Height and width.
-        has_generator: Whether a generator is to learn by the network.
-        learns: Whether the network itself is to be trained.
+        name: See ``build_network``.
+        num_classes: Length of the logits.
+        channels: Channels of the images.
+        image_size: Height and width of the images.
+        has_generator: Whether a generator will be trained by gradients through the network.
+        learns: Whether the network itself will be trained.
 
     Raises:
-        NetworkError: it returns no logits of so many classes or no activations, NaN or infinite ones, changes its input,
-            gives images no gradient, has no weight that learns although it is to, or cannot be copied or laid out for
-            speed.
+        NetworkError: the logits or activations have a wrong shape, the logits are probabilities, NaN or infinite, the
+            network changes its input, gives images no gradient, has no trainable weight with ``learns``, or cannot be copied
+            or laid out with channels last.
     """
     if find_family(name) is not None:
         return
@@ -100,11 +100,11 @@ def check_network(
             raise NetworkError(
                 f"network {name} has no weight that learns: a student needs parameters with requires_grad=True"
             )
-        network.to(torch.float32)  # as trials compute, whatever its builder made of the weights
-        images = torch.randn(2, *shape)  # normalised, as teachers see them
+        network.to(torch.float32)  # trials compute in float32, whatever type the builder chose
+        images = torch.randn(2, *shape)  # like normalised images
         for training in (False, True):
             shown = images.clone().requires_grad_()
-            moved = shown * 1  # no leaf, as a generator's images are none
+            moved = shown * 1  # not a leaf of the graph, like a generator's images
             try:
                 logits, activations = network.train(training)(moved)
                 _check_outputs(name, logits, activations, num_classes)
@@ -118,17 +118,17 @@ def check_network(
                 raise NetworkError(_fails(name, shape, error)) from error
             if not torch.equal(moved, images):
                 raise NetworkError(
-                    f"network {name} changes the images that it looks at; others look at them too: a first ReLU or "
+                    f"network {name} changes its input images, which other networks also take: a first ReLU or "
                     "normalisation must not work in place"
                 )
         _check_copy(name, network)
 
 
 def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classes: int) -> None:
-    """Refuse what is neither logits nor activations.
+    """Check the outputs for two images: shapes of logits and activations, no probabilities, finite numbers.
 
     Raises:
-        NetworkError: with what was found.
+        NetworkError: a check fails; the message says what was found.
     """
     if not isinstance(logits, Tensor):
         raise NetworkError(f"network {name} returns a {type(logits).__name__}; it must return logits, a tensor")
@@ -140,21 +140,22 @@ def _check_outputs(name: str, logits: Any, activations: list[Tensor], num_classe
         )
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
         raise NetworkError(
-            f"network {name} returns probabilities, it seems: its answers are not negative and sum to 1. It must return "
-            "logits, of which the softmax is taken here: leave out the last softmax, or take the logarithm"
+            f"network {name} seems to return probabilities: its outputs are not negative and sum to 1. It must return "
+            "logits, since the softmax is taken here: leave out the last softmax, or take the logarithm"
         )
     if not logits.isfinite().all():
-        raise NetworkError(f"network {name} answers two images of random pixels with NaN or infinite logits")
+        raise NetworkError(f"network {name} returns NaN or infinite logits for two images of random pixels")
 
 
 def _check_gradient(name: str, network: Network, logits: Tensor, images: Tensor) -> None:
-    """Go backward from logits to images, and refuse a network by which a generator could not learn.
+    """Check that a backward pass from the logits gives the images a gradient, without which a generator could not learn.
 
-    Where zeros arrive, it is looked for once more as after some training: in eval mode, since BatchNorm may answer any two
-    images with 1 and -1, and with other weights for those that are 0 in all, as some heads begin.
+    If the gradient is zero, the check is repeated in conditions as after some training: in eval mode, since BatchNorm in
+    train mode may map any two images to 1 and -1, and with random numbers for weights that are all 0, as some heads
+    are initialised.
 
     Raises:
-        NetworkError: no gradient arrives, or one of zeros.
+        NetworkError: the images have no gradient, or a gradient of zeros.
     """
     if logits.requires_grad:
         (logits * torch.randn_like(logits)).sum().backward()
@@ -169,42 +170,42 @@ def _check_gradient(name: str, network: Network, logits: Tensor, images: Tensor)
         images.grad = shown.grad
     if images.grad is None or not images.grad.any():
         raise NetworkError(
-            f"network {name} gives images no gradient, so a generator learns nothing by it: it must not compute under "
-            "torch.no_grad, detach what it computes, or round it"
+            f"network {name} gives images no gradient, so a generator cannot learn from it: it must not compute under "
+            "torch.no_grad, detach its values, or round them"
         )
 
 
 def _check_copy(name: str, network: Network) -> None:
-    """Refuse a network of which no copy can be made, or whose weights cannot be laid out as others are.
+    """Check that a network can be copied and its weights laid out with channels last.
 
     Raises:
-        NetworkError: with the reason.
+        NetworkError: it cannot; the message has the reason.
     """
     try:
         copy.deepcopy(network)
     except (Exception, SystemExit) as error:
         raise NetworkError(
-            f"network {name} cannot be copied after a training step, as copy.deepcopy does: {in_a_line(error)}; of "
-            "weight_norm and the like use those of torch.nn.utils.parametrizations"
+            f"network {name} cannot be copied by copy.deepcopy after a training step: {in_a_line(error)}; instead of "
+            "weight_norm and the like use the functions of torch.nn.utils.parametrizations"
         ) from error
     try:
         frozen_copy(network)
         network.to(memory_format=torch.channels_last)
     except (Exception, SystemExit) as error:
         raise NetworkError(
-            f"network {name} cannot be laid out with channels last, which weights of five dimensions cannot: "
+            f"network {name} cannot be laid out with channels last, which weights of five dimensions do not allow: "
             f"{in_a_line(error)}"
         ) from error
 
 
 def _fails(name: str, shape: tuple[int, int, int], error: BaseException) -> str:
-    """What a network that raised an error is told as."""
+    """Return the message about a network that raised an error."""
     pixels = "x".join(map(str, shape))
     return f"network {name} fails on images of {pixels}: {in_a_line(error)}; lenet, wrn-D-K and resnet-18 take any size"
 
 
 def _built(builder: Callable[..., Any], *positional: Any, **arguments: Any) -> Any:
-    """Call a builder with those of the arguments that it takes: not each network asks how large images are."""
+    """Call a builder with those arguments that it accepts, since not every network depends on the image size."""
     parameters = inspect.signature(builder).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return builder(*positional, **arguments)

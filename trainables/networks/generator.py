@@ -1,4 +1,4 @@
-"""The generator: latents to pseudo images (section 1.1)."""
+"""The generator, which maps latents to pseudo images (section 1.1)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from trainables.config.datasets import IMAGE_SIZE, ImageSize
 
 
 class Generator(nn.Module):
-    """A linear layer and three convolutions, with BatchNorm after each and two nearest-neighbour upsamplings.
+    """Generator: a linear layer and three convolutions, each followed by BatchNorm, and two nearest-neighbour upsamplings.
 
-    Its output is unbounded and already in the teacher's normalised pixel space: no tanh, no normalisation after it.
-    The last BatchNorm has no activation, so that pseudo images start with mean 0 and variance 1 per channel, as
-    normalised real images have. 1,051,145 parameters as published (``width`` 128, ``latent_dim`` 100, 3 channels).
+    The output is unbounded and already in the teacher's normalised pixel space: no tanh or normalisation follows. The last
+    BatchNorm has no activation, so that pseudo images start with mean 0 and variance 1 per channel, like normalised real
+    images. 1,051,145 parameters as published (``width`` 128, ``latent_dim`` 100, 3 channels).
 
-    With ``output="sigmoid"`` a sigmoid stands in the place of the last BatchNorm, so that the output is pixels in [0, 1],
-    yet to be normalised, as in other data-free methods.
+    With ``output="sigmoid"`` a sigmoid replaces the last BatchNorm, as in other data-free methods: the output is then pixels
+    in [0, 1], which have yet to be normalised.
 
-    Two doublings make height and width multiples of 4. Images of another size are cut out of the next larger ones, before
-    the last BatchNorm, whose statistics are those of what the networks see.
+    Two doublings make height and width multiples of 4. For other sizes the next larger images are cropped, before the last
+    BatchNorm, so that its statistics are those of the images that the networks see.
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.fused_upsampling = False
-        """Compute upsampling and the convolution after it as one: equal up to rounding, with 4/9 of the work."""
+        """Whether upsampling and the following convolution are computed as one: equal up to rounding, with 4/9 of the
+        work."""
         self.taps: Tensor
-        # With the module, since making it at each call would wait for a GPU.
+        # A buffer, since creating the tensor in each call would make the program wait for the GPU.
         self.register_buffer("taps", upsampling_taps(), persistent=False)
         self.image_size = image_size
         self.start = tuple(math.ceil(pixels / 4) for pixels in image_size)
@@ -67,15 +68,15 @@ class Generator(nn.Module):
 
     @contextmanager
     def counted_as(self, times: int) -> Iterator[None]:
-        """One forward pass in the block moves the BatchNorm statistics as ``times`` equal ones would.
+        """Let one forward pass in the block update the BatchNorm statistics as much as ``times`` equal passes would.
 
-        The published loop runs the generator once more in each student step. Its batch statistics are the same each
-        time, and n updates with momentum m are one with 1 - (1 - m)^n.
+        The published loop runs the generator once more in each student step. The batch statistics are the same each time,
+        and n updates with momentum m equal one update with momentum 1 - (1 - m)^n.
         """
         layers = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
-            # Torch allows both to be None; these layers are made with its defaults.
+            # torch's types allow None for both; layers with torch's defaults have values.
             layer.momentum = 1 - (1 - cast(float, layer.momentum)) ** times
             cast(Tensor, layer.num_batches_tracked).add_(times - 1)
         try:
@@ -85,7 +86,7 @@ class Generator(nn.Module):
                 layer.momentum = momentum
 
     def _cropped(self, images: Tensor) -> Tensor:
-        """The middle of images that are up to three pixels too large."""
+        """Return the middle of images that are up to three pixels too large on each axis."""
         height, width = self.image_size
         if images.shape[2:] == self.image_size:
             return images
@@ -100,21 +101,24 @@ class Generator(nn.Module):
 
 
 def upsampling_taps() -> Tensor:
-    """(4, 3): which of a 3-tap kernel's weights come together at each of 4 taps when its input was doubled."""
+    """Return the matrix (4, 3) that maps a 3-tap kernel for doubled inputs to a 4-tap kernel for the inputs themselves.
+
+    Entry (i, j) says whether weight j of the 3-tap kernel contributes to tap i of the transposed convolution.
+    """
     return torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
 
 def upsampled_convolution(features: Tensor, weight: Tensor, bias: Tensor | None, taps: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling by 2 and a 3x3 convolution with padding 1, as one transposed convolution.
+    """Compute nearest-neighbour upsampling by 2 and a 3x3 convolution with padding 1 as one transposed convolution.
 
-    Each output pixel sees only 2x2 different inputs, so the 3x3 kernel's taps can be added up beforehand: a 4x4 kernel
-    with stride 2 that does 4 multiplications where there were 9.
+    Each output pixel depends on only 2x2 different inputs, so the taps of the 3x3 kernel can be added up beforehand. The
+    result is a 4x4 kernel with stride 2 that takes 4 multiplications instead of 9.
 
     Args:
-        features: (batch, in, height, width).
-        weight: (out, in, 3, 3).
-        bias: (out,) or none.
-        taps: ``upsampling_taps``, on the weight's device and of its type.
+        features: Inputs (batch, in, height, width).
+        weight: Kernel of the convolution (out, in, 3, 3).
+        bias: Bias (out,) or None.
+        taps: ``upsampling_taps()``, on the weight's device and of its type.
 
     Returns:
         (batch, out, 2 height, 2 width).

@@ -1,4 +1,4 @@
-"""LeNet, as in the published code for images of 32x32 pixels (section 1.3)."""
+"""LeNet; for images of 32x32 pixels that of the published code (section 1.3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trainables.networks.base import Network
 
 
 class LeNet(Network):
-    """Two 5x5 convolutions without padding and three linear layers.
+    """LeNet: two 5x5 convolutions without padding and three linear layers.
 
-    62,006 parameters for 3 channels, 32x32 pixels and 10 classes. Without padding, its weights depend on the images' size,
-    which must be at least 16x16.
+    62,006 parameters for 3 channels, 32x32 pixels and 10 classes. The shape of the first linear layer depends on the image
+    size, which must be at least 16x16.
 
-    Its two activations are the convolutions' outputs *after* the ReLU: the published network applies that ReLU in
-    place to the tensors it returns.
+    The two activations are the convolutions' outputs *after* the ReLU, since the published network applies this ReLU in
+    place to the tensors that it returns.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class LeNet(Network):
             num_classes: Length of the logits.
             channels: Channels of the images.
             image_size: Height and width of the images, in pixels.
-            batch_norm: Whether each convolution is followed by BatchNorm, as in networks whose images data-free methods
-                make by ``batch_norm``; not published. The ReLU comes behind it.
+            batch_norm: Whether BatchNorm stands between each convolution and its ReLU, for data-free methods with the term
+                ``batch_norm``; not published.
         """
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 6, 5)
@@ -51,5 +51,5 @@ class LeNet(Network):
 
 
 def lenet_with_batch_norm(*, num_classes: int, channels: int = 3, image_size: ImageSize = IMAGE_SIZE) -> LeNet:
-    """Build a ``LeNet`` with BatchNorm, by the same arguments."""
+    """Build a ``LeNet`` with BatchNorm; the arguments are those of ``LeNet``."""
     return LeNet(num_classes=num_classes, channels=channels, image_size=image_size, batch_norm=True)

@@ -1,4 +1,4 @@
-"""Classifiers that know nothing of this project: any ``nn.Module`` that returns logits."""
+"""Wrapper for classifiers that were not written for this project: any ``nn.Module`` that returns logits."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _BODY = "body."
 
 
 class PlainNetwork(Network):
-    """A classifier by others as the loop needs it.
+    """Wrapper that makes a ``Network`` of any classifier.
 
-    Its activations are the last ones of each resolution; ``watch`` names others. Its weights have the names that they have
-    in the classifier, behind ``body.``.
+    The activations are by default the last ones of each resolution; ``watch`` selects others. The weights have the
+    classifier's own names with the prefix ``body.``.
     """
 
     def __init__(self, body: nn.Module, *, image_shape: tuple[int, int, int]) -> None:
         """Wrap a classifier.
 
         Args:
-            body: Takes images (batch, channels, height, width), returns logits (batch, classes).
+            body: Classifier that takes images (batch, channels, height, width) and returns logits (batch, classes).
             image_shape: Channels, height and width of the images.
         """
         super().__init__()
@@ -34,12 +34,12 @@ class PlainNetwork(Network):
 
     @property
     def outermost_layers(self) -> list[str]:
-        """Those of the classifier."""
+        """Names of the classifier's outermost modules."""
         return [name for name, _ in self.body.named_children()]
 
     def layer(self, name: str) -> nn.Module:
         return self.body.get_submodule(name)
 
     def our_key(self, key: str) -> str:
-        """Published weights have the classifier's own names."""
+        """Add the prefix to a name, since published weights have the classifier's own names."""
         return _BODY + key

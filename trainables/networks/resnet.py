@@ -1,7 +1,7 @@
-"""ResNet-18 and ResNet-34 for 32x32 images, with which most other data-free methods are measured.
+"""ResNet-18 and ResNet-34 for 32x32 images, the networks of most other data-free methods' experiments.
 
 He et al., 2016, with the stem that has become usual for small images: one 3x3 convolution without stride, and no pooling.
-The blocks are torchvision's, and so are the names of the weights.
+Blocks and names of weights are torchvision's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 from trainables.networks.base import Network
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-"""Blocks in each of the four groups, by depth."""
+"""Number of blocks in each of the four groups, by depth."""
 
 
 class ResNet(Network):
-    """Four groups of basic blocks, of width 64, 128, 256 and 512, the images' resolution halved before each but the first.
+    """ResNet: four groups of basic blocks of width 64, 128, 256 and 512; all groups but the first halve the resolution.
 
-    The four activations are what the groups return, after their last ReLU. ResNet-18 has 11,173,962 parameters for 10
+    The four activations are the outputs of the groups, after the last ReLU. ResNet-18 has 11,173,962 parameters for 10
     classes, ResNet-34 has 21,282,122.
     """
 
@@ -51,12 +51,15 @@ class ResNet(Network):
                     block.downsample = nn.Sequential(*_folded(*block.downsample))
 
     def our_key(self, key: str) -> str:
-        """Most published weights for CIFAR-10 come from an implementation that differs from torchvision in two names."""
+        """Return torchvision's name of a weight, given that in the implementation of most published CIFAR-10 weights."""
         return key.replace(".shortcut.", ".downsample.").replace("linear.", "fc.")
 
 
 def _folded(convolution: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
-    """A convolution with the BatchNorm after it folded in, and what takes the latter's place."""
+    """Return a convolution with the following BatchNorm folded in, and the module that replaces the BatchNorm.
+
+    A norm that is no ``BatchNorm2d`` stays as it is.
+    """
     if not isinstance(norm, nn.BatchNorm2d):
         return convolution, norm
     return fuse_conv_bn_eval(convolution, norm), nn.Identity()

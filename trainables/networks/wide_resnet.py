@@ -1,6 +1,6 @@
 """WideResNet-d-k with pre-activation (Zagoruyko & Komodakis, 2016), as in the published code (section 1.2).
 
-Module names are those of the authors' published checkpoints, but for the shortcut convolution's: see ``our_key``.
+Module names are those of the authors' published checkpoints, except for the shortcut convolution (see ``our_key``).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from trainables.networks.base import Network
 
 
 class WideResNet(Network):
-    """Three groups of (depth - 4) / 6 basic blocks, of width 16k, 32k and 64k.
+    """WideResNet: three groups of (depth - 4) / 6 basic blocks, of width 16k, 32k and 64k.
 
-    The first sees the images' resolution, which the other two halve. The three activations are the raw residual sums at the
-    end of the groups, before the next BatchNorm and ReLU.
-    WRN-16-1 has 175,066 parameters for 10 classes, WRN-40-2 has 2,243,546.
+    The first group keeps the images' resolution; each of the other two halves it. The three activations are the raw residual
+    sums at the end of the groups, before the next BatchNorm and ReLU. WRN-16-1 has 175,066 parameters for 10 classes,
+    WRN-40-2 has 2,243,546.
     """
 
     def __init__(self, *, depth: int, width_factor: int, num_classes: int, channels: int = 3) -> None:
@@ -36,7 +36,7 @@ class WideResNet(Network):
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
-        nn.init.zeros_(self.fc.bias)  # its weight keeps torch's default, as published
+        nn.init.zeros_(self.fc.bias)  # the weight keeps torch's default, as published
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         first = self.block1(self.conv1(images))  # as published: (batch, 16k, 32, 32)
@@ -53,12 +53,12 @@ class WideResNet(Network):
                 module.bn2 = nn.Identity()
 
     def our_key(self, key: str) -> str:
-        """The authors spell the shortcut otherwise."""
+        """Return this network's name of a weight: the authors call the shortcut ``convShortcut``."""
         return key.replace(".convShortcut.", ".shortcut.")
 
 
 class _Group(nn.Module):
-    """Basic blocks of one width; the first may halve the resolution."""
+    """Group of basic blocks of one width; the first block may halve the resolution."""
 
     def __init__(self, blocks: int, in_width: int, out_width: int, *, stride: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class _Group(nn.Module):
 
 
 class _BasicBlock(nn.Module):
-    """BN-ReLU-conv twice. Where the width changes, shortcut and main path both start from ReLU(BN(x))."""
+    """Basic block: BN-ReLU-conv twice. If the width changes, shortcut and main path both start from ReLU(BN(x))."""
 
     def __init__(self, in_width: int, out_width: int, *, stride: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _BasicBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_width, out_width, 1, stride=stride, bias=False) if in_width != out_width else None
 
     def forward(self, features: Tensor) -> Tensor:
-        # In place where nothing else needs the tensor: the same bits, and memory is what a CPU runs short of.
+        # In place where nothing else needs the tensor: the same bits, but less memory.
         activated = F.relu(self.bn1(features), inplace=True)
         main: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated)), inplace=True))
         return main.add_(features if self.shortcut is None else self.shortcut(activated))

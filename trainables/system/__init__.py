@@ -1,3 +1,3 @@
-"""What a trial's process and its driver have from the machine that they run on."""
+"""Services of the machine for drivers and trials: the clock, the user's files, and the heartbeat."""
 
 from __future__ import annotations

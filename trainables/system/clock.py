@@ -1,4 +1,4 @@
-"""The time of day, seconds that pass, and waiting, as one value that is handed in: the machine's, or a simulated one."""
+"""Clocks: time of day, elapsed seconds and waiting in one object that is passed in, real or simulated."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time and waits.
+    """Clock that tells the time and waits.
 
-    What a sweep keeps, prints or decides about time, it has from the clock of its session.
+    Every time that a sweep stores, prints or bases a decision on comes from the clock of the session.
     """
 
     def now(self) -> datetime:
         """Return the time of day, in UTC."""
 
     def monotonic(self) -> float:
-        """Return seconds since some moment, which never go back."""
+        """Return the seconds since an arbitrary fixed moment; never decreases."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for a number of seconds."""
 
 
 @dataclass(frozen=True)
 class SystemClock:
-    """The machine's own clock: see ``Clock``. Can be pickled; all of them are equal."""
+    """The machine's own clock, see ``Clock``. Can be pickled; all instances are equal."""
 
     def now(self) -> datetime:
-        """See ``Clock``."""
+        """Return the time of day, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """See ``Clock``."""
+        """Return the seconds since an arbitrary fixed moment; never decreases."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """See ``Clock``."""
+        """Wait for a number of seconds."""
         time.sleep(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()
-"""The default wherever a clock is handed in."""
+"""Default for every parameter that takes a clock."""

@@ -1,12 +1,12 @@
-"""The heartbeat of a trial's process: a file on its node that tells a process that trains from one that hangs.
+"""Heartbeat of a trial's process: a file on its node that distinguishes a process that trains from one that hangs.
 
-A trial's process touches the file after each pseudo batch or update, and removes it when it stops training. So it is there
-only while beats can be expected: not during set-up and compilation, while storage keeps the process waiting, while
-transition curves are measured, or while the driver has the word. Nobody can say how long those take.
+A trial's process touches the file after each pseudo batch or update, and removes the file when it stops training. The file
+therefore exists only while heartbeats are expected: not during set-up and compilation, while the process waits for storage,
+while transition curves are measured, or between two calls by the driver. The duration of these phases is not bounded.
 
-The file decides which process is killed. So it lies in a folder that only this user can enter, and the process holds a lock
-on it, which the kernel lets go when the process ends: a file that outlived its process speaks for nobody, even where another
-process has the same number by now.
+The file decides which process is killed. It is therefore in a folder that only this user can enter, and the process holds a
+lock on the file, which the kernel releases when the process ends. A file without a lock is ignored, even if another process
+has the same process id by now.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 FOLDER = "ZSKT_PRIVATE_FOLDER"
-"""Environment variable that names the private folder of a session on this machine (``cluster.private_folder``)."""
+"""Environment variable with the path of the session's private folder on this machine (``cluster.private_folder``)."""
 
 _INTERVAL = 1.0
-"""Seconds between two beats, at least; a pseudo batch can take a millisecond."""
+"""Minimum interval between two heartbeats in seconds, since a pseudo batch can take only a millisecond."""
 
 
 class Heartbeat:
-    """The heartbeat of one trial in this process."""
+    """Heartbeat of one trial in this process."""
 
     def __init__(self, trial_id: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._trial_id = trial_id
@@ -40,18 +40,18 @@ class Heartbeat:
         self._beat_at: float | None = None
 
     def beat(self) -> None:
-        """Say that this process trains."""
+        """Record that this process is training."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at < _INTERVAL:
             return
         self._beat_at = now
-        with suppress(OSError):  # without a file nobody judges, and a full disk is no reason to stop
+        with suppress(OSError):  # without a file the process is not watched; a full disk must not end a trial
             if self._file is None:
                 self._file = _locked_file(self._trial_id)
             os.utime(self._file.fileno())
 
     def stop(self) -> None:
-        """Say that this process does something else now, which may take its time."""
+        """Remove the file, since this process now does something other than training, of unknown duration."""
         self._beat_at = None
         if self._file is not None:
             with suppress(OSError):
@@ -61,10 +61,12 @@ class Heartbeat:
 
 
 def kill_if_stale(pid: int, trial_id: str, seconds: float) -> float | None:
-    """Kill a process of this node that should train and whose last beat is at least ``seconds`` old.
+    """Kill a trial's process on this node if its last heartbeat is at least ``seconds`` old.
+
+    A process without a heartbeat file, which is not training, is never killed.
 
     Returns:
-        The age of its last beat in seconds, if the process was killed; else None.
+        The age of the last heartbeat in seconds if the process was killed; else None.
     """
     try:
         path = _file_of(pid, trial_id)
@@ -78,16 +80,16 @@ def kill_if_stale(pid: int, trial_id: str, seconds: float) -> float | None:
     if age < seconds:
         return None
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)  # one that is stopped or stuck in a call hears nothing else
+        os.kill(pid, signal.SIGKILL)  # a process that is stopped or stuck reacts to no other signal
     path.unlink(missing_ok=True)
     return age
 
 
 def _locked_file(trial_id: str) -> FileIO:
-    """Make this process's file, and clear those that killed processes have left.
+    """Create and lock this process's file, and remove the files of processes that have ended.
 
     Raises:
-        OSError: there is no folder that others cannot enter.
+        OSError: there is no folder that only this user can enter.
     """
     path = _file_of(os.getpid(), trial_id)
     for left in path.parent.glob("alive-*"):
@@ -100,7 +102,10 @@ def _locked_file(trial_id: str) -> FileIO:
 
 
 def _is_abandoned(descriptor: int) -> bool:
-    """Whether the process that made a file has ended. Shared, so that two who ask at once do not disturb each other."""
+    """Return whether the process that created a file has ended.
+
+    The lock taken for this test is a shared one, so that two simultaneous tests do not disturb each other.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -109,20 +114,20 @@ def _is_abandoned(descriptor: int) -> bool:
 
 
 def _file_of(pid: int, trial_id: str) -> Path:
-    """Name a process's file.
+    """Return the path of a process's heartbeat file.
 
     Raises:
-        OSError: there is no folder that others cannot enter.
+        OSError: there is no folder that only this user can enter.
     """
     return _folder() / f"alive-{pid}-{trial_id}"
 
 
 def _folder() -> Path:
-    """The session's private folder; on a node that joined a cluster without one, a folder of this user's.
+    """Return the session's private folder; on a node without one, a folder of this user in the temporary folder.
 
     Raises:
-        PermissionError: what is there belongs to others, or is open to them.
-        OSError: it cannot be made.
+        PermissionError: the path belongs to other users or is accessible to them, or is no folder.
+        OSError: the folder cannot be created.
     """
     named = os.environ.get(FOLDER)
     folder = Path(named) if named else Path(tempfile.gettempdir()) / f"zskt-{os.getuid()}"

@@ -1,11 +1,13 @@
-"""Python files of the user's own, which settings name as ``FILE.py:NAME``: read once in a process, and run as read.
+"""Python files of the user's own, named as ``FILE.py:NAME`` in settings.
 
-What is hashed, sent to other machines and kept beside results are the very bytes that run, whatever becomes of the file
-meanwhile. A file is known by its name in the settings; where it lies is another matter.
+Each process reads a file once and runs the content that it has read.
 
-Settings that come from a storage may name any file of this machine, and whoever may write there is not the user. So whatever
-reads them says so (``distrust``), and a file that nothing but a storage has named is neither read nor run until somebody who
-knows it to be the right one holds it (``hold``).
+The bytes that are hashed, sent to other machines and kept with the results are exactly the bytes that run, even if the file
+changes meanwhile. A file is identified by its name in the settings, not by its path.
+
+Settings from a storage may name any file of this machine, and people other than the user may have written them. Code that
+reads such settings therefore calls ``distrust``. A file that only a storage has named is neither read nor run until a caller
+that knows the right content provides it by ``hold``.
 """
 
 from __future__ import annotations
@@ -27,45 +29,45 @@ _NAMED = re.compile(r"(?P<file>.+\.py):[^\W\d]\w*", re.DOTALL)
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file as it was read."""
+    """File of the user's own, with its content when it was read."""
 
     name: str
-    """As in ``FILE.py:NAME``."""
+    """Name of the file in settings, as in ``FILE.py:NAME``."""
 
     path: str
-    """Where it was read: absolute, perhaps on another machine."""
+    """Absolute path that the file was read from, perhaps on another machine."""
 
     content: bytes
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum of the content, in hexadecimal digits."""
+        """SHA-256 checksum of the content, in hexadecimal digits."""
         return hashlib.sha256(self.content).hexdigest()
 
 
 _held: dict[str, OwnFile] = {}
-"""Files of this process, by name. Names are process-wide, as those of modules are."""
+"""Files that this process has read or was given, by name. Like modules, they are shared by the whole process."""
 
 _distrusted: set[str] = set()
-"""Names that came from a storage before anything else named them."""
+"""Names of files that a storage has named before anything else did."""
 
 
 class DistrustedFileError(PermissionError):
-    """Settings from a storage name a file, and nothing else does."""
+    """A file is named only by settings from a storage, so it is not run."""
 
 
 def file_of(name: object) -> str | None:
-    """Return the file of ``FILE.py:NAME``; None of anything else."""
+    """Return the file of ``FILE.py:NAME``; None for anything else."""
     found = _NAMED.fullmatch(name) if isinstance(name, str) else None
     return found["file"] if found else None
 
 
 def files_in(content: object, *, field: str = "") -> set[str]:
-    """Return the files that settings name, however deep in mappings, as keys too, and in collections they do.
+    """Return the files that settings name anywhere, in values and keys of mappings and in collections, at any depth.
 
     Args:
-        content: Settings, or a part of them.
-        field: Field whose value ``content`` is: that of ``metrics`` are several names with commas between them.
+        content: Settings, or a part of settings.
+        field: Field whose value ``content`` is; the value of ``metrics`` is a comma-separated list of names.
     """
     match content:
         case str():
@@ -79,61 +81,62 @@ def files_in(content: object, *, field: str = "") -> set[str]:
 
 
 def own_file(name: str) -> OwnFile:
-    """Return a file as this process runs it; it is read if it has not been.
+    """Return a file with the content that this process runs; the first call reads the file.
 
     Raises:
-        OSError: it cannot be read; a ``DistrustedFileError`` where only a storage names it.
+        OSError: the file cannot be read.
+        DistrustedFileError: only settings from a storage name the file.
     """
     if name not in _held:
         if name in _distrusted:
-            raise DistrustedFileError(EPERM, "it is named by settings from a storage alone, and not run for that", name)
+            raise DistrustedFileError(EPERM, "only settings from a storage name this file, so it is not run", name)
         _held[name] = read_file(name, Path(name))
     return _held[name]
 
 
 def distrust(content: object) -> None:
-    """Have the files that settings from a storage name, see ``files_in``, not be run for that."""
+    """Mark the files that settings from a storage name (see ``files_in``) as not to be run, unless already read or held."""
     _distrusted.update(files_in(content) - _held.keys())
 
 
 def is_held(name: str) -> bool:
-    """Whether this process has read a file, or was given it."""
+    """Return whether this process has read a file or was given its content."""
     return name in _held
 
 
 def read_file(name: str, path: Path) -> OwnFile:
-    """Return a file as it is on this disk now, whatever this process holds.
+    """Read a file from this machine's disk, even if this process already holds another content.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return OwnFile(name=name, path=str(path.resolve()), content=path.read_bytes())
 
 
 def hold(files: Iterable[OwnFile]) -> None:
-    """Have this process run these files by their names, whatever lies on its disk."""
+    """Let this process run the given contents for these files' names, whatever is on disk."""
     _held.update({file.name: file for file in files})
 
 
 def forget() -> None:
-    """Have files read anew when they are next named, as another process would."""
+    """Forget all files, so that each is read anew at its next use, as in a new process."""
     _held.clear()
     _distrusted.clear()
 
 
 def checksums(content: object) -> dict[str, str]:
-    """Return the SHA-256 of each file that settings name, see ``files_in``, by name, as this process runs it.
+    """Return the SHA-256, by name, of each file that settings name (see ``files_in``), as this process runs the file.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: a file cannot be read.
     """
     return {name: own_file(name).sha256 for name in sorted(files_in(content))}
 
 
 def content_of(name: str) -> str:
-    """Return what tells apart things of one name in caches: the checksum of the file that ``FILE.py:NAME`` is of.
+    """Return the checksum of the file of ``FILE.py:NAME``, for cache keys: a changed file is another entry.
 
-    Empty for any other name, and where the file cannot be read, which whoever loads it says.
+    The result is empty for any other name, and if the file cannot be read; loading the file then raises the error.
     """
     try:
         return "".join(checksums([name]).values())
@@ -142,11 +145,11 @@ def content_of(name: str) -> str:
 
 
 def run_file(name: str) -> Mapping[str, Any]:
-    """Return what a file defines; each content is run once in a process, so that its classes are the same ones each time.
+    """Run a file and return its global names; each content runs once per process, so that its classes stay identical.
 
     Raises:
-        OSError: it cannot be read.
-        Exception, SystemExit: what the file raises.
+        OSError: the file cannot be read.
+        Exception, SystemExit: raised by the file.
     """
     file = own_file(name)
     return _run(file.path, file.content)
@@ -156,13 +159,13 @@ def run_file(name: str) -> Mapping[str, Any]:
 def _run(path: str, content: bytes) -> dict[str, Any]:
     module = ModuleType(f"own_file_{hashlib.sha256(path.encode() + content).hexdigest()[:16]}")
     module.__file__ = path
-    # Tracebacks and ``inspect`` find the source here, also where no such file is.
+    # Tracebacks and ``inspect`` find the source in this cache, even on machines without the file.
     text = content.decode(errors="replace")
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    # Dataclasses look their module up. Later it is not to be found, so that Ray sends what the file defines by value.
+    # Dataclasses look up their module while it runs. Afterwards the module is removed, so that Ray pickles by value.
     sys.modules[module.__name__] = module
     try:
-        exec(compile(content, path, "exec"), module.__dict__)  # the user has named the file to have it run
+        exec(compile(content, path, "exec"), module.__dict__)  # the user has named this file in order to run it
     finally:
         del sys.modules[module.__name__]
     return module.__dict__

@@ -1,3 +1,3 @@
-"""Teachers and the images made from them: trained, published, kept."""
+"""Teachers, trained here or published, and the probe sets made from teachers."""
 
 from __future__ import annotations

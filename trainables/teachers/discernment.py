@@ -1,4 +1,4 @@
-"""Whether a teacher tells images apart at all, found without any image of a data set."""
+"""Check, without any image of a data set, that a teacher distinguishes images at all."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from trainables.teachers.probe_synthesis import smooth_noise
 from trainables.teachers.teacher import Teacher
 
 NOISE_IMAGES = 50
-"""Of each kind. Both together are 1 to 2 s of work for a WRN-40-2 on a core."""
+"""Number of noise images of each of the two kinds. A WRN-40-2 takes 1 to 2 s for all on a core."""
 
 
 def only_class_in_noise(teacher: Teacher) -> int | None:
-    """The one class that a teacher sees in every noise image; none where it sees several.
+    """Return the class that a teacher predicts for every noise image; None if it predicts several classes.
 
-    Half of the images have pixels that are each drawn from 0 to 255 alike, half are smooth, as the noise of probe sets is.
-    The first kind alone would say little: a LeNet with 97 % test accuracy on the digits takes 97 of 100 such images for an
-    eight, and spreads the smooth ones over all classes.
+    In half of the images each pixel is drawn uniformly from 0 to 255; the others are smooth noise, as in probe sets. The
+    first kind alone is not sufficient: a LeNet with 97 % test accuracy on the digits takes 97 of 100 such images for an
+    eight, but predicts all classes for smooth images.
     """
     shapes, normalisation = teacher.metadata.network_shapes, find_normalisation(teacher.metadata.normalisation)
     channels, size = shapes["channels"], shapes["image_size"]

@@ -1,4 +1,4 @@
-"""Probe sets on storage, beside the teachers: ``probes/<checksum of the teacher>-<recipe>.safetensors``."""
+"""Registry of probe sets on the storage, in the folder ``probes`` next to the teachers."""
 
 from __future__ import annotations
 
@@ -21,22 +21,26 @@ _TARGETS = "targets"
 
 
 class ProbeRegistry:
-    """Probe sets of teachers, each made once.
+    """Registry of the teachers' probe sets, each of which is made once.
 
-    The key names what decides the images: the teacher's weights, the user's file that has its network, if one has, what
-    they expect of a pixel, and the recipe. So a set is found again wherever the teacher came from, and by sweeps that do
-    not know of each other.
+    The key of a probe set contains everything that decides its images: the checksum of the teacher's weights, the
+    normalisation, the image size if unusual, checksums of the user's own files for network and normalisation, and the
+    version of the recipe. A probe set is therefore found wherever the teacher came from, and shared between sweeps.
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        """Args: store: The storage's folder of teachers."""
+        """Open a registry.
+
+        Args:
+            store: Object store with the storage's teachers.
+        """
         self._store = store
 
     def find(self, teacher: TeacherMetadata) -> ProbeSet | None:
-        """The teacher's probe set, or none.
+        """Load the teacher's probe set; return None if there is none.
 
         Raises:
-            TeacherError: it is there but damaged.
+            TeacherError: the stored probe set is damaged.
         """
         key = _key(teacher)
         if not self._store.exists(key):
@@ -51,13 +55,13 @@ class ProbeRegistry:
         return ProbeSet(images={cast(ProbeKind, kind): images for kind, images in tensors.items()}, targets=targets)
 
     def add(self, probe: ProbeSet, teacher: TeacherMetadata) -> None:
-        """Keep a teacher's probe set."""
+        """Store a teacher's probe set."""
         tensors = {str(kind): images for kind, images in probe.images.items()} | {_TARGETS: probe.targets}
         self._store.write(_key(teacher), save_tensors(tensors))
 
 
 def _key(teacher: TeacherMetadata) -> str:
-    # Networks whose weights fit any size see other images at another one.
+    # A network whose weights fit any image size has another probe set for each size.
     size = f"-{image_size_in_words(teacher.shapes['image_size'])}" if teacher.shapes else ""
     files = checksums({"network": teacher.network, "normalisation": teacher.normalisation})
     code = "".join(f"-{sha256[:8]}" for sha256 in files.values())

@@ -1,4 +1,4 @@
-"""What a probe set consists of. All of it follows from the teacher's weights and a seed, the same for every teacher."""
+"""Make probe sets. A probe set depends only on the teacher and on a fixed seed, the same for every teacher."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainables.teachers.probe_synthesis import confident_images, paths, smooth_
 from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 RECIPE = 1
-"""Number of the recipe below. Whoever changes a number here or in ``probe_synthesis.py`` raises it: then probe sets that
-were kept are made anew. Scores of before and after do not compare, and rows do not say by which they were found: another
-score then needs another name."""
+"""Version of the recipe below. A change of a number here or in ``probe_synthesis.py`` must raise the version, so that stored
+probe sets are made again. Scores of different versions are not comparable, and result rows do not record the version, so the
+scores then need new names."""
 
 _NOISE = 0.5
 """Standard deviation of the noise on ``noisy`` images, in normalised pixels."""
@@ -23,19 +23,19 @@ _NOISE = 0.5
 _PATHS = 80
 _PATH_STEPS = 15
 _PATH_EVERY = 3
-"""80 images at 5 moments of a path of 15 steps are 400 images."""
+"""Interval of the steps of a path whose images are kept: 80 paths with 5 images each are 400 images."""
 
 
 def make_probe(teacher: Teacher, *, device: torch.device | str = "cpu") -> ProbeSet:
-    """Make a teacher's probe set. No image of any data set is read.
+    """Make a teacher's probe set, without reading an image of any data set.
 
     Args:
-        teacher: Weights, and the normalisation and shapes that go with them.
-        device: Where it is computed. The images differ between devices by rounding, so they are made once and kept.
+        teacher: Teacher, whose metadata give normalisation and shapes of the images.
+        device: Device for the computation. The images differ between devices by rounding, so they are made once and kept.
     """
     metadata = teacher.metadata
     network = teacher.build().to(device).requires_grad_(False).eval()
-    with seeded(0, "teacher probed", device):  # a network may draw random numbers in eval mode too
+    with seeded(0, "teacher probed", device):  # some networks draw random numbers even in eval mode
         return _make(network, metadata)
 
 
@@ -62,7 +62,7 @@ def _make(network: Network, metadata: TeacherMetadata) -> ProbeSet:
 
 
 def _blended(images: Tensor, random: torch.Generator) -> Tensor:
-    """Each image with another one, in proportions that are drawn evenly."""
+    """Return each image blended with another one, in proportions drawn uniformly from [0, 1)."""
     partners = images[torch.randperm(len(images), generator=random).to(images.device)]
     shares = torch.rand(len(images), 1, 1, 1, generator=random).to(images.device)
     return shares * images + (1 - shares) * partners

@@ -1,5 +1,7 @@
-"""Images from a teacher alone: those it is sure of, found by gradient descent on the pixels, and the ways from there to
-its other classes.
+"""Make images from a teacher alone.
+
+``confident_images`` are images that the teacher is sure of, found by gradient descent on the pixels; ``paths`` lead from
+such images to the teacher's other classes.
 """
 
 from __future__ import annotations
@@ -14,22 +16,23 @@ from trainables.networks import Network
 
 _STEPS = 60
 _RATE = 0.1
-"""Of Adam, in normalised pixels: a step moves a pixel by up to a tenth of the data's standard deviation."""
+"""Learning rate of Adam, in normalised pixels: a step moves a pixel by up to a tenth of the data's standard deviation."""
 
 _SMOOTHNESS = 1.0
-"""Weight of the total variation beside the cross-entropy: without it images are noise to all but the teacher."""
+"""Weight of the total variation relative to the cross-entropy: without this term images look like noise to other
+networks."""
 
 _STATISTICS = 1.0
-"""Weight of the distance from BatchNorm's statistics, for teachers that have some."""
+"""Weight of the distance from BatchNorm's running statistics, for teachers with BatchNorm."""
 
 _SHIFT = 2
-"""Pixels by which the images are moved about, so that no class hangs on the place of a pixel."""
+"""Maximum random shift of the images in pixels, so that no class depends on the position of single pixels."""
 
 _BATCH = 100
-"""Images that are optimised together; BatchNorm's statistics are matched over them."""
+"""Number of images that are optimised together; BatchNorm's statistics are matched over such a batch."""
 
 _CELLS = 8
-"""Side of the grid of random numbers that images start from."""
+"""Side of the grid of random numbers that the images start from."""
 
 
 def confident_images(
@@ -42,20 +45,20 @@ def confident_images(
     image_size: ImageSize,
     random: torch.Generator,
 ) -> Tensor:
-    """Images that the teacher takes for each class equally often, and surely.
+    """Make images that the teacher is sure of, equally many for each class.
 
-    Adam lowers cross-entropy with the wanted class, total variation and, where the teacher has BatchNorm, the distance of
-    each layer's input from its running statistics, as in DeepInversion (Yin et al., CVPR 2020). Pixels stay in the range
-    that real ones have.
+    Adam minimises the cross-entropy with the wanted class, the total variation and, if the teacher has BatchNorm, the
+    distance of each layer's input from its running statistics, as in DeepInversion (Yin et al., CVPR 2020). Pixels are
+    clamped to the range of real pixels.
 
     Args:
-        teacher: In eval mode; it is not changed.
-        normalisation: What it expects.
-        count: How many, a multiple of 100.
-        channels: Of the images.
-        num_classes: Classes that are taken in turn.
+        teacher: Network in eval mode; it is not changed.
+        normalisation: Normalisation that the teacher expects.
+        count: Number of images, a multiple of 100.
+        channels: Channels of the images.
+        num_classes: Number of classes, which are taken in turn.
         image_size: Height and width of the images.
-        random: Where they start from, and how they are moved about; on the CPU.
+        random: Random generator on the CPU, for starting points and shifts.
 
     Returns:
         Normalised images (count, channels, height, width) on the teacher's device, classes in turn.
@@ -84,7 +87,10 @@ def confident_images(
 
 
 def smooth_noise(count: int, channels: int, *, image_size: ImageSize, random: torch.Generator) -> Tensor:
-    """Normal numbers on a coarse grid, interpolated: (count, channels, height, width), each of variance 1, on the CPU."""
+    """Return images of normal numbers on a coarse grid, interpolated to (count, channels, height, width).
+
+    Each image has variance 1. The images are on the CPU.
+    """
     coarse = torch.randn(count, channels, _CELLS, _CELLS, generator=random)
     images = F.interpolate(coarse, size=image_size, mode="bicubic")
     return images / images.std((1, 2, 3), keepdim=True)
@@ -93,18 +99,18 @@ def smooth_noise(count: int, channels: int, *, image_size: ImageSize, random: to
 def paths(
     teacher: Network, images: Tensor, targets: Tensor, *, steps: int, every: int, step_size: float = 1.0
 ) -> Tensor:
-    """Where images come by when they are pushed to other classes down the teacher's gradient, as in section 4.
+    """Return the images along paths on which images are pushed to other classes by the teacher's gradient, as in section 4.
 
     Args:
-        teacher: In eval mode.
-        images: Where the paths begin, (count, channels, height, width).
-        targets: Class that each is pushed to, int64 (count,).
-        steps: Length of a path.
-        every: Each so many-th step is kept.
+        teacher: Network in eval mode.
+        images: Images at which the paths begin, (count, channels, height, width).
+        targets: Class to which each image is pushed, int64 (count,).
+        steps: Number of steps of a path.
+        every: Interval of the steps whose images are kept.
         step_size: Factor of the gradient.
 
     Returns:
-        (steps // every * count, channels, height, width), all images of one moment together.
+        Images (steps // every * count, channels, height, width), ordered by step.
     """
     kept = []
     for step in range(1, steps + 1):
@@ -117,13 +123,13 @@ def paths(
 
 
 def _total_variation(images: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels, down and across added; a scalar."""
+    """Return the mean absolute difference of vertical neighbours plus that of horizontal neighbours, a scalar."""
     down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
     return down + (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
 
 
 def _range_of(normalisation: Normalisation, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What a black and a white pixel are to the network, each (channels, 1, 1)."""
+    """Return the normalised values of a black and a white pixel, each (channels, 1, 1)."""
     mean, std = (
         torch.tensor(values, device=device).expand(channels).view(-1, 1, 1)
         for values in (normalisation.mean, normalisation.std)

@@ -1,4 +1,4 @@
-"""Teachers whose weights others have published, read from a file and held against what the config says of them."""
+"""Load teachers from published files of weights, and check them against the config."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from trainables.teachers.weight_layouts import find_weights
 def load_published_checkpoint(
     path: Path, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits, shown: str | None = None
 ) -> Teacher:
-    """Read weights published by others, from any layout in which names (by ``Network.our_key``) and shapes decide.
+    """Read published weights, in any layout whose names (after ``Network.our_key``) and shapes fit the architecture.
 
     Args:
-        path: The file.
-        dataset: What the network was trained on.
-        name: Its architecture.
-        normalisation: What its pixels are normalised by.
-        splits: Images on which it is measured, and what is known of them.
-        shown: Where the file comes from, if ``path`` is a copy; its last part becomes the teacher's source.
+        path: File of weights.
+        dataset: Name of the data set that the network was trained on.
+        name: Name of the architecture.
+        normalisation: Normalisation of real images that the network expects.
+        splits: Images on which the teacher is measured, with their description.
+        shown: Address that the file comes from, for messages and the teacher's source. Defaults to ``path``.
 
     Raises:
-        TeacherError: the file is missing or unreadable, its tensors are not this architecture's, one of them is not finite,
-            or its measured accuracy says that something is wrong.
+        TeacherError: the file is missing or unreadable, its tensors do not fit the architecture, a number is not finite, the
+            accuracy is implausibly low, or another normalisation is noticeably better.
     """
     shown = shown or str(path)
     file = read_weight_file(path, f"teacher_checkpoint={shown}")
@@ -60,7 +60,11 @@ def load_published_checkpoint(
 
 
 def _check_normalisation(network: Network, chosen: str, *, dataset: str, shown: str, splits: DatasetSplits) -> None:
-    """Refuse a normalisation if another one of the table suits the weights noticeably better."""
+    """Check that no usual normalisation gives the weights a noticeably higher accuracy than the chosen one.
+
+    Raises:
+        TeacherError: another one does: ``half``, ``unit``, or the data set's own.
+    """
     probe = normalisation_probe(splits)
     keys = {chosen, "half", "unit", *({dataset} & {*dataset_names()})}
     right = {key: right_images(network, probe, find_normalisation(key)) for key in sorted(keys)}

@@ -1,4 +1,4 @@
-"""Which of this project's networks the weights in a file are, and what images they take."""
+"""Recognise which of this project's networks a file of weights belongs to, and what images the network takes."""
 
 from __future__ import annotations
 
@@ -17,44 +17,50 @@ from trainables.teachers.weight_layouts import find_weights
 
 _DEPTHS = (10, 16, 22, 28, 34, 40)
 _FEATURES_OF_WIDTH = 64
-"""Of a WideResNet's last layer, for each unit of its width factor."""
+"""Number of inputs of a WideResNet's last layer per unit of the width factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """A network whose names and shapes are those of a file."""
+    """Network that fits the names and shapes of a file's weights."""
 
     name: str
     shapes: Shapes
-    """The image size is a guess where the weights fit any."""
+    """Shapes of the network. The image size is a guess if the weights fit any size."""
 
 
 def recognise(file: WeightFile) -> Recognised | None:
-    """Find the network of this project that a file's weights fit; None if there is none, or several sets of them.
+    """Find the network of this project that a file's weights fit.
 
     Args:
-        file: The file's tensors.
+        file: Contents of the file.
+
+    Returns:
+        The network; None if no network fits, or the file has several different sets of weights that fit.
     """
     for name, shapes in _guesses(file.tensors):
         with seeded(0, "only looked at"):
             network = build_network(name, **shapes)
         try:
             find_weights(file, network, shown=name, subject=name)
-        except TeacherError:  # it does not fit: the next one may
+        except TeacherError:  # does not fit; the next one may
             continue
         return Recognised(name=name, shapes=shapes)
     return None
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-    """Guess how many classes and channels a classifier has, from its last matrix and the fewest inputs of a convolution."""
+    """Guess the numbers of classes and channels of a classifier; None for a number that its tensors do not show.
+
+    The last matrix gives the classes, the convolution with the fewest input channels gives the channels.
+    """
     matrices = [tensor.shape[0] for tensor in tensors.values() if tensor.ndim == 2]
     inputs = [tensor.shape[1] for tensor in tensors.values() if tensor.ndim == 4]
     return (matrices[-1] if matrices else None), (min(inputs) if inputs else None)
 
 
 def _guesses(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Shapes]]:
-    """Networks that the last matrix of a file may belong to, with the shapes that it tells."""
+    """Yield the networks that a file's weights may fit, with their shapes, guessed from the file's matrices."""
     classes, channels = shapes_of(tensors)
     if not classes or not channels or classes < 2 or channels > 4:
         return

@@ -1,7 +1,7 @@
-"""Teachers that were trained here, kept on the storage.
+"""Registry of the teachers that this program has trained, on the storage.
 
-A teacher is two objects, ``<dataset>/<network>-<key>/weights.safetensors`` and ``metadata.json``; the key is made from the
-recipe, so that the same recipe is trained once.
+A teacher is stored as two objects, ``<dataset>/<network>-<key>/weights.safetensors`` and ``metadata.json``. The key is a
+checksum of the recipe, so that each recipe is trained once.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from trainables.teachers.teacher import Teacher, TeacherMetadata
 
 
 class TeacherRegistry:
-    """Teachers trained here, on storage."""
+    """Registry of trained teachers on the storage."""
 
     def __init__(self, store: ObjectStore, cache: NodeCache | None = None) -> None:
         """Open a registry.
 
         Args:
-            store: The storage's folder of teachers.
-            cache: Where copies of their weights are kept on this machine; none: in the user's cache folder.
+            store: Object store with the storage's teachers.
+            cache: Cache for copies of the weights on this machine. Defaults to the user's cache folder.
         """
         self._store = store
         self._cache = cache or NodeCache()
 
     def holds(self, config: SupervisedConfig) -> bool:
-        """Whether it has the teacher that this training gave."""
-        # The metadata is written last: where it is, the weights are complete.
+        """Return whether the registry has the teacher that was trained with a config."""
+        # The metadata are written last: if they exist, the weights are complete.
         return self._store.exists(f"{self._folder(config)}/metadata.json")
 
     def find(self, config: SupervisedConfig) -> Teacher | None:
-        """The teacher that this training gave, or none.
+        """Load the teacher that was trained with a config; return None if there is none.
 
         Raises:
-            TeacherError: it is there but damaged, or another one.
+            TeacherError: the stored teacher is damaged, or its metadata do not agree with the config.
         """
         if not self.holds(config):
             return None
@@ -56,8 +56,8 @@ class TeacherRegistry:
         named = (metadata.network, metadata.dataset, metadata.normalisation)
         if named != (config.student, config.dataset, config.normalisation or config.dataset):
             raise TeacherError(
-                f"teacher {self._store.shown(folder)} is of {' '.join(named)}, which its folder does not say; delete that "
-                "folder and it is trained again"
+                f"teacher {self._store.shown(folder)} is of {' '.join(named)}, contrary to its folder's name; delete the "
+                "folder, and the teacher is trained again"
             )
         data = self._cache.fetch(self._store, f"{folder}/weights.safetensors").read_bytes()
         try:
@@ -69,7 +69,7 @@ class TeacherRegistry:
         return Teacher(metadata=metadata, weights=weights)
 
     def add(self, teacher: Teacher, config: SupervisedConfig) -> None:
-        """Keep the teacher that this training gave."""
+        """Store the teacher that was trained with a config."""
         folder = self._folder(config)
         self._store.write(f"{folder}/weights.safetensors", save_tensors(dict(teacher.weights)))
         self._store.write(f"{folder}/metadata.json", json.dumps(_as_json(teacher.metadata), indent=2).encode())
@@ -78,16 +78,16 @@ class TeacherRegistry:
         return f"{folder_of(config.dataset)}/{folder_of(config.student)}-{recipe_key(config)}"
 
     def _damaged(self, folder: str) -> str:
-        return f"teacher {self._store.shown(folder)} is damaged; delete that folder and it is trained again"
+        return f"teacher {self._store.shown(folder)} is damaged; delete the folder, and the teacher is trained again"
 
 
 def _as_json(metadata: TeacherMetadata) -> dict[str, Any]:
-    """Metadata as it is stored. What was added later is left out where it says nothing, as in older files."""
+    """Return metadata in their stored form; ``shapes``, which was added later, is left out if None, as in older files."""
     return {key: value for key, value in asdict(metadata).items() if key != "shapes" or value is not None}
 
 
 def _metadata(stored: dict[str, Any]) -> TeacherMetadata:
-    """Stored metadata; JSON has lists for tuples."""
+    """Return metadata from their stored form, in which JSON has lists for tuples."""
     shapes = stored.get("shapes")
     if shapes is not None:
         stored = {**stored, "shapes": {**shapes, "image_size": tuple(shapes["image_size"])}}
@@ -95,14 +95,17 @@ def _metadata(stored: dict[str, Any]) -> TeacherMetadata:
 
 
 def teacher_recipe(config: SupervisedConfig) -> dict[str, Any]:
-    """All that decides a trained teacher's weights, where it is not as published: settings added later change no key."""
+    """Return the settings that decide a trained teacher's weights, except those with default values.
+
+    Defaults are left out so that fields that are added later change no key.
+    """
     roles = roles_of(type(config)).items()
     irrelevant = {field for field, role in roles if role.weightless or role.decides is Decides.LOCATION}
     return config.model_dump(exclude_defaults=True, exclude=irrelevant)
 
 
 def recipe_key(config: SupervisedConfig) -> str:
-    """A short checksum of the recipe, and of the files of the user's own that it names: others train another teacher."""
+    """Return a short checksum of the recipe and of the user's own files that it names, since these change the teacher."""
     recipe = teacher_recipe(config)
     decides = {**recipe, **({"files": found} if (found := checksums(recipe)) else {})}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

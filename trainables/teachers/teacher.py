@@ -1,6 +1,7 @@
-"""A teacher: its weights, and what is known of them.
+"""Teachers: weights with metadata.
 
-A teacher's identity travels with it: the checksum of its weights, its accuracies, and the recipe or file it came from.
+The metadata identify a teacher wherever it is used: checksum of the weights, accuracies, and the recipe or file that it came
+from.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from trainables.networks import Network, build_network
 from trainables.seeding import seeded
 
 PLAUSIBLE_ACCURACY = 0.5
-"""A teacher below this share of the way from chance to perfect is taken for a mistake, not for a teacher."""
+"""Minimum accuracy of a teacher, as a share of the way from chance to 100 %; a lower accuracy is taken for a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherMetadata:
-    """What is known of a teacher.
+    """Metadata of a teacher.
 
-    ``source`` is a file name or ``trained``, ``sha256`` that of the file: the published one, or the registry's. Accuracies
-    are top-1 shares in [0, 1]; a published teacher has usually seen the validation images in its training. There is none
-    on images that are not there: where no validation part was set aside, or nothing is to be read.
+    ``source`` is a file name or ``trained``. ``sha256`` is the checksum of the published file, or of the registry's file.
+    Accuracies are top-1 shares in [0, 1], None without images to measure on: if no validation part is set aside, or no real
+    image may be read. A published teacher has usually been trained on the validation images.
     """
 
     dataset: str
@@ -42,25 +43,25 @@ class TeacherMetadata:
     test_accuracy: float | None
     recipe: dict[str, Any]
     shapes: Shapes | None = None
-    """What its network fits, where that is not what is known of ``dataset``, such as images of another size."""
+    """Shapes of the network, where they differ from those of ``dataset``, such as another image size; else None."""
 
     @property
     def network_shapes(self) -> Shapes:
-        """What the teacher's network fits."""
+        """Shapes of the teacher's network."""
         return self.shapes or find_spec(self.dataset).shapes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """Weights and what is known of them. Plain tensors, so that it travels between processes."""
+    """Teacher: weights with metadata. The weights are plain tensors, so that a teacher can be sent between processes."""
 
     metadata: TeacherMetadata
     weights: Mapping[str, torch.Tensor]
     layout: str = ""
-    """How a file by others held the weights, in words; empty for a bare state dict and for a teacher trained here."""
+    """Description of how a published file held the weights; empty for a bare state dict and for a teacher trained here."""
 
     def build(self) -> Network:
-        """A fresh network with these weights."""
+        """Build a network with these weights."""
         with seeded(0, "overwritten by the next line"):
             network = build_network(self.metadata.network, **self.metadata.network_shapes)
         network.load_state_dict(dict(self.weights))
@@ -78,13 +79,20 @@ def describe_teacher(
     splits: DatasetSplits,
     sha256: str | None = None,
 ) -> Teacher:
-    """Measure a trained network and give it its papers.
+    """Measure a trained network, and return it as a teacher with metadata.
 
     Args:
-        sha256: Checksum of the file it comes from; none: of the file that the registry will hold.
+        network: Trained network.
+        dataset: Name of the data set that the network was trained on.
+        name: Name of the architecture.
+        normalisation: Normalisation of real images that the network expects.
+        source: File name of the weights, or ``trained``.
+        recipe: Settings of the training; empty for published weights.
+        splits: Images on which the accuracies are measured.
+        sha256: Checksum of the file that the network comes from. Defaults to that of the registry's file.
 
     Raises:
-        TeacherError: a weight is NaN or infinite, or its test accuracy is too low to be a teacher's.
+        TeacherError: a weight is NaN or infinite, or the test accuracy is implausibly low.
     """
     strange = not_finite(network.state_dict())
     if strange:
@@ -92,7 +100,7 @@ def describe_teacher(
             f"teacher {name} ({source}) on {dataset}: {strange}; its training has diverged, so lower learning_rate in "
             "teacher_recipe"
         )
-    with seeded(0, "teacher measured"):  # a network may draw random numbers in eval mode too
+    with seeded(0, "teacher measured"):  # some networks draw random numbers even in eval mode
         accuracies = measure(network, splits, find_normalisation(normalisation))
     chance = 1 / splits.spec.num_classes
     threshold = chance + PLAUSIBLE_ACCURACY * (1 - chance)
@@ -118,7 +126,7 @@ def describe_teacher(
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Which weights and running statistics are NaN or infinite, the first one by name; empty if none is."""
+    """Return a description of the weights and running statistics that are NaN or infinite; empty if all are finite."""
     counts = {key: int((~value.isfinite()).sum()) for key, value in weights.items()}
     strange = {key: count for key, count in counts.items() if count}
     if not strange:

@@ -1,8 +1,8 @@
-"""Read files of weights as others leave them, without running code that a file may hold.
+"""Read published files of weights, without running code that a file may contain.
 
-Formats: ``torch.save``, both its zip archives and the older ones, and safetensors. Tensors, numbers, texts and containers
-are read. Of any other pickled object only the name of its class is kept, so that an optimizer's or a logger's object beside
-the weights hinders nobody; NumPy arrays are read as tensors.
+Formats: ``torch.save``, both zip archives and the older format, and safetensors. Tensors, numbers, strings and containers
+are read; NumPy arrays are read as tensors. For any other pickled object only the name of its class is kept, so that a file
+can be read even if it contains objects of an optimizer or a logger.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from safetensors.torch import load_file
 from trainables.errors import TeacherError
 
 REMEDY = "save the weights alone: torch.save(model.state_dict(), FILE), or safetensors.torch.save_file"
-"""What to do with a file that holds objects in place of weights."""
+"""Remedy for a file that contains objects in place of weights."""
 
 _HEAD = 512
-"""Bytes by which a file is told from others."""
+"""Number of bytes at the beginning of a file from which its format is recognised."""
 
 _STARTS = {
-    b"version https://git-lfs": "is a pointer of Git LFS, not the file that it stands for: run git lfs pull where it lies",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file itself: run git lfs pull in its repository",
     b"\x89HDF": "is an HDF5 file, as Keras writes them; save a state dict of tensors with torch.save",
     b"\x93NUMPY": "is a single NumPy array; save a state dict of tensors with torch.save",
     b"\x1f\x8b": "is compressed by gzip: unpack it first",
 }
-"""What files that hold no weights begin with, and what is said of them."""
+"""Messages about files that contain no weights, by the bytes that such files begin with."""
 
 
 _OF_TENSORS = {
@@ -51,7 +51,7 @@ _OF_TENSORS = {
     "torch.nn.parameter",
     "torch.storage",
 }
-"""Modules whose names stand in any file of tensors."""
+"""Modules that pickles of plain tensors refer to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +59,24 @@ class WeightFile:
     """Contents of a file of weights."""
 
     tensors: Mapping[str, torch.Tensor]
-    """By the keys on the way to each, joined by dots, such as ``state_dict.module.conv1.weight``."""
+    """Tensors by the path of keys to each, joined by dots, such as ``state_dict.module.conv1.weight``."""
 
     pickled: tuple[str, ...]
-    """Classes and functions of the pickled objects that were not read, by full name, in their order in the file."""
+    """Full names of the classes and functions of pickled objects that were not read, in their order in the file."""
 
     type_name: str
-    """Class of the outermost object."""
+    """Name of the outermost object's class."""
 
 
 def read_weight_file(path: Path, shown: str) -> WeightFile:
-    """Read a file's tensors, into the CPU's memory.
+    """Read a file's tensors into the CPU's memory.
 
     Args:
-        path: The file.
-        shown: What errors begin with.
+        path: File of weights.
+        shown: Beginning of error messages.
 
     Raises:
-        TeacherError: the file is missing, or is no file of weights, in one line that names what it is.
+        TeacherError: the file is missing, damaged or no file of weights; the message says in one line what the file is.
     """
     try:
         with path.open("rb") as file:
@@ -100,9 +100,9 @@ def read_weight_file(path: Path, shown: str) -> WeightFile:
     names = _pickled_names(path)
     pickled = tuple(name for name in names if name.rpartition(".")[0] not in _OF_TENSORS)
     try:
-        # torch's own names win over stand-ins.
+        # torch's own allowed names take precedence over stand-ins.
         with warnings.catch_warnings(), torch.serialization.safe_globals([(_stand_in(name), name) for name in names]):
-            warnings.simplefilter("ignore")  # of old formats: nothing that who loads them can act on
+            warnings.simplefilter("ignore")  # warnings about old formats, which the user cannot act on
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
         what = (
@@ -115,7 +115,7 @@ def read_weight_file(path: Path, shown: str) -> WeightFile:
 
 
 def why_no_tensors(file: WeightFile) -> str:
-    """Say what a file holds in place of tensors that can be loaded."""
+    """Return a message that says what a file contains in place of loadable tensors."""
     if not file.pickled:
         return f"holds no state dict (its content is a {file.type_name}); {REMEDY}"
     return f"holds {_objects(file.pickled)} and no state dict; {REMEDY}"
@@ -127,7 +127,7 @@ def _objects(names: tuple[str, ...]) -> str:
 
 
 def _other_format(path: Path, head: bytes) -> str:
-    """Say what a file is that holds no weights; empty if it may hold some."""
+    """Return a message about a file of another format; empty if the file may contain weights."""
     if not head:
         return "is empty: copy or download it again"
     for start, what in _STARTS.items():
@@ -135,9 +135,7 @@ def _other_format(path: Path, head: bytes) -> str:
             return what
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return (
-            "is a web page (HTML or XML), not weights: the download was answered by a message; open the file to read it"
-        )
+        return "is a web page (HTML or XML), not weights: the server sent a message instead; open the file to read it"
     if head.startswith(b"PK\x03\x04") or tarfile.is_tarfile(path):
         return _other_archive(path)
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
@@ -146,7 +144,7 @@ def _other_format(path: Path, head: bytes) -> str:
 
 
 def _other_archive(path: Path) -> str:
-    """Say what a zip or tar archive is that ``torch.save`` has not written; empty if it has."""
+    """Return a message about a zip or tar archive that ``torch.save`` has not written; empty if it has."""
     if tarfile.is_tarfile(path):
         return "is a tar archive: unpack it first"
     if not zipfile.is_zipfile(path):
@@ -159,53 +157,54 @@ def _other_archive(path: Path) -> str:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Whether a file begins with the size of a JSON header and that header."""
+    """Return whether a file begins with the size of a JSON header and a JSON object."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000  # the format's own limit
 
 
 def _pickled_names(path: Path) -> list[str]:
-    """List the full names of the classes and functions that a file's pickles refer to; empty for what is no pickle."""
+    """Return the full names of the classes and functions that a file's pickles refer to; empty if there is no pickle."""
     names: dict[str, None] = {}
-    with contextlib.suppress(Exception):  # no pickle: torch.load refuses it too, and what it is is told then
+    with contextlib.suppress(Exception):  # not a pickle: torch.load will fail too, and its error is reported
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 part = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
                 names |= dict.fromkeys(_referred(io.BytesIO(archive.read(part))))
         else:
             with path.open("rb") as file:
-                for _ in range(4):  # the older format: a magic number, a version, facts on the machine, the content
+                for _ in range(4):  # the older format has four: magic number, version, machine, content
                     names |= dict.fromkeys(_referred(file))
     return list(names)
 
 
 def _referred(file: IO[bytes]) -> Iterator[str]:
-    """Full names that the next pickle in a file refers to."""
+    """Yield the full names that the next pickle in a file refers to."""
     for operation, argument, _ in pickletools.genops(file):
         if operation.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            # torch, like pickle, looks for names of Python 2 under those of Python 3.
+            # Like pickle, torch maps names of Python 2 to those of Python 3.
             module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
             yield f"{module}.{name}"
 
 
 def _stand_in(name: str) -> Callable[..., Any]:
-    """What takes the place of a class or function of this name while a file is read: it does nothing."""
+    """Return a harmless replacement for the class or function with a name, for use while a file is read."""
     if name in {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}:
         return _Array
     if name == "numpy.dtype":
         return _NumberFormat
-    # By its name a dict, such as collections.defaultdict: torch puts items into nothing else.
+    # A name that ends in dict, such as collections.defaultdict, is taken for a dict, since torch fills only dicts with
+    # items.
     return _UnreadDict if name.lower().endswith("dict") else type(name, (_Unread,), _KEY)
 
 
 _KEY = {"__hash__": object.__hash__}
-"""Lets a stand-in be an element of a set or a key."""
+"""Class attributes that make a stand-in hashable, so that it can be an element of a set or a key."""
 
 
 class _Unread(list[Any]):
-    """Takes the place of a pickled object: its arguments and its state are not looked at.
+    """Stand-in for a pickled object that ignores arguments and state.
 
-    A list, since torch appends items to nothing else.
+    It is a list, since torch appends items only to lists.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> _Unread:
@@ -219,14 +218,14 @@ class _Unread(list[Any]):
 
 
 class _UnreadDict(dict[Any, Any]):
-    """Takes the place of a class of dicts: one of those two that torch fills, and the one that may have attributes too."""
+    """Stand-in for a class of dicts: creates an OrderedDict, which torch can fill and which may also have attributes."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()
 
 
 class _NumberFormat(_Unread):
-    """Takes the place of a NumPy dtype."""
+    """Stand-in for a NumPy dtype."""
 
     kind = ""
     order = "="
@@ -240,9 +239,9 @@ class _NumberFormat(_Unread):
 
 
 class _Array(_Unread):
-    """Takes the place of a NumPy array, as ``tensor`` if it is one of numbers.
+    """Stand-in for a NumPy array; an array of numbers is in ``tensor``.
 
-    NumPy's own way of reading one is not used: a file could have it take bytes for addresses of objects.
+    NumPy's own unpickling is not used, since a malicious file could make it take bytes for addresses of objects.
     """
 
     tensor: torch.Tensor | None = None
@@ -255,7 +254,7 @@ class _Array(_Unread):
 
 
 def _tensors(content: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors in a nest of mappings and lists, by the keys on the way to each, joined by dots."""
+    """Yield the tensors in nested mappings and lists, each with the path of keys to the tensor, joined by dots."""
     if isinstance(content, _Array):
         content = content.tensor
     if isinstance(content, torch.Tensor):

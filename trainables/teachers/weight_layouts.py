@@ -1,8 +1,8 @@
 """Find a network's weights among the tensors of a file, by names and shapes.
 
-Training codes wrap a state dict in others (``model``, ``model_state_dict``, ...), and its names get prefixes by
-DataParallel, ``torch.compile`` and Lightning. Which of these it was need not be known: wherever a file's names, behind any
-prefix, are the network's and the shapes are too, there the weights are.
+Training programs nest a state dict in others (``model``, ``model_state_dict``, ...), and DataParallel, ``torch.compile`` and
+Lightning add prefixes to its names. The program that wrote the file need not be known: tensors are the weights if, after
+removal of some prefix, their names and shapes are the network's.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from trainables.networks import Network
 from trainables.teachers.weight_files import WeightFile, why_no_tensors
 
 _COUNTER = "num_batches_tracked"
-"""Batches that a BatchNorm has seen: torch before 0.4.1 had none, and only a network in training may read it."""
+"""Name of BatchNorm's counter of batches. It may be missing: torch before 0.4.1 had none, and only training may read it."""
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""Attributes that wrappers by torch add to the names of weights, within a network too."""
+"""Parts that torch's wrappers add to the names of weights, also in the middle of a name."""
 
 _AVERAGES = {"ema", "swa", "averaged", "shadow"}
-"""Words in the keys of running averages of weights."""
+"""Words that mark the keys of running averages of weights."""
 
 _SHOWN = 3
-"""Names of each kind that an error shows."""
+"""Maximum number of names of each kind in an error message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundWeights:
-    """Weights that fit a network, and how a file held them."""
+    """Weights that fit a network, with a description of their layout in the file."""
 
     weights: Mapping[str, torch.Tensor]
-    """By the network's own names; complete, in the file's formats."""
+    """Complete weights by the network's own names, in the file's number formats."""
 
     layout: str
-    """In words, such as ``weights under model.module., converted from float16``; empty for a bare state dict."""
+    """Description such as ``weights under model.module., converted from float16``; empty for a bare state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
-    """Tensors of a file behind one prefix, held against a network."""
+    """Tensors of a file with one common prefix, compared with a network."""
 
     prefix: str
     wrapped: bool
-    """Whether the names of wrappers were left out within the names too."""
+    """Whether wrappers' parts in the middle of names were removed too."""
 
     weights: Mapping[str, torch.Tensor]
     missing: list[str] = field(default_factory=list)
@@ -74,16 +74,17 @@ class _Candidate:
 def find_weights(file: WeightFile, network: Network, *, shown: str, subject: str) -> FoundWeights:
     """Find the one set of tensors in a file that fits a network.
 
-    Of weights and their running average (``ema``, ``swa``) the weights are taken, and that is said.
+    If both weights and their running average (``ema``, ``swa``) fit, the weights are taken, and ``layout`` says so.
 
     Args:
-        file: The file's tensors.
-        network: Network whose names and shapes decide.
-        shown: What errors begin with.
-        subject: What the weights should be, for errors, such as ``teacher=lenet on digits``.
+        file: Contents of the file.
+        network: Network whose names and shapes the tensors must have.
+        shown: Beginning of error messages.
+        subject: Description of the weights for error messages, such as ``teacher=lenet on digits``.
 
     Raises:
-        TeacherError: none fits, with the first names that are missing or too many, or several differing ones fit.
+        TeacherError: no set fits (the message has the first names that are missing or too many), or several different sets
+            fit.
     """
     expected = network.state_dict()
     candidates = _candidates(file.tensors, expected, network)
@@ -101,7 +102,7 @@ def find_weights(file: WeightFile, network: Network, *, shown: str, subject: str
     if others:
         raise TeacherError(
             f"{shown} holds several sets of weights that fit {subject}, {chosen.place} and "
-            f"{others[0].place}: save those that you mean in a file of their own"
+            f"{others[0].place}: save the right ones in a file of their own"
         )
     averages = [candidate for candidate in distinct if candidate.is_average and candidate is not chosen]
     return FoundWeights(
@@ -111,7 +112,10 @@ def find_weights(file: WeightFile, network: Network, *, shown: str, subject: str
 
 
 def _nearness(candidate: _Candidate) -> tuple[int, ...]:
-    """Rank candidates that do not fit, to show one: where half the names are right the best of these, else the largest."""
+    """Return a sort key for candidates that do not fit: the largest describes the best one to show in an error message.
+
+    Candidates with at least half of the names are ranked by names and shapes that match, the others by number of tensors.
+    """
     surplus, length = len(candidate.too_many), len(candidate.prefix)
     if len(candidate.weights) < len(candidate.missing):
         return 0, 0, surplus + len(candidate.weights), not candidate.wrapped, length
@@ -121,7 +125,7 @@ def _nearness(candidate: _Candidate) -> tuple[int, ...]:
 def _candidates(
     tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], network: Network
 ) -> list[_Candidate]:
-    """Hold the tensors behind each prefix in a file against a network."""
+    """Return a candidate for each prefix in a file, and a second one for prefixes whose names have wrappers' parts."""
     groups: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         parts = key.split(".")
@@ -166,14 +170,14 @@ def _candidate(
 
 
 def _equal(some: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> bool:
-    """Whether two sets of weights are the same numbers."""
+    """Return whether two sets of weights have the same names and numbers."""
     return some.keys() == others.keys() and all(
         value is others[name] or torch.equal(value, others[name]) for name, value in some.items()
     )
 
 
 def _layout(chosen: _Candidate, averages: list[_Candidate], expected: Mapping[str, torch.Tensor]) -> str:
-    """Say where the weights were and what is done to them."""
+    """Return a description of where in the file the weights were, and of how they are converted."""
     formats = {
         str(value.dtype).removeprefix("torch.")
         for name, value in chosen.weights.items()
@@ -189,13 +193,13 @@ def _layout(chosen: _Candidate, averages: list[_Candidate], expected: Mapping[st
 
 
 def _difference(candidate: _Candidate, expected: Mapping[str, torch.Tensor], network: Network) -> str:
-    """Say how the tensors of a file differ from a network's, with the first of each kind."""
+    """Return a description of how a file's tensors differ from a network's, with the first names of each kind."""
 
     def counted(names: list[str], what: str) -> str:
         first = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         return f"{len(names)} {'tensor' if len(names) == 1 else 'tensors'} {what} ({first})"
 
-    start = network.our_key("")  # a name here that others' names have not
+    start = network.our_key("")  # prefix of this network's names that published names do not have
     shapes = [
         f"{name.removeprefix(start)}: {_form(candidate.weights[name])}, expected {_form(expected[name])}"
         for name in candidate.misshapen

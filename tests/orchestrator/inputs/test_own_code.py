@@ -310,7 +310,7 @@ def test_another_teacher_in_the_folder_of_one_is_refused(folder: Path) -> None:
     [metadata] = (folder / "runs" / "teachers").glob("digits/*/metadata.json")
     (folder / "evil.py").write_text(EVIL.format(ran=str(folder / "ran")) + THEN)
     metadata.write_text(metadata.read_text().replace('"lenet"', f'"{folder}/evil.py:Small"'))
-    with pytest.raises(TeacherError, match="which its folder does not say"):
+    with pytest.raises(TeacherError, match="contrary to its folder.s name"):
         run(folder, num_trials=3)
     assert not (folder / "ran").exists()
 

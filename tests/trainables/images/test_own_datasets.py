@@ -112,7 +112,7 @@ def test_a_file_of_it_serves_where_its_images_are_not(tmp_path: Path) -> None:
 def test_a_set_of_which_nobody_has_the_images_can_be_distilled_unaudited(tmp_path: Path) -> None:
     config = ZeroShotConfig(dataset="unseen", audited=False, teacher_checkpoint="teacher.pt")
     assert not config.reads_images
-    with pytest.raises(DataUnavailableError, match="brings no images; .* dataset_file, or set audited: false"):
+    with pytest.raises(DataUnavailableError, match="has no images; .* dataset_file, or set audited: false"):
         load_dataset("unseen", data_root=tmp_path)
 
 

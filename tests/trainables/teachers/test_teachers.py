@@ -80,7 +80,7 @@ def test_a_damaged_teacher_is_named_with_the_remedy(store: ObjectStore, teacher:
     data[-1] ^= 1
     for damaged in (bytes(data), bytes(data[:100])):
         store.write(key, damaged)
-        with pytest.raises(TeacherError, match="damaged; delete that folder and it is trained again"):
+        with pytest.raises(TeacherError, match="damaged; delete the folder, and the teacher is trained again"):
             registry.find(RECIPE)
 
 

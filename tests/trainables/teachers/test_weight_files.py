@@ -182,8 +182,8 @@ def test_evaluate_says_the_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_two_different_sets_that_fit_are_refused(tmp_path: Path) -> None:
     torch.save({"best": WEIGHTS, "last": OTHERS}, tmp_path / "net.pt")
     assert refusal(tmp_path / "net.pt") == (
-        "holds several sets of weights that fit teacher=lenet on digits, under best. and under last.: save those that "
-        "you mean in a file of their own"
+        "holds several sets of weights that fit teacher=lenet on digits, under best. and under last.: save the right "
+        "ones in a file of their own"
     )
     torch.save({"ema_1": WEIGHTS, "ema_2": OTHERS}, tmp_path / "net.pt")
     assert "under ema_1. and under ema_2." in refusal(tmp_path / "net.pt")

@@ -1,1 +1,1 @@
-"""Fields of a data-free trial, and the pieces that they may name. Free of torch."""
+"""Fields of a data-free trial, and the names of the parts that such a trial can be composed of. Imports no torch."""

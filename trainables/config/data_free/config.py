@@ -1,7 +1,7 @@
-"""Fields of a data-free trial: the four parts that all data-free methods share, each chosen by name.
+"""Fields of a data-free trial: the four parts that all data-free methods have, each chosen by name.
 
-The defaults are those of belief matching: a standing generator, the adversarial term alone, no pool, Adam for the student.
-So a trial that sets nothing else computes what ``method: zero_shot`` does.
+The defaults are belief matching: a generator that is trained throughout, the adversarial term alone, no pool, Adam for the
+student. With these defaults a trial computes what ``method: zero_shot`` computes.
 """
 
 from __future__ import annotations
@@ -20,104 +20,112 @@ from trainables.config.trial import TimingProbe
 Views = Literal["none", "crop_flip"]
 
 _TIMED_STEPS = 2
-"""Of source and student, of which the speed of a trial is told: a whole call may take an hour."""
+"""Steps of source and of student, at most, in a timing probe, since a whole pseudo batch may take an hour."""
 
 _UNIT_PASSES = "trainables.training.data_free.work:unit_passes"
-"""What adds up what the pieces compute; brings torch, which whoever counts work has already."""
+"""Function that adds up the work of the parts; imported on use, since it imports torch."""
 
 
 class DataFreeConfig(TermWeights):
-    """One data-free trial: a frozen teacher, a source of pseudo images, perhaps a pool of them, and a student."""
+    """Data-free trial: a frozen teacher, a source of pseudo images, an optional pool of pseudo images, and a student."""
 
-    # A field that takes other values than the base's is what mypy cannot know to be meant, here and at student_batch.
+    # Here and at student_batch the field allows other values than the base class's, which mypy reports.
     method: Annotated[Literal["data_free"], given(cost=Cost.EQUAL, names=Names.NOTHING, inherited=True)] = "data_free"  # type: ignore[assignment]
-    """The parts that all data-free methods share, put together by the fields below."""
+    """Data-free distillation, composed of the parts that the fields below choose."""
 
     source: Annotated[SourceName, setting(cost=Cost.EQUAL, inherited=True)] = "generator"
-    """What makes the images. ``generator``: a network that is trained all the time; ``meta_generator``: one whose copy is
-    trained anew for each pseudo batch and that learns to be a good start; ``pixels``: the images themselves are learnt; or a
-    source of your own. A pseudo batch is one call of the source, with ``generator_steps`` updates."""
+    """Source of the pseudo images. ``generator``: a generator that is trained throughout; ``meta_generator``: for each
+    pseudo batch a copy of the generator is trained and then dropped, while the generator itself learns to be a good starting
+    point for the copies; ``pixels``: the pixels themselves are optimised; or a source of your own. A pseudo batch is one
+    call of the source, with ``generator_steps`` updates."""
 
     source_batch_size: Annotated[Annotated[int, Field(ge=2)] | None, setting(cost=Cost.EQUAL, inherited=False)] = None
-    """Images that one call of the source makes; none: ``batch_size``."""
+    """Number of images that one call of the source makes. Defaults to ``batch_size``."""
 
     generator_output: Annotated[Literal["batch_norm", "sigmoid"], setting(cost=Cost.EQUAL, inherited=True)] = (
         "batch_norm"
     )
-    """What ends the generator. ``batch_norm``: normalised pixels without bounds, as published for belief matching;
-    ``sigmoid``: pixels in [0, 1], then normalised as the teacher expects."""
+    """Last layer of the generator. ``batch_norm``: its output is normalised pixels without bounds, as published for belief
+    matching; ``sigmoid``: its output is pixels in [0, 1], which are then normalised as the teacher expects."""
 
     class_conditional: Annotated[bool, setting(cost=Cost.EQUAL, inherited=True)] = False
-    """Whether the generator is told the wanted class of each image, as a one-hot vector beside the latents."""
+    """Whether the generator's input also has the wanted class of each image, as a one-hot vector after the latent."""
 
     wanted_class: Annotated[Literal["own", "drawn"], setting(cost=Cost.EQUAL, inherited=False)] = "own"
-    """Class that ``one_hot`` asks for: the teacher's own highest (DAFL, DFQ), or one drawn for each image (CMI, Fast)."""
+    """Class that the term ``one_hot`` favours. ``own``: the class that the teacher finds most probable (DAFL, DFQ);
+    ``drawn``: a class drawn at random for each image (CMI, Fast)."""
 
     latent_lr: Annotated[Rate | None, Scale.LOGARITHMIC, setting(cost=Cost.SWITCH, inherited=False)] = None
-    """Adam learning rate of the latents, which are then learnt beside the generator's weights; none: they stay as drawn. Of
-    ``source=meta_generator``."""
+    """Adam learning rate of the latents of ``source=meta_generator``, which are then trained together with the generator's
+    weights. None means that the latents stay as drawn."""
 
     meta_lr: Annotated[Rate, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 1e-2
     """Adam learning rate of the generator that ``source=meta_generator`` copies."""
 
     generator_beta1: Annotated[Share, setting(cost=Cost.NONE, inherited=False)] = 0.9
-    """Decay of the first moment of the source's Adam. Published: 0.9 (belief matching, DFAD), 0.5 (the others)."""
+    """Decay of the first moment of the source's Adam. Published: 0.9 (belief matching, DFAD), 0.5 (the other methods)."""
 
     generator_schedule: Annotated[ScheduleName, setting(cost=Cost.NONE, inherited=False)] = "cosine"
-    """How ``generator_lr`` changes over the learning-rate horizon; ``student_schedule`` has the choices."""
+    """Schedule of ``generator_lr`` over the learning-rate horizon; same choices as for ``student_schedule``."""
 
     source_views: Annotated[Views, setting(cost=Cost.EQUAL, inherited=False)] = "none"
-    """What the terms of the source's loss see of the images: the images, or a random crop after padding by 4 and a mirror
-    image of half of them, drawn anew for each update (Fast, CMI)."""
+    """Views of the images for which the source's loss is computed. ``none``: the images themselves; ``crop_flip``: a random
+    crop after padding by 4 pixels, mirrored with probability 1/2, drawn anew for each update (Fast, CMI)."""
 
     student_batch: Annotated[Literal["updated", "scored", "best"], setting(cost=Cost.EQUAL, inherited=False)] = (
         "updated"  # type: ignore[assignment]
     )
-    """Which images of a call are handed over: of the source after its last update, those of the last update, or those of the
-    update with the lowest loss (CMI, Fast)."""
+    """Images that a call of the source passes on to the student. ``updated``: images of the source after its last update;
+    ``scored``: images for which the loss of the last update was computed; ``best``: images of the update with the lowest
+    loss (CMI, Fast)."""
 
     warmup_share: Annotated[Share, setting(cost=Cost.AMOUNT, inherited=False)] = 0.0
-    """Share of the learning-rate horizon's pseudo batches, at its beginning, in which the source learns without the
-    adversarial term and the student not at all."""
+    """Length of the warm-up as a share of the learning-rate horizon. In these first pseudo batches the source is trained
+    without the adversarial term, and the student is not trained."""
 
     adversarial_mask: Annotated[Literal["none", "agreeing"], setting(cost=Cost.NONE, inherited=False)] = "none"
-    """Images that count in the adversarial term: all, or those on which student and teacher agree in their highest class, by
-    which the source looks for the border between classes (CMI, Fast)."""
+    """Images that count in the adversarial term. ``none``: all images; ``agreeing``: only images for which student and
+    teacher find the same class most probable, so that the source searches near the boundaries between classes (CMI,
+    Fast)."""
 
     adversarial_temperature: Annotated[Rate | None, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = None
-    """Temperature of the adversarial term; none: ``temperature``."""
+    """Temperature of the adversarial term. Defaults to ``temperature``."""
 
     batch_norm_momentum: Annotated[Share, setting(cost=Cost.NONE, inherited=False)] = 0.0
-    """Share that the statistics of earlier calls have in those that ``batch_norm`` compares (Fast: 0.9)."""
+    """Weight m of earlier calls' statistics in the term ``batch_norm``, which compares m times the statistics of earlier
+    calls plus 1 - m times those of the current call (Fast: 0.9)."""
 
     gate: Annotated[GateName | None, setting(cost=Cost.EQUAL, inherited=False)] = None
-    """Which of the handed-over images the student learns from: ``confident``, of which the teacher is sure by
-    ``gate_threshold``; ``disagreeing``, on which the networks' highest classes differ; or a gate of your own. None: all."""
+    """Gate that selects the images for the student. ``confident``: images for which the teacher's highest probability is at
+    least ``gate_threshold``; ``disagreeing``: images for which student and teacher find different classes most probable; or
+    a gate of your own. None means all images."""
 
     gate_threshold: Annotated[Share, setting(cost=Cost.NONE, inherited=False)] = 0.5
-    """Least probability of the teacher's highest class for ``gate=confident``."""
+    """Minimum of the teacher's highest probability for an image to pass ``gate=confident``."""
 
     pool: Annotated[PoolName, setting(cost=Cost.EQUAL, inherited=True)] = "none"
-    """Where handed-over images go. ``none``: the student learns from them alone, ``student_steps`` times; ``all``: into a
-    pool that keeps all of them, from which each student step draws ``batch_size``; ``newest``: the last ``pool_size``;
-    ``reservoir``: ``pool_size`` of them, each of all so far with equal probability; or a policy of your own."""
+    """Pool of pseudo images, from which each student step draws ``batch_size``. ``none``: there is no pool; the student
+    learns from the images of each call alone, ``student_steps`` times; ``all``: all images ever made; ``newest``: the newest
+    ``pool_size`` images; ``reservoir``: a random sample of ``pool_size`` images, in which each image made so far is equally
+    likely; or a policy of your own."""
 
     pool_size: Annotated[int, Field(ge=2), setting(cost=Cost.NONE, inherited=False)] = 8192
-    """Images that ``pool=newest`` and ``pool=reservoir`` keep."""
+    """Maximum number of images in the pool with ``pool=newest`` and ``pool=reservoir``."""
 
     pool_precision: Annotated[Literal["uint8", "float16", "float32"], setting(cost=Cost.EQUAL, inherited=True)] = (
         "float16"
     )
-    """How the pool keeps pixels. ``uint8`` clips them to [0, 1] and rounds to 255 steps."""
+    """Number format of the pixels in the pool. ``uint8`` clips pixels to [0, 1] and rounds them to multiples of 1/255."""
 
     pool_views: Annotated[Count | None, setting(cost=Cost.EQUAL, inherited=True)] = None
-    """Views of each image in the pool for which the teacher's answers are kept, so that it never looks at one twice; none:
-    a view is drawn for each student step and the teacher looks at it then (CMI, Fast)."""
+    """Number of views of each image in the pool for which the teacher's outputs are computed once and kept; student steps
+    draw from these views. None means that each student step draws a new view, for which the teacher takes a forward pass
+    (CMI, Fast)."""
 
     view: Annotated[Views, setting(cost=Cost.EQUAL, inherited=True)] = "crop_flip"
-    """What the student sees of an image in the pool: the image, or a random crop after padding by 4 and a mirror image of
-    half of them. The first of ``pool_views`` is the image itself, or with ``student_batch=scored`` what the source's terms
-    saw of it."""
+    """View of an image in the pool that the student sees. ``none``: the image itself; ``crop_flip``: a random crop after
+    padding by 4 pixels, mirrored with probability 1/2. The first of ``pool_views`` views is the image itself; with
+    ``pool_views=1`` and ``student_batch`` ``scored`` or ``best`` it is the view for which the source's loss was computed."""
 
     student_optimizer: Annotated[Literal["adam", "sgd"], setting(cost=Cost.EQUAL, inherited=True)] = "adam"
     """Optimizer of the student."""
@@ -126,18 +134,19 @@ class DataFreeConfig(TermWeights):
     """Momentum of ``student_optimizer=sgd``."""
 
     student_nesterov: Annotated[bool, setting(cost=Cost.NONE, inherited=False)] = False
-    """Whether that momentum is Nesterov's; it must then be above 0."""
+    """Whether ``student_optimizer=sgd`` uses Nesterov momentum; ``student_momentum`` must then be above 0."""
 
     student_weight_decay: Annotated[NonNegative, Scale.LOGARITHMIC, setting(cost=Cost.NONE, inherited=False)] = 0.0
-    """L2 penalty on every parameter of the student, as its optimizer applies it."""
+    """L2 penalty on every parameter of the student, as torch's optimizer applies it."""
 
     student_schedule: Annotated[ScheduleName, setting(cost=Cost.NONE, inherited=False)] = "cosine"
-    """How ``student_lr`` changes over the pseudo batches after the warm-up: ``cosine`` to 0; ``one_cycle``, up for a fifth
-    and down to 0 by a cosine; ``milestones``, a tenth at 60, 80 and 90 %; ``constant``; or a schedule of your own."""
+    """Schedule of ``student_lr`` over the pseudo batches after the warm-up. ``cosine``: annealed to 0; ``one_cycle``: rises
+    linearly for a fifth of the time, then annealed to 0 by a cosine; ``milestones``: divided by 10 at 60, 80 and 90 %;
+    ``constant``; or a schedule of your own."""
 
     student_average: Annotated[Share, setting(cost=Cost.SWITCH, inherited=True)] = 0.0
-    """Decay of an exponential moving average of the student's weights and statistics, one step for each update, which is
-    what is measured and kept; 0: the student as it is."""
+    """Decay, per update, of an exponential moving average of the student's weights and statistics; the average is then
+    measured and kept in place of the student. 0 means no averaging."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -147,13 +156,13 @@ class DataFreeConfig(TermWeights):
         return self
 
     def _contradictions(self) -> list[tuple[bool, str]]:
-        """What cannot go together, each with what to do."""
+        """Return all checks of combined settings, each as (whether it fails, message)."""
         pooled = self.pool != "none"
         bounded = self.source == "pixels" or self.generator_output == "sigmoid"
         return [
             (
                 self.numerics == "exact" and (pooled or self.source != "generator"),
-                "numerics=exact is the published loop's order of operations; allowed: fast, where source or pool differ",
+                "numerics=exact needs source=generator and pool=none, as in the published loop; allowed otherwise: fast",
             ),
             (
                 not any(self.term_weights.values()),
@@ -161,7 +170,7 @@ class DataFreeConfig(TermWeights):
             ),
             (
                 pooled and self.latents == "fresh",
-                "latents=fresh is for pool=none: from a pool each student step draws anyway; allowed: shared",
+                "latents=fresh needs pool=none, since each student step draws from the pool; allowed: shared",
             ),
             (
                 self.latents == "fresh" and self.source == "pixels",
@@ -170,7 +179,7 @@ class DataFreeConfig(TermWeights):
             (self.latents == "fresh" and self.student_batch == "best", "student_batch=best needs latents=shared"),
             (
                 self.latents == "fresh" and self.gate is not None,
-                f"gate={self.gate} is for images that are handed over: it needs latents=shared",
+                f"gate={self.gate} needs latents=shared: with latents=fresh the source passes on no images to select from",
             ),
             (
                 pooled and self.pool_precision == "uint8" and not bounded,
@@ -191,7 +200,7 @@ class DataFreeConfig(TermWeights):
             ),
             (
                 self.wanted_class == "own" and self.class_conditional,
-                "class_conditional=true needs wanted_class=drawn: the generator is told the class that is wanted",
+                "class_conditional=true needs wanted_class=drawn: the class is an input of the generator",
             ),
         ]
 
@@ -204,17 +213,17 @@ class DataFreeConfig(TermWeights):
 
     @property
     def term_weights(self) -> dict[str, float]:
-        """Factor of each term of the source's loss, by its name, in the order in which they are added."""
+        """Factor of each term of the source's loss, by the term's name, in the order in which the terms are added."""
         return {name: getattr(self, f"{name}_weight") for name in TERMS}
 
     @property
     def source_images(self) -> int:
-        """Images that one call of the source makes."""
+        """Number of images that one call of the source makes."""
         return self.source_batch_size or self.batch_size
 
     @property
     def warmup(self) -> int:
-        """Pseudo batches at the beginning of the learning-rate horizon in which the student does not learn."""
+        """Length of the warm-up in pseudo batches, in which the student is not trained."""
         return min(round(self.warmup_share * self.horizon), self.horizon - 1)
 
     @property
@@ -223,7 +232,8 @@ class DataFreeConfig(TermWeights):
 
     @property
     def steps_per_unit(self) -> int:
-        # The source's updates, handing the images over, and the student's; in the warm-up there are none of these.
+        # The source's updates, a step that passes the images on, and the student's updates. The warm-up has no student
+        # updates.
         return self.generator_steps + 1 + self.student_steps
 
     @property
@@ -232,7 +242,7 @@ class DataFreeConfig(TermWeights):
 
     @property
     def generator_input(self) -> int:
-        """Width of what the generator is given: latents, and the wanted class where it is told that."""
+        """Length of the generator's input: the latent, plus the one-hot class with ``class_conditional``."""
         return self.latent_dim + (self.spec.num_classes if self.class_conditional else 0)
 
     @property
@@ -250,7 +260,7 @@ class DataFreeConfig(TermWeights):
             "generator_steps": min(self.generator_steps, _TIMED_STEPS),
             "student_steps": min(self.student_steps, _TIMED_STEPS),
             "warmup_share": 0.0,
-            "gate": None,  # networks that know nothing would let none pass
+            "gate": None,  # the untrained networks of a probe might let no image pass
             "compilation": "never",
             "data_free_scores": False,
         }
@@ -259,5 +269,5 @@ class DataFreeConfig(TermWeights):
 
     @property
     def wants_compilation(self) -> bool:
-        # What a gate lets pass without a pool has another size each time, for each of which torch would compile anew.
+        # Without a pool, a gate lets a different number of images pass each time, and torch would compile for each number.
         return super().wants_compilation and not (self.gate and self.pool == "none")

@@ -1,6 +1,7 @@
-"""The pieces of which a data-free trial is put together: sources, terms, pool policies, gates and schedules, by name.
+"""Names of the parts that a data-free trial is composed of: sources, terms, pool policies, gates and schedules.
 
-They are defined below ``trainables.training.data_free`` and loaded on use. A new one is a module there and a line here.
+The parts are defined in ``trainables.training.data_free`` (schedules in ``trainables.training.schedules``) and imported on
+use. A new part takes a module there and a line here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SOURCES = Registry(
         "pixels": f"{_HOME}.sources.pixels:Pixels",
     },
 )
-"""Subclasses of ``trainables.training.data_free.sources.base.Source``."""
+"""Sources: subclasses of ``trainables.training.data_free.sources.base.Source``."""
 
 TERMS: dict[str, str] = {
     "adversarial": f"{_HOME}.terms.adversarial:Adversarial",
@@ -33,8 +34,9 @@ TERMS: dict[str, str] = {
     "contrastive": f"{_HOME}.terms.contrastive:Contrastive",
     "total_variation": f"{_HOME}.terms.total_variation:TotalVariation",
 }
-"""Subclasses of ``trainables.training.data_free.terms.base.Term``, in the order in which they are added. A data-free config
-has the factor of each as ``NAME_weight``; a term of a user's own is its ``generator_term``."""
+"""Terms of the source's loss: subclasses of ``trainables.training.data_free.terms.base.Term``, in the order in which they
+are added. The config field ``NAME_weight`` is the factor of a term; a term of the user's own goes into
+``generator_term``."""
 
 POOLS = Registry(
     what="pool policy",
@@ -46,7 +48,7 @@ POOLS = Registry(
         "reservoir": f"{_HOME}.pools.reservoir:Reservoir",
     },
 )
-"""Subclasses of ``trainables.training.data_free.pools.policies.PoolPolicy``."""
+"""Pool policies: subclasses of ``trainables.training.data_free.pools.policies.PoolPolicy``."""
 
 GATES = Registry(
     what="gate",
@@ -56,14 +58,16 @@ GATES = Registry(
         "disagreeing": f"{_HOME}.gates:disagreeing",
     },
 )
-"""Functions of ``trainables.training.data_free.gates.Judged`` that say of each image whether the student learns from it."""
+"""Gates: functions that take a ``trainables.training.data_free.gates.Judged`` and return for each image whether the student
+learns from it, as a bool tensor (batch,)."""
 
 SCHEDULES = Registry(
     what="schedule",
     group="zskt.schedules",
     own={name: f"trainables.training.schedules:{name}" for name in ("cosine", "one_cycle", "milestones", "constant")},
 )
-"""Functions from an initial rate, a step and the number of steps to the step's rate."""
+"""Learning-rate schedules: functions that take an initial rate, a step and the number of steps, and return the step's
+rate."""
 
 
 SourceName = Annotated[str, checked(SOURCES.check), Field(json_schema_extra={"enum": list[object](SOURCES.choices)})]

@@ -1,4 +1,4 @@
-"""The factors of the terms of a source's loss: a field for each line of ``TERMS``."""
+"""Base class of the data-free config, with a field for the factor of each term in ``TERMS``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from trainables.config.roles import Cost, setting
 from trainables.config.zero_shot import ZeroShotConfig
 
 _PUBLISHED = {"adversarial": 1.0}
-"""Those of belief matching, which is what a data-free trial does unless told otherwise."""
+"""Default factors other than 0, so that the default is belief matching."""
 
 
 @cache
 def term_description(name: str) -> str:
-    """Return the first paragraph of a term's docstring, read from its source: importing it would bring torch."""
+    """Return the first paragraph of a term's docstring, read from its source code, since importing a term imports torch."""
     module, _, defined = TERMS[name].partition(":")
     found = find_spec(module)
     assert found is not None
@@ -44,4 +44,4 @@ if TYPE_CHECKING:
     TermWeights = ZeroShotConfig
 else:
     TermWeights = create_model("TermWeights", __base__=ZeroShotConfig, __module__=__name__, **_weight_fields())
-"""A zero-shot config with the factors."""
+"""Zero-shot config with the additional field ``NAME_weight`` for each term."""
