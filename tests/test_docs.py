@@ -179,10 +179,10 @@ def test_the_network_shown_in_the_docs_is_one(tmp_path: Path) -> None:
     check_network(f"{tmp_path / 'my_nets.py'}:make_teacher", num_classes=10, channels=1, image_size=(28, 28))
 
 
-def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_preset_is_in_the_tables_of_reproduction() -> None:
+    page = text_of("docs/reproduction.md")
     for name in search_spaces.preset_names():
-        assert re.search(rf"(?<![\w-]){name}(?![\w-])", readme), name
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", page), name
 
 
 def test_tests_named_in_the_docs_exist() -> None:
@@ -303,3 +303,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages <= {path.stem for path in (tmp_path / "site").glob("*.html")}
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load(text_of("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == tomllib.loads(text_of("pyproject.toml"))["project"]["version"]
