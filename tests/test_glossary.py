@@ -27,7 +27,9 @@ ALLOWED = {
 def replaced_words(page: str) -> dict[str, str]:
     """Return each word of the glossary's column *not*, in lower case, with the word to say instead."""
     table = page.partition("\n## Glossary\n")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
     return {word.strip().lower(): say for say, _, words in rows[2:] for word in words.split(",") if word.strip()}
 
 
