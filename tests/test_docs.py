@@ -29,16 +29,15 @@ import trainables
 from orchestrator.cli import app
 from orchestrator.config import SweepConfig
 from orchestrator.config.loading import load_sweep
-from orchestrator.config.sweep_files import EXTENDS
 from orchestrator.search.space import infer_domains
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
-from tests.support.paths import ROOT
-from tests.support.synthetic import write_search
+from tests.orchestrator.report.synthetic import write_search
 from trainables.config import shared_fields
 from trainables.images.load import load_dataset
 from trainables.networks import check_network
 
+ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -137,29 +136,32 @@ def test_commands_that_read_do_what_the_docs_say(tmp_path: Path, monkeypatch: py
 
 
 def test_the_sweeps_shown_in_the_docs_are_some(tmp_path: Path) -> None:
-    examples = [example for example in fenced(ROOT / "docs" / "sweeps.md", "yaml") if EXTENDS not in example]
-    front = SweepConfig.model_validate({"name": "part", **yaml.safe_load(examples[1])})
+    examples = fenced(ROOT / "docs" / "sweeps.md", "yaml")
+    [front] = [
+        SweepConfig.model_validate({"name": "part", **part})
+        for part in map(yaml.safe_load, examples)
+        if "constraints" in part and "space" not in part
+    ]
     loaded = []
-    for example in (examples[0], examples[2]):
+    for example in (example for example in examples if "name" in yaml.safe_load(example)):
         (tmp_path / "mine.yaml").write_text(example)
         loaded.append(load_sweep(str(tmp_path / "mine.yaml")))
-    search, cases = loaded
+    search, extended, cases = loaded
     infer_domains(resolve_space(search.space), search, forbidden=shared_fields())
+    assert extended.space == load_sweep("quickstart").space
     assert list(front.directions) == ["validation_accuracy", "training_flops"]
     assert len(cases.configs()) == 9
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_parts_of_sweeps_and_clusters_shown_in_the_docs_are_valid(page: Path, tmp_path: Path) -> None:
+def test_parts_of_sweeps_and_clusters_shown_in_the_docs_are_valid(page: Path) -> None:
     for example in fenced(page, "yaml"):
         part = yaml.safe_load(example)
         if "file_mounts" in part:
             validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text()) | part))
             continue
-        if EXTENDS in part:
-            (tmp_path / "mine.yaml").write_text(example)
-            assert load_sweep(str(tmp_path / "mine.yaml")).name == part["name"]
-            continue
+        if "extends" in part:
+            continue  # whole files: test_the_sweeps_shown_in_the_docs_are_some
         assert "name" not in part or part.get("space") or part.get("cases"), "a whole sweep of nothing"
         sweep = SweepConfig.model_validate({"name": "part", **part})
         assert sweep.configs()
@@ -184,10 +186,10 @@ def test_the_network_shown_in_the_docs_is_one(tmp_path: Path) -> None:
     check_network(f"{tmp_path / 'my_nets.py'}:make_teacher", num_classes=10, channels=1, image_size=(28, 28))
 
 
-def test_every_preset_is_in_the_readmes_table_or_its_quick_start() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_preset_is_in_the_tables_of_reproduction() -> None:
+    page = text_of("docs/reproduction.md")
     for name in search_spaces.preset_names():
-        assert re.search(rf"(?<![\w-]){name}(?![\w-])", readme), name
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", page), name
 
 
 def test_tests_named_in_the_docs_exist() -> None:
@@ -308,3 +310,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages <= {path.stem for path in (tmp_path / "site").glob("*.html")}
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load(text_of("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == tomllib.loads(text_of("pyproject.toml"))["project"]["version"]
