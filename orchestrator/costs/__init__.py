@@ -1,3 +1,3 @@
-"""What trials have cost, will cost, and may cost."""
+"""Costs of trials: the ledger of past costs, estimates of future costs, and spending limits."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much of their budgets the trials of a search use: its own early stopping, asked about trials that nobody runs."""
+"""Expected share of their budgets that a search's trials use, by simulating its early stopping on imagined trials."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from orchestrator.errors import naming
 from orchestrator.schedulers.base import Decision, SchedulerConfig
 
 _IMAGINED = 200
-"""Trials that are imagined in all, in as many searches as that makes."""
+"""Least number of simulated trials, over as many simulated searches as that takes."""
 
 _REPORTS = 20
-"""Reports of an imagined trial at most."""
+"""Most reports of a simulated trial."""
 
 _LARGEST = 50
-"""Trials of an imagined search at most, unless more are spared: by then the share hardly changes any more."""
+"""Most trials of a simulated search, or twice the number of trials that the scheduler spares if that is more. With more
+trials the share hardly changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UsedShare:
-    """Mean share of a trial's budget that is used, in (0, 1]."""
+    """Mean share of their budgets that trials use, in (0, 1]."""
 
     least: float
-    """If every trial is worse than all before it, so that all are stopped as soon as they may be."""
+    """Share if each trial is worse than all trials before it, so that trials are stopped as early as possible."""
 
     expected: float
-    """If trials come in no order: each may as well be better than another as worse, and stays so."""
+    """Share if the trials come in random order and each keeps its rank at all reports."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is stopped."""
+        """Whether no trial is stopped."""
         return self.least == 1
 
 
 WHOLE = UsedShare(least=1.0, expected=1.0)
-"""Nothing is stopped; population-based training gives each member the whole budget, in parts that are trials."""
+"""The share if no trial is stopped. In population-based training each member uses its whole budget, over several trials."""
 
 
 def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, trials: int) -> UsedShare:
-    """How much of their budgets so many trials use, one after the other. Equal for equal arguments.
+    """Return the share of their budgets that trials use which run one after another. Deterministic.
 
     Args:
-        config: The early stopping.
-        budget: Of one trial.
-        report_interval: In the same unit; trials are compared when they report.
-        trials: Of the whole search.
+        config: Scheduler of the search.
+        budget: Budget of one trial.
+        report_interval: Budget between two reports, at which trials are compared.
+        trials: Number of trials of the search.
     """
     if not config.stops_trials:
         return WHOLE
@@ -58,7 +59,7 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
     between = report_interval * math.ceil(budget / report_interval / _REPORTS)
     places = [*range(between, budget, between), budget]
     falling = _share(config, budget, places, range(size, 0, -1))
-    # Of a longer search the others are as those at its end.
+    # The further trials of a longer search are all stopped at the earliest point, as those at the end of this one.
     least = falling if trials == size else (size * falling + (trials - size) * min(1.0, config.earliest_stop)) / trials
     searches = range(-(-_IMAGINED // size))
     expected = statistics.fmean(_share(config, budget, places, random.random(size)) for _ in searches)
@@ -66,11 +67,11 @@ def used_share(config: SchedulerConfig, *, budget: int, report_interval: int, tr
 
 
 def _share(config: SchedulerConfig, budget: int, places: Sequence[int], values: Sequence[float] | np.ndarray) -> float:
-    """What trials use that report these values at all places, in this order."""
+    """Return the share that trials use which run in this order, each reporting its value at all places."""
     used = 0
     with naming(f"scheduler {config.name}"):
         rule = config.build(mode="max", budget=budget)
-        assert rule is not None  # it stops trials
+        assert rule is not None  # a scheduler that stops trials has a rule
         for number, value in enumerate(values):
             ends = (place for place in places if rule.on_report(str(number), place, float(value)) is Decision.STOP)
             used += next(ends, budget)

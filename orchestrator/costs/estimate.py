@@ -1,8 +1,8 @@
-"""``zskt plan``: what a sweep costs, before it starts.
+"""Estimates of a sweep's cost before it starts, for ``zskt plan``.
 
-Trials of the same kind that have ended on the storage say best what such a trial takes, and what it cost. Where there are
-none it is foretold from what is counted of the networks and from rough rates of machines, the same on every machine that
-asks; or, where that is asked for, from a few steps that are timed here.
+Similar trials that have ended on the same storage give the best estimate. Without such trials, the estimate comes from
+counted operations of the networks and rough speeds of machines, and is the same wherever it is made; or, on request, from a
+few steps that are timed on this machine.
 """
 
 from __future__ import annotations
@@ -43,102 +43,102 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """Trials that take the same."""
+    """A kind of trial: trials with the same cost, such as a case, a teacher to train, or a search's trials."""
 
     name: str
     trials: int
     config: AnyTrialConfig
     share: UsedShare = WHOLE
-    """How much of their budgets they use."""
+    """Share of their budgets that the trials use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """Says what trials of one kind take; each span is of one trial that uses its whole budget."""
+    """The estimated cost of one kind of trial; each range is for one trial that uses its whole budget."""
 
     kind: Kind
     seconds: Span | None
-    """Evaluating counted in; none where nobody says how fast its machines are."""
+    """Seconds of training and evaluation; None if the machines' speed is not known."""
 
     gpu_hours: Span | None
-    """0 on CPUs."""
+    """GPU hours, 0 on CPUs; None if the machines' speed is not known."""
 
     usd: Span | None
-    """None where it is not known."""
+    """Cost in USD; None if it is not known."""
 
     source: Source
     past: PastCosts | None = None
-    """The trials of earlier sweeps that tell, where they do."""
+    """Costs of similar trials in earlier sweeps, if the estimate comes from them."""
 
     @property
     def student_updates(self) -> int:
-        """For one trial."""
+        """Student updates of one trial."""
         return round(self.kind.config.budget * self.kind.config.student_updates_per_unit)
 
     @property
     def hours(self) -> Span | None:
-        """The same as ``seconds``, in hours."""
+        """``seconds`` in hours."""
         return times(self.seconds, 1 / 3600)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a whole sweep takes."""
+    """The estimated cost of a whole sweep."""
 
     sweep: SweepConfig
-    """With what was left open settled as the plan has it."""
+    """The sweep, with open settings (``gpu: auto``, the speed for a budget in seconds) settled for the plan."""
 
     costs: Sequence[CostEstimate]
-    """Of what is left of it."""
+    """Costs of the trials that have not ended, by kind."""
 
     pricing: Pricing
     domains: Mapping[str, BaseDistribution] = field(default_factory=dict)
-    """What a search varies."""
+    """Domains of the searched fields."""
 
     ended: int = 0
-    """Trials that it has had before."""
+    """Number of trials of the sweep that have ended."""
 
     spent: CostAmount = NOTHING
-    """What those have cost."""
+    """Cost of the ended trials."""
 
     used_up: str = ""
-    """That there are fewer settings than trials that were asked for, in words; empty where there are not."""
+    """Sentence that the space has fewer settings than the sweep has trials; empty if it has enough."""
 
     @property
     def trials(self) -> int:
-        """Of all kinds, teachers counted in."""
+        """Number of trials of all kinds, including teachers to train."""
         return sum(cost.kind.trials for cost in self.costs)
 
     @property
     def student_updates(self) -> float:
-        """Of all trials."""
+        """Expected student updates of all trials."""
         return sum(cost.kind.trials * cost.kind.share.expected * cost.student_updates for cost in self.costs)
 
     @property
     def hours(self) -> Span | None:
-        """All trials one after the other, each on its part of a machine."""
+        """Expected hours of all trials if they run one after another, each on its share of a machine."""
         return self._in_all(lambda cost: cost.hours)
 
     @property
     def gpu_hours(self) -> Span | None:
-        """Hours of GPUs, half of one counting half."""
+        """Expected GPU hours of all trials; half a GPU for an hour counts half an hour."""
         return self._in_all(lambda cost: cost.gpu_hours)
 
     @property
     def usd(self) -> Span | None:
-        """What all of it costs."""
+        """Expected cost of all trials in USD."""
         return self._in_all(lambda cost: cost.usd)
 
     @property
     def refusals_here(self) -> list[str]:
-        """Why this machine would refuse trials that run on its cores; empty where none would be."""
+        """Reasons why this machine would refuse trials on its CPU; empty if it would refuse none, or if trials have GPUs."""
         if self.sweep.gpus_per_trial:
             return []
         device = torch.device("cpu")
         return sorted({reason for c in proposed_configs(self.sweep, self.domains) if (reason := why_slow(c, device))})
 
     def if_stopped(self, *, least: bool) -> Plan:
-        """The same where as many trials as may be are stopped at once, or none is."""
+        """Return the plan for the case that trials are stopped as early as possible (``least``), or that none is stopped."""
 
         def with_share(cost: CostEstimate) -> CostEstimate:
             share = cost.kind.share.least if least else 1.0
@@ -147,7 +147,7 @@ class Plan:
         return replace(self, costs=[with_share(cost) for cost in self.costs])
 
     def _in_all(self, of: Callable[[CostEstimate], Span | None]) -> Span | None:
-        """The sum over all trials; none where a part is not known."""
+        """Return the sum of a cost over all trials; None if it is not known for some kind."""
         parts = [times(of(cost), cost.kind.trials * cost.kind.share.expected) for cost in self.costs]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
@@ -156,7 +156,7 @@ class Plan:
 
 
 def times(span: Span | None, factor: float) -> Span | None:
-    """So many times as much."""
+    """Return a range multiplied by a factor; None stays None."""
     return None if span is None else (factor * span[0], factor * span[1])
 
 
@@ -167,21 +167,21 @@ def make_plan(
     pricing: Pricing = NO_PRICES,
     measure: Say | None = None,
 ) -> Plan:
-    """Find out what each kind of trial of a sweep takes, and each teacher that it would train.
+    """Estimate the cost of each kind of trial of a sweep, and of each teacher that it would train.
 
-    Of a search it is the settings that all trials share, with the published values of those that it varies.
+    The trials of a search are estimated by their common settings, with the published values of searched fields.
 
     Args:
-        sweep: What would be run.
-        past: This sweep, if it has begun, on the storage where earlier sweeps and teachers are; none: there is no storage.
-        pricing: The machines on which it would run, with their prices.
-        measure: Is told what is being timed; none: nothing is timed, but counted.
+        sweep: The sweep to plan.
+        past: Store of this sweep, on the storage of earlier sweeps and teachers. None means that there is no storage.
+        pricing: The machines on which the sweep would run, with their prices.
+        measure: Prints a line on what is being timed. None means that operations are counted and nothing is timed.
 
     Raises:
-        ConfigError: a trial fits no machine of the cluster, or cannot be timed here.
+        ConfigError: a trial fits no machine of the cluster, or cannot be timed on this machine.
     """
     asked, sweep = sweep, _settled(sweep, pricing, measure)
-    # Where a GPU may come that is not here, hours of this machine's cores say nothing of money.
+    # If the sweep may get a GPU that this machine lacks, hours of this machine's cores say nothing about its cost.
     without_gpu = asked.resources.gpu == "auto" and not sweep.gpus_per_trial and pricing.has_gpus
     of_times = NO_PRICES if without_gpu else pricing
     workload, domains = _workload(sweep, past)
@@ -211,7 +211,7 @@ def make_plan(
 
 
 def _workload(sweep: SweepConfig, past: SweepStore | None) -> tuple[Workload, Mapping[str, BaseDistribution]]:
-    """Which trials it is to have and has had, from a copy of its study, and what it varies."""
+    """Return the trials that a sweep has run and will run, from a copy of its study, and the domains of its search."""
     space, domains = resolve_domains(sweep)
     study = optuna.create_study(
         directions=["maximize" if mode == "max" else "minimize" for mode in sweep.directions.values()] or ["maximize"]
@@ -223,17 +223,21 @@ def _workload(sweep: SweepConfig, past: SweepStore | None) -> tuple[Workload, Ma
 
 
 def _spent(past: SweepStore) -> CostAmount:
-    """What its trials have cost; of those on machines without a price nothing, as far as money goes."""
+    """Return the cost of a sweep's ended trials; trials on machines without a price count 0 USD."""
     each = map(CostAmount.of_trial, SweepResults(past).trials())
     return sum((replace(spent, usd=spent.usd or 0.0) for spent in each), NOTHING)
 
 
 def _settled(sweep: SweepConfig, pricing: Pricing, measure: Say | None) -> SweepConfig:
-    """A sweep with what its session would settle: whether its trials have GPUs, what a budget in seconds is."""
+    """Return the sweep with the settings that its first session would settle: GPUs per trial, and the machines' speed.
+
+    Raises:
+        ConfigError: a trial fits no machine of the cluster, or needs a GPU to be timed that this machine lacks.
+    """
     here = torch.cuda.device_count() if measure else 0
     if measure and sweep.resources.gpu != "auto" and sweep.resources.gpu > 0 and not here:
         raise ConfigError(
-            "--measure: these trials take a GPU, and this machine has none: leave --measure out, or run it where one is"
+            "--measure: these trials take a GPU, and this machine has none: leave --measure out, or run it on a GPU machine"
         )
     sweep = sweep.on_cluster(gpus=here if measure else float(pricing.has_gpus))
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
@@ -246,14 +250,14 @@ def _settled(sweep: SweepConfig, pricing: Pricing, measure: Say | None) -> Sweep
         return sweep
     config = sweep.configs()[0]
     if measure:
-        measure("timing how many operations a trial has in its seconds ...")
+        measure("timing how many operations a trial can do in its budget of seconds ...")
         return sweep.with_speed(flops_per_second(config, cpus=cpus, gpus=gpus))
     work = step_work(config)
     span = pricing.seconds(work, cpus=cpus, gpus=gpus)
     if span is None:
         raise ConfigError(
-            f"a trial asks for {cpus:g} CPU cores and {gpus:g} GPUs, and no machine with a price has as many: name one in a "
-            "file for --prices, or a cluster with --cluster"
+            f"a trial asks for {cpus:g} CPU cores and {gpus:g} GPUs, and no machine with a price has so many: add one to a "
+            "file for --prices, or name a cluster with --cluster"
         )
     return sweep.with_speed(work.flops / math.sqrt(span[0] * span[1]))
 
@@ -277,7 +281,7 @@ def _kinds(sweep: SweepConfig, store: ObjectStore | None, workload: Workload) ->
 
 
 def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[SupervisedConfig]:
-    """Each teacher that is neither a file nor on the storage."""
+    """Return the recipes of a sweep's teachers that are neither a file nor in the storage's registry."""
     wanted = [config for config in sweep.configs() if config.teacher_key and config.teacher_checkpoint is None]
     recipes = {config.teacher_key: sweep.teacher_config(config) for config in wanted}.values()
     registry = TeacherRegistry(store.below(TEACHERS)) if store else None
@@ -285,7 +289,7 @@ def _teachers_to_train(sweep: SweepConfig, store: ObjectStore | None) -> list[Su
 
 
 def _place(sweep: SweepConfig, pricing: Pricing, *, open_share: bool) -> Place:
-    """Where its trials would run: on the cluster, or where none is named, here too."""
+    """Return where a sweep's trials would run: on the cluster; if none is named, also on this machine."""
     cpus, on_gpu = sweep.resources.cpu, sweep.gpus_per_trial > 0
     there = not on_gpu or torch.cuda.is_available()
     here = None if pricing.named or not there else device_name(torch.device("cuda" if on_gpu else "cpu"))
@@ -302,7 +306,7 @@ def _place(sweep: SweepConfig, pricing: Pricing, *, open_share: bool) -> Place:
 
 def _from_past(kind: Kind, sweep: SweepConfig, pricing: Pricing, past: PastCosts) -> CostEstimate:
     gpus = sweep.gpus_per_trial
-    # Where the share was left open they have had parts of a GPU: it is what they held that is paid for.
+    # With gpu: auto, past trials had parts of a GPU, and only the part that they held is paid for.
     held = (past.gpu_hours[0] * 3600 / gpus, past.gpu_hours[1] * 3600 / gpus) if gpus else past.seconds
     usd = past.usd or pricing.usd_of_time(held, cpus=sweep.resources.cpu, gpus=gpus)
     return CostEstimate(kind=kind, seconds=past.seconds, gpu_hours=past.gpu_hours, usd=usd, source="earlier", past=past)
@@ -311,7 +315,7 @@ def _from_past(kind: Kind, sweep: SweepConfig, pricing: Pricing, past: PastCosts
 def _timed(kind: Kind, sweep: SweepConfig, pricing: Pricing) -> CostEstimate:
     cpus, gpus = sweep.resources.cpu, sweep.gpus_per_trial
     alone = timed_seconds(kind.config, cpus=cpus, gpus=gpus)
-    # With a part of a GPU as fast as here, where its neighbours leave it idle enough, or with that part of its speed.
+    # With a part of a GPU a trial may be as fast as here, if the others leave the GPU idle, or as slow as that part.
     seconds = alone, alone / min(1.0, gpus or 1.0)
     usd = pricing.usd_of_time(seconds, cpus=cpus, gpus=gpus)
     return CostEstimate(kind=kind, seconds=seconds, gpu_hours=times(seconds, gpus / 3600), usd=usd, source="measured")

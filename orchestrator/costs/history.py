@@ -1,7 +1,7 @@
-"""What trials have cost in earlier sweeps, for ``zskt plan``: the best estimate of what such a trial will cost again.
+"""Costs of trials in earlier sweeps, from which ``zskt plan`` estimates the cost of similar trials.
 
-What each field of a config costs stands at the field (``trainables.config.roles.Cost``): alike are trials that equal the
-planned one in every field that changes the work.
+Each field of a config is annotated with how it changes the work (``trainables.config.roles.Cost``). Trials are similar if
+they agree in all fields that change the work other than by its amount.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from trainables.storage.object_store import ObjectStore
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a planned trial would run."""
+    """Where a planned trial would run: the machines on which past trials count for its estimate."""
 
     on_gpu: bool
     threads: int
     gpus: float | None = None
-    """GPUs of each trial, or its part of one; none: any, as trials take what a session finds best."""
+    """GPUs of each trial, or its part of one. None means any, for trials with ``gpu: auto``."""
 
     node_types: Collection[str] = ()
-    """Types of its machines, as in the column ``node_type``."""
+    """Types of the machines, as in the column ``node_type``."""
 
     own_machines: bool = False
-    """Or any that is known by its host's name alone, as machines of one's own are: their list may have addresses."""
+    """Whether all machines that rows name by their host names count too, as for machines of the user's own."""
 
     device_name: str | None = None
-    """Or processors like this machine's; none: it would not run here."""
+    """Model of this machine's processor or GPU, which counts too. None if the trial would not run on this machine."""
 
     def had(self, row: TrialRecord) -> bool:
-        """Whether the trial of a row ran there, or where it takes as long."""
+        """Return whether the trial of a result row ran in such a place, where it takes as long."""
         here = self.device_name is not None and row.device_name == self.device_name
         device = "cuda" if self.on_gpu else "cpu"
         same = row.device == device and row.threads == self.threads
@@ -45,11 +45,14 @@ class Place:
         return same and (here or own or row.node_type in self.node_types) and self._shared_alike(row)
 
     def _shared_alike(self, row: TrialRecord) -> bool:
-        """Whether it held as much of a GPU. Setting up and lost work are held too, so that a row may show more than its
-        trial had, but not less; half and twice as much are told apart."""
+        """Return whether the trial of a result row held about as much of a GPU.
+
+        A trial's GPU time includes set-up and lost work, so that a row may show a larger share than its trial had, but not a
+        smaller one. Shares that differ by a factor of two are told apart.
+        """
         if not self.on_gpu:
             return True
-        if row.gpu_seconds is None:  # of a version that did not count it
+        if row.gpu_seconds is None:  # the row is of a version that did not record GPU time
             return False
         held = row.gpu_seconds / (row.training_seconds + row.evaluation_seconds)
         return self.gpus is None or (held >= 0.9 * self.gpus and (self.gpus >= 1 or held < 1.8 * self.gpus))
@@ -57,29 +60,29 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class PastCosts:
-    """Says what ended trials of the same kind have taken and cost."""
+    """Time and cost of ended trials that are similar to a planned one, scaled to its work."""
 
     trials: int
     machines: Sequence[str]
-    """Types on which they ran."""
+    """Types of the machines on which the trials ran."""
 
     seconds: tuple[float, float]
-    """For the work of the planned trial: each machine's median, from the fastest to the slowest."""
+    """Seconds per trial: the least and the largest of the medians of all types of machine."""
 
     gpu_hours: tuple[float, float]
-    """Likewise."""
+    """GPU hours per trial: the least and the largest of the medians of all types of machine."""
 
     usd: tuple[float, float] | None
-    """The cheapest and the dearest of them; none where no price was known."""
+    """Cost in USD of the cheapest and the dearest trial; None if no trial has a known cost."""
 
 
 def past_costs(store: ObjectStore, config: AnyTrialConfig, place: Place) -> PastCosts | None:
-    """Return what trials like the planned one took in the sweeps of a storage; None if there were none.
+    """Return the time and cost of trials, in the sweeps of a storage, that are similar to a planned one; None without any.
 
     Args:
-        store: Where earlier sweeps are.
-        config: The planned trial.
-        place: Where it would run.
+        store: Storage of the earlier sweeps.
+        config: Config of the planned trial.
+        place: Where the planned trial would run.
     """
     found = [row for row in map(TrialRecord.of_row, rows_of(read_trials(store))) if is_alike(row, config, place)]
     if not found:
@@ -105,7 +108,7 @@ def past_costs(store: ObjectStore, config: AnyTrialConfig, place: Place) -> Past
 
 
 def is_alike(row: TrialRecord, config: AnyTrialConfig, place: Place) -> bool:
-    """Whether the trial of a row tells what the planned one will take."""
+    """Return whether the trial of a result row has a result and is similar to a planned one."""
     if not row.state.has_result or row.settings["method"] != config.method:
         return False
     if not row.done or not row.training_seconds:
@@ -120,7 +123,7 @@ def is_alike(row: TrialRecord, config: AnyTrialConfig, place: Place) -> bool:
 
 
 def _work(value: object, cost: Cost) -> object:
-    """What a field's value changes of the work."""
+    """Return the part of a field's value in which similar trials must agree."""
     match cost:
         case Cost.EQUAL:
             return value
@@ -131,7 +134,7 @@ def _work(value: object, cost: Cost) -> object:
 
 
 def _seconds(row: TrialRecord, config: AnyTrialConfig) -> float:
-    """For the planned trial, at the speed of a row's."""
+    """Return the seconds that the planned trial would take at the speed of a result row's trial."""
     theirs = row.config
     done: int = row.metrics[config.unit]
     more = config.budget * unit_work(config).flops / (done * unit_work(theirs).flops)
@@ -140,6 +143,6 @@ def _seconds(row: TrialRecord, config: AnyTrialConfig) -> float:
 
 
 def _medians(values: Mapping[str, Any]) -> tuple[float, float]:
-    """The smallest and the largest of the machines' medians."""
+    """Return the smallest and the largest of the medians of all machines."""
     medians = [statistics.median(of_machine) for of_machine in values.values()]
     return min(medians), max(medians)

@@ -1,8 +1,8 @@
-"""What trials cost: the share of a GPU that each has held and what that was worth, summed over all processes that ran it.
+"""Ledger of costs: the GPU time and the USD of each trial, summed over all processes that ran it.
 
-A trial's process says with each report how long it has had its share of which node. The driver adds what a process had
-when it was lost, and multiplies by the node's price. What was spent between a trial's last report and the death of the
-driver itself is known to nobody, and not counted; nor are machines that start, idle or train a teacher.
+With each report, a trial's process says how long it has held its share of which node. The driver adds the time up to the
+loss of a process, and multiplies by the node's price. Costs between a trial's last report and the death of the driver
+itself are not known, and not counted. Nor are machines that start, are idle or train a teacher.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from trainables.trial_result import Allocation
 
 @dataclass(frozen=True, kw_only=True)
 class CostAmount:
-    """Counts what one or more trials have cost, or will."""
+    """The past or future cost of one or more trials."""
 
     gpu_seconds: float = 0.0
     usd: float | None = 0.0
-    """None: a machine had no price."""
+    """Cost in USD; None if a machine had no price."""
 
     @property
     def gpu_hours(self) -> float:
-        """The same in hours."""
+        """GPU time in hours."""
         return self.gpu_seconds / 3600
 
     def __add__(self, other: CostAmount) -> CostAmount:
@@ -36,17 +36,17 @@ class CostAmount:
         return CostAmount(gpu_seconds=self.gpu_seconds + other.gpu_seconds, usd=usd)
 
     def times(self, factor: float) -> CostAmount:
-        """So many times as much."""
+        """Return the cost multiplied by a factor."""
         return CostAmount(gpu_seconds=factor * self.gpu_seconds, usd=None if self.usd is None else factor * self.usd)
 
     @classmethod
     def of_trial(cls, trial: TrialRecord) -> CostAmount:
-        """Return what an ended trial has cost; nothing where its row is of a version that did not count."""
+        """Return the cost of an ended trial; GPU time is 0 if its row is of a version that did not record it."""
         return cls(gpu_seconds=trial.gpu_seconds or 0.0, usd=trial.cost_usd)
 
     @classmethod
     def of_report(cls, report: Mapping[str, Any]) -> CostAmount:
-        """Return what a trial had cost by a report, likewise."""
+        """Return the cost of a trial up to a report; GPU time is 0 if the report is of a version that did not record it."""
         return cls(gpu_seconds=report["gpu_seconds"] or 0.0, usd=report["cost_usd"])
 
 
@@ -58,55 +58,57 @@ class _Session:
     """One process that runs a trial."""
 
     started: float
-    """By the driver's clock, as all its times."""
+    """When the process started, by the driver's clock."""
 
     heard: float | None = None
+    """When the process last reported, by the driver's clock; None before its first report."""
+
     allocation: Allocation | None = None
-    """What it said last."""
+    """Share of a node that the process held, by its last report."""
 
 
 @dataclass(kw_only=True)
 class _Trial:
-    """What is known of one trial."""
+    """The cost of one trial that has not ended."""
 
     before: CostAmount = NOTHING
-    """By processes that are gone."""
+    """Cost of the trial's earlier processes."""
 
     unplaced: float = 0.0
-    """Seconds of processes that were lost before they said where they ran; charged to the trial's next process."""
+    """Run time in seconds of processes that died before they reported their node; charged to the trial's next process."""
 
     share: float = 0.0
-    """Of its budget, used at its last report."""
+    """Share of its budget that the trial had used at its last report."""
 
     session: _Session | None = None
 
 
 @dataclass(kw_only=True)
 class CostLedger:
-    """Keeps what the trials of one sweep have cost, in earlier sessions too."""
+    """The costs of all trials of one sweep, including those of earlier sessions."""
 
     prices: PriceList = field(default_factory=lambda: PriceList(prices={}))
     machine: Callable[[str], Machine | None] = lambda node_id: None
-    """What a node is; none if it is not known."""
+    """Returns the machine that a node is, by the node's id; None if it is not known."""
 
     clock: Clock = SYSTEM_CLOCK
     unpriced: set[str] = field(default_factory=set)
     """Machines that have run trials and have no price."""
 
     _trials: dict[str, _Trial] = field(default_factory=dict)
-    """Those that have not ended."""
+    """Trials that have not ended, by id."""
 
     _of_ended: CostAmount = NOTHING
-    """What the others have cost together: there may be thousands, and the sum is asked for at each report."""
+    """Total cost of ended trials, kept as a sum since there may be thousands and each report needs it."""
 
     _ended: int = 0
 
     def recall(self, rows: list[TrialRecord], reports: list[Row]) -> None:
-        """Take in what earlier sessions have spent.
+        """Add the costs of earlier sessions.
 
         Args:
-            rows: The trials that have ended.
-            reports: All reports; of trials that have not ended the dearest counts.
+            rows: Result rows of the ended trials.
+            reports: All reports; for a trial that has not ended, the report with the highest cost counts.
         """
         for report in reports:
             trial = self._trial(report["trial_id"])
@@ -118,16 +120,16 @@ class CostLedger:
             self._count_ended(CostAmount.of_trial(row))
 
     def started(self, key: str) -> None:
-        """A process has begun to run a trial."""
+        """Note that a process has started to run a trial."""
         self._trial(key).session = _Session(started=self.clock.monotonic())
 
     def reported(self, key: str, allocation: Allocation, *, share: float) -> dict[str, Any]:
-        """It has reported; the columns of the report, by name.
+        """Note a trial's report, and return the cost columns of the report by name.
 
         Args:
-            key: The trial.
-            allocation: The share of a node that its process has, by now.
-            share: Of the trial's budget, used by now.
+            key: Id of the trial.
+            allocation: Share of a node that the trial's process holds, and for how long so far.
+            share: Share of its budget that the trial has used.
         """
         trial = self._trial(key)
         session = trial.session = trial.session or _Session(started=self.clock.monotonic())
@@ -135,7 +137,7 @@ class CostLedger:
         return self.columns(key)
 
     def lost(self, key: str) -> None:
-        """Its process is gone, and another will go on."""
+        """Note that the process of a trial is lost, and that another will resume the trial."""
         trial = self._trial(key)
         trial.before, session = self._so_far(trial, now=True), trial.session
         if session is not None:
@@ -143,29 +145,29 @@ class CostLedger:
         trial.session = None
 
     def ended(self, key: str) -> dict[str, Any]:
-        """The trial has ended; the columns of its row, by name."""
+        """Note that a trial has ended, and return the cost columns of its result row by name."""
         columns = self.columns(key)
         self._count_ended(self._so_far(self._trials.pop(key)))
         return columns
 
     def columns(self, key: str) -> dict[str, Any]:
-        """What a trial has cost by its last report, for its row."""
+        """Return the cost columns of a trial by name, up to its last report."""
         trial = self._trial(key)
         allocation = trial.session.allocation if trial.session else None
         machine = self.machine(allocation.node_id) if allocation else None
         spent = self._so_far(trial)
         usd = (
             None if allocation is None and spent == NOTHING else spent.usd
-        )  # of a process that never said where it ran
+        )  # None if no process has reported where it ran
         return dict(zip(COST_COLUMNS, (machine and machine.name, spent.gpu_seconds, usd), strict=True))
 
     @property
     def total(self) -> CostAmount:
-        """What all trials have cost by now."""
+        """Cost of all trials so far."""
         return sum((self._so_far(trial, now=True) for trial in self._trials.values()), self._of_ended)
 
     def projected(self, running: Collection[str]) -> CostAmount:
-        """Return what the running trials are going to cost until they end, should none be stopped early."""
+        """Return what the running trials will still cost until they end, if none is stopped early."""
         each, left = self.mean_per_trial or NOTHING, NOTHING
         for trial in map(self._trial, running):
             left += self._so_far(trial).times(1 / trial.share - 1) if trial.share else each
@@ -173,10 +175,7 @@ class CostLedger:
 
     @property
     def mean_per_trial(self) -> CostAmount | None:
-        """Return the mean cost of ended trials; before the first ends, the mean projected cost of those that run.
-
-        None if neither is known.
-        """
+        """Mean cost of ended trials, or before the first ends of running trials (projected). None if neither is known."""
         if self._ended:
             return self._of_ended.times(1 / self._ended)
         known = [self._so_far(trial).times(1 / trial.share) for trial in self._trials.values() if trial.share]
@@ -190,7 +189,7 @@ class CostLedger:
         return self._trials.setdefault(key, _Trial())
 
     def _so_far(self, trial: _Trial, *, now: bool = False) -> CostAmount:
-        """What a trial has cost by its last report, or by now."""
+        """Return the cost of a trial up to its last report, or with ``now`` up to the present."""
         session = trial.session
         if session is None or session.allocation is None or session.heard is None:
             return trial.before

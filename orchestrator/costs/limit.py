@@ -1,4 +1,4 @@
-"""``budget: {usd: ...}`` and ``budget: {gpu_hours: ...}``: no trial starts that would spend more."""
+"""Spending limits, ``budget: {usd: ...}`` and ``budget: {gpu_hours: ...}``: no trial starts that would exceed them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from orchestrator.costs.ledger import NOTHING, CostAmount, CostLedger
 
 @dataclass(kw_only=True)
 class SpendingLimit:
-    """Whether a sweep may start another trial.
+    """The limit on what a sweep may spend, which decides whether another trial may start.
 
-    What another one will cost is taken to be the mean of those that have ended, else what the running ones are on their
-    way to. As long as that is not known either, one trial runs alone: its first report tells. Those that run are counted
-    with what they still need to use up their budgets, so trials that are stopped early let others start after all.
+    The cost of another trial is estimated by the mean cost of ended trials, else by the mean projected cost of running ones.
+    As long as neither is known, one trial runs alone up to its first report. Running trials are counted as if they use up
+    their budgets, so that a trial which is stopped early may let another one start.
     """
 
     budget: BudgetConfig | None
-    """None, or without limits: the answer is always yes."""
+    """The sweep's budget. If it is None or has no limits, all trials may start."""
 
     ledger: CostLedger
     say: Callable[[str], None]
     exhausted: bool = False
-    """Whether the last answer was no while nothing ran: the sweep has come as far as it may."""
+    """Whether the last trial was refused while none ran, so that the sweep cannot get any further."""
 
     _said: bool = field(default=False)
 
     def allows_another(self, running: Collection[str]) -> bool:
-        """Whether another trial may start. The first no is said aloud.
+        """Return whether another trial may start, and print a line at the first refusal.
 
         Args:
-            running: Trials that have been started and have not ended.
+            running: Ids of the trials that have started and have not ended.
         """
         if not self._amounts(NOTHING):
             return True
@@ -45,18 +45,18 @@ class SpendingLimit:
         self.exhausted = reached and not running
         if reached and not self._said:
             self._said = True
-            more = f", about {self._words(projected)} foreseen for the trials that run" if running else ""
+            more = f", about {self._words(projected)} expected for the running trials" if running else ""
             self.say(f"budget reached: {self.spent}{more}, about {self._words(each)} for another; none is started")
         return not reached
 
     @property
     def spent(self) -> str:
-        """What has been spent by now, of how much: ``12.3 of 50 USD spent``."""
+        """The amount spent so far and the limit in words, such as ``12.3 of 50 USD spent``."""
         total = self._amounts(self.ledger.total)
         return " and ".join(f"{_number(amount)} of {limit:g} {unit}" for unit, limit, amount in total) + " spent"
 
     def _amounts(self, spent: CostAmount) -> list[tuple[str, float, float | None]]:
-        """Unit, limit and amount for each limit that is set."""
+        """Return unit, limit and spent amount for each limit that is set."""
         usd, gpu_hours = (self.budget.usd, self.budget.gpu_hours) if self.budget else (None, None)
         found = [("USD", usd, spent.usd), ("GPU hours", gpu_hours, spent.gpu_hours)]
         return [(unit, limit, amount) for unit, limit, amount in found if limit is not None]
@@ -66,7 +66,7 @@ class SpendingLimit:
 
 
 def spent_in_words(ledger: CostLedger, budget: BudgetConfig | None) -> str:
-    """What has been spent, beside the limit if there is one; empty where nothing is known."""
+    """Return the amount spent in words, with the limit if there is one; empty if nothing was spent."""
     if budget is not None and (budget.usd is not None or budget.gpu_hours is not None):
         return SpendingLimit(budget=budget, ledger=ledger, say=lambda line: None).spent
     total = ledger.total

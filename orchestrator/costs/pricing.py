@@ -20,46 +20,49 @@ from trainables.compute.work import Rate, Work
 from trainables.storage.addresses import expand_home
 
 Span = tuple[float, float]
-"""From and to; the same twice where it is known."""
+"""A range from the least to the most; both ends are equal for an exact value."""
 
 CORE = Rate(flops=120e9, bytes=4e9)
-"""One CPU core in training: about what ``docs/performance.md`` has of a server with AVX-512, and a little less."""
+"""Speed of one CPU core in training: a little below what ``docs/performance.md`` measures on a server with AVX-512."""
 
 _SPREAD = 3**0.5
-"""What was counted is foretold as a span from this part of it to so many times it: a factor of 3."""
+"""Factor by which an estimate from counted operations is divided and multiplied to give a range, whose ends differ by 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pricing:
-    """Holds the machines on which a sweep may run, with what they cost and how fast they are."""
+    """The machines on which a sweep may run, with their prices and speeds."""
 
     machines: Sequence[Machine]
     prices: PriceList
     named: bool = True
-    """Whether a cluster was named or joined; else they are all that have a price."""
+    """Whether a cluster was named or joined. If not, ``machines`` are all machines with a price."""
 
     own: bool = False
-    """Whether they are machines of one's own, which rows know by their hosts' names."""
+    """Whether the machines are the user's own, which result rows name by their host names."""
 
     unsized: Sequence[str] = ()
-    """Those of them of which nobody says how large they are."""
+    """Names of machines whose size is not known."""
 
     capacity: Capacity | None = None
-    """What the cluster may hold; none where its description names no sizes."""
+    """Largest capacity of the cluster; None if its description leaves sizes out."""
 
     @property
     def has_gpus(self) -> bool:
-        """Whether any of them has a GPU."""
+        """Whether any of the machines has a GPU."""
         return any(machine.gpus >= 1 for machine in self.machines)
 
     def fitting(self, *, cpus: float, gpus: float) -> list[Machine]:
-        """Those that hold a trial of that size, or may, as nobody says how large they are."""
+        """Return the machines that can hold a trial with these resources, including those of unknown size."""
         return [m for m in self.machines if m.name in self.unsized or (m.cpus >= cpus and m.gpus >= gpus)]
 
     def seconds(self, work: Work, *, cpus: float, gpus: float) -> Span | None:
-        """How long the work takes a trial of that size, foretold: from the fastest of them to the slowest.
+        """Return the estimated seconds that a trial with these resources takes for the work: fastest to slowest machine.
 
-        None where no machine holds such a trial. A GPU whose speed nobody says is taken for any of which somebody does.
+        A GPU of unknown speed may be as fast as any GPU of known speed.
+
+        Returns:
+            The range; None if no machine can hold a trial with GPUs.
         """
         spans = [
             span for machine in self.fitting(cpus=cpus, gpus=gpus) if (span := self._seconds(machine, work, cpus, gpus))
@@ -69,9 +72,10 @@ class Pricing:
         return (min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
 
     def usd(self, work: Work, *, cpus: float, gpus: float) -> Span | None:
-        """What the work costs, foretold: from the cheapest of the machines that hold such a trial to the dearest.
+        """Return the estimated cost of the work in USD: cheapest to dearest machine that can hold the trial.
 
-        None where no such machine has a price.
+        Returns:
+            The range; None if no such machine has a price.
         """
         priced = [
             (hour, self._seconds(machine, work, cpus, gpus))
@@ -81,23 +85,23 @@ class Pricing:
         return _widest([(hour * span[0] / 3600, hour * span[1] / 3600) for hour, span in priced if span])
 
     def usd_of_time(self, seconds: Span, *, cpus: float, gpus: float) -> Span | None:
-        """What so many seconds of a trial of that size cost, likewise."""
+        """Return the cost in USD of a trial with these resources that takes these seconds; None as for ``usd``."""
         hours = [self._hour(machine, cpus, gpus) for machine in self.fitting(cpus=cpus, gpus=gpus)]
         return _widest([(hour * seconds[0] / 3600, hour * seconds[1] / 3600) for hour in hours if hour is not None])
 
     def without_price(self, *, cpus: float, gpus: float) -> list[str]:
-        """Those that hold such a trial and have no price."""
+        """Return the machines of known size that can hold such a trial and have no price."""
         fitting = {m for m in self.fitting(cpus=cpus, gpus=gpus) if m.name not in self.unsized}
         return sorted(str(machine) for machine in fitting if self.prices.hour(machine) is None)
 
     def without_rate(self, *, cpus: float, gpus: float) -> list[str]:
-        """Of those that hold such a trial, the ones with GPUs that nobody says the speed of."""
+        """Return the names of the machines that can hold such a trial and have GPUs of unknown speed."""
         fitting = self.fitting(cpus=cpus, gpus=gpus)
         return sorted({machine.name for machine in fitting if gpus and machine.name not in self._rates})
 
     @cached_property
     def _rates(self) -> dict[str, Rate]:
-        """Of a GPU, by type of machine."""
+        """Speed of one GPU by type of machine, as far as it is known."""
         return {
             name: Rate(flops=1e12 * price.tflops, bytes=1e9 * price.gb_per_second)
             for name, price in self.prices.prices.items()
@@ -105,7 +109,7 @@ class Pricing:
         }
 
     def _hour(self, machine: Machine, cpus: float, gpus: float) -> float | None:
-        """What an hour of a trial of that size costs there."""
+        """Return the price in USD of an hour of a trial with these resources on a machine; None if it is not known."""
         hour = self.prices.hour(machine)
         return None if hour is None else hour * machine.share(cpus=cpus, gpus=gpus)
 
@@ -114,7 +118,7 @@ class Pricing:
             return _about(CORE, work, cpus)
         known = self._rates.get(machine.name)
         rates = [known] if known else list(self._rates.values())
-        # A trial computes on one GPU; with a part of one as fast as alone, where its neighbours leave it idle enough.
+        # A trial computes on one GPU. With a part of a GPU it may be as fast as alone, if the others leave the GPU idle.
         return _widest([_about(rate, work, part) for rate in rates for part in (1.0, min(1.0, gpus))])
 
 
@@ -122,22 +126,22 @@ NO_PRICES = Pricing(machines=(), prices=PriceList(prices={}))
 
 
 def _widest(spans: Sequence[Span | None]) -> Span | None:
-    """From the smallest to the largest of those that are known; none where none is."""
+    """Return the range from the least to the most of all known ranges; None if none is known."""
     known = [span for span in spans if span is not None]
     return (min(low for low, _ in known), max(high for _, high in known)) if known else None
 
 
 def _about(rate: Rate, work: Work, units: float) -> Span:
-    """So many cores, or such a part of a GPU."""
+    """Return the estimated seconds for the work on ``units`` cores, or on that part of a GPU."""
     middle = rate.times(units if units < 1 else int(units)).seconds(work)
     return middle / _SPREAD, middle * _SPREAD
 
 
 def prices_of(sweep: SweepConfig) -> PriceList:
-    """The prices by which a sweep counts.
+    """Return the prices by which a sweep's costs are counted.
 
     Raises:
-        ConfigError: its own file with prices is none.
+        ConfigError: the sweep's own file of prices is not valid.
     """
     try:
         return read_prices(expand_home(sweep.prices) if sweep.prices else None)
@@ -146,10 +150,10 @@ def prices_of(sweep: SweepConfig) -> PriceList:
 
 
 def find_pricing(sweep: SweepConfig, description: Path | None) -> Pricing:
-    """Find the machines of a cluster's description; without one, of the cluster whose head this is, else all with a price.
+    """Return the machines of a cluster's description, by default of the cluster whose head this is, else all with a price.
 
     Raises:
-        ConfigError: one of the files cannot be read, or describes no cluster.
+        ConfigError: a file cannot be read, or describes no cluster.
     """
     prices = prices_of(sweep)
     cluster = read_cluster(description)
@@ -168,10 +172,10 @@ def find_pricing(sweep: SweepConfig, description: Path | None) -> Pricing:
 
 
 def read_cluster(description: Path | None) -> dict[str, Any]:
-    """A cluster's description; where none is named, that of the cluster whose head this is; empty elsewhere.
+    """Return a cluster's description, by default that of the cluster whose head this is; empty if this is no head.
 
     Raises:
-        ConfigError: it cannot be read, or describes no cluster.
+        ConfigError: the description cannot be read, or describes no cluster.
     """
     if description and not description.is_file():
         raise ConfigError(f"--cluster {description}: there is no such file")

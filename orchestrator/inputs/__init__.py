@@ -1,3 +1,3 @@
-"""What the trials share: images, teachers, probe sets."""
+"""Inputs that the trials of a sweep share: images, teachers and probe sets."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images and weights that settings name: by a data set's name, a path or an address. What lies elsewhere is fetched once."""
+"""Images and weights that settings name by the name of a data set, a path or an address. Remote files are fetched once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from trainables.teachers.teacher import Teacher
 
 
 def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
-    """The images that a config names, fetched if this machine has none.
+    """Return the images that a config names, after fetching them if they are not on this machine.
 
     Args:
-        data_root: Folder of data sets in the form torchvision keeps them; ``~`` is the user's home.
+        config: Config of a trial.
+        data_root: Folder of torchvision's data sets; ``~`` is the user's home.
 
     Raises:
-        DataUnavailableError: they are not to be had.
+        DataUnavailableError: the images cannot be found or read.
         StorageError, StorageRefusedError: the storage of a file cannot be used.
     """
     if config.has_own_images and config.dataset_file and config.dataset_sha256:
@@ -45,11 +46,11 @@ def load_images(config: AnyTrialConfig, data_root: str) -> DatasetSplits:
 
 
 def fetch_dataset(address: str) -> Path:
-    """A data set's file or folder on this machine; a file from elsewhere is fetched once.
+    """Return the local path of a data set's file or folder; a remote file is fetched once.
 
     Raises:
-        DataUnavailableError: there is none.
-        StorageError, StorageRefusedError: its storage cannot be used.
+        DataUnavailableError: there is no such file or folder.
+        StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     file, shown = _fetch(address)
     if file is None:
@@ -60,7 +61,7 @@ def fetch_dataset(address: str) -> Path:
 
 
 def _fetch(address: str) -> tuple[Path | None, str]:
-    """A file on this machine, none where there is none, and its address as it may be shown."""
+    """Return the local path of a file (None if the file does not exist), and its address without credentials."""
     store, key = find_object(address)
     try:
         file = NodeCache().fetch(store, key)
@@ -70,15 +71,15 @@ def _fetch(address: str) -> tuple[Path | None, str]:
 
 
 def fetch_weights(address: str, *, field: str = "") -> tuple[Path, str]:
-    """A file of weights on this machine, fetched once from elsewhere, and its address as it may be shown.
+    """Return the local path of a file of weights, and its address without credentials; a remote file is fetched once.
 
     Args:
-        address: Path or address.
-        field: Field of a trial that names it, for messages; empty: none does.
+        address: Path or address of the file.
+        field: Field of a trial that names the file, for messages. Empty if no field does.
 
     Raises:
-        TeacherError: there is none.
-        StorageError, StorageRefusedError: its storage cannot be used.
+        TeacherError: there is no such file at a remote address.
+        StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     file, shown = _fetch(address) if parse_address(address).scheme else (expand_home(address), address)
     if file is None:
@@ -87,11 +88,11 @@ def fetch_weights(address: str, *, field: str = "") -> tuple[Path, str]:
 
 
 def published_teacher(address: str, *, dataset: str, name: str, normalisation: str, splits: DatasetSplits) -> Teacher:
-    """Weights published by others, from a file or an address; from elsewhere they are fetched once.
+    """Load a teacher from a file of published weights; a remote file is fetched once.
 
     Raises:
-        TeacherError: there are none, or they are not what the config says.
-        StorageError, StorageRefusedError: their storage cannot be used.
+        TeacherError: there is no such file, or its weights are not those of the named network.
+        StorageError, StorageRefusedError: the file's storage cannot be used.
     """
     file, shown = fetch_weights(address, field="teacher_checkpoint")
     return load_published_checkpoint(

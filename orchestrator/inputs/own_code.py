@@ -1,9 +1,10 @@
-"""Files of the user's own that a sweep runs: which they are, their copies on storage, and whether they are the same ones.
+"""Files of the user's own that a sweep runs: finding them, copying them to storage, and checking that they are unchanged.
 
-A name such as ``my_nets.py:make`` says where a file lies on the machine of the driver. Its content goes to wherever trials
-run, and a copy to the sweep's storage with its SHA-256 in the rows. Code that comes from a storage is another matter than
-data: whoever may write there could have the next user run anything. So what a storage's settings name runs only if the file
-here is the one that the rows tell of, and a copy only if the user names its checksum.
+A name such as ``my_nets.py:make`` says where a file lies on the driver's machine. The file's content is sent to all machines
+that run trials, a copy goes to the sweep's storage, and its SHA-256 is recorded with the sweep. Code from a storage needs
+more care than data, since anybody who can write to the storage could make the next user run anything. A file that only the
+settings on a storage name therefore runs only if the local file has the recorded checksum, and a copy from storage runs only
+if the user names its checksum.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from orchestrator.storage.address import local_path
 from trainables.system.own_files import OwnFile, files_in, hold, is_held, own_file, read_file
 
 _SHOWN_DIGITS = 12
-"""Of a checksum in a sentence, where nobody has to type it."""
+"""Digits of a checksum that a message shows if the user need not type it."""
 
 
 def read_code(sweep: SweepConfig, further: Iterable[object] = ()) -> tuple[OwnFile, ...]:
-    """Return all files on which the numbers of a sweep's trials depend, as this process runs them, by their names' order.
+    """Return all of the user's own files on which the results of a sweep's trials depend, sorted by name.
 
-    Which trials there are is another matter: a space, a sampler or a scheduler may be mended and the sweep go on.
+    The files of a space, a sampler or a scheduler are not among them, so that they may be edited before a resume.
 
     Args:
-        sweep: The sweep, with the teachers that it would train.
-        further: Values that a search may give its trials' fields.
+        sweep: The sweep; the recipes of teachers that it would train are included.
+        further: Values that a search may give to fields of its trials.
 
     Raises:
-        ConfigError: one of them cannot be read.
+        ConfigError: a file cannot be read.
     """
     configs = sweep.configs()
     trained = [sweep.teacher_config(c) for c in configs if c.teacher is not None and c.teacher_checkpoint is None]
@@ -48,10 +49,10 @@ def read_code(sweep: SweepConfig, further: Iterable[object] = ()) -> tuple[OwnFi
 
 
 def keep_code(sweep_store: SweepStore, code: Iterable[OwnFile]) -> None:
-    """Keep a copy of each file on the sweep's storage; one that is damaged is written anew.
+    """Write a copy of each file to the sweep's storage, unless an intact copy is there.
 
     Raises:
-        StorageOutageError, StorageRefusedError: storage does not take it.
+        StorageOutageError, StorageRefusedError: the storage does not accept the copy.
     """
     for file in code:
         key = _key(file.name, file.sha256)
@@ -62,20 +63,20 @@ def keep_code(sweep_store: SweepStore, code: Iterable[OwnFile]) -> None:
 def check_code(
     sweep_store: SweepStore, code: Iterable[OwnFile], *, trusted_code: Collection[str], say: Callable[[str], None]
 ) -> None:
-    """Refuse to go on with a sweep by other files than it ran last. While there is no report they may be mended.
+    """Refuse to resume a sweep with other files than it ran last. Before its first report the files may be edited.
 
     Args:
-        sweep_store: The sweep.
-        code: What its trials would run now.
-        trusted_code: SHA-256 of files that may take another's place.
-        say: Is told of files of which it is not known whether they are the same.
+        sweep_store: Store of the sweep.
+        code: Files that its trials would run now.
+        trusted_code: SHA-256 of files that may run although the sweep ran another version.
+        say: Prints a warning about a file of which no checksum was recorded.
 
     Raises:
-        SweepMismatchError: a file is another one.
+        SweepMismatchError: a file differs from the one that the sweep ran.
     """
     trusted = _check_digits(trusted_code)
     code = list(code)
-    # Keys are listed and no report is read: a long sweep has thousands.
+    # Only the keys of reports are listed, since a long sweep has thousands of reports.
     if not code or not sweep_store.storage.keys(sweep_store.table_folder("reports")):
         return
     then = _code_then(SweepResults(sweep_store), None)
@@ -89,25 +90,25 @@ def check_code(
         elif file.sha256 != before.sha256 and file.sha256 not in trusted:
             by_copy = before.sha256 in trusted
             also = f". To run the copy name the sweep: --sweep-id {sweep_store.sweep_id}" if by_copy else ""
-            raise SweepMismatchError(_is_another(sweep_store, file, before.sha256, ended="go on with it") + also)
+            raise SweepMismatchError(_is_another(sweep_store, file, before.sha256, ended="resume with it") + also)
 
 
 def take_code(
     sweep_store: SweepStore, files: Collection[str], *, trusted_code: Collection[str] = (), trial_id: str | None = None
 ) -> None:
-    """Have this process run the files that a sweep on a storage ran: those here if they are the same, else what is trusted.
+    """Load the files that a sweep on a storage ran: local files with the recorded checksums, else trusted ones.
 
-    Called before anything is run that settings from a storage name.
+    Must be called before any code runs that settings from a storage name.
 
     Args:
-        sweep_store: The sweep.
-        files: Names of the files that are to run.
-        trusted_code: SHA-256 of files that may run: of a copy on storage, or of a file here.
-        trial_id: The trial whose files they are; None: those of the last session.
+        sweep_store: Store of the sweep.
+        files: Names of the files to load.
+        trusted_code: SHA-256 of files that may run: of a copy on storage, or of a local file.
+        trial_id: Trial whose files are loaded. None means the files that the sweep ran last.
 
     Raises:
-        SweepMismatchError: a file is not here, or is another one, or it is not known which it was, and none is trusted.
-        ConfigError: a checksum is none or of no such file, or the copy that is trusted is not on storage or is damaged.
+        SweepMismatchError: a file is missing, differs, or has no recorded checksum, and no trusted file takes its place.
+        ConfigError: a checksum is malformed or belongs to no needed file, or the trusted copy is missing or damaged.
     """
     wanted, used = _check_digits(trusted_code), set[str]()
     then = _code_then(SweepResults(sweep_store), trial_id)
@@ -136,19 +137,19 @@ def take_code(
         elif known is None:
             raise SweepMismatchError(
                 f"whether {name} is the file that {sweep_store.sweep_id} ran is not known: no checksum of it was kept. If "
-                f"it is, say so with --trust-code {safe[0].sha256}"
+                f"it is, confirm with --trust-code {safe[0].sha256}"
             )
         else:
             raise SweepMismatchError(_is_another(sweep_store, safe[0], known.sha256, ended="run it instead"))
     if wanted - used:
         raise ConfigError(
-            f"--trust-code {', '.join(sorted(wanted - used))}: of no file that {sweep_store.sweep_id} needs here; leave it "
-            "out"
+            f"--trust-code {', '.join(sorted(wanted - used))}: not the checksum of a file that {sweep_store.sweep_id} needs "
+            "here; leave it out"
         )
 
 
 def take_missing_code(sweep_store: SweepStore, *, trusted_code: Collection[str] = ()) -> None:
-    """Take what ``take_code`` takes for a sweep that goes on, of files that this process has not read, or that are trusted.
+    """Load, for a sweep to resume, the files that this process has not read; with trusted checksums, all of its files.
 
     Raises:
         SweepMismatchError, ConfigError: see ``take_code``.
@@ -158,7 +159,7 @@ def take_missing_code(sweep_store: SweepStore, *, trusted_code: Collection[str] 
 
 
 def take_code_of(sweep_store: SweepStore, *, trusted_code: Collection[str] = (), trial_id: str | None = None) -> None:
-    """Take what ``take_code`` takes for a trial, or for all of a sweep's that have ended, by what the storage says of them.
+    """Load the files that the stored settings of one trial, or of a sweep and all its ended trials, name.
 
     Raises:
         SweepMismatchError, ConfigError: see ``take_code``.
@@ -174,12 +175,12 @@ def take_code_of(sweep_store: SweepStore, *, trusted_code: Collection[str] = (),
 
 
 def code_of_trial(sweep_store: SweepStore, trial_id: str) -> dict[str, str]:
-    """Return the SHA-256 of each file that a trial ran, by name; empty where none was kept."""
+    """Return the SHA-256 of each file that a trial ran, by name; empty if none was recorded."""
     return {name: kept.sha256 for name, kept in _code_then(SweepResults(sweep_store), trial_id).items()}
 
 
 def _code_then(results: SweepResults, trial_id: str | None) -> Mapping[str, KeptFile]:
-    """The files that a trial ran, or all that the sweep has run, each as the last session ran it that ran it."""
+    """Return the files that a trial ran, or all files of the sweep, each as the last session with that file ran it."""
     started = [session for session in results.sessions() if session.event is SessionEvent.STARTED]
     row = next((row for row in results.trials() if row.trial_id == trial_id), None) if trial_id else None
     if row is not None:
@@ -188,7 +189,7 @@ def _code_then(results: SweepResults, trial_id: str | None) -> Mapping[str, Kept
 
 
 def _found_here(name: str, known: KeptFile | None) -> list[OwnFile]:
-    """The files that may be meant on this machine: as this process holds it, by the name, and where it lay before."""
+    """Return the candidates for a file on this machine: as this process read it, at its name, and at its recorded path."""
     found = [own_file(name)] if is_held(name) else []
     for path in (Path(name), *([Path(known.path)] if known else [])):
         with suppress(OSError, ValueError):
@@ -197,10 +198,12 @@ def _found_here(name: str, known: KeptFile | None) -> list[OwnFile]:
 
 
 def _may_be_theirs(sweep_store: SweepStore, file: OwnFile) -> bool:
-    """Whether others than the user may have put a file there that nobody but the storage has named: it lies in the storage,
-    or is another user's."""
+    """Return whether somebody else may have written a file that only the storage names.
+
+    That is so if the file lies in the storage or belongs to another user.
+    """
     if is_held(file.name) and own_file(file.name) == file:
-        return False  # the command names it
+        return False  # this process has read the file already, since the command names it
     root = local_path(sweep_store.storage, "")
     if root is not None and Path(file.path).is_relative_to(root.resolve()):
         return True
@@ -228,8 +231,8 @@ def _is_gone(sweep_store: SweepStore, name: str, known: KeptFile | None) -> str:
 def _is_another(sweep_store: SweepStore, file: OwnFile, then: str, *, ended: str) -> str:
     return (
         f"sweep {sweep_store.sweep_id} ran another {file.name} (sha256 {then[:_SHOWN_DIGITS]} then, "
-        f"{file.sha256[:_SHOWN_DIGITS]} now). Bring it back as it was (its copy is "
-        f"{sweep_store.code.shown(_key(file.name, then))}). If the change alters no number, {ended}: --trust-code "
+        f"{file.sha256[:_SHOWN_DIGITS]} now). Restore the old version (its copy is "
+        f"{sweep_store.code.shown(_key(file.name, then))}). If the change alters no results, {ended}: --trust-code "
         f"{file.sha256}"
     )
 
@@ -242,7 +245,7 @@ def _copy(sweep_store: SweepStore, name: str, known: KeptFile) -> OwnFile:
         raise ConfigError(f"{where} is gone")
     copy = OwnFile(name=name, path=known.path, content=content)
     if copy.sha256 != known.sha256:
-        raise ConfigError(f"{where} has sha256 {copy.sha256}: it is not what the sweep ran, and is not run")
+        raise ConfigError(f"{where} has sha256 {copy.sha256}: it is not the file that the sweep ran, and is not run")
     return copy
 
 

@@ -1,4 +1,4 @@
-"""Makes ready what the trials of a sweep share: images, teachers, and images made from the teachers."""
+"""Preparation of the inputs that a sweep's trials share: images, teachers, and probe sets made from the teachers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ from trainables.trial import TrialInputs
 def prepare_inputs(
     sweep: SweepConfig, store: ObjectStore, *, tasks: TaskRunner, say: Say, clock: Clock = SYSTEM_CLOCK
 ) -> TrialInputs:
-    """Load the images and the teachers of a sweep; train each teacher that nobody has trained, and make the probe sets on
-    which students are scored without data. A sweep whose trials read no real image reads one to train a teacher only.
+    """Load the images and teachers of a sweep, train missing teachers, and make missing probe sets.
+
+    Students are scored without data on the probe sets. If the trials read no real images, images are read only to train a
+    teacher.
 
     Args:
         sweep: The sweep.
-        store: Its storage.
-        tasks: Trains and makes these things, where trials will run.
+        store: The sweep's storage.
+        tasks: Runs the training and the making of probe sets, where the trials will run.
         say: Prints a line.
         clock: Times the training of a teacher.
 
     Raises:
-        DataUnavailableError: a data set is not to be had.
+        DataUnavailableError: a data set cannot be found or read.
         TeacherError: a teacher is not what the config says.
     """
-    # Those that read images last, so that of trials with one teacher these say how it is measured.
+    # Configs that read images come last, so that they decide how a teacher that several trials share is measured.
     configs = sorted(sweep.configs(), key=lambda config: config.reads_images)
     images = SweepImages(sweep)
     with_teacher = {config.teacher_key: config for config in configs if config.teacher_key is not None}
@@ -59,17 +61,17 @@ def prepare_inputs(
 
 
 class SweepImages:
-    """The data sets of a sweep, each read when it is first asked for: who needs none has none to have."""
+    """The data sets of a sweep, each read on first use, so that a sweep without need of images can run without them."""
 
     def __init__(self, sweep: SweepConfig) -> None:
         self._sweep = sweep
         self._loaded: dict[SplitsKey, DatasetSplits] = {}
 
     def of(self, config: AnyTrialConfig) -> DatasetSplits:
-        """The images that a config names, fetched if this machine has none.
+        """Return the images that a config names, after fetching them if they are not on this machine.
 
         Raises:
-            DataUnavailableError: they are not to be had.
+            DataUnavailableError: the images cannot be found or read.
         """
         if config.splits_key not in self._loaded:
             self._loaded[config.splits_key] = load_images(config, self._sweep.data_root)
@@ -109,19 +111,22 @@ def _teacher(
     if only_class is not None:
         say(
             f"warning: teacher {teacher.metadata.network} ({teacher.metadata.source}) sees class {only_class} in all "
-            f"{2 * NOISE_IMAGES} noise images that it was shown (half of independent pixels, half smooth), so students may "
-            "learn that class alone from it: check teacher_checkpoint, teacher and "
+            f"{2 * NOISE_IMAGES} noise images of a test (half with independent pixels, half smooth), so students may learn "
+            "only that class: check teacher_checkpoint, teacher and "
             f"normalisation={teacher.metadata.normalisation}"
         )
     return teacher
 
 
 def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages, store: ObjectStore) -> Teacher | None:
-    """The teacher of a trial, from its checkpoint or the storage's registry; none where it is still to be trained.
+    """Return the teacher of a trial, from its checkpoint or the storage's registry.
+
+    Returns:
+        The teacher; None if it has not been trained yet.
 
     Raises:
-        DataUnavailableError: the images on which a checkpoint is measured are not to be had.
-        TeacherError: it is not what the config says.
+        DataUnavailableError: the images on which a checkpoint is measured cannot be found or read.
+        TeacherError: the teacher is not what the config says.
     """
     if config.teacher_checkpoint is None:
         return TeacherRegistry(store.below(TEACHERS)).find(sweep.teacher_config(config))
@@ -135,7 +140,7 @@ def find_teacher(config: AnyTrialConfig, sweep: SweepConfig, images: SweepImages
 
 
 def in_words(teacher: Teacher) -> str:
-    """Say how good a teacher is, where it comes from, and how its file held the weights."""
+    """Return a description of a teacher: its accuracy, where it comes from, and how its file holds the weights."""
     metadata = teacher.metadata
     validation = "" if metadata.validation_accuracy is None else f"{metadata.validation_accuracy:.2%} validation, "
     test = "its accuracy unknown" if metadata.test_accuracy is None else f"{metadata.test_accuracy:.2%} test accuracy"
@@ -144,18 +149,18 @@ def in_words(teacher: Teacher) -> str:
 
 
 def _probe(teacher: Teacher, sweep: SweepConfig, store: ObjectStore, tasks: TaskRunner, say: Say) -> ProbeSet:
-    """The teacher's probe set, made where trials will run if nobody has made it."""
+    """Return the teacher's probe set, which is made where the trials will run if the registry has none."""
     registry = ProbeRegistry(store.below(TEACHERS))
     found = registry.find(teacher.metadata)
     if found is None:
-        say(f"making images from the teacher {teacher.metadata.network} alone, to score students on ...")
+        say(f"making images from the teacher {teacher.metadata.network} alone, on which students are scored ...")
         found = tasks.run_task(_made_probe, teacher, **task_resources(sweep))
         registry.add(found, teacher.metadata)
     return found
 
 
 def task_resources(sweep: SweepConfig) -> dict[str, float]:
-    """Return the CPU cores and GPUs for what is made before any trial runs: the whole of a GPU that trials will share."""
+    """Return the CPU cores and GPUs of a task that runs before the trials: a whole GPU even if trials share one."""
     return {"cpus": sweep.resources.cpu, "gpus": math.ceil(sweep.gpus_per_trial)}
 
 

@@ -1,4 +1,4 @@
-"""Work that is done once for a sweep, where its trials will run: what is asked of whatever runs it."""
+"""Interfaces of tasks: work that is done once for a sweep, such as training a teacher, and of the backend that runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Made_co = TypeVar("Made_co", covariant=True)
 
 
 class TaskLostError(Exception):
-    """The process of a task died more often than it is started again."""
+    """The process of a task died more often than the task may be started again."""
 
     def __init__(self, losses: int) -> None:
         super().__init__(f"a process died {losses} times")
@@ -18,26 +18,26 @@ class TaskLostError(Exception):
 
 
 class LongTask(Protocol[Made_co]):
-    """Work in several parts. One that is started again goes on from where the last one came to."""
+    """Work in several parts. After a loss of its process, a new instance resumes from where the last one came to."""
 
     def advance(self) -> Mapping[str, Any]:
-        """Work up to the next report, and return it."""
+        """Work up to the next report, and return the report."""
 
     def describe(self) -> Made_co:
-        """Return what has come out; asked after the last report."""
+        """Return the result; called after the last report."""
 
 
 class TaskRunner(Protocol):
     """Runs tasks of a sweep."""
 
     def run_task(self, task: Callable[..., Result], *arguments: Any, cpus: float, gpus: float) -> Result:
-        """Run a function to its end and return what it returns.
+        """Run a function and return its result.
 
         Args:
-            task: Is given the arguments, and ``cpus`` and ``gpus`` by name. What it raises is raised here.
-            arguments: For the task.
-            cpus: CPU cores that are set aside.
-            gpus: GPUs that are set aside.
+            task: Called with the arguments, and with ``cpus`` and ``gpus`` by name. Its exceptions are raised here.
+            arguments: Positional arguments of the task.
+            cpus: CPU cores to reserve.
+            gpus: GPUs to reserve.
         """
 
     def follow(
@@ -50,16 +50,16 @@ class TaskRunner(Protocol):
         gpus: float,
         max_failures: int,
     ) -> Result:
-        """Run a long task to its end, however many processes that takes, and return what it describes.
+        """Run a long task to its end, in as many processes as needed, and return what its ``describe`` returns.
 
         Args:
-            start: Makes the task, in its process. What it or the task raises is raised here.
-            on_report: Is told each report, some of them again after a loss; whether that was the last one.
-            on_loss: Is told of each loss of a process after which another goes on, and whether its machine was lost.
-            cpus: CPU cores that are set aside.
-            gpus: GPUs that are set aside.
-            max_failures: How many losses of a process alone are made up for; those of a machine always are.
+            start: Creates the task, in the task's process. Exceptions of ``start`` and of the task are raised here.
+            on_report: Called with each report, after a loss also with repeated ones. Returns whether the report is the last.
+            on_loss: Called after each loss of a process that is replaced, with whether the machine was lost too.
+            cpus: CPU cores to reserve.
+            gpus: GPUs to reserve.
+            max_failures: How many losses of a process are tolerated. Losses of a machine do not count.
 
         Raises:
-            TaskLostError: there were more.
+            TaskLostError: more processes were lost.
         """

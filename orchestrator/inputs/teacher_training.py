@@ -1,4 +1,4 @@
-"""Trains a teacher that nobody has trained, and tells how that gets on."""
+"""Training of a sweep's missing teacher, with lines on its progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trainables.trial import SECONDS_WHEN_LEAVING
 Say = Callable[[str], None]
 
 _TEACHER = "teacher"
-"""Names the checkpoints of a training."""
+"""Name under which a training's checkpoints are saved."""
 
 
 def train_teacher(
@@ -42,21 +42,21 @@ def train_teacher(
     max_failures: int,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Teacher:
-    """Train a teacher, or go on with its training.
+    """Train a teacher, or resume its training.
 
     Args:
-        recipe: How.
-        splits: The images.
-        checkpoints: Where the training is kept in the meantime.
-        tasks: What runs it.
+        recipe: Config of the training.
+        splits: Images to train and measure on.
+        checkpoints: Store of the training's checkpoints.
+        tasks: Runs the training.
         say: Prints a line.
-        cpus: CPU cores for it.
-        gpus: GPUs for it.
-        max_failures: How often a process that died is made up for.
+        cpus: CPU cores for the training.
+        gpus: GPUs for the training.
+        max_failures: How often the training resumes after its process died.
         clock: Times the training.
 
     Raises:
-        TeacherError: its process died more often.
+        TeacherError: the training's process died more often.
     """
     name = f"{recipe.student} on {recipe.dataset}"
 
@@ -68,7 +68,7 @@ def train_teacher(
 
     def on_loss(machine_lost: bool) -> None:
         what = "machine was lost" if machine_lost else "process died"
-        say(f"teacher {name}: its {what}; another goes on from its last checkpoint")
+        say(f"teacher {name}: its {what}; another process resumes from its last checkpoint")
 
     say(f"training the teacher, {name}, {recipe.budget} epochs ...")
     start = partial(TeacherTraining, recipe, splits, checkpoints, cpus=cpus, gpus=gpus, clock=clock)
@@ -78,16 +78,16 @@ def train_teacher(
         )
     except TaskLostError as error:
         raise TeacherError(
-            f"training the teacher, {name}: its process died {error.losses} times (out of memory?); the same command goes "
-            "on from its last checkpoint"
+            f"training the teacher, {name}: its process died {error.losses} times (out of memory?); the same command "
+            "resumes from its last checkpoint"
         ) from error
 
 
 class TeacherTraining:
-    """A teacher's training, a ``LongTask``.
+    """The training of a teacher, a ``LongTask``.
 
-    Started again after a loss, it goes on from its last checkpoint: that of its last
-    report, or a later one where the loss of the machine was announced.
+    After a loss of its process, the training resumes from its last checkpoint: that of its last report, or a later one if
+    the loss of the machine (preemption) was announced.
     """
 
     @naming_files()
@@ -110,15 +110,15 @@ class TeacherTraining:
         self._saved_at = -math.inf
         device = claim_device(cpus=cpus, gpus=gpus)
         self._trainer = SupervisedTrainer(recipe, splits=splits, device=device, clock=clock)
-        state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged one only costs time
+        state = checkpoints.load_newest(_TEACHER, warn=lambda line: None)  # a damaged checkpoint only costs time
         if state:
             self._trainer.load_state_dict(state)
 
     @naming_files()
     def advance(self) -> dict[str, Any]:
-        """Train up to the next report, and save."""
+        """Train up to the next report, save a checkpoint, and return the report."""
         trainer, last = self._trainer, self._trainer.last_report
-        # A checkpoint taken right before the last report is finished, but that report is still owed.
+        # A training restored from a checkpoint right before its last report is finished, but has not made that report.
         if trainer.finished and last is not None and (last["diverged"] or last["epochs"] == trainer.done):
             return last
         report = trainer.advance(after_each=self._save_if_leaving)
@@ -135,7 +135,7 @@ class TeacherTraining:
 
     @naming_files()
     def describe(self) -> Teacher:
-        """The teacher, once it is trained."""
+        """Return the trained teacher."""
         recipe = self._recipe
         return describe_teacher(
             self._trainer.student.eval().to(torch.device("cpu")),

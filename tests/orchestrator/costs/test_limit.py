@@ -61,7 +61,7 @@ def test_the_first_trial_runs_alone_until_it_tells_what_a_trial_costs(
     assert not ours.exhausted, "those that run may be stopped early"
     words = "USD" if unit == "usd" else "GPU hours"
     assert said == [
-        f"budget reached: 0.1 of 4 {words} spent, about 3.9 {words} foreseen for the trials that run, about 1 {words} for "
+        f"budget reached: 0.1 of 4 {words} spent, about 3.9 {words} expected for the running trials, about 1 {words} for "
         "another; none is started"
     ]
 

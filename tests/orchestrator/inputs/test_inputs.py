@@ -109,7 +109,7 @@ def test_lost_machines_use_up_none_of_a_teachers_attempts(store: ObjectStore, mo
     monkeypatch.setattr("ray.get", get)
     monkeypatch.setattr("ray.remote", lambda **_: lambda actor: SimpleNamespace(remote=lambda *_, **__: process))
     monkeypatch.setattr("ray.kill", lambda actor: None)
-    with pytest.raises(TeacherError, match=r"its process died 2 times \(out of memory\?\); the same command goes on"):
+    with pytest.raises(TeacherError, match=r"its process died 2 times \(out of memory\?\); the same command resumes"):
         train_teacher(
             RECIPE,
             DatasetSplits.without_images(find_spec("digits")),

@@ -172,7 +172,7 @@ def test_the_copy_runs_where_the_file_is_gone_and_the_copy_is_trusted(folder: Pa
     code, told = zskt(*once, "--trust-code", "yes")
     assert code == 2 and "64 hexadecimal digits" in told
     code, told = zskt(*once, "--trust-code", sha256(THEN), "--trust-code", sha256(NOW))
-    assert code == 2 and f"{sha256(NOW)}: of no file that own needs here" in told
+    assert code == 2 and f"{sha256(NOW)}: not the checksum of a file that own needs here" in told
     code, told = zskt(*once, "--trust-code", sha256(THEN))
     assert code == 0 and "bit for bit" in told, told
 

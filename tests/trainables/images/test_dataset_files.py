@@ -129,7 +129,7 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_export_refuses_another_name() -> None:
     for arguments, reason in (
-        (["mnist", "somewhere/digits.parquet"], "must be called mnist.parquet"),
+        (["mnist", "somewhere/digits.parquet"], "must be named mnist.parquet"),
         (["imagenet", "somewhere/imagenet.parquet"], "unknown data set 'imagenet'"),
     ):
         result = CliRunner().invoke(app, ["dataset", "export", *arguments])
