@@ -32,7 +32,7 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.search.space import infer_domains
 from orchestrator.storage import find_storage
 from search_spaces import resolve_space
-from tests.orchestrator.report.synthetic import write_search
+from tests.support.synthetic import write_search
 from trainables.config import shared_fields
 from trainables.images.load import load_dataset
 from trainables.networks import check_network

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
+
 GLOSSARY = ROOT / "CONTRIBUTING.md"
 FOLDERS = ("trainables", "search_spaces", "orchestrator", "cluster", "benchmarks", "tests", "docs")
 
 ALLOWED = {
     "benchmarks/speed/growth.py": {"searcher": "Ray Tune's class"},
+    "orchestrator/search/recovery.py": {"pruned": "Optuna's state of a trial"},
     "orchestrator/search/sweep_search.py": {"pruned": "Optuna's state of a trial"},
     "tests/trainables/teachers/test_weight_files.py": {"hyper-parameters": "Lightning's key in its checkpoints"},
     "trainables/ray_trainables.py": {"searcher": "Ray Tune's class"},
