@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ from tests.support.tiny import make_splits, tiny_settings
 from trainables.compute.flops import step_work
 from trainables.config import SupervisedConfig, ZeroShotConfig
 from trainables.config.datasets import find_spec, parse_image_size
-from trainables.images import load
 from trainables.images.load import load_dataset
 from trainables.images.parquet import dataset_parquet
 from trainables.networks import build_network
@@ -104,14 +101,6 @@ def test_what_is_known_of_a_data_set_follows_the_size_asked_for() -> None:
     assert (spec.image_shape, spec.num_classes) == ((1, 48, 40), 10)
     assert config_of("48x40").splits_key != config_of("40x48").splits_key
     assert ZeroShotConfig.model_validate(tiny_settings()).spec == find_spec("digits")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def digits_parsed_once() -> Iterator[None]:
-    """Reading the packaged digits parses text for seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainables.images.load._digits", cache(load._digits))
-        yield
 
 
 def test_padded_images_are_as_they_were_taken_at_their_first_size(tmp_path: Path) -> None:
