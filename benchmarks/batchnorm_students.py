@@ -70,7 +70,7 @@ class SeedResult:
 
 
 def settings(seed: int) -> ZeroShotConfig:
-    """The published settings, made small."""
+    """Return the published settings, made small."""
     return ZeroShotConfig(
         dataset="digits",
         teacher="wrn-10-1",
@@ -84,7 +84,7 @@ def settings(seed: int) -> ZeroShotConfig:
 
 
 def train_teacher(splits: DatasetSplits) -> Teacher:
-    """The teacher, the same for all seeds; on one model of CPU with one version of torch bit for bit."""
+    """Train the teacher of all seeds; bit for bit the same on one model of CPU with one version of torch."""
     recipe = SupervisedConfig(
         dataset="digits", student="wrn-10-1", full_data_epochs=10, learning_rate=0.05, batch_size=64
     )
@@ -144,7 +144,7 @@ def digest(network: Network) -> str:
 
 
 def read_results(path: Path) -> list[SeedResult]:
-    """The lines of the file by seed; none where there is no file.
+    """Return the lines of the file by seed; empty if there is no file.
 
     Raises:
         SystemExit: a line is not one of a seed.

@@ -50,7 +50,7 @@ def finalists(board: Leaderboard, metric: str, top: int) -> list[str]:
 
 
 def rerun_sweep(board: Leaderboard, cases: Iterable[str], *, seeds: int) -> SweepConfig:
-    """The sweep in which these cases run with so many new seeds; another call with more of either goes on with it."""
+    """Return the sweep that runs cases with new seeds; a later call with more of either resumes the same sweep."""
     _, sweep = confirmation_sweep(board, top=len(board.rows), seeds=seeds)
     return SweepConfig.model_validate(sweep.model_dump() | {"only": list(cases)})
 
@@ -64,7 +64,7 @@ def results_of(board: Leaderboard, cases: Sequence[str], *, seeds: int, console:
 
 
 def pick(results: CaseResults, among: Sequence[str], metric: str) -> str:
-    """The case with the highest mean of a metric over all seeds.
+    """Return the case with the highest mean of a metric over all seeds.
 
     Raises:
         SystemExit: there is none of which every run has come to its end.

@@ -55,7 +55,7 @@ class Entry:
     trial: Trial
 
     def at(self, share: float, metric: str) -> float:
-        """A metric there; minus infinity, the worst there is, of one that was not finite."""
+        """Return a metric at a share of the budget; minus infinity, the worst value, if it was not finite."""
         value = self.trial.at(share, metric)
         if value is None:
             return -float("inf")
@@ -63,7 +63,7 @@ class Entry:
 
 
 def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
-    """The completed trials of all sweeps.
+    """Return the completed trials of all sweeps.
 
     Raises:
         SystemExit: there is no such sweep, or their trials are too few, not of one teacher, or without labels.

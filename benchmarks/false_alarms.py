@@ -71,8 +71,9 @@ def false_alarm_rate(values: Sequence[float], n: int, low: float, high: float) -
 
 
 def acceptance_range(values: Sequence[float], n: int, leaves_out: float = BAND_LEAVES_OUT) -> tuple[float, float]:
-    """Range, in steps of half a point, that the mean of n runs leaves on either side at most so often, with the margin for
-    the teacher.
+    """Return the range that the mean of ``n`` runs leaves on either side with probability ``leaves_out`` at most.
+
+    In steps of half a point, widened by the margin for the teacher.
     """
     probabilities = distribution_of_mean(values, n)
     steps = np.arange(0, 201) / 200

@@ -45,7 +45,7 @@ class PublishedLoop:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> PublishedLoop:
-        """The loop with the initial networks that a trial of this config has, as published and not made fast."""
+        """Build the published loop with the initial networks of a trial with a config, not made fast."""
         plain = config.model_copy(update={"numerics": "exact", "precision": "float32", "compilation": "never"})
         start = ZeroShotDistiller(plain, teacher=teacher, splits=splits, dtype=dtype, device=device)
         return cls(
@@ -93,7 +93,7 @@ class PublishedLoop:
         self.done += 1
 
     def generator_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """What a generator step minimises; logits (batch, classes)."""
+        """Return the loss of a generator step; logits (batch, classes)."""
         return -self._kl(teacher_logits, student_logits)
 
     def student_loss(
@@ -103,7 +103,7 @@ class PublishedLoop:
         teacher_logits: Tensor,
         teacher_activations: list[Tensor],
     ) -> Tensor:
-        """What a student step minimises; activations (batch, channels, height, width), one for each layer."""
+        """Return the loss of a student step; activations (batch, channels, height, width), one for each layer."""
         loss = self._kl(teacher_logits, student_logits)
         if self.config.attention_weight > 0:
             loss = loss + self.config.attention_weight * self._attention(student_activations, teacher_activations)

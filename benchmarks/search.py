@@ -35,7 +35,7 @@ from trainables.config import ZeroShotConfig
 
 
 def searched(sweep: SweepConfig, sweep_id: str, console: Console) -> Leaderboard:
-    """The ended trials of a sweep that is run if need be."""
+    """Return the ended trials of a sweep, after running what is missing of it."""
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
         raise KeyboardInterrupt
     return read_leaderboard(SweepStore(find_storage(sweep.storage), sweep_id))
@@ -64,7 +64,7 @@ def trials_within(sweep: SweepConfig, flops: float) -> int:
 
 
 def confirmed(board: Leaderboard, seeds: int, console: Console) -> tuple[Confirmation, dict[int, float]]:
-    """Validation accuracy by seed of a search's best setting; of the published one, if that came out best."""
+    """Return the confirmation of a search's best setting, and the validation accuracy by seed of the best case."""
     found = confirm(board, top=1, seeds=seeds, console=console)
     assert board.best is not None  # confirm would have said so
     case = BASELINE if board.best.trial_number == 0 else board.best.trial_id

@@ -51,8 +51,10 @@ class Capacity:
         return max((node.cpus for node in (*self.fixed, *self.added)), default=0.0)
 
     def trials_on_a_gpu(self, *, cpus: float) -> int:
-        """Trials with so many CPU cores each that can share a GPU, on the machine with the fewest cores for a GPU; 0 without
-        GPUs."""
+        """Return how many trials with ``cpus`` cores each can share a GPU on the machine with the fewest cores for each GPU.
+
+        0 if no machine has a GPU.
+        """
         with_gpus = [node for node in (*self.fixed, *self.added) if node.count and node.gpus >= 1]
         return min((int(node.cpus / (cpus * node.gpus)) for node in with_gpus), default=0)
 
@@ -81,7 +83,7 @@ class Capacity:
 
 
 def capacity_of(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
-    """What is there now.
+    """Return the capacity of the nodes that are alive now.
 
     Args:
         nodes: What ``ray.nodes()`` gives.
@@ -96,7 +98,7 @@ def machines_to_come(config: Mapping[str, Any], there: Capacity) -> int:
 
 
 def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | None:
-    """What the autoscaler may start, workers and head; none where the description names no sizes.
+    """Return the capacity that the autoscaler may start, head and workers; None if the description names no sizes.
 
     Of machines that one already has, those that are still to come are taken to be as large as the largest that has.
 

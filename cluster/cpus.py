@@ -38,7 +38,7 @@ def _bound_cores() -> int:
 
 
 def _granted(environment: Mapping[str, str]) -> Iterator[int]:
-    """What batch systems say; what is no positive number says nothing."""
+    """Yield the core counts that batch systems grant by environment variables, skipping values that are not positive."""
     for name in BATCH_VARIABLES:
         value = environment.get(name, "").strip()
         if value.isascii() and value.isdigit() and int(value) > 0:
@@ -78,7 +78,7 @@ def _quota_v2(group: Path) -> float | None:
 
 
 def _read(file: Path) -> str:
-    """A file's text; empty where there is none, or none that we may read."""
+    """Return a file's text; empty if the file is missing or may not be read."""
     try:
         return file.read_text()
     except OSError:

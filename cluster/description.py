@@ -43,7 +43,7 @@ class _Description(Part):
 
 
 def read_description(path: Path | None = None) -> dict[str, Any]:
-    """A cluster's description as ``ray up`` takes it, KubeRay's included; empty where nothing is started for us.
+    """Return the cluster's description as ``ray up`` takes it, KubeRay's included; empty if no autoscaler starts nodes.
 
     Args:
         path: A file of the user's, see ``read_description_file``; none: that of the cluster whose head this is.
@@ -62,7 +62,7 @@ def read_description(path: Path | None = None) -> dict[str, Any]:
 
 
 def read_description_file(path: Path) -> dict[str, Any]:
-    """The description in a file, in the words of ``ray up``.
+    """Return the description in a file, in the fields of ``ray up``.
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
@@ -88,7 +88,7 @@ def read_description_file(path: Path) -> dict[str, Any]:
 
 
 def _checked(description: dict[str, Any]) -> dict[str, Any]:
-    """A description for ``ray up``, as it is, once it has been understood."""
+    """Return a description for ``ray up`` unchanged after checking that this program understands it."""
     old = [name for name in ("head_node", "worker_nodes") if description.get(name)]
     if old and "available_node_types" not in description:
         raise ValueError(f"{' and '.join(old)} are of Ray's old shape, which is not read; {EXPECTED}")

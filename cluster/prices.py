@@ -79,7 +79,7 @@ class PriceList:
     prices: Mapping[str, Price]
 
     def hour(self, machine: Machine) -> float | None:
-        """What an hour of it costs, in USD; none where that is not known."""
+        """Return the price of an hour of a machine in USD; None if it is not known."""
         price = self.prices.get(machine.name)
         if price is None:
             return None
@@ -96,7 +96,7 @@ class PriceList:
 
 
 def read_prices(path: Path | None = None) -> PriceList:
-    """The prices that come with the package, those of a file of the user's before them.
+    """Return the package's prices, overridden by those of the user's own file.
 
     Raises:
         ValueError: the file cannot be read or is not a price list; the message says which and what is wrong.
@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[str, Price]:
 
 
 def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machine:
-    """What a node is.
+    """Return the kind of machine that a node is.
 
     Args:
         node: One of ``ray.nodes()``.
@@ -139,7 +139,7 @@ def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machi
 
 
 def described_machines(description: Mapping[str, Any], prices: PriceList | None = None) -> dict[str, Machine]:
-    """The machines that a cluster may have, the head's among them, by the name of their type; empty where none are named.
+    """Return the machines that a cluster may have, the head's among them, by node type; empty if none are named.
 
     Machines of one's own go by their hosts' names or addresses.
 

@@ -57,7 +57,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def _make(parents: list[Path]) -> tuple[Path, TextIO]:
-    """A new folder, and its lock, which the kernel lets go of however this process ends."""
+    """Make a folder, and return it with its lock, which the kernel releases however this process ends."""
     while True:
         folder = _make_unlocked(parents)
         try:

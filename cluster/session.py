@@ -76,7 +76,7 @@ class RaySession:
     _known: dict[str, Machine] = field(default_factory=dict)
 
     def machine(self, node_id: str) -> Machine | None:
-        """What a node is that is or was there; none if Ray does not know it."""
+        """Return the machine of a node that is or was alive; None if Ray does not know the node."""
         if node_id not in self._known:
             # Ray reads its settings when it is imported, and ray_session makes them.
             import ray
@@ -85,7 +85,7 @@ class RaySession:
         return self._known.get(node_id)
 
     def machines(self) -> set[Machine]:
-        """The kinds of machine on which trials may run: those that are there, and those that may be."""
+        """Return the machines on which trials may run: those of live nodes, and those that the autoscaler may start."""
         # Ray reads its settings when it is imported, and ray_session makes them.
         import ray
 
@@ -215,7 +215,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _wait_for_machines(description: Mapping[str, Any]) -> None:
-    """What a sweep may use is settled when it starts; only then does it know whether there are GPUs."""
+    """Wait until the first nodes have joined: whether there are GPUs is settled when a sweep starts."""
     deadline = time.monotonic() + JOIN_SECONDS
     missing = machines_to_come(description, _capacity())
     if missing:
@@ -242,7 +242,7 @@ def _describe(
     *,
     borrow_credentials: Callable[[], None] = no_credentials,
 ) -> RaySession:
-    """What is there, and what the cluster's description promises beside it."""
+    """Return the session's nodes, and what the cluster's description promises beside them."""
     # Ray reads its settings when it is imported, and ray_session makes them.
     import ray
 

@@ -42,13 +42,13 @@ def one_line(text: str | None) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
+    """Return the lines of a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def fields(model: type[Config], *, but_of: type[Config] | None = None) -> list[str]:
-    """A table of a config's fields, but those that another has with the same meaning."""
+    """Return a table of a config's fields without those that ``but_of`` has with the same meaning."""
     known = _rows(but_of) if but_of else []
     return table(["field", "default", "allowed", "meaning"], [row for row in _rows(model) if row not in known])
 
@@ -80,7 +80,7 @@ _SCHEDULER_ABILITIES = {"stops trials": "stops_trials", "changes settings": "is_
 
 
 def kinds(registry: KindRegistry[Any], abilities: dict[str, str]) -> list[str]:
-    """A section for a block that comes in kinds: what each can do, and the fields with the kinds that have them."""
+    """Return a section for a block that comes in kinds: the abilities of each kind, and which kinds have which fields."""
     can = [
         [
             f"`{name}`",
@@ -113,7 +113,7 @@ def _command_help(text: str | None) -> str:
 
 
 def commands(group: TyperGroup, name: str) -> list[str]:
-    """A section for each command, and for each command of a group."""
+    """Return a section for each command, those in groups included."""
     lines = []
     for word, command in group.commands.items():
         called = f"{name} {word}"
@@ -131,7 +131,7 @@ def commands(group: TyperGroup, name: str) -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [
         "# Reference",
         "",

@@ -70,12 +70,12 @@ def accuracy(network: nn.Module, points: Tensor, labels: Tensor) -> float:
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Adam:
-    """The one optimiser of the experiment; the fused form is the same rule in fewer calls."""
+    """Return the optimiser of all networks here; its fused form is the same rule in fewer calls."""
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
 def train_teacher(points: Tensor, labels: Tensor, *, seed: int, epochs: int) -> nn.Sequential:
-    """A network trained on data with cross-entropy, then frozen."""
+    """Train a network on data with cross-entropy, and freeze it."""
     teacher = build_mlp(seed, "teacher")
     optimiser = adam(teacher.parameters())
     order = stream(seed, "teacher batches")
@@ -107,7 +107,7 @@ class BeliefMatching:
         self.student_optimiser = adam(self.student.parameters())
 
     def points(self) -> Tensor:
-        """The pseudo points (50, 2), inside the square."""
+        """Return the pseudo points (50, 2), inside the square."""
         return 2 * HALF_SIDE * torch.sigmoid(self.free_points) - HALF_SIDE
 
     def divergence(self, points: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class BeliefMatching:
 
 @torch.no_grad()
 def regions(network: nn.Module, cells: int) -> Tensor:
-    """The network's class at the centre of each cell of a grid over the square, (cells, cells), the top row first."""
+    """Return a network's class at the centre of each cell of a grid over the square: (cells, cells), the top row first."""
     centres = (torch.arange(cells) + 0.5) / cells * 2 * HALF_SIDE - HALF_SIDE
     rows = [network(torch.stack([centres, y.expand(cells)], dim=1)).argmax(1) for y in centres.flip(0)]
     return torch.stack(rows)
@@ -180,7 +180,7 @@ def region_paths(classes: Tensor) -> Iterator[str]:
 
 
 def border_path(classes: Tensor) -> str:
-    """The borders between classes, along the pixels' edges."""
+    """Return the borders between classes as an SVG path along the pixels' edges."""
     below = (classes[1:] != classes[:-1]).nonzero().tolist()
     beside = (classes[:, 1:] != classes[:, :-1]).nonzero().tolist()
     lines = [f"M{column} {row + 1}h1" for row, column in below] + [f"M{column + 1} {row}v1" for row, column in beside]
@@ -196,7 +196,7 @@ def dots(panel: Panel) -> Iterator[str]:
 
 
 def legend(baseline: int) -> Iterator[str]:
-    """What colours, circles and lines stand for, in one row."""
+    """Yield the legend of colours, circles and lines, in one row."""
     entries = [(f'<rect y="-12" width="14" height="14" fill="{STRONG[i]}"/>', name) for i, name in enumerate(CLASSES)]
     entries.append((f'<circle cx="7" cy="-5" {PSEUDO_POINT}/>', "pseudo point"))
     entries.append((f'<path d="M0 -5h14" {BORDER}/>', "teacher's border"))
@@ -205,7 +205,7 @@ def legend(baseline: int) -> Iterator[str]:
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """The panels as one SVG, two in a row, each with the borders of the first, the teacher's, as black lines."""
+    """Return the panels as one SVG, two in a row, each with the teacher's class borders as black lines."""
     rows = (len(panels) + 1) // 2
     width, height = 2 * SIDE + 3 * GAP, rows * (SIDE + HEAD + GAP) + FOOT
     lines = [

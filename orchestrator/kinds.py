@@ -71,7 +71,7 @@ class KindRegistry(Generic[K]):
         return [name for name, kind in self.kinds.items() if which(kind)]
 
     def find(self, name: str) -> type[K]:
-        """The kind of that name.
+        """Return the kind with a name.
 
         Raises:
             ValueError: there is none; or what an entry point or a file has is no such kind.
@@ -90,11 +90,11 @@ class KindRegistry(Generic[K]):
         return found
 
     def name_of(self, block: Mapping[str, Any]) -> str:
-        """The kind that a block names, or the default."""
+        """Return the kind that a block names, or the default kind."""
         return str(block.get("name", self._flat["name"]))
 
     def changed(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a block, but for its name and those that have the default of all blocks."""
+        """Return the fields of a block without its name and without fields that have the default of all kinds."""
         return {
             field: value
             for field, value in block.items()
@@ -102,7 +102,7 @@ class KindRegistry(Generic[K]):
         }
 
     def owner(self, field: str) -> type[K] | None:
-        """The first of this project's kinds with a field of that name."""
+        """Return the first of this project's kinds that has a field; None if no kind has it."""
         return next((kind for kind in self.kinds.values() if field in kind.model_fields), None)
 
     def parse(self, block: object, *, stored: bool = False) -> K:

@@ -157,7 +157,7 @@ class Arena:
         return "a trial's process killed"
 
     def lose_machine(self) -> str:
-        """A worker's raylet and all that it started are gone; another worker joins."""
+        """End a worker's raylet with all that it started, and let another worker join; return a line on it."""
         self.cluster.remove_node(self.workers.pop(self.moments.randrange(WORKERS)), allow_graceful=False)
         self.workers.append(self.cluster.add_node(num_cpus=1))
         return "a machine lost"
@@ -179,7 +179,7 @@ class Arena:
         return self.moments.choice([self.kill_trial, self.lose_machine, self.kill_driver, self.fail_storage])()
 
     def compare(self) -> list[str]:
-        """What is lost or different in the sweep, a line each."""
+        """Return what is lost or different in the sweep, a line each."""
         found = []
         for read in (read_trials, read_reports):
             ours, theirs = (read(self.store, name).to_pylist() for name in (self.sweep_id, CALM))

@@ -33,7 +33,7 @@ def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> lis
 
 
 def own_trial_processes() -> list[int]:
-    """Processes that hold a trial and descend from this one; other sweeps on the machine are left alone."""
+    """Return the processes that hold a trial and descend from this one; other sweeps on the machine are left alone."""
     parents, trials = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -40,7 +40,7 @@ class PlainImages(Dataset[tuple[torch.Tensor, int]]):
         )
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
@@ -49,7 +49,7 @@ class PlainImages(Dataset[tuple[torch.Tensor, int]]):
 
 
 def plain_accuracy(network: Network, loader: DataLoader[tuple[torch.Tensor, int]]) -> float:
-    """The usual loop."""
+    """Measure accuracy by the usual loop over a data loader."""
     network.eval()
     correct = total = 0
     with torch.no_grad():

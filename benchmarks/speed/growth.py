@@ -93,7 +93,7 @@ class Costless(tune.Trainable):
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next trial in the same process."""
+        """Begin the next trial in the same process."""
         self.setup(new_config)
         return True
 
@@ -143,7 +143,7 @@ def bare(trials: int, at_once: int) -> Side:
 
 
 def make_sweep(storage: str, trials: int) -> SweepConfig:
-    """A search over the same two fields."""
+    """Return a search over the same two fields."""
     sweep = load_sweep(
         "quickstart",
         flags={
@@ -161,7 +161,7 @@ def make_sweep(storage: str, trials: int) -> SweepConfig:
 
 
 def ours(trials: int) -> tuple[Side, int]:
-    """The same of this project's sweep, and how many rows its results have."""
+    """Time this project's sweep, and count the rows of its results."""
     ends = EndTimes()
 
     class Recorder(SweepRecorder):
@@ -185,7 +185,7 @@ def ours(trials: int) -> tuple[Side, int]:
 
 
 def stand_in_inputs(sweep: SweepConfig) -> TrialInputs:
-    """Inputs of a sweep whose trials look at none."""
+    """Return inputs of a sweep whose trials read none of them."""
     config = sweep.configs()[0]
     assert config.teacher_key is not None
     return TrialInputs(

@@ -51,21 +51,21 @@ class Side:
 def make_distiller(
     pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **changes: object
 ) -> ZeroShotDistiller:
-    """A distiller with the published settings between untrained networks."""
+    """Make a distiller with the published settings between untrained networks."""
     config = make_config(pair, **changes)
     splits = dummy_splits(config, train=0, test=1)
     return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=splits, device=device, dtype=dtype)
 
 
 def make_published(pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> PublishedLoop:
-    """The published loop between the same networks."""
+    """Make the published loop between the same networks."""
     config = make_config(pair)
     splits = dummy_splits(config, train=0, test=1)
     return PublishedLoop.beginning(config, dummy_teacher(config), splits, dtype, device=device)
 
 
 def make_config(pair: str, **changes: object) -> ZeroShotConfig:
-    """The published settings for a pair of networks."""
+    """Return the published settings for a pair of networks."""
     teacher, student = pair.split(":")
     return ZeroShotConfig.model_validate({"teacher": teacher, "student": student, "compilation": "never", **changes})
 
@@ -96,7 +96,7 @@ def sides(pair: str, *, with_compiled: bool) -> list[Side]:
 
 
 def make_compiled(pair: str, precision: str) -> ZeroShotDistiller:
-    """A compiled one; the program ends where torch cannot compile."""
+    """Make a compiled distiller; the program ends if torch cannot compile."""
     distiller = make_distiller(pair, compilation="always", precision=precision)
     if not distiller.compiled:
         sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
@@ -121,7 +121,7 @@ def _side(
 
 
 def weights(networks: Iterable[nn.Module]) -> list[Tensor]:
-    """Copies of all weights, in one order whatever their layout in memory."""
+    """Return copies of all weights, in one order whatever their layout in memory."""
     return [parameter.detach().clone() for network in networks for parameter in network.parameters()]
 
 

@@ -29,7 +29,7 @@ _NORMALISATION = find_normalisation("cifar10")
 
 
 def one_at_a_time(attacked: Network, other: Network, data: ImageSet, steps: int) -> None:
-    """The published loop over images that have been chosen; what it records is thrown away."""
+    """Run the published loop over chosen images, and drop what it records."""
     for index in range(len(data)):
         for offset in range(1, _CLASSES):
             target = (data.labels[index : index + 1] + offset) % _CLASSES

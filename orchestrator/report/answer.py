@@ -27,7 +27,7 @@ _LABELS = "validation_accuracy"
 
 
 def question(data: SweepData) -> str:
-    """What the sweep asked."""
+    """Return the question that the sweep asked, in a sentence."""
     sweep, config = data.sweep, data.sweep.configs()[0]
     pair = f"{config.student} taught by {config.teacher}" if config.teacher else config.student
     where = f"{pair}, without images" if config.dataset == NO_DATASET else f"{pair} on {config.dataset}"
@@ -46,7 +46,7 @@ def question(data: SweepData) -> str:
 
 
 def answer(data: SweepData, confirmation: Confirmation | None) -> str:
-    """What came out of a search, and how sure that is; of one without data, what labels say of it where there are some."""
+    """Return the result of a search and how sure it is; for a search without data also its audit, if there is one."""
     return f"{_found(data, confirmation)}{_audited(data)}"
 
 
@@ -75,7 +75,7 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
 
 
 def advice(data: SweepData, confirmation: Confirmation | None) -> Text | None:
-    """The command that makes the answer surer; none if there is none."""
+    """Return the command that makes the answer surer; None if there is none."""
     if not data.board.contenders:
         return None
     seeds = len(confirmation.sweep.seeds) if confirmation else 0
@@ -125,8 +125,7 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
 
 
 def _audited(data: SweepData) -> str:
-    """How a score that needs no labels has ranked the trials, by labels that nothing was chosen by; empty where none were
-    read."""
+    """Return how well a score without labels ranked the trials, judged by labels; empty if no labels were read."""
     if data.board.unknown:
         return f" {data.board.unknown}"
     if data.metric not in DATA_FREE_METRICS or data.best is None:

@@ -33,7 +33,7 @@ def make_report(sources: Sequence[SweepSource], *, clock: Clock = SYSTEM_CLOCK) 
 
 
 def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
-    """The page's figures for a notebook, by title and tab, in the order of the page.
+    """Return the page's figures for a notebook, by title and tab, in the order of the page.
 
     Args:
         storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.

@@ -28,7 +28,7 @@ from orchestrator.results import SessionEvent
 
 
 def chapter_of(data: SweepData, extras: Extras) -> Chapter:
-    """A sweep's part of the page; sections without data are left out."""
+    """Return a sweep's part of the page, without sections that have no data."""
     sections: list[Section] = [
         results_section(data, extras),
         map_section(data),
@@ -66,7 +66,7 @@ def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chap
 
 
 def answer_of(data: SweepData, extras: Extras) -> str:
-    """What came of a sweep, in a sentence or two."""
+    """Return the result of a sweep in a sentence or two."""
     if extras.judgements:
         return answer.verdict_sentence(extras.judgements, published=data.sweep.name in published_targets())
     if data.sweep.cases:

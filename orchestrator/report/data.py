@@ -51,14 +51,14 @@ class Trial:
         return self.state.has_result
 
     def at(self, share: float, metric: str) -> float | None:
-        """A metric after this share of the budget; none if it never came so far or the metric is not finite."""
+        """Return a metric after a share of the budget; None if the trial ended before or the metric is not finite."""
         if not self.shares or self.shares[-1] < share - _SAME:
             return None
         last = max(number for number, used in enumerate(self.shares) if used <= share + _SAME or number == 0)
         return finite(self.reports[last].get(metric))
 
     def value(self, setting: str) -> Any:
-        """A setting, or the step ratio; none where it is not known."""
+        """Return a setting, or the step ratio; None if it is not known."""
         if setting == STEP_RATIO:
             generator, student = (self.settings.get(name) for name in _RATIO_FIELDS)
             return None if not generator or student is None else student / generator
@@ -139,7 +139,7 @@ class SweepData:
         return self.trial(row.trial_id) if row else None
 
     def trial(self, trial_id: str) -> Trial:
-        """The trial of that id."""
+        """Return the trial with an id."""
         return next(trial for trial in self.trials if trial.trial_id == trial_id)
 
     def comparisons(self) -> list[Comparison]:
@@ -184,12 +184,12 @@ def read_sweep(source: SweepSource) -> SweepData:
 
 
 def words(name: str) -> str:
-    """A field's or metric's name as prose has it."""
+    """Return a field's or metric's name in words."""
     return name.replace("_", " ")
 
 
 def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
-    """A metric's value as tables have it: shares in percent."""
+    """Return a metric's value as tables show it: shares in percent."""
     if value is None:
         return ""
     return f"{value:.{digits}%}" if is_share(metric) else f"{value:.4g}"

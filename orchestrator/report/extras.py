@@ -45,12 +45,12 @@ class Extras:
     """Verdicts, where something is published or a baseline is named."""
 
     def case_labels(self) -> dict[str, str]:
-        """What the cases of the confirmation are called, in their order; empty without one."""
+        """Return the labels of the confirmation's cases, in order; empty without a confirmation."""
         cases = self.confirmation.sweep.cases if self.confirmation else {}
         return {case: PUBLISHED if case == BASELINE else case for case in cases}
 
     def snapshots(self, trial_id: str) -> list[ImageSnapshot]:
-        """A trial's pictures in order; empty where none were kept."""
+        """Return a trial's pictures in order; empty if none were stored."""
         folder = self.results.sweep_store.snapshots
         names = [name for name in folder.keys("") if name.startswith(f"{trial_id}-")]
         if not names:

@@ -30,7 +30,7 @@ class Measured(str):
 
 
 def time_cell(seconds: float | None) -> str:
-    """A duration as a table has it; empty if it is not known."""
+    """Return a duration as a table shows it; empty if it is not known."""
     return "" if seconds is None else Measured(duration(seconds), round(seconds, 1), "s")
 
 
@@ -151,7 +151,7 @@ class _Numbered:
 
 
 def render(title: str, chapters: Sequence[Chapter], *, made: str) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
         title: Of the window.

@@ -18,7 +18,7 @@ BASELINE_RULE = (
 
 
 def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list[Judgement]:
-    """A judgement of each case.
+    """Return a judgement of each case against the baseline.
 
     Differences are taken within seeds, see ``paired_difference``. A case whose interval holds 0 has shown no
     effect: with three seeds that excludes only large ones, which the interval says.

@@ -197,7 +197,7 @@ def published_targets() -> tuple[str, ...]:
 
 
 def published_rows(target: str) -> list[PublishedRow]:
-    """What is published about a target, case by case.
+    """Return the published numbers of a target, case by case.
 
     Raises:
         ValueError: nothing is published under that name.
@@ -272,7 +272,7 @@ class LearningCurves:
 
 
 def learning_curves(dataset: str, teacher: str, student: str, attention_weight: float, horizon: int) -> LearningCurves:
-    """Published learning curves of one setting; without seeds and points if there are none.
+    """Return the published learning curves of one setting; without seeds and points if there are none.
 
     Args:
         dataset: ``cifar10`` or ``svhn``.

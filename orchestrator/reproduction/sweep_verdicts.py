@@ -38,7 +38,11 @@ NOTICEABLE = 0.01
 
 
 def check_target(sweep: SweepConfig) -> None:
-    """Raises: ConfigError: the sweep has nothing that could be judged."""
+    """Refuse a sweep that has nothing to judge.
+
+    Raises:
+        ConfigError: the sweep has no cases, or neither published numbers nor a baseline.
+    """
     if not sweep.cases:
         raise ConfigError(
             f"{sweep.name} is a search and has no cases to judge: run it with python run_sweep.py {sweep.name}"

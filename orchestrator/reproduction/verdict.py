@@ -175,7 +175,7 @@ def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
 
 
 def _notes(row: PublishedRow) -> list[str]:
-    """What is unusual about what is published of a case."""
+    """Return notes on unusual published numbers of a case."""
     notes = []
     if row.paper is None and row.reference is not None:
         notes.append(f"the paper gives no number, difference from {row.reference.source}")

@@ -10,7 +10,7 @@ from trainables.metrics import finite
 
 
 def cost_figure(data: SweepData) -> go.Figure | None:
-    """The last value of each trial over its computing time, by how it ended; none of a single trial."""
+    """Draw the last value of each trial over its computing time, by how the trial ended; None for a single trial."""
     if len(data.board.rows) < 2:
         return None
     made = figure(

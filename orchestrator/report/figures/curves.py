@@ -33,7 +33,7 @@ _BUDGET_AXIS: dict[str, Any] = {"title": {"text": "share of the budget used"}, "
 
 
 def trial_curves(data: SweepData) -> go.Figure | None:
-    """The objective of every trial over its budget; the best and the published settings stand out, crosses end the rest."""
+    """Draw every trial's objective over its budget; best and published settings stand out, a cross marks an early end."""
     drawn = [trial for trial in data.trials if trial.shares and _points(trial, data.metric)]
     if not drawn:
         return None
@@ -61,8 +61,9 @@ def trial_curves(data: SweepData) -> go.Figure | None:
 
 
 def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, str] | None = None) -> go.Figure | None:
-    """The mean of each case over its seeds, with a band of one population standard deviation on each side. Trials that run
-    are dotted lines of their own.
+    """Draw the mean of each case over its seeds, with a band of one population standard deviation on each side.
+
+    Trials that are running are dotted lines of their own.
 
     Args:
         trials: Trials that have a case.
@@ -168,7 +169,7 @@ def _add_line(made: go.Figure, trial: Trial, data: SweepData, *, name: str, colo
 
 
 def comparison_figure(sweeps: Sequence[SweepData], metric: str) -> go.Figure | None:
-    """The best so far of each sweep, counting trials that used their whole budget."""
+    """Draw the best value so far of each sweep, counting trials that used their whole budget."""
     made = figure(
         x={"title": {"text": "trials that used their whole budget"}, "rangemode": "tozero"}, y=metric_axis(metric)
     )

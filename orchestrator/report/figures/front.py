@@ -13,8 +13,10 @@ from trainables.metrics import finite
 
 
 def front_figure(data: SweepData, further: str) -> go.Figure | None:
-    """The objective over a further one, of trials that used their whole budget; those on the front of all objectives stand
-    out, and a star is the published settings."""
+    """Draw the objective over a further one, for trials that used their whole budget.
+
+    Trials on the Pareto front of all objectives stand out, and a star marks the published settings.
+    """
     completed = [
         row for row in data.board.rows if row.state is TrialState.COMPLETED and _known(row, data.metric, further)
     ]

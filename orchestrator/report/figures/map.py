@@ -16,7 +16,7 @@ _FEW = 100
 
 
 def map_axes(data: SweepData) -> tuple[str, str] | None:
-    """The first two settings that are numbers and differ between trials; none if there are no two."""
+    """Return the first two settings that are numbers and differ between trials; None if there are fewer."""
     numeric = [name for name in data.axes if _numeric(data.trials, name)]
     return (numeric[0], numeric[1]) if len(numeric) > 1 else None
 

@@ -19,16 +19,17 @@ _ALIKE = 1.01
 
 
 def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
-    """The mean of each case over its seeds, against the operations that these have taken by then, with a band of one
-    population standard deviation on each side.
+    """Draw the mean of each case over its seeds against the operations used.
+
+    A band shows one population standard deviation on each side.
 
     Args:
         trials: Trials of a sweep of cases.
-        metric: What is drawn.
+        metric: Metric that is drawn.
 
     Returns:
-        None where all trials take the same operations, so that their curves over the budget say the same, or where nothing
-        is to be drawn.
+        The figure. None if there is nothing to draw, or if all trials use the same operations, so that curves over the
+        budget show the same.
     """
     ends = [finite(trial.reports[-1].get(OPERATIONS)) or 0 for trial in trials if trial.state.ended and trial.reports]
     if not ends or max(ends) <= _ALIKE * min(ends):

@@ -29,7 +29,7 @@ from trainables.metrics import is_share
 
 
 def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
-    """The best so far in the order of suggestion, beside what the same trials in random order would have had by then."""
+    """Draw the best value so far in the order of suggestion, beside that of the same trials in random order."""
     if len(comparison.trials) < 3:
         return None
     best = list(accumulate(comparison.values, max if data.sign > 0 else min))
@@ -81,7 +81,7 @@ def rank_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
 
 
 def slice_figures(data: SweepData, comparison: Comparison) -> dict[str, go.Figure]:
-    """The objective over one setting at a time, by setting; trials of both kinds, the published one marked."""
+    """Draw the objective over one setting at a time, for trials of both kinds, the published one marked; by setting."""
     figures = {}
     names = dict.fromkeys([*data.axes, *data.searched])
     for name in names:

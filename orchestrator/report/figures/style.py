@@ -37,7 +37,7 @@ def is_logarithmic(setting: str) -> bool:
 
 
 def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: bool = True) -> go.Figure:
-    """An empty figure with titled axes; the legend lies below, where a narrow screen has room for it."""
+    """Return an empty figure with titled axes; its legend lies below, where a narrow screen has room for it."""
     made = go.Figure()
     made.update_layout(
         template="plotly_white",
@@ -56,7 +56,7 @@ def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: b
 
 
 def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    """The axis of a setting: logarithmic where its factor counts, categories where it is no number."""
+    """Return the axis of a setting: logarithmic if ratios matter, categories if the setting is no number."""
     title = {"title": {"text": words(name)}}
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values):
@@ -68,14 +68,14 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
-    """The axis of a metric, in percent where it is a share."""
+    """Return the axis of a metric, in percent if the metric is a share."""
     return {"title": {"text": title or words(metric)}, **({"tickformat": ".2~%"} if is_share(metric) else {})}
 
 
 def add_band(
     figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], *, colour: str, **trace: Any
 ) -> None:
-    """A faint area between two lines that says nothing when pointed at.
+    """Add a faint area between two lines, without hover text.
 
     Args:
         figure: Where it is drawn.
@@ -104,7 +104,7 @@ def faint(colour: str) -> str:
 
 
 def hover(trial: Trial, searched: Sequence[str]) -> str:
-    """What a trial says of itself when pointed at."""
+    """Return the hover text of a trial."""
     settings = "<br>".join(f"{words(name)} {setting_text(trial.settings.get(name))}" for name in searched)
     return f"<b>{trial.trial_id}</b>, {trial.state.word}<br>{settings}"
 
@@ -151,7 +151,7 @@ def add_mean_curve(
 
 
 def value_format(metric: str, axis: str = "y") -> str:
-    """A metric in a hover template."""
+    """Return the format of a metric in a hover template."""
     return f"%{{{axis}:.2%}}" if is_share(metric) else f"%{{{axis}:.4g}}"
 
 

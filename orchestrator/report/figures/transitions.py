@@ -77,7 +77,7 @@ def transition_figure(
 
 
 def figure_html(figure: go.Figure) -> str:
-    """A page of its own with plotly inside, about 5 MB; equal figures give equal text."""
+    """Return a figure as a page of its own with plotly inside, about 5 MB; equal figures give equal text."""
     text: str = figure.to_html(
         include_plotlyjs=True,  # the script itself, not a link to it
         full_html=True,

@@ -14,7 +14,7 @@ _HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test", 
 
 
 def side_by_side(sweeps: Sequence[SweepData]) -> Section:
-    """A line for each sweep, and how the best of each came about."""
+    """Return a section with a line for each sweep, and how the best value of each was reached."""
     table = Table(
         title="Sweeps", headings=_HEADINGS, rows=[_row(data) for data in sweeps], text_columns=frozenset({0, 2, 3})
     )

@@ -16,7 +16,7 @@ _NAMED = 8
 
 
 def total_seconds(data: SweepData) -> float:
-    """Computing time of all trials, those included that have not ended."""
+    """Return the computing time of all trials in seconds, including trials that have not ended."""
     last = [
         trial.row.metrics if trial.row else trial.reports[-1] for trial in data.trials if trial.row or trial.reports
     ]
@@ -24,7 +24,7 @@ def total_seconds(data: SweepData) -> float:
 
 
 def costs_section(data: SweepData) -> Section:
-    """Computing time by how trials ended, and what early stopping saved."""
+    """Return a section on computing time by how trials ended, and on what early stopping saved."""
     made = figures.cost_figure(data)
     groups: dict[TrialState, list[TrialRecord]] = {}
     for row in data.board.rows:
@@ -101,7 +101,7 @@ def _saved_seconds(data: SweepData) -> float:
 
 
 def _warnings(trial: Trial) -> list[str]:
-    """What guards see in a trial's reports; they read nothing else, so it is what was said while it ran."""
+    """Return the guards' warnings on a trial; they read reports alone, so these are the warnings of its run."""
     if trial.row is None:
         return []
     config, recorded = trial.row.config, trial.row.teacher_test_accuracy

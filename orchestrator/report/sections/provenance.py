@@ -13,7 +13,7 @@ _SESSIONS = ("session", "event", "when (UTC)", "driver", "CPUs", "GPUs", "code")
 
 
 def provenance_section(data: SweepData) -> Section:
-    """Data, teacher, seeds, machines, versions, settings and sessions."""
+    """Return a section on data, teacher, seeds, machines, versions, settings and sessions."""
     rows = data.board.rows
     versions = data.sessions[-1].versions
     facts = {

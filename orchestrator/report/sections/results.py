@@ -138,7 +138,7 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
 
 
 def _heading(metric: str, data: SweepData) -> str:
-    """A metric as a column's heading; of test accuracy, whether it is an audit."""
+    """Return a metric as a column's heading; test accuracy with whether it is an audit."""
     short_names = {
         TEST_ACCURACY: "test" if data.sweep.selects_on_test else "test (audit)",
         "validation_accuracy": "validation",

@@ -66,7 +66,7 @@ def map_section(data: SweepData) -> Section:
 
 
 def front_section(data: SweepData) -> Section:
-    """What a search of several objectives found cannot be had together."""
+    """Return a section on what objectives cost each other in a search of several."""
     names = {further: words(further) for further in data.sweep.further_objectives}
     drawn = {label: figures.front_figure(data, further) for further, label in names.items()}
     tabs = {label: made for label, made in drawn.items() if made is not None}
@@ -105,7 +105,7 @@ def curves_section(data: SweepData, extras: Extras) -> Section:
 
 
 def settings_section(data: SweepData) -> Section:
-    """Importances, slices, parallel coordinates and the history of the search."""
+    """Return a section with importances, slices, parallel coordinates and the history of the search."""
     title = "What the settings do"
     comparisons = data.comparisons()
     if data.sweep.cases or not comparisons:
@@ -166,7 +166,7 @@ def _score_names(data: SweepData) -> list[str]:
 def _tabbed(
     data: SweepData, title: str, draw: Callable[[SweepData, Comparison], go.Figure | None], caption: str
 ) -> Iterator[Figure]:
-    """A figure with a tab for each share of the budget at which there is something to draw."""
+    """Yield a figure with a tab for each share of the budget at which there is something to draw."""
     drawn = {comparison.label: draw(data, comparison) for comparison in data.comparisons()}
     tabs = {label: made for label, made in drawn.items() if made is not None}
     if tabs:
@@ -174,6 +174,6 @@ def _tabbed(
 
 
 def _in_order(tabs: Mapping[str, go.Figure], data: SweepData) -> dict[str, go.Figure]:
-    """The whole budget first, unless hardly a trial used it up."""
+    """Return tabs with that of the whole budget first, unless hardly a trial used it up."""
     counts = {comparison.label: len(comparison.trials) for comparison in data.comparisons()}
     return dict(sorted(tabs.items(), key=lambda tab: counts[tab[0]] < ENOUGH_FOR_IMPORTANCE))
