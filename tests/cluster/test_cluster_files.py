@@ -34,7 +34,7 @@ def read(file: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", CLUSTERS)
-def test_ray_takes_them(file: str) -> None:
+def test_rays_schema_accepts_them(file: str) -> None:
     validate_config(prepare_config(copy.deepcopy(read(file))))
 
 

@@ -57,7 +57,7 @@ def test_a_sweep_from_teacher_to_leaderboard(storage: str) -> None:
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert [trial.value for trial in study.trials] == [row["validation_accuracy"] for row in rows]
     assert read_sweeps(store, "whole")["event"].to_pylist() == ["started", "finished"]
-    assert "training the teacher" in printed or "teacher lenet on digits" in printed
+    assert "training the teacher" in printed and "teacher lenet on digits" in printed
     assert {key.split("/")[2] for key in store.keys("tensorboard/whole")} == {row["trial_id"] for row in rows}
     tables = [key for table in ("trials", "reports") for key in store.keys(f"results/v1/{table}")]
     assert not [key for key in tables if "/t0" in key], "compacted at the end"
