@@ -10,8 +10,8 @@ from pathlib import Path
 
 IN_A_CHECKOUT = "Run `make sweep`, which sets up everything in .venv, or `. .venv/bin/activate` before this command."
 ALONE = (
-    "Ray has copied this file alone; the package must be installed on every node. Take file_mounts and setup_commands from "
-    "zskt's cluster.yaml into your cluster's file, give `ray up` again, and then this command."
+    "Ray has copied only this file; the package must be installed on every node. Copy file_mounts and setup_commands from "
+    "zskt's cluster.yaml into your cluster's file, run `ray up` again, and then this command."
 )
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Where ``zskt`` and ``run_sweep.py`` start: with a look at whether the packages that they import are this program's.
+"""Start of ``zskt`` and ``run_sweep.py``: checks that the imported packages are this program's own.
 
-A file ``cluster.py`` or a package ``orchestrator`` of somebody else's that comes earlier on Python's path would be imported
-instead, and the program would end in a stack trace that does not name it. So this module imports nothing of ours before it
-has looked, and has a name that nobody else uses.
+A foreign file ``cluster.py`` or package ``orchestrator`` that comes earlier on Python's path would be imported instead, and
+the program would end in a stack trace that does not name the cause. This module therefore imports no package of this
+program before the check, and has a name that no other program is likely to use.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ def command_line() -> ModuleType:
     """Import the command line.
 
     Raises:
-        SystemExit: it would be somebody else's; the message says what hides it.
-        ModuleNotFoundError: something that it needs is not installed.
+        SystemExit: a foreign file or package would be imported instead; the message names it.
+        ModuleNotFoundError: a package that the command line needs is not installed.
     """
     found = clashes()
     if found:
         sys.exit(f"error: {found[0]}")
-    # Only now is it known to be ours.
+    # Only after the check is this certain to be our package.
     from orchestrator import cli
 
     return cli
 
 
 def main() -> None:
-    """Entry point of ``zskt``."""
+    """Run the command line ``zskt``; its entry point."""
     command_line().main()
 
 
 def clashes(before: Sequence[str] = ()) -> list[str]:
-    """Return a line on each of this program's packages that another file hides, with what to do.
+    """Return one line for each of this program's packages that a foreign file hides; the line says what to do.
 
     Args:
-        before: Folders that come before Python's path, as in the processes of a Ray cluster.
+        before: Folders that precede Python's path, as in the processes of a Ray cluster.
     """
     here = find_spec("zskt_start")
     if here is None or here.origin is None:  # on a machine without this program
@@ -53,18 +53,18 @@ def clashes(before: Sequence[str] = ()) -> list[str]:
 
 
 def shared_packages() -> list[str]:
-    """Return a line on each of this program's packages into whose folder another distribution has been installed as well."""
+    """Return one line for each package of this program into whose folder another distribution was installed."""
     owners = packages_distributions()
     return [
-        f"{' and '.join(others)} is installed into the folder of this program's package {name}, and has replaced files of "
-        "it: uninstall both, and install zskt in an environment of its own"
+        f"{' and '.join(others)} is installed into the folder of this program's package {name} and has replaced some of its "
+        "files: uninstall both, and install zskt in an environment of its own"
         for name in PACKAGES
         if "zskt" in owners.get(name, ()) and (others := sorted({*owners[name]} - {"zskt"}))
     ]
 
 
 def _clash(name: str, ours: Path, before: Sequence[str]) -> str:
-    """Say which file or folder is imported as a package, if it is not ours; empty if it is, or there is none."""
+    """Describe the foreign file or folder that hides a package; empty if our package or none is imported."""
     found = _place(_find(name, before))
     if found is None or found == ours:
         return ""
@@ -78,13 +78,13 @@ def _clash(name: str, ours: Path, before: Sequence[str]) -> str:
 
 
 def _find(name: str, before: Sequence[str]) -> ModuleSpec | None:
-    """Find what is imported, as a new process would."""
+    """Find the module that a new process would import under a name."""
     # An editable installation is found by a finder of its own, which is asked last.
     return PathFinder.find_spec(name, [*before, *sys.path]) or find_spec(name)
 
 
 def _place(spec: ModuleSpec | None) -> Path | None:
-    """Return the folder of a package, or the file of a module; None where there is neither."""
+    """Return the folder of a package or the file of a module; None if the spec has neither."""
     if spec is None:
         return None
     folders = spec.submodule_search_locations
@@ -93,7 +93,7 @@ def _place(spec: ModuleSpec | None) -> Path | None:
 
 
 def _owner(name: str, place: Path) -> str:
-    """Return the distribution that has put something there; empty for a file of the user's."""
+    """Return the distribution that installed a module at this place; empty for a file of the user's."""
     for owner in packages_distributions().get(name, ()):
         known = distribution(owner)
         if any(Path(str(known.locate_file(path))).resolve() == place for path in (name, f"{name}.py")):

@@ -1,3 +1,3 @@
-"""One sweep: what to run, the search, the drive through Ray, and what is kept of it."""
+"""The orchestrator of a sweep: its config, its search, its execution on Ray, and its results, reports and commands."""
 
 from __future__ import annotations

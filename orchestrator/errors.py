@@ -1,17 +1,17 @@
-"""What can go wrong in a sweep that a user can mend.
+"""Errors of a sweep that the user can put right.
 
     ZsktError                   exit code 1
       |- ConfigError            exit code 2: a field, value, preset or flag is wrong
       |    `- SweepMismatchError    the sweep id belongs to a sweep with other settings
-      |- PartError              exit code 2: a sampler, scheduler or space fails, which may be the user's own
+      |- PartError              exit code 2: the code of a sampler, scheduler, space or other part fails
       |- ClusterError           Ray cannot be reached
       |- SweepBusyError         another process is running this sweep
       |- SweepNotFoundError     no results under this id
-      |- SweepStoppedError      exit code 130: Ctrl-C while storage was away
-      `- StorageError           storage cannot be used: address, rights, or the folder is not ours
+      |- SweepStoppedError      exit code 130: Ctrl-C during a storage outage
+      `- StorageError           storage cannot be used: wrong address, missing rights, or a folder with other contents
 
-``trainables.errors.TrialError`` is the tree's other half. The command line prints the message of either without a
-stack trace; each says what is wrong, where, and what to do.
+``trainables.errors.TrialError`` is the root of the errors of a trial. The command line prints the messages of both trees
+without a stack trace; each message says what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
@@ -24,51 +24,51 @@ from trainables.errors import StorageOutageError, StorageRefusedError, TrialErro
 
 
 class ZsktError(Exception):
-    """Root of the tree above."""
+    """Root of the errors of a sweep, listed at the top of this module."""
 
     exit_code = 1
 
 
 class ConfigError(ZsktError):
-    """The user's settings are wrong."""
+    """A setting of the user's is wrong: a field, value, preset or flag."""
 
     exit_code = 2
 
 
 class SweepMismatchError(ConfigError):
-    """A sweep cannot go on under other settings than it began with."""
+    """A sweep cannot be resumed with other settings than those it began with."""
 
 
 class PartError(ZsktError):
-    """Code that the settings name fails. Nothing is lost: once the code is mended, the sweep goes on."""
+    """The code of a part that the settings name fails. Nothing is lost: once the code is fixed, the sweep can be resumed."""
 
     exit_code = 2
 
 
 class ClusterError(ZsktError):
-    """There is no Ray to run on."""
+    """No Ray cluster can be reached or started."""
 
 
 class SweepBusyError(ZsktError):
-    """Two drivers of one sweep would overwrite each other."""
+    """Another driver is running this sweep; two drivers would overwrite each other's files."""
 
 
 class SweepNotFoundError(ZsktError):
-    """There is nothing to show."""
+    """The storage has no results of the requested sweep."""
 
 
 class SweepStoppedError(ZsktError):
-    """The user did not want to wait for storage. An error, since what a stopped sweep has found cannot be read and shown."""
+    """The user stopped a sweep during a storage outage. An error, since the results cannot be read and shown."""
 
     exit_code = 130
 
 
 class StorageError(ZsktError):
-    """Results and checkpoints have no place to go."""
+    """The storage for results and checkpoints cannot be used."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """``unknown field 'student_stepz'; did you mean student_steps? Known: ...``."""
+    """Format the message for an unknown name: ``unknown field 'student_stepz'; did you mean student_steps? Known: ...``."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
@@ -77,17 +77,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def naming(part: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Say of an error that a part has raised it, whatever the error is.
+    """Convert any exception of the block into a ``PartError`` that names the part.
 
-    What a part does to the study is published after it, so that an error of the operating system is the part's too, and
-    none of the sweep's storage.
+    The study's changes are published only after the block, so an ``OSError`` in the block also comes from the part, not
+    from the sweep's storage.
 
     Args:
-        part: What the settings name, in words: ``sampler mine.py:Mine``.
-        passing: Errors by which the part refuses what it is given; they stay as they are.
+        part: Description of the part that the settings name, such as ``sampler mine.py:Mine``.
+        passing: Exceptions by which the part refuses its input; they are raised unchanged, as are this program's own errors.
 
     Raises:
-        PartError: with what the block raised.
+        PartError: the block raised any other exception.
     """
     stays: tuple[type[Exception], ...] = (ZsktError, StorageOutageError, StorageRefusedError, *passing)
     try:
@@ -100,17 +100,17 @@ def naming(part: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[
 
 @contextmanager
 def naming_files() -> Iterator[None]:
-    """Say of an error that a part of a file has raised it, where the file's code has. Others stay as they are.
+    """Convert an exception that the code of a user's file raised into a ``PartError``; raise all others unchanged.
 
     Raises:
-        PartError: with what the block raised.
+        PartError: an exception of the block came from the code of a user's file.
     """
     try:
         yield
     except (ZsktError, TrialError):
         raise
     except (Exception, SystemExit) as error:
-        # With it come the configs, which take as long to load as all else that --help needs.
+        # Imported here because it loads the configs, which would double the start-up time of --help.
         from trainables.config.plugins import failing_part
 
         part = failing_part(error)
@@ -120,8 +120,8 @@ def naming_files() -> Iterator[None]:
 
 
 def part_error(part: str, error: BaseException) -> PartError:
-    """Return what is said of a part that fails."""
+    """Return the error that reports a failing part and how to resume the sweep."""
     return PartError(
-        f"{part} fails: {type(error).__name__}: {error}. With --verbose the same command shows where, and once that is "
-        "mended it goes on"
+        f"{part} fails: {type(error).__name__}: {error}. To see where, run the same command with --verbose; once the code "
+        "is fixed, the same command resumes the sweep"
     )

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: sizes, durations, settings, means with their deviation, a line of bars."""
+"""Formatting of numbers for people: sizes, durations, settings, means with their deviation, and sparklines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDEST = 40
-"""Characters of a sparkline."""
+"""Maximum number of characters of a sparkline."""
 
 
 def readable(size: int) -> str:
@@ -32,7 +32,7 @@ def short(value: object, *, digits: int = 4, missing: str = "") -> str:
 
     Args:
         digits: Significant digits of a float.
-        missing: What stands for None.
+        missing: Text for None.
     """
     if value is None:
         return missing
@@ -43,9 +43,9 @@ def mean_and_deviation(values: Sequence[float], number: str, deviation: str | No
     """Format the mean of values and their population standard deviation: ``0.912 ± 0.004``.
 
     Args:
-        values: Of none the text is empty, of one it is the mean alone.
+        values: The values. Without any the text is empty; of a single value it is the mean alone.
         number: Format specification of the mean, such as ``.2%``.
-        deviation: Format specification of the deviation; defaults to the mean's.
+        deviation: Format specification of the deviation. Defaults to ``number``.
     """
     if not values:
         return ""
@@ -54,9 +54,9 @@ def mean_and_deviation(values: Sequence[float], number: str, deviation: str | No
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw numbers as a line of bars, of more than 40 numbers evenly spaced ones up to the last."""
+    """Draw numbers as a line of bars; of more than 40 numbers, evenly spaced ones that include the last."""
     step = -(-len(values) // _WIDEST)
-    shown = values[::-1][::step][::-1]  # the last one is always there
+    shown = values[::-1][::step][::-1]  # reversed twice, so that the last number is always shown
     low, high = min(shown), max(shown)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(_BARS[round((value - low) * scale)] for value in shown)
@@ -66,5 +66,5 @@ _OPERATION_UNITS = ((1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 
 
 def operation_unit(operations: float) -> tuple[float, str]:
-    """Return a unit that suits so many operations: how many it has, and its name."""
+    """Choose a unit for a number of floating-point operations; return the operations in one unit and its name."""
     return next(((size, name) for size, name in _OPERATION_UNITS if operations >= size), _OPERATION_UNITS[-1])

@@ -1,10 +1,11 @@
-"""Blocks of settings that come in kinds, such as samplers and schedulers: ``name`` says which, and each kind has its fields.
+"""Blocks of settings that come in several kinds, such as samplers and schedulers.
 
-A kind is a class with the fields that it has, what it can do, and how it is built. This project's own kinds are listed in a
-registry; others are entry points of installed packages, or classes of a file, named ``FILE.py:CLASS``.
+The field ``name`` of a block chooses its kind, and each kind has fields of its own. A kind is a class that declares its
+fields, its capabilities and how its object is built. This project's own kinds are listed in a registry; further kinds are
+entry points of installed packages, or classes in a file, named ``FILE.py:CLASS``.
 
-A block is written down flat, as versions before the kinds did: its own fields and those of all of this project's kinds,
-with their defaults. So a sweep's id, and what lies on its storage, do not depend on how kinds are told apart here.
+A block is serialised flat, as by versions that had no kinds: its own fields and the fields of all of this project's kinds,
+with their defaults. A sweep's id and its stored files therefore do not depend on how this module separates the kinds.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class Kind(Config):
     """Base of all kinds."""
 
     name: str
-    """Which kind it is."""
+    """Name of the kind."""
 
 
 K = TypeVar("K", bound=Kind)
 
 
 class KindRegistry(Generic[K]):
-    """The kinds of one block. ``Annotated[BASE, REGISTRY]`` is the type of a field that holds any of them."""
+    """The kinds of one block. ``Annotated[BASE, REGISTRY]`` is the type of a field that holds a block of any kind."""
 
     def __init__(
         self,
@@ -51,12 +52,12 @@ class KindRegistry(Generic[K]):
         """Make the registry.
 
         Args:
-            what: What the block is, for messages: ``sampler``.
-            group: Of the entry points by which other packages bring kinds.
-            base: Class of all kinds.
-            absent: Stands for a stored kind that is not at hand, with whatever fields it has.
-            kinds: This project's own, by name.
-            flat: Every field that blocks had before there were kinds, with its default, ``name`` too.
+            what: Name of the block in messages, such as ``sampler``.
+            group: Entry-point group in which other packages register kinds.
+            base: Base class of all kinds.
+            absent: Placeholder class for a stored kind that cannot be loaded here; accepts any fields.
+            kinds: This project's own kinds by name.
+            flat: All fields of the flat block with their defaults, ``name`` included.
         """
         self.what = what
         self.group = group
@@ -67,14 +68,14 @@ class KindRegistry(Generic[K]):
         self._said: set[str] = set()
 
     def names(self, which: Callable[[type[K]], bool] = lambda kind: True) -> list[str]:
-        """Names of this project's kinds of which something holds, in the order of the registry."""
+        """Return the names of this project's kinds that satisfy a predicate, in the order of the registry."""
         return [name for name, kind in self.kinds.items() if which(kind)]
 
     def find(self, name: str) -> type[K]:
-        """Return the kind with a name.
+        """Return the kind with this name: this project's, an installed package's or a file's.
 
         Raises:
-            ValueError: there is none; or what an entry point or a file has is no such kind.
+            ValueError: no kind has this name, or the entry point or file does not hold a subclass of the base class.
         """
         if name in self.kinds:
             return self.kinds[name]
@@ -90,11 +91,11 @@ class KindRegistry(Generic[K]):
         return found
 
     def name_of(self, block: Mapping[str, Any]) -> str:
-        """Return the kind that a block names, or the default kind."""
+        """Return the name of a block's kind; the default kind if the block names none."""
         return str(block.get("name", self._flat["name"]))
 
     def changed(self, block: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a block without its name and without fields that have the default of all kinds."""
+        """Return the fields of a block, without ``name``, whose values differ from the flat block's defaults."""
         return {
             field: value
             for field, value in block.items()
@@ -109,13 +110,13 @@ class KindRegistry(Generic[K]):
         """Read a block.
 
         Args:
-            block: A mapping, or a kind as it is.
-            stored: Whether a session has written it down: then a field that its kind does not have is reported and ignored,
-                no file is run, and a kind that is not at hand is kept as it is.
+            block: A mapping of fields, or an instance of a kind, which is returned unchanged.
+            stored: Whether the block was read from storage. Then a field that its kind does not have is reported and
+                ignored, no file is run, and a kind that cannot be loaded here is represented by the placeholder class.
 
         Raises:
             ValidationError: a field has a wrong value.
-            PydanticCustomError: there is no such kind, or a field is not of it.
+            PydanticCustomError: the kind does not exist, or it does not have one of the fields.
         """
         if isinstance(block, self._base):
             return block
@@ -138,7 +139,7 @@ class KindRegistry(Generic[K]):
             return kind.model_validate({**own, "name": name}, context=STORED if stored else None)
 
     def __get_pydantic_core_schema__(self, source: type[K], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Pydantic's hook: how a field of this type is read and written."""
+        """Return the schema by which pydantic reads and writes a field of this type."""
         return core_schema.with_info_wrap_validator_function(
             self._validate,
             handler(source),
@@ -172,7 +173,10 @@ class KindRegistry(Generic[K]):
         return self.find(name) if at_hand else self._absent
 
     def _refuse(self, name: str, kind: type[K], foreign: Mapping[str, Any], block: Mapping[str, Any]) -> None:
-        """Refuse fields that a kind does not have; in a block with all fields, as it is written down, not their defaults."""
+        """Refuse fields that a kind does not have.
+
+        In a flat block, which has the fields of all kinds, foreign fields with their default are accepted.
+        """
         whole = block.keys() >= self._flat.keys()
         for field, value in foreign.items():
             if whole and field in self._flat and value == self._flat[field]:
@@ -187,14 +191,14 @@ class KindRegistry(Generic[K]):
                 "kind",
                 "{reason}",
                 {
-                    "reason": f"{field}={value!r} does nothing: it is of {owners}, and {name} has "
-                    f"{', '.join(known) or 'no fields'}. Leave it out; a sweep that was begun with it goes on without it, "
-                    "with --sweep-id ID"
+                    "reason": f"{field}={value!r} does nothing: it is a field of {owners}, and {name} has "
+                    f"{', '.join(known) or 'no fields'}. Leave it out; a sweep that was begun with it can be resumed "
+                    "without it, with --sweep-id ID"
                 },
             )
 
     def _report_ignored(self, name: str, foreign: Mapping[str, Any]) -> None:
-        """Say once of each field that does nothing that it was stored, unless with the default that every block has."""
+        """Warn once about each stored field that its kind does not have, unless it has the flat block's default."""
         for field, value in foreign.items():
             line = f"{self.what}: {field}={value!r} is ignored: {name} has no such field"
             if not (field in self._flat and value == self._flat[field]) and line not in self._said:

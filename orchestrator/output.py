@@ -1,4 +1,4 @@
-"""What a command tells a person: lines, warnings and tables on a terminal, or in a file."""
+"""Output of commands for people: lines, warnings and tables, on a terminal or in a file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from rich.console import Console, RenderableType
 
 WIDTH_OF_A_FILE = 160
-"""Characters of a table's line where standard output is a file or a pipe."""
+"""Width of tables, in characters, when standard output is a file or a pipe."""
 
 
 @dataclass(frozen=True)
 class Output:
     """Prints on a console.
 
-    Lines are printed as they are: folders, keys and commands may hold square brackets, and are copied from the terminal, so
-    that no line is broken.
+    Lines are printed unchanged: without markup, since folders, keys and commands may contain square brackets, and without
+    line breaks, since users copy them from the terminal.
     """
 
     console: Console
@@ -33,16 +33,16 @@ class Output:
         self.say(line, style="red")
 
     def table(self, table: RenderableType) -> None:
-        """Print a table, as wide as the console."""
+        """Print a table at the width of the console."""
         self.console.print(table)
 
 
 def standard_output() -> Output:
-    """Return standard output; where that is a file or a pipe, tables may be wide."""
+    """Return an output on stdout; if that is a file or a pipe, tables are ``WIDTH_OF_A_FILE`` characters wide."""
     console = Console(markup=False)
     return Output(console if console.is_terminal else Console(width=WIDTH_OF_A_FILE, markup=False))
 
 
 def standard_error() -> Output:
-    """Return standard error."""
+    """Return an output on stderr."""
     return Output(Console(stderr=True))

@@ -1,4 +1,4 @@
-"""Which code runs: the installed version, the commit of a checkout, and a hash of the modules themselves."""
+"""The version of the running code: the installed version, the commit of a checkout, and a hash of the modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLDER = Path(__file__).parents[1]
 
 
 def package_version() -> str:
-    """Return the version under which the package is installed; ``unknown`` if it is not."""
+    """Return the version of the installed package; ``unknown`` if the package is not installed."""
     try:
         return version("zskt")
     except PackageNotFoundError:
@@ -20,9 +20,9 @@ def package_version() -> str:
 
 
 def code_hash() -> str:
-    """Hash the package's modules and presets as they lie here: equal on two machines that would compute the same.
+    """Hash the package's modules and presets as they lie on this machine; machines with equal code have equal hashes.
 
-    Clusters get their code without the history that tells a commit, and a version outlives many changes.
+    A hash, since clusters receive the code without its Git history, and many changes share one version number.
     """
     digest = hashlib.sha256()
     files = [file for name in _PACKAGES for file in (_FOLDER / name).rglob("*.py")]
@@ -33,7 +33,7 @@ def code_hash() -> str:
 
 
 def code_version() -> str:
-    """Return the package's version, and the commit if it runs from a checkout; ``+changed`` if that was edited since."""
+    """Return the package's version, in a checkout with its commit, followed by ``+changed`` if files were edited since."""
     ours, folder = package_version(), _FOLDER
     if not (folder / ".git").exists():
         return ours

@@ -151,16 +151,16 @@ def write(file: Path, **changes: Any) -> str:
     [
         (
             {"scheduler": {"name": "asha", "population": 9}},
-            "scheduler: population=9 does nothing: it is of pbt, and asha ",
+            "scheduler: population=9 does nothing: it is a field of pbt, and asha ",
         ),
         ({"scheduler": {"population": 9}}, "asha has grace, reduction_factor, smoothing. Leave it out; "),
-        ({"scheduler": {"name": "none", "grace": 0.5}}, "it is of asha, median, and none has no fields"),
+        ({"scheduler": {"name": "none", "grace": 0.5}}, "it is a field of asha, median, and none has no fields"),
         (
             {"scheduler": {"name": "asha", "quantile": 0.25}},
             "quantile=0.25 does nothing",
         ),  # its default is no use either
         ({"sampler": {"name": "random", "startup_trials": 99}}, "sampler: startup_trials=99 does nothing"),
-        ({"sampler": {"name": "random", "startup_trials": 99}}, "goes on without it, with --sweep-id ID"),
+        ({"sampler": {"name": "random", "startup_trials": 99}}, "can be resumed without it, with --sweep-id ID"),
         ({"scheduler": {"name": "ahsa"}}, "scheduler: unknown scheduler 'ahsa'; did you mean asha?"),
         ({"scheduler": {"grase": 1}}, "scheduler: unknown field 'grase'; did you mean grace?"),
         ({"scheduler": {"grace": 2}}, "scheduler.grace=2: not allowed; grace must be a number > 0, <= 1"),

@@ -109,7 +109,7 @@ def test_a_flag_of_the_same_kind_changes_only_what_it_names(write: Any) -> None:
     ],
 )
 def test_what_does_nothing_beside_the_kind_that_a_flag_names_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="reduction_factor='?4'? does nothing: it is of asha"):
+    with pytest.raises(ConfigError, match="reduction_factor='?4'? does nothing: it is a field of asha"):
         load_sweep("quickstart", **given)
     with pytest.raises(ConfigError, match="unknown scheduler 'medium'; did you mean median"):
         load_sweep("quickstart", assignments=["scheduler.name=medium"])
