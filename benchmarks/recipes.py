@@ -174,7 +174,7 @@ RECIPES = {
             },
         },
         commands=("plan recipe.yaml --cluster azure.yaml",),
-        shows="Prices are of the cluster's Standard_NC4as_T4_v3 (spot).",
+        shows="Prices are those of the cluster's Standard_NC4as_T4_v3 (spot).",
     ),
 }
 
