@@ -75,7 +75,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 @cache
 def sweep_on(storage: str) -> SweepConfig:
     """A search that learns from its trials and stops some early, so that what is lost would change what comes later."""
-    trial = tiny_settings()
+    trial = tiny_settings(total_pseudo_batches=6)
     del trial["student_steps"]
     return SweepConfig.model_validate(
         {
