@@ -85,6 +85,9 @@ def sweep_on(storage: str) -> SweepConfig:
                 "student_steps": {"type": "int", "low": 1, "high": 3},
                 "temperature": {"type": "float", "low": 1, "high": 4},
             },
+            # No two trials come to the same, as accuracies of so few images would.
+            "objective": "student_loss",
+            "mode": "min",
             "num_trials": 12,
             "sampler": {"name": "tpe", "startup_trials": 4},
             "scheduler": {"name": "asha", "grace": 0.5, "reduction_factor": 2},
@@ -102,7 +105,7 @@ def run(sweep: SweepConfig, sweep_id: str) -> bool:
 def outcome(sweep: SweepConfig, sweep_id: str) -> tuple[Any, ...]:
     """Return the study, the stored students, and the rows of a sweep that has ended."""
     places = SweepStore(find_storage(sweep.storage), sweep_id)
-    study = open_study(places, modes=["max"])
+    study = open_study(places, modes=["min"])
     trials = [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in study.trials]
     students = places.students.below(sweep_id)
     return trials, {key: students.read(key) for key in students.keys("")}
