@@ -25,7 +25,7 @@ from tests.support.whole_sweeps import start
 pytestmark = [pytest.mark.ray, pytest.mark.own_processes, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STOPS = [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
-"""Real signals to a real process. Every single write at which a driver may die is tried in ``test_crashes``."""
+"""Real signals to a real process. Every tenth write at which a driver may die is tried in ``test_crashes``."""
 
 
 def sweep_on(storage: Path) -> SweepConfig:
