@@ -91,7 +91,7 @@ def test_without_the_package_the_message_says_what_to_do(alone: bool, tmp_path: 
     assert ended.returncode == 1
     assert "is missing for" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert ("Take file_mounts and setup_commands from zskt's cluster.yaml" in ended.stderr) is alone
+    assert ("file_mounts and setup_commands from zskt's cluster.yaml" in ended.stderr) is alone
     assert ("Run `make sweep`" in ended.stderr) is not alone
 
 
