@@ -36,6 +36,7 @@ from tests.support.few_images import few_images
 from tests.support.tiny import tiny_settings
 from tests.support.whole_sweeps import INLINE, sweep_of, teacher_in, trials
 from tests.support.whole_sweeps import run_inline as run
+from trainables.images.load import load_dataset
 from trainables.images.splits import DatasetSplits
 from trainables.networks import build_network
 from trainables.storage.students import StudentStore
@@ -354,8 +355,11 @@ def splits_in(inputs: TrialInputs) -> DatasetSplits:
     return splits
 
 
-def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storage: str) -> None:
+def test_what_trials_share_follows_from_the_trials_fields(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No dead knobs among the fields that decide data and teacher; and the same fields give the same teacher again."""
+    monkeypatch.setattr("orchestrator.inputs.files.load_dataset", load_dataset)  # all images: their number is asked for
     said: list[str] = []
 
     def prepared(**changes: Any) -> TrialInputs:
@@ -368,7 +372,7 @@ def test_what_trials_share_follows_from_the_trials_fields(tmp_path: Path, storag
     trained = [prepared(**change) for change in (*changes, {"teacher_seed": 1})]
     checksums = {teacher_in(inputs).metadata.sha256 for inputs in (base, *trained)}
     assert len(checksums) == 5
-    assert [len(splits_in(inputs).validation) for inputs in (base, *trained)] == [100] * 5
+    assert [len(splits_in(inputs).validation) for inputs in (base, *trained)] == [2000, 2000, 1600, 2000, 2000]
     assert not torch.equal(splits_in(base).validation.images, splits_in(trained[0]).validation.images)
     # A zero-shot trial is not even given the training images.
     assert len(splits_in(base).train) == 0
