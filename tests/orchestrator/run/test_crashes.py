@@ -7,14 +7,11 @@ handles, for every tenth n of a sweep of twelve trials.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from benchmarks.chaos.comparison import differences
@@ -25,10 +22,10 @@ from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from tests.support.tiny import make_inputs, tiny_settings
 from tests.support.whole_sweeps import INLINE
-from trainables.storage.filesystems import LocalFilesystem
+from tests.support.writes import JOURNAL, before_each_write
 
-PARTS = 10
-"""Among how many tests the writes could be shared; one takes every tenth, and so sees all kinds."""
+EVERY = 10
+"""Distance of the writes that are tried; so many see all kinds."""
 
 
 class CrashError(BaseException):
@@ -55,24 +52,11 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     counted = Disk()
-    write, append = LocalFilesystem.write, JournalFileBackend.append_logs
-
-    def write_object(filesystem: LocalFilesystem, path: str, data: bytes) -> None:
-        counted.write(path)
-        write(filesystem, path, data)
-
-    def append_entries(journal: JournalFileBackend, entries: list[dict[str, Any]]) -> None:
-        counted.write("journal")
-        append(journal, entries)
-
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # no machine loses power here
-    monkeypatch.setattr(LocalFilesystem, "write", write_object)
-    monkeypatch.setattr(JournalFileBackend, "append_logs", append_entries)
+    before_each_write(monkeypatch, counted.write)
     monkeypatch.setattr("trainables.trial_run.gc.collect", lambda: None)  # most of a session's time here
     return counted
 
 
-@cache
 def sweep_on(storage: str) -> SweepConfig:
     """A search that learns from its trials and stops some early, so that what is lost would change what comes later."""
     trial = tiny_settings(total_pseudo_batches=6)
@@ -117,9 +101,8 @@ def rows(sweep: SweepConfig, sweep_id: str, read: Callable[..., Any]) -> list[di
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("part", [0])
 def test_at_whichever_tenth_write_a_driver_dies_the_sweep_ends_as_if_it_had_not(
-    part: int, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = sweep_on(str(tmp_path / "runs"))
     inputs = make_inputs(*sweep.configs())
@@ -127,11 +110,11 @@ def test_at_whichever_tenth_write_a_driver_dies_the_sweep_ends_as_if_it_had_not(
     assert run(sweep, "calm")
     written = list(disk.written)
     assert len(written) > 150
-    kinds = {Path(path).parts[len(tmp_path.parts) + 1] if path != "journal" else path for path in written}
-    assert {"journal", "results", "checkpoints", "students"} <= kinds
+    kinds = {path if path == JOURNAL else Path(path).parts[len(tmp_path.parts) + 1] for path in written}
+    assert {JOURNAL, "results", "checkpoints", "students"} <= kinds
     expected = outcome(sweep, "calm")
     assert {state.name for _, state, *_ in expected[0]} == {"COMPLETE", "PRUNED"}
-    for number in range(part, len(written), PARTS):
+    for number in range(0, len(written), EVERY):
         sweep_id, place = f"crashed-{number}", written[number]
         disk.restart(stops_at=number)
         with pytest.raises(CrashError):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from benchmarks.chaos.comparison import differences
@@ -21,8 +19,8 @@ from orchestrator.run.sweep import BackendChoice, run_sweep
 from orchestrator.search.study import open_study
 from orchestrator.storage import SweepStore, find_storage
 from tests.support.tiny import make_inputs, tiny_settings
+from tests.support.writes import before_each_write
 from trainables.evaluation import mean_transition_error, transition_curves
-from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
 
 
@@ -43,19 +41,7 @@ class Writes:
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     counted = Writes()
-    write, append = LocalFilesystem.write, JournalFileBackend.append_logs
-
-    def write_object(filesystem: LocalFilesystem, path: str, data: bytes) -> None:
-        counted.count(path)
-        write(filesystem, path, data)
-
-    def append_entries(journal: JournalFileBackend, entries: list[dict[str, Any]]) -> None:
-        counted.count("journal")
-        append(journal, entries)
-
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # no machine loses power here
-    monkeypatch.setattr(LocalFilesystem, "write", write_object)
-    monkeypatch.setattr(JournalFileBackend, "append_logs", append_entries)
+    before_each_write(monkeypatch, counted.count)
     return counted
 
 
