@@ -21,6 +21,11 @@ _WHOLE = frozenset({"sampler", "scheduler"})
 """Blocks that are inherited or replaced as a whole, since their fields depend on the block's ``name``."""
 
 
+_OF_A_SEARCH = frozenset({"space", "search", "num_trials", "sampler", "scheduler"})
+_OF_CASES = frozenset({"cases", "seeds", "only"})
+"""Fields of the two kinds of sweep. A search has none of the second, a sweep of cases none of the first."""
+
+
 def read_sweep_file(preset_or_file: str) -> tuple[Path, dict[str, Any]]:
     """Read the file of a sweep, merged with the file that it extends.
 
@@ -67,12 +72,30 @@ def _read(path: Path, seen: list[Path]) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a file's own fields over those of the base: blocks field by field, and each case field by field."""
-    merged = dict(base)
+    """Return the fields of both files, the own ones winning; of a block or a case, each field by itself."""
+    merged = _without_contradictions(base, own)
     for key, value in own.items():
-        before = base.get(key)
+        before = merged.get(key)
         if key in _WHOLE or not (isinstance(before, dict) and isinstance(value, dict)):
             merged[key] = value
+        elif key == "cases":
+            both = {name: {**(before.get(name) or {}), **(case or {})} for name, case in value.items()}
+            merged[key] = {**before, **both}
         else:
-            merged[key] = _over(before, value) if key == "cases" else {**before, **value}
+            merged[key] = {**before, **value}
     return merged
+
+
+def _without_contradictions(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the base without what contradicts the own file.
+
+    Cases take the place of a search and a search that of cases; a field that one file fixes and the other searches is what
+    the own file says.
+    """
+    other_kind = (_OF_CASES if "space" in own else frozenset()) | (_OF_A_SEARCH if "cases" in own else frozenset())
+    kept = {key: value for key, value in base.items() if key not in other_kind}
+    for block, other in (("space", "trial"), ("trial", "space")):
+        ours, theirs = own.get(block), kept.get(other)
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            kept[other] = {field: value for field, value in theirs.items() if field not in ours}
+    return kept

@@ -50,6 +50,18 @@ def test_own_fields_win_and_the_others_are_taken_over(tmp_path: Path) -> None:
     }
 
 
+def test_a_search_takes_the_place_of_cases_and_a_searched_field_that_of_a_fixed_one(tmp_path: Path) -> None:
+    space = {"student_lr": {"type": "float", "low": 0.001, "high": 0.01}}
+    own = {"trial": {"validation_fraction": 0.1}, "space": space, "num_trials": 4}
+    search = load_sweep(written(tmp_path, "own.yaml", extends="dfq", name="own", **own))
+    assert (search.cases, search.num_trials) == ({}, 4)
+    assert "student_lr" not in search.trial and search.trial["student_steps"] == 10
+    fixed = {"name": "fixed", "extends": "own.yaml", "trial": {"student_lr": 0.1}, "num_trials": 1}
+    assert load_sweep(written(tmp_path, "fixed.yaml", **fixed)).configs()[0].model_dump()["student_lr"] == 0.1
+    cases = load_sweep(written(tmp_path, "cases.yaml", extends="quickstart", name="cases", cases={"baseline": {}}))
+    assert list(cases.cases) == ["baseline"] and not cases.space
+
+
 def test_presets_and_files_of_other_folders_are_extended_in_turn(tmp_path: Path) -> None:
     first = written(tmp_path / "of", "first.yaml", extends="quickstart", name="first", trial={"batch_size": 32})
     second = written(tmp_path, "second.yaml", extends="of/first.yaml", name="second", num_trials=3)
