@@ -188,7 +188,7 @@ def border_path(classes: Tensor) -> str:
 
 
 def dots(panel: Panel) -> Iterator[str]:
-    """Yield the circles of a panel's points: small, in the colour of the class, for data; large and white for pseudo points."""
+    """Yield the circles of a panel's points: small and in the colour of the class for data, white for pseudo points."""
     pixels = (panel.points + HALF_SIDE) / (2 * HALF_SIDE) * SIDE
     for index, (x, y) in enumerate(pixels.tolist()):
         look = PSEUDO_POINT if panel.labels is None else f'r="1.8" fill="{STRONG[int(panel.labels[index])]}"'
