@@ -184,7 +184,7 @@ def _student(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Network:
 
 
 def _images(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Tensor:
-    """Of a generator, with the statistics of the batch, as students see them."""
+    """Return ``POOL_IMAGES`` pseudo images of a generator, with batch statistics in BatchNorm, as students see them."""
     generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=config.spec.channels)
     generator.load_state_dict(dict(weights))
     images: Tensor = generator(torch.randn(POOL_IMAGES, config.latent_dim, generator=stream(0, "pool")))

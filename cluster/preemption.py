@@ -113,7 +113,7 @@ def drain_node(reason: str, *, deadline: float, node_id: str | None = None, addr
     """
     # Imported here because Ray takes seconds to load, and `leaving` does not need Ray.
     from ray._private.services import canonicalize_bootstrap_address_or_die, get_node_ip_address
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it likewise
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it as well
     from ray.core.generated import autoscaler_pb2
 
     client = GcsClient(address=canonicalize_bootstrap_address_or_die(address))

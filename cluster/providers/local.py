@@ -12,7 +12,7 @@ class Local(Provider):
     """The user's own machines; host names or addresses name them in result rows and price lists."""
 
     name = "local"
-    title = "machines of one's own"
+    title = "your own machines"
     required: ClassVar[Mapping[str, str]] = {"head_ip": "head_ip and worker_ips, by name or number"}
     own_machines = True
 
