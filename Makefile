@@ -1,11 +1,11 @@
-# `make sweep` and `make test` need Python 3.11 to 3.13, make and a package index; they set up .venv themselves.
+# `make sweep` and `make test` need Python 3.11 to 3.13, make and access to a package index; they set up .venv themselves.
 PYTHON ?= python3
 PRESET ?= quickstart
 STORAGE ?= ./runs
 ARGS ?=
 
 bin := .venv/bin
-# Locked versions; pip takes from this list only what is needed here, so it serves every platform.
+# Locked versions. pip uses only the entries that this platform needs, so one list serves every platform.
 pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: sweep test bench lint format docs lock clean
@@ -13,7 +13,7 @@ pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 sweep: .venv/.runtime
 	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)
 
-# Two processes: each begins with its group of the tests that start Ray (tests/conftest.py), one after another.
+# Two processes; each first runs its group of the tests that start Ray, one after another (tests/conftest.py).
 test: .venv/.development
 	$(bin)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
@@ -26,7 +26,7 @@ format: .venv/.development
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-# Tables of docs/performance.md, in eleven minutes on an otherwise idle machine of 2 cores.
+# Measure the tables of docs/performance.md: eleven minutes on an otherwise idle machine with 2 cores.
 bench: .venv/.development
 	$(bin)/python -m benchmarks.speed.training_loop --pairs wrn-16-2:wrn-16-1 --threads 1 --repeats 2
 	$(bin)/python -m benchmarks.speed.training_loop --no-compile --threads 2 --repeats 2
@@ -39,7 +39,7 @@ docs: .venv/.development
 	$(bin)/python docs/make_reference.py
 	$(bin)/mkdocs build --strict --quiet
 
-# Resolve the newest versions that pyproject.toml allows, in an environment of its own, and write them down.
+# Resolve the newest versions that pyproject.toml allows, in a new environment, and write them to constraints.txt.
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet '.[dev,docs]'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 IN_A_CHECKOUT = "Run `make sweep`, which sets up everything in .venv, or `. .venv/bin/activate` before this command."
 ALONE = (
-    "Ray has copied only this file; the package must be installed on every node. Copy file_mounts and setup_commands from "
+    "Ray has copied only this file; the package must be installed on every node. Take file_mounts and setup_commands from "
     "zskt's cluster.yaml into your cluster's file, run `ray up` again, and then this command."
 )
 

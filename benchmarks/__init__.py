@@ -1,1 +1,1 @@
-"""What is measured, and the plain loop that it is measured against."""
+"""Benchmarks: measurements of the project's speed and results, and the published loop that they compare it with."""

@@ -1,12 +1,12 @@
-"""Whether students with BatchNorm come out as good as those of the published loop: both train from equal states.
+"""Comparison of students with BatchNorm: this project's loops against the published loop, from equal initial states.
 
     python -m benchmarks.batchnorm_students --seeds 24
 
-A WRN-10-1 teaches a WRN-10-1 on the packaged digits, with the published settings but for batches of 16, a generator of
-width 16 and 150 pseudo batches. For each seed three loops begin with the same student, generator and latents: the
-published loop as ``benchmarks.published_loop`` writes it out, ``numerics=exact`` and ``numerics=fast``. Test accuracies are
-taken after 25, 50, 75, 100 and 150 pseudo batches. A seed's line is added to ``--out`` when the seed ends, and the same
-command goes on where it stopped. The table is made of all lines; with ``--seeds 0`` nothing is trained for it.
+A WRN-10-1 teaches a WRN-10-1 on the packaged digits, with the published settings except batches of 16, a generator of
+width 16 and 150 pseudo batches. For each seed three loops start with the same student, generator and latents: the
+published loop of ``benchmarks.published_loop``, ``numerics=exact`` and ``numerics=fast``. Test accuracies are measured
+after 25, 50, 75, 100 and 150 pseudo batches. Each seed adds a line to ``--out`` when it ends, so that the same command
+resumes an interrupted run. The table is made from all lines of the file; ``--seeds 0`` makes the table without training.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OUT = Path(__file__).parent / "data" / "batchnorm_students.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """One seed: a line of the file."""
+    """The results of one seed, stored as one line of the file."""
 
     seed: int
     date: str
@@ -56,21 +56,22 @@ class SeedResult:
     threads: int
     torch: str
     teacher: str
-    """First 16 hexadecimal digits of the SHA-256 of the teacher's weights: another teacher makes other students."""
+    """First 16 hexadecimal digits of the SHA-256 of the teacher's weights. Students of different teachers are not
+    comparable."""
 
     teacher_accuracy: float
     test_accuracy: dict[str, list[float]]
-    """Of each loop's student at each of ``COUNTS``, in [0, 1]."""
+    """Test accuracies of each loop's student, at each of ``COUNTS``, as shares."""
 
     student: dict[str, list[str]]
-    """Likewise the first 16 digits of the SHA-256 of the student's weights and running statistics: equal just where all
-    bits are."""
+    """First 16 hexadecimal digits of the SHA-256 of each loop's student, at each of ``COUNTS``: equal only if all bits of
+    its weights and running statistics are equal."""
 
     seconds: dict[str, float]
 
 
 def settings(seed: int) -> ZeroShotConfig:
-    """Return the published settings, made small."""
+    """Return the published settings at a small size."""
     return ZeroShotConfig(
         dataset="digits",
         teacher="wrn-10-1",
@@ -84,7 +85,7 @@ def settings(seed: int) -> ZeroShotConfig:
 
 
 def train_teacher(splits: DatasetSplits) -> Teacher:
-    """Train the teacher of all seeds; bit for bit the same on one model of CPU with one version of torch."""
+    """Train the teacher of all seeds; its bits are the same on one CPU model with one version of torch."""
     recipe = SupervisedConfig(
         dataset="digits", student="wrn-10-1", full_data_epochs=10, learning_rate=0.05, batch_size=64
     )
@@ -136,7 +137,7 @@ def run_seed(seed: int, teacher: Teacher, splits: DatasetSplits) -> SeedResult:
 
 
 def digest(network: Network) -> str:
-    """Names the bits of all weights and running statistics, whatever their order in memory."""
+    """Return a checksum of all weights and running statistics, independent of their memory layout."""
     found = hashlib.sha256()
     for value in network.state_dict().values():
         found.update(value.contiguous().numpy().tobytes())
@@ -144,39 +145,39 @@ def digest(network: Network) -> str:
 
 
 def read_results(path: Path) -> list[SeedResult]:
-    """Return the lines of the file by seed; empty if there is no file.
+    """Read the results in the file, ordered by seed; empty if there is no file.
 
     Raises:
-        SystemExit: a line is not one of a seed.
+        SystemExit: a line of the file does not hold the results of a seed.
     """
     results = []
     for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], start=1):
         try:
             results.append(SeedResult(**json.loads(line)))
         except (ValueError, TypeError) as error:
-            raise SystemExit(f"{path}, line {number}: not the line of a seed ({error}); delete it to go on") from error
+            raise SystemExit(f"{path}, line {number}: not the line of a seed ({error}); delete the line") from error
     return sorted(results, key=lambda result: result.seed)
 
 
 def differences(results: Sequence[SeedResult], loop: str, at: int) -> PairedDifference:
-    """Test accuracy of a loop's students above that of the published loop's, in points, at ``COUNTS[at]``."""
+    """Compare a loop's test accuracy with the published loop's, by seed, in points, at ``COUNTS[at]`` pseudo batches."""
     return paired_difference(
         *({r.seed: 100 * r.test_accuracy[name][at] for r in results} for name in (loop, "published"))
     )
 
 
 def seeds_needed(spread: float, half_width: float) -> int:
-    """Seeds for a 95 % interval of ``+- half_width`` around a mean difference: (1.96 spread / half width) squared.
+    """Return the number of seeds for a 95 % interval of ± ``half_width``: (1.96 spread / half width) squared, rounded up.
 
     Args:
-        spread: Standard deviation of the seeds' differences, in the half width's unit.
-        half_width: Above 0.
+        spread: Standard deviation of the seeds' differences, in the unit of the half width.
+        half_width: Half width of the interval around the mean difference, above 0.
     """
     return math.ceil((statistics.NormalDist().inv_cdf(0.975) * spread / half_width) ** 2)
 
 
 def table(results: Sequence[SeedResult]) -> list[str]:
-    """Lines of Markdown: where it was measured, accuracies and paired differences, and what they are worth."""
+    """Return the results as lines of Markdown: the machine, the accuracies, and paired differences with their intervals."""
     kinds = {(r.processor, r.threads, r.torch) for r in results}
     dates = sorted({r.date for r in results})
     teachers = {(r.teacher_accuracy, r.teacher) for r in results}
@@ -217,10 +218,14 @@ def _signed(value: float, *, digits: int = 1) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the seeds that are missing, then print the table."""
+    """Run the missing seeds, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=24, metavar="N", help="seeds 0 to N - 1; 0: the table alone")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="a JSON line for each seed (%(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=24, metavar="N", help="run seeds 0 to N - 1; 0 only prints the table"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=OUT, metavar="FILE", help="file with a JSON line for each seed (%(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -232,8 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         others = {result.teacher for result in results} - {teacher.metadata.sha256[:16]}
         if others:
             raise SystemExit(
-                f"{chosen.out}: holds seeds of another teacher ({', '.join(others)}), as another processor or version of "
-                "torch trains one; name a new file with --out"
+                f"{chosen.out}: holds seeds of another teacher ({', '.join(others)}), since another processor or version of "
+                "torch trains a different one; name a new file with --out"
             )
     for seed in missing:
         result = run_seed(seed, teacher, splits.without_training_images())

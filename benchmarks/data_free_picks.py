@@ -1,15 +1,15 @@
-"""What choosing by the score costs once the best few have run again: the pick of a score against the pick of labels.
+"""Regret of choosing by the data-free score after a confirmation, compared with choosing by labels.
 
     python run_sweep.py data-free-selection
     python -m benchmarks.data_free_picks data-free-selection-1a2b3c4d --top 5 --seeds 5
 
-Of each sweep the best trials by ``data_free_score`` and the best by validation accuracy run again with new seeds, at full
-budget, as ``zskt confirm`` does. Each side then picks among its own by the mean of what it goes by, so that the score's side
-has seen no label; a setting of which a run has not come to its end is nobody's pick. What was picked, and what had the
-highest score to begin with, runs with as many further seeds, and these alone are in the table: those by which something was
-picked flatter it. Regret is how much test accuracy the score's choice lacks against that of labels, with the 95 % interval
-over these seeds, for the picks as they are; of a pick some of whose runs came to no end those count that did, and ``n``
-says how many. The storage keeps all, so that the same command goes on after an interruption.
+The best trials of each sweep by ``data_free_score`` and the best by validation accuracy run again with new seeds and the
+full budget, as in ``zskt confirm``. Each side then picks the best of its own trials by the mean of its own metric, so the
+score's side uses no labels. Settings with an incomplete run are not picked. Both picks, and the trial that had the highest
+score in the sweep, then run with as many further seeds. Only these seeds enter the table, since the seeds by which a trial
+was picked overestimate it. Regret is the test accuracy of the labels' pick minus that of the score's choice, with the 95 %
+interval over the seeds. Of a pick with incomplete runs the completed ones count; ``n`` is their number. The storage keeps
+all runs, so that the same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SCORE, LABELS, AUDIT = "data_free_score", "validation_accuracy", "test_accuracy"
 
 
 def finalists(board: Leaderboard, metric: str, top: int) -> list[str]:
-    """Of the best completed trials by a metric the case that each is in ``rerun_sweep``, best first.
+    """Return the cases of ``rerun_sweep`` that stand for the best completed trials by a metric, best first.
 
     Raises:
-        SystemExit: the sweep has not measured it.
+        SystemExit: no completed trial has the metric.
     """
     rows = [row for row in board.candidates if row.metrics[metric] is not None]
     if not rows:
@@ -50,44 +50,42 @@ def finalists(board: Leaderboard, metric: str, top: int) -> list[str]:
 
 
 def rerun_sweep(board: Leaderboard, cases: Iterable[str], *, seeds: int) -> SweepConfig:
-    """Return the sweep that runs cases with new seeds; a later call with more of either resumes the same sweep."""
+    """Return the sweep that runs cases with new seeds; a call with more cases or seeds extends the same sweep."""
     _, sweep = confirmation_sweep(board, top=len(board.rows), seeds=seeds)
     return SweepConfig.model_validate(sweep.model_dump() | {"only": list(cases)})
 
 
 def results_of(board: Leaderboard, cases: Sequence[str], *, seeds: int, console: Console) -> CaseResults:
-    """Run what is missing of these cases with so many new seeds."""
+    """Run the missing trials of these cases with a number of new seeds, and return all results."""
     sweep, sweep_id = rerun_sweep(board, cases, seeds=seeds), f"{board.sweep_id}-picks"
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
-        raise SystemExit("stopped; the same command goes on")
+        raise SystemExit("stopped; the same command resumes")
     return read_cases(SweepStore(find_storage(sweep.storage), sweep_id), sweep)
 
 
 def pick(results: CaseResults, among: Sequence[str], metric: str) -> str:
-    """Return the case with the highest mean of a metric over all seeds.
+    """Return the case with the highest mean of a metric over all seeds, among cases whose runs are all complete.
 
     Raises:
-        SystemExit: there is none of which every run has come to its end.
+        SystemExit: every case has an incomplete run.
     """
     values = {case: results.values(case, metric) for case in among}
     means = {case: statistics.fmean(found) for case, found in values.items() if len(found) == len(results.sweep.seeds)}
     if not means:
-        raise SystemExit(
-            f"of {', '.join(among)} each has a run without a {metric} at its end: there is nothing to pick"
-        )
+        raise SystemExit(f"each of {', '.join(among)} has a run without a final {metric}: there is nothing to pick")
     return max(means, key=lambda case: means[case])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Run the missing trials and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="+", metavar="SWEEP")
     parser.add_argument("--storage", default="./runs")
-    parser.add_argument("--top", type=int, default=5, help="At least 1.")
-    parser.add_argument("--seeds", type=int, default=5, help="To pick by, and as many more to measure by; at least 2.")
+    parser.add_argument("--top", type=int, default=5, help="trials of each side that run again, at least 1")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds for picking, and as many for measuring; at least 2")
     options = parser.parse_args(arguments)
     if options.top < 1 or options.seeds < 2:
-        parser.error("--top takes 1 or more, --seeds 2 or more")
+        parser.error("--top must be at least 1 and --seeds at least 2")
     console = Console(stderr=True)
     place = StorageConfig(uri=options.storage)
     print("| sweep | first by score | picked by score | picked by labels | regret of the first | regret of the pick |")

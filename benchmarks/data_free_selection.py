@@ -1,13 +1,13 @@
-"""How well scores without data rank students: finished sweeps whose trials have both scores and labels.
+"""How well data-free scores rank students, measured on finished sweeps whose trials have both scores and labels.
 
     zskt plan data-free-selection
     python run_sweep.py data-free-selection
     python run_sweep.py data-free-selection --seed 1
     python -m benchmarks.data_free_selection data-free-selection-1a2b3c4d data-free-selection-5e6f7a8b --pool
 
-Sweeps that are named together are taken as one, of one teacher: a search has one seed, so seeds vary from sweep to sweep.
-Completed trials count. Intervals are of 95 %, over trials drawn again. ``--pool`` adds scores on the images of all trials'
-generators, each trial's own left out, computed here from the last checkpoints.
+The trials of all named sweeps are pooled; the sweeps must have the same teacher. A search has one seed, so several sweeps
+give several seeds. Only completed trials count. Intervals are 95 %, over resampled trials. ``--pool`` adds scores of each
+trial on the images of all other trials' generators, computed here from the last checkpoints.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from trainables.teachers.registry import TeacherRegistry
 LABELS, AUDIT = "validation_accuracy", "test_accuracy"
 
 OF_TRAINING = ("divergence", "teacher_class_entropy", "student_class_entropy", "image_diversity", "teacher_confidence")
-"""What each trial measures on its own generator's images anyway: the yardstick that a score has to beat."""
+"""Metrics of each trial on its own generator's images; a score should rank trials better than these do."""
 
 FEW = 5
-"""Of the best by a score labels choose one."""
+"""Number of the best trials by a score among which labels choose."""
 
 POOL_IMAGES = 64
-"""Of each generator."""
+"""Pseudo images of each generator for the scores of ``--pool``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A completed trial."""
+    """A completed trial and its sweep."""
 
     sweep: SweepData
     trial: Trial
 
     def at(self, share: float, metric: str) -> float:
-        """Return a metric at a share of the budget; minus infinity, the worst value, if it was not finite."""
+        """Return a metric at a share of the budget, with larger values better; minus infinity if it is not finite."""
         value = self.trial.at(share, metric)
         if value is None:
             return -float("inf")
@@ -66,7 +66,7 @@ def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
     """Return the completed trials of all sweeps.
 
     Raises:
-        SystemExit: there is no such sweep, or their trials are too few, not of one teacher, or without labels.
+        SystemExit: a sweep does not exist, or the trials are too few, have several teachers, or have no labels.
     """
     try:
         sweeps = [read_sweep(SweepStore(store, sweep_id)) for sweep_id in sweep_ids]
@@ -76,22 +76,22 @@ def completed(store: ObjectStore, sweep_ids: Sequence[str]) -> list[Entry]:
         Entry(sweep=sweep, trial=trial) for sweep in sweeps for trial in sweep.trials if trial.state == "completed"
     ]
     if len(found) < ENOUGH_FOR_RANKS:
-        raise SystemExit(
-            f"{', '.join(sweep_ids)}: {len(found)} completed trials; to rank them takes {ENOUGH_FOR_RANKS}"
-        )
+        raise SystemExit(f"{', '.join(sweep_ids)}: {len(found)} completed trials; a ranking needs {ENOUGH_FOR_RANKS}")
     teachers = {entry.trial.row.teacher_sha256 for entry in found if entry.trial.row}
     if len(teachers) != 1:
-        raise SystemExit(f"{', '.join(sweep_ids)}: {len(teachers)} teachers; scores of one teacher's students compare")
+        raise SystemExit(
+            f"{', '.join(sweep_ids)}: {len(teachers)} teachers; only students of one teacher are comparable"
+        )
     if any(entry.trial.at(1.0, LABELS) is None or entry.trial.at(1.0, AUDIT) is None for entry in found):
-        raise SystemExit(f"{', '.join(sweep_ids)}: trials without labels, against which nothing can be held")
+        raise SystemExit(f"{', '.join(sweep_ids)}: some trials have no labels to compare scores with")
     return found
 
 
 def scores_of(entries: Sequence[Entry], wanted: str) -> dict[str, list[float]]:
-    """Of each score that every sweep has its values at the end.
+    """Return the final values of each score that all sweeps have measured, by name of the score.
 
     Raises:
-        SystemExit: what is wanted is not among them.
+        SystemExit: the wanted score is not among them.
     """
     found = {}
     for name in (*DATA_FREE_METRICS, *OF_TRAINING):
@@ -107,7 +107,10 @@ def scores_of(entries: Sequence[Entry], wanted: str) -> dict[str, list[float]]:
 
 
 def pool_scores(store: ObjectStore, entries: Sequence[Entry]) -> dict[str, list[float]]:
-    """Of each trial its student's agreement with the teacher, and minus their divergence, on the other trials' images."""
+    """Return the scores of all trials on the images of the other trials' generators.
+
+    The scores are the student's agreement with the teacher, and minus the KL divergence between them.
+    """
     states = [_last_state(store, entry) for entry in entries]
     configs = [ZeroShotConfig.model_validate(state["config"]) for state in states]
     teacher = _teacher(store, entries[0])
@@ -125,7 +128,7 @@ def pool_scores(store: ObjectStore, entries: Sequence[Entry]) -> dict[str, list[
 
 
 def table_of_scores(entries: Sequence[Entry], scores: Mapping[str, Sequence[float]]) -> Iterator[str]:
-    """Each score's worth at the end of training, the better ones first."""
+    """Yield a Markdown table of how well each final score ranks trials, the best scores first."""
     labels, audit = ([entry.at(1.0, metric) for entry in entries] for metric in (LABELS, AUDIT))
     half = sorted(range(len(entries)), key=lambda index: -labels[index])[: len(entries) // 2]
     ranks = {name: rank_correlation(values, labels) for name, values in scores.items()}
@@ -148,7 +151,7 @@ def table_of_scores(entries: Sequence[Entry], scores: Mapping[str, Sequence[floa
 
 
 def table_of_moments(entries: Sequence[Entry], score: str) -> Iterator[str]:
-    """How early a score, and labels beside it, rank trials as labels do at the end."""
+    """Yield a Markdown table of how well a score and labels at each share of the budget rank trials as final labels do."""
     final = [entry.at(1.0, LABELS) for entry in entries]
     shares = sorted({round(share, 2): share for entry in entries for share in entry.trial.shares}.values())
     yield f"| share of the budget | {score} | {LABELS} |"
@@ -162,7 +165,7 @@ def _last_state(store: ObjectStore, entry: Entry) -> Mapping[str, Any]:
     checkpoints = CheckpointStore(store.below(layout.checkpoint_folder(entry.sweep.sweep_id)))
     state = checkpoints.load_newest(entry.trial.trial_id, warn=print)
     if state is None:
-        raise SystemExit(f"--pool: {entry.sweep.sweep_id}/{entry.trial.trial_id} has no checkpoint any more")
+        raise SystemExit(f"--pool: {entry.sweep.sweep_id}/{entry.trial.trial_id} no longer has a checkpoint")
     return state
 
 
@@ -181,7 +184,7 @@ def _student(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Network:
 
 
 def _images(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Tensor:
-    """Of a generator, with the statistics of the batch, as students see them."""
+    """Return ``POOL_IMAGES`` pseudo images of a generator, with batch statistics in BatchNorm, as students see them."""
     generator = Generator(latent_dim=config.latent_dim, width=config.generator_width, channels=config.spec.channels)
     generator.load_state_dict(dict(weights))
     images: Tensor = generator(torch.randn(POOL_IMAGES, config.latent_dim, generator=stream(0, "pool")))
@@ -189,7 +192,7 @@ def _images(config: ZeroShotConfig, weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def _of_others(found: Tensor) -> list[float]:
-    """Mean over the columns, each row's own left out."""
+    """Return the mean of each row without its diagonal element."""
     means: list[float] = ((found.sum(1) - found.diagonal()) / (len(found) - 1)).tolist()
     return means
 
@@ -199,19 +202,17 @@ def _interval(estimate: Estimate | None) -> str:
 
 
 def _points(estimate: Estimate) -> str:
-    """Of shares, in percentage points."""
+    """Format an estimate of a share and its interval in percentage points."""
     return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
 
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description="How well scores without data rank students.")
+    parser = argparse.ArgumentParser(description="Measure how well data-free scores rank students.")
     parser.add_argument("sweeps", nargs="+", metavar="SWEEP")
     parser.add_argument("--storage", default="./runs")
-    parser.add_argument(
-        "--score", default="data_free_score", help="Of which the second table tells how early it ranks."
-    )
-    parser.add_argument("--pool", action="store_true", help="Score on the images of all generators too.")
+    parser.add_argument("--score", default="data_free_score", help="score of the second table, by share of the budget")
+    parser.add_argument("--pool", action="store_true", help="also score on the images of all generators")
     arguments = parser.parse_args()
     store = find_storage(StorageConfig(uri=arguments.storage))
     entries = completed(store, arguments.sweeps)

@@ -1,7 +1,7 @@
-"""Faults that re-implementations of the method had, each put into the real loop on digits.
+"""Faults that re-implementations of the method had, each injected into the real loop on the digits.
 
-``tests/orchestrator/reproduction/test_verdict_on_defects.py`` asks whether verdicts find them;
-``benchmarks.digits_runs`` measures how surely.
+``tests/orchestrator/reproduction/test_verdict_on_defects.py`` checks that verdicts detect the faults;
+``benchmarks.digits_runs`` provides the runs from which the detection rates follow.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from trainables.training.distiller import ZeroShotDistiller
 from trainables.training.matching import TeacherTargets
 
 Fault = Callable[[ZeroShotDistiller], None]
-"""Spoils a distiller before its training."""
+"""Function that injects a fault into a distiller before training."""
 
 
 class BatchNormLeNet(Network):
-    """A LeNet rigged so that its accuracy depends on BatchNorm's running statistics.
+    """A LeNet whose accuracy depends strongly on BatchNorm's running statistics.
 
-    The channels in front of each BatchNorm are multiplied by fixed scales a hundredfold apart, which train mode undoes
-    exactly and test time undoes by the running statistics. In an ordinary LeNet with BatchNorm, statistics that never move
-    cost so little that no verdict sees it.
+    The channels before each BatchNorm are multiplied by fixed scales that span a factor of 100. In train mode BatchNorm
+    cancels the scales exactly; in eval mode it cancels them by the running statistics. In an ordinary LeNet with BatchNorm,
+    statistics that are never updated reduce the accuracy too little for a verdict to notice.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class BatchNormLeNet(Network):
 
 
 def no_fault(distiller: ZeroShotDistiller) -> None:
-    """Leave the loop as it is."""
+    """Leave the loop unchanged."""
 
 
 def no_momentum(distiller: ZeroShotDistiller) -> None:
-    """Keep the running statistics of BatchNorm at their first values."""
+    """Keep the running statistics of BatchNorm at their initial values."""
     for module in distiller.student.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
@@ -65,7 +65,7 @@ def student_left_in_eval_mode(distiller: ZeroShotDistiller) -> None:
 
 
 def teacher_outputs_from_another_batch(distiller: ZeroShotDistiller) -> None:
-    """Teach the student on images with the teacher's outputs for other images."""
+    """Train the student with the teacher's outputs for images other than the student's."""
     teach = distiller.losses.teacher_targets
 
     def mixed_up(images: Tensor) -> TeacherTargets:
@@ -82,8 +82,8 @@ SETTINGS: Mapping[str, object] = {
     "total_pseudo_batches": 100,
     "evaluation_interval": 50,
 }
-"""In which these trials differ from the preset ``digits-table-1``, besides a sharper teacher: within the preset's work the
-rigged students learn too little for a fault to show (79.6 % without, 68.6 % without momentum)."""
+"""Fields in which these trials differ from the preset ``digits-table-1``; the teacher's recipe differs too. With the
+preset's settings, these students learn too little for a fault to show (79.6 % without a fault, 68.6 % without momentum)."""
 
 TEACHER_RECIPE: Mapping[str, object] = {"full_data_epochs": 20, "learning_rate": 0.05, "batch_size": 64}
 
@@ -96,7 +96,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def accuracy_with(fault: Fault, config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits) -> float:
-    """Train a ``BatchNormLeNet`` with a fault in the loop; returns its test accuracy, a share."""
+    """Train a ``BatchNormLeNet`` with a fault in the loop, and return its test accuracy as a share."""
     distiller = ZeroShotDistiller(config, teacher=teacher, splits=splits.without_training_images())
     torch.manual_seed(config.seed)
     distiller.student = distiller.losses.student = BatchNormLeNet().train()

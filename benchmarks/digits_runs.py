@@ -1,12 +1,12 @@
-"""Test accuracies of many runs on the packaged digits, from which the digits' verdicts have their bands and error rates.
+"""Test accuracies of many runs on the packaged digits, from which the bands and error rates of verdicts are computed.
 
     python -m benchmarks.digits_runs --kind exact --first 100 --seeds 60
     python -m benchmarks.digits_runs --kind plain --first 100 --seeds 12
 
-Each run is a line of ``benchmarks/data/digits_runs.csv`` as soon as it has ended, and is not made again. ``exact`` is a
-trial of ``digits-table-1``; ``plain`` the same by the plain transcription of the published loop, which must come out equal;
-the others are ``benchmarks.defects``' rigged students, with and without a fault. Seeds begin at 100, so that none is one
-that the preset or a test runs: their verdicts are then about other draws, and not about the same numbers found again.
+Each run adds a line to ``benchmarks/data/digits_runs.csv`` when it ends, and is not repeated later. ``exact`` is a trial of
+``digits-table-1``. ``plain`` is the same trial by the plain transcription of the published loop, whose results must be
+equal. The other kinds train the students of ``benchmarks.defects`` with and without a fault. Seeds begin at 100, so that
+the preset and the tests use none of them: their verdicts are then about independent draws.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ from trainables.training.supervised import SupervisedTrainer
 PRESET = "digits-table-1"
 ROWS = Path(__file__).parent / "data" / "digits_runs.csv"
 COLUMNS = ("kind", "settings", "seed", "test_accuracy", "seconds", "processor", "torch", "date")
-"""``settings``: checksum of the trial's settings and the teacher's recipe; rows of other settings do not count."""
+"""Columns of the file. ``settings`` is a checksum of the trial's settings and the teacher's recipe; rows with another
+checksum are ignored."""
 
 Run = Callable[[ZeroShotConfig, Teacher, DatasetSplits], float]
-"""Test accuracy, a share, of a run with a config, a teacher and images."""
+"""Function that trains a student with a config, a teacher and images, and returns its test accuracy as a share."""
 
 
 def digits() -> DatasetSplits:
@@ -52,7 +53,7 @@ def digits() -> DatasetSplits:
 
 
 def train_teacher(sweep: SweepConfig, splits: DatasetSplits) -> Teacher:
-    """Train the preset's teacher, by its recipe."""
+    """Train a sweep's teacher by its recipe."""
     recipe = sweep.teacher_config(sweep.configs()[0])
     trainer = SupervisedTrainer(recipe, splits=splits)
     while not trainer.finished:
@@ -69,14 +70,14 @@ def train_teacher(sweep: SweepConfig, splits: DatasetSplits) -> Teacher:
 
 
 def exact(config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits) -> float:
-    """Run a trial of the preset."""
+    """Run a trial of the preset, and return its test accuracy."""
     distiller = ZeroShotDistiller(config, teacher=teacher, splits=splits.without_training_images())
     distiller.train(config.budget)
     return accuracy(distiller.student, splits.test, distiller.normalisation)
 
 
 def plain(config: ZeroShotConfig, teacher: Teacher, splits: DatasetSplits) -> float:
-    """Run the plain loop, from the same initial networks and latents as a trial with that seed."""
+    """Run the published loop from the initial networks and latents of a trial with this seed; return its test accuracy."""
     loop = PublishedLoop.beginning(config, teacher, splits.without_training_images())
     for _ in range(config.total_pseudo_batches):
         loop.pseudo_batch()
@@ -95,7 +96,7 @@ KINDS: dict[str, Run] = {
 
 
 def sweep_of(kind: str) -> SweepConfig:
-    """Return the preset, for rigged students with their settings."""
+    """Return the preset; for the kinds of ``benchmarks.defects`` with their settings and teacher recipe."""
     if not kind.startswith("batchnorm"):
         return load_sweep(PRESET)
     rigged = load_sweep(PRESET, assignments=[f"{field}={value}" for field, value in SETTINGS.items()])
@@ -103,16 +104,17 @@ def sweep_of(kind: str) -> SweepConfig:
 
 
 def config_of(kind: str, seed: int) -> ZeroShotConfig:
-    """Return a trial of that kind."""
+    """Return the config of a trial of a kind with a seed."""
     config = sweep_of(kind).configs()[0].model_copy(update={"seed": seed})
     assert isinstance(config, ZeroShotConfig)
     return config
 
 
 def settings_checksum(kind: str) -> str:
-    """Return eight hexadecimal digits that change whenever the trial's settings or the teacher's recipe do.
+    """Return a checksum, eight hexadecimal digits, of the trial's settings and the teacher's recipe.
 
-    Of what differs from the defaults, as the ids of sweeps: a field that comes later changes no run that was made before.
+    Only values that differ from the defaults enter the checksum, as in the ids of sweeps, so that a field that is added
+    later does not invalidate earlier runs.
     """
     config = config_of(kind, seed=0)
     recipe = sweep_of(kind).teacher_config(config)
@@ -121,19 +123,19 @@ def settings_checksum(kind: str) -> str:
 
 
 def read_rows(path: Path = ROWS) -> list[dict[str, str]]:
-    """Read all kept rows."""
+    """Read all rows of the file; empty if there is no file."""
     return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
 
 def kept_accuracies(kind: str, path: Path = ROWS) -> dict[int, float]:
-    """Test accuracy by seed of the kept runs of a kind that had today's settings."""
+    """Return the test accuracies, by seed, of the stored runs of a kind that have its current settings."""
     settings = settings_checksum(kind)
     rows = [row for row in read_rows(path) if (row["kind"], row["settings"]) == (kind, settings)]
     return {int(row["seed"]): float(row["test_accuracy"]) for row in rows}
 
 
 def append_row(path: Path, row: dict[str, object]) -> None:
-    """Add a line to the file, which begins with its header."""
+    """Append a row to the file; a new file starts with a header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     with path.open("a", newline="") as file:
@@ -144,14 +146,14 @@ def append_row(path: Path, row: dict[str, object]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the runs that are missing, and print each."""
+    """Run the missing seeds, and print the row of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=list(KINDS), default="exact")
-    parser.add_argument("--first", type=int, default=100, help="The first seed.")
-    parser.add_argument("--seeds", type=int, default=60, help="How many seeds, from the first on.")
+    parser.add_argument("--first", type=int, default=100, help="first seed")
+    parser.add_argument("--seeds", type=int, default=60, help="number of consecutive seeds")
     parser.add_argument("--out", type=Path, default=ROWS)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # bits depend on it, and a trial has one
+    torch.set_num_threads(1)  # results depend on the number of threads, and a trial has one
     splits = digits()
     teacher = train_teacher(sweep_of(options.kind), splits)
     settings, kept = settings_checksum(options.kind), kept_accuracies(options.kind, options.out)

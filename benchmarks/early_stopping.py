@@ -1,11 +1,11 @@
-"""What early stopping would have done to the quick start: the scheduler replayed over kept learning curves.
+"""Effect of early stopping on the quick start: the scheduler is replayed on stored learning curves.
 
     python -m benchmarks.early_stopping
 
-``benchmarks/data/digits_curves.csv`` holds students on the digits that were trained to the end: settings around the quick
-start's, and their test accuracy after each fifth of the budget. A replayed sweep draws twelve of them with replacement and
-runs them two at a time, each as fast as its work lets it; the real scheduler decides. ``--more N`` first adds N runs with
-random settings of the quick start's own space.
+``benchmarks/data/digits_curves.csv`` holds complete runs of students on the digits: settings near the quick start's, and
+the test accuracy after each fifth of the budget. A replayed sweep draws twelve runs with replacement and simulates them two
+at a time, with run times proportional to their operations; the real scheduler decides which to stop. ``--more N`` first
+adds N runs with random settings from the quick start's search space.
 """
 
 from __future__ import annotations
@@ -35,34 +35,34 @@ from trainables.training.distiller import ZeroShotDistiller
 CURVES = Path(__file__).parent / "data" / "digits_curves.csv"
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 COLUMNS = ("settings", "seed", *(f"after_{share:.0%}" for share in SHARES))
-"""``settings``: fields in which a run differs from the quick start's ``trial``, as JSON."""
+"""Columns of the file. ``settings`` holds the fields in which a run differs from the quick start's ``trial``, as JSON."""
 
 CANDIDATES = ((0.25, 3), (0.25, 4), (0.34, 3), (0.5, 2), (0.5, 3), (0.5, 4))
-"""Grace and reduction factor."""
+"""Pairs of grace and reduction factor to compare."""
 
 
 REPORTS = 14
-"""Of a trial of the quick start."""
+"""Number of reports of a trial of the quick start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A student's accuracies and what they cost."""
+    """The learning curve of one student, and its cost."""
 
     accuracies: tuple[float, ...]
-    """At each of ``REPORTS`` equal parts of its budget, interpolated between those that were measured."""
+    """Test accuracy at each of ``REPORTS`` equal parts of the budget, interpolated linearly between measurements."""
 
     work: float
-    """Of its whole budget, in floating-point operations."""
+    """Floating-point operations of the whole budget."""
 
 
 def read_curves(path: Path = CURVES) -> list[Curve]:
-    """Read the kept curves."""
+    """Read the stored curves."""
     found = []
     for row in csv.DictReader(path.read_text().splitlines()):
         config = config_of(json.loads(row["settings"]), int(row["seed"]))
         measured = [float(row[column]) for column in COLUMNS[2:]]
-        # A tenth is chance, at the beginning.
+        # Accuracy at the start is at chance level: a tenth.
         reports = np.interp(np.arange(1, REPORTS + 1) / REPORTS, (0.0, *SHARES), (0.1, *measured))
         work = config.total_pseudo_batches * step_flops(config)
         found.append(Curve(accuracies=tuple(map(float, reports)), work=work))
@@ -70,14 +70,14 @@ def read_curves(path: Path = CURVES) -> list[Curve]:
 
 
 def config_of(settings: dict[str, Any], seed: int) -> ZeroShotConfig:
-    """Make the quick start's trial with other settings, reported after each fifth, without validation images."""
+    """Return the config of the quick start's trial with other settings, five reports and no validation images."""
     trial = load_sweep("quickstart").trial | {"validation_fraction": 0, "seed": seed} | settings
     config = ZeroShotConfig.model_validate(trial)
     return config.model_copy(update={"evaluation_interval": config.total_pseudo_batches // len(SHARES)})
 
 
 def add_runs(count: int, path: Path) -> None:
-    """Train students with random settings of the quick start's space, and keep their curves as they come."""
+    """Train students with random settings from the quick start's search space, and append each curve to the file."""
     torch.set_num_threads(1)
     splits = digits()
     teacher = train_teacher(load_sweep("quickstart"), splits)
@@ -97,18 +97,20 @@ def add_runs(count: int, path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a replayed sweep came to."""
+    """Result of a replayed sweep."""
 
     completed: int
+    """Number of trials that ran to the end."""
+
     found_best: bool
-    """Whether the best of its trials, by its accuracy at the end, is one that ran to the end."""
+    """Whether the trial with the best final accuracy ran to the end."""
 
     seconds: float
-    """In units of one trial with mean work."""
+    """Duration of the sweep, in units of the duration of a trial with mean work."""
 
 
 def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.Generator) -> Outcome:
-    """Run one sweep of these trials, two at a time."""
+    """Simulate one sweep of twelve random curves, two at a time, with a scheduler."""
     rule = scheduler.build(mode="max", budget=REPORTS)
     waiting = [curves[index] for index in draw.integers(len(curves), size=12)]
     best = max(curve.accuracies[-1] for curve in waiting)
@@ -141,7 +143,7 @@ def replay(curves: Sequence[Curve], scheduler: SchedulerConfig, draw: np.random.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print how well early accuracies rank students, and a line for each scheduler."""
+    """Print how well early accuracies rank students, and a row for each scheduler."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--more", type=int, default=0)
     parser.add_argument("--sweeps", type=int, default=1000)

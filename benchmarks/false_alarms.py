@@ -1,10 +1,10 @@
-"""How often verdicts on the digits would be wrong, resampled from the kept runs of ``benchmarks.digits_runs``.
+"""Error rates of verdicts on the digits, by resampling the stored runs of ``benchmarks.digits_runs``.
 
     python -m benchmarks.false_alarms
 
-Runs that a verdict looks at are taken for draws, with replacement, from the kept ones. Rounding differs between processors
-and sends a run of one seed another way, as another seed would; so resampling over seeds stands for other processors too.
-What no kept run shows, resampling cannot show either: of 60 runs without a collapse, collapses may still be 5 in 100 (95 %).
+The runs of a verdict are treated as draws, with replacement, from the stored runs. Rounding differs between processors and
+changes a run as much as another seed does, so resampling over seeds also represents other processors. Resampling cannot
+show what no stored run shows: after 60 runs without a collapse, the rate of collapses may still be 5 in 100 (95 %).
 """
 
 from __future__ import annotations
@@ -22,31 +22,34 @@ from orchestrator.config.loading import load_sweep
 from orchestrator.reproduction import Verdict, judge_on_curve
 
 TEST_IMAGES = 1000
-"""Accuracies on the digits are multiples of one in so many."""
+"""Number of test images of the digits; accuracies are multiples of its reciprocal."""
 
 BAND_LEAVES_OUT = 1e-5
-"""Probability, on either side, that the mean of the preset's runs falls out of the digits' acceptance range."""
+"""Probability, on each side, that the mean of the preset's runs lies outside the digits' acceptance range."""
 
 TEACHER_STD = 0.008
-"""Standard deviation of the teacher's accuracy, seven seeds: 92.8 to 95.1 %. The kept runs share one teacher, rounding makes
-another one on another processor, and its students follow it; other seeds make teachers that differ more than by rounding."""
+"""Standard deviation of the teacher's accuracy over seven seeds (92.8 to 95.1 %). The stored runs share one teacher; on
+another processor rounding gives another teacher, on which the students depend. Teachers of different seeds differ more than
+rounding alone makes them differ."""
 
 TEACHER_MARGIN = 0.03
-"""By how much the acceptance range is wider on either side for it."""
+"""Margin on each side of the acceptance range for other teachers."""
 
 SHIFTS = (0.03, 0.05, 0.08)
-"""By how much worse loops are asked for."""
+"""Losses of accuracy of worse loops, for which the detection rate is computed."""
 
 STRICT = 1 - 1e-6
-"""Confidence with which the tests on faults call a loop off its curve, since they are run daily."""
+"""Confidence with which the tests on faults call a loop off its curve; strict, since the tests run daily."""
 
 
 def distribution_of_mean(values: Sequence[float], n: int) -> np.ndarray:
-    """Probability of each possible sum of right answers over n runs drawn with replacement; exact, by convolution.
+    """Return the probability of each possible sum of correct answers over n runs drawn with replacement.
+
+    The probabilities are exact, by convolution.
 
     Args:
         values: Accuracies, multiples of 1 / ``TEST_IMAGES``.
-        n: Runs, at least 1.
+        n: Number of runs, at least 1.
     """
     single = np.bincount([round(value * TEST_IMAGES) for value in values], minlength=TEST_IMAGES + 1) / len(values)
     found = single
@@ -56,14 +59,17 @@ def distribution_of_mean(values: Sequence[float], n: int) -> np.ndarray:
 
 
 def mean_outside(values: Sequence[float], n: int, low: float, high: float) -> float:
-    """Probability that the mean of n runs drawn with replacement lies outside a range."""
+    """Return the probability that the mean of n runs drawn with replacement lies outside a range."""
     probabilities = distribution_of_mean(values, n)
     means = np.arange(len(probabilities)) / (n * TEST_IMAGES)
     return float(probabilities[(means < low - 1e-9) | (means > high + 1e-9)].sum())
 
 
 def false_alarm_rate(values: Sequence[float], n: int, low: float, high: float) -> float:
-    """Probability that the mean of n runs lies outside a range, their teacher another one (normal, ``TEACHER_STD``)."""
+    """Return the probability that the mean of n runs with another teacher lies outside a range.
+
+    The accuracy of the teacher, and with it that of all runs, is shifted by a normal variable with ``TEACHER_STD``.
+    """
     shifts = np.arange(-60, 61) / TEST_IMAGES
     weights = np.exp(-((shifts / TEACHER_STD) ** 2) / 2)
     outside = [mean_outside([value + shift for value in values], n, low, high) for shift in shifts]
@@ -71,9 +77,9 @@ def false_alarm_rate(values: Sequence[float], n: int, low: float, high: float) -
 
 
 def acceptance_range(values: Sequence[float], n: int, leaves_out: float = BAND_LEAVES_OUT) -> tuple[float, float]:
-    """Return the range that the mean of ``n`` runs leaves on either side with probability ``leaves_out`` at most.
+    """Return a range outside which the mean of ``n`` runs lies with probability ``leaves_out`` at most on each side.
 
-    In steps of half a point, widened by the margin for the teacher.
+    The ends are multiples of half a point, widened by ``TEACHER_MARGIN``.
     """
     probabilities = distribution_of_mean(values, n)
     steps = np.arange(0, 201) / 200
@@ -84,7 +90,10 @@ def acceptance_range(values: Sequence[float], n: int, leaves_out: float = BAND_L
 
 
 def off_curve_rate(values: Sequence[float], n: int, healthy: Sequence[float]) -> float:
-    """Probability that n runs drawn with replacement are called off the curve of the healthy ones; looks at every draw."""
+    """Return the probability that n runs drawn with replacement are judged off the curve of the healthy runs.
+
+    The probability is exact, by enumeration of all possible draws.
+    """
     rate = 0.0
     counts = Counter(values)
     for drawn in itertools.combinations_with_replacement(sorted(counts), n):
@@ -97,7 +106,7 @@ def off_curve_rate(values: Sequence[float], n: int, healthy: Sequence[float]) ->
 
 
 def main() -> None:
-    """Print the line for ``published.yaml`` that the kept runs give, and how often verdicts by it would be wrong."""
+    """Print the acceptance range for ``published.yaml`` that the stored runs give, and the error rates of verdicts."""
     values, plain = list(kept_accuracies("exact").values()), kept_accuracies("plain")
     runs = len(load_sweep(PRESET).seeds)
     low, high = acceptance_range(values, runs)

@@ -1,12 +1,13 @@
-"""The published loop, written from a description of the authors' code and kept as slow as that is.
+"""The published loop, written from a description of the authors' code, with all its redundant work.
 
-In each of the ``generator_steps + student_steps`` inner iterations the generator runs anew; the student's backward pass
-runs through teacher and generator; every network's gradients are filled, used or not. ``trainables.training.distiller``
-must give the same networks, and is measured against this.
+The generator runs anew in each of the ``generator_steps + student_steps`` inner iterations, the student's backward pass runs
+through teacher and generator, and the gradients of every network are computed, used or not.
+``trainables.training.distiller`` must give the same networks, and its speed is compared with this loop.
 
-It is this project's own transcription, with its networks, initialisation and latents, and it rounds as this project
-does: the KL takes the teacher's log-probabilities, where the authors' takes probabilities, and attention is weighed after
-the layers are summed. ``tests/trainables/training/test_published_formulas.py`` holds the loop against the authors' formulas.
+The loop is this project's own transcription, with its networks, initialisation and latents, and it rounds like this
+project's code: the KL divergence takes the teacher's log-probabilities, where the authors' code takes probabilities, and the
+attention weight is applied after the sum over layers. ``tests/trainables/training/test_published_formulas.py`` compares the
+loop with the authors' formulas.
 """
 
 from __future__ import annotations
@@ -45,19 +46,19 @@ class PublishedLoop:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
     ) -> PublishedLoop:
-        """Build the published loop with the initial networks of a trial with a config, not made fast."""
+        """Build the published loop with the initial networks of a trial with this config, without its optimisations."""
         plain = config.model_copy(update={"numerics": "exact", "precision": "float32", "compilation": "never"})
         start = ZeroShotDistiller(plain, teacher=teacher, splits=splits, dtype=dtype, device=device)
         return cls(
             config=config,
-            teacher=start.teacher.requires_grad_(True),  # the published code leaves gradients on
+            teacher=start.teacher.requires_grad_(True),  # the published code does not turn off gradients
             student=start.student,
             generator=start.generator,
             latent_stream=stream(config.seed, "latents"),
         )
 
     def __post_init__(self) -> None:
-        """Set modes once, as published, and start both optimizers and schedules."""
+        """Set the modes of all networks once, as published, and create both optimizers."""
         self.teacher.eval()
         self.student.train()
         self.generator.train()
@@ -67,7 +68,7 @@ class PublishedLoop:
         self.done = 0
 
     def pseudo_batch(self) -> None:
-        """One outer iteration."""
+        """Run one outer iteration: all generator steps and student steps of one pseudo batch."""
         config = self.config
         share = (1 + math.cos(math.pi * self.done / config.horizon)) / 2
         self.generator_optimizer.param_groups[0]["lr"] = config.generator_lr * share
@@ -93,7 +94,7 @@ class PublishedLoop:
         self.done += 1
 
     def generator_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """Return the loss of a generator step; logits (batch, classes)."""
+        """Return the loss of a generator step; logits are (batch, classes)."""
         return -self._kl(teacher_logits, student_logits)
 
     def student_loss(
@@ -103,7 +104,10 @@ class PublishedLoop:
         teacher_logits: Tensor,
         teacher_activations: list[Tensor],
     ) -> Tensor:
-        """Return the loss of a student step; activations (batch, channels, height, width), one for each layer."""
+        """Return the loss of a student step.
+
+        Logits are (batch, classes); activations are (batch, channels, height, width), one tensor for each layer.
+        """
         loss = self._kl(teacher_logits, student_logits)
         if self.config.attention_weight > 0:
             loss = loss + self.config.attention_weight * self._attention(student_activations, teacher_activations)

@@ -1,12 +1,12 @@
-"""What it takes to add a loss, a sampler, a method, a data-free source, a network, a data set, a provider and others.
+"""Check of the recipes for adding a part: a loss, sampler, method, data-free source, network, data set, provider and others.
 
     python -m benchmarks.recipes
     python -m benchmarks.recipes sampler network
 
-Each recipe is a patch in ``benchmarks/data/recipes``: a module and its line in a registry. It is applied to the last commit
-in a temporary worktree, linted, and used by a sweep on this very process. More than two source files, a registry that is
-none of them, a failing linter or a sweep in which the new thing does not show end the program with exit code 1.
-CONTRIBUTING.md tells the recipes.
+Each recipe is a patch in ``benchmarks/data/recipes`` that adds a module and its line in a registry. The patch is applied to
+the last commit in a temporary worktree, checked by the linters, and used by commands that need no Ray. The exit code is 1 if
+a patch touches more than two source files or not its registry, if a linter fails, or if the commands' output does not show
+the new part. CONTRIBUTING.md describes the recipes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PATCHES = Path(__file__).parent / "data" / "recipes"
 
 MOST_FILES = 2
-"""Source files that one new thing may touch; one of them is the registry."""
+"""Maximum number of source files that a new part may touch; one of them is the registry."""
 
 TRIAL = {
     "dataset": "digits",
@@ -42,7 +42,7 @@ TRIAL = {
     "evaluation_interval": 2,
     "validation_fraction": 0.25,
 }
-"""The least of a trial that shows something."""
+"""Fields of the smallest trial that serves the check."""
 
 SWEEP = {
     "name": "recipe",
@@ -55,16 +55,16 @@ SWEEP = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a new thing is added, and how it shows that it works."""
+    """How a new part is added, and how its use is checked."""
 
     registry: str
-    """The file, from the checkout's root, in which the new thing gets its line."""
+    """File of the registry that lists the new part, relative to the root of the checkout."""
 
     changes: Mapping[str, Any]
-    """Blocks of a sweep that uses it, in place of those of ``SWEEP``."""
+    """Blocks of a sweep that uses the new part; they replace those of ``SWEEP``."""
 
     shows: str
-    """Words that the commands print if the new thing was used."""
+    """Text that the commands print if the new part was used."""
 
     commands: Sequence[str] = (
         "sweep recipe.yaml --backend inline --storage runs --sweep-id recipe",
@@ -73,11 +73,11 @@ class Recipe:
     """Arguments of ``zskt``."""
 
     files: Mapping[str, Any] = field(default_factory=dict)
-    """Contents of further files beside the sweep's, by name."""
+    """Contents of further files beside the sweep's file, by file name."""
 
     @property
     def sweep(self) -> dict[str, Any]:
-        """The sweep that uses it."""
+        """The sweep that uses the new part."""
         return {**SWEEP, **self.changes}
 
 
@@ -180,12 +180,12 @@ RECIPES = {
 
 
 class RecipeError(Exception):
-    """A recipe that does not hold; the message says why."""
+    """A recipe has failed its check; the message says why."""
 
 
 @contextmanager
 def worktree() -> Iterator[Path]:
-    """Check the last commit out into a temporary folder."""
+    """Check out the last commit into a temporary folder for the length of a block."""
     with tempfile.TemporaryDirectory(prefix="zskt-recipe-") as folder:
         place = Path(folder) / "checkout"
         _run(["git", "worktree", "add", "--detach", "--quiet", str(place), "HEAD"], cwd=ROOT)
@@ -199,10 +199,10 @@ def apply(name: str, place: Path) -> list[str]:
     """Apply a recipe's patch to a checkout.
 
     Returns:
-        The source files that it changes or adds.
+        The source files that the patch changes or adds.
 
     Raises:
-        RecipeError: it does not apply, or touches more than a module and its registry.
+        RecipeError: the patch does not apply, or touches other files than a module and its registry.
     """
     _run(["git", "apply", "--index", str(PATCHES / f"{name}.patch")], cwd=place)
     touched = _run(["git", "diff", "--cached", "--name-only"], cwd=place).split()
@@ -217,14 +217,14 @@ def check(name: str, *, mypy_cache: Path) -> list[str]:
     """Apply, lint and run a recipe.
 
     Args:
-        name: One of ``RECIPES``.
-        mypy_cache: Kept between recipes, whose checkouts are nearly equal.
+        name: A key of ``RECIPES``.
+        mypy_cache: Folder of mypy's cache, shared by all recipes, since their checkouts are nearly equal.
 
     Returns:
-        The source files that it touches.
+        The source files that the recipe touches.
 
     Raises:
-        RecipeError: it does not hold.
+        RecipeError: the recipe fails its check.
     """
     recipe = RECIPES[name]
     with worktree() as place:
@@ -237,7 +237,7 @@ def check(name: str, *, mypy_cache: Path) -> list[str]:
             (place / file).write_text(yaml.safe_dump(content, sort_keys=False))
         output = "".join(_zskt(command.split(), place) for command in recipe.commands)
         if recipe.shows not in output:
-            raise RecipeError(f"{recipe.shows!r} is nowhere in what the commands print:\n{output}")
+            raise RecipeError(f"{recipe.shows!r} is missing from the output of the commands:\n{output}")
     return touched
 
 
@@ -246,10 +246,10 @@ def _zskt(arguments: Sequence[str], place: Path) -> str:
 
 
 def _run(command: Sequence[str], *, cwd: Path) -> str:
-    """Run a command with a checkout's own code; its output.
+    """Run a command with a checkout's own code, and return its standard output.
 
     Raises:
-        RecipeError: it fails.
+        RecipeError: the command fails.
     """
     environment = os.environ | {"PYTHONPATH": str(cwd), "COLUMNS": "200", "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
@@ -259,13 +259,13 @@ def _run(command: Sequence[str], *, cwd: Path) -> str:
 
 
 def main() -> None:
-    """Check the recipes that are named, or all of them."""
+    """Check the recipes named on the command line, or all recipes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="RECIPE", help=f"Default: all of {', '.join(RECIPES)}")
+    parser.add_argument("names", nargs="*", metavar="RECIPE", help=f"default: all of {', '.join(RECIPES)}")
     names = parser.parse_args().names or list(RECIPES)
     unknown = [name for name in names if name not in RECIPES]
     if unknown:
-        parser.error(f"no recipe {unknown[0]}; there are {', '.join(RECIPES)}")
+        parser.error(f"unknown recipe {unknown[0]}; allowed: {', '.join(RECIPES)}")
     failed = False
     with tempfile.TemporaryDirectory(prefix="zskt-mypy-") as cache:
         for name in names:

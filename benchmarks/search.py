@@ -1,11 +1,11 @@
-"""Does the search find more than chance does? TPE with ASHA against random search with the same work.
+"""Comparison of the search with chance: TPE with ASHA against random search with equal floating-point operations.
 
     python -m benchmarks.search --repeats 5 --trials 40 --seeds 5
 
-Each repeat has a seed of its own. The search runs its trials; random search gets as many whole trials as the search's
-floating-point operations allow. The best completed setting of either is then run with new seeds at full budget, which is
-what the table compares, seed by seed: a search's own best value is partly luck. The storage is kept, so that the same
-command goes on after an interruption.
+Each repeat has its own seed. After the search, random search runs as many whole trials as the operations of the search
+allow. The best completed setting of each then runs with new seeds and the full budget. The table compares these runs, seed
+by seed, since the best value within a search is partly luck. The storage keeps all runs, so that the same command resumes
+after an interruption.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ from trainables.config import ZeroShotConfig
 
 
 def searched(sweep: SweepConfig, sweep_id: str, console: Console) -> Leaderboard:
-    """Return the ended trials of a sweep, after running what is missing of it."""
+    """Run the missing trials of a sweep, and return its leaderboard."""
     if not run_sweep(sweep, sweep_id=sweep_id, console=console).finished:
         raise KeyboardInterrupt
     return read_leaderboard(SweepStore(find_storage(sweep.storage), sweep_id))
 
 
 def work(board: Leaderboard) -> float:
-    """Floating-point operations of all trials of a sweep, stopped ones included."""
+    """Return the floating-point operations of all trials of a sweep, stopped ones included."""
     return sum(row.metrics["training_flops"] or 0.0 for row in board.rows)
 
 
 def trials_within(sweep: SweepConfig, flops: float) -> int:
-    """How many whole trials of random search, whose settings follow from the seed alone, fit into so much work."""
+    """Return how many whole trials of random search fit into a number of floating-point operations, at least 2.
+
+    The settings of random search follow from the seed alone, so the number is known before any trial runs.
+    """
     space = resolve_space(sweep.space)
     first = published_settings(infer_domains(space, sweep, forbidden=()), ZeroShotConfig)
     search = SweepSearch(
@@ -64,15 +67,15 @@ def trials_within(sweep: SweepConfig, flops: float) -> int:
 
 
 def confirmed(board: Leaderboard, seeds: int, console: Console) -> tuple[Confirmation, dict[int, float]]:
-    """Return the confirmation of a search's best setting, and the validation accuracy by seed of the best case."""
+    """Confirm a search's best setting; return the confirmation, and the objective of that setting by seed."""
     found = confirm(board, top=1, seeds=seeds, console=console)
-    assert board.best is not None  # confirm would have said so
+    assert board.best is not None  # otherwise confirm has raised an error
     case = BASELINE if board.best.trial_number == 0 else board.best.trial_id
     return found, found.results.by_seed(case, found.objective)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Run the searches and confirmations, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=40)
@@ -119,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def points(difference: PairedDifference) -> str:
-    """In percentage points."""
+    """Format a difference of shares and its interval in percentage points."""
     return f"{100 * difference.mean:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
 
 

@@ -1,3 +1,3 @@
-"""Where a sweep runs: a Ray cluster that is there, or one started here for it."""
+"""The Ray cluster that a sweep runs on: an existing cluster, or a Ray started on this machine for the sweep."""
 
 from __future__ import annotations

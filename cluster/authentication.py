@@ -1,6 +1,7 @@
-"""Ray's token authentication: whoever reaches a cluster's ports without its token may do nothing there.
+"""Ray's token authentication: a cluster refuses all requests without its token.
 
-Ray reads the settings from the environment once, when it is imported, which may be long before a session begins.
+Ray reads the settings from the environment once, when it is imported. That may be long before a session begins, so this
+module makes Ray read them again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _MODE = "RAY_AUTH_MODE"
 
 @contextmanager
 def ray_environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the length of a block, in which Ray obeys what they say of authentication."""
+    """Set environment variables for the length of a block, and make Ray apply their authentication settings."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     _read_again()
@@ -31,13 +32,14 @@ def ray_environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def token_of_cluster(address: str) -> Iterator[None]:
-    """Show a cluster this machine's token (``RAY_AUTH_TOKEN``, ``~/.ray/auth_token``) for a block, if it asks for one.
+    """Send this machine's token (``RAY_AUTH_TOKEN``, ``~/.ray/auth_token``) for a block, if the cluster requires a token.
 
-    To a cluster that asks for none it is not shown: this process would then ask the cluster's for it, which have none.
-    ``RAY_AUTH_MODE`` says otherwise, and so does Ray where the address is ``ray://``.
+    With a cluster that requires none, token mode stays off: in token mode this process would require the token of the
+    cluster's processes as well, which have none. If ``RAY_AUTH_MODE`` is set, or the address begins with ``ray://``,
+    nothing is changed.
 
     Args:
-        address: ``host:port`` of a cluster's head, which answers.
+        address: ``host:port`` of a cluster's head that is known to answer.
     """
     if os.environ.get(_MODE) or address.startswith("ray://"):
         yield
@@ -50,27 +52,27 @@ def token_of_cluster(address: str) -> Iterator[None]:
 
 
 def is_refused(address: str) -> bool:
-    """Whether a cluster asks for another token than this process shows.
+    """Return whether a cluster refuses this process because its token is missing or wrong.
 
     Args:
-        address: ``host:port`` of a cluster's head, which answers.
+        address: ``host:port`` of a cluster's head that is known to answer.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
     from ray.exceptions import AuthenticationError, RayError
 
     if os.environ.get(_MODE, "").lower() == "token" and not _has_token():
-        return True  # Ray would end this process
+        return True  # GcsClient would terminate this process
     try:
         GcsClient(address=address)
     except AuthenticationError:
         return True
-    except (RayError, OSError):  # ray.init says better what else is wrong
+    except (RayError, OSError):  # ray.init reports other failures better
         return False
     return False
 
 
 def _has_token() -> bool:
-    """Whether this machine has a token for clusters."""
+    """Return whether this machine has a token for clusters."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
     from ray.exceptions import AuthenticationError
 

@@ -1,4 +1,4 @@
-"""What a cluster can hold: now, and once its autoscaler has started all the machines that it may."""
+"""The capacity of a cluster: now, and after its autoscaler has started as many machines as it may."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from cluster.providers.registry import provider_of
 
 @dataclass(frozen=True, kw_only=True)
 class NodeType:
-    """So many machines of one kind, each with so many CPU cores and GPUs."""
+    """A number of equal machines (``count``), with the CPU cores and GPUs of each."""
 
     count: int
     cpus: float
     gpus: float
 
     def trials_each(self, *, cpus: float, gpus: float) -> int:
-        """Trials of that size that one machine holds. A trial does not span machines, nor a part of one two GPUs."""
+        """Return how many trials with these CPU cores and GPUs fit on one machine.
+
+        A trial runs on one machine, and a trial that takes a fraction of a GPU runs on one GPU.
+        """
         by_cpu = int(self.cpus / cpus)
         if gpus <= 0:
             return by_cpu
@@ -28,26 +31,26 @@ class NodeType:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """The machines of a cluster: those that stay, and those that an autoscaler may add."""
+    """The machines of a cluster: the fixed ones, and those that an autoscaler may add."""
 
     fixed: Sequence[NodeType]
     added: Sequence[NodeType] = ()
     max_added: int = 0
-    """How many may be added, of all kinds together."""
+    """Maximum number of added machines of all types together."""
 
     @property
     def max_nodes(self) -> int:
-        """Machines at most."""
+        """Maximum number of machines of the cluster."""
         return sum(node.count for node in self.fixed) + min(self.max_added, sum(node.count for node in self.added))
 
     @property
     def largest_gpus(self) -> float:
-        """GPUs of the machine that has most; 0 without machines."""
+        """GPUs of the machine with the most GPUs; 0 without machines."""
         return max((node.gpus for node in (*self.fixed, *self.added)), default=0.0)
 
     @property
     def largest_cpus(self) -> float:
-        """CPU cores of the machine that has most; 0 without machines."""
+        """CPU cores of the machine with the most cores; 0 without machines."""
         return max((node.cpus for node in (*self.fixed, *self.added)), default=0.0)
 
     def trials_on_a_gpu(self, *, cpus: float) -> int:
@@ -59,10 +62,10 @@ class Capacity:
         return min((int(node.cpus / (cpus * node.gpus)) for node in with_gpus), default=0)
 
     def trials(self, *, cpus: float, gpus: float) -> int:
-        """Trials of that size that run at once, with the machines added that hold most of them.
+        """Return how many trials of a size can run at once, when the machines that hold most trials are added first.
 
         Raises:
-            ValueError: not even one fits; the message says which resource is short and what to do.
+            ValueError: no machine can hold the trial; the message names the missing resource and a remedy.
         """
         held = sum(node.count * node.trials_each(cpus=cpus, gpus=gpus) for node in self.fixed)
         left = self.max_added
@@ -86,25 +89,26 @@ def capacity_of(nodes: Iterable[Mapping[str, Any]]) -> Capacity:
     """Return the capacity of the nodes that are alive now.
 
     Args:
-        nodes: What ``ray.nodes()`` gives.
+        nodes: The result of ``ray.nodes()``.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     return Capacity(fixed=[NodeType(count=1, cpus=r.get("CPU", 0.0), gpus=r.get("GPU", 0.0)) for r in alive])
 
 
 def machines_to_come(config: Mapping[str, Any], there: Capacity) -> int:
-    """How many machines that one already has, and named in the cluster's description, have not joined yet."""
+    """Return how many of the user's own machines that the cluster's description names have not joined yet."""
     return max(0, len(provider_of(config).hosts(config)) - there.max_nodes)
 
 
 def promised_capacity(config: Mapping[str, Any], there: Capacity) -> Capacity | None:
     """Return the capacity that the autoscaler may start, head and workers; None if the description names no sizes.
 
-    Of machines that one already has, those that are still to come are taken to be as large as the largest that has.
+    A description of the user's own machines names no sizes either: machines that have not joined yet are assumed to be as
+    large as the largest that has joined.
 
     Args:
         config: The cluster's description, as ``ray up`` takes it.
-        there: What has joined.
+        there: The capacity of the machines that have joined.
     """
     types: Mapping[str, Any] = config.get("available_node_types", {})
     if provider_of(config).own_machines:

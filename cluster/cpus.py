@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use, which on a shared machine are fewer than it has."""
+"""The number of CPU cores that this process may use; on a shared machine it is smaller than the number of cores."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ BATCH_VARIABLES = (
     "LSB_DJOB_NUMPROC",  # LSF
     "NSLOTS",  # Grid Engine
 )
-"""Where batch systems say what they gave a job. Not all of them bind its processes to those cores."""
+"""Environment variables in which batch systems tell a job its number of cores. Not all of them enforce the number."""
 
 
 def available_cpus(*, environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
-    """CPU cores that this process may use, at least 1: the smallest of all limits that are set.
+    """Return how many CPU cores this process may use: the smallest of all limits, rounded down, but at least 1.
 
-    Those are the cores that it is bound to, the quotas of its control groups (v1 and v2, fractions of a core rounded down),
-    and what the batch system says that the job was given.
+    The limits are the cores that the process is bound to, the quotas of its control groups (v1 and v2), and the number of
+    cores that the batch system granted the job.
 
     Args:
-        environment: The process's variables.
-        root: Where ``proc`` and ``sys`` are.
+        environment: The environment variables of the process.
+        root: Folder that contains ``proc`` and ``sys``.
     """
     limits = [_bound_cores(), *_quotas(root), *_granted(environment)]
     return max(1, int(min(limits)))
@@ -46,10 +46,10 @@ def _granted(environment: Mapping[str, str]) -> Iterator[int]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Cores that the control groups of this process allow, the group itself and all above it.
+    """Yield the core quotas of this process's control group and of all groups above it.
 
-    Within a container the group's path may be the host's, which is not to be seen there; what is then the root is the
-    container's own group.
+    Inside a container the group's path may be that of the host, which does not exist there. The root of the control groups
+    is then the container's own group.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -67,13 +67,13 @@ def _quotas(root: Path) -> Iterator[float]:
 
 def _quota_v1(group: Path) -> float | None:
     quota, period = (_read(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
-    # A quota of -1 is none.
+    # A quota of -1 means no limit.
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 
 def _quota_v2(group: Path) -> float | None:
     quota, _, period = _read(group / "cpu.max").strip().partition(" ")
-    # "max" is none.
+    # "max" means no limit.
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
 
 

@@ -1,7 +1,8 @@
-"""Keys to storage that only the driver's environment has, lent to the processes that trials run in.
+"""Storage credentials from the driver's environment, lent to the processes that run trials.
 
-Ray would hand them on as a runtime environment, and writes those in clear into logs that everybody on a node can read. Here
-a process of the session keeps them in its memory and answers the others, so that they are on no disk.
+Ray could pass credentials on in a runtime environment, but writes runtime environments in plain text into logs that every
+user of a node can read. Instead, an actor of the session keeps the credentials in memory and hands them to the other
+processes, so that they are never written to a disk.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""Environment variables with keys; the first of them tells whether there are any."""
+"""Environment variables with storage credentials; there are credentials if the first of these variables is set."""
 
 SECRET_VARIABLES = frozenset({*KEYS, "AWS_SECURITY_TOKEN"})
-"""Environment variables that may not go through Ray's runtime environments."""
+"""Environment variables that must not be put into Ray's runtime environments."""
 
 _OWN = (
     "AWS_ACCESS_KEY_ID",
@@ -27,7 +28,7 @@ _OWN = (
 
 
 class _Keeper:
-    """Actor that keeps the keys in memory. They come by a call and not by its constructor, whose arguments Ray keeps."""
+    """Actor that keeps credentials in memory. A method passes them, since Ray stores the arguments of constructors."""
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
@@ -40,16 +41,16 @@ class _Keeper:
 
 
 def no_credentials() -> None:
-    """Borrow nothing: every process has what it needs, or nobody has."""
+    """Borrow nothing; for sessions without credentials to lend, or whose processes all have the driver's environment."""
 
 
 def lend_credentials() -> Callable[[], None]:
-    """Make a function that gives its process the keys in this process's environment.
+    """Return a function that copies this process's storage credentials into the environment of the process that calls it.
 
-    It is to be called before storage is used. A process whose node names credentials of its own in its environment keeps
-    those; the driver's come before a role of the machine, as they were given for this sweep.
+    Workers call the function before they use storage. A process whose environment already names credentials keeps those.
+    The driver's credentials take precedence over a role of the machine, since the user supplied them for this sweep.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

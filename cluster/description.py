@@ -1,8 +1,8 @@
-"""What a cluster's autoscaler has been told: which machines it may start.
+"""The description of a cluster: which machines its autoscaler may start.
 
-On a head node that is known; elsewhere a file says it: what ``ray up`` takes, or KubeRay's resources, as ``kubectl apply``
-takes them. Only what is asked of a description is looked at here: which machines there may be, and what they are. Whether
-Ray can start them, Ray says.
+A head node has the description of its cluster; elsewhere the user names a file, either a cluster file of ``ray up`` or
+KubeRay's resources for ``kubectl apply``. This module checks only the parts that the program uses: the types and numbers of
+machines. Whether Ray can start these machines is left to Ray.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cluster.providers.base import EXPECTED, Part
 from cluster.providers.registry import all_providers, provider_of, running_description
 
 BOOTSTRAP_CONFIG = Path("~/ray_bootstrap_config.yaml")
-"""Where ``ray up`` leaves the cluster's description on its head node."""
+"""File on the head node into which ``ray up`` writes the cluster's description."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -46,11 +46,12 @@ def read_description(path: Path | None = None) -> dict[str, Any]:
     """Return the cluster's description as ``ray up`` takes it, KubeRay's included; empty if no autoscaler starts nodes.
 
     Args:
-        path: A file of the user's, see ``read_description_file``; none: that of the cluster whose head this is.
+        path: A file of the user's, see ``read_description_file``. None means the cluster whose head node this machine is.
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
-        ValueError: it describes no cluster that could be started; the message says what was expected, but not where.
+        ValueError: the file describes no cluster that could be started; the message says what was found and what was
+            expected, but does not name the file.
     """
     if path is not None:
         return read_description_file(path)
@@ -66,13 +67,13 @@ def read_description_file(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError, yaml.YAMLError: the file cannot be read.
-        ValueError: it describes no cluster, several, or one that is not understood; a line on what is wrong and what was
-            expected.
+        ValueError: the file describes no cluster, several clusters, or one that is not understood; the message says in one
+            line what was found and what was expected.
     """
     try:
         documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8; {EXPECTED}") from error
+        raise ValueError(f"the file is not UTF-8 text; {EXPECTED}") from error
     if not documents:
         raise ValueError(f"the file is empty; {EXPECTED}")
     strange = next((document for document in documents if not isinstance(document, dict)), None)
@@ -91,7 +92,7 @@ def _checked(description: dict[str, Any]) -> dict[str, Any]:
     """Return a description for ``ray up`` unchanged after checking that this program understands it."""
     old = [name for name in ("head_node", "worker_nodes") if description.get(name)]
     if old and "available_node_types" not in description:
-        raise ValueError(f"{' and '.join(old)} are of Ray's old shape, which is not read; {EXPECTED}")
+        raise ValueError(f"{' and '.join(old)} are in Ray's old format, which is not supported; {EXPECTED}")
     if "provider" not in description:
         raise ValueError(f"it names no machines; {EXPECTED}")
     known = _validated(_Description, description)
@@ -107,13 +108,15 @@ def _checked(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _validated(model: type[_Model], value: object, *inside: str) -> _Model:
-    """Look at a part of a description.
+    """Validate a part of a description.
 
     Args:
-        inside: Where the part stands.
+        model: The expected fields.
+        value: The part.
+        inside: Keys that lead to the part within the description.
 
     Raises:
-        ValueError: the first thing that is wrong with it, in a line.
+        ValueError: the first error that the model finds in the part, in one line.
     """
     try:
         return model.model_validate(value)

@@ -1,8 +1,8 @@
-"""A Ray of our own on this machine, for one sweep and one user: on loopback, behind a token, in a private folder.
+"""A private Ray on this machine, for one sweep and one user: on loopback, with a token, in a private folder.
 
-Ray runs the code of whoever reaches its ports. So a session listens on 127.0.0.1 alone, and even there asks for a token
-that is made for it, since a machine can have several users. The token is in the environment of the session's processes and
-nowhere else: on no command line, in no file and no log.
+Ray runs the code of anybody who can connect to its ports. A session therefore listens only on 127.0.0.1. Since a machine
+can have several users, the session also requires a token that is generated for it. The token is stored only in the
+environment of the session's processes: never on a command line, in a file or in a log.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cluster.authentication import ray_environment
 from cluster.private_folder import VARIABLE
 
 OBJECT_STORE_BYTES = 512 * 2**20
-"""Shared memory of a local session: a data set's images and a teacher, with room to spare."""
+"""Shared memory of a local session, in bytes: more than enough for a data set's images and a teacher."""
 
 
 @contextmanager
@@ -27,18 +27,19 @@ def local_ray(
     """Run Ray on this machine for the length of a block, with this process connected to it.
 
     Args:
-        folder: Private folder of the session; Ray's own folder is made in it, since Ray opens that to everybody.
+        folder: Private folder of the session. Ray's own folder is made inside it, since Ray makes that folder accessible to
+            every user.
         cpus: CPU cores that trials may use.
-        gpus: GPUs that trials may use; None: those that Ray finds.
-        object_store_bytes: Shared memory for objects.
+        gpus: GPUs that trials may use. None means the GPUs that Ray finds.
+        object_store_bytes: Shared memory for Ray's objects, in bytes.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
 
     settings = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Makes 127.0.0.1 the node's address, also for processes that import Ray later.
+        # Makes 127.0.0.1 the node's address in processes that import Ray later.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         VARIABLE: str(folder),
     }
@@ -61,11 +62,11 @@ def local_ray(
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Have Ray take 127.0.0.1 for this machine's address, whatever it read from the environment when it was imported.
+    """Make Ray use 127.0.0.1 as this machine's address, whatever it read from the environment when it was imported.
 
-    ``_node_ip_address="127.0.0.1"`` would not do: Ray replaces a loopback address by the one that others can reach.
+    ``_node_ip_address="127.0.0.1"`` would not work: Ray replaces a loopback address by the machine's external address.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER

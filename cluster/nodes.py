@@ -1,4 +1,4 @@
-"""A function run on a node of the cluster: to look at something there, do something to it, or have a node come."""
+"""Functions that run on a chosen node of the cluster, and a request to the autoscaler for one more machine."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def run_on_node(node_id: str, function: Callable[..., Any], *arguments: Any, alone: bool = False) -> Any:
-    """Run a function once in a process of a node, and return Ray's reference to what it gives.
+    """Run a function once in a process on a node, and return Ray's reference to its result.
 
     Args:
-        node_id: The node; a node that is gone makes ``ray.get`` raise ``ray.exceptions.RayError``.
-        function: Takes no CPU core away from trials.
-        arguments: What it is called with.
-        alone: Whether the process ends with the call, since what the function looks at holds memory until then.
+        node_id: The node. If the node is gone, ``ray.get`` on the reference raises ``ray.exceptions.RayError``.
+        function: The function; it reserves no CPU core, so it takes none away from trials.
+        arguments: Arguments of the function.
+        alone: Whether the process ends after the call, to release memory that the function's work would otherwise hold.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -27,16 +27,16 @@ def run_on_node(node_id: str, function: Callable[..., Any], *arguments: Any, alo
 
 
 def start_machine(*, gpus: float, seconds: float) -> bool:
-    """Have the autoscaler start a machine, and wait for it.
+    """Make the autoscaler start a machine by submitting a task for it, and wait until the task has run.
 
     Args:
-        gpus: GPUs of the machine that a task takes, at most.
-        seconds: How long the machine may take to come.
+        gpus: GPUs that the task requests.
+        seconds: How long to wait for the machine.
 
     Returns:
-        Whether a machine has come; a task that waits for one is taken back.
+        Whether the task has run in time. If it has not, the task is cancelled.
     """
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
 
     waiting = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(clock).remote()
@@ -47,5 +47,5 @@ def start_machine(*, gpus: float, seconds: float) -> bool:
 
 
 def clock() -> float:
-    """Return the time of a node: ``time.time`` is no function that Ray can send."""
+    """Return the current time on a node. Ray cannot send ``time.time`` itself, since it is a built-in function."""
     return time.time()

@@ -1,10 +1,11 @@
-"""Watches for the notice that a spot machine is about to be taken away, and drains the node in time.
+"""Watcher that waits for the preemption notice of a spot instance, and then drains its Ray node.
 
     python -m cluster.preemption aws
 
-Runs on every worker of a cluster of rented machines, beside Ray, and asks the machine's cloud, which announces a loss some
-time ahead (``cluster.providers``). From then on Ray places nothing new on the node and does not count its end as a failure
-of the trials there, which save at once (``leaving``) and go on elsewhere once Ray drains the node (``draining``).
+It runs beside Ray on every worker node of a cluster of rented machines and polls the cloud, which announces a preemption
+some time ahead (``cluster.providers``). After the notice, Ray places nothing new on the node and does not count the node's
+end as a failure of its trials. The trials save a checkpoint at once (``leaving``) and resume on other nodes as soon as Ray
+drains this one (``draining``).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from cluster.providers.base import Metadata
 from cluster.providers.registry import all_providers, find_provider
 
 FLAG = Path(os.environ.get("ZSKT_LEAVING_FLAG", Path(tempfile.gettempdir()) / "zskt-leaving"))
-"""File that is there while this machine is about to be taken away."""
+"""File that exists while this machine is about to be preempted."""
 
 
 def leaving() -> bool:
-    """Whether this machine is about to be taken away. A flag that another user has raised says nothing."""
+    """Return whether this machine is about to be preempted. A flag file of another user, except root, is ignored."""
     try:
         return FLAG.lstat().st_uid in {os.getuid(), 0}
     except OSError:
@@ -33,14 +34,14 @@ def leaving() -> bool:
 
 
 def draining() -> bool:
-    """Whether Ray places nothing new on the node of this process any more, so that what leaves it goes on elsewhere."""
-    # Ray takes seconds to load, and whoever only looks for the flag has no need of it.
+    """Return whether Ray is draining this process's node, so that a trial that leaves resumes on another node."""
+    # Imported here because Ray takes seconds to load, and `leaving` does not need Ray.
     import ray
     from ray._private.state import state  # no public way
 
     try:
         return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
-    except Exception:  # the head does not answer; then nobody would go on with what leaves
+    except Exception:  # the head does not answer; a trial that left now would not be resumed
         return False
 
 
@@ -52,23 +53,23 @@ def watch(
     say: Callable[[str], None],
     flag: Path = FLAG,
 ) -> None:
-    """Poll until the cloud gives notice; then raise the flag for the trials here and drain the node.
+    """Poll until the cloud announces a preemption; then write the flag file for this machine's trials and drain the node.
 
-    Nothing that goes wrong ends it before that: nobody would miss a watcher that is gone.
+    Errors are logged and retried, since nobody would notice that the watcher has ended.
 
     Args:
-        notice: Asks the cloud; gives what it says of this machine's end, None as long as it says nothing.
-        drain: Drains this node, with the notice as the reason and how many seconds ago it was. Tried until it succeeds.
-        interval: Seconds between two questions.
-        say: Where to log.
+        notice: Returns the cloud's notice of this machine's preemption, or None as long as there is no notice.
+        drain: Drains this node; called with the notice as the reason and the seconds since the notice, until it succeeds.
+        interval: Seconds between two polls.
+        say: Logs a line.
         flag: The file that trials look for.
     """
-    flag.unlink(missing_ok=True)  # of an earlier life of this machine
+    flag.unlink(missing_ok=True)  # left from before this machine was last restarted
     said_last = ""
 
     def trying_on(what: str, error: Exception) -> None:
         nonlocal said_last
-        line = f"{what}, trying on: {error}"
+        line = f"{what}, will retry: {error}"
         if line != said_last:
             say(line)
         said_last = line
@@ -79,16 +80,16 @@ def watch(
             found = notice()
             said_last = ""
         except Exception as error:
-            trying_on("metadata cannot be read", error)
+            trying_on("the cloud's metadata cannot be read", error)
         if found:
             break
         time.sleep(interval)
     noticed_at = time.monotonic()
-    say(f"this machine is taken away: {found}")
+    say(f"this machine will be preempted: {found}")
     try:
         flag.write_text(found)
-    except OSError as error:  # a full disk; the drain may still succeed
-        say(f"trials here are not told to save: {error}")
+    except OSError as error:  # a full disk, for example; the drain may still succeed
+        say(f"cannot tell the trials on this machine to save: {error}")
     while True:
         try:
             drain(found, time.monotonic() - noticed_at)
@@ -99,20 +100,20 @@ def watch(
 
 
 def drain_node(reason: str, *, deadline: float, node_id: str | None = None, address: str | None = None) -> None:
-    """Ask Ray to place nothing new on a node and to end it at the deadline, counting nobody's failure.
+    """Ask Ray to place nothing new on a node and to end it at the deadline, without counting failures of its trials.
 
     Args:
-        reason: For Ray's log.
-        deadline: Seconds from now.
-        node_id: The node; none: that of this machine.
-        address: The cluster's; none: that which this machine belongs to.
+        reason: Reason for Ray's log.
+        deadline: Seconds from now until Ray ends the node.
+        node_id: The node to drain. None means this machine's node.
+        address: Address of the cluster. None means the cluster that this machine belongs to.
 
     Raises:
-        RuntimeError: this machine has no node, or Ray declines.
+        RuntimeError: this machine has no node, or Ray declines to drain it.
     """
-    # Ray takes seconds to load, and whoever only looks for the flag has no need of it.
+    # Imported here because Ray takes seconds to load, and `leaving` does not need Ray.
     from ray._private.services import canonicalize_bootstrap_address_or_die, get_node_ip_address
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it likewise
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled; `ray drain-node` uses it as well
     from ray.core.generated import autoscaler_pb2
 
     client = GcsClient(address=canonicalize_bootstrap_address_or_die(address))
@@ -134,15 +135,17 @@ def drain_node(reason: str, *, deadline: float, node_id: str | None = None, addr
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Watch for ever, or until the machine is taken away."""
+    """Run the watcher until the cloud announces a preemption and the node is drained."""
     announcing = {name: provider.preemption for name, provider in all_providers().items() if provider.preemption}
     deadlines = ", ".join(f"{preemption.deadline} on {name}" for name, preemption in announcing.items())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = ", ".join([*sorted(announcing), "FILE.py:CLASS"])
-    parser.add_argument("cloud", help=f"one that announces it: {known}")
+    parser.add_argument("cloud", help=f"cloud that announces preemptions: {known}")
     parser.add_argument("--endpoint", help="address of the metadata service; default: the cloud's own")
-    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two questions")
-    parser.add_argument("--deadline", type=float, help=f"seconds until the node ends; default: {deadlines}")
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two polls")
+    parser.add_argument(
+        "--deadline", type=float, help=f"seconds from the notice to the node's end; default: {deadlines}"
+    )
     parser.add_argument("--node-id", help="node to drain; default: this machine's")
     parser.add_argument("--address", help="address of the Ray cluster; default: this machine's")
     options = parser.parse_args(arguments)

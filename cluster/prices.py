@@ -1,4 +1,4 @@
-"""What an hour of a machine costs, by its type: from a file with a date, since prices change."""
+"""Prices of machines by type, in USD an hour, read from a file with a date, since prices change."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from cluster.providers.base import MARKET_LABEL
 from cluster.providers.registry import provider_of
 
 PRICES = Path(__file__).with_name("prices.yaml")
-"""The prices that come with the package."""
+"""File with the prices that come with the package."""
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A node, as far as its price goes."""
+    """The properties of a node on which its price depends."""
 
     name: str
-    """The cloud's name of the type, else what the cluster calls its group, else the host's name."""
+    """The cloud's name of the machine type; without one, the name of the node's group in the cluster, else the host name."""
 
     spot: bool
-    """Whether it is a spot machine: cheaper, and taken away when the cloud needs it."""
+    """Whether the machine is a spot instance: cheaper, but preempted when the cloud needs it."""
 
     cpus: float
     gpus: float
 
     def share(self, *, cpus: float, gpus: float) -> float:
-        """How much of it a trial of that size takes: its part of the GPUs, or without GPUs, of the CPU cores. At most 1."""
+        """Return the share of the machine that a trial takes: of its GPUs, or of its CPU cores for a trial without GPUs.
+
+        The share is at most 1.
+        """
         wanted, there = (gpus, self.gpus) if gpus > 0 else (cpus, self.cpus)
         return min(1.0, wanted / there) if there else 1.0
 
@@ -43,7 +46,7 @@ class Machine:
 
 
 class Price(BaseModel):
-    """Of one type of machine, in USD an hour, and how fast one of its GPUs trains."""
+    """Price of one machine type, in USD an hour, and the training speed of one of its GPUs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,15 +55,15 @@ class Price(BaseModel):
     on_demand: Usd | None = None
     spot: Usd | None = None
     tflops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Float32 operations of one GPU in training, in 10^12 a second."""
+    """Float32 FLOPs of one GPU in training, in 10^12 a second."""
 
     gb_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Bytes that they write, in 10^9 a second."""
+    """Bytes that the operations of one GPU write, in 10^9 a second."""
 
     @model_validator(mode="after")
     def _check_rate(self) -> Self:
         if (self.tflops is None) != (self.gb_per_second is None):
-            raise ValueError("tflops and gb_per_second say how fast a GPU is together; one of them is missing")
+            raise ValueError("tflops and gb_per_second describe a GPU's speed only together; one of them is missing")
         return self
 
 
@@ -74,7 +77,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class PriceList:
-    """Prices by type of machine."""
+    """Prices by machine type."""
 
     prices: Mapping[str, Price]
 
@@ -86,7 +89,7 @@ class PriceList:
         return price.spot if machine.spot else price.on_demand
 
     def machines(self) -> list[Machine]:
-        """Every type that has a price, once for each way to rent it."""
+        """Return every machine type with a price: once on demand, once as a spot instance, if that has a price."""
         return [
             Machine(name=name, spot=spot, cpus=price.cpus, gpus=price.gpus)
             for name, price in self.prices.items()
@@ -99,7 +102,7 @@ def read_prices(path: Path | None = None) -> PriceList:
     """Return the package's prices, overridden by those of the user's own file.
 
     Raises:
-        ValueError: the file cannot be read or is not a price list; the message says which and what is wrong.
+        ValueError: the file cannot be read or is not a price list; the message names the file and the error.
     """
     prices = _read(PRICES)
     return PriceList(prices=prices | _read(path) if path else prices)
@@ -120,11 +123,11 @@ def _read(path: Path) -> dict[str, Price]:
 
 
 def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machine:
-    """Return the kind of machine that a node is.
+    """Return the machine that a node is: its type, market and size.
 
     Args:
-        node: One of ``ray.nodes()``.
-        description: The cluster's, as ``ray up`` takes it; empty where there is none.
+        node: An entry of ``ray.nodes()``.
+        description: The cluster's description, as ``ray up`` takes it; empty if there is none.
     """
     labels, resources = node.get("Labels", {}), node["Resources"]
     group = labels.get("ray.io/node-group", "")
@@ -141,11 +144,12 @@ def machine_of(node: Mapping[str, Any], description: Mapping[str, Any]) -> Machi
 def described_machines(description: Mapping[str, Any], prices: PriceList | None = None) -> dict[str, Machine]:
     """Return the machines that a cluster may have, the head's among them, by node type; empty if none are named.
 
-    Machines of one's own go by their hosts' names or addresses.
+    The user's own machines are listed by host name or address.
 
     Args:
-        description: The cluster's, as ``read_description`` gives it.
-        prices: Say how large the machines are whose sizes the description leaves out; without a word of both: 0.
+        description: The cluster's description, as ``read_description`` returns it.
+        prices: Source of the sizes of machines for which the description has none. A machine without a size in either has 0
+            CPU cores and GPUs.
     """
     sizes = prices.prices if prices else {}
     provider = provider_of(description)

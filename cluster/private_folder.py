@@ -1,7 +1,7 @@
-"""A folder that only this user's processes can enter, for the length of a session.
+"""A folder for the length of a session that only this user's processes can enter.
 
-What Ray, Tune and we ourselves lay on a machine's disk for a session (sockets, logs, scratch files, heartbeats) would
-otherwise lie in the shared temporary folder, where every user of the machine can read it or lay down files of their own.
+It holds the files that Ray, Tune and this program write on a machine during a session: sockets, logs, scratch files and
+heartbeats. In the shared temporary folder every user of the machine could read these files or put others in their place.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from pathlib import Path
 from typing import TextIO
 
 PREFIX = "zskt-"
-"""What the folders' names begin with."""
+"""Prefix of the folders' names."""
 
 VARIABLE = "ZSKT_PRIVATE_FOLDER"
-"""Environment variable that tells the processes of a session on this machine where its folder is."""
+"""Environment variable that holds the folder's path for the processes of a session on this machine."""
 
 _LOCK = ".session"
-"""File that a session holds locked in its folder; marks the folder as one of ours."""
+"""File in the folder that its session keeps locked; it also marks the folder as made by this program."""
 
 _LONGEST_PARENT = 24
-"""Characters of a parent folder's path. Ray appends up to 64 for its sockets and we 18 for the folder; macOS allows 103 in
-all, and Linux 107."""
+"""Maximum length of a parent folder's path, in characters. The folder's name adds 18 and Ray's sockets up to 64; macOS
+allows socket paths of 103 characters, and Linux of 107."""
 
 _PATIENCE = 5.0
-"""Seconds for which processes that are ending may still write into a folder that is removed."""
+"""Seconds during which removal is retried, since processes that are ending may still write into the folder."""
 
 
 class NoPrivateFolderError(RuntimeError):
-    """No such folder can be made; the message says where it was tried."""
+    """No private folder can be made; the message names the parent folders that were tried."""
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder of mode 0700 for a block, and remove it with all that is in it at the end.
+    """Make a folder of mode 0700 for the length of a block, and remove it with its contents at the end.
 
-    Folders that sessions of this user have left behind because they were killed are removed first.
+    Folders that killed sessions of this user left behind are removed first.
 
     Raises:
-        NoPrivateFolderError: it cannot be made in the temporary folder, and neither in ``/tmp``.
+        NoPrivateFolderError: the folder can be made neither in the temporary folder nor in ``/tmp``.
     """
     parents = _parents()
     _remove_abandoned(parents)
@@ -65,7 +65,7 @@ def _make(parents: list[Path]) -> tuple[Path, TextIO]:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except FileNotFoundError:
             continue
-        # Between these two lines another session may have taken it for one that was left behind.
+        # Before the lock was held, another session may have taken the folder for an abandoned one and removed it.
         if (folder / _LOCK).exists():
             return folder, lock
         lock.close()
@@ -85,16 +85,16 @@ def _make_unlocked(parents: list[Path]) -> Path:
 
 
 def _parents() -> list[Path]:
-    """Folders in which such a folder may lie, the one to use first: sockets in it have to have short paths."""
+    """Return the parent folders to try: the temporary folder, unless its path is too long for sockets, then ``/tmp``."""
     temporary = Path(tempfile.gettempdir())
     short = [temporary] if len(str(temporary)) <= _LONGEST_PARENT else []
     return list(dict.fromkeys([*short, Path("/tmp")]))
 
 
 def _remove_abandoned(parents: list[Path]) -> None:
-    """Remove what killed sessions of this user have left: folders whose lock nobody holds."""
+    """Remove the folders of killed sessions of this user: those whose lock no process holds."""
     for folder in (found for parent in parents for found in parent.glob(f"{PREFIX}*")):
-        # Other users' folders, and what is none of ours, cannot be opened or have no lock.
+        # Other users' folders cannot be opened, and folders of other programs have no lock file.
         with suppress(OSError):
             if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
                 continue

@@ -1,6 +1,7 @@
-"""Why a trial's process has failed, in a few words.
+"""Short causes of failures of trial processes.
 
-Ray's exceptions keep it in their text alone, and Tune keeps the text in a file. The sentences are those of Ray 2.60.
+The cause is found only in the text of Ray's exceptions, which Tune writes to a file. The phrases below are those of
+Ray 2.60.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 LOST_MACHINE = "its node has died"
-"""What Ray says of an actor whose machine is gone."""
+"""Ray's phrase for an actor whose machine is lost."""
 
 LEFT_MACHINE = "exit_actor()"
-"""What it says of one that has ended itself, as trials do on a machine that is about to go."""
+"""Ray's phrase for an actor that ended itself, as a trial does on a machine that is about to be preempted."""
 
 _NEXT_FAILURE = "Failure # "
-"""What Tune begins the account of each of a trial's failures with."""
+"""Text with which Tune begins each entry in a trial's file of failures."""
 
 _CAUSES = {
     "the actor's node was preempted": "its machine was lost (taken away, as announced)",
@@ -25,19 +26,23 @@ _CAUSES = {
     "due to the node running low on memory": "its process was ended, as the machine ran low on memory",
     "its worker process has died": "its process crashed or was killed, perhaps because the machine ran out of memory",
 }
-"""By what Ray says; one that says more comes before one that says less."""
+"""Causes of failures by Ray's phrase; more specific phrases come first."""
 
 
 def is_without_machine(told: str) -> bool:
-    """Whether a process has lost its machine or left one that is about to go, by Ray's account: nothing that it has done."""
+    """Return whether a process failed only because it lost its machine, or left a machine that is about to be preempted.
+
+    Args:
+        told: See ``last_failure``.
+    """
     return LOST_MACHINE in told or LEFT_MACHINE in told
 
 
 def last_failure(file: str | None) -> str:
-    """Return Tune's account of a trial's last failure, with its stack trace; empty if there is none.
+    """Return Tune's record of a trial's last failure, with the stack trace; empty if the trial has not failed.
 
     Args:
-        file: Where Tune keeps the accounts of all of the trial's failures; None as long as there was none.
+        file: File in which Tune records all failures of the trial. None if the trial has not failed.
     """
     if not file or not Path(file).exists():
         return ""
@@ -45,7 +50,7 @@ def last_failure(file: str | None) -> str:
 
 
 def cause_of_failure(told: str) -> str:
-    """Return the cause of a failure in a line: what became of the process, else the exception.
+    """Return the cause of a failure in one line: the known cause of the process's loss, else the exception.
 
     Args:
         told: See ``last_failure``.

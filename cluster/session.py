@@ -1,4 +1,4 @@
-"""Joining or starting Ray, with every setting said aloud."""
+"""Sessions of Ray: join a running cluster or start Ray on this machine, with every setting made explicit."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from cluster.private_folder import VARIABLE as FOLDER_VARIABLE
 from cluster.private_folder import private_folder
 
 CONNECT_SECONDS = 5
-"""How long an address may take to answer a knock."""
+"""Time-out of the test connection to a cluster's address, in seconds."""
 
 JOIN_SECONDS = 300
-"""How long machines that one already has may take to join after ``ray up``, which does not wait for them."""
+"""Seconds to wait for the user's own machines to join after ``ray up``, which does not wait for them."""
 
 _OTHER_TOKEN = (
     "the Ray cluster at {address} asks for a token, and this machine has none or another one: write the cluster's into "
@@ -37,7 +37,7 @@ _OTHER_TOKEN = (
 )
 
 logger = logging.getLogger("zskt.cluster")
-"""Says when machines keep us waiting."""
+"""Logger that reports a wait for machines."""
 
 
 class NoClusterError(ConnectionError):
@@ -45,40 +45,40 @@ class NoClusterError(ConnectionError):
 
 
 class HiddenPackageError(RuntimeError):
-    """Processes of the cluster would import somebody else's package for one of ours; the message names it."""
+    """Workers of the cluster would import a foreign package in place of one of this program's; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RaySession:
-    """What the session has to give."""
+    """A connection to Ray, with the resources of the cluster."""
 
     cpus: float
-    """CPU cores of the machines that are there now."""
+    """CPU cores of the machines that have joined."""
 
     gpus: float
-    """Their GPUs."""
+    """GPUs of the machines that have joined."""
 
     capacity: Capacity
-    """The machines that are there, or where an autoscaler starts them, those that may be."""
+    """Capacity of the machines that an autoscaler may start; without an autoscaler, of the machines that have joined."""
 
     hosts: int
-    """Machines that are there or may be."""
+    """Number of machines that the cluster has; with an autoscaler, the maximum number."""
 
     folder: Path
-    """Private folder of this session on this machine, gone at its end."""
+    """Private folder of this session on this machine, removed at the session's end."""
 
     description: Mapping[str, Any] = field(default_factory=dict)
-    """What its autoscaler was told, as ``ray up`` takes it; empty where nothing is started for us."""
+    """The cluster's description, as ``ray up`` takes it; empty if no description is known."""
 
     borrow_credentials: Callable[[], None] = no_credentials
-    """For processes elsewhere, before they use storage: takes over the driver's keys where they have none."""
+    """Function that a worker calls before it uses storage, to copy the driver's storage credentials if it has none."""
 
     _known: dict[str, Machine] = field(default_factory=dict)
 
     def machine(self, node_id: str) -> Machine | None:
         """Return the machine of a node that is or was alive; None if Ray does not know the node."""
         if node_id not in self._known:
-            # Ray reads its settings when it is imported, and ray_session makes them.
+            # Imported late, since ray_session sets the environment variables that Ray reads on import.
             import ray
 
             self._known.update({node["NodeID"]: machine_of(node, self.description) for node in ray.nodes()})
@@ -86,7 +86,7 @@ class RaySession:
 
     def machines(self) -> set[Machine]:
         """Return the machines on which trials may run: those of live nodes, and those that the autoscaler may start."""
-        # Ray reads its settings when it is imported, and ray_session makes them.
+        # Imported late, since ray_session sets the environment variables that Ray reads on import.
         import ray
 
         there = [machine_of(node, self.description) for node in ray.nodes() if node["Alive"]]
@@ -96,28 +96,29 @@ class RaySession:
 
 @contextmanager
 def ray_session(address: str | None = None) -> Iterator[RaySession]:
-    """Connect to Ray for the length of a block, or use the connection that is there already.
+    """Connect to Ray for the length of a block, or use the connection that this process already has.
 
     Args:
-        address: ``local`` starts a Ray of our own on this machine; anything else is an address that ``ray.init`` takes.
-            None: ``RAY_ADDRESS`` if set, else the cluster that ``ray start`` made this machine part of, else ``local``.
+        address: ``local`` starts a private Ray on this machine; anything else is an address that ``ray.init`` takes.
+            None means ``RAY_ADDRESS`` if it is set, else the cluster that this machine joined with ``ray start``, else
+            ``local``.
 
     Raises:
         NoClusterError: no cluster answers at the address, or it asks for a token that this machine does not have.
-        HiddenPackageError: the working folder holds a file or folder with the name of one of our packages.
+        HiddenPackageError: the working folder holds a file or folder with the name of one of this program's packages.
     """
     # Ray puts the working folder before Python's path in all processes that it starts.
     hidden = zskt_start.clashes([str(Path.cwd())])
     if hidden:
         raise HiddenPackageError(hidden[0])
-    # Read by Ray when it is imported or starts its processes.
+    # Ray reads these variables when it is imported or starts its processes.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray  # not before
+    import ray  # only after the variables are set
 
     with private_folder() as folder, ExitStack() as stack:
         if ray.is_initialized():
-            ours = FOLDER_VARIABLE in os.environ  # a local session, whose processes have our environment
+            ours = FOLDER_VARIABLE in os.environ  # a local session, whose processes inherit the driver's environment
             yield _describe(folder, borrow_credentials=no_credentials if ours else lend_credentials())
             return
         address = address or os.environ.get("RAY_ADDRESS") or _joined_address() or "local"
@@ -133,10 +134,10 @@ def ray_session(address: str | None = None) -> Iterator[RaySession]:
 
 @contextmanager
 def _sigterm_as_it_was() -> Iterator[None]:
-    """Keep the caller's handler of SIGTERM, if there is one: ``ray.init`` puts its own in its place, which exits at once.
+    """Restore the caller's handler of SIGTERM after the block, since ``ray.init`` replaces it by one that exits at once.
 
     Raises:
-        KeyboardInterrupt: SIGTERM came while that one was in place.
+        KeyboardInterrupt: SIGTERM came while Ray's handler was in place.
     """
     previous = signal.getsignal(signal.SIGTERM)
     try:
@@ -152,7 +153,7 @@ def _sigterm_as_it_was() -> Iterator[None]:
 
 @contextmanager
 def _connected(address: str, folder: Path) -> Iterator[None]:
-    """Start a Ray or join one for the length of a block.
+    """Start a private Ray or join a cluster for the length of a block.
 
     Raises:
         NoClusterError: see ``ray_session``.
@@ -161,7 +162,7 @@ def _connected(address: str, folder: Path) -> Iterator[None]:
         with local_ray(folder, cpus=available_cpus()):
             yield
         return
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
 
     _check_reachable(address)
@@ -181,10 +182,11 @@ def _connected(address: str, folder: Path) -> Iterator[None]:
 
 
 def _joined_address() -> str | None:
-    """Find the cluster that ``ray start`` made this machine part of, which may be gone by now; None if there is none.
+    """Return the address of the cluster that this machine joined with ``ray start``; None if it joined none.
 
-    The record lies where every user of the machine can write. One that is neither ours nor root's is not believed.
-    (``address="auto"`` would join any Ray on this machine, another user's sweep included, and end with it.)
+    The cluster may have ended since. Ray's record of the address lies where every user of the machine can write, so a record
+    that belongs neither to this user nor to root is ignored. (``address="auto"`` would join any Ray on this machine, another
+    user's sweep included, and end with it.)
     """
     from ray._private.utils import get_ray_address_file  # Ray has no public way to ask without connecting
 
@@ -192,17 +194,17 @@ def _joined_address() -> str | None:
         record = os.open(get_ray_address_file(None), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
-    with os.fdopen(record) as file:  # and not by its path, which could be another file by now
+    with os.fdopen(record) as file:  # not by its path, which could lead to another file by now
         if os.fstat(record).st_uid not in {os.getuid(), 0}:
             return None
         return file.read().strip() or None
 
 
 def _check_reachable(address: str) -> None:
-    """Knock at ``host:port`` first, since Ray goes on trying a dead address for many minutes.
+    """Try to connect to ``host:port`` before Ray does, since Ray retries a dead address for many minutes.
 
     Raises:
-        NoClusterError: nobody answers.
+        NoClusterError: nothing answers at the address.
     """
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not port.isdigit():
@@ -215,7 +217,10 @@ def _check_reachable(address: str) -> None:
 
 
 def _wait_for_machines(description: Mapping[str, Any]) -> None:
-    """Wait until the first nodes have joined: whether there are GPUs is settled when a sweep starts."""
+    """Wait, up to ``JOIN_SECONDS``, for the user's own machines that the description names.
+
+    A sweep decides when it starts whether it uses GPUs, so the machines have to be known by then.
+    """
     deadline = time.monotonic() + JOIN_SECONDS
     missing = machines_to_come(description, _capacity())
     if missing:
@@ -230,7 +235,7 @@ def _wait_for_machines(description: Mapping[str, Any]) -> None:
 
 
 def _capacity() -> Capacity:
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
 
     return capacity_of(ray.nodes())
@@ -242,8 +247,8 @@ def _describe(
     *,
     borrow_credentials: Callable[[], None] = no_credentials,
 ) -> RaySession:
-    """Return the session's nodes, and what the cluster's description promises beside them."""
-    # Ray reads its settings when it is imported, and ray_session makes them.
+    """Return the session, with the resources of the live nodes and the capacity that the description promises."""
+    # Imported late, since ray_session sets the environment variables that Ray reads on import.
     import ray
 
     resources = ray.cluster_resources()

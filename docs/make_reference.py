@@ -1,4 +1,4 @@
-"""Write ``docs/reference.md`` from the code, so that it cannot go stale: ``make docs``."""
+"""Generate ``docs/reference.md`` from the code, so that the page never differs from the code; run by ``make docs``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PAGE = Path(__file__).with_name("reference.md")
 
 
 def one_line(text: str | None) -> str:
-    """Text without line breaks, safe inside a table."""
+    """Return a text without line breaks, escaped for a Markdown table."""
     return " ".join((text or "").split()).replace("|", "\\|").replace("``", "`")
 
 
@@ -48,7 +48,7 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def fields(model: type[Config], *, but_of: type[Config] | None = None) -> list[str]:
-    """Return a table of a config's fields without those that ``but_of`` has with the same meaning."""
+    """Return the table of a config's fields, without rows that are equal in the table of ``but_of``."""
     known = _rows(but_of) if but_of else []
     return table(["field", "default", "allowed", "meaning"], [row for row in _rows(model) if row not in known])
 
@@ -80,7 +80,7 @@ _SCHEDULER_ABILITIES = {"stops trials": "stops_trials", "changes settings": "is_
 
 
 def kinds(registry: KindRegistry[Any], abilities: dict[str, str]) -> list[str]:
-    """Return a section for a block that comes in kinds: the abilities of each kind, and which kinds have which fields."""
+    """Return the section of a block that comes in several kinds: a table of the kinds' abilities and one of their fields."""
     can = [
         [
             f"`{name}`",
@@ -97,11 +97,11 @@ def kinds(registry: KindRegistry[Any], abilities: dict[str, str]) -> list[str]:
     return [
         f"### `{registry.what}:`",
         "",
-        f"`name` says which; others are entry points in the group `{registry.group}`, or `FILE.py:CLASS`.",
+        f"`name` chooses the kind; further kinds are entry points in the group `{registry.group}`, or `FILE.py:CLASS`.",
         "",
         *table(["name", "what it does", *abilities], can),
         *table(
-            ["field", "of", "default", "allowed", "meaning"],
+            ["field", "kinds", "default", "allowed", "meaning"],
             [[field, ", ".join(names), *rest] for (field, *rest), names in having.items()],
         ),
     ]
@@ -113,7 +113,7 @@ def _command_help(text: str | None) -> str:
 
 
 def commands(group: TyperGroup, name: str) -> list[str]:
-    """Return a section for each command, those in groups included."""
+    """Return the sections of all commands of a group, those of its subgroups included."""
     lines = []
     for word, command in group.commands.items():
         called = f"{name} {word}"
@@ -131,15 +131,15 @@ def commands(group: TyperGroup, name: str) -> list[str]:
 
 
 def page() -> str:
-    """Return the whole page."""
+    """Return the text of the whole page."""
     lines = [
         "# Reference",
         "",
-        "Made from the code by `make docs`; edit the docstrings there.",
+        "Generated from the code by `make docs`; to change this page, edit the docstrings in the code.",
         "",
         "## Commands",
         "",
-        "`python run_sweep.py` takes what `zskt sweep` takes.",
+        "`python run_sweep.py` takes the same arguments as `zskt sweep`.",
         "",
         *commands(typer.main.get_group(app), "zskt"),
         "## A trial: `ZeroShotConfig`",
@@ -149,12 +149,12 @@ def page() -> str:
         *fields(ZeroShotConfig),
         "## A trial with `method: data_free`: `DataFreeConfig`",
         "",
-        "The fields above, but for those that are here again, and:",
+        "The fields of `ZeroShotConfig`, with the following added or changed:",
         "",
         *fields(DataFreeConfig, but_of=ZeroShotConfig),
         "## A trial with `method: supervised`: `SupervisedConfig`",
         "",
-        "The same, and the fields of `teacher_recipe:`.",
+        "Fields for the same places, and for `teacher_recipe:`.",
         "",
         *fields(SupervisedConfig),
         "## A sweep: `SweepConfig`",
@@ -175,7 +175,7 @@ def page() -> str:
     lines += [
         "## Presets",
         "",
-        *table(["preset", "what it is"], [[f"`{n}`", load_sweep(n).description] for n in preset_names()]),
+        *table(["preset", "description"], [[f"`{n}`", load_sweep(n).description] for n in preset_names()]),
     ]
     spaces = [[f"`{name}`", one_line(inspect.getdoc(space))] for name, space in SPACES.items()]
     lines += ["## Search spaces", "", *table(["space", "what it varies"], spaces)]

@@ -1,7 +1,7 @@
-"""Belief matching where one can see it: three classes in the plane, and pseudo points instead of a generator.
+"""Belief matching in the plane: three classes of points, and pseudo points in place of a generator.
 
-The toy experiment of Micaelli & Storkey with its settings, and one departure: the paper does not say how its butterfly
-was drawn, so ``butterfly`` below is ours. ``docs/toy.md`` shows the picture that this script makes.
+This is the toy experiment of Micaelli & Storkey with the published settings and one departure: the paper does not say how
+the butterfly of its data was drawn, so the function ``butterfly`` is our own. ``docs/toy.md`` shows the resulting picture.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from trainables.seeding import seeded, stream
 from trainables.training.losses import kl_divergence, log_probabilities
 
 SEED = 4
-LEARNING_RATE = 1e-3  # Adam, for teacher, student and points alike
+LEARNING_RATE = 1e-3  # of Adam, for teacher, student and points
 TEACHER_EPOCHS, TEACHER_BATCH = 30, 50
 PSEUDO_POINTS, POINT_STEPS, STUDENT_STEPS = 50, 50, 10
-POINT_GRADIENT_CLAMP = 3.0  # for each coordinate
+POINT_GRADIENT_CLAMP = 3.0  # bound of each coordinate of a point's gradient
 STUDENT_GRADIENT_NORM = 3.0
-HALF_SIDE = 3.0  # data and pseudo points live in the square from -3 to 3
+HALF_SIDE = 3.0  # data and pseudo points lie in the square from -3 to 3
 
-CELLS = 120  # along each side of the grid on which student and teacher are compared
+CELLS = 120  # cells along each side of the grid on which student and teacher are compared
 CLASSES = ("upper wings", "lower wings", "body")
 
 
@@ -36,16 +36,17 @@ CLASSES = ("upper wings", "lower wings", "body")
 
 
 def butterfly(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points (count, 2) and labels (count,) of a butterfly: upper wings 0, lower wings 1, body 2; the same number of each.
+    """Draw points (count, 2) and labels (count,) of a butterfly: upper wings 0, lower wings 1, body 2.
 
-    A class is a tilted ellipse, filled evenly, mirrored at the vertical axis, and blurred so that the classes touch.
+    All classes have the same number of points, up to one. A class is a uniformly filled, tilted ellipse, mirrored at the
+    vertical axis and blurred so that the classes touch.
     """
     centres = torch.tensor([[1.25, 0.9], [1.0, -0.95], [0.0, 0.0]])
     half_axes = torch.tensor([[1.25, 0.75], [0.95, 0.6], [0.2, 1.3]])
     tilts = torch.deg2rad(torch.tensor([35.0, -40.0, 0.0]))
 
     labels = torch.arange(count) % len(CLASSES)
-    radius = torch.rand(count, generator=generator).sqrt()  # the root makes the disc's filling even
+    radius = torch.rand(count, generator=generator).sqrt()  # the square root makes the density uniform on the disc
     angle = 2 * torch.pi * torch.rand(count, generator=generator)
     disc = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1) * half_axes[labels]
     cos, sin = tilts[labels].cos(), tilts[labels].sin()
@@ -57,25 +58,25 @@ def butterfly(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def build_mlp(seed: int, purpose: str) -> nn.Sequential:
-    """2-100-500-3 with ReLU, from plane to logits; its weights depend on seed and purpose only."""
+    """Build an MLP 2-100-500-3 with ReLU, from points to logits; its weights depend only on seed and purpose."""
     with seeded(seed, purpose):
         return nn.Sequential(nn.Linear(2, 100), nn.ReLU(), nn.Linear(100, 500), nn.ReLU(), nn.Linear(500, len(CLASSES)))
 
 
 @torch.no_grad()
 def accuracy(network: nn.Module, points: Tensor, labels: Tensor) -> float:
-    """Share of points given their label."""
+    """Return the share of points that the network classifies as their label."""
     hits: Tensor = network(points).argmax(1) == labels
     return hits.float().mean().item()
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Adam:
-    """Return the optimiser of all networks here; its fused form is the same rule in fewer calls."""
+    """Return the Adam optimiser of the experiment; the fused form computes the same updates in fewer calls."""
     return torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)
 
 
 def train_teacher(points: Tensor, labels: Tensor, *, seed: int, epochs: int) -> nn.Sequential:
-    """Train a network on data with cross-entropy, and freeze it."""
+    """Train a network on labelled points with cross-entropy, then freeze it."""
     teacher = build_mlp(seed, "teacher")
     optimiser = adam(teacher.parameters())
     order = stream(seed, "teacher batches")
@@ -91,16 +92,15 @@ def train_teacher(points: Tensor, labels: Tensor, *, seed: int, epochs: int) -> 
 
 
 class BeliefMatching:
-    """A student that learns from a frozen teacher on pseudo points, which move to where the two disagree.
+    """A student that learns from a frozen teacher on pseudo points, which move to where student and teacher disagree.
 
-    There are no data here. The points are kept from epoch to epoch, as are both optimisers' states: an epoch starts from
-    where the last one left them.
+    No data are used. The pseudo points and the states of both optimisers are kept from epoch to epoch.
     """
 
     def __init__(self, teacher: nn.Module, *, seed: int) -> None:
         self.teacher = teacher
         self.student = build_mlp(seed, "student")
-        # Unbounded, and squashed by `points`. They start together in one corner, at N((3, 3), I).
+        # Unbounded coordinates, which `points` maps into the square. All points start in one corner, from N((3, 3), I).
         start = 3 + torch.randn(PSEUDO_POINTS, 2, generator=stream(seed, "pseudo points"))
         self.free_points = start.requires_grad_()
         self.point_optimiser = adam([self.free_points])
@@ -111,37 +111,37 @@ class BeliefMatching:
         return 2 * HALF_SIDE * torch.sigmoid(self.free_points) - HALF_SIDE
 
     def divergence(self, points: Tensor) -> Tensor:
-        """KL(teacher || student) on points, mean over points and classes."""
+        """Return the KL divergence from teacher to student on the points, averaged over points and classes."""
         student, teacher = (log_probabilities(network(points), 1.0) for network in (self.student, self.teacher))
         return kl_divergence(student, teacher)
 
     def point_step(self) -> None:
-        """Move the points uphill, to more divergence; the student's gradients are not even computed."""
+        """Update the points to increase the divergence; no gradients of the student's weights are computed."""
         (gradient,) = torch.autograd.grad(-self.divergence(self.points()), [self.free_points])
         self.free_points.grad = gradient.clamp(-POINT_GRADIENT_CLAMP, POINT_GRADIENT_CLAMP)
         self.point_optimiser.step()
 
     def student_step(self) -> None:
-        """Move the student downhill, to less divergence on the points where they are."""
+        """Update the student to decrease the divergence on the current points."""
         self.student_optimiser.zero_grad()
         self.divergence(self.points().detach()).backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), STUDENT_GRADIENT_NORM)
         self.student_optimiser.step()
 
     def epoch(self) -> None:
-        """50 point steps, then 10 student steps."""
+        """Run one epoch: 50 point steps, then 10 student steps."""
         for _ in range(POINT_STEPS):
             self.point_step()
         for _ in range(STUDENT_STEPS):
             self.student_step()
 
 
-# --- looking at it ---
+# --- the picture ---
 
 
 @torch.no_grad()
 def regions(network: nn.Module, cells: int) -> Tensor:
-    """Return a network's class at the centre of each cell of a grid over the square: (cells, cells), the top row first."""
+    """Return the class that a network predicts at the centre of each grid cell, (cells, cells), from the top row down."""
     centres = (torch.arange(cells) + 0.5) / cells * 2 * HALF_SIDE - HALF_SIDE
     rows = [network(torch.stack([centres, y.expand(cells)], dim=1)).argmax(1) for y in centres.flip(0)]
     return torch.stack(rows)
@@ -155,9 +155,9 @@ class Panel:
     regions: Tensor
     """Class of each pixel, as `regions` returns it."""
     points: Tensor
-    """(n, 2)"""
+    """Coordinates of the points, (n, 2)."""
     labels: Tensor | None = None
-    """Classes of the points; pseudo points have none."""
+    """Classes of the points, (n,). None for pseudo points."""
 
 
 SIDE, GAP, HEAD, FOOT = 320, 24, 30, 30  # pixels
@@ -168,7 +168,7 @@ BORDER = 'fill="none" stroke="#222" stroke-width="1.2" stroke-linecap="square"'
 
 
 def region_paths(classes: Tensor) -> Iterator[str]:
-    """Class 0 as the ground, and a path for each other class: one rectangle for each run of pixels in a row."""
+    """Yield class 0 as the background, and one path for each other class, with a rectangle for each run of equal pixels."""
     yield f'<rect width="{SIDE}" height="{SIDE}" fill="{LIGHT[0]}"/>'
     for label in range(1, len(CLASSES)):
         runs = []
@@ -188,7 +188,7 @@ def border_path(classes: Tensor) -> str:
 
 
 def dots(panel: Panel) -> Iterator[str]:
-    """Small dots in their class's colour for data, large white ones for pseudo points."""
+    """Yield the circles of a panel's points: small and in the colour of the class for data, white for pseudo points."""
     pixels = (panel.points + HALF_SIDE) / (2 * HALF_SIDE) * SIDE
     for index, (x, y) in enumerate(pixels.tolist()):
         look = PSEUDO_POINT if panel.labels is None else f'r="1.8" fill="{STRONG[int(panel.labels[index])]}"'
@@ -196,7 +196,7 @@ def dots(panel: Panel) -> Iterator[str]:
 
 
 def legend(baseline: int) -> Iterator[str]:
-    """Yield the legend of colours, circles and lines, in one row."""
+    """Yield the legend of colours, circles and lines in one row."""
     entries = [(f'<rect y="-12" width="14" height="14" fill="{STRONG[i]}"/>', name) for i, name in enumerate(CLASSES)]
     entries.append((f'<circle cx="7" cy="-5" {PSEUDO_POINT}/>', "pseudo point"))
     entries.append((f'<path d="M0 -5h14" {BORDER}/>', "teacher's border"))
@@ -205,7 +205,7 @@ def legend(baseline: int) -> Iterator[str]:
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """Return the panels as one SVG, two in a row, each with the teacher's class borders as black lines."""
+    """Draw the panels as one SVG, two in a row, each with the borders between the teacher's classes as black lines."""
     rows = (len(panels) + 1) // 2
     width, height = 2 * SIDE + 3 * GAP, rows * (SIDE + HEAD + GAP) + FOOT
     lines = [
@@ -233,13 +233,13 @@ def draw(panels: Sequence[Panel]) -> str:
 
 
 def say(line: str) -> None:
-    """One line to the terminal, at once."""
+    """Print a line to the terminal and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def run(epochs: int, *, seed: int = SEED, report_every: int = 100) -> str:
-    """Train teacher and student, tell how it goes, and return the picture as SVG."""
+    """Train teacher and student, print the progress, and return the picture as SVG."""
     start = time.perf_counter()
     train_points, train_labels = butterfly(3000, stream(seed, "training data"))
     test_points, test_labels = butterfly(3000, stream(seed, "test data"))
@@ -278,15 +278,15 @@ def run(epochs: int, *, seed: int = SEED, report_every: int = 100) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the experiment and write the picture."""
+    """Run the experiment from the command line and write the picture."""
     parser = argparse.ArgumentParser(description="Belief matching on three classes in the plane.")
     parser.add_argument("--epochs", type=int, default=2000, help="50 point steps and 10 student steps each")
-    parser.add_argument("--output", type=Path, default=Path("toy.svg"), help="where the picture goes")
-    parser.add_argument("--seed", type=int, default=SEED, help="of data, weights and points")
+    parser.add_argument("--output", type=Path, default=Path("toy.svg"), help="file for the picture")
+    parser.add_argument("--seed", type=int, default=SEED, help="seed of data, weights and points")
     options = parser.parse_args(arguments)
     if options.epochs < 1:
         parser.error(f"--epochs must be at least 1, not {options.epochs}")
-    torch.set_num_threads(1)  # the networks are small, and bits depend on the number
+    torch.set_num_threads(1)  # the networks are small, and the results' last digits depend on the number of threads
     picture = run(options.epochs, seed=options.seed)
     options.output.write_text(picture)
     say(f"wrote {options.output}")

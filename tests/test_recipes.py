@@ -37,4 +37,4 @@ def test_an_unknown_recipe_is_a_message(capsys: pytest.CaptureFixture[str], monk
     monkeypatch.setattr("sys.argv", ["recipes", "optimiser"])
     with pytest.raises(SystemExit):
         recipes.main()
-    assert "no recipe optimiser; there are loss, sampler," in capsys.readouterr().err
+    assert "unknown recipe optimiser; allowed: loss, sampler," in capsys.readouterr().err

@@ -98,7 +98,9 @@ def test_doctor_names_a_distribution_that_shares_a_folder_with_ours(monkeypatch:
     monkeypatch.setattr(zskt_start, "packages_distributions", lambda: owners)
     found = check_packages()
     assert found.outcome == "problem"
-    assert found.text.startswith("cluster is installed into the folder of this program's package cluster and has ")
+    assert found.text.startswith(
+        "cluster is installed into the folder of this program's package cluster and has replaced "
+    )
     assert "trainables" not in found.text
 
 

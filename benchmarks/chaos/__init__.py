@@ -1,1 +1,1 @@
-"""Sweeps that are disturbed at random: what disturbs them, and what must be equal in the end. Tests use both."""
+"""Random disturbances of sweeps, and the comparison with an undisturbed sweep; tests use both."""

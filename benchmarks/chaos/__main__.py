@@ -1,13 +1,13 @@
-"""Breaks a sweep at random, again and again, and compares every number with those of one that nobody disturbed.
+"""Disturbs sweeps at random moments and compares all their numbers with those of an undisturbed sweep.
 
     python -m benchmarks.chaos --rounds 30
 
-Real sweeps of small trials on a Ray cluster of a head and two workers on this machine, with a bucket as storage (moto
-behind a proxy that fails as networks do). In each round one of four things happens at a random moment: the process of a
-trial is killed, a machine is lost with its raylet and all that runs there, the driver is killed and its command given
-again, or storage fails for some seconds. Rounds do not wait for each other's damage to be mended. When a sweep is finished
-the next one begins, until all rounds, or the minutes, are over. Each sweep's rows, reports and study must then equal the
-undisturbed one's, times aside. The exit code is 1 if anything is lost or different.
+The sweeps are real sweeps of small trials, on a Ray cluster of a head and two workers on this machine, with a bucket as
+storage (moto behind a proxy that fails as networks do). In each round one of four things happens at a random moment: the
+process of a trial is killed; a machine is lost with its raylet and all its processes; the driver is killed and its command
+run again; or storage fails for some seconds. A round does not wait for recovery from the previous one. When a sweep has
+finished the next one begins, until the number of rounds or minutes is reached. Each sweep's rows, reports and study must
+equal those of the undisturbed sweep, except for times. The exit code is 1 if anything is lost or different.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from benchmarks.chaos.comparison import differences, own_trial_processes
 from benchmarks.chaos.servers import ACCESS_KEY, SECRET_KEY, FaultyProxy, moto_server
 from benchmarks.chaos.sweep import write_sweep
 
-# Read when Ray and boto3 are imported or start their processes.
+# Ray and boto3 read these variables when they are imported or start their processes.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
@@ -55,7 +55,7 @@ ROOT = Path(__file__).parents[2]
 CALM = "calm"
 WORKERS = 2
 STALLED_SECONDS = 180
-"""A sweep that reports nothing for so long, with everything in place, hangs."""
+"""Seconds without a report after which a sweep is considered to hang, once its disturbances have ended."""
 
 NOTICED_SOON = {
     "health_check_initial_delay_ms": 0,
@@ -63,24 +63,24 @@ NOTICED_SOON = {
     "health_check_timeout_ms": 500,
     "health_check_failure_threshold": 3,
 }
-"""Lets Ray miss a lost machine after two seconds, instead of twelve."""
+"""Settings with which Ray notices a lost machine after two seconds instead of twelve."""
 
 
 class ChaosError(Exception):
-    """A sweep did not survive; the message says how it ended."""
+    """A sweep failed or hangs; the message says how."""
 
 
 @dataclass(kw_only=True)
 class Arena:
-    """What can break, and the sweep that must not."""
+    """The cluster and storage that are disturbed, and the sweep that must survive."""
 
     cluster: Cluster
     proxy: FaultyProxy
     storage: str
-    """Behind the proxy."""
+    """Address of the sweep's storage, through the proxy."""
 
     store: ObjectStore
-    """The same, undisturbed."""
+    """The same storage, accessed without the proxy."""
 
     folder: Path
     moments: random.Random
@@ -89,7 +89,7 @@ class Arena:
     sweep_id: str = CALM
 
     def start(self) -> None:
-        """Give the sweep's command."""
+        """Start the sweep's driver by its command."""
         command = [sys.executable, str(ROOT / "run_sweep.py"), str(self.folder / "sweep.yaml")]
         options = ["--storage", self.storage, "--sweep-id", self.sweep_id, "--address", self.cluster.address]
         with self.log.open("ab") as log:
@@ -98,26 +98,26 @@ class Arena:
             )
 
     def stop(self) -> None:
-        """End the driver, if it still runs."""
+        """Kill the driver if it still runs."""
         if self.driver is not None:
             self.driver.kill()
             self.driver.wait()
 
     @property
     def log(self) -> Path:
-        """What the sweep's drivers have printed."""
+        """File with the output of the sweep's drivers."""
         return self.folder / f"{self.sweep_id}.log"
 
     @property
     def reports(self) -> int:
-        """How many reports the sweep has kept."""
+        """Number of reports that the sweep has stored."""
         return len(self.store.keys(f"results/v1/reports/sweep_id={self.sweep_id}"))
 
     def is_over(self) -> bool:
-        """Whether the sweep's driver has ended as it should.
+        """Return whether the sweep's driver has ended successfully.
 
         Raises:
-            ChaosError: it has ended otherwise.
+            ChaosError: the driver has ended with an error.
         """
         assert self.driver is not None
         code = self.driver.poll()
@@ -130,7 +130,7 @@ class Arena:
         """Wait for the sweep's end.
 
         Raises:
-            ChaosError: it ends with an error, or not at all.
+            ChaosError: the sweep ends with an error, or hangs.
         """
         seen, since = self.reports, time.monotonic()
         while not self.is_over():
@@ -141,7 +141,7 @@ class Arena:
                 raise ChaosError(f"{self.sweep_id} hangs after {seen} reports")
 
     def wait_for_a_moment(self) -> None:
-        """Mostly a while after the next report, so that there is something to break; now and then at once."""
+        """Sleep until the next disturbance: in 3 of 4 cases until the next report, then in all cases for 0 to 2 seconds."""
         if self.moments.random() < 0.75:
             seen, deadline = self.reports, time.monotonic() + 30
             while self.reports <= seen and time.monotonic() < deadline and not self.is_over():
@@ -149,7 +149,7 @@ class Arena:
         time.sleep(self.moments.uniform(0, 2))
 
     def kill_trial(self) -> str | None:
-        """SIGKILL for the process of a trial, if there is one."""
+        """Kill the process of a random trial with SIGKILL; return a description, or None if no trial runs."""
         found = own_trial_processes()
         if not found:
             return None
@@ -157,29 +157,29 @@ class Arena:
         return "a trial's process killed"
 
     def lose_machine(self) -> str:
-        """End a worker's raylet with all that it started, and let another worker join; return a line on it."""
+        """End a worker's raylet with all its processes, and let another worker join; return a description."""
         self.cluster.remove_node(self.workers.pop(self.moments.randrange(WORKERS)), allow_graceful=False)
         self.workers.append(self.cluster.add_node(num_cpus=1))
         return "a machine lost"
 
     def kill_driver(self) -> str:
-        """SIGKILL for the driver, and its command again."""
+        """Kill the driver with SIGKILL and run its command again; return a description."""
         self.stop()
         self.start()
         return "the driver killed"
 
     def fail_storage(self) -> str:
-        """Storage fails in one of its ways, while everything else goes on."""
+        """Make storage fail in a random way for 1 to 6 seconds, in the background; return a description."""
         mode = self.moments.choice(["reset", "503", "hang"])
         self.proxy.fail_for(self.moments.uniform(1, 6), mode)
         return f"storage failing ({mode})"
 
     def disturb(self) -> str | None:
-        """One round; what happened, none if there was nothing to break."""
+        """Run one round; return a description of the disturbance, or None if nothing could be disturbed."""
         return self.moments.choice([self.kill_trial, self.lose_machine, self.kill_driver, self.fail_storage])()
 
     def compare(self) -> list[str]:
-        """Return what is lost or different in the sweep, a line each."""
+        """Return one line for each loss or difference between the sweep and the undisturbed one."""
         found = []
         for read in (read_trials, read_reports):
             ours, theirs = (read(self.store, name).to_pylist() for name in (self.sweep_id, CALM))
@@ -195,7 +195,11 @@ class Arena:
 
 
 def run_rounds(arena: Arena, rounds: int, until: float) -> tuple[Counter[str], int, list[str]]:
-    """Disturb one sweep after the other; what happened how often, the number of sweeps, and what is different."""
+    """Disturb one sweep after the other.
+
+    Returns:
+        How often each disturbance happened, the number of sweeps, and a line for each difference.
+    """
     happened: Counter[str] = Counter()
     found: list[str] = []
     sweeps = 0
@@ -222,14 +226,14 @@ def run_rounds(arena: Arena, rounds: int, until: float) -> tuple[Counter[str], i
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what was done and what came of it."""
+    """Run the benchmark, and print the disturbances and the differences."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=30, help="things that break")
-    parser.add_argument("--seed", type=int, default=0, help="of what breaks and when")
-    parser.add_argument("--trials", type=int, default=6, help="of each sweep")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="after which nothing more breaks")
+    parser.add_argument("--rounds", type=int, default=30, help="number of disturbances")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the disturbances and their moments")
+    parser.add_argument("--trials", type=int, default=6, help="trials of each sweep")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="minutes after which disturbances end")
     chosen = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zskt-chaos-")))

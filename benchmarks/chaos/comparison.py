@@ -1,4 +1,4 @@
-"""The processes of trials, which one may kill, and what must be equal in the end."""
+"""The processes of trials, and the differences between two runs of one sweep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ TIMES = {
 
 
 def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[tuple[object, ...]]:
-    """Where two runs of one sweep differ, but for times: (trial, pseudo batches, column, ours, theirs)."""
+    """Return the differences between two runs of one sweep, without ``TIMES``.
+
+    Returns:
+        One tuple for each difference: trial id, pseudo batches, column, our value, their value.
+    """
     assert [(row["trial_id"], row["pseudo_batches"]) for row in ours] == [
         (row["trial_id"], row["pseudo_batches"]) for row in theirs
     ]
@@ -33,7 +37,7 @@ def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> lis
 
 
 def own_trial_processes() -> list[int]:
-    """Return the processes that hold a trial and descend from this one; other sweeps on the machine are left alone."""
+    """Return the ids of processes that run a trial and descend from this one, to leave other sweeps on the machine alone."""
     parents, trials = {}, []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

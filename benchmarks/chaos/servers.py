@@ -1,4 +1,4 @@
-"""Object storage that fails as networks do: moto, and a proxy in front of any S3 server. All on loopback."""
+"""Object storage that fails as networks do: a moto server, and a proxy in front of any S3 server, both on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCESS_KEY, SECRET_KEY = "test", "testsecret"
 
 
 def free_port() -> int:
-    """Find a port of loopback on which nothing listens now."""
+    """Return a free port of loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -30,7 +30,7 @@ def wait_until_listening(port: int, process: subprocess.Popen[Any], seconds: flo
     """Wait until the process listens on a port of loopback.
 
     Raises:
-        RuntimeError: it has ended, or does not listen after so many seconds.
+        RuntimeError: the process has ended, or does not listen in time.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
@@ -44,7 +44,7 @@ def wait_until_listening(port: int, process: subprocess.Popen[Any], seconds: flo
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """moto in a process of its own; its URL. It accepts any credentials."""
+    """Run moto in a separate process for the length of a block, and yield its URL; it accepts any credentials."""
     port = free_port()
     command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -57,18 +57,25 @@ def moto_server() -> Iterator[str]:
 
 
 class FaultyProxy:
-    """An HTTP proxy in front of a server, which fails as it is told.
+    """An HTTP proxy in front of a server that fails on demand.
 
     Attributes:
-        mode: ``up``; ``reset``: connections are cut without an answer; ``hang``: no answer until it is up again;
-            ``503``: every request is answered so; ``deny PUT``: requests of that method are refused with 403.
-        refusal: The code with which they are.
-        share_503: Share of requests that get 503 while it is up.
-        seen: Requests by method.
+        mode: ``up`` forwards requests; ``reset`` closes connections without an answer; ``hang`` gives no answer until the
+            mode changes; ``503`` answers every request with that status; ``deny PUT`` refuses requests of that method
+            with 403.
+        refusal: Error code in the body of refused requests.
+        share_503: Share of requests that are answered with 503 in mode ``up``.
+        seen: Methods of all requests, in order.
+        failed: Number of requests that were cut or answered with 503.
     """
 
     def __init__(self, target: str, listener: socket.socket | None = None) -> None:
-        """Args: listener: where it listens; none: on a free port of loopback."""
+        """Start the proxy in a background thread.
+
+        Args:
+            target: URL of the server, without TLS.
+            listener: Listening socket of the proxy. None means a free port of loopback.
+        """
         self.mode = "up"
         self.share_503 = 0.0
         self.refusal = "AccessDenied"
@@ -83,7 +90,7 @@ class FaultyProxy:
             disable_nagle_algorithm = True
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-                """Nothing."""
+                """Log nothing."""
 
             def relay(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -148,7 +155,7 @@ class FaultyProxy:
         self._server.server_close()
 
     def fail_for(self, seconds: float, mode: str) -> threading.Timer:
-        """Fail from now on for so long, in the background."""
+        """Set a failing mode now, and return to ``up`` after a number of seconds, in the background."""
         self.mode = mode
 
         def mend() -> None:

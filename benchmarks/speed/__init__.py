@@ -1,1 +1,1 @@
-"""How long the loop, its measurements and the driver take: the tables of docs/performance.md."""
+"""Benchmarks of the time that training, evaluation and the driver take: the tables of docs/performance.md."""

@@ -1,10 +1,10 @@
-"""Seconds that the accuracy on 10,000 test images takes: a plain DataLoader loop against this project's.
+"""Time to measure the accuracy on 10,000 test images: a plain DataLoader loop against this project's evaluation.
 
     python -m benchmarks.speed.evaluation --threads 1 2
 
-Both sides run in turn in one process on the same random WRN-16-1 and images. The plain loop is what most code does: a
-data set that makes each image a tensor and normalises it, batches of 128, no worker processes. Ours is measured as a
-trial has its student, in channels-last order.
+Both sides run in turn in one process, on the same random WRN-16-1 and the same images. The plain loop is the usual code: a
+data set that converts each image to a tensor and normalises it, batches of 128, no worker processes. Our side has the
+network in channels-last memory format, as in a trial.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NORMALISATION = find_normalisation("cifar10")
 
 
 class PlainImages(Dataset[tuple[torch.Tensor, int]]):
-    """Images as torchvision's data sets give them: decoded one by one, transformed one by one."""
+    """A data set like torchvision's: PIL images that are transformed one by one."""
 
     def __init__(self, data: ImageSet) -> None:
         self._images = [to_pil_image(image) for image in data.images]
@@ -44,12 +44,12 @@ class PlainImages(Dataset[tuple[torch.Tensor, int]]):
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """One normalised image and its label."""
+        """Return one normalised image (channels, height, width) and its label."""
         return self._transform(self._images[index]), self._labels[index]
 
 
 def plain_accuracy(network: Network, loader: DataLoader[tuple[torch.Tensor, int]]) -> float:
-    """Measure accuracy by the usual loop over a data loader."""
+    """Measure accuracy, as a share, by the usual loop over a data loader."""
     network.eval()
     correct = total = 0
     with torch.no_grad():
@@ -61,7 +61,7 @@ def plain_accuracy(network: Network, loader: DataLoader[tuple[torch.Tensor, int]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line of a Markdown table for each number of threads."""
+    """Print a Markdown table with a row for each number of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--images", type=int, default=10_000)

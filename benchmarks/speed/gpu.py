@@ -1,10 +1,10 @@
-"""What a pseudo batch takes on a GPU: the published loop, and this project's step by step.
+"""Time of a pseudo batch on a GPU: the published loop, and this project's loop with one optimisation after another.
 
     python -m benchmarks.speed.gpu --pairs wrn-40-2:wrn-16-1
 
-Needs torch, an NVIDIA GPU and nothing of a sweep. First it holds the loop as a CUDA graph, not compiled, against the
-published one in float64, and ends there if they differ. Kernels are what ran on the GPU in a pseudo batch, launches what
-the host called for them; the GPU is busy for the time that kernels and copies took, of that between two pseudo batches.
+The benchmark needs torch and an NVIDIA GPU, but no sweep. It first compares the loop as a CUDA graph, not compiled, with the
+published loop in float64, and ends if the results differ. Kernels are counted on the GPU for one pseudo batch, launches are
+the host's calls that started them. GPU busy is the time of kernels and copies as a share of the time of a pseudo batch.
 """
 
 from __future__ import annotations
@@ -29,35 +29,40 @@ PUBLISHED_BATCHES = 80_000
 """Pseudo batches of a published run, for the projected hours."""
 
 COMPARED_BATCHES = WARM_UPS + 2
-"""Of which a recording does the last two. Few, for the loop is chaotic: later, rounding alone would show."""
+"""Number of compared pseudo batches; the last two run as a recorded CUDA graph. The number is small because the loop is
+chaotic: after more pseudo batches rounding alone would make a visible difference."""
 
 TOLERANCE = 1e-5
-"""Largest difference that passes, relative to the largest number of a tensor. Rounding in float64 would be far less, but one
-side has its learning rates in float32."""
+"""Largest accepted difference, relative to the largest number of a tensor. Rounding in float64 is far smaller, but one side
+has its learning rates in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One way to do pseudo batches."""
+    """One implementation of the training loop."""
 
     name: str
     train: Callable[[int], None]
-    """Does so many."""
+    """Function that runs a number of pseudo batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one pseudo batch."""
+    """Measurements of one pseudo batch."""
 
     milliseconds: float
     kernels: int
     launches: int
     busy: float
-    """Share of the time that kernels and copies took. They are timed under a profiler, so 1 may be passed by a little."""
+    """Time of kernels and copies as a share of the whole time. Since they are timed under a profiler, the share may exceed
+    1 slightly."""
 
 
 def sides(pair: str, device: str, *, with_compiled: bool) -> list[Callable[[], Side]]:
-    """From the published loop to the fastest. Each is made when it is its turn, so that only one holds memory."""
+    """Return functions that make the implementations, from the published loop to the fastest.
+
+    Each implementation is made only when it is measured, so that only one occupies memory.
+    """
     graphs: dict[str, Any] = {"cuda_graphs": True}
     compiled: dict[str, Any] = {"cuda_graphs": True, "compilation": "always"}
     ways: list[tuple[str, dict[str, Any]]] = [
@@ -78,7 +83,7 @@ def sides(pair: str, device: str, *, with_compiled: bool) -> list[Callable[[], S
     def ours(name: str, changes: dict[str, Any]) -> Side:
         distiller = make_distiller(pair, device=device, **changes)
         if distiller.config.compilation == "always" and not distiller.compiled:
-            sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
+            sys.exit(f"{distiller.notes[0]}\nTo leave out compiled loops: --no-compile")
         return Side(name=name, train=distiller.train)
 
     wanted = [way for way in ways if with_compiled or "compilation" not in way[1]]
@@ -86,7 +91,10 @@ def sides(pair: str, device: str, *, with_compiled: bool) -> list[Callable[[], S
 
 
 def difference(pair: str, device: str) -> float:
-    """Largest relative difference of a student's weights and statistics, fast with graphs against published, in float64."""
+    """Return the largest relative difference of the student's state in float64 between two loops.
+
+    The loops are ``numerics=fast`` with CUDA graphs and the published one; the state is all weights and running statistics.
+    """
     ours = make_distiller(pair, device=device, dtype=torch.float64, cuda_graphs=True)
     theirs = make_published(pair, device=device, dtype=torch.float64)
     ours.train(COMPARED_BATCHES)
@@ -99,8 +107,8 @@ def difference(pair: str, device: str) -> float:
 
 
 def measure(side: Side, batches: int) -> Measured:
-    """Time so many pseudo batches after the first few, then look closely at one more."""
-    side.train(WARM_UPS + 1)  # compiles, and records
+    """Time a number of pseudo batches after the warm-up, then profile one more."""
+    side.train(WARM_UPS + 1)  # compiles, and records the CUDA graph
     _wait()
     start = time.perf_counter()
     side.train(batches)
@@ -111,7 +119,7 @@ def measure(side: Side, batches: int) -> Measured:
         side.train(1)
         _wait()
     events = list(profiler.events())
-    # What the optimizer's step calls itself is shown among them, too.
+    # User annotations, such as the optimizer's step, are listed among the kernels.
     on_gpu = [event for event in events if event.device_type.name == "CUDA" and not event.is_user_annotation]
     kernels = [event for event in on_gpu if not event.name.startswith(("Memcpy", "Memset"))]
     launches = [event for event in events if event.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch"))]
@@ -124,7 +132,7 @@ def measure(side: Side, batches: int) -> Measured:
 
 
 def table(pair: str, device: str, batches: int, *, with_compiled: bool) -> list[str]:
-    """Lines of one Markdown table."""
+    """Return the lines of one Markdown table, after a line on the setting."""
     lines = [
         f"{pair.replace(':', ' to ')}, batch 128, 10 student steps, {_name(device)}, torch {torch.__version__}",
         "",
@@ -141,7 +149,7 @@ def table(pair: str, device: str, batches: int, *, with_compiled: bool) -> list[
             f"{found.launches:,} | {found.busy:.0%} | {found.milliseconds * PUBLISHED_BATCHES / 3.6e6:.2f} |"
         )
         del side
-        gc.collect()  # a training and what it has recorded refer to each other
+        gc.collect()  # the distiller and its recorded graph refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return lines
@@ -151,19 +159,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table for each pair of networks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="TEACHER:STUDENT")
-    parser.add_argument("--batches", type=int, default=50, help="pseudo batches that are timed")
-    parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
+    parser.add_argument("--batches", type=int, default=50, help="number of timed pseudo batches")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out compiled loops, which take minutes to compile"
+    )
     chosen = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         sys.exit("torch finds no GPU here; on a CPU: python -m benchmarks.speed.training_loop")
-    claim_device(cpus=1, gpus=1)  # as a trial does: no TF32 where it is not asked for
+    claim_device(cpus=1, gpus=1)  # as a trial does: TF32 is off unless the precision asks for it
     for pair in chosen.pairs:
         found = difference(pair, "cuda")
         print(
             f"{pair}: after {COMPARED_BATCHES} pseudo batches in float64, students differ by {found:.1e}\n", flush=True
         )
         if not found < TOLERANCE:
-            sys.exit(f"more than {TOLERANCE:.0e}: this is not the published loop")
+            sys.exit(f"the difference is above {TOLERANCE:.0e}: this is not the published loop")
         lines = table(pair, "cuda", chosen.batches, with_compiled=not chosen.no_compile)
         print("\n".join(lines), end="\n\n", flush=True)
 

@@ -1,9 +1,9 @@
-"""What several processes on one GPU come to together, measured as a sweep with ``resources: {gpu: auto}`` does.
+"""Combined throughput of several processes on one GPU, measured as in a sweep with ``resources: {gpu: auto}``.
 
     python -m benchmarks.speed.gpu_sharing --pair wrn-40-2:wrn-16-1 --processes 1 2 4 8
 
-All train the published settings at once, on stand-ins for teacher and images, each with a thread of its own. A sweep stops
-trying more processes where they bring little; this goes on as long as the GPU's memory lasts.
+All processes train the published settings at the same time, on a dummy teacher and dummy images, each with one thread. A
+sweep stops adding processes when they gain little; this benchmark adds processes as long as the GPU's memory suffices.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from orchestrator.run.gpu_sharing_measurement import ray_colocated
 from trainables.config import ZeroShotConfig
 
 PATIENCE_SECONDS = 1800.0
-"""For all processes to start, to compile if they do, and to be measured."""
+"""Time-out in seconds for all processes to start, to compile if the config says so, and to be measured."""
 
 
 def table(config: ZeroShotConfig, colocated: ColocatedTrials, processes: Sequence[int]) -> list[str]:
-    """Lines of one Markdown table; the last one says why it ends early, if it does.
+    """Return the lines of one Markdown table; if the table ends early, the last line says why.
 
     Args:
-        config: What is trained.
-        colocated: Processes on one GPU; none has begun yet.
-        processes: How many there are to be, from few to many, 1 first.
+        config: Config of the trial that all processes train.
+        colocated: Processes on one GPU, of which none has started.
+        processes: Ascending numbers of processes, 1 first.
 
     Raises:
-        SharingError: not even one could be measured.
+        SharingError: a single process could not be measured.
     """
     beginning = colocated.scale_to(1)
     needs, one = colocated.peak_memory(), colocated.throughput()
@@ -63,23 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", default="wrn-40-2:wrn-16-1", metavar="TEACHER:STUDENT")
     parser.add_argument("--processes", nargs="+", type=int, default=PROCESSES, choices=PROCESSES)
-    parser.add_argument("--seconds", type=float, default=20, help="for which each number of processes is counted")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds of measurement for each number of processes")
     parser.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="other fields of the trial")
     chosen = parser.parse_args(arguments)
     config = make_config(chosen.pair, **dict(assignment.split("=", 1) for assignment in chosen.set))
     if not torch.cuda.is_available():
-        sys.exit("torch finds no GPU on this machine, and this measures nothing else")
+        sys.exit("torch finds no GPU on this machine, and this benchmark needs one")
     processes = sorted({1, *chosen.processes})
     most = processes[-1]
     with ray_session("local") as session:
-        cpus = min(1.0, session.cpus / most)  # Ray's account of cores; a process has one thread whatever it says
+        cpus = min(1.0, session.cpus / most)  # cores that Ray reserves; each process has one thread in any case
         try:
             with ray_colocated(
                 config, cpus=cpus, most=most, seconds=chosen.seconds, patience=PATIENCE_SECONDS
             ) as colocated:
                 print("\n".join(table(config, colocated, processes)))
         except SharingError as error:
-            sys.exit(f"not even one process could be measured: {error}")
+            sys.exit(f"a single process could not be measured: {error}")
 
 
 if __name__ == "__main__":

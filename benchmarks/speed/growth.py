@@ -1,10 +1,10 @@
-"""What thousands of trials cost the driver: this project's sweep against bare Tune with OptunaSearch.
+"""Cost of thousands of trials for the driver: this project's sweep against plain Tune with OptunaSearch.
 
     python -m benchmarks.speed.growth --trials 3000
 
-The trials of both sides cost nothing: they give their reports and end. Ours go through the search and its journal, the
-recorder and the results on a local disk, as in every sweep; the bare side has Tune's searcher in memory and keeps what Tune
-does by default, its own state every ten seconds. Neither stops a trial early, so both make all reports. Both sample with TPE
+The trials of both sides do no work: they report and end. Our side has the search with its journal, the recorder and the
+results on a local disk, as in every sweep. The plain side has Tune's searcher in memory and saves what Tune saves by
+default, its own state every ten seconds. Neither side stops trials early, so both make all reports. Both sample with TPE
 from the same space, and run one after the other on one Ray.
 """
 
@@ -46,30 +46,30 @@ BUDGET = 81
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """What one side took."""
+    """Times of one side of the comparison."""
 
     ends: Sequence[float]
-    """Seconds from its start at which each trial ended."""
+    """Seconds from the start at which each trial ended."""
 
     seconds: float
-    """Until it returned."""
+    """Seconds from the start until the sweep returned."""
 
     @property
     def after(self) -> float:
-        """Those after the last trial: ours gathers its rows then."""
+        """Seconds from the end of the last trial until the sweep returned; our side compacts its rows in this time."""
         return self.seconds - self.ends[-1]
 
 
 class Costless(tune.Trainable):
-    """Reports an accuracy made from its settings, a few times, and ends."""
+    """A trial without work: it reports an accuracy computed from its settings a few times, and ends."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin."""
+        """Start a trial."""
         self._settings = config
         self._reports = 0
 
     def step(self) -> dict[str, Any]:
-        """One report."""
+        """Return one report."""
         self._reports += 1
         share = self._reports / REPORTS_EACH
         value = share / (1 + abs(self._settings["temperature"] - 3) + abs(self._settings["student_steps"] - 10))
@@ -98,25 +98,25 @@ class Costless(tune.Trainable):
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep."""
+        """Save nothing."""
 
     def load_checkpoint(self, checkpoint: object) -> None:
-        """Nothing to read."""
+        """Load nothing."""
 
 
 class EndTimes(tune.Callback):
-    """When each trial ended."""
+    """Tune callback that records the time at which each trial ends."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's hook."""
+        """Record the time; Tune calls this method when a trial has ended."""
         self.times.append(time.perf_counter())
 
 
 def bare(trials: int, at_once: int) -> Side:
-    """Bare Tune."""
+    """Time plain Tune with OptunaSearch."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ends = EndTimes()
     space = {
@@ -126,7 +126,7 @@ def bare(trials: int, at_once: int) -> Side:
     search = OptunaSearch(
         space=space, metric="validation_accuracy", mode="max", sampler=optuna.samplers.TPESampler(seed=0)
     )
-    # Of what a sweep sets for Tune this would make it another Tune: here its own state is all that it keeps.
+    # A sweep turns off Tune's saving of its own state. Here it is turned on again, since plain Tune saves nothing else.
     keeps_state = patch.dict(os.environ, {"TUNE_GLOBAL_CHECKPOINT_S": "auto"})
     with tempfile.TemporaryDirectory() as folder, keeps_state:
         tuner = tune.Tuner(
@@ -143,7 +143,7 @@ def bare(trials: int, at_once: int) -> Side:
 
 
 def make_sweep(storage: str, trials: int) -> SweepConfig:
-    """Return a search over the same two fields."""
+    """Return the sweep: a search over the same two fields as in ``bare``."""
     sweep = load_sweep(
         "quickstart",
         flags={
@@ -156,12 +156,12 @@ def make_sweep(storage: str, trials: int) -> SweepConfig:
         },
         assignments=[f"total_pseudo_batches={BUDGET}"],
     )
-    # In place of the preset's block, whose other fields are of its own kind.
+    # A whole block, since the other fields of the preset's block belong to another kind.
     return SweepConfig.model_validate(sweep.model_dump() | {"scheduler": {"name": "none"}})
 
 
 def ours(trials: int) -> tuple[Side, int]:
-    """Time this project's sweep, and count the rows of its results."""
+    """Time this project's sweep; return its times and the number of rows in its results."""
     ends = EndTimes()
 
     class Recorder(SweepRecorder):
@@ -185,7 +185,7 @@ def ours(trials: int) -> tuple[Side, int]:
 
 
 def stand_in_inputs(sweep: SweepConfig) -> TrialInputs:
-    """Return inputs of a sweep whose trials read none of them."""
+    """Return dummy inputs for a sweep whose trials do not use them."""
     config = sweep.configs()[0]
     assert config.teacher_key is not None
     return TrialInputs(
@@ -195,7 +195,7 @@ def stand_in_inputs(sweep: SweepConfig) -> TrialInputs:
 
 
 def rates(ends: Sequence[float]) -> str:
-    """Milliseconds a trial, over the first and the last third."""
+    """Format the milliseconds for each trial over the first and over the last third of the trials."""
     third = len(ends) // 3
     first = ends[third - 1] / third
     last = (ends[-1] - ends[-third - 1]) / third
@@ -203,9 +203,9 @@ def rates(ends: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print both sides."""
+    """Measure both sides and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=3000, help="at least 3")
+    parser.add_argument("--trials", type=int, default=3000, help="number of trials, at least 3")
     chosen = parser.parse_args(arguments)
     with tune_environment(), ray_session("local") as session:
         at_once = int(session.cpus)

@@ -1,10 +1,10 @@
-"""What bfloat16 costs against float32 on a processor with, and as if without, instructions for it.
+"""Time of bfloat16 against float32 on a processor, with and without its instructions for bfloat16.
 
     python -m benchmarks.speed.precision
 
-Each row is a process of its own in which oneDNN, with which torch computes convolutions, is kept to the instructions that
-are named (``ONEDNN_MAX_CPU_ISA``); an older processor is not faster than that. Times are CPU seconds of one thread for a
-small pseudo batch, the median of three, so that other work on the machine matters little.
+Each row is measured in a separate process in which oneDNN, which computes torch's convolutions, is restricted to an
+instruction set (``ONEDNN_MAX_CPU_ISA``); an older processor is no faster than that. Times are CPU seconds of one thread for
+a small pseudo batch, the median of three, so that other work on the machine matters little.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {"batch_size": 16, "generator_width": 16, "student_steps
 
 
 def seconds(precision: str) -> float:
-    """CPU seconds of a pseudo batch from WRN-10-2 to WRN-10-1, after one that warms up."""
+    """Return the median CPU seconds of a pseudo batch from WRN-10-2 to WRN-10-1, after one for warm-up."""
     distiller = make_distiller("wrn-10-2:wrn-10-1", precision=precision, **SMALL)
     times = []
     for _ in range(4):
@@ -38,7 +38,7 @@ def seconds(precision: str) -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table; with an argument, the row of that name, measured in this process."""
+    """Print the table; with an argument, only the row of that instruction set, measured in this process."""
     if arguments:
         torch.set_num_threads(1)
         keep_freed_memory()

@@ -1,10 +1,10 @@
-"""What a sweep takes beside training and measuring: between two trials, and for each report within one.
+"""Overhead of a sweep beyond training and evaluation: between two trials, and for each report within a trial.
 
     python -m benchmarks.speed.sweep_overhead --trials 6
 
-A real sweep of the packaged digits on a Ray of its own, one trial at a time, results and checkpoints in a temporary
-folder. Everything is read from the results: a report says when it came and how long its trial had trained and measured
-by then, so that the rest is overhead.
+The benchmark runs a real sweep on the packaged digits on a local Ray, one trial at a time, with results and checkpoints in
+a temporary folder. The overhead is computed from the results: a report has its time and the seconds that its trial had
+spent in training and evaluation by then; the rest is overhead.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from orchestrator.run.tune import tune_environment
 from orchestrator.storage import open_storage
 
 REPORTS_EACH = 5
-"""Reports of each trial, some seconds apart."""
+"""Number of reports of each trial; they are some seconds apart."""
 
 
 def make_sweep(storage: str, trials: int, pseudo_batches: int, cpus: float) -> SweepConfig:
-    """Trials that differ in their seed and have the whole machine to themselves, one after the other."""
+    """Return a sweep whose trials differ only in their seed and run one after the other, each on the whole machine."""
     flags = {"storage": storage, "seeds": list(range(trials)), "resources": {"cpu": cpus, "gpu": 0}}
     interval = max(1, pseudo_batches // REPORTS_EACH)
     assignments = [f"total_pseudo_batches={pseudo_batches}", f"evaluation_interval={interval}"]
@@ -38,7 +38,7 @@ def make_sweep(storage: str, trials: int, pseudo_batches: int, cpus: float) -> S
 
 
 def overheads(reports: Sequence[dict[str, Any]]) -> tuple[list[float], list[float]]:
-    """Seconds between the end of a trial and the beginning of the next, and seconds lost at each further report."""
+    """Return the overhead in seconds between each two successive trials, and at each report after a trial's first."""
     trials: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for report in sorted(reports, key=lambda report: report["reported_at"]):
         busy = report["training_seconds"] + report["evaluation_seconds"]
@@ -55,10 +55,10 @@ def overheads(reports: Sequence[dict[str, Any]]) -> tuple[list[float], list[floa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the two, and what they come to in a sweep of longer trials."""
+    """Run the sweep, and print its overheads and their share in sweeps of longer trials."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=6, help="at least 2")
-    parser.add_argument("--pseudo-batches", type=int, default=100, help="of each trial")
+    parser.add_argument("--trials", type=int, default=6, help="number of trials, at least 2")
+    parser.add_argument("--pseudo-batches", type=int, default=100, help="pseudo batches of each trial")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as storage, tune_environment(), ray_session("local") as session:
         sweep = make_sweep(storage, chosen.trials, chosen.pseudo_batches, session.cpus)

@@ -1,11 +1,12 @@
-"""What a pseudo batch takes: the published loop as it is written, and this project's step by step.
+"""Time of a pseudo batch on a CPU: the published loop, and this project's loop with one optimisation after another.
 
     python -m benchmarks.speed.training_loop --threads 1 2
 
-All sides run in turn in one process, on equal random networks, and with glibc's allocator told to keep freed memory
-(``trainables.compute.devices``), the published loop too. GFLOP/s counts the work that a side really does; its share is of
-the fastest convolution measured here in the same arithmetic. The last column compares weights, student's and generator's,
-after the first pseudo batch: how far a side is from the published loop, as a share of how far that has come.
+All sides, the published loop included, run in turn in one process, on equal random networks, with glibc's allocator set to
+keep freed memory (``trainables.compute.devices``). GFLOP/s counts the operations that a side really executes; its share of
+the peak refers to the fastest convolution measured here in the same arithmetic. The last column compares the weights of
+student and generator after the first pseudo batch: the distance from the published loop's weights, as a share of the
+distance that those have moved.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PAIRS = ("wrn-16-2:wrn-16-1", "wrn-40-2:wrn-16-1")
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One way to do a pseudo batch, and the arithmetic of its convolutions."""
+    """One implementation of the training loop, and the data type of its convolutions."""
 
     name: str
     networks: tuple[nn.Module, nn.Module]
@@ -43,7 +44,7 @@ class Side:
 
     pseudo_batch: Callable[[], object]
     same_work: Callable[[], object] | None = None
-    """Does the same work uncompiled, where its operations can be counted; none: it does itself."""
+    """Function that does the same work uncompiled, so that its operations can be counted. None means ``pseudo_batch``."""
 
     dtype: torch.dtype = torch.float32
 
@@ -51,14 +52,14 @@ class Side:
 def make_distiller(
     pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **changes: object
 ) -> ZeroShotDistiller:
-    """Make a distiller with the published settings between untrained networks."""
+    """Make a distiller with the published settings and untrained networks."""
     config = make_config(pair, **changes)
     splits = dummy_splits(config, train=0, test=1)
     return ZeroShotDistiller(config, teacher=dummy_teacher(config), splits=splits, device=device, dtype=dtype)
 
 
 def make_published(pair: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> PublishedLoop:
-    """Make the published loop between the same networks."""
+    """Make the published loop with the same networks as ``make_distiller``."""
     config = make_config(pair)
     splits = dummy_splits(config, train=0, test=1)
     return PublishedLoop.beginning(config, dummy_teacher(config), splits, dtype, device=device)
@@ -71,7 +72,7 @@ def make_config(pair: str, **changes: object) -> ZeroShotConfig:
 
 
 def sides(pair: str, *, with_compiled: bool) -> list[Side]:
-    """From the published loop to the fastest, each step upon the one before."""
+    """Return the implementations from the published loop to the fastest, each with one more optimisation."""
     plain = make_published(pair)
     last, fused = make_distiller(pair, numerics="exact"), make_distiller(pair, numerics="exact")
     for distiller in (last, fused):
@@ -96,10 +97,10 @@ def sides(pair: str, *, with_compiled: bool) -> list[Side]:
 
 
 def make_compiled(pair: str, precision: str) -> ZeroShotDistiller:
-    """Make a compiled distiller; the program ends if torch cannot compile."""
+    """Make a compiled distiller; exit the program if torch cannot compile."""
     distiller = make_distiller(pair, compilation="always", precision=precision)
     if not distiller.compiled:
-        sys.exit(f"{distiller.notes[0]}\nWithout: --no-compile")
+        sys.exit(f"{distiller.notes[0]}\nTo leave out compiled loops: --no-compile")
     return distiller
 
 
@@ -121,14 +122,15 @@ def _side(
 
 
 def weights(networks: Iterable[nn.Module]) -> list[Tensor]:
-    """Return copies of all weights, in one order whatever their layout in memory."""
+    """Return copies of all weights of the networks, in the order of their parameters."""
     return [parameter.detach().clone() for network in networks for parameter in network.parameters()]
 
 
 def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor], start: Sequence[Tensor]) -> str:
-    """How far weights are from the published loop's: "equal bits", or a share of the way these have come from the start.
+    """Format the distance of weights from the published loop's, as a share of the distance that those have moved.
 
-    A share of 1 is as far apart as that way is long: nothing in common.
+    Returns:
+        "equal bits" if all weights are equal, else the share. A share near 1 means that the results have nothing in common.
     """
     if all(map(torch.equal, ours, theirs)):
         return "equal bits"
@@ -140,21 +142,21 @@ def distance(ours: Sequence[Tensor], theirs: Sequence[Tensor], start: Sequence[T
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Return the wall-clock seconds of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def operations(run: Callable[[], object]) -> int:
-    """Floating-point operations of convolutions and products in one call."""
+    """Return the floating-point operations of convolutions and matrix products in one call."""
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
 
 
 def convolution_peak(dtype: torch.dtype) -> float:
-    """Operations per second of the fastest of some convolutions that occur in the loop."""
+    """Return the operations per second of the fastest of three convolutions as they occur in the loop."""
     fastest = 0.0
     for channels, size in ((64, 8), (128, 8), (64, 16)):
         images = torch.randn(128, channels, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -167,7 +169,7 @@ def convolution_peak(dtype: torch.dtype) -> float:
 
 
 def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list[str]:
-    """Lines of one Markdown table."""
+    """Return the lines of one Markdown table, after a line on the setting."""
     torch.set_num_threads(threads)
     measured = sides(pair, with_compiled=with_compiled)
     peaks = {dtype: convolution_peak(dtype) for dtype in {side.dtype for side in measured}}
@@ -190,7 +192,7 @@ def table(pair: str, threads: int, repeats: int, *, with_compiled: bool) -> list
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for side in measured:
-        # Ratios within a repeat: what slows the machine down for a while slows both.
+        # Ratios are taken within a repeat, since a temporary slowdown of the machine affects both sides.
         ratios = [plain / ours for plain, ours in zip(times["published loop"], times[side.name], strict=True)]
         apart = "" if side is measured[0] else distance(after[side.name], after["published loop"], start)
         mean, rate = statistics.fmean(times[side.name]), work[side.name] / statistics.fmean(times[side.name])
@@ -208,7 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="TEACHER:STUDENT")
     parser.add_argument("--threads", nargs="+", type=int, default=[1], metavar="N")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-compile", action="store_true", help="leave out what takes a minute to compile")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out compiled loops, which take a minute to compile"
+    )
     chosen = parser.parse_args(arguments)
     keep_freed_memory()
     for pair in chosen.pairs:

@@ -1,10 +1,10 @@
-"""Seconds that the transition curves of one image take: pushed one at a time, as published, against many at once.
+"""Time of the transition curves of one image: one curve at a time, as published, against many in a batch.
 
     python -m benchmarks.speed.transition_curves --images 16 --steps 4 --threads 1 2
 
-Both sides run in turn in one process, on the same random weights and images. The plain side is the published loop as it
-is described (section 4.2): one image and one target at a time, and a backward pass that fills the weights' gradients too.
-The batched side also chooses its images, and leaves out the gradient after the last point.
+Both sides run in turn in one process, on the same random weights and images. The plain side follows the published
+description (section 4.2): one image and one target at a time, with a backward pass that also computes the gradients of the
+weights. The batched side also chooses its images, and leaves out the gradient after the last point.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NORMALISATION = find_normalisation("cifar10")
 
 
 def one_at_a_time(attacked: Network, other: Network, data: ImageSet, steps: int) -> None:
-    """Run the published loop over chosen images, and drop what it records."""
+    """Run the published loop over the given images, and discard the recorded probabilities."""
     for index in range(len(data)):
         for offset in range(1, _CLASSES):
             target = (data.labels[index : index + 1] + offset) % _CLASSES
@@ -49,19 +49,19 @@ def one_at_a_time(attacked: Network, other: Network, data: ImageSet, steps: int)
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Return the wall-clock seconds of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def compare(*, images: int, plain_images: int, steps: int, repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds for each image, one at a time and many at once, in each repeat."""
+    """Return the seconds for each image in each repeat, of the plain side and of the batched side."""
     with seeded(0, "benchmark"):
         attacked = build_network("wrn-16-1", num_classes=_CLASSES).eval()
         other = build_network("wrn-16-2", num_classes=_CLASSES).eval()
     with torch.no_grad():
-        # Both say 0 to all images: the time must go into curves, not into looking for images on which they agree.
+        # Both networks predict class 0 for all images, so that no time is spent on finding images on which they agree.
         for network in (attacked, other):
             network.get_parameter("fc.bias")[0] = 20
     pixels = torch.randint(256, (images, 3, 32, 32), generator=stream(0, "benchmark"), dtype=torch.uint8)
@@ -85,12 +85,12 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def main() -> None:
-    """Print a row for each number of threads; mean and standard deviation over the repeats."""
+    """Print a row for each number of threads, with mean and standard deviation over the repeats."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=16, help="images of the batched side")
     parser.add_argument("--plain-images", type=int, default=2, help="images of the plain side")
     parser.add_argument("--steps", type=int, default=10, help="recorded points of each curve")
-    parser.add_argument("--repeats", type=int, default=5, help="how often both sides are timed, at least 2")
+    parser.add_argument("--repeats", type=int, default=5, help="number of timed repeats of both sides, at least 2")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     keep_freed_memory()  # for both sides

@@ -1,3 +1,3 @@
-"""What differs between AWS, Google Cloud, Kubernetes and one's own machines: types, spot, notices of preemption, quotas."""
+"""Cloud-specific code: machine types, spot instances, preemption notices and quotas, for each cloud and own machines."""
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ TOKEN_SECONDS = 21600
 
 
 def notice(metadata: Metadata) -> str | None:
-    """Return what will be done to this machine and when; None as long as nothing will. AWS says so two minutes ahead.
+    """Return the action that AWS announces for this machine and its time; None if none is announced.
+
+    AWS announces a preemption two minutes ahead.
 
     Raises:
         OSError, ValueError: the metadata cannot be read.
@@ -32,12 +34,12 @@ def notice(metadata: Metadata) -> str | None:
 
 
 def spot_quota(region: str) -> float:
-    """Return how many CPU cores of spot machines with GPUs AWS lets this account have in a region.
+    """Return how many CPU cores of spot instances with GPUs this AWS account may use in a region.
 
     Raises:
-        QuotaError: it may not be asked.
+        QuotaError: the quota cannot be read.
     """
-    # boto3 takes a second, and is needed on AWS only.
+    # Imported here because boto3 takes a second to load, and only AWS needs it.
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -57,7 +59,7 @@ class _NodeConfig(Part):
 
 
 class Aws(Provider):
-    """Machines of EC2."""
+    """Amazon Web Services: machines of EC2."""
 
     name = "aws"
     title = "AWS"

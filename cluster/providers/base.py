@@ -1,6 +1,6 @@
-"""What a program that runs on rented machines has to know of a cloud, and what holds where a cloud says nothing of its own.
+"""Interface of a cloud: what the program has to know about rented machines, with defaults for clouds that define nothing.
 
-A new cloud is a module beside this one, with a class that says what differs, and a line in ``registry.py``.
+A new cloud is a module beside this one, with a class that overrides what differs, and a line in ``registry.py``.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ EXPECTED = (
     "expected what ray up takes (available_node_types: {NAME: {resources: ..., node_config: ...}}, or provider: {type: "
     "local} with head_ip and worker_ips), or a RayCluster, RayJob or RayService of KubeRay"
 )
-"""What a file may be that describes a cluster."""
+"""Accepted formats of a file that describes a cluster, for messages."""
 
 MARKET_LABEL = "ray.io/market-type"
-"""Label of a node by which Ray tells a spot machine, whatever the cloud."""
+"""Label of a node by which Ray marks a spot instance on any cloud."""
 
 
 class Part(BaseModel):
-    """What is looked at of a mapping in a cluster's description; Ray's other fields are Ray's."""
+    """Base of the parts of a cluster's description that this program reads; Ray's other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class QuotaError(Exception):
-    """A quota may not be asked for; the message says why."""
+    """A quota cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpotQuota:
-    """How many CPU cores of spot machines with GPUs an account may rent in a region."""
+    """A cloud's quota: how many CPU cores of spot instances with GPUs an account may rent in a region."""
 
     called: str
-    """What the cloud calls it, and where more of it is asked for."""
+    """The cloud's name of the quota, and where to request a larger one."""
 
     ask: Callable[[str], float]
-    """Gives the CPU cores of a region; raises ``QuotaError`` and what a network raises."""
+    """Function that returns the quota of a region, in CPU cores; raises ``QuotaError`` and network errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """The metadata service that a cloud offers to each of its machines."""
+    """Client of the metadata service that a cloud offers to each of its machines."""
 
     endpoint: str
     timeout: float = 2.0
 
     def get(self, path: str, headers: Mapping[str, str], *, method: str = "GET") -> str | None:
-        """Return the answer; None where there is nothing (404).
+        """Return the text at a path of the service; None if the path does not exist (404).
 
         Raises:
             OSError: the service does not answer, or answers with another error.
@@ -70,66 +70,71 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class Preemption:
-    """How a cloud announces that a spot machine is about to be taken away."""
+    """How a cloud announces that a spot instance is about to be preempted."""
 
     endpoint: str
     """Address of the metadata service."""
 
     deadline: int
-    """Seconds until Ray ends what is left on the node: less than the cloud gives, or Ray takes the loss for a crash."""
+    """Seconds from the notice until Ray ends the node's processes: less than the cloud's own notice period, or Ray would
+    count the loss of the machine as a crash."""
 
     notice: Callable[[Metadata], str | None]
-    """Gives what the cloud says of this machine's end; None as long as it says nothing. Raises ``OSError`` and
-    ``ValueError`` where the service cannot be read."""
+    """Function that returns the cloud's notice of this machine's preemption, or None if there is no notice. Raises
+    ``OSError`` or ``ValueError`` if the service cannot be read."""
 
 
 class Provider:
-    """A cloud by what ``ray up`` calls it in ``provider: {type: ...}``. The defaults are those of a cloud that says nothing.
+    """A cloud, identified by its name in ``provider: {type: ...}`` of ``ray up``; base of all clouds, with their defaults.
 
-    A description is what ``ray up`` takes; ``node_config`` is a part of it, the cloud's own words for one type of machine.
+    A description is a cluster's, as ``ray up`` takes it. Its ``node_config`` describes one machine type in the cloud's own
+    terms.
     """
 
     name = ""
-    """``type`` of the provider."""
+    """The cloud's name in ``provider: {type: ...}``."""
 
     title = ""
     """The cloud's name in prose."""
 
     required: ClassVar[Mapping[str, str]] = {}
-    """Fields that ``provider`` must have, each with what is expected there."""
+    """Fields that the description's ``provider`` must have, each with a text on the expected value."""
 
     own_machines = False
-    """Whether it rents no machines: the description names hosts, and none of their sizes."""
+    """Whether the machines are the user's own: the description then names hosts, but not their sizes."""
 
     node_config: type[BaseModel] = Part
-    """What is looked at of a type of machine."""
+    """Model of the fields of ``node_config`` that this program reads."""
 
     preemption: Preemption | None = None
-    """How it announces the end of a spot machine; None: it does not."""
+    """How the cloud announces the preemption of a spot instance. None if it does not announce preemptions."""
 
     spot_quota: SpotQuota | None = None
-    """How many spot machines it rents out; None: it need not, or may not be asked."""
+    """The cloud's quota of spot instances. None if the cloud has no such quota, or the quota cannot be read."""
 
     def machine_type(self, node_config: Mapping[str, Any]) -> str | None:
-        """Return the cloud's name of a type of machine, as price lists have it; None where there is none."""
+        """Return the cloud's name of a machine type, as in price lists; None if it has no name."""
         return None
 
     def is_spot(self, node_config: Mapping[str, Any]) -> bool:
-        """Whether machines of a type are spot machines, by the cloud's own words."""
+        """Return whether a machine type's ``node_config`` asks for spot instances."""
         return False
 
     def hosts(self, description: Mapping[str, Any]) -> Sequence[str]:
-        """Return names or addresses of the machines that one already has, the head's first."""
+        """Return the names or addresses of the user's own machines that the description names, the head's first."""
         return ()
 
     def running_description(self) -> dict[str, Any]:
-        """Return what a head node here can find out about its cluster's autoscaler; empty where nothing is found."""
+        """Return the cluster's description if this machine is a head node of the cloud; empty if none can be found."""
         return {}
 
     def read_manifests(self, documents: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Return a cluster in the words of ``ray up``, of a file that is in words of the cloud's own; None if it is not.
+        """Convert documents in the cloud's own format into a description in the format of ``ray up``.
+
+        Returns:
+            The description; None if the documents are not in the cloud's own format.
 
         Raises:
-            ValueError: it is, and describes no cluster.
+            ValueError: the documents are in the cloud's own format but describe no cluster.
         """
         return None

@@ -11,7 +11,7 @@ from cluster.providers.base import Metadata, Part, Preemption, Provider
 
 
 def notice(metadata: Metadata) -> str | None:
-    """Return ``preempted`` once this machine is about to be taken away. Google says so thirty seconds ahead.
+    """Return ``preempted`` if this machine is about to be preempted, else None. Google gives notice 30 seconds ahead.
 
     Raises:
         OSError: the metadata cannot be read.
@@ -26,7 +26,7 @@ class _NodeConfig(Part):
 
 
 class Gcp(Provider):
-    """Machines of Compute Engine."""
+    """Google Cloud: machines of Compute Engine."""
 
     name = "gcp"
     title = "Google Cloud"
@@ -35,9 +35,9 @@ class Gcp(Provider):
 
     def machine_type(self, node_config: Mapping[str, Any]) -> str | None:
         named = node_config.get("machineType")
-        return str(named).rpartition("/")[2] if named else None  # Google takes its address, too
+        return str(named).rpartition("/")[2] if named else None  # Google also accepts the type's address
 
     def is_spot(self, node_config: Mapping[str, Any]) -> bool:
         scheduling = node_config.get("scheduling", [])
-        settings = scheduling if isinstance(scheduling, list) else [scheduling]  # Ray's examples have a list of each
+        settings = scheduling if isinstance(scheduling, list) else [scheduling]  # Ray's examples use a list
         return any(s.get("preemptible") or s.get("provisioningModel") == "SPOT" for s in settings)

@@ -1,4 +1,4 @@
-"""Kubernetes, where KubeRay's operator starts pods for Ray's autoscaler."""
+"""Kubernetes, on which KubeRay's operator starts pods for Ray's autoscaler."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from typing import Any
 from cluster.providers.base import EXPECTED, MARKET_LABEL, Provider
 
 _SPEC_OF_KIND = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
-"""Where the cluster stands in the ``spec`` of each of KubeRay's kinds."""
+"""Keys that lead from the ``spec`` of each of KubeRay's resource kinds to the specification of the cluster."""
 
 _MARKET = "RAY_NODE_MARKET_TYPE"
-"""Variable of a pod's container from which Ray labels the node as a spot machine."""
+"""Environment variable of a pod's container from which Ray labels the node as a spot instance."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 logger = logging.getLogger("zskt.cluster")
-"""Says why a description cannot be read."""
+"""Logger that reports why a description cannot be read."""
 
 
 class KubeRay(Provider):
-    """Pods. A type of machine goes by the name of its group, and is told to be a spot machine by a variable of its pods."""
+    """Kubernetes: machines are pods. A machine type is a group of pods; an environment variable marks spot instances."""
 
     name = "kuberay"
     title = "Kubernetes"
 
     def running_description(self) -> dict[str, Any]:
-        """Ask Kubernetes, as Ray's autoscaler in the pod beside does; KubeRay gives the head the right to."""
-        cluster = os.environ.get("RAY_CLUSTER_NAME")  # KubeRay sets it in every pod
+        """Ask Kubernetes for the description of this pod's cluster, as Ray's autoscaler in the same pod does.
+
+        KubeRay gives the head's service account the right to read the description.
+        """
+        cluster = os.environ.get("RAY_CLUSTER_NAME")  # KubeRay sets the variable in every pod
         if not cluster or "KUBERNETES_SERVICE_HOST" not in os.environ:
             return {}
         try:
             resource = _fetch_raycluster(cluster)
-            # Without an autoscaler nothing comes that is not there.
+            # Without an autoscaler no further pods are started.
             return describe_raycluster(resource) if resource["spec"].get("enableInTreeAutoscaling") else {}
         except (OSError, ValueError, LookupError) as error:
             logger.warning(
-                "cannot read which pods the autoscaler may start (%s): only those that are there now are counted. The "
-                "head's service account needs the right to get rayclusters, which KubeRay gives it with "
-                "enableInTreeAutoscaling",
+                "cannot read which pods the autoscaler may start (%s): only the pods that run now are counted. The head's "
+                "service account needs the right to get rayclusters; KubeRay gives that right with enableInTreeAutoscaling",
                 error,
             )
             return {}
@@ -51,7 +53,7 @@ class KubeRay(Provider):
 
 
 def _fetch_raycluster(name: str) -> dict[str, Any]:
-    from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient  # no public way
+    from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient  # no public API
 
     namespace = os.environ.get("RAY_CLUSTER_NAMESPACE") or _NAMESPACE_FILE.read_text().strip()
     found: dict[str, Any] = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}")
@@ -59,12 +61,12 @@ def _fetch_raycluster(name: str) -> dict[str, Any]:
 
 
 def describe_raycluster(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a RayCluster in the words of ``ray up``, whether or not an autoscaler starts its pods.
+    """Convert a RayCluster into a description in the format of ``ray up``, whether or not an autoscaler starts its pods.
 
     Raises:
-        ValueError, LookupError: Ray makes nothing of it.
+        ValueError, LookupError: Ray does not understand the resource.
     """
-    # Ray takes seconds to load, and only a head node on Kubernetes needs it here.
+    # Imported here because Ray takes seconds to load, and only this function needs it.
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
     description: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(dict(resource))
@@ -77,7 +79,11 @@ def describe_raycluster(resource: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_manifests(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the one cluster among Kubernetes' resources, in the words of ``ray up``."""
+    """Convert the one cluster among Kubernetes' resources into a description in the format of ``ray up``.
+
+    Raises:
+        ValueError: there is no cluster or more than one, or the cluster is not understood.
+    """
     resources = [item for document in documents for item in _items(document)]
     clusters = [resource for resource in resources if resource.get("kind") in _SPEC_OF_KIND]
     if len(clusters) != 1:
@@ -90,7 +96,7 @@ def _of_manifests(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in where.split("."):
         spec = spec.get(name) if isinstance(spec, dict) else None
     try:
-        # Groups of a fixed size need not say how far they may grow.
+        # Groups of a fixed size may leave out their minimum and maximum size.
         groups = [
             {"minReplicas": 0, "maxReplicas": group.get("replicas", 1), **group} for group in spec["workerGroupSpecs"]
         ]
@@ -105,6 +111,6 @@ def _of_manifests(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _items(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return a resource, or those of a list, as ``kubectl get`` writes it."""
+    """Return the resources of a document: the document itself, or the items of a list as ``kubectl get`` writes it."""
     items = document.get("items") if document.get("kind") == "List" else [document]
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []

@@ -1,4 +1,4 @@
-"""Machines that one already has, which ``ray up`` reaches by ssh."""
+"""The user's own machines, which ``ray up`` reaches by ssh."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from cluster.providers.base import Provider
 
 
 class Local(Provider):
-    """Hosts by name or address, that go by these in rows and price lists."""
+    """The user's own machines; host names or addresses name them in result rows and price lists."""
 
     name = "local"
-    title = "machines of one's own"
+    title = "your own machines"
     required: ClassVar[Mapping[str, str]] = {"head_ip": "head_ip and worker_ips, by name or number"}
     own_machines = True
 

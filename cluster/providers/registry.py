@@ -1,7 +1,7 @@
-"""The clouds that are known, by the name that ``ray up`` has for each.
+"""Registry of the known clouds, by the name that ``ray up`` uses for each.
 
-Others are ``Provider`` classes of installed packages, by an entry point of that name in the group ``zskt.providers``, or of
-a file, ``FILE.py:CLASS``.
+Further clouds are ``Provider`` classes of installed packages, registered by entry points in the group ``zskt.providers``,
+or classes in a file, named ``FILE.py:CLASS``.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from cluster.providers.local import Local
 from trainables.config.plugins import Registry, installed, is_foreign
 
 OTHER_PROVIDERS = Registry(what="provider", group="zskt.providers", own={})
-"""Clouds that are not this project's: subclasses of ``Provider``."""
+"""Registry of clouds that other packages or files define: subclasses of ``Provider``."""
 
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Aws(), Gcp(), KubeRay(), Local())}
 
 
 def all_providers() -> dict[str, Provider]:
-    """Return the clouds of this project and those that installed packages bring, by name, but for broken ones."""
+    """Return this project's clouds and those of installed packages by name, without clouds that cannot be loaded."""
     found = {**PROVIDERS}
     for name in installed(OTHER_PROVIDERS.group):
-        with contextlib.suppress(ValueError):  # a package that is broken says so to whoever names its cloud
+        with contextlib.suppress(ValueError):  # the error is reported when a description names the cloud
             found.setdefault(name, _other(name))
     return found
 
 
 def find_provider(name: str) -> Provider | None:
-    """Return the cloud of that name, or of ``FILE.py:CLASS``; None if it is not known.
+    """Return the cloud with a name, which may be ``FILE.py:CLASS``; None if the name is not known.
 
     Raises:
-        ValueError: a file or package has no such cloud.
+        ValueError: the file or package does not hold such a cloud.
     """
     if name not in PROVIDERS and is_foreign(OTHER_PROVIDERS.group, name):
         return _other(name)
@@ -56,7 +56,7 @@ def _other(name: str) -> Provider:
 
 
 class _Unknown(Provider):
-    """Any other cloud that Ray knows: read by those of its words that a known cloud has too."""
+    """Any other cloud that Ray knows; its fields are read where they match those of a known cloud."""
 
     def machine_type(self, node_config: Mapping[str, Any]) -> str | None:
         known = all_providers().values()
@@ -70,14 +70,14 @@ _UNKNOWN = _Unknown()
 
 
 def provider_of(description: Mapping[str, Any]) -> Provider:
-    """Return the cloud of a cluster's description; of an empty one, a cloud of which nothing is known.
+    """Return the cloud that a cluster's description names; a generic cloud if it names none or an unknown one.
 
     Raises:
-        ValueError: it names a file or package that has no such cloud.
+        ValueError: the description names a file or package that does not hold such a cloud.
     """
     return find_provider(str(description.get("provider", {}).get("type") or "")) or _UNKNOWN
 
 
 def running_description() -> dict[str, Any]:
-    """Return what the cloud of a head node says of the cluster's autoscaler; empty where none says anything."""
+    """Return the cluster's description from the first cloud that finds one on this head node; empty if none does."""
     return next((found for provider in all_providers().values() if (found := provider.running_description())), {})

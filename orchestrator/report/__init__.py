@@ -1,6 +1,6 @@
-"""One HTML page about a sweep.
+"""The report on a sweep: one HTML page.
 
-Names are imported on first use: a module of this folder then costs what it needs itself, and not plotly.
+The names of this package are imported on first use, so that importing one of its modules does not also load plotly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["make_report", "report_figures", "write_report"]
 
 
-if not TYPE_CHECKING:  # or no misspelt name would be found
+if not TYPE_CHECKING:  # otherwise type checkers would accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         if name in __all__:

@@ -1,4 +1,4 @@
-"""What was asked, and the answer in a sentence with its uncertainty. From data alone."""
+"""The question that a sweep asks, and its answer with the uncertainty, in sentences made from the data alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def question(data: SweepData) -> str:
     where = f"{pair}, without images" if config.dataset == NO_DATASET else f"{pair} on {config.dataset}"
     if sweep.cases:
         wanted = sweep.only or list(sweep.cases)
-        many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What comes of {wanted[0]}"
+        many = f"How do {len(wanted)} cases compare" if len(wanted) > 1 else f"What is the result of {wanted[0]}"
         return f"{many} over {_count(len(sweep.seeds), 'seed')}{' each' if len(wanted) > 1 else ''}? {where}."
     names = _listed([words(name) for name in data.searched])
     equal = sweep.equal_budget
@@ -60,7 +60,7 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
         why = data.board.without_best
         return f"{why[0].upper()}{why[1:]}, so there is no answer."
     value = best.row.objective
-    assert value is not None  # who has used up the budget without one has failed
+    assert value is not None  # a trial that used its whole budget without an objective has failed
     text = f"Best so far is {_named(best, data.searched)}, with {shown(value, data.metric)} {words(data.metric)}"
     theirs = (
         published.row.objective if published and published.row and published.state is TrialState.COMPLETED else None
@@ -70,28 +70,32 @@ def _found(data: SweepData, confirmation: Confirmation | None) -> str:
     elif theirs is not None:
         text += f", {_difference(data.sign * (value - theirs), data.metric)} than the published settings"
     elif published is None and any(trial.number == 0 and trial.row for trial in data.trials):
-        text += "; the published settings are outside of what was searched"
+        text += "; the published settings lie outside the search space"
     return f"{text}. It is not confirmed: {_doubt(data, value)}"
 
 
 def advice(data: SweepData, confirmation: Confirmation | None) -> Text | None:
-    """Return the command that makes the answer surer; None if there is none."""
+    """Return the command that makes the answer more certain; None if no trial can be confirmed."""
     if not data.board.contenders:
         return None
     seeds = len(confirmation.sweep.seeds) if confirmation else 0
     typed = ["zskt", "confirm", data.sweep_id, "--top", "3", "--seeds", str(5 if seeds < 5 else 2 * seeds)]
     if data.sweep.storage.uri != StorageConfig().uri:
         typed += ["--storage", data.sweep.storage.uri]
-    what = "More new seeds make this surer" if seeds else "New seeds tell whether the best settings are really better"
+    what = (
+        "More new seeds make this more certain"
+        if seeds
+        else "New seeds show whether the best settings are really better"
+    )
     return Text(text=f"{what}:", command=shlex.join(typed))
 
 
 def verdict_sentence(judgements: Sequence[Judgement], *, published: bool) -> str:
-    """How many results came out again, or of cases that are held against a baseline, what became of them.
+    """Return a sentence with the number of results for each verdict.
 
     Args:
         judgements: One for each result.
-        published: Whether it is published numbers that they are held against.
+        published: Whether the results are compared with published numbers, or else with the baseline case.
     """
     verdicts = [judgement.verdict.value for judgement in judgements]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
@@ -100,7 +104,7 @@ def verdict_sentence(judgements: Sequence[Judgement], *, published: bool) -> str
 
 
 def cases_sentence(best: str, mean: str, n: int) -> str:
-    """Which case of a comparison has the best mean."""
+    """Return the sentence that names the case with the best mean."""
     return f"The best mean has {best}: {mean} test accuracy over {_count(n, 'seed')}."
 
 
@@ -116,8 +120,8 @@ def _confirmed(data: SweepData, confirmation: Confirmation) -> str:
         return f"Best so far is {name}, {by} than the published settings on {seeds}; more seeds are needed."
     low, high = (_amount(end, data.metric, signed=True).removesuffix(" points") for end in (found.low, found.high))
     certainty = confirmation.confidence
-    counted = "" if confirmation.comparisons == 1 else f", the choice among {confirmation.comparisons} counted in"
-    doubt = "" if found.low > 0 else " The interval holds 0: it may be no better than the published settings."
+    counted = "" if confirmation.comparisons == 1 else f", corrected for the choice among {confirmation.comparisons}"
+    doubt = "" if found.low > 0 else " The interval contains 0: the setting may be no better than the published ones."
     return (
         f"The best setting is {name}: {by} than the published settings, interval {low} to {high} ({certainty}), "
         f"over {_count(found.n, 'new seed')}; it is better with {found.confidence_above:.0%} confidence{counted}.{doubt}"
@@ -141,22 +145,22 @@ def _audited(data: SweepData) -> str:
         return ""
     ours, values = both[data.best.trial_id][1], [value for _, value in both.values()]
     place = 1 + sum(value > ours for value in values)
-    unread = "" if _LABELS in data.sweep.selects_on else ", by which nothing was chosen,"
+    unread = "" if _LABELS in data.sweep.selects_on else ", which took no part in the selection,"
     text = (
-        f" Labels{unread} put it in place {place} of {len(values)} that used their whole budget, "
+        f" Labels{unread} rank it {place} of {len(values)} trials that used their whole budget, "
         f"{_amount(max(values) - ours, _LABELS)} of {words(_LABELS)} behind the best."
     )
     ranks = rank_correlation([score for score, _ in both.values()], values)
     if ranks is not None:
         text += (
-            f" Over these the rank correlation of score and labels is {ranks.value:.2f}, 95 % interval {ranks.low:.2f} to "
-            f"{ranks.high:.2f}."
+            f" Over these trials the rank correlation of score and labels is {ranks.value:.2f}, 95 % interval "
+            f"{ranks.low:.2f} to {ranks.high:.2f}."
         )
     return text
 
 
 def _doubt(data: SweepData, value: float) -> str:
-    """Why a single run of the best of many says less than its digits."""
+    """Return why the value of the best trial, from a single run, is less certain than its digits suggest."""
     count = len(data.board.rows)
     text = f"the best of {_count(count, 'trial')} with one seed is partly the luckiest"
     images = _validation_images(data)
@@ -171,7 +175,7 @@ def _validation_images(data: SweepData) -> int:
     try:
         spec = config.spec
     except (ValueError, DatasetError):
-        return 0  # a data set of one's own, which is not at hand here
+        return 0  # a data set of the user's own, which is not available on this machine
     return round(config.validation_fraction * spec.training_images)
 
 

@@ -1,4 +1,4 @@
-"""Makes the page about sweeps from the result store alone; and its figures, for notebooks."""
+"""Makes the report on sweeps, or its figures for notebooks, from the result store alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainables.system.clock import SYSTEM_CLOCK, Clock
 
 
 def make_report(sources: Sequence[SweepSource], *, clock: Clock = SYSTEM_CLOCK) -> str:
-    """Make the page about one sweep, or about several of a storage beside each other, running or ended.
+    """Make the HTML report on one sweep, or on several sweeps of a storage and their comparison; sweeps may be running.
 
     Raises:
-        SweepNotFoundError: one of them is not there.
+        SweepNotFoundError: the storage has no results of one of the sweeps.
     """
     results = list({one.sweep_id: one for one in map(results_of, sources)}.values())
     sweeps = [read_sweep(one) for one in results]
@@ -33,14 +33,14 @@ def make_report(sources: Sequence[SweepSource], *, clock: Clock = SYSTEM_CLOCK) 
 
 
 def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
-    """Return the page's figures for a notebook, by title and tab, in the order of the page.
+    """Return the report's figures for a notebook, by title and tab, in the order of the page.
 
     Args:
         storage: Folder or URI, such as ``./runs`` or ``s3://bucket/prefix``.
-        sweep_id: The sweep.
+        sweep_id: Id of the sweep.
 
     Raises:
-        SweepNotFoundError: there is no such sweep.
+        SweepNotFoundError: the storage has no results of the sweep.
     """
     results = SweepResults(SweepStore(find_storage(storage), sweep_id))
     data = read_sweep(results)
@@ -50,10 +50,10 @@ def report_figures(storage: str, sweep_id: str) -> dict[str, go.Figure]:
 
 
 def write_report(sweep_store: SweepStore, *, clock: Clock = SYSTEM_CLOCK) -> str:
-    """Put a sweep's page on its storage, in place of an older one, and return its key.
+    """Write a sweep's report to its storage, replacing an older report, and return its key.
 
     Raises:
-        SweepNotFoundError: there is no such sweep.
+        SweepNotFoundError: the storage has no results of the sweep.
     """
     sweep_store.storage.write(sweep_store.report_page, make_report([sweep_store], clock=clock).encode())
     return sweep_store.report_page

@@ -1,4 +1,4 @@
-"""What the page says of a sweep, in the order in which someone who knows nothing of it would ask."""
+"""The chapters of the report: one for each sweep, ordered for a reader who knows nothing of it, and a comparison."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def chapter_of(data: SweepData, extras: Extras) -> Chapter:
 
 
 def comparison_of(sweeps: Sequence[SweepData], extras: Sequence[Extras]) -> Chapter:
-    """Several sweeps beside each other, before the part of each."""
+    """Return the chapter that compares several sweeps; it precedes the chapters of the sweeps."""
     answers = [answer_of(data, extra) for data, extra in zip(sweeps, extras, strict=True)]
     return Chapter(
         title="Comparison",
@@ -83,10 +83,10 @@ def _facts(data: SweepData) -> dict[str, str]:
     facts = {
         "trials": data.ended_of_all,
         "ended": data.board.states_in_words,
-        "without an end yet": str(running) if running else "",
+        "not yet ended": str(running) if running else "",
         "computing time": duration(total_seconds(data)),
         "GPUs and money": spent_in_words(ledger, data.sweep.budget),
-        "looks at the test split": f"{sum(looks):,}" if looks else "",
-        "sweep": "running, or stopped without a word" if last is SessionEvent.STARTED else last,
+        "evaluations on the test split": f"{sum(looks):,}" if looks else "",
+        "sweep": "running, or stopped without a final record" if last is SessionEvent.STARTED else last,
     }
     return {name: value for name, value in facts.items() if value}

@@ -1,4 +1,4 @@
-"""What a report is about, read from the result store: trials with their reports, comparable at equal budgets."""
+"""The data of a report, read from the result store: trials with their reports, comparable at equal shares of the budget."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from trainables.config import AnyTrialConfig
 from trainables.metrics import finite, is_share
 
 STEP_RATIO = "student steps per generator step"
-"""The quotient of the two integers that are stored."""
+"""Name of the step ratio, the quotient of two stored fields: ``student_steps`` by ``generator_steps``."""
 
 _RATIO_FIELDS = ("generator_steps", "student_steps")
 _ENOUGH = 3
-"""Trials without which nothing is compared before the end of the budget."""
+"""Minimum number of trials for a comparison before the end of the budget."""
 
 _SAME = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial: its settings and what it has reported, in order."""
+    """One trial, with its settings and its reports in order."""
 
     trial_id: str
     number: int
@@ -36,29 +36,29 @@ class Trial:
 
     case: str | None
     settings: Mapping[str, Any]
-    """All fields of its config; empty of a running one whose study is not there to tell them."""
+    """All fields of the trial's config; empty for a running trial whose study cannot be read."""
 
     shares: Sequence[float]
-    """How much of its budget was used at each report, in (0, 1]; empty where the budget is not known."""
+    """Share of the trial's budget that was used at each report, in (0, 1]; empty if the budget is not known."""
 
     reports: Sequence[Row]
     row: TrialRecord | None
-    """Its row in the table of trials; none while it runs."""
+    """The trial's row in the table of trials. None while the trial runs."""
 
     @property
     def ended_well(self) -> bool:
-        """Whether its numbers mean what they say."""
+        """Whether the trial's state has a valid result: the trial neither runs, nor failed or diverged."""
         return self.state.has_result
 
     def at(self, share: float, metric: str) -> float | None:
-        """Return a metric after a share of the budget; None if the trial ended before or the metric is not finite."""
+        """Return a metric at a share of the budget; None if the trial ended before or the metric is not finite."""
         if not self.shares or self.shares[-1] < share - _SAME:
             return None
         last = max(number for number, used in enumerate(self.shares) if used <= share + _SAME or number == 0)
         return finite(self.reports[last].get(metric))
 
     def value(self, setting: str) -> Any:
-        """Return a setting, or the step ratio; None if it is not known."""
+        """Return the value of a setting, or the step ratio for ``STEP_RATIO``; None if it is not known."""
         if setting == STEP_RATIO:
             generator, student = (self.settings.get(name) for name in _RATIO_FIELDS)
             return None if not generator or student is None else student / generator
@@ -72,17 +72,17 @@ class Comparison:
     share: float
     trials: Sequence[Trial]
     values: Sequence[float]
-    """The objective of each."""
+    """The objective of each trial at this share."""
 
     @property
     def label(self) -> str:
-        """What a tab calls it."""
+        """Label of the comparison's tab."""
         return f"at {self.share:.0%} of the budget (n={len(self.trials)})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepData:
-    """One sweep as a report needs it."""
+    """The data of one sweep that a report needs."""
 
     sweep_id: str
     sweep: SweepConfig
@@ -93,29 +93,32 @@ class SweepData:
 
     @property
     def ended_of_all(self) -> str:
-        """``17 of 18``: see ``workload.ended_of_all``."""
+        """Number of ended trials and of all trials, such as ``17 of 18``; see ``distinct.ended_of_all``."""
         return ended_of_all(self.board)
 
     @property
     def metric(self) -> str:
-        """What trials are compared by: the objective, or of cases the audit, without one the score that needs no images."""
+        """Metric by which trials are compared.
+
+        The objective; for a sweep of cases test accuracy, or ``data_free_score`` if no case reads images.
+        """
         if self.sweep.objective:
             return self.sweep.objective
         return TEST_ACCURACY if any(config.reads_images for config in self.sweep.configs()) else "data_free_score"
 
     @property
     def sign(self) -> int:
-        """1 where large is good, else -1."""
+        """1 if larger values of the objective are better, else -1."""
         return 1 if self.sweep.mode == "max" else -1
 
     @property
     def is_share(self) -> bool:
-        """Whether the objective is shown in percent."""
+        """Whether the metric is shown in percent."""
         return is_share(self.metric)
 
     @property
     def axes(self) -> list[str]:
-        """What varies: the two step counts as their ratio first, then the temperature, then the rest."""
+        """Settings that vary: first the step ratio in place of the two step counts, then the temperature, then the rest."""
         ratio = [STEP_RATIO] if set(self.searched) & set(_RATIO_FIELDS) else []
         others = [name for name in self.searched if name not in _RATIO_FIELDS]
         return [*ratio, *sorted(others, key=lambda name: name != "temperature")]
@@ -128,22 +131,26 @@ class SweepData:
 
     @property
     def worst(self) -> Trial | None:
-        """The one at the other end of the leaderboard that still has numbers."""
+        """The lowest trial on the leaderboard that has a result. None if fewer than two trials have one."""
         ranked = [row.trial_id for row in self.board.rows if row.state.has_result]
         return self.trial(ranked[-1]) if len(ranked) > 1 else None
 
     @property
     def published(self) -> Trial | None:
-        """The trial with the published settings, if there is one that has ended."""
+        """The trial with the published settings. None if no such trial has ended."""
         row = self.board.published
         return self.trial(row.trial_id) if row else None
 
     def trial(self, trial_id: str) -> Trial:
-        """Return the trial with an id."""
+        """Return the trial with this id."""
         return next(trial for trial in self.trials if trial.trial_id == trial_id)
 
     def comparisons(self) -> list[Comparison]:
-        """Trials at equal shares of their budgets: those that used it up, and all where the first of them was stopped."""
+        """Return comparisons of trials at equal shares of their budgets.
+
+        One is at the whole budget, of the trials that used it. With enough trials another is at the share at which the first
+        trial was stopped, of all trials with a result.
+        """
         well = [trial for trial in self.trials if trial.ended_well and trial.shares]
         reached = [trial.shares[-1] for trial in well]
         shares = {1.0} | ({min(reached)} if len(well) >= _ENOUGH else set())
@@ -157,10 +164,10 @@ class SweepData:
 
 
 def read_sweep(source: SweepSource) -> SweepData:
-    """Read a sweep, running or ended.
+    """Read the data of a sweep, running or ended.
 
     Raises:
-        SweepNotFoundError: there is none; the message names those that are there.
+        SweepNotFoundError: the storage has no results of the sweep; the message lists the sweeps that it has.
     """
     results = results_of(source)
     board = read_leaderboard(results)
@@ -184,19 +191,19 @@ def read_sweep(source: SweepSource) -> SweepData:
 
 
 def words(name: str) -> str:
-    """Return a field's or metric's name in words."""
+    """Return the name of a field or metric as words, without underscores."""
     return name.replace("_", " ")
 
 
 def shown(value: float | None, metric: str, *, digits: int = 2) -> str:
-    """Return a metric's value as tables show it: shares in percent."""
+    """Format a metric's value for tables, shares in percent; empty if the value is None."""
     if value is None:
         return ""
     return f"{value:.{digits}%}" if is_share(metric) else f"{value:.4g}"
 
 
 def _running(sweep_store: SweepStore) -> dict[str, tuple[AnyTrialConfig, str | None]]:
-    """Config and case of each trial by its study; of those that have ended too."""
+    """Read the config and case of each trial from the sweep's study, ended trials included."""
     found = {}
     for trial in WatchedStudy(sweep_store).trials():
         if settings := settings_of_trial(trial):
@@ -215,7 +222,7 @@ def _trial(
     config, case = (row.config, row.case) if row is not None else begun or (None, None)
     settings = {} if config is None else config.model_dump()
     if config is None and not sweep.cases and not sweep.equal_budget:
-        config = sweep.configs()[0]  # whose budget is that of all trials
+        config = sweep.configs()[0]  # without equal budgets, all trials of a search have this budget
     return Trial(
         trial_id=trial_id,
         number=int(trial_id[1:]),

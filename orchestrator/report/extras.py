@@ -1,4 +1,4 @@
-"""What a report shows beside the tables of one sweep, if it is there: confirmation, verdict, pictures, curves."""
+"""Optional parts of a report on one sweep: confirmation, cases, verdicts, pseudo images and transition curves."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from trainables.training.image_snapshots import ImageSnapshot
 
 PUBLISHED = "published settings"
-"""What the baseline of a confirmation is called."""
+"""Label of the baseline of a confirmation."""
 
 _MOST_CURVES = 6
-"""Trials whose transition curves one figure can show."""
+"""Maximum number of trials in the figure of transition curves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
-    """Of one sweep."""
+    """The optional parts of the report on one sweep."""
 
     results: SweepResults
     data: SweepData
     confirmation: Confirmation | None
     confirming: SweepData | None
-    """The sweep that confirms it."""
+    """Data of the sweep that confirms this one. None without a confirmation."""
 
     cases: CaseResults | None
-    """Results by case, of a sweep of cases."""
+    """Results by case. None unless the sweep has cases."""
 
     judgements: list[Judgement]
-    """Verdicts, where something is published or a baseline is named."""
+    """Verdicts on the cases; empty if neither published results nor a baseline apply."""
 
     def case_labels(self) -> dict[str, str]:
         """Return the labels of the confirmation's cases, in order; empty without a confirmation."""
@@ -50,22 +50,22 @@ class Extras:
         return {case: PUBLISHED if case == BASELINE else case for case in cases}
 
     def snapshots(self, trial_id: str) -> list[ImageSnapshot]:
-        """Return a trial's pictures in order; empty if none were stored."""
+        """Return a trial's snapshots of pseudo images in order; empty if none were stored."""
         folder = self.results.sweep_store.snapshots
         names = [name for name in folder.keys("") if name.startswith(f"{trial_id}-")]
         if not names:
             return []
-        from trainables.training.image_snapshots import ImageSnapshot  # brings torch
+        from trainables.training.image_snapshots import ImageSnapshot  # loads torch
 
         return [ImageSnapshot.from_parquet(folder.read(name)) for name in names]
 
     def transition_figure(self) -> go.Figure | None:
-        """Mean transition curves of the trials that have some, the best first."""
+        """Draw the mean transition curves of the best trials that have curves; None if no trial has any."""
         there = self.results.trials_with_curves()
         ranked = [row for row in self.data.board.rows if row.trial_id in there][:_MOST_CURVES]
         if not ranked:
             return None
-        # The curves are tensors, and torch takes a second that other reports need not wait for.
+        # Imported here because the curves need torch, which takes a second to load, and most reports have no curves.
         from orchestrator.report.figures.transitions import transition_figure
         from trainables.evaluation import TransitionCurves, mean_curves
 
@@ -78,7 +78,7 @@ class Extras:
 
 
 def read_extras(results: SweepResults, data: SweepData) -> Extras:
-    """Look for what else there is of a sweep."""
+    """Read the optional parts of the report on a sweep."""
     confirmation, confirming = None, None
     cases, judgements = None, []
     if data.sweep.cases:
@@ -102,5 +102,5 @@ def _judgements(results: SweepResults, data: SweepData) -> list[Judgement]:
     try:
         check_target(data.sweep)
     except ConfigError:
-        return []  # a comparison of one's own, with nothing to be held against
+        return []  # the user's own comparison, without a published result or baseline
     return judge_sweep(results, data.sweep)

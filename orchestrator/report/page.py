@@ -1,4 +1,4 @@
-"""From sections to one HTML file: everything inside, nothing asked of a network."""
+"""Rendering of the report's sections into one HTML file that contains everything and needs no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.formatting import duration
 
 
 class Measured(str):
-    """A cell whose text is rounded to a unit that fits: it is sorted by its number, which is also what CSV gets."""
+    """A table cell with a rounded text in a suitable unit; the exact number serves for sorting and for CSV."""
 
     __slots__ = ("unit", "value")
     value: float
@@ -30,7 +30,7 @@ class Measured(str):
 
 
 def time_cell(seconds: float | None) -> str:
-    """Return a duration as a table shows it; empty if it is not known."""
+    """Return a table cell with a duration; empty if the duration is None."""
     return "" if seconds is None else Measured(duration(seconds), round(seconds, 1), "s")
 
 
@@ -42,14 +42,14 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: frozenset[int] = frozenset({0})
-    """Columns of words; the others are set right."""
+    """Indices of columns with words, aligned left; the other columns are aligned right."""
 
     filter_column: int | None = None
-    """Column whose values can be picked above the table; none: no filter."""
+    """Index of the column by whose values the table can be filtered. None means no filter."""
 
     @property
     def filled(self) -> Table:
-        """The same without columns in which no row has anything."""
+        """The table without columns whose cells are all empty."""
         kept = [number for number in range(len(self.headings)) if any(row[number] for row in self.rows)]
         return Table(
             title=self.title,
@@ -62,17 +62,18 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure, or several of which one is shown at a time."""
+    """A block with one figure, or with several in tabs."""
 
     title: str
     tabs: Mapping[str, go.Figure]
-    """By the text of its tab, which the figures of a section share; empty: shown whatever tab is chosen."""
+    """Figures by the label of their tab. The figures of a section share their tabs; a figure with an empty label is shown
+    in every tab."""
 
     caption: str = ""
-    """What is to be seen, for someone who has not seen such a figure before."""
+    """Explanation of the figure, for a reader who has never seen one of its kind."""
 
     small: bool = False
-    """Whether it may stand beside its neighbours."""
+    """Whether the figure may stand beside other small figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +85,13 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture as an address that holds it."""
+        """The picture as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures in a row."""
+    """A block with pictures in a row."""
 
     title: str
     pictures: Sequence[Picture]
@@ -98,7 +99,7 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A paragraph; ``command`` is set below it as one to be typed."""
+    """A block with a paragraph; ``command`` is shown below it as a command to type."""
 
     text: str
     command: str = ""
@@ -117,7 +118,7 @@ class Section:
 
     @property
     def tabs(self) -> list[str]:
-        """Labels of all its figures' tabs: one choice switches every figure that has it."""
+        """Labels of the tabs of all figures in the section; choosing a label switches every figure that has this tab."""
         figures = (block for block in self.blocks if isinstance(block, Figure))
         return [label for label in dict.fromkeys(label for figure in figures for label in figure.tabs) if label]
 
@@ -130,7 +131,7 @@ class Chapter:
     question: str
     answer: str
     facts: Mapping[str, str]
-    """Numbers that everyone asks for first, by what they are."""
+    """The most important numbers of the sweep as texts, by their label."""
 
     sections: Sequence[Section]
     advice: Text | None = None
@@ -138,12 +139,12 @@ class Chapter:
 
 @dataclass(kw_only=True)
 class _Numbered:
-    """Hands out the ids by which the page's script finds its figures, and keeps what is drawn there."""
+    """Assigns the ids by which the page's script finds its figures, and collects plotly's specifications of them."""
 
     drawn: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, figure: go.Figure) -> str:
-        # Through plotly's own encoder, which knows its objects; the template would be repeated in each of them.
+        # Plotly's own encoder knows its objects. The template is removed, since it would be repeated in every figure.
         spec = json.loads(figure.to_json())
         spec["layout"].pop("template", None)
         self.drawn.append(spec)
@@ -154,11 +155,11 @@ def render(title: str, chapters: Sequence[Chapter], *, made: str) -> str:
     """Return the page as HTML.
 
     Args:
-        title: Of the window.
-        chapters: One for each sweep, and before several a comparison.
-        made: When and by what, for the foot.
+        title: Title of the window.
+        chapters: One chapter for each sweep; with several sweeps, their comparison comes first.
+        made: Text of the page's foot: when the page was made and by which version.
     """
-    # The folder is found by the package, so an installed copy works as a checkout does.
+    # The template is found through the package, so that an installed copy works as well as a checkout.
     environment = Environment(
         loader=PackageLoader("orchestrator.report", "."),
         autoescape=select_autoescape(["html"]),
@@ -176,7 +177,7 @@ def render(title: str, chapters: Sequence[Chapter], *, made: str) -> str:
         kind=lambda block: type(block).__name__.lower(),
         style=_asset("report.css"),
     )
-    # Put in last: plotly's five megabytes need no escaping and no second look.
+    # Inserted after rendering, since plotly's five megabytes need no escaping.
     scripts = (get_plotlyjs(), f"const FIGURES = {_safe_json(numbered.drawn)};", _asset("report.js"))
     return body.replace("<!-- scripts -->", "\n".join(f"<script>{script}</script>" for script in scripts))
 
@@ -186,5 +187,5 @@ def _asset(name: str) -> str:
 
 
 def _safe_json(value: object) -> str:
-    """JSON that cannot end the script it stands in."""
+    """Return a value as JSON that cannot end the HTML script element that contains it."""
     return json.dumps(value, separators=(",", ":")).replace("</", "<\\/").replace("<!--", "<\\!--")

@@ -1,5 +1,5 @@
 "use strict";
-// The page's behaviour: themes of the figures, tabs, filters, sorting, saving. FIGURES and Plotly come from the scripts before.
+// Behaviour of the page: figure themes, tabs, filters, sorting and saving. The preceding scripts define FIGURES and Plotly.
 const THEMES = {
   light: { ink: "#1c1f24", grid: "#e3e6ea", line: "#b4bbc4", box: "#ffffff" },
   dark: { ink: "#e6e9ed", grid: "#2c323a", line: "#56606c", box: "#1d2127" },
@@ -27,7 +27,7 @@ function themed(layout, theme) {
 function draw(plot) {
   const spec = FIGURES[Number(plot.id.split("-")[1])];
   const theme = dark.matches && !window.printing ? THEMES.dark : THEMES.light;
-  // A copy: plotly writes into what it is given.
+  // A copy, since plotly modifies its arguments.
   const layout = themed(JSON.parse(JSON.stringify(spec.layout)), theme);
   return Plotly.react(plot, JSON.parse(JSON.stringify(spec.data)), layout, CONFIG);
 }
@@ -47,7 +47,7 @@ document.querySelectorAll("section > .tabs").forEach((tabs) => {
     figures.forEach((figure) => {
       const plots = [...figure.querySelectorAll(".plot")].filter((plot) => plot.dataset.tab);
       plots.forEach((plot) => { plot.hidden = plot.dataset.tab !== button.textContent; });
-      // A figure that has nothing under this tab is left out with its title.
+      // A figure without a plot in this tab is hidden together with its title.
       figure.hidden = plots.length > 0 && plots.every((plot) => plot.hidden);
     });
     drawVisible();
@@ -63,7 +63,7 @@ document.querySelectorAll("nav.chapters button").forEach((button, _, buttons) =>
 document.querySelectorAll("[data-save]").forEach((button) => button.addEventListener("click", () => {
   const plot = [...button.closest("figure").querySelectorAll(".plot")].find(visible);
   const spec = FIGURES[Number(plot.id.split("-")[1])];
-  // Saved figures go into papers and slides: always light, on white, wherever they are seen now.
+  // Saved figures go into papers and slides, so they are light on white whatever the page's theme.
   const layout = { ...themed(spec.layout, THEMES.light), paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff" };
   const size = { width: Math.max(700, plot.clientWidth), height: spec.layout.height || 450, scale: button.dataset.save === "png" ? 2 : 1 };
   Plotly.downloadImage({ data: spec.data, layout }, { format: button.dataset.save, filename: fileName(plot.dataset.name), ...size });
@@ -71,7 +71,7 @@ document.querySelectorAll("[data-save]").forEach((button) => button.addEventList
 
 const fileName = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
 const bodyRows = (table) => [...table.querySelectorAll("tbody tr")];
-// A cell such as "12 min" says its number apart, so that seconds and hours of one column are compared and saved alike.
+// A cell such as "12 min" also has its exact number, so that seconds and hours in one column are sorted and saved in one unit.
 const text = (cell) => cell.dataset.value ?? cell.textContent.trim();
 const cells = (row) => [...row.children].map(text);
 
@@ -103,7 +103,7 @@ document.querySelectorAll("[data-csv]").forEach((button) => button.addEventListe
 
 document.querySelectorAll(".filter").forEach((filter) => {
   const rows = bodyRows(filter.closest(".table"));
-  // "stopped at 29%" and "stopped at 79%" are one kind.
+  // "stopped at 29%" and "stopped at 79%" share one filter.
   const kind = (row) => cells(row)[Number(filter.dataset.column)].replace(/ at .*/, "");
   const kinds = [...new Set(rows.map(kind))];
   if (kinds.length < 2) return;
@@ -138,7 +138,7 @@ document.querySelectorAll("th").forEach((heading) => heading.addEventListener("c
 }));
 
 dark.addEventListener("change", drawVisible);
-// Paper is white and holds every chapter: figures are drawn light for it, and anew afterwards.
+// Prints are white and contain every chapter, so figures are drawn in the light theme before printing and redrawn afterwards.
 const chapters = [...document.querySelectorAll(".chapter")];
 let unopened = [];
 window.addEventListener("beforeprint", () => {

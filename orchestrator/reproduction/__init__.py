@@ -1,4 +1,4 @@
-"""Reproduction: what is published about the method, and the verdict on our own runs. Free of torch and ray."""
+"""Reproduction: published numbers about the method, and verdicts on our own runs. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts where nothing is published: each case against the baseline of its own sweep, seed by seed."""
+"""Verdicts without published numbers: each case is compared with the baseline of its own sweep, seed by seed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ BASELINE_RULE = (
     f"Baseline rule: better or worse if the 95 % interval of the difference, paired by seed over at least {RUNS_NEEDED} "
     "seeds, excludes 0, else no effect seen. Of 20 cases without an effect one is called better or worse."
 )
-"""How a case is held against the baseline, as it is printed below tables."""
+"""The rule of the comparison with the baseline, as it is printed below tables."""
 
 
 def compare_with_baseline(accuracies: Mapping[str, Mapping[int, float]]) -> list[Judgement]:
     """Return a judgement of each case against the baseline.
 
-    Differences are taken within seeds, see ``paired_difference``. A case whose interval holds 0 has shown no
-    effect: with three seeds that excludes only large ones, which the interval says.
+    Differences are paired by seed, see ``paired_difference``. If the interval contains 0, no effect was seen. With three
+    seeds this excludes only large effects; the interval shows how large.
 
     Args:
-        accuracies: Test accuracy by case and seed, ``BASELINE`` among the cases, shares.
+        accuracies: Test accuracy, as a share, by case and seed; ``BASELINE`` is one of the cases.
     """
     baseline = accuracies.get(BASELINE, {})
     return [_judge(case, values, baseline) for case, values in accuracies.items() if case != BASELINE]

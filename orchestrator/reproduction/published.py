@@ -1,8 +1,8 @@
-"""What has been published about the presets' experiments: numbers, learning curves, transition curves. Pure data.
+"""Published results of the experiments that the presets repeat: numbers, learning curves and transition curves.
 
-The numbers are those of Micaelli & Storkey (NeurIPS 2019), of their notebooks, logs and released networks, and of five
-groups who ran the method again; ``data/published.yaml`` names them all. Accuracies are shares in [0, 1]; a standard
-deviation is the population's over the seeds (divided by n, not n - 1), because that is what the paper prints.
+The numbers come from Micaelli & Storkey (NeurIPS 2019), from their notebooks, logs and released networks, and from five
+groups who ran the method again; ``numbers/published.yaml`` names all sources. Accuracies are shares in [0, 1]. Standard
+deviations are population standard deviations over the seeds (divided by n, not n - 1), as the paper prints them.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ Runs = Annotated[int, Field(ge=1)]
 
 
 class PublishedValue(Config):
-    """A number as it was published, with as much of its spread as was given."""
+    """A published number, with its standard deviation and number of runs if they were published."""
 
     mean: Share
-    """Mean over the runs, or the only run."""
+    """Mean over the runs, or the value of a single run."""
 
     std: Share | None = None
-    """Population standard deviation over the runs; none: not published."""
+    """Population standard deviation over the runs. None if it was not published."""
 
     n: Runs | None = None
-    """Number of runs; none: not published."""
+    """Number of runs. None if it was not published."""
 
     source: str
-    """Where it stands, in words."""
+    """Place of publication, in words."""
 
     @model_validator(mode="after")
     def _check_spread(self) -> Self:
@@ -53,41 +53,41 @@ class PublishedValue(Config):
 
     @property
     def low(self) -> float:
-        """The mean less one standard deviation, or the mean."""
+        """Mean minus one standard deviation; the mean if no standard deviation was published."""
         return self.mean - (self.std or 0.0)
 
     @property
     def high(self) -> float:
-        """The mean plus one standard deviation, or the mean."""
+        """Mean plus one standard deviation; the mean if no standard deviation was published."""
         return self.mean + (self.std or 0.0)
 
 
 class PublishedRun(Config):
-    """Holds what others got by running the method: either the value of each run or their summary."""
+    """Results that somebody published of running the method again: the value of each run, or a summary of the runs."""
 
     who: str
-    """Key in ``published_sources``."""
+    """Key of the source in ``published_sources``."""
 
     code: Code
-    """``official``: the authors' code as it is; ``reimplementation``: anything else."""
+    """``official`` for the authors' unchanged code, else ``reimplementation``."""
 
     values: tuple[Share, ...] = ()
-    """One number a run, where they are known."""
+    """Value of each run; empty if only a summary was published."""
 
     mean: Share | None = None
-    """Mean over the runs, where only the summary is known."""
+    """Mean over the runs. None if the value of each run is known."""
 
     std: Share | None = None
-    """Population standard deviation over the runs, likewise."""
+    """Population standard deviation over the runs. None if it was not published or the value of each run is known."""
 
     n: Runs | None = None
-    """Number of runs, likewise."""
+    """Number of runs. None if it was not published or the value of each run is known."""
 
     source: str
-    """What was run, in words."""
+    """Description of the runs."""
 
     caveat: str | None = None
-    """Why nothing may be judged by this number, though it is shown; none: it may."""
+    """Why verdicts ignore this result, although it is shown. None if verdicts use the result."""
 
     @model_validator(mode="after")
     def _check_one_form(self) -> Self:
@@ -99,7 +99,7 @@ class PublishedRun(Config):
 
     @property
     def summary(self) -> PublishedValue:
-        """Mean, spread and number of the runs."""
+        """Mean, standard deviation and number of the runs."""
         source = f"{self.who}: {self.source}"
         if self.mean is not None:
             return PublishedValue(mean=self.mean, std=self.std, n=self.n, source=source)
@@ -108,16 +108,16 @@ class PublishedRun(Config):
 
 
 class AcceptanceRange(Config):
-    """A range in which several people's networks lie whose single values were not published."""
+    """A range that contains the results of several groups whose single values were not published."""
 
     low: Share
-    """Lower end."""
+    """Lower end of the range."""
 
     high: Share
-    """Upper end."""
+    """Upper end of the range."""
 
     source: str
-    """Whose values it spans."""
+    """Groups whose results the range spans."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -127,49 +127,52 @@ class AcceptanceRange(Config):
 
 
 class PublishedRow(Config):
-    """Everything published about one case of one target."""
+    """All published results of one case of one target."""
 
     target: str
-    """Preset that repeats the experiment, e.g. ``paper-table-1``."""
+    """Preset that repeats the experiment, such as ``paper-table-1``."""
 
     case: str
-    """Case of that preset, e.g. ``wrn-16-2-to-wrn-16-1``."""
+    """Case of the preset, such as ``wrn-16-2-to-wrn-16-1``."""
 
     metric: Metric
-    """What the numbers are. ``test_accuracy_drop``: accuracy lost by leaving attention transfer out."""
+    """Metric of the numbers. ``test_accuracy_drop`` is the accuracy lost by leaving out attention transfer."""
 
     paper: PublishedValue | None = None
-    """The authors' number; none: they give none."""
+    """The number in the paper. None if the paper gives none."""
 
     reruns: tuple[PublishedRun, ...] = ()
-    """Numbers of others, and of the authors outside the paper."""
+    """Results of other people, and of the authors outside the paper."""
 
     acceptance: AcceptanceRange | None = None
-    """Range that widens the band, where one is known."""
+    """Range that widens the band. None if no such range is known."""
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """Lowest mean - std to highest mean + std of what counts (``band_sources``); none if that is a single number.
+        """Lowest mean - std and highest mean + std of the results in ``band_sources``. None if these do not differ.
 
-        The paper, the re-runs of official code and the acceptance range count. Re-implementations count only where
-        nothing else shows a spread: no paper std, no official re-run, no acceptance range.
+        The paper, re-runs of official code and the acceptance range count. Re-implementations count only if nothing else
+        shows a spread: no standard deviation in the paper, no official re-run and no acceptance range.
         """
         ends = [end for _, low, high in self._counted() for end in (low, high)]
         return (min(ends), max(ends)) if ends and min(ends) < max(ends) else None
 
     @property
     def band_sources(self) -> tuple[str, ...]:
-        """Whose numbers the band spans, each once: ``paper``, keys in ``published_sources``, ``acceptance range``."""
+        """Distinct sources of the band: ``paper``, keys in ``published_sources``, and ``acceptance range``."""
         return tuple(dict.fromkeys(who for who, _, _ in self._counted()))
 
     @property
     def band_rests_on_reimplementations(self) -> bool:
-        """Whether re-implementations had to stand in for re-runs of official code."""
+        """Whether the band uses re-implementations, because nothing else shows a spread."""
         return bool(self._stand_ins())
 
     @property
     def reference(self) -> PublishedValue | None:
-        """What differences are taken from: the paper's number, else the re-run with most runs, official ones first."""
+        """Number with which results are compared: the paper's, else that of the re-run with the most runs.
+
+        Re-implementations are used only if there are no official re-runs. None if nothing is published.
+        """
         reruns = self._admitted("official") or self._admitted("reimplementation")
         return self.paper or max((rerun.summary for rerun in reruns), key=lambda value: value.n or 0, default=None)
 
@@ -192,15 +195,15 @@ class PublishedRow(Config):
 
 
 def published_targets() -> tuple[str, ...]:
-    """Names of all targets about which something is published."""
+    """Return the names of all targets with published results."""
     return tuple(_rows_by_target())
 
 
 def published_rows(target: str) -> list[PublishedRow]:
-    """Return the published numbers of a target, case by case.
+    """Return the published results of a target, one row for each case.
 
     Raises:
-        ValueError: nothing is published under that name.
+        ValueError: the target has no published results.
     """
     if target not in _rows_by_target():
         raise ValueError(f"target={target}: nothing published; allowed: {', '.join(published_targets())}")
@@ -208,7 +211,7 @@ def published_rows(target: str) -> list[PublishedRow]:
 
 
 def published_sources() -> Mapping[str, str]:
-    """Short name of each source, and which paper or repository it is."""
+    """Return the paper or repository of each source, by the source's short name."""
     sources: dict[str, str] = _document()["sources"]
     return sources
 
@@ -241,25 +244,25 @@ def _data(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurves:
-    """Published evaluations of zero-shot runs that differ in their seed alone, all at the same numbers of pseudo batches."""
+    """Published evaluations of zero-shot runs that differ only in their seed, all at the same numbers of pseudo batches."""
 
     pseudo_batches: tuple[int, ...]
-    """Where the runs were evaluated, ascending; empty if nothing is published."""
+    """Numbers of pseudo batches at which the runs were evaluated, ascending; empty if nothing is published."""
 
     seeds: tuple[int, ...]
     """Seeds of the runs, ascending."""
 
     values: Mapping[Quantity, tuple[tuple[float, ...], ...]]
-    """For each quantity, for each seed, its value at each of ``pseudo_batches``. Accuracies and confidences (mean highest
-    probability on pseudo images) are shares; losses are means since the last evaluation, in nats per class."""
+    """Values of each quantity by seed and by ``pseudo_batches``. Accuracies and confidences (mean highest probability on
+    pseudo images) are shares; losses are means since the last evaluation, in nats per class."""
 
     source: str
-    """Key in ``published_sources``, or empty."""
+    """Key of the source in ``published_sources``; empty if nothing is published."""
 
     def at(self, pseudo_batches: float, quantity: Quantity = "test_accuracy") -> tuple[float, ...] | None:
-        """Value of each seed after so many pseudo batches, in the order of ``seeds``.
+        """Return the value of each seed after a number of pseudo batches, in the order of ``seeds``.
 
-        Between two evaluations the value is interpolated linearly; before the first and after the last there is none.
+        Between two evaluations the value is interpolated linearly. Before the first and after the last one it is None.
         """
         points = self.pseudo_batches
         if not points or not points[0] <= pseudo_batches <= points[-1]:
@@ -272,14 +275,15 @@ class LearningCurves:
 
 
 def learning_curves(dataset: str, teacher: str, student: str, attention_weight: float, horizon: int) -> LearningCurves:
-    """Return the published learning curves of one setting; without seeds and points if there are none.
+    """Return the published learning curves of one setting; without seeds and points if none are published.
 
     Args:
         dataset: ``cifar10`` or ``svhn``.
-        teacher: Architecture, e.g. ``wrn-40-2``.
-        student: Architecture, e.g. ``wrn-16-1``.
+        teacher: Architecture of the teacher, such as ``wrn-40-2``.
+        student: Architecture of the student, such as ``wrn-16-1``.
         attention_weight: 250, or 0 for runs without attention transfer.
-        horizon: Pseudo batches after which both learning rates reach 0. Curves with another horizon cannot be compared.
+        horizon: Learning-rate horizon: pseudo batches after which both learning rates reach 0. Curves with different
+            horizons cannot be compared.
     """
     setting = (dataset, teacher, student, float(attention_weight), horizon)
     runs: dict[int, list[dict[str, str]]] = {}
@@ -306,41 +310,41 @@ def _setting(record: Mapping[str, str]) -> tuple[str, str, str, float, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedCurves:
-    """Holds the two average curves of Figure 4: how far images are pushed towards another class, step by step.
+    """The two mean transition curves of the paper's Figure 4: the probability of the target class at each step.
 
-    Each step descends the student's cross-entropy for that class by a gradient of factor 1. The curves average 1,000 test
-    images and 9 classes each; index 0 is the untouched image.
+    Each step descends the gradient of the student's cross-entropy for the target class, with step size 1. The curves are
+    means over 1,000 test images with 9 target classes each; index 0 is the unchanged image.
     """
 
     student: tuple[float, ...]
-    """Student's probability of the class, at each step."""
+    """The student's probability of the target class at each step."""
 
     student_se: tuple[float, ...]
-    """Its standard error, of 9,000 curves taken as independent."""
+    """Standard error of ``student``, with all 9,000 curves taken as independent."""
 
     teacher: tuple[float, ...]
-    """Teacher's probability of the class, at each step."""
+    """The teacher's probability of the target class at each step."""
 
     teacher_se: tuple[float, ...]
-    """Its standard error, likewise."""
+    """Standard error of ``teacher``, with all 9,000 curves taken as independent."""
 
     source: str
-    """Key in ``published_sources``."""
+    """Key of the source in ``published_sources``."""
 
     def mean_gap(self, steps: int = 100) -> float:
-        """Mean absolute gap of the two average curves over the first steps; at most the mean transition error.
+        """Return the mean absolute gap of the two mean curves over the first steps; at most the mean transition error.
 
-        The error averages each image's own gap, so that gaps of opposite sign do not cancel.
+        The mean transition error averages the gaps of single images, in which gaps of opposite sign do not cancel.
         """
         pairs = zip(self.student[:steps], self.teacher[:steps], strict=True)
         return statistics.fmean(abs(student - teacher) for student, teacher in pairs)
 
 
 def published_transition_curves(dataset: str, method: TransitionMethod) -> PublishedCurves:
-    """Average transition curves of the paper, WRN-40-2 to WRN-16-1, read off its figure file.
+    """Return the paper's mean transition curves, from WRN-40-2 to WRN-16-1, as read from its figure file.
 
     Raises:
-        ValueError: the paper has none for this data set and method.
+        ValueError: the paper has no curves for this data set and method.
     """
     records = [r for r in _records("transition_curves.csv") if (r["dataset"], r["method"]) == (dataset, method)]
     if not records:

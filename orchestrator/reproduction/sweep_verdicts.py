@@ -1,4 +1,4 @@
-"""The verdicts on a sweep of cases: against published numbers, or against its baseline."""
+"""Verdicts on a sweep of cases: against published numbers, or against the sweep's baseline."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from orchestrator.results import SweepSource, TrialRecord
 from trainables.config import ZeroShotConfig
 
 AVERAGE_DROP = "average-drop"
-"""Row of the attention ablation that is a mean over pairs of networks and not a case of its own."""
+"""Published row of the attention ablation that is a mean over pairs of networks, and has no case in the sweep."""
 
 WITHOUT = "-without"
-"""Ending of the ablation's cases that leave attention out."""
+"""Suffix of the ablation's cases without attention transfer."""
 
 NOT_COMPARABLE = "not comparable"
-"""Begins the note of a verdict about students of another teacher."""
+"""Beginning of the note on a verdict whose teacher differs from the published ones."""
 
 NOTICEABLE = 0.01
-"""A teacher whose accuracy is this far from what is published for its architecture is another teacher."""
+"""Tolerance of a teacher's accuracy, as a share: a teacher farther outside the published band is not comparable."""
 
 
 def check_target(sweep: SweepConfig) -> None:
@@ -82,7 +82,7 @@ def _judge_row(row: PublishedRow, results: CaseResults) -> Judgement:
 
 
 def _judge_shortened(values: list[float], case: str, sweep: SweepConfig) -> Judgement:
-    """Hold shortened zero-shot trials against the learning curve of their pair; nothing is published of others."""
+    """Compare shortened zero-shot trials with the learning curve of their pair; no curves of other methods are published."""
     config = sweep.case_config(Assignment(case=case, seed=sweep.seeds[0]))
     if config.method != "zero_shot" or not isinstance(config, ZeroShotConfig):
         return judge_on_curve(values, [], spread=None, case=case)
@@ -94,7 +94,7 @@ def _judge_shortened(values: list[float], case: str, sweep: SweepConfig) -> Judg
 
 
 def _spread(config: ZeroShotConfig) -> Spread | None:
-    """How far seeds lie apart at that length, by the one pair of which three seeds are published."""
+    """Return the spread between seeds at a trial's length, from the one pair with three published seeds."""
     known = learning_curves("cifar10", "wrn-16-2", "wrn-16-1", config.attention_weight, 80_000)
     return spread_between_seeds(known, config.total_pseudo_batches)
 
@@ -103,7 +103,7 @@ def _judge_drop(row: PublishedRow, results: CaseResults) -> Judgement:
     drops = _average_drops(results)
     if results.sweep.scale == 1:
         return judge(drops, row)
-    # In the first tenth of a run attention is worth up to 24 points, so the published 2 say nothing of a shortened one.
+    # In the first tenth of a run attention gains up to 24 points, so the published gain of 2 does not apply to short runs.
     return _without_published_value(row, drops)
 
 
@@ -112,7 +112,10 @@ def _without_published_value(row: PublishedRow, values: list[float]) -> Judgemen
 
 
 def _average_drops(results: CaseResults) -> list[float]:
-    """Accuracy lost without attention, mean over the pairs of networks, one value for each seed that has them all."""
+    """Return the accuracy lost without attention transfer, averaged over the pairs of networks.
+
+    There is one value for each seed for which all pairs have results.
+    """
     pairs = [case.removesuffix(WITHOUT) for case in results.sweep.cases if case.endswith(WITHOUT)]
     with_attention = [results.by_seed(pair, "test_accuracy") for pair in pairs]
     without = [results.by_seed(pair + WITHOUT, "test_accuracy") for pair in pairs]
@@ -124,7 +127,7 @@ def _average_drops(results: CaseResults) -> list[float]:
 
 
 def _with_notes(judgement: Judgement, results: CaseResults) -> Judgement:
-    """Say so where runs are missing because they came to nothing, or the teacher is not like those that are published."""
+    """Add notes to a judgement on unsuccessful runs, and on a teacher that differs from the published ones."""
     notes = [results.unsuccessful(judgement.case), judgement.note]
     notes += dict.fromkeys(
         _teacher_note(row) for assignment, row in results.rows.items() if assignment.case == judgement.case

@@ -1,4 +1,4 @@
-"""Judgements as tables, for a terminal and in Markdown, with the rules by which they were reached."""
+"""Tables of judgements for a terminal and in Markdown, with the rules of the verdicts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ HEADINGS = (
     "verdict",
     "note",
 )
-"""Of a table of judgements."""
+"""Column headings of a table of judgements."""
 
 
 def verdict_table(judgements: Iterable[Judgement]) -> Table:
-    """Make a table for a terminal, one judgement a line. Accuracies in percent, transition errors as they are."""
+    """Make a table for a terminal with one judgement in each row; accuracies are in percent, transition errors are not."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
         table.add_column(heading)
     for judgement in judgements:
-        # As text, so that rich does not take an interval's brackets for its markup.
+        # Wrapped in Text, since rich would interpret the brackets of intervals as markup.
         table.add_row(*(Text(cell) for cell in cells(judgement)))
     return table
 
 
 def verdict_markdown(judgements: Iterable[Judgement]) -> str:
-    """Make the same table in Markdown, followed by its rules and ending in a newline."""
+    """Make a table of judgements in Markdown, followed by the rules and ending in a newline."""
     judged = list(judgements)
     lines = [HEADINGS, ("---",) * len(HEADINGS), *(cells(judgement) for judgement in judged)]
     table = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
@@ -43,12 +43,12 @@ def verdict_markdown(judgements: Iterable[Judgement]) -> str:
 
 
 def rules(judgements: Iterable[Judgement]) -> list[str]:
-    """List the rules by which these judgements were reached, each once."""
+    """Return the distinct rules of the judgements."""
     return list(dict.fromkeys(judgement.rule for judgement in judgements))
 
 
 def cells(judgement: Judgement) -> tuple[str, ...]:
-    """Put a judgement in words and figures, one for each heading."""
+    """Format a judgement as the cells of a table row, one for each of ``HEADINGS``."""
     metric, band = judgement.metric, judgement.band
     ours = "no runs"
     if judgement.n:

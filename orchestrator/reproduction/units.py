@@ -1,4 +1,4 @@
-"""Numbers of judgements in words: accuracies in percent and points, transition errors as they are."""
+"""Formatting of the numbers of judgements: accuracies in percent and points, transition errors without a unit."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from orchestrator.reproduction.published import Metric
 
 
 def number(value: float, metric: Metric, *, signed: bool = False) -> str:
-    """Format a value of this metric, without its unit."""
+    """Format a value of a metric without its unit."""
     sign = "+" if signed else ""
     return f"{value:{sign}.4f}" if metric == "mean_transition_error" else f"{100 * value:{sign}.2f}"
 
 
 def mean_and_std(mean: float, std: float | None, metric: Metric) -> str:
-    """Format a mean, with its standard deviation where that is known (neither None nor nan)."""
+    """Format a mean, followed by its standard deviation unless that is None or nan."""
     known = std is not None and not math.isnan(std)
     return number(mean, metric) + (f" ± {number(std or 0.0, metric)}" if known else "")
 
 
 def unit(metric: Metric) -> str:
-    """Return what follows a value of this metric."""
+    """Return the unit of a metric, as it follows a value."""
     return "" if metric == "mean_transition_error" else " %"
 
 
 def interval(low: float, high: float, metric: Metric, *, signed: bool = False) -> str:
-    """Format an interval in brackets; empty if it is not known (nan)."""
+    """Format an interval in brackets; empty if its lower end is nan."""
     if math.isnan(low):
         return ""
     return f" [{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
 
 
 def value_range(low: float, high: float, metric: Metric) -> str:
-    """Format a range of values, with its unit."""
+    """Format a range of a metric's values with its unit."""
     return f"{number(low, metric)} to {number(high, metric)}{unit(metric)}"
 
 
 def amount(size: float, metric: Metric) -> str:
-    """Format a difference of values, with its unit."""
+    """Format the size of a difference of a metric's values with its unit."""
     return number(size, metric) + ("" if metric == "mean_transition_error" else " points")

@@ -1,17 +1,17 @@
-"""Says of a case whether the published result came out again, and by how much not. Pure functions.
+"""Verdicts: whether a case reproduces the published result, and by how much it differs. All functions are pure.
 
-Three seeds are few, so every verdict comes with an interval, always of 95 %, two-sided and built on Student's t. All of
-them take the runs of a case for independent draws from one normal distribution.
+Three seeds are few, so every verdict has an interval: 95 %, two-sided, from Student's t. All intervals assume that the runs
+of a case are independent draws from one normal distribution.
 
-Whole runs (``judge``) are held against the band that the published runs of the method span, because the paper's own
-mean +- std of three seeds is narrower than what the same code gives others: of the re-runs of official code, some lie
-several of the paper's standard deviations away. The difference from the paper's number is judged beside it with Welch's
-interval, which does not suppose that both sides scatter alike, since the code differs. That interval counts with both
-sides' sample variances (n - 1), into which published population variances are converted.
+Whole runs (``judge``) are compared with the band that the published runs of the method span. The paper's own mean ± std
+over three seeds would be too narrow: some re-runs of official code lie several of the paper's standard deviations away. The
+difference from the paper's number is judged as well, with Welch's interval, which does not assume equal variances, since
+the code differs. This interval uses the sample variances (n - 1) of both sides; published population variances are
+converted.
 
-Shortened runs (``judge_on_curve``) are held against published runs at the same number of pseudo batches. There the
-question is whether ours are draws from the same distribution, equal variances included, so the variance is pooled: with
-three seeds a side this leaves 4 degrees of freedom, where Welch's interval can fall to 2 and then hardly finds anything.
+Shortened runs (``judge_on_curve``) are compared with published runs at the same number of pseudo batches. The question here
+is whether ours are draws from the same distribution, equal variances included, so the variance is pooled. With three seeds
+on each side this leaves 4 degrees of freedom, where Welch's interval can have as few as 2 and then detects hardly anything.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from orchestrator.reproduction.published import LearningCurves, Metric, Publishe
 from orchestrator.reproduction.units import amount, value_range
 
 RUNS_NEEDED = 3
-"""Runs without which a whole case is not judged; the paper's number of seeds."""
+"""Minimum number of whole runs for a verdict on a case; equal to the paper's number of seeds."""
 
 BAND_RULE = (
     "Band rule: reproduced if the mean of at least 3 runs lies in the band; better or worse if the mean's 95 % interval "
     "lies wholly beside the band and the difference's interval excludes 0; else not enough runs. The band spans mean ± one "
     "standard deviation of the paper and of each re-run of official code, and the acceptance range where a note names one."
 )
-"""How ``judge`` decides, as it is printed below tables."""
+"""The rule of ``judge``, as it is printed below tables."""
 
 CURVE_RULE = (
     "Curve rule: off the published curve if the 95 % interval of the difference from the published seeds' mean excludes 0, "
     "else on it. Of 20 sound implementations one is called off."
 )
-"""How ``judge_on_curve`` decides, likewise."""
+"""The rule of ``judge_on_curve``, as it is printed below tables."""
 
-# Band ends are sums of decimals such as 0.8244 - 0.0021; a value printed like the end itself lies inside.
+# The ends of a band are sums of decimals such as 0.8244 - 0.0021. A value that prints like the end lies inside the band.
 _TOLERANCE = 1e-9
-# Neighbouring evaluations of a seed scatter alike but not independently: in three published seeds, deviations from their
-# mean correlate with the next ones by 0.1 in the first fifth of a run and by 0.7 in its second half. At 0.7, what five
-# of them say of the variance is worth two.
+# Neighbouring evaluations of a seed have similar spread, but are not independent: in three published seeds, deviations from
+# their mean correlate with the next ones by 0.1 in the first fifth of a run and by 0.7 in its second half. At 0.7, an
+# estimate of the variance from five evaluations is worth one from two independent ones.
 _NEIGHBOURS = 2
 _INDEPENDENT_EVALUATIONS = 2
 
 
 class Verdict(StrEnum):
-    """What became of a published result."""
+    """Outcome of comparing a case with a published result or the baseline."""
 
     REPRODUCED = "reproduced"
     BETTER = "better"
@@ -67,58 +67,58 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A case's numbers beside the published ones. All numbers are in the metric's own unit, accuracies as shares."""
+    """A case's numbers, the numbers they are compared with, and the verdict. Accuracies are shares."""
 
     case: str
     metric: Metric
     n: int
-    """Our runs."""
+    """Number of our runs."""
 
     mean: float
-    """Their mean; nan without runs."""
+    """Mean of our runs; nan without runs."""
 
     std: float
-    """Their population standard deviation, as the paper's; nan for fewer than two."""
+    """Population standard deviation of our runs, as in the paper; nan for fewer than two runs."""
 
     mean_low: float
-    """Lower end of the mean's 95 % interval, Student's t over our runs; nan for fewer than two."""
+    """Lower end of the 95 % interval of our mean, by Student's t; nan for fewer than two runs."""
 
     mean_high: float
-    """Upper end, likewise."""
+    """Upper end of the 95 % interval of our mean, by Student's t; nan for fewer than two runs."""
 
     paper_mean: float | None
-    """The paper's mean; on a curve, that of the published seeds; none: not published."""
+    """The paper's mean, or the mean of the published seeds of a curve, or of the baseline. None if there is none."""
 
     paper_std: float | None
-    """Its population standard deviation, likewise; none: not published, or a single run."""
+    """Population standard deviation that belongs to ``paper_mean``. None if it is not known, or for a single run."""
 
     band: tuple[float, float] | None
-    """What the published runs span, or none."""
+    """Lowest and highest value of the published runs. None if no band is known."""
 
     difference: float
-    """Our mean minus the published one (``PublishedRow.reference``); nan without either."""
+    """Our mean minus the number that it is compared with (``PublishedRow.reference``); nan if either is missing."""
 
     difference_low: float
-    """Lower end of the difference's 95 % interval; nan where the runs are too few to tell."""
+    """Lower end of the difference's 95 % interval; nan if there are too few runs."""
 
     difference_high: float
-    """Upper end, likewise."""
+    """Upper end of the difference's 95 % interval; nan if there are too few runs."""
 
     verdict: Verdict
     note: str
-    """What the verdict rests on, if that is not plain; empty otherwise."""
+    """Explanation of the verdict, if one is needed; else empty."""
 
     rule: str
-    """How it was reached, in words."""
+    """The rule of the verdict, in words."""
 
 
 def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
-    """Judge the whole runs of a case, one value a seed, by what is published about it.
+    """Judge the whole runs of a case, one value for each seed, by the published results, according to ``BAND_RULE``.
 
-    ``BAND_RULE`` is the rule. The band alone is not enough for *better* and *worse*, since three published runs place its
-    ends badly: of sound implementations with a hundred runs, 17 % would lie surely beside the paper's mean ± one standard
-    deviation. The difference's interval knows how few the published runs are. Where no band is known, it decides alone:
-    it contains 0, or lies beside it. Of transition errors and of accuracy lost, less is better.
+    The band alone is not enough for *better* and *worse*, since its ends are uncertain with three published runs: of sound
+    implementations with a hundred runs, 17 % would lie wholly outside the paper's mean ± one standard deviation. The
+    difference's interval takes the number of published runs into account. Without a band, this interval decides alone,
+    by whether it contains 0. Smaller is better for transition errors and accuracy drops.
 
     Raises:
         ValueError: a value is not finite.
@@ -150,7 +150,9 @@ def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
             notes.insert(0, f"{where}, but the mean's interval reaches it")
         elif reference is not None and differs is None:
             verdict = Verdict.NOT_ENOUGH_RUNS
-            notes.insert(0, f"{where}, but the published runs are too few to tell: the difference's interval holds 0")
+            notes.insert(
+                0, f"{where}, but the published runs are too few to tell: the difference's interval contains 0"
+            )
         else:
             verdict = beside
             notes.insert(0, where)
@@ -175,7 +177,7 @@ def judge(values: Sequence[float], row: PublishedRow) -> Judgement:
 
 
 def _notes(row: PublishedRow) -> list[str]:
-    """Return notes on unusual published numbers of a case."""
+    """Return notes on what is unusual about the published numbers of a case."""
     notes = []
     if row.paper is None and row.reference is not None:
         notes.append(f"the paper gives no number, difference from {row.reference.source}")
@@ -191,21 +193,25 @@ def _notes(row: PublishedRow) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How far runs that differ in their seed alone lie apart at one point of a learning curve."""
+    """Spread of runs that differ only in their seed, at one point of a learning curve."""
 
     std: float
     """Sample standard deviation (n - 1) of a single run's test accuracy, a share."""
 
     degrees_of_freedom: int
-    """What the estimate is worth, at least 1."""
+    """Degrees of freedom of the estimate, at least 1."""
 
 
 def spread_between_seeds(curves: LearningCurves, pseudo_batches: float) -> Spread | None:
-    """Spread of the seeds' test accuracies around one point of their curve; none outside it or with a single seed.
+    """Return the spread of the seeds' test accuracies around one point of their learning curve.
 
-    Evaluations in mid-run scatter by points: between three published seeds, the standard deviation lies anywhere from 0.3
-    to 5.4 points within the first tenth of the run and jumps sevenfold from one evaluation to the next, so that a single
-    one says little. Pooled are the variances of the evaluation nearest to the point and of two on either side.
+    In mid-run, accuracies vary by several points: between three published seeds, the standard deviation ranges from 0.3 to
+    5.4 points within the first tenth of the run and changes up to sevenfold from one evaluation to the next. A single
+    evaluation therefore says little. The variances of the evaluation nearest to the point and of two on each side are
+    pooled.
+
+    Returns:
+        The spread. None if the point lies outside the curve, or the curve has a single seed.
     """
     if len(curves.seeds) < 2 or curves.at(pseudo_batches) is None:
         return None
@@ -226,23 +232,25 @@ def judge_on_curve(
     case: str = "",
     confidence: float = CONFIDENCE,
 ) -> Judgement:
-    """Judge runs stopped early: whether they could be further seeds of the published learning curve.
+    """Judge shortened runs: whether they could be further seeds of the published learning curve.
 
-    The curve is left if the 95 % interval of the difference of means excludes 0. Its variance is that of a single run,
-    and comes from whatever is known best:
+    Runs are off the curve if the 95 % interval of the difference of means excludes 0. The variance of a single run comes
+    from the best available source:
 
-    - two runs or more on both sides: the pooled variance of both, and ``spread`` is not needed;
-    - otherwise ``spread``: the lone run is judged by a prediction interval. Published seeds can lie together by chance (at
-      56,000 pseudo batches within 0.03 points), which would put any lone run off the curve, so ``spread`` goes before them;
-    - without ``spread``, the side that has two runs or more.
+    - with two or more runs on both sides, the pooled variance of both; ``spread`` is not used;
+    - otherwise from ``spread``, which makes the interval a prediction interval. ``spread`` is preferred to the published
+      seeds, since these can agree by chance (within 0.03 points at 56,000 pseudo batches), which would put any single run
+      off the curve;
+    - without ``spread``, the variance of the side that has two or more runs.
 
     Args:
-        values: Our test accuracies, one a seed, shares.
-        published_seeds_at_n: Published ones at the same number of pseudo batches; empty if there are none.
-        spread: Spread between seeds of a curve that is known for several, at the same number of pseudo batches; none: not
-            known. Another pair's, or data set's, is a stand-in: the note says that it was used.
-        case: Name for the table.
-        confidence: Of the interval; a check that is repeated daily may call a sound loop off more rarely than once in 20.
+        values: Our test accuracies as shares, one for each seed.
+        published_seeds_at_n: Published test accuracies at the same number of pseudo batches; empty if none are published.
+        spread: Spread between seeds of a curve with several published seeds, at the same number of pseudo batches. It may
+            belong to another pair of networks or data set; the note then says that it was used. None if it is not known.
+        case: Name of the case for the table.
+        confidence: Confidence of the interval. A check that runs daily may use more than 95 %, to reject a sound
+            implementation less often than once in 20 times.
 
     Raises:
         ValueError: a value is not finite.
@@ -302,7 +310,7 @@ def _population_std(values: Sequence[float]) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of the mean's interval by Student's t; nan for fewer than two runs."""
+    """Return the ends of the mean's 95 % interval by Student's t; nan for fewer than two runs."""
     if len(values) < 2:
         return math.nan, math.nan
     half = t_quantile(len(values) - 1) * math.sqrt(statistics.variance(values) / len(values))
@@ -310,10 +318,10 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _welch_interval(values: Sequence[float], reference: PublishedValue | None) -> tuple[float, float, float]:
-    """Return the difference of means and the ends of its interval; nan for what cannot be said.
+    """Return the difference of means and the ends of its interval; nan for values that cannot be computed.
 
-    A published number without standard deviation is taken for runs that scatter as ours do, and for a single one if their
-    number is not published: it is a draw as ours are, and no exact value.
+    A published number is a random draw, not an exact value. Without a published standard deviation or number of runs, the
+    variance of our runs is used for the published ones, and one run is assumed if their number is not published.
     """
     if reference is None or not values:
         return math.nan, math.nan, math.nan
@@ -324,13 +332,13 @@ def _welch_interval(values: Sequence[float], reference: PublishedValue | None) -
     if reference.std is None or reference.n is None:
         half = t_quantile(len(values) - 1) * math.sqrt(ours + statistics.variance(values) / (reference.n or 1))
         return difference, difference - half, difference + half
-    # A population variance times n / (n - 1) is the sample variance; its n-th part is that of the mean.
+    # The sample variance is the population variance times n / (n - 1); divided by n, it is the variance of the mean.
     their_degrees = reference.n - 1
     theirs = reference.std**2 / their_degrees
     if ours + theirs == 0:
         return difference, difference, difference
     share = ours / (ours + theirs)
-    # Welch and Satterthwaite, in shares of the variance so that tiny variances do not underflow when squared.
+    # The Welch-Satterthwaite equation, in shares of the variance, so that tiny variances do not underflow when squared.
     degrees = 1 / (share**2 / (len(values) - 1) + (1 - share) ** 2 / their_degrees)
     half = t_quantile(degrees) * math.sqrt(ours + theirs)
     return difference, difference - half, difference + half
@@ -338,7 +346,7 @@ def _welch_interval(values: Sequence[float], reference: PublishedValue | None) -
 
 @dataclass(frozen=True, kw_only=True)
 class _Variance:
-    """Variance of a single run's result, what it is worth, and where it comes from in words."""
+    """Variance of a single run's result, with its degrees of freedom and its source in words."""
 
     value: float
     degrees_of_freedom: int
@@ -360,7 +368,7 @@ def _variance_of_a_run(values: Sequence[float], published: Sequence[float], spre
 
 
 def _beside(low: float, high: float, band: tuple[float, float], metric: Metric) -> Verdict | None:
-    """Better or worse if the interval lies wholly beside the band, else none."""
+    """Return better or worse if the interval lies wholly outside the band, else None."""
     if low - band[1] > _TOLERANCE:
         return Verdict.BETTER if metric == "test_accuracy" else Verdict.WORSE
     if band[0] - high > _TOLERANCE:

@@ -1,1 +1,1 @@
-"""Records: which students of a track are reached for how little, by rules that are the same for all."""
+"""Speedrun: records of the recipes that reach a target accuracy with the fewest operations, under common rules."""

@@ -1,4 +1,4 @@
-"""Rows: recipes with the runs that stand for them, and whether a row counts."""
+"""Rows of a track: recipes with their runs, and the rule by which a row counts."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from orchestrator.speedrun.tracks import Track, find_track
 from trainables.config import Config, Count, Seed
 
 SEEDS_NEEDED = 5
-"""Seeds below which a row does not count."""
+"""Minimum number of seeds for a row to count."""
 
 LEVEL = 0.01
-"""A row counts if the one-sided p-value of its mean lying above the target is below this."""
+"""Significance level: a row counts if the one-sided p-value of its mean lying above the target is below this level."""
 
 _RECORDS = Path(__file__).parent / "records"
 
 
 class Run(Config):
-    """One seed of a row."""
+    """The run of one seed of a row."""
 
     seed: Seed
     test_accuracy: Annotated[float, Field(ge=0, le=1)]
-    """Of the last iterate."""
+    """Test accuracy of the last iterate."""
 
     operations: Annotated[float, Field(gt=0)]
-    """Of training, in FLOP, by this project's counter: synthesis, the teacher's looks and the student counted in."""
+    """FLOPs of training by this project's counter: synthesis, the teacher's forward passes and the student's training."""
 
     gpu_seconds: Annotated[float, Field(ge=0)] | None = None
-    """That the run held a GPU, measuring counted in, half of one for an hour being half an hour; none: it ran on a CPU."""
+    """Seconds for which the run held a GPU, evaluation included; half a GPU counts half. None for a run on a CPU."""
 
     device: str
-    """What its maker calls the GPU or processor."""
+    """Name of the GPU or processor, as its maker gives it."""
 
     version: str
-    """Of this program when the row was written, with its commit."""
+    """Version and commit of this program that wrote the row."""
 
 
 class Row(Config):
-    """A recipe on a track, and its runs."""
+    """A recipe on a track, with its runs."""
 
     track: str
     name: str
     by: str
     recipe: dict[str, Any]
-    """Fields of the trial: the method, its settings and its length."""
+    """Fields of the trial that the recipe sets: the method, its settings and its length."""
 
     runs: Annotated[tuple[Run, ...], Field(min_length=1)]
 
     unsuccessful: str = ""
-    """What became of further seeds, which diverged or failed, in words; with one of them a row does not count."""
+    """Description of further seeds that diverged or failed; if it is not empty, the row does not count."""
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         seeds = [run.seed for run in self.runs]
         doubled = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if doubled:
-            raise ValueError(f"runs: seed {doubled[0]} is there more than once")
+            raise ValueError(f"runs: seed {doubled[0]} occurs more than once")
         return self
 
     @property
     def judgement(self) -> Judgement:
-        """Whether the row counts."""
+        """Statistics of the row's accuracies, and whether the row counts."""
         found = judge([run.test_accuracy for run in self.runs], find_track(self.track))
         if not self.unsuccessful:
             return found
@@ -77,17 +77,17 @@ class Row(Config):
 
     @property
     def operations(self) -> float:
-        """Mean over its runs, in FLOP."""
+        """Mean operations of the row's runs, in FLOPs."""
         return statistics.fmean(run.operations for run in self.runs)
 
     def to_yaml(self) -> str:
-        """Return the row as a file has it."""
+        """Return the text of the row's YAML file."""
         text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         return text
 
 
 class Judgement(Config):
-    """What a row's runs come to."""
+    """Statistics of the test accuracies of a row's runs, and whether the row counts."""
 
     seeds: Count
     mean: float
@@ -95,14 +95,14 @@ class Judgement(Config):
     """Lower end of the mean's 95 % interval, by Student's t; nan with one seed."""
     high: float
     p_value: float
-    """One-sided, of a mean at most the target; nan with one seed."""
+    """One-sided p-value of the hypothesis that the mean is at most the target; nan with one seed."""
     counts: bool
     why_not: str = ""
 
 
 def judge(accuracies: list[float], track: Track) -> Judgement:
-    """Return whether runs with these test accuracies, one a seed, reach a track's target."""
-    from scipy.special import stdtr  # slow to import, and tables are often only shown
+    """Judge whether runs with these test accuracies, one for each seed, reach a track's target."""
+    from scipy.special import stdtr  # imported late, since it is slow to import
 
     seeds, mean = len(accuracies), statistics.fmean(accuracies)
     low = high = p_value = math.nan
@@ -117,15 +117,15 @@ def judge(accuracies: list[float], track: Track) -> Judgement:
         missing = SEEDS_NEEDED - seeds
         why_not = f"{missing} more seed{'' if missing == 1 else 's'} needed"
     elif not p_value < LEVEL:
-        why_not = f"not surely above {track.target:.2%}: p = {p_value:.3f}, needed is below {LEVEL:g}"
+        why_not = f"not surely above {track.target:.2%}: p = {p_value:.3f}, must be below {LEVEL:g}"
     return Judgement(seeds=seeds, mean=mean, low=low, high=high, p_value=p_value, counts=not why_not, why_not=why_not)
 
 
 def read_row(path: Path) -> Row:
-    """Read a row's file.
+    """Read a row from its file.
 
     Raises:
-        ConfigError: it cannot be read, or is none.
+        ConfigError: the file cannot be read, or does not hold a row.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -140,6 +140,6 @@ def read_row(path: Path) -> Row:
 
 
 def records(track: Track) -> list[Row]:
-    """Return the rows of a track that this project keeps, those that count first, by operations."""
+    """Return this project's rows of a track, by operations; rows that count come first."""
     rows = [read_row(path) for path in sorted((_RECORDS / track.name).glob("*.yaml"))]
     return sorted(rows, key=lambda row: (not row.judgement.counts, row.operations))

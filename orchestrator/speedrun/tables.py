@@ -1,4 +1,4 @@
-"""Tables of records, and what has come of a row that was run again."""
+"""Tables of records, and the verification of a row by running it again."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from orchestrator.speedrun.rows import Judgement, Row, records
 from orchestrator.speedrun.tracks import Track
 
 HEADINGS = ("", "recipe", "by", "a student takes", "GPU s", "test accuracy [95 % interval]", "seeds", "p", "")
-"""Of a track's table."""
+"""Column headings of a track's table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A row, and the same run again here."""
+    """A row, and the row that results from running its recipe again."""
 
     row: Row
     again: Row
 
     @property
     def verified(self) -> bool:
-        """Whether it counts here too, for no more operations."""
+        """Whether the new row counts as well and takes no more operations than the original row."""
         return self.again.judgement.counts and self.again.operations <= self.row.operations * (1 + 1e-9)
 
     @property
     def same_numbers(self) -> bool:
-        """Whether each seed has come out with the same accuracy."""
+        """Whether both rows have the same seeds with the same accuracies."""
         then, now = ({run.seed: run.test_accuracy for run in row.runs} for row in (self.row, self.again))
         return then == now
 
     @property
     def same_seeds(self) -> bool:
-        """Whether the seeds are those of the row."""
+        """Whether both rows have the same seeds."""
         return {run.seed for run in self.row.runs} == {run.seed for run in self.again.runs}
 
     def conclusion(self) -> str:
-        """Return what has come of it, in a line."""
+        """Return the result of the verification in one line."""
         judged = self.again.judgement
         takes = shown_operations(self.again.operations)
         found = f"{judged.mean:.2%} over {judged.seeds} seeds (p = {judged.p_value:.2g}), {takes} each"
         if not self.verified:
             why = judged.why_not or f"it takes {takes}, the row says {shown_operations(self.row.operations)}"
             return f"Not verified: {found}; {why}."
-        same = "every accuracy came out again" if self.same_numbers else "accuracies differ, as on another processor"
+        same = "every accuracy is reproduced" if self.same_numbers else "accuracies differ, as on another processor"
         if not self.same_seeds:
-            same = "the seeds are others than the row's"
+            same = "the seeds differ from those of the row"
         return f"Verified: {found}; {same}."
 
 
 def shown_operations(operations: float) -> str:
-    """Return operations with a unit that suits them, as ``33.2 PFLOP``."""
+    """Format a number of operations with a suitable unit, such as ``33.2 PFLOP``."""
     unit, name = operation_unit(operations)
     return f"{short(operations / unit)} {name}"
 
 
 def track_table(track: Track, rows: list[Row]) -> Table:
-    """Return a track's rows as a table, below what they are seen against."""
+    """Return a track's rows as a table, below the reference that they are compared with."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
         table.add_column(heading)

@@ -1,4 +1,4 @@
-"""Tracks: a teacher, images, a student, and the accuracy that is to be reached."""
+"""Tracks: a data set, a teacher, a student, and a target accuracy."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ _HOME = Path(__file__).parent
 
 
 class Reference(Config):
-    """What a track's rows are seen against; it is no row, since nobody here has run it by the rules."""
+    """A known result for comparison with a track's rows; it is not a row, since it was not run under the rules."""
 
     name: str
     operations: float | None = None
-    """In FLOP, by this project's counter."""
+    """FLOPs of training by this project's counter. None if they are not known."""
 
     note: str = ""
 
 
 class Track(Config):
-    """What is to be reached, and with what."""
+    """A task: the target accuracy, and the data set, teacher and student with which it is to be reached."""
 
     name: str
     description: str
     target: Annotated[float, Field(gt=0, lt=1)]
-    """Test accuracy that the mean of a row's seeds must lie above."""
+    """Test accuracy that the mean over a row's seeds must exceed."""
 
     trial: dict[str, Any]
-    """Fields that every row has: images, teacher and student."""
+    """Fields that are the same for every row: data set, teacher and student."""
 
     teacher_file: str | None = None
-    """The teacher's weights in this package; none: the user gives them."""
+    """File name of the teacher's weights in this package. None if the user must supply the weights."""
 
     teacher_sha256: str
-    """Of the teacher's file."""
+    """SHA-256 of the file with the teacher's weights."""
 
     reference: Reference | None = None
 
     def teacher_path(self, given: str | None) -> str:
-        """Return where the teacher's weights are.
+        """Return the path of the teacher's weights, after checking their SHA-256.
 
         Args:
-            given: The file that the user gives, if any.
+            given: The file that the user supplies. None means the file in this package.
 
         Raises:
-            ConfigError: there is none, or it is another one.
+            ConfigError: there is no file, the file cannot be read, or its SHA-256 differs from the track's.
         """
         if given is None and self.teacher_file is None:
             raise ConfigError(
@@ -73,12 +73,15 @@ class Track(Config):
 
 
 def recipe_fields(config: TrialConfig) -> dict[str, Any]:
-    """Return what of a trial is a recipe: its method and settings but the student, and how long it trains."""
+    """Return the fields of a trial that make up its recipe: the method, its settings and its length."""
     return config.model_dump(mode="json", include=set(recipe_names(type(config))))
 
 
 def recipe_names(model: type[TrialConfig]) -> list[str]:
-    """Return the fields of a method that a recipe may set: no images, teacher or student, no seeds, no measurements."""
+    """Return the names of the fields that a recipe may set.
+
+    Data set, teacher, student, seeds and measurements are not part of a recipe.
+    """
     inputs = [Decides.INPUT, Decides.SETTING, Decides.LENGTH, Decides.EXECUTION, Decides.PERMISSION]
     return [
         field
@@ -95,10 +98,10 @@ def tracks() -> dict[str, Track]:
 
 
 def find_track(name: str) -> Track:
-    """Return the track of a name.
+    """Return the track with this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no track has this name.
     """
     if name not in tracks():
         raise ConfigError(unknown_name("track", name, list(tracks())))

@@ -85,7 +85,7 @@ def test_sizes_that_are_left_to_the_cloud_are_those_of_the_price_list(tmp_path: 
         ("cluster_name: x", "it names no machines; expected .*available_node_types.*RayCluster"),
         ("provider: {type: aws}", "provider: {type: aws} without region"),
         ("provider: {type: aws, region: us-west-2}", "it names no machines; expected"),
-        (OLD, "head_node and worker_nodes are of Ray's old shape, .*; expected"),
+        (OLD, "head_node and worker_nodes are in Ray's old format, .*; expected"),
         ("provider: aws\navailable_node_types: {}", "provider='aws': .*; expected"),
         ("provider: {type: aws, region: a}\navailable_node_types: [a]", "available_node_types=.*; expected"),
         (
@@ -126,5 +126,5 @@ def test_a_file_that_describes_no_cluster_is_refused_in_one_line(text: str, mess
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"cluster.yaml: it is no text in UTF-8"):
+    with pytest.raises(ConfigError, match=r"cluster.yaml: the file is not UTF-8 text"):
         read_cluster(file)

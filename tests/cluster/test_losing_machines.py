@@ -129,7 +129,7 @@ def test_lost_machines_cost_no_retry_and_change_no_number(
             check=False,
         )
     assert watcher.returncode == 0, watcher.stderr
-    assert "this machine is taken away: terminate at" in watcher.stderr
+    assert "this machine will be preempted: terminate at" in watcher.stderr
     assert flag.exists()
     with ray.init(address=cluster.address, log_to_driver=False):
         # Drained, or by now idle and ended.

@@ -61,9 +61,9 @@ def test_the_node_is_drained_once_and_trials_see_the_flag(
     assert preemption.leaving()
     assert rounds == [2] * 6
     assert [line.partition(":")[0] for line in said] == [
-        "metadata cannot be read, trying on",  # once for two failures in a row
-        "metadata cannot be read, trying on",  # what came was no JSON
-        "this machine is taken away",
+        "the cloud's metadata cannot be read, will retry",  # once for two failures in a row
+        "the cloud's metadata cannot be read, will retry",  # what came was no JSON
+        "this machine will be preempted",
     ]
 
 
@@ -88,6 +88,6 @@ def test_a_drain_that_fails_is_tried_again_with_the_time_that_is_left(
     watch(notice_of("gcp", endpoint), drain=drain, interval=2, say=said.append, flag=tmp_path / "leaving")
     assert asked == [0, 2, 4, 6]
     assert said == [
-        "this machine is taken away: preempted",
-        "the node cannot be drained, trying on: the head does not answer",
+        "this machine will be preempted: preempted",
+        "the node cannot be drained, will retry: the head does not answer",
     ]

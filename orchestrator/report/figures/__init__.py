@@ -1,4 +1,4 @@
-"""The report's figures: each function takes data and returns a plotly figure, or none where there is nothing to draw."""
+"""The report's figures: functions that take data and return a plotly figure, or None if there is nothing to draw."""
 
 from __future__ import annotations
 

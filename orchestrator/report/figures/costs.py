@@ -1,4 +1,4 @@
-"""Where the time went."""
+"""Figure of the computing time of trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.metrics import finite
 
 
 def cost_figure(data: SweepData) -> go.Figure | None:
-    """Draw the last value of each trial over its computing time, by how the trial ended; None for a single trial."""
+    """Draw each trial's last value over its computing time, coloured by state; None if fewer than two trials have ended."""
     if len(data.board.rows) < 2:
         return None
     made = figure(

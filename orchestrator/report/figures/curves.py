@@ -1,4 +1,4 @@
-"""Learning curves: of the trials of a search, and of cases with bands over their seeds."""
+"""Learning curves of the trials of a search, and of cases with bands over their seeds; the comparison of sweeps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orchestrator.results import TrialState
 from trainables.metrics import finite
 
 _MOST_CURVES = 300
-"""Trials drawn faintly; of more than that evenly spaced ones, which look the same."""
+"""Maximum number of faint curves for each group of states; of more trials, evenly spaced ones are drawn."""
 
 _BUDGET_AXIS: dict[str, Any] = {"title": {"text": "share of the budget used"}, "tickformat": ".0%", "range": [0, 1.03]}
 
@@ -63,12 +63,12 @@ def trial_curves(data: SweepData) -> go.Figure | None:
 def case_curves(trials: Sequence[Trial], metric: str, *, labels: Mapping[str, str] | None = None) -> go.Figure | None:
     """Draw the mean of each case over its seeds, with a band of one population standard deviation on each side.
 
-    Trials that are running are dotted lines of their own.
+    Running trials are drawn as separate dotted lines.
 
     Args:
-        trials: Trials that have a case.
-        metric: What is drawn.
-        labels: What the legend calls a case, where that is not its name.
+        trials: Trials of the sweep; trials without a case are skipped.
+        metric: Metric to draw.
+        labels: Legend labels of cases. Defaults to the names of the cases.
     """
     cases: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -120,7 +120,7 @@ def _points(trial: Trial, metric: str) -> list[tuple[float, float]]:
 def _add_bundle(
     made: go.Figure, trials: Sequence[Trial], metric: str, *, name: str, colour: str, crosses: bool
 ) -> None:
-    """Many curves as one trace, gaps between them, each ending in a cross if its trial did not use up its budget."""
+    """Add many curves as one trace with gaps between the curves, and optionally a cross at the end of each."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     ids: list[str] = []
@@ -169,7 +169,7 @@ def _add_line(made: go.Figure, trial: Trial, data: SweepData, *, name: str, colo
 
 
 def comparison_figure(sweeps: Sequence[SweepData], metric: str) -> go.Figure | None:
-    """Draw the best value so far of each sweep, counting trials that used their whole budget."""
+    """Draw the best value so far of each sweep over the number of trials that used their whole budget."""
     made = figure(
         x={"title": {"text": "trials that used their whole budget"}, "rangemode": "tozero"}, y=metric_axis(metric)
     )

@@ -1,4 +1,4 @@
-"""The Pareto front: what cannot be had together."""
+"""Figure of the Pareto front: the trade-off between the objective and a further one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainables.metrics import finite
 
 
 def front_figure(data: SweepData, further: str) -> go.Figure | None:
-    """Draw the objective over a further one, for trials that used their whole budget.
+    """Draw the objective over a further objective, for trials that used their whole budget.
 
     Trials on the Pareto front of all objectives stand out, and a star marks the published settings.
     """
@@ -27,7 +27,7 @@ def front_figure(data: SweepData, further: str) -> go.Figure | None:
     candidates = {row.trial_id for row in data.board.candidates}
     groups = (
         ("out of bounds", [row for row in completed if row.trial_id not in candidates], GREY, "x"),
-        ("beaten", [row for row in completed if row.trial_id in candidates - front], GREY, "circle"),
+        ("dominated", [row for row in completed if row.trial_id in candidates - front], GREY, "circle"),
         ("on the Pareto front", [row for row in completed if row.trial_id in front], BLUE, "circle"),
     )
     for name, rows, colour, symbol in groups:
@@ -51,7 +51,7 @@ def _add_trials(
 ) -> None:
     ordered = sorted(rows, key=lambda row: float(row.metrics[further]))
     texts = [hover(data.trial(row.trial_id), data.searched) for row in ordered]
-    # With more than two objectives a line through the front's shadow would be none.
+    # With more than two objectives, the front is a surface, so its projection is not drawn as a line.
     on_line = name == "on the Pareto front" and len(data.sweep.directions) == 2
     made.add_scatter(
         x=[row.metrics[further] for row in ordered],

@@ -1,4 +1,4 @@
-"""What the generator shows, and what teacher and student make of it."""
+"""Figures of the pseudo images: the classes, confidences and class entropies of teacher and student on them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ _METRICS = {
 
 
 def health_figures(trials: Mapping[str, Trial]) -> dict[str, go.Figure]:
-    """Confidences and class entropies on pseudo images over the budget: teacher solid, student dashed, a colour a trial.
+    """Draw confidences and class entropies on pseudo images over the budget.
+
+    Teacher lines are solid, student lines dashed, and each trial has a colour.
 
     Args:
-        trials: By what the legend calls them.
+        trials: Trials by their label in the legend; at most two are drawn.
+
+    Returns:
+        Figures by title; titles without data are left out.
     """
     figures = {}
     for title, metrics in _METRICS.items():
@@ -51,7 +56,12 @@ def health_figures(trials: Mapping[str, Trial]) -> dict[str, go.Figure]:
 
 
 def class_histogram(teacher: Sequence[int], student: Sequence[int]) -> go.Figure:
-    """How many of the same pseudo images teacher and student take for each class."""
+    """Draw how many of the same pseudo images teacher and student assign to each class.
+
+    Args:
+        teacher: The teacher's number of images for each class, (classes,).
+        student: The student's number of images for each class, (classes,).
+    """
     made = figure(
         x={"title": {"text": "class"}, "dtick": 1 if len(teacher) <= 20 else 10},
         y={"title": {"text": "pseudo images"}},

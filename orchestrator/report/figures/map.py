@@ -1,4 +1,4 @@
-"""The map this project is about: accuracy over step ratio and temperature."""
+"""The map of a search: the objective over two settings, by preference the step ratio and the temperature."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from trainables.metrics import is_share
 _ENOUGH_FOR_A_SURFACE = 6
 _GRID = 40
 _FEW = 100
-"""Trials that may be drawn large."""
+"""Maximum number of trials that are drawn as large points."""
 
 
 def map_axes(data: SweepData) -> tuple[str, str] | None:
-    """Return the first two settings that are numbers and differ between trials; None if there are fewer."""
+    """Return the first two numeric settings that differ between trials; None if fewer than two do."""
     numeric = [name for name in data.axes if _numeric(data.trials, name)]
     return (numeric[0], numeric[1]) if len(numeric) > 1 else None
 
 
 def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
-    """Trials as points over two settings (``map_axes``), coloured by the objective at one share of the budget.
+    """Draw trials as points over two settings (``map_axes``), coloured by the objective at one share of the budget.
 
-    Between the points, within their hull, colours are interpolated; trials that did not come so far are crosses.
+    Within the convex hull of the points, colours are interpolated. Trials that ended before this share are crosses.
     """
     axes = map_axes(data)
     if axes is None or not comparison.trials:
@@ -90,7 +90,7 @@ def accuracy_map(data: SweepData, comparison: Comparison) -> go.Figure | None:
 
 
 def _add_surface(made: go.Figure, comparison: Comparison, x: str, y: str) -> None:
-    """Linear interpolation between the trials, in the coordinates that are drawn."""
+    """Add the linear interpolation between the trials, computed in the coordinates of the axes (linear or logarithmic)."""
     if len(comparison.trials) < _ENOUGH_FOR_A_SURFACE:
         return
     from scipy.interpolate import griddata  # slow to import

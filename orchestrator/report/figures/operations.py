@@ -1,4 +1,4 @@
-"""Accuracy over operations: what methods that spend differently come to for the same."""
+"""Accuracy over floating-point operations: a comparison of methods whose costs for each update differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.metrics import finite
 OPERATIONS = "training_flops"
 
 _ALIKE = 1.01
-"""Operations of the dearest trial over those of the cheapest up to which they are the same."""
+"""Maximum ratio of the operations of two trials that count as equal."""
 
 
 def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
@@ -62,6 +62,6 @@ def operation_curves(trials: Sequence[Trial], metric: str) -> go.Figure | None:
 
 
 def _points(trial: Trial, metric: str) -> list[tuple[float, float]]:
-    """Operations and value of each report that has both."""
+    """Return the operations and the metric's value of each report that has both."""
     pairs = ((finite(report.get(OPERATIONS)), finite(report.get(metric))) for report in trial.reports)
     return [(operations, value) for operations, value in pairs if operations and value is not None]

@@ -1,4 +1,4 @@
-"""What a search has found out about its settings."""
+"""Figures of a search: its history, and the effect of its settings on the objective."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trainables.metrics import is_share
 
 
 def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
-    """Draw the best value so far in the order of suggestion, beside that of the same trials in random order."""
+    """Draw the best value so far in the order of suggestion, and for comparison that of the same trials in random order."""
     if len(comparison.trials) < 3:
         return None
     best = list(accumulate(comparison.values, max if data.sign > 0 else min))
@@ -66,14 +66,14 @@ def history_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
 
 
 def importance_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
-    """Bars with intervals, the most important setting on top."""
+    """Draw importances of settings as bars with intervals, the most important setting on top."""
     made = _estimates_figure(dict(reversed(list(estimates.items()))), title="share of variance", percent=True)
     made.update_xaxes(rangemode="tozero")
     return made
 
 
 def rank_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
-    """Rank correlations of scores with a metric, each with its interval."""
+    """Draw rank correlations of scores with a metric as points with intervals."""
     made = _estimates_figure(estimates, title="Spearman's ρ", percent=False, bars=False)
     made.update_xaxes(range=[-1.05, 1.05])
     made.add_vline(x=0, line={"color": GREY, "width": 1})
@@ -81,7 +81,7 @@ def rank_figure(estimates: Mapping[str, Estimate]) -> go.Figure:
 
 
 def slice_figures(data: SweepData, comparison: Comparison) -> dict[str, go.Figure]:
-    """Draw the objective over one setting at a time, for trials of both kinds, the published one marked; by setting."""
+    """Draw the objective over each setting that varies, with the published settings marked; return figures by setting."""
     figures = {}
     names = dict.fromkeys([*data.axes, *data.searched])
     for name in names:
@@ -112,7 +112,7 @@ def slice_figures(data: SweepData, comparison: Comparison) -> dict[str, go.Figur
 
 
 def parallel_figure(data: SweepData, comparison: Comparison) -> go.Figure | None:
-    """Each trial as a line through its settings to its objective; ranges can be picked on each axis."""
+    """Draw each trial as a line through its settings to its objective; the reader can select a range on each axis."""
     if len(comparison.trials) < 3 or not data.searched:
         return None
     dimensions = [_dimension(name, [trial.settings[name] for trial in comparison.trials]) for name in data.searched]

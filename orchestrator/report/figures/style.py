@@ -1,4 +1,4 @@
-"""What the report's figures have in common: colours, axes, hover texts. Free of light and dark, which are the page's."""
+"""Common elements of the report's figures: colours, axes and hover texts. The page sets light or dark mode."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainables.config.fields import logarithmic_fields
 from trainables.metrics import is_share
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#E69F00")
-"""Okabe and Ito's, told apart by most colour-blind readers; without yellow, which white paper swallows, and with grey for
-black, which a dark page does."""
+"""Okabe and Ito's colours, which most colour-blind readers can distinguish, without yellow, which is hard to see on white,
+and with grey in place of black, which is hard to see on a dark page."""
 
 BLUE, VERMILION, GREEN, PURPLE, GREY, SKY, ORANGE = COLOURS
 
@@ -28,16 +28,24 @@ STATE_COLOURS = {
 }
 
 SCALE = [[0, "#414487"], [0.25, "#2a788e"], [0.5, "#22a884"], [0.75, "#7ad151"], [1, "#f0c808"]]
-"""Colours of accuracy: viridis, which survives grey printing, without the ends that a dark or a white page swallows."""
+"""Colour scale of the objective: viridis, which stays readable when printed in grey, without the darkest and lightest
+colours, which are hard to see on a dark or a white page."""
 
 
 def is_logarithmic(setting: str) -> bool:
-    """Return whether a setting's factor counts and not its difference."""
+    """Return whether a setting is drawn on a logarithmic scale, because ratios of its values matter."""
     return setting == STEP_RATIO or setting in logarithmic_fields()
 
 
 def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: bool = True) -> go.Figure:
-    """Return an empty figure with titled axes; its legend lies below, where a narrow screen has room for it."""
+    """Return an empty figure with axes; its legend lies below, where narrow screens have room for it.
+
+    Args:
+        x: Plotly's settings of the x axis.
+        y: Plotly's settings of the y axis.
+        height: Height in pixels.
+        legend: Whether the figure has a legend.
+    """
     made = go.Figure()
     made.update_layout(
         template="plotly_white",
@@ -56,7 +64,7 @@ def figure(*, x: dict[str, Any], y: dict[str, Any], height: int = 420, legend: b
 
 
 def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return the axis of a setting: logarithmic if ratios matter, categories if the setting is no number."""
+    """Return plotly's axis of a setting: logarithmic if ratios matter, or categories if not all values are numbers."""
     title = {"title": {"text": words(name)}}
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values):
@@ -68,7 +76,7 @@ def setting_axis(name: str, values: Sequence[Any]) -> dict[str, Any]:
 
 
 def metric_axis(metric: str, *, title: str | None = None) -> dict[str, Any]:
-    """Return the axis of a metric, in percent if the metric is a share."""
+    """Return plotly's axis of a metric, in percent if the metric is a share."""
     return {"title": {"text": title or words(metric)}, **({"tickformat": ".2~%"} if is_share(metric) else {})}
 
 
@@ -78,12 +86,12 @@ def add_band(
     """Add a faint area between two lines, without hover text.
 
     Args:
-        figure: Where it is drawn.
-        x: Places, ascending.
-        low: Its lower edge there.
-        high: Its upper edge there.
-        colour: ``#rrggbb``.
-        trace: What plotly is to know of it besides, such as its name.
+        figure: Figure to draw in.
+        x: Ascending x coordinates of both edges.
+        low: Lower edge at each x.
+        high: Upper edge at each x.
+        colour: Colour, ``#rrggbb``.
+        trace: Further properties of plotly's trace, such as its name.
     """
     figure.add_scatter(
         x=[*x, *reversed(x)],
@@ -98,7 +106,7 @@ def add_band(
 
 
 def faint(colour: str) -> str:
-    """``#rrggbb`` at 15 % opacity."""
+    """Return a colour, given as ``#rrggbb``, at 15 % opacity."""
     red, green, blue = bytes.fromhex(colour[1:])
     return f"rgba({red}, {green}, {blue}, 0.15)"
 
@@ -120,17 +128,17 @@ def add_mean_curve(
     name: str,
     group: str,
 ) -> None:
-    """Add the mean of a case over its seeds, with a band of one standard deviation on each side where seeds differ.
+    """Add the mean of a case over its seeds, with a band of one standard deviation on each side if seeds differ.
 
     Args:
-        made: Where it is drawn.
-        x: Places, ascending.
-        means: A metric there.
-        spreads: Its standard deviations there.
-        metric: Which one.
-        number: Of the case, by which it has its colour.
-        name: What the legend says.
-        group: By which a click on the legend hides curve and band together.
+        made: Figure to draw in.
+        x: Ascending x coordinates.
+        means: Mean of the metric at each x.
+        spreads: Standard deviation of the metric at each x.
+        metric: Name of the metric.
+        number: Index of the case, which determines its colour.
+        name: Text in the legend.
+        group: Legend group, so that a click on the legend hides the curve and its band together.
     """
     colour = COLOURS[number % len(COLOURS)]
     if any(spreads):
@@ -151,17 +159,17 @@ def add_mean_curve(
 
 
 def value_format(metric: str, axis: str = "y") -> str:
-    """Return the format of a metric in a hover template."""
+    """Return the placeholder of a metric's value in plotly's hover templates."""
     return f"%{{{axis}:.2%}}" if is_share(metric) else f"%{{{axis}:.4g}}"
 
 
 def setting_text(value: object) -> str:
-    """Format a setting's value as the page has it."""
+    """Format a setting's value for the page."""
     return short(value, digits=3, missing="None")
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers of each power of ten around a range: plotly labels a short logarithmic axis with bare 2 and 5."""
+    """Return round numbers around a range as ticks, since plotly labels a short logarithmic axis with only "2" and "5"."""
     factors = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5)
     steps = [factor * 10.0**power for power in range(-9, 10) for factor in factors]
     inside = [step for step in steps if low / 1.5 <= step <= high * 1.5]

@@ -1,4 +1,4 @@
-"""Figures of a study, as plotly objects and as HTML that opens without a network."""
+"""The figure of transition curves, as a plotly object and as an HTML page that needs no network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BAND = 2
-"""Standard errors on each side of a line."""
+"""Half width of a band, in standard errors."""
 
 
 class Curves(Protocol):
-    """What ``trainables.evaluation.MeanCurves`` has: means and standard errors, each (steps,)."""
+    """Interface of ``trainables.evaluation.MeanCurves``: means and standard errors, each (steps,)."""
 
     @property
     def attacked(self) -> Tensor: ...
@@ -37,21 +37,21 @@ def transition_figure(
     last_step: int = 31,
     names: tuple[str, str] = ("attacked", "other"),
 ) -> go.Figure:
-    """Mean transition curves, two of one colour for each label: solid the attacked network, dashed the other.
+    """Draw mean transition curves, two of one colour for each label: the attacked network solid, the other one dashed.
 
-    The bands are 2 standard errors on each side; a single image has none.
+    Bands show 2 standard errors on each side; curves of a single image have no band.
 
     Args:
-        curves: By label, what the legend calls them.
-        title: Above the figure.
-        last_step: Where the x axis ends; 31 as in the paper's Figure 4. Shorter curves end earlier.
-        names: What to call the attacked network and the other one in the legend, such as student and teacher.
+        curves: Mean curves by their label in the legend.
+        title: Title above the figure.
+        last_step: End of the x axis. Defaults to 31, as in the paper's Figure 4. Shorter curves end earlier.
+        names: Names of the attacked network and the other one in the legend, such as student and teacher.
 
     Raises:
-        ValueError: no curves, or ``last_step`` below 1.
+        ValueError: there are no curves, or ``last_step`` is below 1.
     """
     if not curves:
-        raise ValueError("a figure of no curves; allowed: at least one")
+        raise ValueError("curves is empty; allowed: at least one")
     if last_step < 1:
         raise ValueError(f"last_step={last_step}; allowed: at least 1")
     figure = go.Figure()
@@ -77,12 +77,12 @@ def transition_figure(
 
 
 def figure_html(figure: go.Figure) -> str:
-    """Return a figure as a page of its own with plotly inside, about 5 MB; equal figures give equal text."""
+    """Return a figure as an HTML page that contains plotly, about 5 MB; equal figures give equal text."""
     text: str = figure.to_html(
         include_plotlyjs=True,  # the script itself, not a link to it
         full_html=True,
         config={"displaylogo": False, "responsive": True},
-        div_id="figure",  # plotly would draw one at random
+        div_id="figure",  # plotly would choose a random id
     )
     return text
 
@@ -90,7 +90,7 @@ def figure_html(figure: go.Figure) -> str:
 def _add_line(
     figure: go.Figure, name: str, mean: Sequence[float], margin: Sequence[float], *, colour: str, dash: str
 ) -> None:
-    """One curve and the band behind it, which come and go together when their entry in the legend is clicked."""
+    """Add a curve and the band behind it; a click on their legend entry hides or shows both."""
     steps = list(range(len(mean)))
     finite = all(map(math.isfinite, margin))
     if finite:

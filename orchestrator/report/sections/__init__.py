@@ -1,3 +1,3 @@
-"""The sections of a sweep's part of the page."""
+"""The sections of a sweep's chapter in the report."""
 
 from __future__ import annotations

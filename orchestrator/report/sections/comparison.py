@@ -1,4 +1,4 @@
-"""Several sweeps beside each other."""
+"""The section that compares several sweeps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from orchestrator.report.data import SweepData, shown, words
 from orchestrator.report.page import Block, Figure, Section, Table, time_cell
 from orchestrator.report.sections.costs import total_seconds
 
-_HEADINGS = ("sweep", "trials", "compared by", "best", "its value", "its test", "published", "computing")
+_HEADINGS = ("sweep", "trials", "compared by", "best", "best value", "best's test", "published", "computing")
 
 
 def side_by_side(sweeps: Sequence[SweepData]) -> Section:
-    """Return a section with a line for each sweep, and how the best value of each was reached."""
+    """Return a section with a table of the sweeps, and a figure of the best value so far of each search."""
     table = Table(
         title="Sweeps", headings=_HEADINGS, rows=[_row(data) for data in sweeps], text_columns=frozenset({0, 2, 3})
     )
@@ -47,7 +47,7 @@ def _row(data: SweepData) -> list[str]:
 
 
 def _audit(accuracy: float | None, data: SweepData) -> str:
-    """Test accuracy, and whether anything was chosen by test images."""
+    """Format a test accuracy with a note that says whether it is an audit or test images served for selection."""
     if accuracy is None:
         return ""
     return f"{shown(accuracy, TEST_ACCURACY)} ({'selected on test data' if data.sweep.selects_on_test else 'audit'})"

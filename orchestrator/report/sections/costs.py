@@ -1,4 +1,4 @@
-"""Where the time went, and what went wrong."""
+"""The sections on computing time, and on failures and warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.results.recoveries import in_words
 from trainables.health import findings
 
 _NAMED = 8
-"""Trials that a warning names."""
+"""Maximum number of trials that a warning lists."""
 
 
 def total_seconds(data: SweepData) -> float:
@@ -38,15 +38,17 @@ def costs_section(data: SweepData) -> Section:
             time_cell(sum(row.training_seconds for row in found)),
             time_cell(sum(row.evaluation_seconds for row in found)),
             f"{sum(row.metrics['student_updates'] or 0 for row in found):,}",
-            str(sum(row.recoveries or 0 for row in found)),  # not known of a row that was lost and written anew
+            str(sum(row.recoveries or 0 for row in found)),  # unknown for a row that was lost and written again
             *(_money(found) if counted else ()),
         ]
         for state, found in groups.items()
     ]
-    headings = ["ended", "trials", "training", "measuring", "student updates", "continued after a loss"]
+    headings = ["ended", "trials", "training", "measuring", "student updates", "resumed after a loss"]
     headings += ["GPU hours", "cost"] if counted else []
     saved = _saved_seconds(data)
-    lead = f"Early stopping saved about {duration(saved)}: what stopped trials would have gone on for at their pace."
+    lead = (
+        f"Early stopping saved about {duration(saved)}: the time for the rest of the stopped trials at their own speed."
+    )
     title = f"{words(data.metric)} and computing time"
     table = [Table(title="Computing time", headings=headings, rows=rows)] if rows else []
     caption = "Each point is a trial at its end."
@@ -55,7 +57,7 @@ def costs_section(data: SweepData) -> Section:
 
 
 def failures_section(data: SweepData) -> Section:
-    """Trials that failed, diverged or were continued, and what was warned of."""
+    """Return a section with the trials that failed, diverged or were resumed, and the warnings."""
     blocks: list[Block] = []
     rows = [
         [
@@ -69,7 +71,7 @@ def failures_section(data: SweepData) -> Section:
         if not row.state.has_result or row.recoveries
     ]
     if rows:
-        headings = ("trial", "state", "cause", "continued", "after")
+        headings = ("trial", "state", "cause", "resumed", "after")
         blocks.append(
             Table(title="Failures and retries", headings=headings, rows=rows, text_columns=frozenset({0, 1, 2, 4}))
         )
@@ -79,12 +81,14 @@ def failures_section(data: SweepData) -> Section:
             found.setdefault(line, []).append(trial.trial_id)
     if found:
         lines = [[_names(ids), line] for line, ids in found.items()]
-        blocks.append(Table(title="Warnings", headings=("trials", "what"), rows=lines, text_columns=frozenset({0, 1})))
+        blocks.append(
+            Table(title="Warnings", headings=("trials", "warning"), rows=lines, text_columns=frozenset({0, 1}))
+        )
     return Section(title="Failures and warnings", blocks=blocks)
 
 
 def _money(rows: list[TrialRecord]) -> tuple[str, str]:
-    """GPU hours and cost of trials, where they are known; a cost of some of them says so."""
+    """Format the GPU hours and the cost of trials; if only some trials have a known cost, the text says how many."""
     known = [row.cost_usd for row in rows if row.cost_usd is not None]
     some = "" if len(known) == len(rows) else f" ({len(known)} of {len(rows)} trials)"
     cost = f"{sum(known):.2f} USD{some}" if known else "no price"

@@ -1,4 +1,4 @@
-"""What the generator shows, and what both networks make of it."""
+"""The sections on pseudo images and on transition curves."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from orchestrator.report.extras import Extras
 from orchestrator.report.page import Block, Figure, Picture, Pictures, Section
 
 _HEALTH = {
-    "confidence": "Highest probability of each network, mean over the images. A teacher near 1 finds them unambiguous.",
-    "class entropy": "1: all classes alike often; 0: the generator makes images of a single class.",
+    "confidence": "Highest probability of each network, mean over the images. Near 1 the teacher finds them unambiguous.",
+    "class entropy": "1: all classes are equally frequent; 0: the generator makes images of a single class.",
 }
 _TRANSITIONS = (
-    "Test images are pushed step by step towards another class along the student's gradient; solid the student's "
-    "probability of that class, dashed the teacher's. The closer the two, the more alike the networks."
+    "Test images are pushed step by step towards another class along the student's gradient. Solid lines are the student's "
+    "probability of that class, dashed lines the teacher's. The closer the two, the more alike the networks."
 )
 
 
 def images_section(data: SweepData, extras: Extras) -> Section:
-    """Pseudo images through training, classes and confidences, of the best and the worst trial."""
+    """Return a section with pseudo images, their classes and confidences, for the best and the worst trial."""
     blocks: list[Block] = []
     trials = _shown_trials(data)
     kept = {label: extras.snapshots(trial.trial_id) for label, trial in trials.items()}
@@ -42,14 +42,14 @@ def images_section(data: SweepData, extras: Extras) -> Section:
 
 
 def transitions_section(extras: Extras) -> Section:
-    """Transition curves, where they were computed."""
+    """Return the section with transition curves, without blocks if none were computed."""
     made = extras.transition_figure()
     figure = [] if made is None else [Figure(title="Mean over images", tabs={"": made}, caption=_TRANSITIONS)]
     return Section(title="Transition curves", blocks=figure)
 
 
 def _shown_trials(data: SweepData) -> dict[str, Trial]:
-    """Best and worst of a search; of cases a trial each of the first two."""
+    """Return the trials to show, by label: the best and the worst of a search, or a trial of each of the first two cases."""
     if data.sweep.cases:
         firsts: dict[str, Trial] = {}
         for trial in data.trials:

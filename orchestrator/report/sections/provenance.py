@@ -1,4 +1,4 @@
-"""What the numbers came from."""
+"""The section on the provenance of the numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the trials ended: leaderboard, cases, confirmation, verdict."""
+"""The sections on results: leaderboard, cases, confirmation and verdict."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trainables.metrics import is_share
 
 
 def results_section(data: SweepData, extras: Extras) -> Section:
-    """Trials or cases in their order; of a search that was confirmed, first what new seeds say."""
+    """Return the section with the cases or the leaderboard; for a confirmed search, the confirmation comes first."""
     trials = [_trial_table(data)] if data.board.rows else []
     if data.sweep.cases:
         return Section(title="Results", blocks=[_case_table(data, extras), *trials])
     lead = (
-        "Trials that used their whole budget come first. Test accuracy is an audit: nothing is selected by it."
+        "Trials that used their whole budget come first. Test accuracy is an audit: it takes no part in the selection."
         if not data.sweep.selects_on_test
-        else "This sweep was selected on test data, so its test accuracy is no audit."
+        else "The trials of this sweep are selected on test data, so their test accuracy is no audit."
     )
     if data.sweep.further_objectives:
         lead += " A star marks trials on the Pareto front."
@@ -35,7 +35,7 @@ def results_section(data: SweepData, extras: Extras) -> Section:
 
 
 def verdict_section(extras: Extras) -> Section:
-    """Ours beside what is published, where something is."""
+    """Return the section that compares results with published ones; without blocks if there are no verdicts."""
     if not extras.judgements:
         return Section(title="Against published numbers", blocks=[])
     rows = [cells(judgement) for judgement in extras.judgements]
@@ -44,7 +44,7 @@ def verdict_section(extras: Extras) -> Section:
 
 
 def best_case_sentence(data: SweepData, extras: Extras) -> str:
-    """Which case has the best mean."""
+    """Return the sentence that names the case with the best mean."""
     assert extras.cases is not None
     values = {case: extras.cases.values(case, data.metric) for case in data.sweep.only or data.sweep.cases}
     means = {case: statistics.fmean(found) for case, found in values.items() if found}
@@ -55,7 +55,7 @@ def best_case_sentence(data: SweepData, extras: Extras) -> str:
 
 
 def _trial_table(data: SweepData) -> Table:
-    """Every trial that has ended, best first; the accuracies apart."""
+    """Return the table of all trials that have ended, best first."""
     rows, cases = data.board.rows, bool(data.sweep.cases)
     settings = ["seed"] if cases else data.searched
     of_search = [data.metric, *data.sweep.further_objectives, *data.sweep.constraints]
@@ -138,7 +138,7 @@ def _confirmation_table(data: SweepData, extras: Extras) -> Table:
 
 
 def _heading(metric: str, data: SweepData) -> str:
-    """Return a metric as a column's heading; test accuracy with whether it is an audit."""
+    """Return the heading of a metric's column; that of test accuracy says whether it is an audit."""
     short_names = {
         TEST_ACCURACY: "test" if data.sweep.selects_on_test else "test (audit)",
         "validation_accuracy": "validation",
@@ -147,5 +147,5 @@ def _heading(metric: str, data: SweepData) -> str:
 
 
 def _mean(values: Sequence[float], metric: str) -> str:
-    """Format the mean of a metric and its deviation as the page's other tables have the metric."""
+    """Format the mean and deviation of a metric, with the number format of the page's other tables."""
     return mean_and_deviation(values, ".2%" if is_share(metric) else ".4g")

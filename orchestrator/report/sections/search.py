@@ -1,4 +1,4 @@
-"""What a search has found out: the map, curves, what the settings do, and what ranks trials without data."""
+"""The sections of a search: map, Pareto front, learning curves, effect of the settings, and data-free scores."""
 
 from __future__ import annotations
 
@@ -16,46 +16,48 @@ from trainables.metrics import DATA_FREE_METRICS, METRICS
 
 _MAP = (
     "Each point is a trial, compared with others at the same share of their budget. Colours between the points are "
-    "interpolated, not measured; what else varies is not shown, so neighbours may differ in it."
+    "interpolated, not measured. Other settings are not shown, so neighbouring trials may differ in them."
 )
 _FRONT = (
-    "Trials that used their whole budget. On the front are those that no other one equals in all objectives and beats in "
-    "one: to choose among them is to say what accuracy is worth."
+    "Trials that used their whole budget. A trial is on the front if no other trial is at least as good in all objectives "
+    "and better in one. To choose among the trials on the front is to say what accuracy is worth."
 )
 _TRIALS = "Each line is a trial; a cross ends one that was stopped early, diverged, or failed."
 _NEW_SEEDS = (
-    "The best settings and the published ones again: means over seeds, bands of one standard deviation each way."
+    "The best and the published settings with new seeds: means over seeds, bands of one standard deviation each way."
 )
 _OPERATIONS = (
-    "The same cases against what they have computed: all passes of student, teacher and generator, counted alike for all "
-    "methods, so that a method that makes its images dearly and one whose student takes many steps can be compared."
+    "The same cases over their floating-point operations: all passes of student, teacher and generator, counted equally for "
+    "all methods. So a method with expensive pseudo images can be compared with one whose student takes many steps."
 )
 _CASES = (
-    "Lines are means over seeds, bands one population standard deviation each way; dotted lines are trials that run."
+    "Lines are means over seeds, bands one population standard deviation each way; dotted lines are running trials."
 )
 _IMPORTANCE = (
-    "Share of the variance of {metric} that a setting explains, {label} (fANOVA; whiskers: 95 % of repetitions on trials "
-    "drawn again). It is about the trials that were run: where a search looks at one region only, a setting can look "
+    "Share of the variance of {metric} that a setting explains, {label} (fANOVA; whiskers: 95 % of repetitions on resampled "
+    "trials). It describes only the trials that were run: where a search stays in one region, a setting can look "
     "unimportant."
 )
-_PARALLEL = "Each line is a trial, yellow the best. Drag along an axis to pick a range; other lines fade."
+_PARALLEL = (
+    "Each line is a trial, yellow the highest objective. Drag along an axis to select a range; other lines fade."
+)
 _HISTORY = (
-    "The blue line is the best so far; the grey band is what the same trials would have had by then in random order. Where "
-    "the line runs on the worse side of the band's middle at first, later suggestions were better: the search has learnt."
+    "The blue line is the best so far; the grey band is the best so far of the same trials in random order. If the line "
+    "begins on the worse side of the band's middle, later suggestions were better: the search has learnt."
 )
 _RANKS = (
-    "How well a number that needs no real image orders the trials: 1 or -1 orders them as validation accuracy does, 0 says "
-    "nothing. Whiskers: 95 % over trials drawn again; of many rows some lie far from 0 by chance. Losses and divergences "
-    "depend on the settings themselves, and each trial measures them on its own images, so they are no fair score; "
-    "agreements, and what begins with probe, are of images that are the same for all trials."
+    "How well a number that needs no real image orders the trials: 1 or -1 orders them as validation accuracy does, 0 is no "
+    "relation. Whiskers: 95 % over resampled trials; with many rows some lie far from 0 by chance. Losses and divergences "
+    "depend on the settings themselves, and each trial measures them on its own images, so they are no fair score. "
+    "Agreements, and metrics whose names begin with probe, are measured on the same images for all trials."
 )
 _LABELS = "validation_accuracy"
 _COSTS = {"s", "rate", "FLOP"}
-"""Units of metrics that say what a trial cost, or how it was set."""
+"""Units of metrics that describe a trial's cost or settings, not its quality."""
 
 
 def map_section(data: SweepData) -> Section:
-    """Accuracy over step ratio and temperature."""
+    """Return the section with the map: the objective over two settings, by preference step ratio and temperature."""
     axes = figures.map_axes(data)
     if data.sweep.cases or axes is None:
         return Section(title="Map", blocks=[])
@@ -66,7 +68,7 @@ def map_section(data: SweepData) -> Section:
 
 
 def front_section(data: SweepData) -> Section:
-    """Return a section on what objectives cost each other in a search of several."""
+    """Return the section with the Pareto front of a search with several objectives."""
     names = {further: words(further) for further in data.sweep.further_objectives}
     drawn = {label: figures.front_figure(data, further) for further, label in names.items()}
     tabs = {label: made for label, made in drawn.items() if made is not None}
@@ -76,7 +78,7 @@ def front_section(data: SweepData) -> Section:
 
 
 def curves_section(data: SweepData, extras: Extras) -> Section:
-    """How trials learn; of cases, and of a search's confirmation, with bands over seeds."""
+    """Return the section with learning curves; those of cases and of a confirmation have bands over seeds."""
     blocks: list[Block] = []
     if data.sweep.cases:
         tabs = {
@@ -105,7 +107,7 @@ def curves_section(data: SweepData, extras: Extras) -> Section:
 
 
 def settings_section(data: SweepData) -> Section:
-    """Return a section with importances, slices, parallel coordinates and the history of the search."""
+    """Return the section with importances, slices, parallel coordinates and the history of the search."""
     title = "What the settings do"
     comparisons = data.comparisons()
     if data.sweep.cases or not comparisons:
@@ -129,7 +131,10 @@ def settings_section(data: SweepData) -> Section:
 
 
 def scores_section(data: SweepData) -> Section:
-    """Rank correlation with validation accuracy of all that can be had without data, where there are labels to tell."""
+    """Return the section with the rank correlations of data-free metrics with validation accuracy.
+
+    It has no blocks for sweeps of cases, for trials that learn from images, and if no labels were read.
+    """
     title = "What ranks trials without data"
     config = data.sweep.configs()[0]
     if data.sweep.cases or config.learns_from_images or data.metric not in {_LABELS, *DATA_FREE_METRICS}:
@@ -166,7 +171,7 @@ def _score_names(data: SweepData) -> list[str]:
 def _tabbed(
     data: SweepData, title: str, draw: Callable[[SweepData, Comparison], go.Figure | None], caption: str
 ) -> Iterator[Figure]:
-    """Yield a figure with a tab for each share of the budget at which there is something to draw."""
+    """Yield a figure with a tab for each comparison that can be drawn; nothing if none can."""
     drawn = {comparison.label: draw(data, comparison) for comparison in data.comparisons()}
     tabs = {label: made for label, made in drawn.items() if made is not None}
     if tabs:
@@ -174,6 +179,6 @@ def _tabbed(
 
 
 def _in_order(tabs: Mapping[str, go.Figure], data: SweepData) -> dict[str, go.Figure]:
-    """Return tabs with that of the whole budget first, unless hardly a trial used it up."""
+    """Return tabs in order: the whole budget first, unless too few trials used it, by ``ENOUGH_FOR_IMPORTANCE``."""
     counts = {comparison.label: len(comparison.trials) for comparison in data.comparisons()}
     return dict(sorted(tabs.items(), key=lambda tab: counts[tab[0]] < ENOUGH_FOR_IMPORTANCE))

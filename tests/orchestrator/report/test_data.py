@@ -61,7 +61,7 @@ def test_a_first_trial_that_the_space_kept_from_the_published_settings_is_not_ca
     data = read_sweep(SweepStore(store, "search-a"))
     assert data.published is None
     text = answer(data, None)
-    assert "; the published settings are outside of what was searched. It is not confirmed" in text
+    assert "; the published settings lie outside the search space. It is not confirmed" in text
     assert "than the published settings" not in text
     _, confirming = confirmation_sweep(data.board, top=3, seeds=2)
     assert confirming.cases["baseline"] == {"generator_steps": 1, "student_steps": 10, "temperature": 1.0}

@@ -48,7 +48,7 @@ def test_what_cannot_be_compared_is_refused(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24)
     writer = ResultWriter(SweepStore(store, "search-a"))
     writer.write_trial(trial("t0090", teacher_sha256="cd"))
-    with pytest.raises(SystemExit, match="2 teachers; scores of one teacher's students compare"):
+    with pytest.raises(SystemExit, match="2 teachers; only students of one teacher are comparable"):
         completed(store, ["search-a"])
 
 
@@ -73,7 +73,7 @@ def test_a_score_that_says_nothing_is_in_the_table(store: ObjectStore) -> None:
 
 def test_too_few_trials_and_sweeps_that_are_not_there_are_refused(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=12)
-    with pytest.raises(SystemExit, match="search-a: 4 completed trials; to rank them takes 5"):
+    with pytest.raises(SystemExit, match="search-a: 4 completed trials; a ranking needs 5"):
         completed(store, ["search-a"])
     with pytest.raises(SystemExit, match="no sweep search-b in this storage; there: search-a"):
         completed(store, ["search-b"])

@@ -90,8 +90,8 @@ def test_a_search_without_data_is_held_against_labels_where_there_are_some(store
     text = text_of(page)
     assert re.search(r"Best so far is t\d+ \(.*\), with \d\d\.\d\d% data free score", text)
     found = re.search(
-        r"Labels, by which nothing was chosen, put it in place (\d+) of 8 that used their whole budget, "
-        r"(\d\.\d\d) points of validation accuracy behind the best\. Over these the rank correlation of "
+        r"Labels, which took no part in the selection, rank it (\d+) of 8 trials that used their whole budget, "
+        r"(\d\.\d\d) points of validation accuracy behind the best\. Over these trials the rank correlation of "
         r"score and labels is (\d\.\d\d), 95 % interval (-?\d\.\d\d) to (\d\.\d\d)",
         text,
     )
@@ -100,7 +100,7 @@ def test_a_search_without_data_is_held_against_labels_where_there_are_some(store
     assert float(found[4]) <= float(found[3]) <= float(found[5])
     assert float(found[3]) > 0.8
     write_search(store, "search-b", trials=24)
-    assert "by which nothing was chosen" not in make_report([SweepStore(store, "search-b")])
+    assert "which took no part in the selection" not in make_report([SweepStore(store, "search-b")])
 
 
 def test_cases_are_shown_with_their_verdict(store: ObjectStore) -> None:
@@ -169,7 +169,7 @@ def test_a_sweep_that_has_just_begun_has_a_page(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=0, ended=False)
     page = make_report([SweepStore(store, "search-a")])
     assert headings(page) == ["Provenance"]
-    assert "running, or stopped without a word" in page
+    assert "running, or stopped without a final record" in page
 
 
 def test_nothing_in_the_page_can_end_its_script_early(store: ObjectStore) -> None:

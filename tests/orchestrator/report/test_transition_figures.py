@@ -85,7 +85,10 @@ def test_the_page_needs_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"curves": {}}, "no curves"), ({"last_step": 0}, "last_step=0; allowed: at least 1")],
+    [
+        ({"curves": {}}, "curves is empty; allowed: at least one"),
+        ({"last_step": 0}, "last_step=0; allowed: at least 1"),
+    ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -79,7 +79,7 @@ def test_a_published_number_without_spread_is_taken_to_scatter_as_ours_do() -> N
         (
             around(0.825, 0.001),
             "not enough runs",
-            "1.50 points above the band, but the published runs are too few to tell: the difference's interval holds 0",
+            "1.50 points above the band, but the published runs are too few to tell: the difference's interval contains 0",
         ),
         # Standard error 0.707 points, times 4.30: the interval is 3.04 points to either side.
         (around(0.830, 0.010), "not enough runs", "2.00 points above the band, but the mean's interval reaches it"),

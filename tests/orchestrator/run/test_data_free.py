@@ -120,12 +120,12 @@ def test_what_a_sweep_without_data_prints_shows_the_score_and_no_empty_accuracy(
 
 def test_labels_are_an_audit_only_where_nothing_goes_by_them(store: ObjectStore) -> None:
     write_search(store, "search-a", trials=24, objective="data_free_score")
-    assert "Labels, by which nothing was chosen, put it" in make_report([SweepStore(store, "search-a")])
+    assert "Labels, which took no part in the selection, rank it" in make_report([SweepStore(store, "search-a")])
     bound = {"validation_accuracy": BoundConfig(at_least=0.1)}
     write_search(store, "search-b", trials=24, objective="data_free_score", constraints=bound)
     page = make_report([SweepStore(store, "search-b")])
     assert "Labels put it" in page
-    assert "by which nothing was chosen" not in page
+    assert "which took no part in the selection" not in page
 
 
 def test_a_plan_times_what_scoring_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_verified_is_what_counts_again_for_no_more_operations() -> None:
     good = [0.965, 0.967, 0.964, 0.966, 0.968]
     then = make_row(*good)
     assert Verification(row=then, again=then).verified
-    assert "every accuracy came out again" in Verification(row=then, again=then).conclusion()
+    assert "every accuracy is reproduced" in Verification(row=then, again=then).conclusion()
     dearer = Verification(row=then, again=make_row(*good, operations=2e11))
     assert not dearer.verified
     assert "it takes 200 GFLOP, the row says 100 GFLOP" in dearer.conclusion()
