@@ -53,7 +53,9 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     counted = Disk()
     before_each_write(monkeypatch, counted.write)
-    monkeypatch.setattr("trainables.trial_run.gc.collect", lambda: None)  # most of a session's time here
+    # Most of a session's time here:
+    monkeypatch.setattr("trainables.trial_run.gc.collect", lambda: None)
+    monkeypatch.setattr("trainables.training.image_snapshots._COUNTED", 8)
     return counted
 
 
