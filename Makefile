@@ -8,7 +8,7 @@ bin := .venv/bin
 # Locked versions. pip uses only the entries that this platform needs, so one list serves every platform.
 pip := $(bin)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: sweep test bench lint format docs lock clean
+.PHONY: sweep quick test test-all bench lint format docs lock clean
 
 sweep: .venv/.runtime
 	@$(bin)/python run_sweep.py $(PRESET) --storage '$(STORAGE)' $(ARGS)

@@ -40,6 +40,7 @@ from cluster.local_ray import local_ray
 from cluster.private_folder import private_folder
 from tests.support.missing import CEPH, skip_without, tell_skips
 from tests.support.temporary import private_temporary_folder
+from tests.support.tiers import mark_tiers
 from tests.support.tiny import make_bucket, make_google_bucket
 from trainables.storage.filesystems import LocalFilesystem
 from trainables.storage.object_store import ObjectStore
@@ -49,10 +50,11 @@ from trainables.training.distiller import ZeroShotDistiller
 DistillerFactory = Callable[..., ZeroShotDistiller]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of Ray and Ceph in one process where pytest has several, as they share one session of each; and in another
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook, and pytest selects by marks in it
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tiers. Keep tests of Ray and Ceph in one process where pytest has several, as they share one session of each; and in another
     one those whose sweeps are processes of their own."""
+    mark_tiers(config, items)
     for item in items:
         if item.get_closest_marker("own_processes"):
             item.add_marker(pytest.mark.xdist_group("own processes"))

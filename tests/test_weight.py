@@ -17,6 +17,7 @@ from tests.support.synthetic import write_cases, write_search
 HEAVY = {"torch", "ray", "boto3", "botocore", "pandas", "plotly", "scipy", "torchvision"}
 COMMANDS = {
     "--help": set[str](),
+    "presets": set(),
     "results searched": set[str](),
     "results compared": set[str](),
     "status searched": {"optuna"},
@@ -58,7 +59,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def script(command: str, storage: str) -> str:
-    return RUN.format(arguments=[*command.split(), *(() if command == "--help" else ("--storage", storage))])
+    return RUN.format(arguments=[*command.split(), *(("--storage", storage) if command not in ("--help", "presets") else ())])
 
 
 def loaded(code: str) -> set[str]:

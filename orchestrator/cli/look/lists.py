@@ -12,12 +12,13 @@ def presets() -> None:
     Example: zskt presets
     """
     # Imported here, since --help needs no config and pydantic doubles its time.
-    from orchestrator.config.loading import load_sweep
+    from orchestrator.config.sweep_files import read_sweep_file
     from search_spaces.presets import preset_names
 
     out = standard_output()
     for name in preset_names():
-        out.say(f"{name}: {load_sweep(name).description}")
+        _, content = read_sweep_file(name)  # without its trials, whose checks may load torch
+        out.say(f"{name}: {content['description']}")
 
 
 def sweeps(storage: Storage = None, verbose: Verbose = False) -> None:
