@@ -52,8 +52,10 @@ DistillerFactory = Callable[..., ZeroShotDistiller]
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook, and pytest selects by marks in it
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tiers. Keep tests of Ray and Ceph in one process where pytest has several, as they share one session of each; and in another
-    one those whose sweeps are processes of their own."""
+    """Mark the tiers, and say which tests share a process where pytest has several.
+
+    Tests of Ray and of Ceph share one session of each; those whose sweeps are processes of their own run beside them.
+    """
     mark_tiers(config, items)
     for item in items:
         if item.get_closest_marker("own_processes"):

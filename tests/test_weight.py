@@ -59,7 +59,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def script(command: str, storage: str) -> str:
-    return RUN.format(arguments=[*command.split(), *(("--storage", storage) if command not in ("--help", "presets") else ())])
+    where = () if command in ("--help", "presets") else ("--storage", storage)
+    return RUN.format(arguments=[*command.split(), *where])
 
 
 def loaded(code: str) -> set[str]:

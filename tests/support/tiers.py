@@ -1,4 +1,4 @@
-"""Tiers of the suite: ``make quick``, ``make test`` and ``make test-all`` run what ``quick``, ``not full`` and nothing select.
+"""Tiers of the suite: ``make quick`` runs ``-m quick``, ``make test`` runs ``-m 'not full'``, ``make test-all`` everything.
 
 A test is in a tier by what it uses and by the marks that it carries:
 
